@@ -1,0 +1,200 @@
+"""Datasets: a registry, and arrays that are prepared once and memory-mapped by every trial.
+
+    load(options, data_root) -> Dataset        what a trial calls
+    prepare, verify, status                    what ``rdbench data`` calls
+
+A new dataset is one file with an ``INFO``, and its name in the list below.
+"""
+
+import difflib
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import ValidationError
+
+from rdbench.datasets import celeba, cifar10, digits, fashion_mnist, folder, gaussian, mnist, prepared
+from rdbench.datasets.base import (
+    Augmentation,
+    Dataset,
+    DatasetInfo,
+    DatasetOptions,
+    MissingDataError,
+    Progress,
+    Split,
+)
+from rdbench.errors import DatasetError
+
+__all__ = [
+    "Augmentation",
+    "Check",
+    "Dataset",
+    "DatasetInfo",
+    "DatasetOptions",
+    "Split",
+    "Status",
+    "get",
+    "load",
+    "make_options",
+    "names",
+    "prepare",
+    "register",
+    "status",
+    "verify",
+]
+
+_REGISTRY: dict[str, DatasetInfo] = {}
+
+
+def register(info: DatasetInfo) -> None:
+    """Make a dataset known. Raises ValueError if its name is taken."""
+    if info.name in _REGISTRY:
+        raise ValueError(f"a dataset named {info.name!r} is already registered")
+    _REGISTRY[info.name] = info
+
+
+for _module in (digits, mnist, fashion_mnist, cifar10, celeba, folder, gaussian):
+    register(_module.INFO)
+
+
+def names() -> list[str]:
+    """Names of all datasets, in the order in which they were registered."""
+    return list(_REGISTRY)
+
+
+def get(name: str) -> DatasetInfo:
+    """The dataset of this name. Raises DatasetError with the names that come close."""
+    if name not in _REGISTRY:
+        close = difflib.get_close_matches(name, names())
+        hint = (
+            f"did you mean {' or '.join(map(repr, close))}?" if close else f"choose from {', '.join(names())}"
+        )
+        raise DatasetError(f"unknown dataset {name!r}; {hint}")
+    return _REGISTRY[name]
+
+
+def make_options(name: str, values: Mapping[str, Any] | None = None) -> DatasetOptions:
+    """Validated options of a dataset. Raises DatasetError that names each wrong key."""
+    try:
+        return get(name).options.model_validate({**(values or {}), "name": name})
+    except ValidationError as error:
+        wrong = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+        raise DatasetError(f"dataset {name!r}: {wrong}") from None
+
+
+def load(options: DatasetOptions, data_root: Path, progress: Progress | None = None) -> Dataset:
+    """The arrays to train on and to measure, prepared on first use.
+
+    Args:
+        options: which dataset, and how many images of it.
+        data_root: folder of the raw data; only read, unless a download is needed and possible.
+        progress: called with (done, total) images while preparing.
+
+    Raises DatasetError: raw data missing or damaged, unusable images, or a subset larger than the split.
+    """
+    info, options = _checked(options)
+    if info.generate is not None:
+        return info.generate(options)
+    ready = prepared.ensure(info, options, data_root, progress)
+    train, train_images = _split(ready, "train", options.train_images, info.name)
+    test, test_images = _split(ready, "test", options.test_images, info.name)
+    subset = f"{ready.checksum} {train_images} {test_images}"
+    return Dataset(
+        name=info.name,
+        train=train,
+        test=test,
+        checksum=hashlib.sha256(subset.encode()).hexdigest(),
+        augmentation=info.augmentation(options),
+        shape=info.shape(options),
+        skipped=tuple(ready.meta["skipped"]),
+        notes=tuple(ready.meta["notes"]),
+    )
+
+
+def prepare(options: DatasetOptions, data_root: Path, progress: Progress | None = None) -> Path | None:
+    """Prepare a dataset if it is not yet; returns its folder, or None where there is nothing to prepare."""
+    info, options = _checked(options)
+    if info.source is None:
+        return None
+    return prepared.ensure(info, options, data_root, progress).folder
+
+
+@dataclass(frozen=True)
+class Check:
+    """One prepared folder, every byte of it read."""
+
+    name: str
+    folder: Path
+    damage: tuple[str, ...]
+    """What is wrong; empty: nothing."""
+
+    def __str__(self) -> str:
+        """One line: OK, or what is damaged and the mend."""
+        if not self.damage:
+            return f"{self.name}: OK ({self.folder})"
+        what = "; ".join(self.damage)
+        return f"{self.name}: {what} in {self.folder}: delete that folder, and the next use prepares it again"
+
+
+def verify(name: str) -> list[Check]:
+    """Recompute the checksums of everything that was prepared for a dataset (an empty list: nothing was)."""
+    return [Check(name, path, prepared.damage(path)) for path in prepared.folders(get(name).name)]
+
+
+@dataclass(frozen=True)
+class Status:
+    """What is there of a dataset."""
+
+    name: str
+    summary: str
+    raw: bool | None
+    """Whether the raw data are there (or need no files); None where that depends on options."""
+    needs: str
+    """What to do to have the raw data, one line; empty if nothing."""
+    prepared: tuple[Path, ...]
+    """Prepared folders."""
+
+
+def status(data_root: Path) -> list[Status]:
+    """What is there of every dataset; reads no image."""
+    return [
+        Status(name, get(name).summary, *_raw(name, data_root), tuple(prepared.folders(name)))
+        for name in names()
+    ]
+
+
+def _raw(name: str, data_root: Path) -> tuple[bool | None, str]:
+    info = get(name)
+    if info.source is None:
+        return True, ""
+    try:
+        info.source(make_options(name), data_root)
+    except MissingDataError as error:
+        return False, str(error)
+    except DatasetError:  # required options
+        return None, ""
+    return True, ""
+
+
+def _checked(options: DatasetOptions) -> tuple[DatasetInfo, DatasetOptions]:
+    info = get(options.name)
+    if not isinstance(options, info.options):
+        options = make_options(options.name, options.model_dump())
+    return info, options
+
+
+def _split(ready: prepared.Prepared, which: str, count: int | None, name: str) -> tuple[Split, int]:
+    """A split or its seeded subset (smaller subsets lie within larger ones), and the number of images."""
+    images, labels = ready.array(which, "images"), ready.array(which, "labels")
+    assert images is not None
+    there = len(images)
+    if count is not None and count > there:
+        raise DatasetError(f"{name}: {which}_images: {count} asked for, but there are {there} {which} images")
+    if count is not None and count < there:
+        chosen = np.sort(np.random.RandomState(0).permutation(there)[:count])
+        images, labels = images[chosen], None if labels is None else labels[chosen]
+        images.flags.writeable = False
+    return Split(images, labels), len(images)

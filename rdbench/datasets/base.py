@@ -1,0 +1,138 @@
+"""The types every dataset shares: what a user asks for (`DatasetOptions`), gets (`Dataset`) and registers.
+
+A dataset states only its difference: its shape, its defaults, and a `Source` that yields decoded images.
+Caching, checksums, locking, subsets and error reports are the same for all and live elsewhere.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+
+from rdbench.errors import DatasetError
+
+Augmentation = Literal["none", "flip", "rotate_crop"]
+"""``flip`` is a random horizontal flip; ``rotate_crop`` a rotation within 10 degrees and a resized crop."""
+
+Shape = tuple[int, int, int]
+Progress = Callable[[int, int], None]
+"""Called as ``progress(done, total)`` with numbers of images while a dataset is being prepared."""
+
+
+@dataclass(frozen=True)
+class Split:
+    """The images of one split: uint8 (N, C, H, W) or float32 (N, n, 1, 1); read-only."""
+
+    images: np.ndarray
+    labels: np.ndarray | None
+    """int64 (N,), or None where the source has no classes."""
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Two splits ready to train on and measure."""
+
+    name: str
+    train: Split
+    test: Split
+    checksum: str
+    """Hex digest that identifies the arrays, subset included; equal digests mean equal training data."""
+    augmentation: Augmentation
+    shape: Shape
+    skipped: tuple[str, ...] = ()
+    """Files that were left out, each with the reason."""
+    notes: tuple[str, ...] = ()
+    """What preparation changed that a reader of results should know, such as how many images were resized."""
+
+
+class DatasetOptions(BaseModel):
+    """What a sweep may say about any dataset."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    train_images: int | None = Field(default=None, ge=1)
+    """Use a random subset of this size, the same for every trial; None is all."""
+    test_images: int | None = Field(default=None, ge=1)
+
+
+@dataclass(frozen=True)
+class BadFile:
+    """An image that cannot be used: left out if ``mend`` is None, else refused with that advice."""
+
+    name: str
+    reason: str
+    mend: str | None = None
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Decoded images of one span of a split."""
+
+    images: np.ndarray
+    """uint8 (k, C, H, W)."""
+    kept: Sequence[int]
+    """Which indices of the split the k images are."""
+    bad: tuple[BadFile, ...] = ()
+    resized: int = 0
+    """How many of the images had another size."""
+
+
+@dataclass(frozen=True)
+class RawSplit:
+    """A split before preparation: at most ``count`` images, read in spans so that memory stays bounded."""
+
+    count: int
+    labels: np.ndarray | None
+    read: Callable[[range], Batch]
+
+    @classmethod
+    def from_arrays(cls, images: np.ndarray, labels: np.ndarray | None) -> "RawSplit":
+        """A split that is in memory: images uint8 (N, C, H, W), labels (N,)."""
+        if labels is not None and len(labels) != len(images):
+            raise DatasetError(
+                f"{len(images)} images but {len(labels)} labels: the raw files do not belong together"
+            )
+        return cls(len(images), labels, lambda span: Batch(images[span.start : span.stop], span))
+
+
+@dataclass(frozen=True)
+class Source:
+    """Raw data that were found, not yet read."""
+
+    identity: dict[str, Any]
+    """JSON values that change whenever the prepared arrays would: files with sizes and times, and options."""
+    read: Callable[[], tuple[RawSplit, RawSplit]]
+    """Returns (train, test)."""
+
+
+class MissingDataError(DatasetError):
+    """The published files of a dataset are not under the data root."""
+
+
+@dataclass(frozen=True)
+class DatasetInfo:
+    """A dataset as the registry knows it; callables take an instance of ``options``.
+
+    Either ``source`` (prepared once, then memory-mapped) or ``generate`` (made anew by every trial) is given.
+    """
+
+    name: str
+    summary: str
+    options: type[DatasetOptions]
+    shape: Callable[[Any], Shape]
+    default_model: Callable[[Any], dict[str, Any]]
+    """``latent`` and ``channels`` of a fitting model."""
+    augmentation: Callable[[Any], Augmentation]
+    source: Callable[[Any, Path], Source] | None = None
+    """(options, data root) -> Source; raises `MissingDataError` or `DatasetError`."""
+    download: Callable[[Path], None] | None = None
+    """Fetch the raw files into the data root; raises `DatasetError`."""
+    generate: Callable[[Any], Dataset] | None = None
+
+    def __post_init__(self) -> None:
+        if (self.source is None) == (self.generate is None):
+            raise ValueError(f"dataset {self.name!r} needs either a source or a generator")

@@ -1,0 +1,204 @@
+"""Prepare a dataset once into checksummed, memory-mapped arrays; every trial after that opens them at once.
+
+    <cache>/datasets/<name>-<key>/{train,test}_{images,labels}.npy and meta.json
+
+The key is a hash of the source's identity, so edited raw data or other options lead to another folder. A
+folder is written under a temporary name and renamed, under a lock: it is whole or it is not there. Files that
+were cut short afterwards are noticed by their size when opened, and prepared again.
+"""
+
+import hashlib
+import json
+import logging
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rdbench import paths
+from rdbench.datasets.base import DatasetInfo, DatasetOptions, MissingDataError, Progress, Source
+from rdbench.datasets.write import FORMAT, META, SPLITS, checksum_of, sha256, write_folder
+from rdbench.errors import DatasetError
+
+log = logging.getLogger("rdbench.datasets")
+
+
+class DamagedError(Exception):
+    """A prepared folder that is not whole; the message says in what way."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A prepared folder whose files have the right sizes."""
+
+    folder: Path
+    meta: dict[str, Any]
+
+    @property
+    def checksum(self) -> str:
+        """Hex digest over the checksums of all arrays."""
+        return str(self.meta["checksum"])
+
+    def array(self, split: str, kind: str) -> np.ndarray | None:
+        """Read-only memory map of ``images`` or ``labels``; None where there are no labels."""
+        name = f"{split}_{kind}.npy"
+        if name not in self.meta["files"]:
+            return None
+        return np.load(self.folder / name, mmap_mode="r", allow_pickle=False)  # type: ignore[no-any-return]
+
+
+def folder_of_all() -> Path:
+    """Where prepared datasets lie."""
+    return paths.cache_root() / "datasets"
+
+
+def folders(name: str) -> list[Path]:
+    """Prepared folders of a dataset, whole or not, in order of their names."""
+    found = folder_of_all().glob(f"{name}-" + "[0-9a-f]" * 16)
+    return sorted(path for path in found if path.is_dir())
+
+
+def ensure(
+    info: DatasetInfo, options: DatasetOptions, data_root: Path, progress: Progress | None = None
+) -> Prepared:
+    """The prepared arrays, made now (or downloaded and made) where they are not there or not whole.
+
+    Raises DatasetError: no raw data, unusable images, or no place to write to.
+    """
+    assert info.source is not None
+    try:
+        source = info.source(options, data_root)
+    except MissingDataError as missing:
+        if only := _only_whole(info.name):  # raw files may be deleted, or never be sent to a worker
+            return only
+        source = _download(info, options, data_root, missing)
+    folder = folder_of_all() / f"{info.name}-{_key(info.name, source.identity)}"
+    if ready := _open_or_none(folder):
+        return ready
+    with _lock(folder):
+        if ready := _open_or_none(folder, notice=True):  # another process may have been first
+            return ready
+        return _prepare(info, options, source, folder, progress)
+
+
+def open_folder(folder: Path) -> Prepared:
+    """Open a prepared folder after a cheap check of meta.json and file sizes. Raises `DamagedError`."""
+    try:
+        meta = json.loads((folder / META).read_text(encoding="utf-8"))
+        sizes = {name: entry["bytes"] for name, entry in meta["files"].items()}
+        sound = meta["format"] == FORMAT and meta["checksum"] == checksum_of(meta["files"])
+        sound = sound and {f"{split}_images.npy" for split in SPLITS} <= set(sizes)
+        sound = sound and isinstance(meta["skipped"], list) and isinstance(meta["notes"], list)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        sound = False
+    if not sound:
+        raise DamagedError(f"{META} is missing or damaged")
+    for name, size in sizes.items():
+        try:
+            actual = (folder / name).stat().st_size
+        except OSError as error:
+            raise DamagedError(f"{name}: {error.strerror}") from None
+        if actual != size:
+            raise DamagedError(f"{name} has {actual} bytes instead of {size}")
+    return Prepared(folder, meta)
+
+
+def damage(folder: Path) -> tuple[str, ...]:
+    """What is wrong with a prepared folder, reading every byte; empty when all checksums agree."""
+    try:
+        prepared = open_folder(folder)
+    except DamagedError as error:
+        return (str(error),)
+    files = prepared.meta["files"]
+    return tuple(
+        f"{name} is not what was written (SHA-256 differs)"
+        for name, entry in files.items()
+        if sha256(folder / name) != entry["sha256"]
+    )
+
+
+def _open_or_none(folder: Path, notice: bool = False) -> Prepared | None:
+    if not folder.exists():
+        return None
+    try:
+        return open_folder(folder)
+    except DamagedError as error:
+        if notice:
+            log.warning("prepared data in %s are damaged (%s): preparing them again", folder, error)
+        return None
+
+
+def _only_whole(name: str) -> Prepared | None:
+    """The prepared data of this name, provided that all whole folders hold the same arrays."""
+    whole = [prepared for folder in folders(name) if (prepared := _open_or_none(folder))]
+    return whole[0] if len({prepared.checksum for prepared in whole}) == 1 else None
+
+
+def _download(
+    info: DatasetInfo, options: DatasetOptions, data_root: Path, missing: MissingDataError
+) -> Source:
+    assert info.source is not None
+    if info.download is None:
+        raise missing
+    with _lock(folder_of_all() / f"{info.name}-download"):
+        try:
+            return info.source(options, data_root)  # another process may have been first
+        except MissingDataError:
+            pass
+        try:
+            info.download(data_root)
+        except DatasetError as error:
+            raise DatasetError(f"{missing} (download failed: {error})") from None
+        return info.source(options, data_root)
+
+
+def _prepare(
+    info: DatasetInfo, options: DatasetOptions, source: Source, folder: Path, progress: Progress | None
+) -> Prepared:
+    """Make the folder. The caller holds its lock, so what a killed process left is nobody's and can go."""
+    partial = folder.with_name(folder.name + ".partial")
+    with _writing():
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir()
+        try:
+            write_folder(partial, info.name, info.shape(options), source, progress)
+            if folder.exists():
+                shutil.rmtree(folder)  # it is damaged
+            partial.rename(folder)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+    return open_folder(folder)
+
+
+def _key(name: str, identity: dict[str, Any]) -> str:
+    canonical = json.dumps([FORMAT, name, identity], sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+
+
+@contextmanager
+def _lock(folder: Path) -> Iterator[None]:
+    from filelock import FileLock
+
+    lock = FileLock(folder.with_name(folder.name + ".lock"))
+    with _writing():
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextmanager
+def _writing() -> Iterator[None]:
+    try:
+        yield
+    except (OSError, NotImplementedError) as error:  # the latter: a file system without locks
+        raise DatasetError(
+            f"cannot write prepared data to {folder_of_all()}: {getattr(error, 'strerror', None) or error}; "
+            "set RDBENCH_CACHE to a folder with room that you can write to"
+        ) from None

@@ -1,0 +1,34 @@
+from pathlib import Path
+
+import pytest
+
+from rdbench import paths
+
+
+@pytest.fixture(autouse=True)
+def _no_variables(monkeypatch):
+    monkeypatch.delenv("RDBENCH_DATA", raising=False)
+    monkeypatch.delenv("RDBENCH_CACHE", raising=False)
+
+
+def test_the_flag_wins_over_the_variable_and_the_variable_over_the_default(monkeypatch):
+    default = paths.data_root()
+    assert default.name == "rdbench"
+    monkeypatch.setenv("RDBENCH_DATA", "/from/variable")
+    assert paths.data_root() == Path("/from/variable")
+    assert paths.data_root(Path("/from/flag")) == Path("/from/flag")
+
+
+def test_a_variable_that_is_set_but_empty_counts_as_not_set(monkeypatch):
+    defaults = paths.data_root(), paths.cache_root()
+    monkeypatch.setenv("RDBENCH_DATA", "")
+    monkeypatch.setenv("RDBENCH_CACHE", "")
+    assert (paths.data_root(), paths.cache_root()) == defaults
+
+
+def test_paths_mean_the_same_from_any_working_folder(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("RDBENCH_CACHE", "cache")
+    assert paths.cache_root() == tmp_path / "cache"
+    assert paths.data_root(Path("sub/../data")) == tmp_path / "data"
+    assert paths.data_root(Path("~/data")) == Path.home() / "data"
