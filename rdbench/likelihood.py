@@ -1,0 +1,174 @@
+"""Gaussian likelihoods: rate, distortion and the readings of the decoder variance sigma^2.
+
+A trial measures two numbers an image, the squared error ``sse`` and the ``rate``; everything here is a
+pure function of them. The functions take floats, numpy arrays and torch tensors alike, elementwise, and
+answer in the same kind and precision (a float as ``numpy.float64``); torch is not imported. Everything is
+in nats per image unless its name says otherwise; ``n`` is the number of values in one image.
+
+An error of exactly zero is a legal measurement. Under the variance that follows it, the likelihood is
+unbounded, and no small constant hides that: ``optimal`` reads -inf. Where a variance itself is zero
+(``optimal_shared`` of a split without any error) the density is 0/0, and reads NaN. So does a NaN error.
+
+Sources: Kim & Lee, "Beta-Sigma VAE", ICPR 2024 (the readings); Rybkin, Daniilidis & Levine, "Simple and
+effective VAE training with calibrated decoders", ICML 2021 (the shared optimal variance).
+"""
+
+import math
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    Values = TypeVar("Values", float, npt.NDArray[Any], Tensor)
+else:
+    Values = TypeVar("Values")
+
+READINGS = ("half", "beta_half", "optimal", "optimal_shared")
+
+
+def _is_tensor(values: object) -> bool:
+    return type(values).__module__.partition(".")[0] == "torch"
+
+
+def _array(values: Any) -> Any:
+    """Return tensors as they are, anything else as numpy: its division by zero is inf, not an exception."""
+    return values if _is_tensor(values) else np.asarray(values)[()]
+
+
+def _log(values: Any) -> Any:
+    """Return the natural logarithm; log 0 is -inf without a warning."""
+    if _is_tensor(values):
+        return values.log()
+    with np.errstate(divide="ignore"):
+        logarithm = np.log(values)
+    # A numpy.float64 would raise float32 arrays to float64; a float takes their precision.
+    return float(logarithm) if isinstance(values, float | int) else logarithm
+
+
+def gaussian_nll(sse: Values, variance: Values | float, n: int) -> Values:
+    """Return -ln N(x; mu, variance I) of images from their squared error, in nats per image.
+
+    nll = sse / (2 variance) + n/2 ln(2 pi variance)
+
+    Args:
+        sse: squared error of each image, any shape.
+        variance: the decoder's, > 0, the same for all ``n`` values of an image; broadcasts against ``sse``.
+        n: values in one image.
+    """
+    errors: Any = _array(sse)
+    s: Any = float(variance) if isinstance(variance, float | int) else variance
+    with np.errstate(divide="ignore", invalid="ignore"):
+        nll: Values = errors / (2 * s) + n / 2 * _log(2 * math.pi * s)
+    return nll
+
+
+def kl_standard_normal(mu: Values, log_var: Values) -> Values:
+    """Return KL(N(mu, diag exp(log_var)) || N(0, I)), the rate in nats, summed over the last axis.
+
+    KL = sum 1/2 (mu^2 + s^2 - 1 - ln s^2), s^2 = exp(log_var)
+
+    Args:
+        mu: posterior means, (..., latent).
+        log_var: logarithms of the posterior variances, of the same shape.
+    """
+    mean, v = _array(mu), _array(log_var)
+    # s^2 - 1 - ln s^2 cancels near the prior; with expm1 its error is eps |ln s^2|, not eps.
+    growth = v.expm1() if _is_tensor(v) else np.expm1(v)
+    rate: Values = (0.5 * (mean * mean + (growth - v))).sum(-1)
+    return rate
+
+
+def variance(reading: str, sse: Values, beta: Values | float, n: int) -> Values | float:
+    """Return the decoder variance that a reading assumes.
+
+    ==================  ====================  =========================================================
+    half                1/2                   what the loss "sse + beta KL" assumes silently
+    beta_half           beta / 2              the same weights as a likelihood model (Kim & Lee, Eq. 5)
+    optimal             sse / n               of each image: not one density for all of them
+    optimal_shared      mean(sse) / n         one for the whole split (sigma-VAE)
+    ==================  ====================  =========================================================
+
+    Args:
+        reading: one of :data:`READINGS`.
+        sse: squared error of every image of one split, (..., images).
+        beta: the trial's beta.
+        n: values in one image.
+
+    Returns:
+        One number for ``half`` and ``beta_half``; (..., images) for ``optimal``; (...) for
+        ``optimal_shared``.
+
+    Raises:
+        ValueError: no such reading.
+    """
+    errors: Any = _array(sse)
+    if reading == "half":
+        return 0.5
+    if reading == "beta_half":
+        return beta / 2
+    if reading == "optimal":
+        per_image: Values = errors / n
+        return per_image
+    if reading == "optimal_shared":
+        shared: Values = (errors.mean(-1) if errors.ndim else errors) / n
+        return shared
+    raise ValueError(f"no reading named {reading!r}; the readings are {', '.join(READINGS)}")
+
+
+def distortion(reading: str, sse: Values, beta: Values | float, n: int) -> Values:
+    """Return the negative log-likelihood of each image under a reading of sigma^2, in nats.
+
+    The ELBO of an image is -(distortion + rate). For ``optimal`` this is the lower bound of the
+    distortion over all variances, n/2 (ln(2 pi sse/n) + 1).
+
+    Args:
+        reading: one of :data:`READINGS`.
+        sse: squared error of every image of one split, (..., images): ``optimal_shared`` averages it.
+        beta: the trial's beta.
+        n: values in one image.
+
+    Returns:
+        The shape of ``sse``.
+
+    Raises:
+        ValueError: no such reading.
+    """
+    nll: Values
+    s: Any = variance(reading, sse, beta, n)
+    if reading == "optimal":  # not through gaussian_nll: there an error of zero would be 0/0
+        nll = n / 2 * (_log(2 * math.pi * s) + 1)
+        return nll
+    if reading == "optimal_shared":
+        s = s[..., None] if _array(sse).ndim else s
+    nll = gaussian_nll(sse, s, n)
+    return nll
+
+
+def psnr(mse: Values) -> Values:
+    """Return the peak signal-to-noise ratio in decibels, -10 log10(mse), for a peak of 1.
+
+    An error of zero has an infinite ratio.
+
+    Args:
+        mse: mean squared error of a value, sse / n, of images in [0, 1].
+    """
+    ratio: Values = -10 / math.log(10) * _log(_array(mse))
+    return ratio
+
+
+def bits_per_dim(elbo: Values, n: int) -> Values:
+    """Return -elbo / (n ln 2): bits a value, of a density over images scaled to [0, 1].
+
+    It may be negative, as a density may exceed 1. Literature that gives bits per dimension of 256-level
+    images integrates over bins of width 1/256 instead: add log2(256) = 8 to come near its numbers, which
+    is exact only for uniformly dequantised images.
+
+    Args:
+        elbo: in nats per image.
+        n: values in one image.
+    """
+    bits: Values = _array(elbo) / (-n * math.log(2))
+    return bits
