@@ -1,0 +1,178 @@
+"""What a sweep asks for: its trials, their identities, and what is left to do.
+
+A trial is one trained model. Its id is a hash of every setting that can change its numbers and of nothing
+else, so the same id means the same result, whichever sweep, machine or day asks for it.
+"""
+
+import hashlib
+import json
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Self
+
+from rdbench.spec import ModelSpec, Protocol, Settings, Sweep, TrainSpec, VariantSpec
+from rdbench.spec_fields import Beta, DatasetField, Seed
+
+RECIPE = 1  # raise it when the code changes what the same settings train or measure
+
+_EXACT_INTEGERS = 2**53
+
+
+class Trial(Settings):
+    """One trained model: every setting that can change its numbers, and no other.
+
+    Left out on purpose: the sweep's name, its readings (computed from what is measured) and metrics, the
+    resources, and whether per-image values are kept.
+    """
+
+    dataset: DatasetField
+    variant: VariantSpec
+    beta: Beta
+    seed: Seed
+    protocol: Protocol
+    train: TrainSpec
+    model: ModelSpec
+
+    @cached_property
+    def id(self) -> str:
+        """The identity: 16 hexadecimal digits of the SHA-256 of the settings and the recipe's version."""
+        settings = {"recipe": RECIPE, **self.model_dump(mode="json")}
+        return hashlib.sha256(canonical_json(settings).encode()).hexdigest()[:16]
+
+    def to_json(self) -> str:
+        """Return the settings as JSON, for :meth:`from_json`."""
+        return self.model_dump_json()
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """Return the trial that :meth:`to_json` wrote.
+
+        Raises:
+            pydantic.ValidationError: the text is not a trial's.
+        """
+        return cls.model_validate_json(text)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A sweep's trials, and which of them are done.
+
+    Attributes:
+        sweep: what was asked for.
+        trials: seed by seed, then by ascending beta, then by variant: whole first curves come early.
+        done: the ids, among these trials, that need no training.
+    """
+
+    sweep: Sweep
+    trials: tuple[Trial, ...]
+    done: frozenset[str]
+
+    @property
+    def todo(self) -> list[Trial]:
+        """The trials that are left to train, in order."""
+        return [trial for trial in self.trials if trial.id not in self.done]
+
+    def summary(self) -> str:
+        """Return the plan's size, and what reading one training several times saves, in a line each."""
+        sweep, trainings, readings = self.sweep, len(self.trials), len(self.sweep.readings)
+        factors = [_count(len(sweep.beta), "beta"), _count(len(sweep.variants), "variant")]
+        if len(sweep.seeds) > 1:
+            factors.append(_count(len(sweep.seeds), "seed"))
+        factors.append(_count(readings, "reading"))
+        asked = f"{_count(trainings, 'training')}, {_count(trainings * readings, 'point')}"
+        lines = [f"{' x '.join(factors)}: {asked}; {len(self.done):,} done"]
+        if saved := trainings_saved(sweep):
+            lines.append(
+                "sigma^2 = 1/2 and sigma^2 = beta/2 are two readings of one training:"
+                f" {_count(saved, 'training')} saved"
+            )
+        return "\n".join(lines)
+
+
+def plan(sweep: Sweep, done: Collection[str] = ()) -> Plan:
+    """Return the plan of a sweep.
+
+    Args:
+        sweep: what is asked for.
+        done: ids of trials that need no training; those of other sweeps are ignored.
+    """
+    trials = tuple(
+        Trial(
+            dataset=sweep.dataset,
+            variant=variant,
+            beta=beta,
+            seed=seed,
+            protocol=sweep.protocol,
+            train=sweep.train,
+            model=sweep.model,
+        )
+        for seed in sweep.seeds
+        for beta in sweep.beta
+        for variant in sweep.variants
+    )
+    return Plan(sweep, trials, frozenset(done) & {trial.id for trial in trials})
+
+
+def trainings_saved(sweep: Sweep) -> int:
+    """Return the trainings a harness would add that trained each constant variance by itself.
+
+    A constant sigma^2 = C scales the loss, so the gradients at 1/2 and at beta/2 differ by a factor and
+    the trained model is one (Kim & Lee 2024, Eq. 5). The optimal readings never have trainings of their own.
+    """
+    constant = any(variant.name == "beta_vae" for variant in sweep.variants)
+    both = {"half", "beta_half"} <= set(sweep.readings)
+    return len(sweep.beta) * len(sweep.seeds) if constant and both else 0
+
+
+def changed_settings(old: Sweep, new: Sweep) -> list[str]:
+    """Return what differs, apart from the grid, in the settings that change numbers.
+
+    The grid (variants, beta, seeds) may grow within one results folder; these must not change there.
+
+    Returns:
+        Lines such as ``train.epochs: 50 -> 2``; empty where the two may share a folder.
+    """
+    before, after = (_flat(_number_settings(sweep)) for sweep in (old, new))
+    return [
+        f"{key}: {_shown(before, key)} -> {_shown(after, key)}"
+        for key in dict.fromkeys([*before, *after])
+        if canonical_json(before.get(key)) != canonical_json(after.get(key))
+    ]
+
+
+def canonical_json(value: object) -> str:
+    """Return JSON in which equal settings are equal text: keys sorted, and 1 and 1.0 the same."""
+    return json.dumps(_canonical(value), sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def _canonical(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _canonical(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_canonical(item) for item in value]
+    if isinstance(value, float) and value.is_integer() and abs(value) < _EXACT_INTEGERS:
+        return int(value)
+    return value
+
+
+def _number_settings(sweep: Sweep) -> dict[str, Any]:
+    """Return what a sweep's trials have in common."""
+    shared = set(Trial.model_fields) & set(Sweep.model_fields) - {"beta"}
+    return sweep.model_dump(mode="json", include=shared)
+
+
+def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return nested settings under dotted keys."""
+    flat: dict[str, Any] = {}
+    for key, value in settings.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+    return flat
+
+
+def _shown(settings: Mapping[str, Any], key: str) -> str:
+    return json.dumps(settings[key], ensure_ascii=False) if key in settings else "(not set)"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"

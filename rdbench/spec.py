@@ -1,0 +1,305 @@
+"""A sweep file, validated: YAML to a frozen, resolved :class:`Sweep`.
+
+Nothing is coerced: ``true`` is not 1 and ``"3"`` is not 3; a whole number will do where a number is asked
+for. What a file leaves out is filled in here, so a sweep that is saved and loaded again is the same sweep
+whatever the defaults of a later version. Every problem is one line: file, line, key, what is wrong, the mend.
+"""
+
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    TypeAdapter,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+
+from rdbench import datasets, variants
+from rdbench.datasets import DatasetOptions
+from rdbench.spec_errors import choose, fail, from_validation
+from rdbench.spec_fields import (
+    MAX_TRIALS,
+    Beta,
+    DatasetField,
+    Seed,
+    as_tuple,
+    distinct,
+    expand_grid,
+    expand_seeds,
+    gpu_share,
+    safe_name,
+)
+from rdbench.yaml_lines import Document, KeyPath, Place, kind, override, read_document
+
+Reading = Literal["half", "beta_half", "optimal", "optimal_shared"]
+Protocol = Literal["clean", "paper"]
+
+METRICS: tuple[str, ...] = ()  # the proxy metrics a sweep may ask for
+
+
+class Settings(BaseModel):
+    """The base of all settings: frozen, complete, strict."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class VariantSpec(Settings):
+    """A variant and its options. In YAML ``bs_vae``, or ``{name: bs_vae, option: value}``."""
+
+    name: str
+    options: dict[str, Any] = {}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short_forms(cls, value: object) -> object:
+        if isinstance(value, str):
+            return {"name": value}
+        if isinstance(value, VariantSpec):
+            return value
+        if not isinstance(value, Mapping):
+            fail(f"expected a variant's name, got {kind(value)}; write bs_vae or {{name: bs_vae}}")
+        if "options" not in value and "name" in value:
+            return {"name": value["name"], "options": {k: v for k, v in value.items() if k != "name"}}
+        return value
+
+    @field_validator("name")
+    @classmethod
+    def _registered(cls, value: str) -> str:
+        if value not in variants.names():
+            fail(f"no variant named {kind(value)}; {choose(value, variants.names())}")
+        return value
+
+    @field_validator("options")
+    @classmethod
+    def _taken(cls, value: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
+        for option in value:
+            # Objectives have no parameters; an option that nothing reads must not look as if it counted.
+            fail(f"unknown key; variant {info.data.get('name')} takes no options, remove it", option)
+        return value
+
+    def __hash__(self) -> int:
+        return hash(self.name)
+
+
+class TrainSpec(Settings):
+    """How each trial trains.
+
+    Attributes:
+        epochs: passes over the training images.
+        batch_size: images a step; the last partial batch is dropped.
+        lr: AdamW's step size at the start of each cosine cycle.
+        weight_decay: AdamW's decoupled weight decay.
+        augment: whether training images are augmented, where the dataset has an augmentation.
+    """
+
+    epochs: int = Field(default=50, ge=1, le=1_000_000)
+    batch_size: int = Field(default=512, ge=2, le=1_000_000)  # BatchNorm cannot train on one image
+    lr: float = Field(default=1e-3, gt=0, le=10)
+    weight_decay: float = Field(default=1e-5, ge=0, le=10)
+    augment: bool = True
+
+
+class ModelSpec(Settings):
+    """The networks: residual convolutions with one width a halving, or a linear pair without any."""
+
+    name: Literal["conv", "linear"] = "conv"
+    latent: int = Field(ge=1, le=100_000)
+    channels: Annotated[
+        tuple[Annotated[int, Field(ge=1, le=100_000)], ...], BeforeValidator(as_tuple), Field(max_length=32)
+    ] = ()
+
+    @model_validator(mode="after")
+    def _channels_match(self) -> "ModelSpec":
+        if self.name == "linear" and self.channels:
+            fail("a linear model has no channels; remove the key", "channels")
+        if self.name == "conv" and not self.channels:
+            fail("the list is empty; name a width for each halving, such as [32, 64]", "channels")
+        return self
+
+
+class Resources(Settings):
+    """What one trial is given; no result depends on it.
+
+    Attributes:
+        cpus: threads.
+        gpus: GPUs or a share of one, or ``auto``: what the machine has.
+    """
+
+    cpus: int = Field(default=1, ge=1, le=10_000)
+    gpus: Annotated[Literal["auto"] | float, PlainValidator(gpu_share)] = "auto"
+
+
+class Sweep(Settings):
+    """A sweep, complete: what is not in its file has been filled in.
+
+    Attributes:
+        name: names the results folder.
+        dataset: the options of one dataset, with its name.
+        variants: what is compared.
+        readings: the readings of sigma^2 the report shows; all are stored.
+        beta: ascending.
+        seeds: each trains a model for every variant and beta.
+        protocol: how to evaluate: ``clean``, or as the ``paper``'s released code does.
+        train: the schedule.
+        model: the networks; by default those of the dataset.
+        metrics: proxy metrics to compute.
+        resources: what a trial is given.
+        keep_per_image: also store rate and squared error of every test image.
+    """
+
+    name: Annotated[str, AfterValidator(safe_name)]
+    dataset: DatasetField
+    variants: Annotated[tuple[VariantSpec, ...], BeforeValidator(as_tuple), AfterValidator(distinct)]
+    readings: Annotated[tuple[Reading, ...], BeforeValidator(as_tuple), AfterValidator(distinct)] = get_args(
+        Reading
+    )
+    beta: Annotated[tuple[Beta, ...], BeforeValidator(expand_grid), AfterValidator(distinct)]
+    seeds: Annotated[tuple[Seed, ...], BeforeValidator(expand_seeds), AfterValidator(distinct)] = (0,)
+    protocol: Protocol = "clean"
+    train: TrainSpec = TrainSpec()
+    model: ModelSpec = Field(default_factory=dict, validate_default=True)
+    metrics: Annotated[tuple[str, ...], BeforeValidator(as_tuple)] = ()
+    resources: Resources = Resources()
+    keep_per_image: bool = False
+
+    @field_validator("beta")
+    @classmethod
+    def _ascending(cls, value: tuple[float, ...]) -> tuple[float, ...]:
+        return tuple(sorted(value))
+
+    @field_validator("model", mode="before")
+    @classmethod
+    def _fill_model(cls, value: object, info: ValidationInfo) -> object:
+        dataset = info.data.get("dataset")
+        if not isinstance(value, Mapping):
+            return value
+        # Without a valid dataset, which is the error to report, any complete model will do.
+        default = {"latent": 1, "channels": [1]}
+        if dataset is not None:
+            default = datasets.get(dataset.name).default_model(dataset)
+        filled = {**default, **value}
+        if filled.get("name") == "linear" and "channels" not in value:
+            filled["channels"] = ()
+        return filled
+
+    @field_validator("model", mode="after")
+    @classmethod
+    def _image_is_large_enough(cls, value: ModelSpec, info: ValidationInfo) -> ModelSpec:
+        dataset = info.data.get("dataset")
+        if dataset is None or value.name == "linear":
+            return value
+        _, height, width = datasets.get(dataset.name).shape(dataset)
+        # A convolution of stride 2 takes a side s to ceil(s / 2), so this many bring the shorter one to 1.
+        halvings = (min(height, width) - 1).bit_length()
+        if len(value.channels) > halvings:
+            mend = f"name at most {halvings}" if halvings else "use model: {name: linear}"
+            wrong = f"{len(value.channels)} widths halve {height}x{width} images too often"
+            fail(f"{wrong}; {mend}", "channels")
+        return value
+
+    @field_validator("metrics")
+    @classmethod
+    def _available(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for index, name in enumerate(value):
+            if name not in METRICS:
+                fail(f"no metric named {kind(name)} is available; leave metrics: {list(METRICS)}", index)
+        return distinct(value) if value else value
+
+    @model_validator(mode="after")
+    def _affordable(self) -> "Sweep":
+        trials = len(self.variants) * len(self.beta) * len(self.seeds)
+        if trials > MAX_TRIALS:
+            mend = f"use fewer betas or seeds: at most {MAX_TRIALS:,} trainings a sweep"
+            fail(f"the grid asks for {trials:,} trainings; {mend}", "beta")
+        return self
+
+
+def _known_keys(document: Document, path: KeyPath) -> Sequence[str]:
+    """Return the keys that the mapping at ``path`` may have."""
+    if path == ("dataset",):
+        return list(datasets.get(document.data["dataset"]["name"]).options.model_fields)
+    nested: dict[KeyPath, type[BaseModel]] = {
+        (): Sweep,
+        ("train",): TrainSpec,
+        ("model",): ModelSpec,
+        ("resources",): Resources,
+    }
+    return list(nested[path].model_fields) if path in nested else []
+
+
+def _long_form(document: Document) -> Document:
+    """Return the document with a dataset that is only named as a mapping, so overrides reach into it."""
+    if not isinstance(document.data.get("dataset"), str):
+        return document
+    return replace(document, data={**document.data, "dataset": {"name": document.data["dataset"]}})
+
+
+def load_sweep(path: Path, overrides: Sequence[str] = ()) -> Sweep:
+    """Read and validate a sweep file.
+
+    Args:
+        path: the YAML file.
+        overrides: settings that replace the file's, such as ``train.epochs=2`` or ``beta=[1, 10]``; the
+            values are YAML.
+
+    Raises:
+        SpecError: the file or an override is not valid; one line names the place, the key and the mend.
+    """
+    document = _long_form(read_document(path))
+    for text in overrides:
+        document = _long_form(override(document, text))
+    try:
+        return Sweep.model_validate(document.data)
+    except ValidationError as error:
+        raise from_validation(error, document, lambda at: _known_keys(document, at)) from None
+
+
+def load_dataset_options(name: str, overrides: Sequence[str] = ()) -> DatasetOptions:
+    """Validate a dataset's options as the command line gives them.
+
+    Args:
+        name: of the dataset.
+        overrides: its options, such as ``path=photos``; the values are YAML.
+
+    Raises:
+        SpecError: there is no such dataset, or an option is not valid.
+    """
+    document = Document({"name": name}, {(): Place(0, 0, "dataset")})
+    for text in overrides:
+        document = override(document, text)
+    try:
+        options: DatasetOptions = TypeAdapter(DatasetField).validate_python(document.data)
+    except ValidationError as error:
+        known = list(datasets.get(name).options.model_fields) if name in datasets.names() else []
+        raise from_validation(error, document, lambda at: known) from None
+    return options
+
+
+def dump_sweep(sweep: Sweep) -> str:
+    """Return a sweep as YAML, every default written out; :func:`load_sweep` reads an equal sweep from it."""
+    from ruamel.yaml import YAML
+
+    data = sweep.model_dump(mode="json")
+    data["variants"] = [
+        {"name": variant.name, **variant.options} if variant.options else variant.name
+        for variant in sweep.variants
+    ]
+    yaml: Any = YAML(typ="safe", pure=True)
+    yaml.default_flow_style = None  # a list of numbers stays on one line
+    yaml.sort_base_mapping_type_on_output = False
+    yaml.width = 100
+    yaml.allow_unicode = True
+    text = io.StringIO()
+    yaml.dump(data, text)
+    return text.getvalue()

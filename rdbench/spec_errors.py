@@ -1,0 +1,119 @@
+"""What pydantic found wrong with a sweep, said in one line: the place, the key, what is wrong, the mend."""
+
+import difflib
+from collections.abc import Callable, Sequence
+from typing import NoReturn
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
+
+from rdbench.errors import SpecError
+from rdbench.yaml_lines import Document, KeyPath, error_at, kind
+
+# What pydantic's type errors ask for, and how that is written in YAML.
+_EXPECTED = {
+    "bool": ("true or false", "write true or false"),
+    "int": ("a whole number", "write digits only, such as 5"),
+    "float": ("a number", "write it plainly, such as 0.5"),
+    "string": ("text", "put it in quotes"),
+    "path": ("text", "put it in quotes"),
+    "tuple": ("a list", "write it as [..., ...]"),
+    "list": ("a list", "write it as [..., ...]"),
+    "dict": ("a mapping", "write it as {key: value}"),
+    "model": ("a mapping", "write it as {key: value}"),
+}
+_BOUNDS = {
+    "greater_than_equal": "at least",
+    "greater_than": "more than",
+    "less_than_equal": "at most",
+    "less_than": "less than",
+}
+_EXAMPLES: dict[str | int, str] = {
+    "name": "name: my_sweep",
+    "dataset": "dataset: mnist",
+    "variants": "variants: [beta_vae, bs_vae]",
+    "beta": "beta: [0.1, 1, 10]",
+}
+
+
+def fail(problem: str, *path: str | int, value: object = None) -> NoReturn:
+    """Raise, from within a pydantic validator, a problem at ``path`` below the field being validated."""
+    error = PydanticCustomError("problem", "{problem}", {"problem": problem})
+    details = InitErrorDetails(type=error, loc=path, input=value)
+    raise ValidationError.from_exception_data("sweep", [details])
+
+
+def choose(value: object, known: Sequence[str]) -> str:
+    """Return the mend of a name that is not among ``known``: the closest one, else all of them."""
+    close = difflib.get_close_matches(str(value), known, 1)
+    return f"did you mean {close[0]!r}?" if close else f"choose from {', '.join(known)}"
+
+
+def from_validation(
+    error: ValidationError, document: Document, known_keys: Callable[[KeyPath], Sequence[str]]
+) -> SpecError:
+    """Return the first problem by place, and how many more there are.
+
+    Args:
+        error: what pydantic raised for ``document.data``.
+        document: the data and where each value was written.
+        known_keys: the keys allowed in the mapping at a path; none if they are not known.
+    """
+    problems: dict[KeyPath, str] = {}
+    for details in error.errors(include_url=False):
+        path = _written_path(details, document)
+        problems.setdefault(path, _words(details, path, known_keys))
+    # Of the alternatives of a union, the one that got furthest is the one that was meant.
+    outer = {path[:size] for path in problems for size in range(len(path))}
+    path, text = min(
+        ((path, text) for path, text in problems.items() if path not in outer),
+        key=lambda problem: document.place(problem[0]),
+    )
+    more = len(problems.keys() - outer) - 1
+    return error_at(document.place(path).text, path, f"{text} (and {more} more)" if more else text)
+
+
+def _written_path(details: ErrorDetails, document: Document) -> KeyPath:
+    """Return where a problem is, by keys that were written.
+
+    Pydantic also names the alternatives of a union, and keys of a form ('mnist' for {name: mnist}) that
+    was written shorter.
+    """
+    path: KeyPath = ()
+    location = details["loc"]
+    missing = location[-1:] if details["type"] == "missing" else ()
+    for key in location[: len(location) - len(missing)]:
+        if (*path, key) in document.places:
+            path = (*path, key)
+    return path + missing
+
+
+def _words(details: ErrorDetails, path: KeyPath, known_keys: Callable[[KeyPath], Sequence[str]]) -> str:
+    """Return what is wrong and the mend."""
+    code, value, context = details["type"], details["input"], details.get("ctx", {})
+    if code == "problem":
+        return str(context["problem"])
+    if code == "missing":
+        example = _EXAMPLES.get(path[0], "") if len(path) == 1 else ""
+        return f"this key is required; add '{example or f'{path[-1]}: ...'}'"
+    if code == "extra_forbidden":
+        keys = known_keys(path[:-1])
+        return f"unknown key; {choose(path[-1], keys) if keys else 'remove it'}"
+    if code == "literal_error":
+        known = str(context["expected"]).split("'")[1::2]  # pydantic says "'a', 'b' or 'c'"
+        return f"{kind(value)} is not known here; {choose(value, known)}"
+    if code in _BOUNDS:
+        bound = next(iter(context.values()))
+        shown = f"{bound:,}" if isinstance(bound, int) else f"{bound:g}"
+        return f"{kind(value)} is out of range; use {_BOUNDS[code]} {shown}"
+    if code.endswith(("too_short", "too_long")):
+        bound = (
+            f"least {context['min_length']}" if "min_length" in context else f"most {context['max_length']}"
+        )
+        return f"has the wrong length; write at {bound}"
+    expected, mend = _EXPECTED.get(code.removesuffix("_type").removesuffix("_from_float"), ("", ""))
+    if expected:
+        return f"expected {expected}, got {kind(value)}; {mend}"
+    # A dataset's own check: its message is the dataset's to word.
+    reason: object = context.get("error", details["msg"])
+    return str(reason)

@@ -1,0 +1,126 @@
+"""What single fields of a sweep file mean: short forms expanded, values checked one by one.
+
+These run inside pydantic's validation, before or after its own checks of types and bounds.
+"""
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from pydantic import Field, PlainValidator, SerializeAsAny
+
+from rdbench import datasets
+from rdbench.datasets import DatasetOptions
+from rdbench.spec_errors import choose, fail
+from rdbench.yaml_lines import kind
+
+MIN_BETA, MAX_BETA = 1e-8, 1e8
+MAX_SEED = 2**31 - 1
+MAX_TRIALS = 10_000  # over ten times the largest sweep that ships; more is nearly always a slip of the pen
+
+_SAFE_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,98}[A-Za-z0-9_-])?")
+
+
+def as_tuple(value: object) -> object:
+    """Return a list as a tuple, and anything else as it is, for pydantic to judge."""
+    return tuple(value) if isinstance(value, list) else value
+
+
+def distinct(values: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Return ``values``, which must not be empty nor hold one twice."""
+    if not values:
+        fail("the list is empty; name at least one")
+    seen = set()
+    for index, value in enumerate(values):
+        if value in seen:
+            shown = kind(getattr(value, "name", value))
+            fail(f"{shown.removesuffix('.0')} is there twice; remove one of them", index)
+        seen.add(value)
+    return values
+
+
+def _logspace(value: object) -> tuple[float, ...]:
+    """Return the grid ``[low, high, count]`` asks for: evenly spaced logarithms, both ends included.
+
+    Every point is rounded to 6 significant decimal digits, so powers of ten on the grid are exactly those
+    numbers, and a beta reads the same in a table, a label and the sweep file.
+    """
+    at = "logspace"
+    usage = "write {logspace: [low, high, count]}, such as {logspace: [1e-4, 1e3, 57]}"
+    if not isinstance(value, list | tuple) or len(value) != 3:
+        fail(f"expected three numbers; {usage}", at)
+    if not all(isinstance(v, int | float) and not isinstance(v, bool) for v in value):
+        fail(f"expected three numbers, got {', '.join(map(kind, value))}; {usage}", at)
+    low, high, count = value
+    if not isinstance(count, int) or not 2 <= count <= MAX_TRIALS:
+        fail(f"count {count} is out of range; use a whole number from 2 to {MAX_TRIALS:,}", at)
+    if not MIN_BETA <= low < high <= MAX_BETA:
+        span = f"{MIN_BETA:g} <= low < high <= {MAX_BETA:g}"
+        fail(f"the ends {low} and {high} are out of range; use {span}", at)
+    first, last = math.log10(low), math.log10(high)
+    steps = (first + (last - first) * index / (count - 1) for index in range(count))
+    return tuple(float(f"{10**step:.6g}") for step in steps)
+
+
+def expand_grid(value: object) -> object:
+    """Expand ``{logspace: [low, high, count]}``; a list stays what it is."""
+    if isinstance(value, list | tuple):
+        return tuple(value)
+    if not isinstance(value, Mapping):
+        fail(f"expected a list, got {kind(value)}; write [0.1, 1, 10] or {{logspace: [low, high, count]}}")
+    for key in value:
+        if key != "logspace":
+            fail("unknown key; the one grid there is, is {logspace: [low, high, count]}", key)
+    return _logspace(value.get("logspace"))
+
+
+def expand_seeds(value: object) -> object:
+    """Expand a number of seeds ``n`` to 0..n-1."""
+    if isinstance(value, list | tuple):
+        return tuple(value)
+    if isinstance(value, bool) or not isinstance(value, int):
+        fail(f"expected a number of seeds, got {kind(value)}; write it as 5, or list the seeds as [0, 1]")
+    if not 1 <= value <= MAX_TRIALS:
+        fail(f"{value} seeds are out of range; use 1 to {MAX_TRIALS:,}, or a list of seeds")
+    return tuple(range(value))
+
+
+def dataset_options(value: object) -> DatasetOptions:
+    """Validate a dataset's options with the class of that dataset."""
+    if isinstance(value, DatasetOptions):
+        return value
+    if isinstance(value, str):
+        value = {"name": value}
+    if not isinstance(value, Mapping):
+        fail(f"expected a dataset's name, got {kind(value)}; write 'dataset: mnist' or {{name: mnist, ...}}")
+    if "name" not in value:
+        fail("the dataset is not named; add 'name: mnist'")
+    name, known = value["name"], datasets.names()
+    if name not in known:
+        fail(f"no dataset named {kind(name)}; {choose(name, known)}", "name")
+    # Through JSON, where strict still lets text be a path and a list a tuple, as a dataset may declare them.
+    return datasets.get(str(name)).options.model_validate_json(json.dumps(dict(value)), strict=True)
+
+
+def gpu_share(value: object) -> object:
+    """Return ``auto``, or a number of GPUs from 0."""
+    if value == "auto":
+        return value
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
+        fail(f"expected auto or a number of GPUs, got {kind(value)}; use auto, 0, or a share such as 0.25")
+    return float(value)
+
+
+def safe_name(value: str) -> str:
+    """Return a name that can be a folder's on any system."""
+    if not _SAFE_NAME.fullmatch(value):
+        mend = "use at most 100 letters, digits, '-', '_' and '.', a letter or digit first, no '.' last"
+        fail(f"{kind(value)} is no safe folder name; {mend}")
+    return value
+
+
+DatasetField = Annotated[SerializeAsAny[DatasetOptions], PlainValidator(dataset_options)]
+Beta = Annotated[float, Field(ge=MIN_BETA, le=MAX_BETA)]
+Seed = Annotated[int, Field(ge=0, le=MAX_SEED)]

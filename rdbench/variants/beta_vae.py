@@ -1,0 +1,11 @@
+"""beta-VAE with constant decoder variance."""
+
+from torch import Tensor
+
+from rdbench.variants import variant
+
+
+@variant("beta_vae", native="half", paper="Higgins et al., ICLR 2017")
+def beta_vae(sse: Tensor, rate: Tensor, beta: float, n: int) -> Tensor:
+    """sse + beta rate: constant sigma^2 = 1/2, its constant dropped."""
+    return sse + beta * rate

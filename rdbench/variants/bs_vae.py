@@ -1,0 +1,15 @@
+"""Beta-Sigma VAE: the decoder variance is the optimal one of each image."""
+
+import math
+
+from torch import Tensor
+
+from rdbench.variants import variant
+
+EPS = 1e-5  # inside the logarithm: keeps the gradient finite where an image is reconstructed exactly
+
+
+@variant("bs_vae", native="optimal", paper="Kim & Lee, ICPR 2024, Eq. 6")
+def bs_vae(sse: Tensor, rate: Tensor, beta: float, n: int) -> Tensor:
+    """n/2 (ln(2 pi sse/n + eps) + 1) + beta rate: sigma^2 = sse/n, the optimum of each image."""
+    return n / 2 * ((2 * math.pi * sse / n + EPS).log() + 1) + beta * rate

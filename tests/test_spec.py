@@ -1,0 +1,459 @@
+"""A sweep file says what it says, and every mistake in one is one line that names the place and the mend."""
+
+import random
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from rdbench import datasets, likelihood, variants
+from rdbench.errors import SpecError
+from rdbench.spec import ModelSpec, Sweep, TrainSpec, VariantSpec, dump_sweep, load_sweep
+from rdbench.yaml_lines import MAX_DEPTH
+
+SWEEPS = sorted((Path(__file__).parent.parent / "sweeps").glob("*.yaml"))
+
+GOOD = """\
+name: try
+dataset: mnist
+variants: [beta_vae, bs_vae]
+beta: [0.1, 1, 10]
+"""
+
+
+@pytest.fixture
+def load(tmp_path, monkeypatch):
+    """Load a sweep from text, as sweep.yaml in the working directory."""
+    monkeypatch.chdir(tmp_path)
+
+    def load_text(text: str, *overrides: str) -> Sweep:
+        Path("sweep.yaml").write_text(text, encoding="utf-8")
+        return load_sweep(Path("sweep.yaml"), overrides)
+
+    return load_text
+
+
+def problem(call, *arguments) -> str:
+    with pytest.raises(SpecError) as caught:
+        call(*arguments)
+    message = str(caught.value)
+    assert message.isprintable(), "an error is one line"
+    return message
+
+
+# What is said
+
+
+def test_only_name_dataset_variants_and_beta_are_needed(load):
+    sweep = load(GOOD)
+    assert sweep.readings == likelihood.READINGS
+    assert sweep.seeds == (0,)
+    assert sweep.protocol == "clean"
+    assert sweep.train == TrainSpec(epochs=50, batch_size=512, lr=1e-3, weight_decay=1e-5, augment=True)
+    assert sweep.model == ModelSpec(name="conv", latent=32, channels=(32, 64, 128))
+    assert (sweep.metrics, sweep.resources.cpus, sweep.resources.gpus) == ((), 1, "auto")
+
+
+def test_every_setting_can_be_said(load):
+    sweep = load(
+        """\
+name: all-of_it.1
+dataset: {name: mnist, train_images: 10000, test_images: 500}
+variants: [bs_vae]
+readings: [optimal, half]
+beta: [10, 1e-4, 0.1]
+seeds: [7, 3]
+protocol: paper
+train: {epochs: 2, batch_size: 64, lr: 1e-2, weight_decay: 0, augment: false}
+model: {latent: 4, channels: [8]}
+metrics: []
+resources: {cpus: 2, gpus: 0.25}
+keep_per_image: true
+"""
+    )
+    assert sweep.dataset.train_images == 10000
+    assert sweep.readings == ("optimal", "half")
+    assert sweep.beta == (1e-4, 0.1, 10.0)
+    assert sweep.seeds == (7, 3)
+    assert sweep.train == TrainSpec(epochs=2, batch_size=64, lr=0.01, weight_decay=0.0, augment=False)
+    assert sweep.model.channels == (8,)
+    assert sweep.resources.gpus == 0.25
+    assert sweep.keep_per_image
+
+
+@pytest.mark.parametrize(
+    ("written", "value"),
+    [
+        ("1e-4", 1e-4),
+        ("1E-4", 1e-4),
+        ("1.0e-4", 1e-4),
+        ("+.5", 0.5),
+        ("1e+3", 1e3),
+        ("0x10", 16.0),
+        ("017", 17.0),
+    ],
+)
+def test_numbers_are_read_as_yaml_1_2_reads_them(load, written, value):
+    assert load(GOOD.replace("0.1, 1, 10", written)).beta == (value,)
+
+
+def test_a_logspace_grid_hits_powers_of_ten_exactly(load):
+    beta = load(GOOD.replace("[0.1, 1, 10]", "{logspace: [1e-4, 1e3, 57]}")).beta
+    assert len(beta) == 57
+    assert beta[::8] == (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0, 1000.0)
+    assert beta[1] == 0.000133352  # 10 ** (-4 + 1/8), to six digits
+    assert all(abs(b / 10 ** (-4 + i / 8) - 1) < 1e-5 for i, b in enumerate(beta))
+
+
+def test_a_number_of_seeds_counts_from_zero(load):
+    assert load(GOOD + "seeds: 5\n").seeds == (0, 1, 2, 3, 4)
+
+
+def test_an_alias_repeats_its_anchor(load):
+    sweep = load(GOOD.replace("[0.1", "&grid [1").replace("1, 10]", "2]") + "seeds: *grid\n")
+    assert sweep.beta == sweep.seeds == (1, 2)
+
+
+def test_a_partial_model_is_filled_from_the_dataset(load):
+    assert load(GOOD + "model: {latent: 3}\n").model == ModelSpec(latent=3, channels=(32, 64, 128))
+    linear = load(GOOD + "model: {name: linear, latent: 12}\n").model
+    assert linear == ModelSpec(name="linear", latent=12, channels=())
+
+
+@pytest.mark.parametrize(("dataset", "most"), [("mnist", 5), ("digits", 3), ("celeba", 6)])
+def test_an_image_can_be_halved_until_one_pixel_is_left(load, dataset, most):
+    text = GOOD.replace("mnist", dataset)
+    assert len(load(text, f"model.channels={[8] * most}").model.channels) == most
+    message = problem(load, text, f"model.channels={[8] * (most + 1)}")
+    assert f"name at most {most}" in message
+
+
+def test_a_sweep_cannot_be_changed(load):
+    with pytest.raises(ValidationError, match="frozen"):
+        load(GOOD).train.epochs = 3
+
+
+@pytest.mark.parametrize("path", SWEEPS, ids=lambda path: path.stem)
+def test_a_shipped_sweep_has_its_files_name_and_opens_with_what_it_is(path):
+    assert load_sweep(path).name == path.stem
+    assert path.read_text().startswith("# ")
+
+
+@pytest.mark.parametrize("name", ["quickstart", "mnist_smoke", "mnist_table1", "celeba_table1", "celeba_rd"])
+def test_the_sweeps_for_everybody_are_there_and_say_how_to_run_them(name):
+    path = f"sweeps/{name}.yaml"
+    assert f"#   rdbench sweep {path}\n" in (SWEEPS[0].parent.parent / path).read_text()
+
+
+@pytest.mark.parametrize("path", SWEEPS, ids=lambda path: path.stem)
+def test_a_saved_sweep_loads_as_the_same_sweep(path, load):
+    sweep = load_sweep(path)
+    assert load(dump_sweep(sweep)) == sweep
+
+
+@pytest.mark.parametrize("name", datasets.names())
+def test_every_dataset_survives_saving(name, load):
+    extra = {"folder": ", path: 'my: photos, #1/é', size: 16"}.get(name, "")
+    sweep = load(GOOD.replace("mnist", f"{{name: {name}{extra}, train_images: 100}}"))
+    assert load(dump_sweep(sweep)) == sweep
+
+
+def test_text_that_looks_like_a_number_survives_saving(load):
+    sweep = load(GOOD.replace("try", "'1e5'"))
+    assert load(dump_sweep(sweep)).name == "1e5"
+
+
+def test_a_saved_sweep_writes_its_defaults_out(load):
+    saved = dump_sweep(load(GOOD))
+    for default in ("epochs: 50", "latent: 32", "protocol: clean", "seeds: [0]"):
+        assert default in saved
+
+
+# What is overridden
+
+
+def test_an_override_replaces_the_value_in_the_file(load):
+    sweep = load(
+        GOOD + "train: {epochs: 9, lr: 1e-2}\n", "train.epochs=2", "beta=[5]", "seeds=2", "name=other"
+    )
+    assert (sweep.train.epochs, sweep.train.lr) == (2, 0.01)
+    assert (sweep.beta, sweep.seeds, sweep.name) == ((5.0,), (0, 1), "other")
+
+
+def test_an_override_makes_the_mappings_it_needs(load):
+    sweep = load(GOOD, "train.epochs=2", "model.latent=5", "dataset.train_images=100")
+    assert (sweep.train.epochs, sweep.model.latent) == (2, 5)
+    assert (sweep.dataset.name, sweep.dataset.train_images) == ("mnist", 100)
+
+
+def test_another_dataset_brings_its_own_options_and_model(load):
+    text = GOOD.replace("dataset: mnist", "dataset: {name: mnist, train_images: 7}")
+    sweep = load(text, "dataset=digits", "dataset.test_images=3")
+    assert (sweep.dataset.name, sweep.dataset.train_images, sweep.dataset.test_images) == ("digits", None, 3)
+    assert sweep.model.channels == (32, 64)
+
+
+def test_the_last_override_wins(load):
+    assert load(GOOD, "train.epochs=2", "train.epochs=3").train.epochs == 3
+
+
+@pytest.mark.parametrize(
+    ("override", "key", "mend"),
+    [
+        ("train.epochs=0", "train.epochs", "use at least 1"),
+        ("train.epoch=2", "train.epoch", "did you mean 'epochs'?"),
+        ("trian.epochs=2", "trian", "did you mean 'train'?"),
+        ("train.epochs='3'", "train.epochs", "write digits only"),
+        ("train.epochs=", "train.epochs", "write digits only"),
+        ("train.epochs=[1", "train.epochs", "check the indentation, brackets and quotes"),
+        ("dataset=mnits", "dataset", "did you mean 'mnist'?"),
+        ("dataset.train_images=0", "dataset.train_images", "use at least 1"),
+        ("beta=[1, 1]", "beta[1]", "remove one of them"),
+        ("beta.0=1", "beta", "set it whole: beta=..."),
+        ("name=a\nb", "name", "use at most 100 letters"),
+    ],
+)
+def test_a_wrong_override_is_named_instead_of_a_line(load, override, key, mend):
+    message = problem(load, GOOD, override)
+    place = "--set " + override.replace("\n", "\\n")
+    assert message.startswith(f"{place}: {key}: ")
+    assert mend in message.removeprefix(place)
+
+
+@pytest.mark.parametrize("override", ["train.epochs", "=2", "train..epochs=2", ""])
+def test_an_override_that_sets_nothing_is_refused(load, override):
+    assert (
+        problem(load, GOOD, override) == f"--set {override}: expected KEY=VALUE, such as --set train.epochs=2"
+    )
+
+
+# What is wrong: (line of GOOD to replace, or None to append as line 5), the text, line, key, mend
+
+MALFORMED = [
+    # unknown keys
+    (None, "trian: {epochs: 2}", 5, "trian", "did you mean 'train'?"),
+    (None, "train:\n  lr: 1\n  epoch: 2", 7, "train.epoch", "did you mean 'epochs'?"),
+    (None, "zzz: 1", 5, "zzz", "choose from name, dataset"),
+    ("dataset", "dataset: {name: mnist, train_image: 3}", 2, "dataset.train_image", "did you mean 'train_"),
+    ("variants", "variants:\n- name: bs_vae\n  eps: 1", 5, "variants[0].eps", "takes no options, remove it"),
+    ("beta", "beta: {linspace: [1, 2, 3]}", 4, "beta.linspace", "{logspace: [low, high, count]}"),
+    # types: nothing is coerced
+    (None, "train: {epochs: true}", 5, "train.epochs", "got true; write digits only"),
+    (None, "train: {epochs: '3'}", 5, "train.epochs", "got '3'; write digits only"),
+    (None, "train: {epochs: 3.0}", 5, "train.epochs", "got 3.0; write digits only"),
+    (None, "train: {lr: '0.1'}", 5, "train.lr", "expected a number, got '0.1'; write it plainly"),
+    (None, "train: {lr: true}", 5, "train.lr", "expected a number, got true; write it plainly"),
+    (None, "train: {augment: yes}", 5, "train.augment", "got 'yes'; write true or false"),
+    (None, "train: {augment: 1}", 5, "train.augment", "got 1; write true or false"),
+    (None, "train: 3", 5, "train", "expected a mapping, got 3; write it as {key: value}"),
+    (None, "train:", 5, "train", "got nothing; write it as {key: value}"),
+    (None, "keep_per_image: 1", 5, "keep_per_image", "write true or false"),
+    (None, "readings: half", 5, "readings", "expected a list, got 'half'; write it as"),
+    (None, "seeds: true", 5, "seeds", "got true; write it as 5"),
+    (None, "seeds: 1.5", 5, "seeds", "got 1.5; write it as 5"),
+    (None, "model: {channels: 3}", 5, "model.channels", "expected a list, got 3; write it as"),
+    ("name", "name: 2024", 1, "name", "expected text, got 2024; put it in quotes"),
+    ("dataset", "dataset: 3", 2, "dataset", "write 'dataset: mnist'"),
+    ("dataset", "dataset: {name: mnist, train_images: '3'}", 2, "dataset.train_images", "write digits only"),
+    ("dataset", "dataset: {train_images: 3}", 2, "dataset", "add 'name: mnist'"),
+    ("variants", "variants: [beta_vae, 3]", 3, "variants[1]", "write bs_vae or"),
+    ("beta", "beta: 1", 4, "beta", "expected a list, got 1; write [0.1, 1, 10]"),
+    ("beta", "beta: [1, '2']", 4, "beta[1]", "expected a number, got '2'; write it plainly"),
+    ("beta", "beta: [1, true]", 4, "beta[1]", "expected a number, got true; write it plainly"),
+    # ranges
+    (None, "train: {epochs: 0}", 5, "train.epochs", "use at least 1"),
+    (None, "train: {batch_size: 1}", 5, "train.batch_size", "use at least 2"),
+    (None, "train: {lr: 0}", 5, "train.lr", "use more than 0"),
+    (None, "train: {weight_decay: -1}", 5, "train.weight_decay", "use at least 0"),
+    (None, "seeds: 0", 5, "seeds", "use 1 to 10,000"),
+    (None, "seeds: [-1]", 5, "seeds[0]", "use at least 0"),
+    (None, "resources: {cpus: 0}", 5, "resources.cpus", "use at least 1"),
+    (None, "resources: {gpus: -1}", 5, "resources.gpus", "use auto, 0, or a share"),
+    (None, "resources: {gpus: all}", 5, "resources.gpus", "use auto, 0, or a share"),
+    (None, "resources: {gpus: true}", 5, "resources.gpus", "use auto, 0, or a share"),
+    ("dataset", "dataset: {name: mnist, train_images: 0}", 2, "dataset.train_images", "use at least 1"),
+    ("beta", "beta:\n- 1\n- 0", 6, "beta[1]", "use at least 1e-08"),
+    ("beta", "beta: [1e9]", 4, "beta[0]", "use at most 1e+08"),
+    ("beta", "beta: [.inf]", 4, "beta[0]", "not a finite number; write a number"),
+    ("beta", "beta: [.nan]", 4, "beta[0]", "not a finite number; write a number"),
+    ("beta", "beta: [1e999]", 4, "beta[0]", "write a smaller one"),
+    ("beta", f"beta: [{'9' * 5000}]", 4, "beta[0]", "write a smaller one"),
+    # empty, twice, too many
+    ("beta", "beta: []", 4, "beta", "name at least one"),
+    ("variants", "variants: []", 3, "variants", "name at least one"),
+    (None, "readings: []", 5, "readings", "name at least one"),
+    (None, "seeds: []", 5, "seeds", "name at least one"),
+    ("beta", "beta: [1, 2, 1.0]", 4, "beta[2]", "1 is there twice; remove one of them"),
+    ("variants", "variants: [bs_vae, bs_vae]", 3, "variants[1]", "'bs_vae' is there twice; remove one"),
+    (None, "readings: [half, half]", 5, "readings[1]", "'half' is there twice; remove one of them"),
+    (None, "seeds: [1, 2, 1]", 5, "seeds[2]", "1 is there twice; remove one of them"),
+    (None, "seeds: 6000", 4, "beta", "36,000 trainings; use fewer betas or seeds: at most 10,000"),
+    ("beta", "beta: {logspace: [1, 2, 100000]}", 4, "beta.logspace", "use a whole number from 2 to 10,000"),
+    ("beta", "beta: {logspace: [1, 2, 2.5]}", 4, "beta.logspace", "use a whole number from 2 to 10,000"),
+    ("beta", "beta: {logspace: [2, 1, 5]}", 4, "beta.logspace", "use 1e-08 <= low < high <= 1e+08"),
+    ("beta", "beta: {logspace: [0, 1, 5]}", 4, "beta.logspace", "use 1e-08 <= low < high <= 1e+08"),
+    ("beta", "beta: {logspace: [1, 2]}", 4, "beta.logspace", "write {logspace: [low, high, count]}"),
+    ("beta", "beta: {logspace: [1, x, 3]}", 4, "beta.logspace", "write {logspace: [low, high, count]}"),
+    ("beta", "beta: {logspace: [1, 1.000001, 30]}", 4, "beta", "is there twice; remove one of them"),
+    # unknown names
+    ("dataset", "dataset: mnits", 2, "dataset", "no dataset named 'mnits'; did you mean 'mnist'?"),
+    ("dataset", "dataset: {name: qqq}", 2, "dataset.name", "choose from"),
+    ("variants", "variants:\n- beta_vae\n- bsvae", 5, "variants[1]", "did you mean 'bs_vae'?"),
+    (None, "readings: [half, optimum]", 5, "readings[1]", "did you mean 'optimal'?"),
+    (None, "protocol: papper", 5, "protocol", "did you mean 'paper'?"),
+    (None, "model: {name: linaer}", 5, "model.name", "did you mean 'linear'?"),
+    (None, "metrics: [fid]", 5, "metrics[0]", "no metric named 'fid' is available; leave metrics: []"),
+    # models that cannot be built
+    (None, "model: {channels: []}", 5, "model.channels", "name a width for each halving"),
+    (None, "model: {name: linear, channels: [8]}", 5, "model.channels", "remove the key"),
+    (None, "model: {channels: [8, 8, 8, 8, 8, 8]}", 5, "model.channels", "too often; name at most 5"),
+    (None, "model: {latent: 0}", 5, "model.latent", "use at least 1"),
+    # names that are no folder
+    ("name", "name: a/b", 1, "name", "use at most 100 letters"),
+    ("name", "name: ..", 1, "name", "use at most 100 letters"),
+    ("name", "name: ''", 1, "name", "use at most 100 letters"),
+    ("name", f"name: {'x' * 101}", 1, "name", "use at most 100 letters"),
+    # YAML itself
+    (None, "name: again", 5, "name", "the key stands on line 1 too; remove one of them"),
+    (None, "train:\n  lr: 1\n  lr: 2", 7, "train.lr", "the key stands on line 6 too; remove one of them"),
+    (None, "train: [", 5, "", "check the indentation, brackets and quotes there"),
+    (None, "train: {lr: 1", 5, "", "check the indentation, brackets and quotes there"),
+    (None, "\ttrain: {}", 5, "", "check the indentation, brackets and quotes there"),
+    (None, "train: {lr: !!python/object/apply:os.getcwd []}", 5, "train.lr", "remove the tag"),
+    (None, "train: {lr: !!float 1}", 5, "train.lr", "YAML tags such as !!float are refused; remove the tag"),
+    (None, "seeds: *nowhere", 5, "seeds", "write &nowhere on an earlier value"),
+    (None, "seeds: &a [*a]", 5, "seeds[0]", "write &a on an earlier value"),
+    (None, f"seeds: {'[' * (MAX_DEPTH + 1)}{']' * (MAX_DEPTH + 1)}", 5, "seeds[0][0]", "flatten it"),
+    (None, "3: 4", 5, "", "a key must be text, got 3; put it in quotes"),
+    (None, "? [a]\n: 4", 5, "", "a key must be text, got a list; put it in quotes"),
+    (None, "---\nname: second", 5, "", "a second document starts here; keep one a file"),
+    (None, "protocol: \x01", 5, "", "a character that YAML does not allow; remove it"),
+    (None, '"a\\nb": 1', 5, "a\\nb", "choose from"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("replaced", "text", "line", "key", "mend"), MALFORMED)
+def test_a_mistake_is_one_line_with_file_line_key_and_mend(load, replaced, text, line, key, mend):
+    lines = GOOD.splitlines()
+    if replaced is None:
+        lines.append(text)
+    else:
+        lines[[other.split(":")[0] for other in lines].index(replaced)] = text
+    message = problem(load, "\n".join(lines) + "\n")
+    place = f"sweep.yaml:{line}: " + (f"{key}: " if key else "")
+    assert message.startswith(place)
+    assert mend in message.removeprefix(place)
+
+
+@pytest.mark.parametrize("key", ["name", "dataset", "variants", "beta"])
+def test_a_required_key_that_is_missing_is_asked_for_with_an_example(load, key):
+    text = "".join(line for line in GOOD.splitlines(keepends=True) if not line.startswith(key))
+    message = problem(load, text)
+    assert message.startswith(f"sweep.yaml:1: {key}: this key is required; add '{key}: ")
+    assert "more)" not in message
+
+
+@pytest.mark.parametrize("text", ["", "\n\n", "# nothing here\n", "---\n", "null\n"])
+def test_an_empty_file_is_refused(load, text):
+    assert problem(load, text) == "sweep.yaml:1: the file is empty; write name, dataset, variants and beta"
+
+
+@pytest.mark.parametrize("text", ["- name: x\n", "just text\n", "3\n"])
+def test_a_file_that_is_no_mapping_is_refused(load, text):
+    assert problem(load, text).startswith("sweep.yaml:1: expected keys and values, got ")
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path):
+    gone, binary, huge = (tmp_path / name for name in ("gone.yaml", "binary.yaml", "huge.yaml"))
+    binary.write_bytes(GOOD.encode() + b"protocol: \xff\n")
+    huge.write_bytes(b"#" * 1_000_001)
+    assert problem(load_sweep, gone) == f"{gone}: there is no such file; check the path"
+    assert problem(load_sweep, tmp_path) == f"{tmp_path}: is a folder; name a YAML file in it"
+    assert problem(load_sweep, binary) == f"{binary}:5: is not UTF-8 text; save the file as UTF-8"
+    assert problem(load_sweep, huge) == f"{huge}: is larger than 1 MB; name a sweep file"
+    assert "cannot be read" in problem(load_sweep, Path("a\0b"))
+
+
+def test_of_several_mistakes_the_first_is_told_and_the_others_are_counted(load):
+    message = problem(load, "seeds: 0\nprotocol: x\n" + GOOD.replace("mnist", "qqq") + "metrics: [fid]\n")
+    assert message.startswith("sweep.yaml:1: seeds: 0 seeds are out of range")
+    assert message.endswith(" (and 3 more)")
+
+
+def test_a_mistake_in_the_file_comes_before_one_in_an_override(load):
+    message = problem(load, GOOD + "seeds: 0\n", "train.epochs=0")
+    assert message.startswith("sweep.yaml:5: seeds: ")
+    assert message.endswith(" (and 1 more)")
+
+
+def test_of_two_ways_to_write_a_value_the_error_is_about_the_one_that_was_tried(load):
+    text = GOOD.replace("mnist", "{name: gaussian, eigenvalues: {dims: 0}}")
+    assert problem(load, text).startswith(
+        "sweep.yaml:2: dataset.eigenvalues.dims: 0 is out of range; use at least 1"
+    )
+
+
+def test_a_source_without_pixels_to_halve_has_no_convolutions(load):
+    text = GOOD.replace("mnist", "gaussian") + "model: {name: conv, channels: [8]}\n"
+    assert "use model: {name: linear}" in problem(load, text)
+
+
+def test_aliases_cannot_blow_a_small_file_up(load):
+    bomb = "".join(f"k{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]\n" for i in range(1, 8))
+    assert "use fewer aliases" in problem(load, GOOD + "k0: &a0 [1]\n" + bomb)
+
+
+def test_a_chain_of_aliases_counts_as_nesting(load):
+    chain = "".join(f"k{i}: &a{i} [*a{i - 1}]\n" for i in range(1, 2000))
+    assert "levels deep; flatten it" in problem(load, GOOD + "k0: &a0 [1]\n" + chain)
+
+
+def test_no_damage_to_a_file_gives_anything_but_a_sweep_or_one_line(load):
+    generator = random.Random(0)
+    words = [
+        *"[]{}:,&*!|>'\"%@#?-\n\t \\019.e",
+        "- ",
+        "*a",
+        "&a ",
+        "!!int",
+        "---\n",
+        "null",
+        "1e999",
+        "\x00",
+        "\u2028",
+    ]
+    whole = GOOD + "seeds: &a [1]\ntrain: {epochs: 2}\nresources: {gpus: 0.5}\n"
+    loaded = 0
+    for _ in range(400):
+        text = whole
+        for _ in range(generator.randint(1, 4)):
+            start = generator.randrange(len(text) + 1)
+            text = text[:start] + generator.choice(words) + text[start + generator.choice([0, 0, 1, 5]) :]
+        try:
+            load(text)
+            loaded += 1
+        except SpecError as error:
+            message = str(error)
+        else:
+            continue
+        assert message.isprintable()
+        assert message.startswith("sweep.yaml:")
+        assert ";" in message, "every error has a mend"
+    assert 0 < loaded < 400
+
+
+# Built in Python
+
+
+def test_a_spec_built_in_python_is_validated_alike():
+    options = datasets.get("digits").options(name="digits")
+    sweep = Sweep(name="x", dataset=options, variants=(VariantSpec(name="bs_vae"),), beta=(10.0, 1.0))
+    assert sweep.beta == (1.0, 10.0)
+    assert sweep.model.latent == 8
+    with pytest.raises(ValidationError, match="there twice"):
+        Sweep(name="x", dataset=options, variants=(VariantSpec(name="bs_vae"),), beta=(1.0, 1.0))
+
+
+def test_every_registered_variant_can_be_swept(load):
+    for name in variants.names():
+        assert load(GOOD, f"variants=[{name}]").variants == (VariantSpec(name=name),)
