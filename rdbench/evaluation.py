@@ -1,0 +1,159 @@
+"""Rate and distortion of a trained network: each measured once an image, then read in every way."""
+
+import io
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from PIL import Image
+from torch import Tensor
+
+from rdbench import augment
+from rdbench.datasets import Dataset, Split
+from rdbench.likelihood import READINGS, bits_per_dim, distortion, kl_standard_normal, psnr
+from rdbench.nets import GaussianNetwork
+from rdbench.plan import Trial
+from rdbench.seeding import generator
+from rdbench.training import Images
+
+EVALUATION_BATCH = 500  # fixed: the result must not depend on the training's batch size
+PICTURES = 16  # of each kind that are kept
+
+Float64 = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """The sufficient statistics of one split: ``sse`` and ``rate`` (nats), one of each an image."""
+
+    sse: Float64
+    rate: Float64
+
+
+def _batches(
+    trial: Trial, data: Dataset, split: Split, name: str, device: torch.device
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield (images, noise) under the trial's protocol.
+
+    ``clean``: every image as it is. ``paper``: what the released code does, with the training
+    augmentation and without the last partial batch.
+    """
+    images = Images(split, device)
+    noise = generator(trial.seed, f"evaluate/noise/{name}", device)
+    augmentation = generator(trial.seed, f"evaluate/augment/{name}", device)
+    paper = trial.protocol == "paper"
+    kind = data.augmentation if paper and trial.train.augment else "none"
+    size = trial.train.batch_size if paper else EVALUATION_BATCH
+    count = len(images) // size * size if paper else len(images)
+    for start in range(0, count, size):
+        index = torch.arange(start, min(start + size, count))
+        epsilon = torch.randn(len(index), trial.model.latent, generator=noise, device=device)
+        parameters = augment.draw(kind, len(index), *data.shape[1:], augmentation)
+        yield augment.apply(kind, images.batch(index), parameters), epsilon
+
+
+@torch.no_grad()
+def measure(
+    network: GaussianNetwork, trial: Trial, data: Dataset, name: str, device: torch.device
+) -> Measurement:
+    """Measure squared error and rate of every image of a split, with one latent sample an image.
+
+    Args:
+        network: in evaluation mode.
+        trial: gives protocol, seed and batch size.
+        data: the dataset.
+        name: "train" or "test".
+        device: where the network is.
+
+    Returns:
+        float64 sums of float32 terms; ``paper`` leaves out the last partial batch.
+    """
+    sse, rate = [], []
+    for images, noise in _batches(trial, data, getattr(data, name), name, device):
+        images = images.contiguous(memory_format=torch.channels_last)
+        reconstruction, mean, log_var = network(images, noise)
+        error = (images - reconstruction).double()
+        sse.append(error.square().flatten(1).sum(1).cpu().numpy())
+        rate.append(kl_standard_normal(mean.double(), log_var.double()).cpu().numpy())
+    return Measurement(np.concatenate(sse), np.concatenate(rate))
+
+
+def _mean_and_error(values: Float64) -> tuple[float, float | None]:
+    """Return mean and standard error over images; one image has no standard error."""
+    error = float(values.std(ddof=1) / math.sqrt(len(values))) if len(values) > 1 else None
+    return float(values.mean()), error
+
+
+def point_rows(
+    measured: Measurement, split: str, beta: float, n: int, native: str, pixels: bool
+) -> list[dict[str, Any]]:
+    """Return a row of the ``points`` table for each reading of sigma^2.
+
+    Args:
+        measured: one split's statistics.
+        split: its name.
+        beta: the trial's beta.
+        n: values in one image.
+        native: the variant's own reading.
+        pixels: values are in [0, 1], so a PSNR has a meaning.
+    """
+    rate, rate_se = _mean_and_error(measured.rate)
+    sse = float(measured.sse.mean())
+    rows = []
+    for reading in READINGS:
+        per_image = distortion(reading, measured.sse, beta, n)
+        mean, mean_se = _mean_and_error(per_image)
+        elbo, elbo_se = _mean_and_error(-(per_image + measured.rate))
+        rows.append(
+            {
+                "split": split,
+                "reading": reading,
+                "native": reading == native,
+                "n_images": len(measured.rate),
+                "rate": rate,
+                "rate_se": rate_se,
+                "distortion": mean,
+                "distortion_se": mean_se,
+                "elbo": elbo,
+                "elbo_se": elbo_se,
+                "sse": sse,
+                "mse": sse / n,
+                "psnr": float(psnr(sse / n)) if pixels else None,
+                "bits_per_dim": float(bits_per_dim(elbo, n)) if pixels else None,
+            }
+        )
+    return rows
+
+
+def _png(image: Tensor) -> bytes:
+    """Encode one image (channels, height, width); values are clipped to [0, 1], never stretched."""
+    pixels = image.clamp(0, 1).mul(255).round().to(torch.uint8).cpu().numpy()
+    buffer = io.BytesIO()
+    Image.fromarray(pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+@torch.no_grad()
+def picture_rows(
+    network: GaussianNetwork, trial: Trial, data: Dataset, device: torch.device
+) -> list[dict[str, Any]]:
+    """Return rows of the ``images`` table: the first test images, their reconstructions, prior samples."""
+    count = min(PICTURES, len(data.test.images))
+    originals = Images(data.test, device).batch(torch.arange(count))
+    noise = generator(trial.seed, "evaluate/pictures", device)
+    epsilon = torch.randn(2, count, trial.model.latent, generator=noise, device=device)
+    reconstructions = network(originals.contiguous(memory_format=torch.channels_last), epsilon[0])[0]
+    kinds = {
+        "original": originals,
+        "reconstruction": reconstructions,
+        "sample": network.decode(epsilon[1]),
+    }
+    return [
+        {"kind": kind, "index": index, "png": _png(image)}
+        for kind, images in kinds.items()
+        for index, image in enumerate(images)
+    ]

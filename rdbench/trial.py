@@ -1,0 +1,191 @@
+"""One trial from its settings to its tables: train, evaluate, and account for both."""
+
+import contextlib
+import datetime
+import json
+import math
+import platform
+import resource
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from rdbench import nets, provenance, variants
+from rdbench.datasets import Dataset
+from rdbench.errors import DatasetError
+from rdbench.evaluation import Measurement, measure, picture_rows, point_rows
+from rdbench.plan import Trial
+from rdbench.seeding import generator
+from rdbench.training import DivergedError, Epoch, steps_per_epoch, train
+
+Rows = list[dict[str, Any]]
+Tables = dict[str, Rows]
+
+
+def check_fits(trial: Trial, data: Dataset) -> None:
+    """Refuse, before anything is trained, a trial that its dataset is too small for.
+
+    Raises:
+        DatasetError: there is not one whole batch of training images, or, under the paper's protocol,
+            which drops the last partial batch there too, of test images.
+    """
+    steps_per_epoch(len(data.train.images), trial.train.batch_size)
+    test = len(data.test.images)
+    if trial.protocol == "paper" and test < trial.train.batch_size:
+        raise DatasetError(
+            f"protocol paper drops the last partial batch, and {test} test images do not fill one batch of"
+            f" {trial.train.batch_size}; set train.batch_size to {test} or less, or use protocol: clean"
+        )
+
+
+class PeakMemory:
+    """Peak memory since construction: of the GPU, or the resident memory of this process."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        if device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(device)
+        else:
+            # A worker is reused, and the kernel's high-water mark would be that of its largest trial.
+            with contextlib.suppress(OSError):
+                Path("/proc/self/clear_refs").write_text("5")
+
+    def bytes(self) -> int:
+        """Return the peak so far."""
+        if self._device.type == "cuda":
+            return int(torch.cuda.max_memory_allocated(self._device))
+        try:
+            for line in Path("/proc/self/status").read_text().splitlines():
+                if line.startswith("VmHWM:"):
+                    return int(line.split()[1]) * 1024
+        except OSError:
+            pass
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return peak if sys.platform == "darwin" else peak * 1024  # kilobytes everywhere but on macOS
+
+
+def _trial_row(trial: Trial, status: str, error: str | None, started: datetime.datetime) -> dict[str, Any]:
+    """Return the part of a ``trials`` row that every trial has, however it ended."""
+    return {
+        "status": status,
+        "error": error,
+        "dataset": trial.dataset.name,
+        "variant": trial.variant.name,
+        "beta": trial.beta,
+        "seed": trial.seed,
+        "protocol": trial.protocol,
+        "epochs": trial.train.epochs,
+        "host": platform.node(),
+        "versions": json.dumps(provenance.versions()),
+        "commit": provenance.commit(),
+        "started": started,
+        "spec": trial.to_json(),
+    }
+
+
+def failure_tables(trial: Trial, error: str, started: datetime.datetime) -> Tables:
+    """Return the tables of a trial that raised an exception or lost its worker."""
+    return {"trials": [_trial_row(trial, "failed", error, started)]}
+
+
+def _evaluate(
+    network: nets.GaussianNetwork, trial: Trial, data: Dataset, device: torch.device
+) -> dict[str, Measurement]:
+    """Measure both splits.
+
+    Raises:
+        DivergedError: a measured value is not finite.
+    """
+    measured = {split: measure(network, trial, data, split, device) for split in ("train", "test")}
+    for split, values in measured.items():
+        if not (math.isfinite(values.sse.sum()) and math.isfinite(values.rate.sum())):
+            raise DivergedError(f"rate or squared error on the {split} split is not finite")
+    return measured
+
+
+def run_trial(
+    trial: Trial,
+    data: Dataset,
+    device: torch.device,
+    on_epoch: Callable[[Epoch], None] = lambda epoch: None,
+    *,
+    keep_per_image: bool = False,
+) -> Tables:
+    """Train and evaluate one trial.
+
+    Args:
+        trial: all settings.
+        data: its dataset.
+        device: where to run.
+        on_epoch: told of each epoch as it ends.
+        keep_per_image: also return squared error and rate of every test image.
+
+    Returns:
+        Rows by table, ready for :func:`rdbench.store.commit`. A trial whose loss is not finite has status
+        ``diverged``, its history up to there, and no points.
+
+    Raises:
+        DatasetError: the dataset is too small for a batch.
+    """
+    check_fits(trial, data)
+    started = datetime.datetime.now(datetime.UTC)
+    start = time.perf_counter()
+    memory = PeakMemory(device)
+    pixels = data.train.images.dtype == "uint8"
+    history: Rows = []
+    tables: Tables = {"history": history}
+    status, error = "done", None
+    network = nets.build(trial.model, data.shape, generator(trial.seed, "init"))
+
+    def record(epoch: Epoch) -> None:
+        history.append(epoch.row())
+        on_epoch(epoch)
+
+    try:
+        train(network, trial, data, device, record)
+        measured = _evaluate(network, trial, data, device)
+        n = math.prod(data.shape)
+        native = variants.get(trial.variant.name).native
+        tables["points"] = [
+            _key(trial) | row
+            for split, values in measured.items()
+            for row in point_rows(values, split, trial.beta, n, native, pixels)
+        ]
+        if pixels:
+            tables["images"] = picture_rows(network, trial, data, device)
+        if keep_per_image:
+            test = measured["test"]
+            tables["per_image"] = [
+                {"index": index, "sse": sse, "rate": rate}
+                for index, (sse, rate) in enumerate(zip(test.sse, test.rate, strict=True))
+            ]
+    except DivergedError as problem:
+        status, error = "diverged", str(problem)
+
+    trained = sum(row["seconds"] for row in history)
+    images = sum(row["seconds"] * row["images_per_second"] for row in history)
+    row = _trial_row(trial, status, error, started) | {
+        "parameters": nets.count_parameters(network),
+        "seconds": time.perf_counter() - start,
+        "images_per_second": images / trained if trained else None,
+        "peak_memory_bytes": memory.bytes(),
+        "device": provenance.device_name(device),
+        "dataset_checksum": data.checksum,
+        "skipped_files": len(data.skipped),
+    }
+    return tables | {"trials": [row]}
+
+
+def _key(trial: Trial) -> dict[str, Any]:
+    """Return the columns that name a trial in the ``points`` table."""
+    return {
+        "dataset": trial.dataset.name,
+        "variant": trial.variant.name,
+        "beta": trial.beta,
+        "seed": trial.seed,
+        "protocol": trial.protocol,
+    }

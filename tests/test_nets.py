@@ -1,0 +1,82 @@
+"""The reference networks are the paper's, and their initial weights come from one generator."""
+
+import math
+
+import pytest
+import torch
+
+from rdbench import nets
+from rdbench.seeding import generator
+from rdbench.spec import ModelSpec
+
+MNIST = ModelSpec(latent=32, channels=(32, 64, 128))
+CELEBA = ModelSpec(latent=64, channels=(32, 64, 128, 256))
+
+
+def build(model: ModelSpec, shape: tuple[int, int, int], seed: int = 0) -> nets.GaussianNetwork:
+    return nets.build(model, shape, generator(seed, "init"))
+
+
+@pytest.mark.parametrize(
+    ("model", "shape", "encoder", "decoder", "total"),
+    [
+        (MNIST, (1, 28, 28), 822_112, 469_409, 1_291_521),
+        (CELEBA, (3, 64, 64), 3_329_504, 1_853_539, 5_183_043),
+    ],
+)
+def test_parameter_counts_are_those_of_the_released_model(model, shape, encoder, decoder, total):
+    network = build(model, shape)
+    assert nets.count_parameters(network.encoder) == encoder
+    assert nets.count_parameters(network.decoder) == decoder
+    assert nets.count_parameters(network) == total
+
+
+@pytest.mark.parametrize("shape", [(1, 8, 8), (1, 28, 28), (3, 17, 23), (3, 32, 32), (3, 64, 64), (2, 5, 9)])
+def test_the_decoder_mirrors_the_encoders_sizes(shape):
+    network = build(ModelSpec(latent=5, channels=(4, 6, 8)), shape)
+    images = torch.rand(3, *shape)
+    reconstruction, mean, log_var = network(images, torch.randn(3, 5))
+    assert reconstruction.shape == images.shape
+    assert mean.shape == log_var.shape == (3, 5)
+
+
+def test_initial_weights_depend_on_the_generator_alone():
+    torch.manual_seed(1)
+    first = build(MNIST, (1, 28, 28)).state_dict()
+    torch.manual_seed(2)
+    again = build(MNIST, (1, 28, 28)).state_dict()
+    other = build(MNIST, (1, 28, 28), seed=1).state_dict()
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    assert not torch.equal(first["encoder.0.residual.0.weight"], other["encoder.0.residual.0.weight"])
+
+
+def test_initial_weights_have_torchs_default_distribution():
+    network = build(MNIST, (1, 28, 28))
+    torch.manual_seed(0)
+    compared = 0
+    for module in network.modules():
+        if getattr(module, "weight", torch.empty(0)).numel() < 1000:  # too few to estimate a spread from
+            continue
+        for name in ("weight", "bias"):
+            ours = getattr(module, name).detach().clone()
+            module.reset_parameters()
+            theirs = getattr(module, name).detach()
+            if isinstance(module, torch.nn.BatchNorm1d):
+                assert torch.equal(ours, theirs)
+            elif name == "weight":
+                assert ours.std().item() == pytest.approx(theirs.std().item(), rel=0.1)
+                assert ours.abs().max().item() == pytest.approx(theirs.abs().max().item(), rel=0.02)
+            else:
+                assert ours.abs().max().item() <= theirs.abs().max().item() * 1.3
+        compared += 1
+    assert compared > 15
+
+
+def test_noise_is_scaled_by_the_posteriors_standard_deviation():
+    network = build(ModelSpec(name="linear", latent=2, channels=()), (1, 1, 4))
+    with torch.no_grad():
+        network.log_var.copy_(torch.tensor([0.0, math.log(9.0)]))
+    images, noise = torch.rand(5, 1, 1, 4), torch.randn(5, 2)
+    reconstruction, mean, _ = network(images, noise)
+    expected = network.decode(mean + noise * torch.tensor([1.0, 3.0]))
+    torch.testing.assert_close(reconstruction, expected)
