@@ -1,0 +1,236 @@
+"""The command line: verbs and their options; no logic."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from rdbench import __version__
+from rdbench.errors import UserError
+
+app = typer.Typer(
+    help="Rate-distortion sweeps of variational autoencoders: train, evaluate, store, report.",
+    epilog="Start with: rdbench sweep sweeps/quickstart.yaml",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+data_app = typer.Typer(
+    help="The datasets: what there is, what is prepared, whether it is whole.", no_args_is_help=True
+)
+app.add_typer(data_app, name="data")
+
+DataRoot = Annotated[
+    Path | None,
+    typer.Option(
+        "--data",
+        help="Folder of the raw data; else RDBENCH_DATA, else the user's data folder.",
+        metavar="DIR",
+    ),
+]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        help="Override one value: --set train.epochs=2 --set beta=[1,10]. Repeatable.",
+        metavar="KEY=VALUE",
+    ),
+]
+
+EXIT_DAMAGED = 1
+EXIT_SOME_FAILED = 3
+EXIT_INTERRUPTED = 130
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"rdbench {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def sweep(
+    spec: Annotated[Path, typer.Argument(help="The sweep file (YAML).", metavar="SPEC")],
+    results: Annotated[
+        Path | None,
+        typer.Option(help="The sweep's own results folder; by default results/<name>.", metavar="DIR"),
+    ] = None,
+    data: DataRoot = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show the plan and what is left to do; train nothing.")
+    ] = False,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Train at most N of the trials that are left.", metavar="N")
+    ] = None,
+    set_: Overrides = None,
+    address: Annotated[
+        str, typer.Option(help="A Ray cluster's address; 'local' starts Ray on this machine.", metavar="ADDR")
+    ] = "local",
+    concurrency: Annotated[
+        int | None,
+        typer.Option(min=1, help="Trials at a time; by default as many as there are CPUs for.", metavar="N"),
+    ] = None,
+    no_report: Annotated[
+        bool, typer.Option("--no-report", help="Do not write the report at the end.")
+    ] = False,
+) -> None:
+    """Train what a sweep file asks for and is not there yet, then write its report.
+
+    Run it again after an interruption, or with more betas or seeds in the file: only what is missing is
+    trained. Exit code 0: finished (diverged trials are results); 3: some trials failed; 2: the request
+    was wrong.
+
+    Examples:
+
+      rdbench sweep sweeps/quickstart.yaml
+
+      rdbench sweep sweeps/mnist_table1.yaml --data ~/data --dry-run
+
+      rdbench sweep sweeps/mnist_table1.yaml --set train.epochs=5 --set seeds=1 --results results/short
+    """
+    from rich.console import Console
+
+    from rdbench import paths
+    from rdbench.spec import load_sweep
+    from rdbench.sweep import default_results, open_plan, run_sweep
+
+    wanted = load_sweep(spec, set_ or [])
+    root = results or default_results(wanted)
+    whole = open_plan(root, wanted)
+    console = Console()
+    console.print(whole.summary(), highlight=False, markup=False, soft_wrap=True)
+    if dry_run:
+        return
+    account = run_sweep(
+        whole, root, paths.data_root(data), console, limit=limit, address=address, concurrency=concurrency
+    )
+    typer.echo(f"{account} in {root}")
+    if not no_report:
+        from rdbench.report import make_report
+
+        typer.echo(f"report written to {make_report([root], root / 'report.html')}")
+    if account.interrupted:
+        typer.echo("interrupted: run the same command again to go on")
+        raise typer.Exit(EXIT_INTERRUPTED)
+    if account.failed:
+        raise typer.Exit(EXIT_SOME_FAILED)
+
+
+@app.command()
+def report(
+    results: Annotated[
+        list[Path] | None,
+        typer.Argument(help="Results folders; by default every one below results/.", metavar="[RESULTS]..."),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="The page to write; by default report.html in the (only) results folder, or here.",
+            metavar="FILE",
+        ),
+    ] = None,
+) -> None:
+    """Write one offline HTML page from results folders.
+
+    Example: rdbench report results/quickstart --out report.html
+    """
+    from rdbench.report import make_report
+    from rdbench.sweep import all_results
+
+    folders = results or all_results()
+    target = out or (folders[0] / "report.html" if len(folders) == 1 else Path("report.html"))
+    typer.echo(f"report written to {make_report(folders, target)}")
+
+
+@app.command()
+def status(results: Annotated[Path, typer.Argument(help="A results folder.", metavar="RESULTS")]) -> None:
+    """Say how the trials of a results folder stand, and name those that did not end well."""
+    from rdbench.sweep import status_lines
+
+    for line in status_lines(results):
+        typer.echo(line)
+
+
+@app.command("variants")
+def list_variants() -> None:
+    """List the VAE variants a sweep file can name."""
+    from rdbench import variants
+
+    names = variants.names()
+    for name in names:
+        found = variants.get(name)
+        typer.echo(
+            f"{name:{max(map(len, names))}}  {found.summary}  [{found.paper}; own reading: {found.native}]"
+        )
+
+
+@data_app.command("list")
+def data_list(data: DataRoot = None) -> None:
+    """List the datasets: which raw data are there, and what is prepared."""
+    from rdbench import datasets, paths
+
+    for found in datasets.status(paths.data_root(data)):
+        raw = {True: "raw data there", False: "raw data missing", None: "needs options"}[found.raw]
+        typer.echo(f"{found.name:14} {found.summary}\n{'':14} {raw}, {len(found.prepared)} prepared")
+        for line in filter(None, [found.needs, *map(str, found.prepared)]):
+            typer.echo(f"{'':14} {line}")
+
+
+@data_app.command("prepare")
+def data_prepare(
+    name: Annotated[str, typer.Argument(help="A dataset's name.", metavar="NAME")],
+    data: DataRoot = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="An option of the dataset, e.g. --set path=photos.", metavar="KEY=VALUE"),
+    ] = None,
+) -> None:
+    """Download a dataset where it can be, and prepare it for training.
+
+    Example: rdbench data prepare folder --set path=~/photos --set size=32
+    """
+    from rich.console import Console
+
+    from rdbench import datasets, paths
+    from rdbench.progress import preparing
+    from rdbench.spec import load_dataset_options
+
+    options = load_dataset_options(name, set_ or [])
+    with preparing(Console(), name) as progress:
+        folder = datasets.prepare(options, paths.data_root(data), progress)
+    typer.echo(
+        f"{name}: prepared in {folder}" if folder else f"{name}: nothing to prepare, it is made on the fly"
+    )
+
+
+@data_app.command("verify")
+def data_verify(name: Annotated[str, typer.Argument(help="A dataset's name.", metavar="NAME")]) -> None:
+    """Read every byte of what was prepared for a dataset and compare its checksums."""
+    from rdbench import datasets
+
+    checks = datasets.verify(name)
+    for check in checks:
+        typer.echo(check)
+    if not checks:
+        typer.echo(f"{name}: nothing is prepared yet; run 'rdbench data prepare {name}'")
+    if any(check.damage for check in checks):
+        raise typer.Exit(EXIT_DAMAGED)
+
+
+def main() -> None:
+    """Run the command line; a user's mistake is one line on standard error and exit code 2."""
+    try:
+        app()
+    except UserError as error:
+        typer.echo(f"error: {error}", err=True)
+        sys.exit(2)

@@ -1,0 +1,207 @@
+"""The Parquet tables of a sweep: schemas, atomic commit, load.
+
+A results folder holds one folder a table and one file a trial in it::
+
+    results/<sweep>/
+      sweep.yaml                  the resolved spec
+      points/<trial>.parquet      a row per split x reading
+      history/<trial>.parquet     a row per epoch
+      images/<trial>.parquet      PNG bytes: originals, reconstructions, prior samples
+      metrics/<trial>.parquet     a row per proxy metric
+      per_image/<trial>.parquet   a row per test image: sse and rate (keep_per_image: true)
+      trials/<trial>.parquet      one row: settings, status, timing, provenance; written last, the commit
+
+A file is written under a temporary name and renamed, so a reader never sees half of one, and a trial
+without its ``trials`` row does not exist. A number that was not measured is null, never 0. Any Parquet
+reader opens a table whole: ``pandas.read_parquet("results/x/points")``.
+"""
+
+import os
+import uuid
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rdbench.errors import ResultsError
+from rdbench.spec import Sweep, dump_sweep, load_sweep
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+
+SCHEMA_VERSION = 1
+_VERSION_KEY = b"rdbench_schema"
+
+_POINT = (
+    "trial:string dataset:string variant:string beta:double seed:int64 protocol:string split:string"
+    " reading:string native:bool n_images:int64 rate:double rate_se:double distortion:double"
+    " distortion_se:double elbo:double elbo_se:double sse:double mse:double psnr:double bits_per_dim:double"
+)
+_TRIAL = (
+    "trial:string status:string error:string dataset:string variant:string beta:double seed:int64"
+    " protocol:string epochs:int64 parameters:int64 seconds:double images_per_second:double"
+    " peak_memory_bytes:int64 device:string host:string versions:string commit:string started:timestamp"
+    " dataset_checksum:string skipped_files:int64 spec:string"
+)
+TABLES: dict[str, str] = {
+    "points": _POINT,
+    "history": "trial:string epoch:int64 loss:double rate:double sse:double lr:double seconds:double"
+    " images_per_second:double",
+    "images": "trial:string kind:string index:int64 png:binary",
+    "metrics": "trial:string name:string value:double standard_error:double settings:string"
+    " feature_hash:string protocol:string",
+    "per_image": "trial:string index:int64 sse:double rate:double",
+    "trials": _TRIAL,
+}
+"""Name of each table -> its columns as ``name:type``. ``trials`` stands last: it is written last."""
+
+Row = Mapping[str, Any]
+
+
+def schema(table: str) -> "pa.Schema":
+    """Return the Arrow schema of a table, stamped with the schema version."""
+    import pyarrow as pa
+
+    types = {"timestamp": pa.timestamp("us", tz="UTC"), "double": pa.float64()}
+    fields = []
+    for column in TABLES[table].split():
+        name, kind = column.split(":")
+        fields.append(pa.field(name, types[kind] if kind in types else pa.type_for_alias(kind)))
+    return pa.schema(fields, metadata={_VERSION_KEY: str(SCHEMA_VERSION)})
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write ``content`` under a temporary name beside ``path``, make it durable, then rename it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Not ".parquet": a reader of the whole folder must not pick up a half-written file.
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def commit(root: Path, trial: str, tables: Mapping[str, Iterable[Row]]) -> None:
+    """Write the tables of one trial; its ``trials`` row, written last, makes the trial exist.
+
+    Args:
+        root: the results folder.
+        trial: the trial's id.
+        tables: name of the table -> its rows; a table that is not given is left as it is.
+
+    Raises:
+        ValueError: there is no ``trials`` row, or a row names a column the table does not have.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    if "trials" not in tables:
+        raise ValueError("a trial is committed by its row in 'trials', which is missing")
+    for table in TABLES:
+        if table not in tables:
+            continue
+        rows = [dict(row, trial=trial) for row in tables[table]]
+        columns = schema(table)
+        unknown = {name for row in rows for name in row} - set(columns.names)
+        if unknown:
+            raise ValueError(f"table {table!r} has no column named {', '.join(sorted(unknown))}")
+        buffer = pa.BufferOutputStream()
+        pq.write_table(pa.Table.from_pylist(rows, schema=columns), buffer)
+        write_atomically(root / table / f"{trial}.parquet", buffer.getvalue().to_pybytes())
+
+
+@dataclass(frozen=True)
+class Results:
+    """What a results folder holds, as pandas frames; ``problems`` names the files that were left out."""
+
+    root: Path
+    sweep: Sweep
+    points: "pd.DataFrame"
+    history: "pd.DataFrame"
+    images: "pd.DataFrame"
+    metrics: "pd.DataFrame"
+    per_image: "pd.DataFrame"
+    trials: "pd.DataFrame"
+    problems: list[str] = field(default_factory=list)
+
+
+def _read(root: Path, table: str, trials: Iterable[str], problems: list[str]) -> "pa.Table":
+    """Read one table's files of the given trials; a file that cannot be read is named in ``problems``."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    expected = schema(table)
+    parts = [expected.empty_table()]
+    for trial in trials:
+        path = root / table / f"{trial}.parquet"
+        if not path.exists():
+            continue
+        try:
+            part = pq.ParquetFile(path).read()
+        except (OSError, pa.ArrowException) as error:
+            problems.append(f"{path}: left out, not a readable Parquet file ({str(error).splitlines()[0]})")
+            continue
+        version = (part.schema.metadata or {}).get(_VERSION_KEY, b"none").decode()
+        if version != str(SCHEMA_VERSION) or part.schema.names != expected.names:
+            problems.append(f"{path}: left out, its schema version is {version}, this rdbench reads"
+                            f" {SCHEMA_VERSION}; delete the file and run the sweep again")  # fmt: skip
+            continue
+        parts.append(part.cast(expected))
+    return pa.concat_tables(parts)
+
+
+def trial_ids(root: Path) -> list[str]:
+    """Return the ids of the trials a results folder holds, sorted; empty where there is no folder."""
+    return sorted(path.stem for path in (root / "trials").glob("*.parquet"))
+
+
+def finished(root: Path, *, needs: Iterable[str] = ()) -> set[str]:
+    """Return the ids of the trials that need not be trained again: status done or diverged.
+
+    Args:
+        root: the results folder, which need not exist.
+        needs: tables that a done trial must also have (``per_image`` where the sweep keeps it).
+    """
+    table = _read(root, "trials", trial_ids(root), [])
+    done = set()
+    for trial, status in zip(table["trial"].to_pylist(), table["status"].to_pylist(), strict=True):
+        whole = all((root / name / f"{trial}.parquet").exists() for name in ("points", *needs))
+        if status == "diverged" or (status == "done" and whole):
+            done.add(trial)
+    return done
+
+
+def load_results(path: str | os.PathLike[str]) -> Results:
+    """Load a results folder into pandas frames.
+
+    Args:
+        path: the folder a sweep wrote, ``results/<name>``.
+
+    Returns:
+        The tables, each with the columns of :data:`TABLES`. Rows of trials that were never committed are
+        left out; files that cannot be read are named in ``problems``.
+
+    Raises:
+        ResultsError: the folder is not a results folder.
+    """
+    root = Path(path)
+    if not (root / "sweep.yaml").is_file():
+        raise ResultsError(f"{root}: not a results folder (no sweep.yaml in it); give the folder that"
+                           " 'rdbench sweep' wrote, results/<name>")  # fmt: skip
+    problems: list[str] = []
+    trials = _read(root, "trials", trial_ids(root), problems)
+    ids = trials["trial"].to_pylist()
+    frames = {name: _read(root, name, ids, problems).to_pandas() for name in TABLES if name != "trials"}
+    return Results(
+        root, load_sweep(root / "sweep.yaml"), **frames, trials=trials.to_pandas(), problems=problems
+    )
+
+
+def save_sweep(root: Path, sweep: Sweep) -> None:
+    """Write the resolved spec into the results folder."""
+    write_atomically(root / "sweep.yaml", dump_sweep(sweep).encode())

@@ -1,0 +1,147 @@
+"""The sweep verb: what is left to do, the guard on the results folder, the run, and its account."""
+
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from rich.console import Console
+
+from rdbench import datasets, store
+from rdbench.errors import ResultsError
+from rdbench.plan import Plan, changed_settings, plan
+from rdbench.progress import SweepProgress, preparing
+from rdbench.spec import Sweep, load_sweep
+
+
+@dataclass(frozen=True)
+class Account:
+    """How a sweep's trials stand after a run."""
+
+    done: int
+    diverged: int
+    failed: int
+    left: int
+    interrupted: bool = False
+
+    def __str__(self) -> str:
+        counts = {"diverged": self.diverged, "failed": self.failed, "left to do": self.left}
+        parts = [f"{self.done} done", *(f"{count} {word}" for word, count in counts.items() if count)]
+        return ", ".join(parts)
+
+
+def open_plan(root: Path, sweep: Sweep) -> Plan:
+    """Return the plan of a sweep, given what its results folder already holds.
+
+    Raises:
+        ResultsError: the folder holds trials of other settings, which one curve must not mix, or is
+            something else's folder.
+    """
+    if (root / "sweep.yaml").exists():
+        changes = changed_settings(load_sweep(root / "sweep.yaml"), sweep)
+        if changes and store.trial_ids(root):
+            raise ResultsError(
+                f"{root} holds trials of other settings ({'; '.join(changes)}); one curve must not mix them:"
+                " give this sweep another name or --results folder, or delete that one"
+            )
+    elif root.exists() and (not root.is_dir() or any(root.iterdir())):
+        raise ResultsError(f"{root} is not a results folder and is not empty; give another --results folder")
+    return plan(sweep, store.finished(root, needs=["per_image"] if sweep.keep_per_image else []))
+
+
+def account(root: Path, whole: Plan) -> Account:
+    """Count how the trials of a plan ended, from what the results folder holds."""
+    trials = store.load_results(root).trials
+    ours = trials[trials["trial"].isin([trial.id for trial in whole.trials])]
+    counts = ours["status"].value_counts()
+    done, diverged, failed = (int(counts.get(status, 0)) for status in ("done", "diverged", "failed"))
+    return Account(done, diverged, failed, len(whole.trials) - done - diverged - failed)
+
+
+def run_sweep(
+    whole: Plan,
+    root: Path,
+    data_root: Path,
+    console: Console,
+    *,
+    limit: int | None = None,
+    address: str = "local",
+    concurrency: int | None = None,
+) -> Account:
+    """Train what a plan has left to do.
+
+    Args:
+        whole: from :func:`open_plan`.
+        root: the results folder; made if need be.
+        data_root: where raw data lies.
+        console: is told of the progress.
+        limit: train at most so many trials.
+        address: of the Ray cluster; "local" starts one here.
+        concurrency: trials at a time.
+
+    Returns:
+        How the plan's trials stand afterwards.
+
+    Raises:
+        DatasetError: the data is not there, or too small for the sweep.
+        ResultsError: the results folder cannot be written.
+    """
+    sweep, todo = whole.sweep, whole.todo[:limit]
+    if todo:
+        with preparing(console, sweep.dataset.name) as progress_of_data:
+            data = datasets.load(sweep.dataset, data_root, progress_of_data)
+        from rdbench import tune
+        from rdbench.trial import check_fits
+
+        check_fits(todo[0], data)
+        _say_data(console, data)
+    try:
+        store.save_sweep(root, sweep)
+    except OSError as error:
+        raise ResultsError(
+            f"{root}: cannot be written ({error.strerror}); give another --results folder"
+        ) from None
+    interrupted = False
+    if todo:
+        job = tune.Job(root.resolve(), data_root.resolve(), sweep.keep_per_image, sweep.resources.cpus)
+        with SweepProgress(len(todo), console) as progress:
+            tune.run(todo, job, sweep.resources, progress, address=address, concurrency=concurrency)
+        interrupted = progress.finished < len(todo)
+    return replace(account(root, whole), interrupted=interrupted)
+
+
+def _say_data(console: Console, data: datasets.Dataset) -> None:
+    train, test = len(data.train.images), len(data.test.images)
+    shape = "x".join(map(str, data.shape))
+    skipped = f", {len(data.skipped)} files skipped" if data.skipped else ""
+    line = f"{data.name}: {train:,} training and {test:,} test images, {shape}{skipped}"
+    console.print(line, highlight=False, soft_wrap=True)
+    for remark in (*data.notes, *(f"skipped {file}" for file in data.skipped[:5])):
+        console.print(f"  {remark}", highlight=False, markup=False, soft_wrap=True)
+
+
+def default_results(sweep: Sweep) -> Path:
+    """Return ``results/<name>`` below the working directory."""
+    return Path(os.curdir) / "results" / sweep.name
+
+
+def all_results() -> list[Path]:
+    """Return every results folder below ``results/``.
+
+    Raises:
+        ResultsError: there is none.
+    """
+    folders = sorted(path.parent for path in Path("results").glob("*/sweep.yaml"))
+    if not folders:
+        raise ResultsError("no results folder below results/; name one, or run 'rdbench sweep' first")
+    return folders
+
+
+def status_lines(root: Path) -> list[str]:
+    """Return how the trials of a results folder stand, with a line for each that did not end well."""
+    results = store.load_results(root)
+    whole = plan(results.sweep, store.finished(root))
+    lines = [whole.summary(), f"{account(root, whole)} in {root}"]
+    for row in results.trials[results.trials["status"] != "done"].itertuples():
+        reason = str(row.error).strip().splitlines()[-1]
+        lines.append(f"{row.status}: {row.variant} beta {row.beta:g} seed {row.seed}: {reason}")
+    return lines + [f"problem: {problem}" for problem in results.problems]

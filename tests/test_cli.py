@@ -1,0 +1,140 @@
+"""The command line: exit codes, one clear line for a mistake, and a sweep from YAML to its report."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+
+def rdbench(*arguments, cwd, **environment):
+    """Run the command as a user does, in a process of its own."""
+    return subprocess.run(
+        [sys.executable, "-c", "from rdbench.cli import main; main()", *map(str, arguments)],
+        cwd=cwd,
+        env={**os.environ, "COLUMNS": "100", **environment},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+
+def refused(done):
+    """Assert that a request was refused in one clear line, and return the line."""
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    lines = done.stderr.strip().splitlines()
+    assert len(lines) == 1, done.stderr
+    assert lines[0].startswith("error: ")
+    return lines[0]
+
+
+def test_a_sweep_runs_from_yaml_to_report_and_once_only(sweep_file, tmp_path):
+    first = rdbench("sweep", sweep_file, cwd=tmp_path)
+    assert first.returncode == 0, first.stderr
+    assert "2 done in results/test" in first.stdout
+    assert first.stdout.strip().splitlines()[-1] == "report written to results/test/report.html"
+    assert "bs_vae" in (tmp_path / "results/test/report.html").read_text()
+
+    again = rdbench("sweep", sweep_file, cwd=tmp_path)
+    assert again.returncode == 0
+    assert "2 done" in again.stdout.splitlines()[0]
+    assert "[1/" not in again.stdout
+
+    status = rdbench("status", "results/test", cwd=tmp_path)
+    assert "2 done in results/test" in status.stdout
+    report = rdbench("report", "--out", "page.html", cwd=tmp_path)
+    assert report.stdout.strip() == "report written to page.html"
+    assert (tmp_path / "page.html").stat().st_size > 100_000
+
+    mixed = rdbench("sweep", sweep_file, "--set", "train.epochs=3", cwd=tmp_path)
+    assert "results/test holds trials of other settings (train.epochs: 2 -> 3)" in refused(mixed)
+
+
+def test_a_dry_run_shows_the_plan_and_writes_nothing(tmp_path):
+    done = rdbench("sweep", ROOT / "sweeps/celeba_rd.yaml", "--dry-run", cwd=tmp_path)
+    assert done.returncode == 0
+    assert "57 betas x 2 variants x 4 readings: 114 trainings, 456 points; 0 done" in done.stdout
+    assert "57 trainings saved" in done.stdout
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_malformed_sweep_is_refused_in_one_line_and_nothing_is_written(sweep_file, tmp_path):
+    sweep_file.write_text(sweep_file.read_text().replace("epochs", "epoch"))
+    line = refused(rdbench("sweep", sweep_file, cwd=tmp_path))
+    assert "test.yaml:6: train.epoch: " in line
+    assert "epochs" in line.split("epoch:")[1]
+    assert [path.name for path in tmp_path.iterdir()] == ["test.yaml"]
+
+
+def test_missing_data_is_an_error_that_says_which_files_to_put_where(tmp_path, sweep_file):
+    sweep_file.write_text("{name: faces, dataset: celeba, variants: [bs_vae], beta: [1]}")
+    line = refused(rdbench("sweep", sweep_file, "--data", tmp_path / "raw", cwd=tmp_path))
+    assert "img_align_celeba" in line
+    assert "list_eval_partition.txt" in line
+    assert str(tmp_path / "raw") in line
+
+
+def test_a_batch_larger_than_the_data_is_refused_before_training(sweep_file, tmp_path):
+    done = rdbench("sweep", sweep_file, "--set", "train.batch_size=512", cwd=tmp_path)
+    assert "train.batch_size is 512 but there are only 256 training images" in refused(done)
+
+
+def test_a_results_folder_that_is_something_else_is_refused(sweep_file, tmp_path):
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "chapter1.tex").write_text("precious")
+    done = rdbench("sweep", sweep_file, "--results", "thesis", cwd=tmp_path)
+    assert "thesis is not a results folder and is not empty" in refused(done)
+    assert "no results folder below results/" in refused(rdbench("report", cwd=tmp_path))
+    assert "not a results folder" in refused(rdbench("status", "thesis", cwd=tmp_path))
+
+
+def test_variants_and_datasets_are_listed(tmp_path):
+    listed = rdbench("variants", cwd=tmp_path)
+    assert "bs_vae    n/2 (ln(2 pi sse/n + eps) + 1) + beta rate" in listed.stdout
+    assert "Kim & Lee, ICPR 2024, Eq. 6; own reading: optimal" in listed.stdout
+    listed = rdbench("data", "list", "--data", tmp_path, cwd=tmp_path)
+    assert "celeba" in listed.stdout
+    assert "raw data missing" in listed.stdout
+
+
+def test_a_dataset_is_prepared_and_verified(tmp_path):
+    cache = {"RDBENCH_CACHE": str(tmp_path / "cache")}
+    assert "nothing is prepared yet" in rdbench("data", "verify", "digits", cwd=tmp_path, **cache).stdout
+    assert "digits: prepared in" in rdbench("data", "prepare", "digits", cwd=tmp_path, **cache).stdout
+    assert "digits: OK" in rdbench("data", "verify", "digits", cwd=tmp_path, **cache).stdout
+    array = next((tmp_path / "cache").rglob("train_images.npy"))
+    array.chmod(0o644)
+    with array.open("r+b") as file:
+        file.seek(-1, os.SEEK_END)
+        file.write(b"\xff")
+    damaged = rdbench("data", "verify", "digits", cwd=tmp_path, **cache)
+    assert damaged.returncode == 1
+    assert "delete that folder and run 'rdbench data prepare digits'" in damaged.stdout
+
+
+def test_version_and_help_and_usage_errors(tmp_path):
+    assert rdbench("--version", cwd=tmp_path).stdout == "rdbench 0.1.0\n"
+    assert "rdbench sweep sweeps/quickstart.yaml" in rdbench("--help", cwd=tmp_path).stdout
+    assert rdbench("sweep", cwd=tmp_path).returncode == 2
+    assert rdbench("swep", cwd=tmp_path).returncode == 2
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["sweep", "--help"]])
+def test_help_starts_without_the_heavy_libraries(arguments, tmp_path):
+    code = f"""
+import sys
+sys.argv = ["rdbench", *{arguments!r}]
+from rdbench.cli import main
+try:
+    main()
+finally:
+    print([name for name in ("torch", "ray", "pandas", "pyarrow", "sklearn", "scipy") if name in sys.modules])
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, check=True
+    )
+    assert done.stdout.strip().splitlines()[-1] == "[]"

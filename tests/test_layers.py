@@ -1,0 +1,85 @@
+"""Imports go one way, and what must start at once imports nothing heavy."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import rdbench
+
+PACKAGE = Path(rdbench.__file__).parent
+
+# From the ground up: a module imports only from layers below its own (or from its own package).
+LAYERS = [
+    {"errors"},
+    {"paths", "likelihood"},
+    {"theory"},
+    {"datasets", "variants"},
+    {"yaml_lines"},
+    {"spec_errors"},
+    {"spec"},
+    {"plan"},
+    {"store"},
+    {"seeding", "provenance", "nets", "augment"},
+    {"training"},
+    {"evaluation"},
+    {"trial"},
+    {"progress", "report"},
+    {"tune"},
+    {"sweep"},
+    {"cli"},
+]
+LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
+
+
+def unit(path: Path) -> str:
+    """The module, or the sub-package, that a file belongs to."""
+    return path.relative_to(PACKAGE).with_suffix("").parts[0]
+
+
+def imported_units(path: Path) -> set[str]:
+    units = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "rdbench":
+            parts = node.module.split(".")
+            units |= {parts[1]} if len(parts) > 1 else {alias.name for alias in node.names}
+        elif isinstance(node, ast.Import):
+            units |= {alias.name.split(".")[1] for alias in node.names if alias.name.startswith("rdbench.")}
+    return {name for name in units if (PACKAGE / name).exists() or (PACKAGE / f"{name}.py").exists()}
+
+
+FILES = [path for path in sorted(PACKAGE.rglob("*.py")) if unit(path) != "__init__"]
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_a_module_imports_only_from_below(path):
+    ours = unit(path)
+    assert ours in LEVEL, f"give {ours} its place in LAYERS"
+    above = {name for name in imported_units(path) - {ours} if LEVEL[name] >= LEVEL[ours]}
+    assert not above, f"{ours} imports {above}, which stand beside or above it"
+
+
+def imported_packages(path: Path) -> set[str]:
+    packages = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+        packages |= {name.split(".")[0] for name in names}
+    return packages
+
+
+def test_only_tune_imports_ray():
+    assert {unit(path) for path in FILES if "ray" in imported_packages(path)} == {"tune"}
+
+
+@pytest.mark.parametrize(
+    "module",
+    ["cli", "spec", "plan", "store", "sweep", "datasets", "variants", "report", "likelihood", "theory"],
+)
+def test_it_starts_without_torch_or_ray(module):
+    heavy = "('torch', 'ray', 'pandas', 'pyarrow', 'scipy')" if module != "theory" else "('torch', 'ray')"
+    code = f"import sys, rdbench.{module}; print([name for name in {heavy} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

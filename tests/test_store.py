@@ -1,0 +1,103 @@
+"""The tables: a trial exists once its last row is written, and any Parquet reader opens them."""
+
+import datetime
+
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+
+from rdbench import store
+from rdbench.errors import ResultsError
+
+POINT = {"dataset": "digits", "variant": "bs_vae", "beta": 1.0, "seed": 0, "split": "test", "reading": "half"}
+POINT |= {"rate": 2.0, "sse": 1.0, "n_images": 5}
+
+
+def trial_row(status="done", **more):
+    return {"status": status, "started": datetime.datetime.now(datetime.UTC), **more}
+
+
+@pytest.fixture
+def root(tmp_path, sweep):
+    root = tmp_path / "results"
+    store.save_sweep(root, sweep)
+    store.commit(root, "aaaa", {"points": [POINT, POINT], "trials": [trial_row()]})
+    return root
+
+
+def test_what_was_committed_is_read_back(root):
+    results = store.load_results(root)
+    assert results.trials["trial"].tolist() == ["aaaa"]
+    assert results.points["rate"].tolist() == [2.0, 2.0]
+    assert results.points["psnr"].isna().all()
+    assert results.history.empty
+    assert results.problems == []
+
+
+def test_pandas_reads_a_table_without_rdbench(root):
+    frame = pd.read_parquet(root / "points")
+    assert frame["trial"].tolist() == ["aaaa", "aaaa"]
+    assert frame["psnr"].dtype == "float64"
+
+
+def test_a_trial_without_its_last_row_does_not_exist(root, monkeypatch):
+    write = store.write_atomically
+
+    def killed_before_the_commit(path, content):
+        if path.parent.name == "trials":
+            raise KeyboardInterrupt
+        write(path, content)
+
+    monkeypatch.setattr(store, "write_atomically", killed_before_the_commit)
+    with pytest.raises(KeyboardInterrupt):
+        store.commit(root, "bbbb", {"points": [POINT], "trials": [trial_row()]})
+    assert (root / "points" / "bbbb.parquet").exists()
+    assert store.finished(root) == {"aaaa"}
+    assert set(store.load_results(root).points["trial"]) == {"aaaa"}
+
+
+def test_a_write_that_fails_leaves_the_old_file_and_no_temporary_one(tmp_path, monkeypatch):
+    target = tmp_path / "file"
+    target.write_bytes(b"old")
+    monkeypatch.setattr(store.os, "fsync", lambda _: (_ for _ in ()).throw(OSError("disk full")))
+    with pytest.raises(OSError, match="disk full"):
+        store.write_atomically(target, b"new")
+    assert target.read_bytes() == b"old"
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_done_and_diverged_trials_are_finished_and_failed_ones_are_not(root):
+    store.commit(root, "cccc", {"trials": [trial_row("diverged", error="NaN")]})
+    store.commit(root, "dddd", {"trials": [trial_row("failed", error="boom")]})
+    assert store.finished(root) == {"aaaa", "cccc"}
+
+
+def test_a_done_trial_that_lacks_a_needed_table_is_not_finished(root):
+    assert store.finished(root, needs=["per_image"]) == set()
+    row = {"index": 0, "sse": 1.0, "rate": 1.0}
+    store.commit(root, "aaaa", {"per_image": [row], "trials": [trial_row()]})
+    assert store.finished(root, needs=["per_image"]) == {"aaaa"}
+
+
+def test_damaged_and_foreign_files_are_named_and_left_out(root):
+    (root / "trials" / "torn.parquet").write_bytes(b"PAR1 and then nothing")
+    foreign = pq.read_table(root / "trials" / "aaaa.parquet").replace_schema_metadata(
+        {"rdbench_schema": "99"}
+    )
+    pq.write_table(foreign, root / "trials" / "later.parquet")
+    results = store.load_results(root)
+    assert results.trials["trial"].tolist() == ["aaaa"]
+    later, torn = sorted(results.problems)
+    assert "later.parquet: left out, its schema version is 99" in later
+    assert "torn.parquet: left out, not a readable Parquet file" in torn
+    assert store.finished(root) == {"aaaa"}
+
+
+def test_a_misspelt_column_is_refused_rather_than_dropped(root):
+    with pytest.raises(ValueError, match="no column named raet"):
+        store.commit(root, "eeee", {"points": [{"raet": 1.0}], "trials": [trial_row()]})
+
+
+def test_a_folder_that_is_no_results_folder_is_refused(tmp_path):
+    with pytest.raises(ResultsError, match=r"not a results folder \(no sweep.yaml"):
+        store.load_results(tmp_path)

@@ -1,0 +1,134 @@
+"""Sweeps through Ray Tune: each trial is committed once, and no fault of a trial or worker loses another."""
+
+import io
+import json
+import os
+import threading
+import time
+
+import pandas as pd
+import psutil
+import pytest
+from rich.console import Console
+
+from rdbench import store, tune
+from rdbench.plan import plan
+from rdbench.progress import SweepProgress
+from rdbench.spec import Resources, load_sweep
+from rdbench.sweep import open_plan, run_sweep
+
+
+@pytest.fixture
+def console():
+    return Console(file=io.StringIO())
+
+
+def run(whole, root, data_root, console, **more):
+    account = run_sweep(whole, root, data_root, console, **more)
+    return account, console.file.getvalue()
+
+
+def test_a_sweep_trains_its_plan_once(sweep, tmp_path, console):
+    root = tmp_path / "results"
+    account, said = run(open_plan(root, sweep), root, tmp_path, console)
+    assert (account.done, account.diverged, account.failed, account.left) == (2, 0, 0, 0)
+    assert "[2/2]" in said
+    assert "test ELBO" in said
+    results = store.load_results(root)
+    assert len(results.points) == 2 * 2 * 4  # trials x splits x readings
+    assert len(results.history) == 2 * 2
+    assert len(results.images) == 2 * 3 * 16
+    trials = results.trials
+    assert (trials["epochs"] == 2).all()
+    assert (trials["peak_memory_bytes"] > 50e6).all()
+    assert (trials["images_per_second"] > 0).all()
+    assert json.loads(trials["versions"][0])["torch"]
+
+    written = {path: path.stat().st_mtime_ns for path in (root / "trials").iterdir()}
+    assert open_plan(root, sweep).todo == []
+    account, _ = run(open_plan(root, sweep), root, tmp_path, console)
+    assert account.done == 2
+    assert {path: path.stat().st_mtime_ns for path in (root / "trials").iterdir()} == written
+
+
+def test_numbers_do_not_depend_on_worker_history_or_sweep(sweep, sweep_file, tmp_path, console):
+    """One worker runs all, in one order; then each trial is run alone, in this process."""
+    import torch
+
+    from rdbench import datasets
+    from rdbench.trial import run_trial
+
+    root = tmp_path / "results"
+    whole = open_plan(root, load_sweep(sweep_file, ["beta=[0.5,1,2]"]))
+    run(whole, root, tmp_path, console, concurrency=1)
+    data = datasets.load(sweep.dataset, tmp_path)
+    for trial in plan(sweep).trials:  # the sweep of beta 1 alone
+        store.commit(tmp_path / "alone", trial.id, run_trial(trial, data, torch.device("cpu")))
+        file = f"points/{trial.id}.parquet"
+        assert (root / file).read_bytes() == (tmp_path / "alone" / file).read_bytes()
+
+
+def test_an_extended_sweep_trains_only_what_is_new(sweep, sweep_file, tmp_path, console):
+    root = tmp_path / "results"
+    run(open_plan(root, sweep), root, tmp_path, console, limit=1)
+    extended = load_sweep(sweep_file, ["beta=[1,2]"])
+    whole = open_plan(root, extended)
+    assert len(whole.todo) == 3
+    account, _ = run(whole, root, tmp_path, console, limit=2)
+    assert (account.done, account.left) == (3, 1)
+
+
+def test_a_trial_that_diverges_keeps_its_row_and_its_history(sweep_file, tmp_path, console):
+    root = tmp_path / "results"
+    whole = open_plan(root, load_sweep(sweep_file, ["train.lr=1e30", "variants=[bs_vae]"]))
+    account, said = run(whole, root, tmp_path, console)
+    assert (account.done, account.diverged, account.failed) == (0, 1, 0)
+    assert "diverged (the loss became" in said
+    row = store.load_results(root).trials.iloc[0]
+    assert "epoch 1 of 2" in row["error"]
+    assert row["parameters"] > 0
+    assert open_plan(root, whole.sweep).todo == []
+
+
+def test_a_trial_that_raises_is_recorded_with_its_traceback_and_the_others_go_on(sweep, tmp_path, console):
+    trials = list(plan(sweep).trials)
+    broken = trials[0].model_copy(
+        update={"variant": trials[0].variant.model_copy(update={"name": "no_such_variant"})}
+    )
+    job = tune.Job(tmp_path / "results", tmp_path, keep_per_image=False, threads=1)
+    with SweepProgress(2, console) as progress:
+        tune.run([broken, trials[1]], job, Resources(), progress)
+    rows = {
+        path.stem: pd.read_parquet(path).iloc[0]
+        for path in (tmp_path / "results" / "trials").glob("*.parquet")
+    }
+    assert rows[broken.id]["status"] == "failed"
+    assert "Traceback" in rows[broken.id]["error"]
+    assert "unknown variant 'no_such_variant'" in rows[broken.id]["error"].splitlines()[-1]
+    assert rows[trials[1].id]["status"] == "done"
+    assert "failed (" in console.file.getvalue()
+
+
+def test_a_worker_that_is_killed_is_replaced_and_its_trial_trained_again(sweep_file, tmp_path, console):
+    root = tmp_path / "results"
+    whole = open_plan(root, load_sweep(sweep_file, ["train.epochs=60", "variants=[bs_vae]"]))
+
+    def kill_the_first_worker():
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            for process in psutil.Process(os.getpid()).children(recursive=True):
+                try:
+                    if "ray::ImplicitFunc" in " ".join(process.cmdline()) and process.cpu_times().user > 0:
+                        time.sleep(0.5)
+                        process.kill()
+                        return
+                except psutil.Error:
+                    continue
+            time.sleep(0.05)
+
+    killer = threading.Thread(target=kill_the_first_worker)
+    killer.start()
+    account, said = run(whole, root, tmp_path, console)
+    killer.join()
+    assert "its worker died; starting it again" in said
+    assert (account.done, account.failed) == (1, 0)
