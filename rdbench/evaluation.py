@@ -83,9 +83,15 @@ def measure(
 
 
 def _mean_and_error(values: Float64) -> tuple[float, float | None]:
-    """Return mean and standard error over images; one image has no standard error."""
-    error = float(values.std(ddof=1) / math.sqrt(len(values))) if len(values) > 1 else None
-    return float(values.mean()), error
+    """Return mean and standard error over images.
+
+    One image has no standard error, nor has an infinite mean: an image reconstructed without any error
+    has a distortion of -inf where the variance follows the error.
+    """
+    mean = float(values.mean())
+    if len(values) == 1 or not math.isfinite(mean):
+        return mean, None
+    return mean, float(values.std(ddof=1) / math.sqrt(len(values)))
 
 
 def point_rows(

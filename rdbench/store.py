@@ -155,6 +155,17 @@ def _read(root: Path, table: str, trials: Iterable[str], problems: list[str]) ->
     return pa.concat_tables(parts)
 
 
+def _frame(table: "pa.Table") -> "pd.DataFrame":
+    """Return a pandas frame; a column of text stays one where every value is null."""
+    import numpy as np
+    import pandas as pd
+    import pyarrow as pa
+
+    text = pd.StringDtype(na_value=np.nan)
+    frame: pd.DataFrame = table.to_pandas(types_mapper={pa.string(): text}.get)
+    return frame
+
+
 def trial_ids(root: Path) -> list[str]:
     """Return the ids of the trials a results folder holds, sorted; empty where there is no folder."""
     return sorted(path.stem for path in (root / "trials").glob("*.parquet"))
@@ -194,12 +205,14 @@ def load_results(path: str | os.PathLike[str]) -> Results:
         raise ResultsError(f"{root}: not a results folder (no sweep.yaml in it); give the folder that"
                            " 'rdbench sweep' wrote, results/<name>")  # fmt: skip
     problems: list[str] = []
-    trials = _read(root, "trials", trial_ids(root), problems)
-    ids = trials["trial"].to_pylist()
-    frames = {name: _read(root, name, ids, problems).to_pandas() for name in TABLES if name != "trials"}
-    return Results(
-        root, load_sweep(root / "sweep.yaml"), **frames, trials=trials.to_pandas(), problems=problems
-    )
+    ids = trial_ids(root)
+    frames = {}
+    for table in reversed(TABLES):  # "trials" first: its rows say which of the other tables' files count
+        found = _read(root, table, ids, problems)
+        frames[table] = _frame(found)
+        if table == "trials":
+            ids = found["trial"].to_pylist()
+    return Results(root, load_sweep(root / "sweep.yaml"), **frames, problems=problems)
 
 
 def save_sweep(root: Path, sweep: Sweep) -> None:

@@ -93,6 +93,7 @@ def run_sweep(
         from rdbench.trial import check_fits
 
         check_fits(todo[0], data)
+        _check_same_data(root, data)
         _say_data(console, data)
     try:
         store.save_sweep(root, sweep)
@@ -107,6 +108,18 @@ def run_sweep(
             tune.run(todo, job, sweep.resources, progress, address=address, concurrency=concurrency)
         interrupted = progress.finished < len(todo)
     return replace(account(root, whole), interrupted=interrupted)
+
+
+def _check_same_data(root: Path, data: datasets.Dataset) -> None:
+    """Refuse to train on other data than the trials that are there: one curve must not mix them."""
+    if not store.trial_ids(root):
+        return
+    before = set(store.load_results(root).trials["dataset_checksum"].dropna())
+    if before - {data.checksum}:
+        raise ResultsError(
+            f"{root} holds trials of other data: the files of dataset {data.name} have changed since"
+            " (their checksum differs); give this sweep another --results folder"
+        )
 
 
 def _say_data(console: Console, data: datasets.Dataset) -> None:

@@ -6,6 +6,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from malformed import MALFORMED, written
+
+from rdbench import cli
 
 ROOT = Path(__file__).parent.parent
 
@@ -70,6 +73,23 @@ def test_a_malformed_sweep_is_refused_in_one_line_and_nothing_is_written(sweep_f
     assert [path.name for path in tmp_path.iterdir()] == ["test.yaml"]
 
 
+@pytest.mark.parametrize(("replaced", "text", "line", "key", "mend"), MALFORMED)
+def test_no_malformed_sweep_gets_past_the_command_line(
+    replaced, text, line, key, mend, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    Path("sweep.yaml").write_text(written(replaced, text))
+    monkeypatch.setattr(sys, "argv", ["rdbench", "sweep", "sweep.yaml"])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.startswith(f"error: sweep.yaml:{line}: ")
+    assert printed.err.count("\n") == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["sweep.yaml"]
+
+
 def test_missing_data_is_an_error_that_says_which_files_to_put_where(tmp_path, sweep_file):
     sweep_file.write_text("{name: faces, dataset: celeba, variants: [bs_vae], beta: [1]}")
     line = refused(rdbench("sweep", sweep_file, "--data", tmp_path / "raw", cwd=tmp_path))
@@ -113,7 +133,8 @@ def test_a_dataset_is_prepared_and_verified(tmp_path):
         file.write(b"\xff")
     damaged = rdbench("data", "verify", "digits", cwd=tmp_path, **cache)
     assert damaged.returncode == 1
-    assert "delete that folder and run 'rdbench data prepare digits'" in damaged.stdout
+    assert "train_images.npy is not what was written" in damaged.stdout
+    assert "delete that folder" in damaged.stdout
 
 
 def test_version_and_help_and_usage_errors(tmp_path):

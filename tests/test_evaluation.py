@@ -85,6 +85,14 @@ def test_a_point_row_holds_means_and_standard_errors_of_each_reading():
         assert row["n_images"] == 3
 
 
+def test_an_image_without_any_error_has_an_unbounded_likelihood_and_no_standard_error():
+    measured = Measurement(sse=np.array([2.0, 0.0]), rate=np.array([1.0, 3.0]))
+    rows = {row["reading"]: row for row in point_rows(measured, "test", 1.0, 4, "half", True)}
+    assert rows["optimal"]["elbo"] == math.inf
+    assert rows["optimal"]["elbo_se"] is None
+    assert math.isfinite(rows["half"]["elbo"])
+
+
 def test_one_image_has_no_standard_error_and_other_values_no_psnr():
     row = point_rows(Measurement(np.array([2.0]), np.array([1.0])), "test", 1.0, 4, "half", False)[0]
     assert row["elbo_se"] is None

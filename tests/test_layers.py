@@ -19,6 +19,7 @@ LAYERS = [
     {"datasets", "variants"},
     {"yaml_lines"},
     {"spec_errors"},
+    {"spec_fields"},
     {"spec"},
     {"plan"},
     {"store"},

@@ -31,6 +31,8 @@ def test_what_was_committed_is_read_back(root):
     assert results.points["rate"].tolist() == [2.0, 2.0]
     assert results.points["psnr"].isna().all()
     assert results.history.empty
+    assert results.trials["commit"].isna().all()
+    assert results.trials["commit"].dtype == "str"  # not float64, though no value says so
     assert results.problems == []
 
 

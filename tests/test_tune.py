@@ -80,7 +80,7 @@ def test_an_extended_sweep_trains_only_what_is_new(sweep, sweep_file, tmp_path, 
 
 def test_a_trial_that_diverges_keeps_its_row_and_its_history(sweep_file, tmp_path, console):
     root = tmp_path / "results"
-    whole = open_plan(root, load_sweep(sweep_file, ["train.lr=1e30", "variants=[bs_vae]"]))
+    whole = open_plan(root, load_sweep(sweep_file, ["train.lr=10", "beta=[1e8]", "variants=[bs_vae]"]))
     account, said = run(whole, root, tmp_path, console)
     assert (account.done, account.diverged, account.failed) == (0, 1, 0)
     assert "diverged (the loss became" in said

@@ -1,0 +1,28 @@
+"""The report: results folders in, one HTML file out that works offline.
+
+``gather`` puts trials that may be compared into one section, ``curves`` and ``tables`` turn a section's
+rows into what is shown, ``charts`` draws, ``page`` assembles. None of them needs torch or ray, and
+importing this package imports none of them.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+
+def make_report(results: Sequence[Path], out: Path) -> Path:
+    """Write the report of one or more results folders.
+
+    Args:
+        results: folders that sweeps wrote, ``results/<name>``. Trials of one dataset, protocol and set of
+            settings share a section, whichever folder they came from; others never meet in a table or curve.
+        out: the HTML file to write; one that is there is replaced.
+
+    Returns:
+        ``out``. The same results give the same bytes.
+
+    Raises:
+        ResultsError: no folder is given, one is not a results folder, or ``out`` cannot be written.
+    """
+    from rdbench.report.page import write_page
+
+    return write_page(results, out)

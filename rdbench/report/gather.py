@@ -1,0 +1,213 @@
+"""Group the trials of results folders into sections: only what may be compared shares one."""
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pandas as pd
+
+from rdbench.errors import UserError
+from rdbench.likelihood import READINGS
+from rdbench.plan import Trial, plan
+from rdbench.store import Results
+
+VARIES = ("variant", "beta", "seed")
+"""What may differ between the trials of a section; all other settings are the same."""
+
+_BETTER = ("done", "diverged", "failed")
+
+
+@dataclass
+class Section:
+    """Trials that may share a table: one dataset with one checksum, one protocol, one set of settings.
+
+    Attributes:
+        settings: the settings all trials share, the fields of a trial but for ``VARIES``.
+        checksum: the dataset's; None where no trial got as far as loading it.
+        readings: the readings of sigma^2 asked for, in the order of ``READINGS``.
+        points: the ``points`` rows of finished trials; ``variant`` holds the label with its options.
+        trials: the ``trials`` rows, likewise.
+        images: the ``images`` rows, with variant, beta and seed.
+        missing: trials that were asked for and are not there: variant, beta, seed.
+    """
+
+    settings: dict[str, Any]
+    checksum: str | None
+    readings: tuple[str, ...] = ()
+    points: pd.DataFrame = field(default_factory=pd.DataFrame)
+    trials: pd.DataFrame = field(default_factory=pd.DataFrame)
+    images: pd.DataFrame = field(default_factory=pd.DataFrame)
+    missing: pd.DataFrame = field(default_factory=pd.DataFrame)
+
+    @property
+    def dataset(self) -> str:
+        """The dataset's name."""
+        return str(self.settings["dataset"]["name"])
+
+    @property
+    def protocol(self) -> str:
+        """The evaluation protocol."""
+        return str(self.settings["protocol"])
+
+
+@dataclass(frozen=True)
+class _Known:
+    """A trial of a folder with what a section needs to know about it."""
+
+    id: str
+    settings: str
+    checksum: str | None
+    readings: tuple[str, ...]
+    row: dict[str, Any]
+    source: int
+
+
+def variant_label(name: str, options: dict[str, Any]) -> str:
+    """Return what the report calls a variant: its name, and its options where it has any."""
+    if not options:
+        return name
+    return f"{name} ({', '.join(f'{key}={value}' for key, value in sorted(options.items()))})"
+
+
+def _split_settings(trial: Trial) -> tuple[str, dict[str, Any]]:
+    """Return (the shared settings as canonical JSON, what names the trial within them)."""
+    content = json.loads(trial.to_json())
+    shared = {key: value for key, value in content.items() if key not in VARIES}
+    label = variant_label(trial.variant.name, dict(trial.variant.options))
+    return json.dumps(shared, sort_keys=True), {"variant": label, "beta": trial.beta, "seed": trial.seed}
+
+
+def _reread(row: dict[str, Any], root: str, problems: list[str]) -> Trial | None:
+    """Return the trial of a row that the sweep does not ask for (any more); None where it is of no use."""
+    try:
+        trial = Trial.from_json(row["spec"])
+    except (ValueError, TypeError, UserError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        problems.append(f"{root}: trial {row['trial']} left out, its settings cannot be read ({reason})")
+        return None
+    if trial.id != row["trial"]:
+        problems.append(
+            f"{root}: trial {row['trial']} left out, an earlier recipe made it; its settings now mean"
+            f" trial {trial.id}"
+        )
+        return None
+    return trial
+
+
+def _known(results: Results, source: int, problems: list[str]) -> tuple[list[_Known], dict[str, Trial]]:
+    """Return (the committed trials of a folder, the trials its sweep asks for by id)."""
+    planned = {trial.id: trial for trial in plan(results.sweep).trials}
+    found = []
+    for row in records(results.trials):
+        trial = planned.get(row["trial"]) or _reread(row, str(results.root), problems)
+        if trial is not None:
+            settings, names = _split_settings(trial)
+            checksum = row["dataset_checksum"] if isinstance(row["dataset_checksum"], str) else None
+            readings = tuple(results.sweep.readings)
+            found.append(_Known(trial.id, settings, checksum, readings, row | names, source))
+    return found, planned
+
+
+def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return a frame's rows."""
+    return [{str(key): value for key, value in row.items()} for row in frame.to_dict("records")]
+
+
+def _frame(rows: Iterable[dict[str, Any]], columns: Iterable[str]) -> pd.DataFrame:
+    return pd.DataFrame(list(rows), columns=list(columns))
+
+
+def gather(loaded: Sequence[Results]) -> tuple[list[Section], list[str]]:
+    """Group trials into sections.
+
+    Args:
+        loaded: results folders. A trial that lies in several counts once, a finished one before a failed.
+
+    Returns:
+        (sections by dataset, protocol and settings; one line for each file or trial that was left out).
+    """
+    problems = [problem for results in loaded for problem in results.problems]
+    best: dict[str, _Known] = {}
+    asked: dict[str, tuple[Trial, tuple[str, ...]]] = {}
+    for source, results in enumerate(loaded):
+        found, planned = _known(results, source, problems)
+        for known in found:
+            rival = best.get(known.id)
+            if rival is not None and None not in (pair := {rival.checksum, known.checksum}) and len(pair) > 1:
+                problems.append(
+                    f"{results.root}: trial {known.id} was trained on other data than that of"
+                    f" {loaded[rival.source].root}, which is shown; report the folders apart"
+                )
+                continue
+            if rival is None or _rank(known) < _rank(rival):
+                best[known.id] = known
+        asked |= {name: (trial, tuple(results.sweep.readings)) for name, trial in planned.items()}
+
+    sections: dict[tuple[str, str | None], Section] = {}
+    members: dict[tuple[str, str | None], list[_Known]] = {}
+    # Trials with a checksum first: those without one then join a section that is there.
+    for known in sorted(best.values(), key=lambda known: (known.checksum is None, known.settings)):
+        key = _find(sections, known.settings, known.checksum)
+        section = sections.setdefault(key, Section(json.loads(known.settings), known.checksum))
+        section.readings = _union(section.readings, known.readings)
+        members.setdefault(key, []).append(known)
+    missing: dict[tuple[str, str | None], list[dict[str, Any]]] = {}
+    for name, (trial, readings) in asked.items():
+        if name not in best:
+            settings, names = _split_settings(trial)
+            key = _find(sections, settings, None)
+            section = sections.setdefault(key, Section(json.loads(settings), None))
+            section.readings = _union(section.readings, readings)
+            missing.setdefault(key, []).append(names)
+    for key, section in sections.items():
+        _fill(section, members.get(key, []), missing.get(key, []), loaded)
+    order = sorted(sections, key=lambda key: (sections[key].dataset, sections[key].protocol, *map(str, key)))
+    return [sections[key] for key in order], problems
+
+
+def _rank(known: _Known) -> int:
+    status = known.row["status"]
+    return _BETTER.index(status) if status in _BETTER else len(_BETTER)
+
+
+def _find(
+    sections: dict[tuple[str, str | None], Section], settings: str, checksum: str | None
+) -> tuple[str, str | None]:
+    """Return the key of the section a trial belongs to; one without a checksum joins any of its settings."""
+    if checksum is None:
+        for key in sections:
+            if key[0] == settings:
+                return key
+    return settings, checksum
+
+
+def _union(left: tuple[str, ...], right: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(reading for reading in READINGS if reading in left or reading in right)
+
+
+def _fill(
+    section: Section, members: list[_Known], missing: list[dict[str, Any]], loaded: Sequence[Results]
+) -> None:
+    """Give a section its frames."""
+    columns = loaded[0].trials.columns
+    section.trials = _frame((known.row for known in members), columns)
+    section.missing = _frame(missing, VARIES)
+    names = _frame(
+        ({"trial": k.id, **{v: k.row[v] for v in VARIES}, "source": k.source} for k in members
+         if k.row["status"] == "done"),
+        ("trial", *VARIES, "source"),
+    )  # fmt: skip
+    section.points = _rows_of(names, [results.points for results in loaded])
+    section.images = _rows_of(names, [results.images for results in loaded])
+
+
+def _rows_of(names: pd.DataFrame, tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Return the rows of the named trials, each from the folder it was taken from, with the trial's names."""
+    parts = []
+    for source, table in enumerate(tables):
+        own = names[names["source"] == source].drop(columns="source")
+        bare = table.drop(columns=[column for column in VARIES if column in table.columns])
+        parts.append(bare.merge(own, on="trial"))
+    filled = [part for part in parts if len(part)]
+    return pd.concat(filled, ignore_index=True) if filled else parts[0]
