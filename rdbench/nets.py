@@ -38,6 +38,23 @@ class GaussianNetwork(nn.Module):
         return self.decode(mean + noise * (log_var / 2).exp()), mean, log_var
 
 
+class EveryNth(nn.Module):
+    """Every n-th pixel of both directions: a 1x1 convolution of stride n sees no others.
+
+    Taken before the convolution rather than by its stride, because oneDNN's strided 1x1 kernel for AVX2
+    writes past its buffers in the backward pass of channels-last images of 2 to 7 channels (seen in torch
+    2.15: aborts, or worse, goes on).
+    """
+
+    def __init__(self, n: int) -> None:
+        super().__init__()
+        self.n = n
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (batch, channels, h, w) to (batch, channels, ceil(h / n), ceil(w / n))."""
+        return x[:, :, :: self.n, :: self.n]
+
+
 class ResidualBlock(nn.Module):
     """conv3x3 - BN - LeakyReLU - conv3x3 - BN, plus the shortcut; LeakyReLU after the sum."""
 
@@ -52,7 +69,9 @@ class ResidualBlock(nn.Module):
         )
         self.shortcut: nn.Module = nn.Identity()
         if stride != 1 or inputs != outputs:
-            self.shortcut = nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride), nn.BatchNorm2d(outputs))
+            self.shortcut = nn.Sequential(
+                EveryNth(stride), nn.Conv2d(inputs, outputs, 1), nn.BatchNorm2d(outputs)
+            )
         self.activation = nn.LeakyReLU()
 
     def forward(self, x: Tensor) -> Tensor:

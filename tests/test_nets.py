@@ -40,6 +40,27 @@ def test_the_decoder_mirrors_the_encoders_sizes(shape):
     assert mean.shape == log_var.shape == (3, 5)
 
 
+def test_the_shortcut_is_a_strided_1x1_convolution():
+    block = nets.ResidualBlock(3, 8, 2)
+    every, convolution, norm = block.shortcut
+    strided = torch.nn.Conv2d(3, 8, 1, 2)
+    strided.load_state_dict(convolution.state_dict())
+    images = torch.rand(2, 3, 7, 10)
+    torch.testing.assert_close(norm(convolution(every(images))), norm(strided(images)))
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4, 7])
+def test_training_steps_on_channels_last_images_leave_memory_intact(channels):
+    """A kernel that writes past its buffer ends the process here, if it does anywhere."""
+    network = build(ModelSpec(latent=4, channels=(16, 32)), (channels, 32, 32)).train()
+    network.to(memory_format=torch.channels_last)
+    images = torch.rand(50, channels, 32, 32).contiguous(memory_format=torch.channels_last)
+    for _ in range(4):
+        reconstruction, _, _ = network(images, torch.randn(50, 4))
+        (reconstruction - images).square().sum().backward()
+    assert all(torch.isfinite(parameter.grad).all() for parameter in network.parameters())
+
+
 def test_initial_weights_depend_on_the_generator_alone():
     torch.manual_seed(1)
     first = build(MNIST, (1, 28, 28)).state_dict()
