@@ -117,7 +117,8 @@ def preparing(console: Console, name: str) -> Iterator[Callable[[int, int], None
     try:
         yield advance
     finally:
-        bar.stop()
+        if bar.live.is_started:
+            bar.stop()
 
 
 def result_detail(row: dict[str, Any]) -> str:

@@ -25,13 +25,15 @@ from pydantic import (
     model_validator,
 )
 
-from rdbench import datasets, variants
+from rdbench import datasets, metrics, variants
 from rdbench.datasets import DatasetOptions
+from rdbench.metrics import MetricOptions
 from rdbench.spec_errors import choose, fail, from_validation
 from rdbench.spec_fields import (
     MAX_TRIALS,
     Beta,
     DatasetField,
+    MetricField,
     Seed,
     as_tuple,
     distinct,
@@ -44,8 +46,6 @@ from rdbench.yaml_lines import Document, KeyPath, Place, kind, override, read_do
 
 Reading = Literal["half", "beta_half", "optimal", "optimal_shared"]
 Protocol = Literal["clean", "paper"]
-
-METRICS: tuple[str, ...] = ()  # the proxy metrics a sweep may ask for
 
 
 class Settings(BaseModel):
@@ -153,7 +153,8 @@ class Sweep(Settings):
         protocol: how to evaluate: ``clean``, or as the ``paper``'s released code does.
         train: the schedule.
         model: the networks; by default those of the dataset.
-        metrics: proxy metrics to compute.
+        metrics: proxy metrics to compute, each a name or ``{name: iwae, samples: 1000}``. Weights are not
+            kept, so a metric that is added later means training again.
         resources: what a trial is given.
         keep_per_image: also store rate and squared error of every test image.
     """
@@ -169,7 +170,7 @@ class Sweep(Settings):
     protocol: Protocol = "clean"
     train: TrainSpec = TrainSpec()
     model: ModelSpec = Field(default_factory=dict, validate_default=True)
-    metrics: Annotated[tuple[str, ...], BeforeValidator(as_tuple)] = ()
+    metrics: Annotated[tuple[MetricField, ...], BeforeValidator(as_tuple)] = ()
     resources: Resources = Resources()
     keep_per_image: bool = False
 
@@ -210,10 +211,15 @@ class Sweep(Settings):
 
     @field_validator("metrics")
     @classmethod
-    def _available(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        for index, name in enumerate(value):
-            if name not in METRICS:
-                fail(f"no metric named {kind(name)} is available; leave metrics: {list(METRICS)}", index)
+    def _have_a_meaning(
+        cls, value: tuple[MetricOptions, ...], info: ValidationInfo
+    ) -> tuple[MetricOptions, ...]:
+        protocol = info.data.get("protocol")
+        for index, asked in enumerate(value):
+            allowed = metrics.get(asked.name).protocols
+            if protocol is not None and protocol not in allowed:
+                mend = f"use protocol: {' or '.join(allowed)}, or remove the metric"
+                fail(f"{asked.name!r} is not measured under protocol {protocol}; {mend}", index)
         return distinct(value) if value else value
 
     @model_validator(mode="after")
@@ -229,6 +235,8 @@ def _known_keys(document: Document, path: KeyPath) -> Sequence[str]:
     """Return the keys that the mapping at ``path`` may have."""
     if path == ("dataset",):
         return list(datasets.get(document.data["dataset"]["name"]).options.model_fields)
+    if path[0:1] == ("metrics",) and len(path) == 2:
+        return list(metrics.get(document.data["metrics"][path[1]]["name"]).options.model_fields)
     nested: dict[KeyPath, type[BaseModel]] = {
         (): Sweep,
         ("train",): TrainSpec,

@@ -6,13 +6,14 @@ These run inside pydantic's validation, before or after its own checks of types 
 import json
 import math
 import re
-from collections.abc import Mapping
-from typing import Annotated, Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Annotated, Any, TypeVar
 
-from pydantic import Field, PlainValidator, SerializeAsAny
+from pydantic import BaseModel, Field, PlainValidator, SerializeAsAny
 
-from rdbench import datasets
+from rdbench import datasets, metrics
 from rdbench.datasets import DatasetOptions
+from rdbench.metrics import MetricOptions
 from rdbench.spec_errors import choose, fail
 from rdbench.yaml_lines import kind
 
@@ -20,6 +21,7 @@ MIN_BETA, MAX_BETA = 1e-8, 1e8
 MAX_SEED = 2**31 - 1
 MAX_TRIALS = 10_000  # over ten times the largest sweep that ships; more is nearly always a slip of the pen
 
+_EXAMPLES = {"dataset": "mnist", "metric": "iwae"}
 _SAFE_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,98}[A-Za-z0-9_-])?")
 
 
@@ -87,21 +89,40 @@ def expand_seeds(value: object) -> object:
     return tuple(range(value))
 
 
+Options = TypeVar("Options", bound=BaseModel)
+
+
+def _named(
+    value: object, what: str, usage: str, known: Sequence[str], options: Callable[[str], type[Options]]
+) -> Options:
+    """Validate a name, or a mapping with a name and options, by the class of options of that name."""
+    if isinstance(value, str):
+        value = {"name": value}
+    if not isinstance(value, Mapping):
+        fail(f"expected a {what}'s name, got {kind(value)}; write {usage}")
+    if "name" not in value:
+        fail(f"the {what} is not named; add 'name: {_EXAMPLES[what]}'")
+    name = value["name"]
+    if name not in known:
+        fail(f"no {what} named {kind(name)}; {choose(name, known)}", "name")
+    # Through JSON, where strict still lets text be a path and a list a tuple, as options may declare them.
+    return options(str(name)).model_validate_json(json.dumps(dict(value)), strict=True)
+
+
 def dataset_options(value: object) -> DatasetOptions:
     """Validate a dataset's options with the class of that dataset."""
     if isinstance(value, DatasetOptions):
         return value
-    if isinstance(value, str):
-        value = {"name": value}
-    if not isinstance(value, Mapping):
-        fail(f"expected a dataset's name, got {kind(value)}; write 'dataset: mnist' or {{name: mnist, ...}}")
-    if "name" not in value:
-        fail("the dataset is not named; add 'name: mnist'")
-    name, known = value["name"], datasets.names()
-    if name not in known:
-        fail(f"no dataset named {kind(name)}; {choose(name, known)}", "name")
-    # Through JSON, where strict still lets text be a path and a list a tuple, as a dataset may declare them.
-    return datasets.get(str(name)).options.model_validate_json(json.dumps(dict(value)), strict=True)
+    usage = "'dataset: mnist' or {name: mnist, ...}"
+    return _named(value, "dataset", usage, datasets.names(), lambda name: datasets.get(name).options)
+
+
+def metric_options(value: object) -> MetricOptions:
+    """Validate a metric's options with the class of that metric."""
+    if isinstance(value, MetricOptions):
+        return value
+    usage = "iwae or {name: iwae, ...}"
+    return _named(value, "metric", usage, metrics.names(), lambda name: metrics.get(name).options)
 
 
 def gpu_share(value: object) -> object:
@@ -122,5 +143,6 @@ def safe_name(value: str) -> str:
 
 
 DatasetField = Annotated[SerializeAsAny[DatasetOptions], PlainValidator(dataset_options)]
+MetricField = Annotated[SerializeAsAny[MetricOptions], PlainValidator(metric_options)]
 Beta = Annotated[float, Field(ge=MIN_BETA, le=MAX_BETA)]
 Seed = Annotated[int, Field(ge=0, le=MAX_SEED)]

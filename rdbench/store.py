@@ -18,12 +18,13 @@ reader opens a table whole: ``pandas.read_parquet("results/x/points")``.
 
 import os
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rdbench.errors import ResultsError
+from rdbench.metrics import MetricOptions, is_measured
 from rdbench.spec import Sweep, dump_sweep, load_sweep
 
 if TYPE_CHECKING:
@@ -171,17 +172,23 @@ def trial_ids(root: Path) -> list[str]:
     return sorted(path.stem for path in (root / "trials").glob("*.parquet"))
 
 
-def finished(root: Path, *, needs: Iterable[str] = ()) -> set[str]:
+def finished(root: Path, *, needs: Iterable[str] = (), metrics: Sequence[MetricOptions] = ()) -> set[str]:
     """Return the ids of the trials that need not be trained again: status done or diverged.
 
     Args:
         root: the results folder, which need not exist.
         needs: tables that a done trial must also have (``per_image`` where the sweep keeps it).
+        metrics: what a done trial must also have measured.
     """
     table = _read(root, "trials", trial_ids(root), [])
+    ids = table["trial"].to_pylist()
+    measured: dict[str, list[dict[str, Any]]] = {}
+    for row in _read(root, "metrics", ids, []).to_pylist() if metrics else []:
+        measured.setdefault(row["trial"], []).append(row)
     done = set()
-    for trial, status in zip(table["trial"].to_pylist(), table["status"].to_pylist(), strict=True):
+    for trial, status in zip(ids, table["status"].to_pylist(), strict=True):
         whole = all((root / name / f"{trial}.parquet").exists() for name in ("points", *needs))
+        whole = whole and all(is_measured(asked, measured.get(trial, [])) for asked in metrics)
         if status == "diverged" or (status == "done" and whole):
             done.add(trial)
     return done

@@ -1,5 +1,6 @@
 """The sweep verb: what is left to do, the guard on the results folder, the run, and its account."""
 
+import json
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,12 +22,23 @@ class Account:
     diverged: int
     failed: int
     left: int
+    lacking: int = 0  # of the done ones: a metric or a table that the sweep asks for
     interrupted: bool = False
 
     def __str__(self) -> str:
+        lacking = f" ({self.lacking} of them without all that is asked for)" if self.lacking else ""
         counts = {"diverged": self.diverged, "failed": self.failed, "left to do": self.left}
-        parts = [f"{self.done} done", *(f"{count} {word}" for word, count in counts.items() if count)]
+        parts = [
+            f"{self.done} done{lacking}",
+            *(f"{count} {word}" for word, count in counts.items() if count),
+        ]
         return ", ".join(parts)
+
+
+def _finished(root: Path, sweep: Sweep) -> set[str]:
+    """Return the ids of the trials that hold all that a sweep asks for."""
+    needs = ["per_image"] if sweep.keep_per_image else []
+    return store.finished(root, needs=needs, metrics=sweep.metrics)
 
 
 def open_plan(root: Path, sweep: Sweep) -> Plan:
@@ -45,7 +57,7 @@ def open_plan(root: Path, sweep: Sweep) -> Plan:
             )
     elif root.exists() and (not root.is_dir() or any(root.iterdir())):
         raise ResultsError(f"{root} is not a results folder and is not empty; give another --results folder")
-    return plan(sweep, store.finished(root, needs=["per_image"] if sweep.keep_per_image else []))
+    return plan(sweep, _finished(root, sweep))
 
 
 def account(root: Path, whole: Plan) -> Account:
@@ -54,7 +66,8 @@ def account(root: Path, whole: Plan) -> Account:
     ours = trials[trials["trial"].isin([trial.id for trial in whole.trials])]
     counts = ours["status"].value_counts()
     done, diverged, failed = (int(counts.get(status, 0)) for status in ("done", "diverged", "failed"))
-    return Account(done, diverged, failed, len(whole.trials) - done - diverged - failed)
+    lacking = set(ours.loc[ours["status"] == "done", "trial"]) - _finished(root, whole.sweep)
+    return Account(done, diverged, failed, len(whole.trials) - done - diverged - failed, len(lacking))
 
 
 def run_sweep(
@@ -103,7 +116,9 @@ def run_sweep(
         ) from None
     interrupted = False
     if todo:
-        job = tune.Job(root.resolve(), data_root.resolve(), sweep.keep_per_image, sweep.resources.cpus)
+        job = tune.Job(
+            root.resolve(), data_root.resolve(), sweep.keep_per_image, sweep.resources.cpus, sweep.metrics
+        )
         with SweepProgress(len(todo), console) as progress:
             tune.run(todo, job, sweep.resources, progress, address=address, concurrency=concurrency)
         interrupted = progress.finished < len(todo)
@@ -152,9 +167,13 @@ def all_results() -> list[Path]:
 def status_lines(root: Path) -> list[str]:
     """Return how the trials of a results folder stand, with a line for each that did not end well."""
     results = store.load_results(root)
-    whole = plan(results.sweep, store.finished(root))
+    whole = plan(results.sweep, _finished(root, results.sweep))
     lines = [whole.summary(), f"{account(root, whole)} in {root}"]
     for row in results.trials[results.trials["status"] != "done"].itertuples():
         reason = str(row.error).strip().splitlines()[-1]
         lines.append(f"{row.status}: {row.variant} beta {row.beta:g} seed {row.seed}: {reason}")
+    missing = results.metrics[results.metrics["value"].isna()]
+    for row in missing.merge(results.trials, on="trial").itertuples():
+        reason = json.loads(str(row.settings))["error"].strip().splitlines()[-1]
+        lines.append(f"no {row.name}: {row.variant} beta {row.beta:g} seed {row.seed}: {reason}")
     return lines + [f"problem: {problem}" for problem in results.problems]

@@ -8,19 +8,21 @@ import platform
 import resource
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from rdbench import nets, provenance, variants
+from rdbench import metrics, nets, provenance, variants
 from rdbench.datasets import Dataset
 from rdbench.errors import DatasetError
 from rdbench.evaluation import Measurement, measure, picture_rows, point_rows
+from rdbench.metrics import MetricOptions, TrainedModel
 from rdbench.plan import Trial
+from rdbench.precision import exact_float32
 from rdbench.seeding import generator
-from rdbench.training import DivergedError, Epoch, steps_per_epoch, train
+from rdbench.training import DivergedError, Epoch, Images, steps_per_epoch, train
 
 Rows = list[dict[str, Any]]
 Tables = dict[str, Rows]
@@ -107,6 +109,26 @@ def _evaluate(
     return measured
 
 
+def _trained(
+    network: nets.GaussianNetwork, trial: Trial, data: Dataset, measured: Measurement, device: torch.device
+) -> TrainedModel:
+    """Return what metrics may look at; ``measured`` is of the test split."""
+    images = Images(data.test, device)
+    return TrainedModel(
+        encode=network.encode,
+        decode=network.decode,
+        latent=trial.model.latent,
+        test_images=lambda index: images.batch(index).contiguous(memory_format=torch.channels_last),
+        n_test=len(images),
+        test_sse=measured.sse,
+        beta=trial.beta,
+        seed=trial.seed,
+        protocol=trial.protocol,
+        device=device,
+    )
+
+
+@exact_float32()
 def run_trial(
     trial: Trial,
     data: Dataset,
@@ -114,6 +136,7 @@ def run_trial(
     on_epoch: Callable[[Epoch], None] = lambda epoch: None,
     *,
     keep_per_image: bool = False,
+    asked: Sequence[MetricOptions] = (),
 ) -> Tables:
     """Train and evaluate one trial.
 
@@ -123,6 +146,7 @@ def run_trial(
         device: where to run.
         on_epoch: told of each epoch as it ends.
         keep_per_image: also return squared error and rate of every test image.
+        asked: the metrics to measure. One that raises leaves a row that says so.
 
     Returns:
         Rows by table, ready for :func:`rdbench.store.commit`. A trial whose loss is not finite has status
@@ -163,6 +187,8 @@ def run_trial(
                 {"index": index, "sse": sse, "rate": rate}
                 for index, (sse, rate) in enumerate(zip(test.sse, test.rate, strict=True))
             ]
+        if asked:
+            tables["metrics"] = metrics.rows(asked, _trained(network, trial, data, measured["test"], device))
     except DivergedError as problem:
         status, error = "diverged", str(problem)
 

@@ -19,21 +19,26 @@ from pathlib import Path
 from typing import Any
 
 # Ray reads these when it is imported.
-os.environ.setdefault(
-    "RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0"
-)  # else "uv run" builds workers a second environment
-os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
-os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
-os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "3600")  # nobody resumes from Tune's own snapshots
+os.environ.update(
+    {
+        "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",  # else "uv run" builds workers a second environment
+        "RAY_AIR_NEW_OUTPUT": "0",
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # a trial without a GPU is told so by its job
+        "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+        "TUNE_GLOBAL_CHECKPOINT_S": "3600",  # nobody resumes from Tune's own snapshots
+    }
+    | dict(os.environ)
+)
 
 import ray
 import torch
 from ray import tune
+from ray._private import worker as ray_worker
 
 from rdbench import store
 from rdbench.datasets import Dataset, DatasetOptions, load
+from rdbench.metrics import MetricOptions
 from rdbench.plan import Trial
 from rdbench.progress import SweepProgress, result_detail
 from rdbench.spec import Resources
@@ -52,6 +57,7 @@ class Job:
     data_root: Path
     keep_per_image: bool
     threads: int
+    metrics: tuple[MetricOptions, ...] = ()
 
 
 def _summary(tables: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
@@ -70,7 +76,7 @@ def _load(options: DatasetOptions, data_root: Path) -> Dataset:
     return load(options, data_root)
 
 
-def _work(config: dict[str, str], job: Job) -> None:
+def _work(config: dict[str, str], job: Job, device: str) -> None:
     """Run one trial in a worker, and commit it whether it succeeds or raises."""
     torch.set_num_threads(job.threads)
     trial = Trial.from_json(config["trial"])
@@ -84,9 +90,15 @@ def _work(config: dict[str, str], job: Job) -> None:
             tune.report({"epoch": epoch.epoch})
 
     try:
-        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         data = _load(trial.dataset, job.data_root)
-        tables = run_trial(trial, data, device, heartbeat, keep_per_image=job.keep_per_image)
+        tables = run_trial(
+            trial,
+            data,
+            torch.device(device),
+            heartbeat,
+            keep_per_image=job.keep_per_image,
+            asked=job.metrics,
+        )
     except Exception:
         tables = failure_tables(trial, traceback.format_exc(), started)
     store.commit(job.results, trial.id, tables)
@@ -122,8 +134,11 @@ class _Narrator(tune.Callback):  # type: ignore[misc]
 def _cluster(address: str, slots: int) -> Any:
     """Start Ray on this machine, or join the cluster at ``address``; leave or stop it at the end."""
     local = {"num_cpus": slots, "include_dashboard": False} if address == "local" else {}
-    ray.init(address, log_to_driver=False, logging_level=logging.ERROR, configure_logging=True, **local)
-    logging.getLogger("ray").setLevel(logging.ERROR)
+    ray.init(address, log_to_driver=False, logging_level=logging.CRITICAL, **local)
+    # A worker's death is told in a line of ours; Ray and Tune would tell it in thirty more each.
+    logging.getLogger("ray").setLevel(logging.CRITICAL)
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
+    ray_worker.print_to_stdstream = lambda *arguments, **options: None
     try:
         yield
     finally:
@@ -167,7 +182,10 @@ def run(
     with _cluster(address, slots), tempfile.TemporaryDirectory(prefix="rdbench-tune-") as scratch:
         share = gpu_share(resources, ray.cluster_resources())
         tuner = tune.Tuner(
-            tune.with_resources(tune.with_parameters(_work, job=job), {"cpu": resources.cpus, "gpu": share}),
+            tune.with_resources(
+                tune.with_parameters(_work, job=job, device="cuda" if share else "cpu"),
+                {"cpu": resources.cpus, "gpu": share},
+            ),
             param_space={"trial": tune.grid_search([trial.to_json() for trial in trials])},
             tune_config=tune.TuneConfig(
                 reuse_actors=True,

@@ -11,7 +11,7 @@ import psutil
 import pytest
 from rich.console import Console
 
-from rdbench import store, tune
+from rdbench import datasets, store, tune
 from rdbench.plan import plan
 from rdbench.progress import SweepProgress
 from rdbench.spec import Resources, load_sweep
@@ -93,8 +93,8 @@ def test_a_trial_that_diverges_keeps_its_row_and_its_history(sweep_file, tmp_pat
 def test_a_trial_that_raises_is_recorded_with_its_traceback_and_the_others_go_on(sweep, tmp_path, console):
     trials = list(plan(sweep).trials)
     broken = trials[0].model_copy(
-        update={"variant": trials[0].variant.model_copy(update={"name": "no_such_variant"})}
-    )
+        update={"dataset": datasets.make_options("celeba")}
+    )  # whose files are not there
     job = tune.Job(tmp_path / "results", tmp_path, keep_per_image=False, threads=1)
     with SweepProgress(2, console) as progress:
         tune.run([broken, trials[1]], job, Resources(), progress)
@@ -104,12 +104,14 @@ def test_a_trial_that_raises_is_recorded_with_its_traceback_and_the_others_go_on
     }
     assert rows[broken.id]["status"] == "failed"
     assert "Traceback" in rows[broken.id]["error"]
-    assert "unknown variant 'no_such_variant'" in rows[broken.id]["error"].splitlines()[-1]
+    assert "list_eval_partition.txt" in rows[broken.id]["error"].splitlines()[-1]
     assert rows[trials[1].id]["status"] == "done"
     assert "failed (" in console.file.getvalue()
 
 
-def test_a_worker_that_is_killed_is_replaced_and_its_trial_trained_again(sweep_file, tmp_path, console):
+def test_a_worker_that_is_killed_is_replaced_and_its_trial_trained_again(
+    sweep_file, tmp_path, console, capfd
+):
     root = tmp_path / "results"
     whole = open_plan(root, load_sweep(sweep_file, ["train.epochs=60", "variants=[bs_vae]"]))
 
@@ -131,4 +133,7 @@ def test_a_worker_that_is_killed_is_replaced_and_its_trial_trained_again(sweep_f
     account, said = run(whole, root, tmp_path, console)
     killer.join()
     assert "its worker died; starting it again" in said
+    printed = capfd.readouterr()
+    assert "Traceback" not in printed.err
+    assert "raylet" not in printed.out + printed.err
     assert (account.done, account.failed) == (1, 0)

@@ -29,6 +29,8 @@ class Section:
         points: the ``points`` rows of finished trials; ``variant`` holds the label with its options.
         trials: the ``trials`` rows, likewise.
         images: the ``images`` rows, with variant, beta and seed.
+        metrics: the ``metrics`` rows, likewise.
+        per_image: the ``per_image`` rows, likewise.
         missing: trials that were asked for and are not there: variant, beta, seed.
     """
 
@@ -38,6 +40,8 @@ class Section:
     points: pd.DataFrame = field(default_factory=pd.DataFrame)
     trials: pd.DataFrame = field(default_factory=pd.DataFrame)
     images: pd.DataFrame = field(default_factory=pd.DataFrame)
+    metrics: pd.DataFrame = field(default_factory=pd.DataFrame)
+    per_image: pd.DataFrame = field(default_factory=pd.DataFrame)
     missing: pd.DataFrame = field(default_factory=pd.DataFrame)
 
     @property
@@ -200,6 +204,8 @@ def _fill(
     )  # fmt: skip
     section.points = _rows_of(names, [results.points for results in loaded])
     section.images = _rows_of(names, [results.images for results in loaded])
+    section.metrics = _rows_of(names, [results.metrics for results in loaded])
+    section.per_image = _rows_of(names, [results.per_image for results in loaded])
 
 
 def _rows_of(names: pd.DataFrame, tables: Sequence[pd.DataFrame]) -> pd.DataFrame:

@@ -1,0 +1,55 @@
+"""The registry of variants, and each objective against its definition."""
+
+import math
+
+import mpmath
+import pytest
+import torch
+
+from rdbench import variants
+from rdbench.errors import SpecError
+
+
+def test_objectives_are_those_of_the_paper():
+    sse, rate = (
+        torch.tensor([3.0, 0.5, 80.0], dtype=torch.float64),
+        torch.tensor([2.0, 7.0, 0.1], dtype=torch.float64),
+    )
+    beta_vae = variants.get("beta_vae").objective(sse, rate, 4.0, 10)
+    assert beta_vae.tolist() == pytest.approx([11.0, 28.5, 80.4])
+    bs_vae = variants.get("bs_vae").objective(sse, rate, 4.0, 10)
+    expected = [
+        5 * (math.log(2 * math.pi * s / 10 + 1e-5) + 1) + 4 * r
+        for s, r in zip((3, 0.5, 80), (2, 7, 0.1), strict=True)
+    ]
+    assert bs_vae.tolist() == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize("sse", [0.0, 1e-8, 1e-4, 1.0, 1e8])
+@pytest.mark.parametrize("n", [1, 784, 200_000])
+def test_objectives_are_right_in_float32_and_have_finite_gradients(sse, n):
+    for name in variants.names():
+        error = torch.tensor([sse], requires_grad=True)
+        loss = variants.get(name).objective(error, torch.tensor([30.0]), 0.1, n)
+        loss.backward()
+        exact, beta = mpmath.mpf(error.item()), mpmath.mpf(0.1)
+        truth = exact + 30 * beta
+        if name == "bs_vae":
+            logarithm = mpmath.log(2 * mpmath.pi * exact / n + mpmath.mpf(1e-5))
+            truth = mpmath.mpf(n) / 2 * (logarithm + 1) + 30 * beta
+        # The logarithm reaches ln 1e-5, times n/2: float32 cannot be nearer than a few units of that.
+        assert loss.item() == pytest.approx(float(truth), rel=5e-7, abs=5e-7 * n)
+        assert torch.isfinite(error.grad).all()
+
+
+def test_an_exact_reconstruction_leaves_bs_vae_finite():
+    loss = variants.get("bs_vae").objective(torch.zeros(1), torch.zeros(1), 1.0, 784)
+    assert float(loss) == pytest.approx(392 * (math.log(1e-5) + 1), rel=1e-6)
+
+
+def test_a_taken_name_is_refused_and_an_unknown_one_suggests_the_closest():
+    variants.get("bs_vae")
+    with pytest.raises(ValueError, match="'bs_vae' is registered already"):
+        variants.variant("bs_vae", native="half", paper="")(lambda sse, rate, beta, n: sse)
+    with pytest.raises(SpecError, match="did you mean 'bs_vae'"):
+        variants.get("bsvae")
