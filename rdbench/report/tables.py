@@ -1,5 +1,6 @@
 """From a section's rows to the report's tables and sentences; no HTML here."""
 
+import json
 from collections import Counter
 from dataclasses import dataclass
 from typing import cast
@@ -7,7 +8,7 @@ from typing import cast
 import pandas as pd
 
 from rdbench.report.curves import Estimate, estimate
-from rdbench.report.gather import VARIES, Section
+from rdbench.report.gather import VARIES, Section, records
 from rdbench.report.numbers import ABSENT, count, interval, plain
 
 READING_NAMES = {
@@ -158,6 +159,31 @@ def details(section: Section, reading: str) -> list[tuple[str, str, list[Cell]]]
             for values, (_, _, measure) in zip(columns, DETAILS, strict=True)
         ]
         rows.append((key[0], plain(key[1]), cells))
+    return rows
+
+
+def metrics(section: Section) -> list[tuple[str, str, str, str, str]]:
+    """Return rows (metric, its settings, variant, beta, value) of the proxy metrics.
+
+    Seeds are a mean with its interval; other settings are another row. A value that could not be measured
+    shows the last line of its reason.
+    """
+    values: dict[tuple[str, str, str, float], list[float]] = {}
+    reasons: dict[tuple[str, str, str, float], str] = {}
+    for row in records(section.metrics):
+        settings = json.loads(row["settings"])
+        reason = settings.pop("error", None)
+        for name in ("variance", "readings", "n_images"):  # results, or what other rows of the trial hold
+            settings.pop(name, None)
+        shown = ", ".join(f"{name} {value}" for name, value in settings.items())
+        key = (row["name"], shown, row["variant"], row["beta"])
+        values.setdefault(key, []).append(row["value"])
+        if reason:
+            reasons[key] = str(reason).strip().splitlines()[-1]
+    rows = []
+    for key, found in sorted(values.items()):
+        cell = _cell(estimate(found), reasons.get(key))
+        rows.append((*key[:3], plain(key[3]), f"{cell.text} {cell.note}".strip()))
     return rows
 
 
