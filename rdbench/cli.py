@@ -39,6 +39,7 @@ Overrides = Annotated[
 ]
 
 EXIT_DAMAGED = 1
+EXIT_NOT_CALIBRATED = 1
 EXIT_SOME_FAILED = 3
 EXIT_INTERRUPTED = 130
 
@@ -159,6 +160,51 @@ def status(results: Annotated[Path, typer.Argument(help="A results folder.", met
 
     for line in status_lines(results):
         typer.echo(line)
+
+
+@app.command()
+def calibrate(
+    results: Annotated[
+        Path,
+        typer.Option(help="The folder that holds a results folder for each of the sweeps.", metavar="DIR"),
+    ] = Path("results"),
+    set_: Overrides = None,
+    concurrency: Annotated[
+        int | None,
+        typer.Option(min=1, help="Trials at a time; by default as many as there are CPUs for.", metavar="N"),
+    ] = None,
+) -> None:
+    """Check this harness against theory: train linear VAEs whose optimum is known, and compare.
+
+    Runs the two sweeps gaussian_calibration that ship, some two minutes on two cores, and writes one report
+    of both. Trials that are there are not trained again: after a change of the code, give a new DIR. Exit
+    code 0: every point is within tolerance; 1: the harness is off.
+
+    Example: rdbench calibrate --results results/before_release
+    """
+    from rich.console import Console
+
+    from rdbench import calibration, paths
+    from rdbench.report import make_report
+    from rdbench.spec import load_sweep
+    from rdbench.store import load_results
+    from rdbench.sweep import open_plan, run_sweep
+
+    console, found = Console(), []
+    sweeps = [load_sweep(calibration.shipped_sweep(name), set_ or []) for name in calibration.SWEEPS]
+    plans = {results / wanted.name: open_plan(results / wanted.name, wanted) for wanted in sweeps}
+    for root, whole in plans.items():
+        console.print(whole.summary(), highlight=False, markup=False, soft_wrap=True)
+        account = run_sweep(whole, root, paths.data_root(None), console, concurrency=concurrency)
+        if account.interrupted:
+            typer.echo("interrupted: run the same command again to go on")
+            raise typer.Exit(EXIT_INTERRUPTED)
+        found += calibration.calibrate(load_results(root))
+    typer.echo(calibration.table(found))
+    typer.echo(f"report written to {make_report(list(plans), results / 'calibration.html')}")
+    typer.echo(calibration.summary(found))
+    if not calibration.is_calibrated(found):
+        raise typer.Exit(EXIT_NOT_CALIBRATED)
 
 
 @app.command("variants")

@@ -14,16 +14,17 @@ PACKAGE = Path(rdbench.__file__).parent
 # From the ground up: a module imports only from layers below its own (or from its own package).
 LAYERS = [
     {"errors"},
-    {"paths", "likelihood"},
+    {"paths", "likelihood", "seeding"},
     {"theory"},
-    {"datasets", "variants"},
+    {"datasets", "variants", "metrics"},
     {"yaml_lines"},
     {"spec_errors"},
     {"spec_fields"},
     {"spec"},
     {"plan"},
     {"store"},
-    {"seeding", "provenance", "nets", "augment"},
+    {"calibration"},
+    {"provenance", "nets", "augment", "precision"},
     {"training"},
     {"evaluation"},
     {"trial"},
@@ -77,10 +78,15 @@ def test_only_tune_imports_ray():
 
 @pytest.mark.parametrize(
     "module",
-    ["cli", "spec", "plan", "store", "sweep", "datasets", "variants", "report", "likelihood", "theory"],
+    [
+        *("cli", "spec", "plan", "store", "sweep", "datasets", "variants", "report", "likelihood", "theory"),
+        "calibration",
+        *("metrics", "metrics.iwae"),
+    ],
 )
 def test_it_starts_without_torch_or_ray(module):
-    heavy = "('torch', 'ray', 'pandas', 'pyarrow', 'scipy')" if module != "theory" else "('torch', 'ray')"
+    computes = module in ("theory", "calibration")
+    heavy = "('torch', 'ray')" if computes else "('torch', 'ray', 'pandas', 'pyarrow', 'scipy')"
     code = f"import sys, rdbench.{module}; print([name for name in {heavy} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

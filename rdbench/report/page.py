@@ -14,8 +14,9 @@ from markupsafe import Markup
 
 import rdbench
 from rdbench.errors import ResultsError
-from rdbench.report import numbers, pictures, tables
+from rdbench.report import numbers, paired, pictures, shannon, tables
 from rdbench.report.charts import Chart, rate_chart
+from rdbench.report.curves import Estimate
 from rdbench.report.gather import Section, gather, records
 from rdbench.spec import dump_sweep
 from rdbench.store import load_results, write_atomically
@@ -71,12 +72,14 @@ def render(results: Sequence[Path], out: Path) -> str:
 def section_view(section: Section, heading: str, key: str, budget: int) -> dict[str, Any]:
     """Return what the template shows of a section; ``key`` names it on the page."""
     variants = tuple(sorted({variant for variant, _ in tables.keys(section)}))
-    drawn: list[Chart | None] = [
-        rate_chart(section.points, reading, "distortion", tables.READING_NAMES[reading], variants=variants)
-        for reading in section.readings
-    ]
+    asked = [(reading, "distortion", tables.READING_NAMES[reading]) for reading in section.readings]
     # The squared error does not depend on the reading: any will do.
-    drawn.append(rate_chart(section.points, "half", "mse", "Squared error, no reading", variants=variants))
+    asked.append(("half", "mse", "Squared error, no reading"))
+    references = [shannon.reference(section, reading, measure) for reading, measure, _ in asked]
+    drawn = [
+        rate_chart(section.points, *what, variants=variants, reference=reference)
+        for what, reference in zip(asked, references, strict=True)
+    ]
     return {
         "key": key,
         "heading": heading,
@@ -84,11 +87,20 @@ def section_view(section: Section, heading: str, key: str, budget: int) -> dict[
         "findings": tables.findings(section),
         "charts": {f"{key}c{index}": chart for index, chart in enumerate(drawn) if chart is not None},
         "why_no_charts": "no training has finished, so there is no point to draw",
+        "shannon": any(reference is not None for reference in references),
+        "theory": shannon.table(section),
         "elbo": tables.elbo_table(section),
         "fitted": any(reading.startswith("optimal") for reading in section.readings),
         "elbo_groups": [(tables.READING_NAMES[reading], len(variants)) for reading in section.readings],
         "details": [(tables.READING_NAMES[r], tables.details(section, r)) for r in section.readings],
         "detail_names": [name for name, _, _ in tables.DETAILS],
+        "paired": [
+            (tables.READING_NAMES[r], paired.paired_differences(section.per_image, section.points, r))
+            for r in section.readings
+        ]
+        if len(section.per_image)
+        else [],
+        "metrics": tables.metrics(section),
         "pictures": pictures.choose(section, budget),
         "has_images": len(section.images) > 0,
         "failures": records(tables.failures(section)),
@@ -213,5 +225,9 @@ def _environment() -> jinja2.Environment:
         "script": Markup(loader.get_source(environment, "page.js")[0]),
         "LONG_TABLE": LONG_TABLE,
     }
-    environment.filters |= {"plain": numbers.plain, "count": numbers.count}
+    environment.filters |= {
+        "plain": numbers.plain,
+        "count": numbers.count,
+        "with_error": lambda pair: numbers.interval(Estimate(pair[0], pair[1], n=2)),
+    }
     return environment

@@ -1,0 +1,65 @@
+"""What theory says of a section on a Gaussian source: Shannon's curve, and its trials held against theory."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from rdbench import calibration, theory
+from rdbench.datasets.gaussian import GaussianOptions, spectrum
+from rdbench.likelihood import distortion
+from rdbench.report.gather import Section
+
+POINTS = 400
+"""Of the curve, half of them evenly spaced in the rate and half in its logarithm."""
+
+FUNCTIONS_OF_MSE = ("half", "optimal_shared")
+"""The readings under which the distortion is a function of the mean squared error alone; ``beta_half`` has a
+curve a beta, and ``optimal`` depends on each image's error."""
+
+
+def reference(section: Section, reading: str, measure: str) -> pd.DataFrame | None:
+    """Return Shannon's rate-distortion function of the section's source, for all of its dimensions.
+
+    Args:
+        section: any.
+        reading: of sigma^2, for the distortion.
+        measure: "mse" or "distortion".
+
+    Returns:
+        Columns rate (nats, ascending, over those of the section's points) and ``measure``. None where the
+        source is not Gaussian, where the measure is no function of the rate, or where there is no point.
+    """
+    if section.dataset != "gaussian" or not len(section.points):
+        return None
+    if measure == "distortion" and reading not in FUNCTIONS_OF_MSE:
+        return None
+    rates = section.points["rate"]
+    rates = rates[np.isfinite(rates) & (rates > 0)]
+    if not len(rates):
+        return None
+    eigenvalues = spectrum(GaussianOptions.model_validate(section.settings["dataset"]))
+    low, high = float(rates.min()) / 2, float(rates.max()) * 1.1  # beyond the margins of the axes
+    grid = np.union1d(np.linspace(0, high, POINTS // 2), np.geomspace(low, high, POINTS // 2))
+    sse, n = theory.sse_at(eigenvalues, grid), len(eigenvalues)
+    # Every image has the mean error: under a shared sigma^2 that is what the split's distortion depends on.
+    heights = sse / n if measure == "mse" else distortion(reading, sse[:, None], 1.0, n)[:, 0]
+    return pd.DataFrame({"rate": grid, measure: heights})
+
+
+@dataclass(frozen=True)
+class TheoryTable:
+    """Trials held against theory: the outcome in a line, headings, and (cells, whether it is off) a trial."""
+
+    summary: str
+    headings: tuple[str, ...]
+    rows: tuple[tuple[tuple[str, ...], bool], ...]
+
+
+def table(section: Section) -> TheoryTable | None:
+    """Return the section's trials held against theory; None where theory has no word on them."""
+    found = calibration.checks(section.trials, section.points)
+    if not found:
+        return None
+    rows = tuple((calibration.cells(each), each.verdict == "off") for each in found)
+    return TheoryTable(calibration.summary(found), calibration.HEADINGS, rows)
