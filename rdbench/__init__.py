@@ -11,6 +11,7 @@ The flow, and the house it lives in::
     nets          encoder and decoder          augment      torchvision's augmentations in batches
     likelihood    readings of sigma^2          theory       Shannon's R(D) of Gaussian sources
     datasets/     prepared once, memory-mapped variants/    one file a variant: its objective
+    metrics/      one file a proxy metric      calibration  measured points held against theory
     store         the Parquet tables           report/      tables -> one offline HTML page
 
 Public: :func:`load_results` and :class:`Results`; :func:`load_sweep` and :class:`Sweep`.

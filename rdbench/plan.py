@@ -8,7 +8,6 @@ import hashlib
 import json
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, Self
 
 from rdbench.spec import ModelSpec, Protocol, Settings, Sweep, TrainSpec, VariantSpec
@@ -34,7 +33,7 @@ class Trial(Settings):
     train: TrainSpec
     model: ModelSpec
 
-    @cached_property
+    @property
     def id(self) -> str:
         """The identity: 16 hexadecimal digits of the SHA-256 of the settings and the recipe's version."""
         settings = {"recipe": RECIPE, **self.model_dump(mode="json")}

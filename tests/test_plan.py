@@ -250,3 +250,7 @@ def test_planning_imports_nothing_heavy():
     code = f"import sys, rdbench.plan; print(sorted({heavy} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_changed_copy_of_a_trial_has_an_identity_of_its_own(trial):
+    assert trial.model_copy(update={"seed": 7}).id != trial.id
