@@ -3,10 +3,17 @@
 A network is a Gaussian VAE's two halves: ``encode`` gives the posterior's mean and log variance,
 ``decode`` the mean of the decoder. Images have shape (batch, channels, height, width), latents
 (batch, latent). There is no output non-linearity: the decoder's mean is any real number.
+
+A network may be a pack: K members side by side, which never mix, because one of these models leaves a GPU
+idle and pays for every kernel launch. Convolutions are grouped, affine maps batched, BatchNorm is per
+channel anyway. Then images have K times the channels and latents K times the length, member by member, and
+every parameter holds its members' values one after another along its first dimension: that is all
+:func:`pack` and :func:`unpack` need to know.
 """
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Generator, Tensor, nn
@@ -17,25 +24,49 @@ Shape = tuple[int, int, int]
 
 
 class GaussianNetwork(nn.Module):
-    """What training and evaluation ask of a network."""
+    """What training and evaluation ask of a network, of one member or of K side by side."""
+
+    members = 1
 
     def encode(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Return mean and log variance of q(z|x), each (batch, latent)."""
+        """Return mean and log variance of q(z|x), each (batch, K latent), of (batch, K channels, ...)."""
         raise NotImplementedError
 
     def decode(self, latents: Tensor) -> Tensor:
-        """Return the decoder's mean, (batch, channels, height, width)."""
+        """Return the decoder's mean, (batch, K channels, height, width), of latents (batch, K latent)."""
         raise NotImplementedError
 
     def forward(self, images: Tensor, noise: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return reconstruction, posterior mean and log variance, with z = mean + noise * std.
 
         Args:
-            images: (batch, channels, height, width).
-            noise: standard normal, (batch, latent).
+            images: (batch, K channels, height, width).
+            noise: standard normal, (batch, K latent).
         """
         mean, log_var = self.encode(images)
         return self.decode(mean + noise * (log_var / 2).exp()), mean, log_var
+
+
+class Linears(nn.Module):
+    """K affine maps side by side: (batch, K inputs) to (batch, K outputs), member by member."""
+
+    def __init__(self, members: int, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.members = members
+        self.weight = nn.Parameter(torch.empty(members * outputs, inputs))
+        self.bias = nn.Parameter(torch.empty(members * outputs))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply each map to its part of ``x``."""
+        parts = x.unflatten(1, (self.members, -1)).transpose(0, 1)
+        weight = self.weight.unflatten(0, (self.members, -1))
+        bias = self.bias.unflatten(0, (self.members, 1, -1))
+        return torch.baddbmm(bias, parts, weight.mT).transpose(0, 1).flatten(1)
+
+
+def linear(members: int, inputs: int, outputs: int) -> nn.Module:
+    """Return K affine maps; one is torch's own layer."""
+    return nn.Linear(inputs, outputs) if members == 1 else Linears(members, inputs, outputs)
 
 
 class EveryNth(nn.Module):
@@ -55,24 +86,68 @@ class EveryNth(nn.Module):
         return x[:, :, :: self.n, :: self.n]
 
 
+class _Transposed(torch.autograd.Function):
+    """A transposed convolution whose bias' gradient is a sum of its own.
+
+    Asked for all three gradients at once, torch 2.15 computes that of the bias of channels-last images on a
+    CPU at more than the cost of the other two (113 ms against 66 for the paper's last upsampling).
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, layer: nn.ConvTranspose2d) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        ctx.layer = layer
+        result: Tensor = nn.ConvTranspose2d.forward(layer, x)
+        return result
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight = ctx.saved_tensors
+        layer = ctx.layer
+        by_input, by_weight, _ = torch.ops.aten.convolution_backward(
+            gradient, x, weight, None, layer.stride, layer.padding, layer.dilation, True,
+            layer.output_padding, layer.groups, (ctx.needs_input_grad[0], True, False),
+        )  # fmt: skip
+        return by_input, by_weight, gradient.sum((0, 2, 3)), None
+
+
+class TransposedConvolution(nn.ConvTranspose2d):
+    """torch's layer, with a cheaper backward pass on a CPU."""
+
+    def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
+        """Map (batch, inputs, h, w) to (batch, outputs, ...)."""
+        channels_last = x.device.type == "cpu" and x.is_contiguous(memory_format=torch.channels_last)
+        if channels_last and torch.is_grad_enabled() and not torch.is_autocast_enabled("cpu"):
+            result: Tensor = _Transposed.apply(x, self.weight, self.bias, self)
+            return result
+        return super().forward(x, output_size)
+
+
+def _activation() -> nn.Module:
+    return nn.LeakyReLU(inplace=True)  # what it overwrites, a BatchNorm's result or a sum, nobody needs again
+
+
 class ResidualBlock(nn.Module):
     """conv3x3 - BN - LeakyReLU - conv3x3 - BN, plus the shortcut; LeakyReLU after the sum."""
 
-    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+    def __init__(self, inputs: int, outputs: int, stride: int, members: int = 1) -> None:
         super().__init__()
+        total_in, total_out = members * inputs, members * outputs
         self.residual = nn.Sequential(
-            nn.Conv2d(inputs, outputs, 3, stride, 1),
-            nn.BatchNorm2d(outputs),
-            nn.LeakyReLU(),
-            nn.Conv2d(outputs, outputs, 3, 1, 1),
-            nn.BatchNorm2d(outputs),
+            nn.Conv2d(total_in, total_out, 3, stride, 1, groups=members),
+            nn.BatchNorm2d(total_out),
+            _activation(),
+            nn.Conv2d(total_out, total_out, 3, 1, 1, groups=members),
+            nn.BatchNorm2d(total_out),
         )
         self.shortcut: nn.Module = nn.Identity()
         if stride != 1 or inputs != outputs:
             self.shortcut = nn.Sequential(
-                EveryNth(stride), nn.Conv2d(inputs, outputs, 1), nn.BatchNorm2d(outputs)
+                EveryNth(stride),
+                nn.Conv2d(total_in, total_out, 1, groups=members),
+                nn.BatchNorm2d(total_out),
             )
-        self.activation = nn.LeakyReLU()
+        self.activation = _activation()
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (batch, inputs, h, w) to (batch, outputs, ceil(h / stride), ceil(w / stride))."""
@@ -87,32 +162,36 @@ class ConvNetwork(GaussianNetwork):
     1x28x28 it has 1,291,521 parameters; with (32, 64, 128, 256) and 64 on 3x64x64, 5,183,043.
     """
 
-    def __init__(self, shape: Shape, latent: int, channels: Sequence[int]) -> None:
+    def __init__(self, shape: Shape, latent: int, channels: Sequence[int], members: int = 1) -> None:
         super().__init__()
+        self.members = members
         depth, *size = shape
         sizes = [(size[0], size[1])]
         blocks: list[nn.Module] = []
         width = depth
         for channel in channels:
-            blocks += [ResidualBlock(width, channel, 2), ResidualBlock(channel, channel, 1)]
+            blocks += [
+                ResidualBlock(width, channel, 2, members),
+                ResidualBlock(channel, channel, 1, members),
+            ]
             width = channel
             sizes.append((math.ceil(sizes[-1][0] / 2), math.ceil(sizes[-1][1] / 2)))
         features = width * math.prod(sizes[-1])
         self.encoder = nn.Sequential(
             *blocks,
             nn.Flatten(),
-            nn.Linear(features, 2 * latent),
-            nn.BatchNorm1d(2 * latent),
-            nn.LeakyReLU(),
-            nn.Linear(2 * latent, 2 * latent),
+            linear(members, features, 2 * latent),
+            nn.BatchNorm1d(members * 2 * latent),
+            _activation(),
         )
+        self.posterior = linear(members, 2 * latent, 2 * latent)
 
         layers: list[nn.Module] = [
-            nn.Linear(latent, features),
-            nn.BatchNorm1d(features),
-            nn.LeakyReLU(),
-            nn.Unflatten(1, (width, *sizes[-1])),
-            ResidualBlock(width, width, 1),
+            linear(members, latent, features),
+            nn.BatchNorm1d(members * features),
+            _activation(),
+            nn.Unflatten(1, (members * width, *sizes[-1])),
+            ResidualBlock(width, width, 1, members),
         ]
         # Going up through the encoder's sizes: the narrower widths first, the last step keeps the width.
         for small, large, channel in zip(
@@ -120,22 +199,30 @@ class ConvNetwork(GaussianNetwork):
         ):
             padding = (large[0] - 2 * small[0] + 1, large[1] - 2 * small[1] + 1)
             layers += [
-                nn.ConvTranspose2d(width, channel, 3, 2, 1, output_padding=padding),
-                nn.BatchNorm2d(channel),
-                nn.LeakyReLU(),
+                TransposedConvolution(members * width, members * channel, 3, 2, 1, padding, groups=members),
+                nn.BatchNorm2d(members * channel),
+                _activation(),
             ]
             width = channel
-        self.decoder = nn.Sequential(*layers, nn.ConvTranspose2d(width, depth, 3, 1, 1))
+        self.decoder = nn.Sequential(*layers)
+        self.output = TransposedConvolution(members * width, members * depth, 3, 1, 1, groups=members)
 
     def encode(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Return mean and log variance of q(z|x), each (batch, latent)."""
-        mean, log_var = self.encoder(images).chunk(2, dim=1)
-        return mean, log_var
+        """Return mean and log variance of q(z|x), each (batch, K latent)."""
+        parameters = _in_float32(self.posterior, self.encoder(images))
+        mean, log_var = parameters.unflatten(1, (self.members, -1)).chunk(2, dim=2)
+        return mean.flatten(1), log_var.flatten(1)
 
     def decode(self, latents: Tensor) -> Tensor:
-        """Return the decoder's mean, (batch, channels, height, width)."""
-        mean: Tensor = self.decoder(latents)
-        return mean
+        """Return the decoder's mean, (batch, K channels, height, width)."""
+        return _in_float32(self.output, self.decoder(latents))
+
+
+def _in_float32(layer: nn.Module, x: Tensor) -> Tensor:
+    """Apply a last layer in float32 also where bf16 is trained in: a pixel or a mean has more than 8 bits."""
+    with torch.autocast(x.device.type, enabled=False):
+        result: Tensor = layer(x.to(next(layer.parameters()).dtype))
+    return result
 
 
 class LinearNetwork(GaussianNetwork):
@@ -144,22 +231,29 @@ class LinearNetwork(GaussianNetwork):
     On a Gaussian source its optimum is known in closed form (:mod:`rdbench.theory`).
     """
 
-    def __init__(self, shape: Shape, latent: int) -> None:
+    def __init__(self, shape: Shape, latent: int, members: int = 1) -> None:
         super().__init__()
-        self.shape = shape
-        self.encoder = nn.Linear(math.prod(shape), latent)
-        self.log_var = nn.Parameter(torch.zeros(latent))
-        self.decoder = nn.Linear(latent, math.prod(shape))
+        self.members = members
+        self.shape = (members * shape[0], *shape[1:])
+        self.encoder = linear(members, math.prod(shape), latent)
+        self.log_var = nn.Parameter(torch.zeros(members * latent))
+        self.decoder = linear(members, latent, math.prod(shape))
 
     def encode(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Return mean and log variance of q(z|x), each (batch, latent)."""
-        mean: Tensor = self.encoder(images.flatten(1))
+        """Return mean and log variance of q(z|x), each (batch, K latent)."""
+        mean = _in_float32(self.encoder, images.flatten(1))
         return mean, self.log_var.expand_as(mean)
 
     def decode(self, latents: Tensor) -> Tensor:
-        """Return the decoder's mean, (batch, channels, height, width)."""
-        mean: Tensor = self.decoder(latents).unflatten(1, self.shape)
+        """Return the decoder's mean, (batch, K channels, height, width)."""
+        mean: Tensor = _in_float32(self.decoder, latents).unflatten(1, self.shape)
         return mean
+
+
+def _empty(model: ModelSpec, shape: Shape, members: int) -> GaussianNetwork:
+    if model.name == "linear":
+        return LinearNetwork(shape, model.latent, members)
+    return ConvNetwork(shape, model.latent, model.channels, members)
 
 
 def build(model: ModelSpec, shape: Shape, generator: Generator) -> GaussianNetwork:
@@ -167,10 +261,7 @@ def build(model: ModelSpec, shape: Shape, generator: Generator) -> GaussianNetwo
 
     The distributions are PyTorch's defaults: uniform within 1/sqrt(fan in) for weights and biases.
     """
-    if model.name == "linear":
-        network: GaussianNetwork = LinearNetwork(shape, model.latent)
-    else:
-        network = ConvNetwork(shape, model.latent, model.channels)
+    network = _empty(model, shape, 1)
     for module in network.modules():
         if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
             # weight[0] has the fan-in's elements also where a transposed convolution swaps the first two
@@ -180,6 +271,41 @@ def build(model: ModelSpec, shape: Shape, generator: Generator) -> GaussianNetwo
             if module.bias is not None:
                 nn.init.uniform_(module.bias, -bound, bound, generator)
     return network
+
+
+def pack(model: ModelSpec, shape: Shape, networks: Sequence[GaussianNetwork]) -> GaussianNetwork:
+    """Return one network that holds several, built by :func:`build` for ``model`` and ``shape``."""
+    if len(networks) == 1:
+        return networks[0]
+    states = [network.state_dict() for network in networks]
+    packed = _empty(model, shape, len(networks))
+    packed.load_state_dict(
+        # BatchNorm's count of batches is one number, the same for all
+        {
+            name: torch.cat([state[name] for state in states]) if tensor.ndim else tensor
+            for name, tensor in states[0].items()
+        }
+    )
+    return packed
+
+
+def unpack(model: ModelSpec, shape: Shape, packed: GaussianNetwork) -> list[GaussianNetwork]:
+    """Return a pack's members, each a network of its own, on the same device and in the same mode."""
+    if packed.members == 1:
+        return [packed]
+    state, networks = packed.state_dict(), []
+    for member in range(packed.members):
+        network = _empty(model, shape, 1)
+        network.load_state_dict(
+            {
+                name: tensor.chunk(packed.members)[member] if tensor.ndim else tensor
+                for name, tensor in state.items()
+            }
+        )
+        device = next(packed.parameters()).device
+        network.to(device=device, memory_format=torch.channels_last).train(packed.training)  # type: ignore[call-overload]
+        networks.append(network)
+    return networks
 
 
 def count_parameters(network: nn.Module) -> int:

@@ -26,8 +26,8 @@ def build(model: ModelSpec, shape: tuple[int, int, int], seed: int = 0) -> nets.
 )
 def test_parameter_counts_are_those_of_the_released_model(model, shape, encoder, decoder, total):
     network = build(model, shape)
-    assert nets.count_parameters(network.encoder) == encoder
-    assert nets.count_parameters(network.decoder) == decoder
+    halves = (network.encoder, network.posterior), (network.decoder, network.output)
+    assert [sum(map(nets.count_parameters, half)) for half in halves] == [encoder, decoder]
     assert nets.count_parameters(network) == total
 
 
@@ -38,6 +38,26 @@ def test_the_decoder_mirrors_the_encoders_sizes(shape):
     reconstruction, mean, log_var = network(images, torch.randn(3, 5))
     assert reconstruction.shape == images.shape
     assert mean.shape == log_var.shape == (3, 5)
+
+
+@pytest.mark.parametrize(("stride", "output_padding", "groups"), [(2, 1, 1), (2, 0, 2), (1, 0, 1)])
+@pytest.mark.parametrize("memory_format", [torch.channels_last, torch.contiguous_format])
+def test_a_transposed_convolution_has_torchs_values_and_gradients(
+    stride, output_padding, groups, memory_format
+):
+    torch.manual_seed(0)
+    ours = nets.TransposedConvolution(4, 6, 3, stride, 1, output_padding, groups=groups).double()
+    theirs = torch.nn.ConvTranspose2d(4, 6, 3, stride, 1, output_padding, groups=groups).double()
+    theirs.load_state_dict(ours.state_dict())
+    x = torch.randn(3, 4, 5, 7, dtype=torch.float64).contiguous(memory_format=memory_format)
+    results = []
+    for layer in (ours, theirs):
+        given = x.clone(memory_format=torch.preserve_format).requires_grad_()
+        y = layer(given)
+        y.sin().sum().backward()
+        results.append([y, given.grad, layer.weight.grad, layer.bias.grad])
+    for mine, expected in zip(*results, strict=True):
+        torch.testing.assert_close(mine, expected, rtol=1e-12, atol=1e-12)
 
 
 def test_the_shortcut_is_a_strided_1x1_convolution():

@@ -1,0 +1,27 @@
+"""Memory that is freed stays with the process: a training step asks for the same tensors again and again."""
+
+import ctypes
+import functools
+import sys
+
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+_NEVER = 2**31 - 1
+
+
+@functools.cache
+def keep_freed_memory() -> bool:
+    """Tell glibc to keep large blocks for the next step instead of giving them back to the system.
+
+    By default it maps every large tensor anew and the kernel zeroes its pages: measured at a tenth to a
+    fifth of a training step on a CPU. Elsewhere than on glibc this does nothing.
+
+    Returns:
+        Whether the allocator was told.
+    """
+    if not sys.platform.startswith("linux"):
+        return False
+    try:
+        mallopt = ctypes.CDLL("libc.so.6").mallopt
+    except (OSError, AttributeError):
+        return False  # another C library
+    return bool(mallopt(_M_MMAP_THRESHOLD, _NEVER) and mallopt(_M_TRIM_THRESHOLD, _NEVER))
