@@ -2,7 +2,7 @@
 
 import io
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,12 +13,13 @@ from PIL import Image
 from torch import Tensor
 
 from rdbench import augment
+from rdbench.batches import Images
 from rdbench.datasets import Dataset, Split
 from rdbench.likelihood import READINGS, bits_per_dim, distortion, kl_standard_normal, psnr
 from rdbench.nets import GaussianNetwork
 from rdbench.plan import Trial
 from rdbench.seeding import generator
-from rdbench.training import Images
+from rdbench.training import per_member
 
 EVALUATION_BATCH = 500  # fixed: the result must not depend on the training's batch size
 PICTURES = 16  # of each kind that are kept
@@ -35,51 +36,69 @@ class Measurement:
 
 
 def _batches(
-    trial: Trial, data: Dataset, split: Split, name: str, device: torch.device
+    pack: Sequence[Trial], data: Dataset, split: Split, name: str, device: torch.device
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield (images, noise) under the trial's protocol.
+    """Yield (images, noise) for a pack under its protocol, member by member along the second dimension.
 
     ``clean``: every image as it is. ``paper``: what the released code does, with the training
     augmentation and without the last partial batch.
     """
+    trial = pack[0]
     images = Images(split, device)
-    noise = generator(trial.seed, f"evaluate/noise/{name}", device)
-    augmentation = generator(trial.seed, f"evaluate/augment/{name}", device)
     paper = trial.protocol == "paper"
     kind = data.augmentation if paper and trial.train.augment else "none"
     size = trial.train.batch_size if paper else EVALUATION_BATCH
     count = len(images) // size * size if paper else len(images)
+    seeds = {trial.seed: _EvaluationDraws(trial, name, device) for trial in pack}
     for start in range(0, count, size):
         index = torch.arange(start, min(start + size, count))
-        epsilon = torch.randn(len(index), trial.model.latent, generator=noise, device=device)
-        parameters = augment.draw(kind, len(index), *data.shape[1:], augmentation)
-        yield augment.apply(kind, images.batch(index), parameters), epsilon
+        stored = images.batch(index)
+        batch, noise = {}, {}
+        for seed, draws in seeds.items():
+            noise[seed] = torch.randn(len(index), trial.model.latent, generator=draws.noise, device=device)
+            parameters = augment.draw(kind, len(index), *data.shape[1:], draws.augmentation)
+            batch[seed] = augment.apply(kind, stored, parameters)
+        yield (
+            torch.cat([batch[trial.seed] for trial in pack], 1),
+            torch.cat([noise[trial.seed] for trial in pack], 1),
+        )
+
+
+class _EvaluationDraws:
+    """The generators that one seed evaluates a split with."""
+
+    def __init__(self, trial: Trial, name: str, device: torch.device) -> None:
+        self.noise = generator(trial.seed, f"evaluate/noise/{name}", device)
+        self.augmentation = generator(trial.seed, f"evaluate/augment/{name}", device)
 
 
 @torch.no_grad()
 def measure(
-    network: GaussianNetwork, trial: Trial, data: Dataset, name: str, device: torch.device
-) -> Measurement:
+    network: GaussianNetwork, pack: Sequence[Trial], data: Dataset, name: str, device: torch.device
+) -> list[Measurement]:
     """Measure squared error and rate of every image of a split, with one latent sample an image.
 
     Args:
-        network: in evaluation mode.
-        trial: gives protocol, seed and batch size.
+        network: in evaluation mode, with a member for each trial.
+        pack: gives protocol, seeds and batch size.
         data: the dataset.
         name: "train" or "test".
         device: where the network is.
 
     Returns:
-        float64 sums of float32 terms; ``paper`` leaves out the last partial batch.
+        A measurement for each trial: float64 sums of float32 terms; ``paper`` leaves out the last partial
+        batch.
     """
-    sse, rate = [], []
-    for images, noise in _batches(trial, data, getattr(data, name), name, device):
+    members = len(pack)
+    sse, rate = [], []  # on the device until the end: no waiting inside
+    for images, noise in _batches(pack, data, getattr(data, name), name, device):
         images = images.contiguous(memory_format=torch.channels_last)
         reconstruction, mean, log_var = network(images, noise)
-        error = (images - reconstruction).double()
-        sse.append(error.square().flatten(1).sum(1).cpu().numpy())
-        rate.append(kl_standard_normal(mean.double(), log_var.double()).cpu().numpy())
-    return Measurement(np.concatenate(sse), np.concatenate(rate))
+        sse.append(per_member((images - reconstruction).double().square(), members).sum(2))
+        mean, log_var = (part.double().unflatten(1, (members, -1)) for part in (mean, log_var))
+        rate.append(kl_standard_normal(mean, log_var))
+    all_sse, all_rate = (torch.cat(parts).T.contiguous().cpu().numpy() for parts in (sse, rate))
+    return [Measurement(*values) for values in zip(all_sse, all_rate, strict=True)]
 
 
 def _mean_and_error(values: Float64) -> tuple[float, float | None]:

@@ -39,6 +39,11 @@ class Trial(Settings):
         settings = {"recipe": RECIPE, **self.model_dump(mode="json")}
         return hashlib.sha256(canonical_json(settings).encode()).hexdigest()[:16]
 
+    @property
+    def pack_key(self) -> str:
+        """Equal for trials that can train side by side: all settings but variant, beta and seed."""
+        return canonical_json(self.model_dump(mode="json", exclude={"variant", "beta", "seed"}))
+
     def to_json(self) -> str:
         """Return the settings as JSON, for :meth:`from_json`."""
         return self.model_dump_json()

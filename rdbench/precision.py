@@ -1,9 +1,16 @@
-"""The arithmetic of a trial: float32 that is float32, in the same order every time."""
+"""The arithmetic of a trial: float32 that is float32, in the same order every time, unless it asks for less.
+
+Evaluation is always exact float32. Training may be told to use TF32 or bf16, which a GPU's matrix units
+are several times faster at; that changes numbers, so it is one of a trial's settings.
+"""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import torch
 from torch import backends
+
+from rdbench.errors import SpecError
 
 
 @contextmanager
@@ -34,3 +41,42 @@ def exact_float32() -> Iterator[None]:
         yield
     finally:
         set_to(*before)
+
+
+@contextmanager
+def training_arithmetic(precision: str, device: torch.device) -> Iterator[None]:
+    """Compute within as ``train.precision`` says, inside of :func:`exact_float32`.
+
+    Args:
+        precision: ``float32``; ``tf32``, which rounds the inputs of products to 10 bits; or ``bf16``, which
+            keeps activations in 8 bits too (weights, statistics, losses and the optimizer stay float32).
+        device: where the training runs.
+
+    Raises:
+        SpecError: the device has no such arithmetic.
+    """
+    check_precision(precision, device.type)
+    if precision == "tf32":
+        backends.cudnn.conv.fp32_precision = "tf32"  # type: ignore[attr-defined]
+        backends.cuda.matmul.fp32_precision = "tf32"
+        try:
+            yield
+        finally:
+            backends.cudnn.conv.fp32_precision = "ieee"  # type: ignore[attr-defined]
+            backends.cuda.matmul.fp32_precision = "ieee"
+    elif precision == "bf16":
+        # Without the cache of cast weights: a captured graph would keep the casts of the first step.
+        with torch.autocast(device.type, torch.bfloat16, cache_enabled=False):
+            yield
+    else:
+        yield
+
+
+def check_precision(precision: str, device_type: str) -> None:
+    """Refuse an arithmetic that a device has not got: float32 must not be labelled as something else.
+
+    Raises:
+        SpecError: says so.
+    """
+    if precision == "tf32" and device_type != "cuda":
+        raise SpecError("train.precision tf32 needs an NVIDIA GPU, and there is none; use float32 or bf16")

@@ -40,6 +40,7 @@ from rdbench.spec_fields import (
     expand_grid,
     expand_seeds,
     gpu_share,
+    pack_size,
     safe_name,
 )
 from rdbench.yaml_lines import Document, KeyPath, Place, kind, override, read_document
@@ -101,6 +102,8 @@ class TrainSpec(Settings):
         lr: AdamW's step size at the start of each cosine cycle.
         weight_decay: AdamW's decoupled weight decay.
         augment: whether training images are augmented, where the dataset has an augmentation.
+        precision: arithmetic of the training steps: ``float32``, ``tf32`` (GPU only) or ``bf16``. Weights
+            and evaluation are float32 whatever it is.
     """
 
     epochs: int = Field(default=50, ge=1, le=1_000_000)
@@ -108,6 +111,7 @@ class TrainSpec(Settings):
     lr: float = Field(default=1e-3, gt=0, le=10)
     weight_decay: float = Field(default=1e-5, ge=0, le=10)
     augment: bool = True
+    precision: Literal["float32", "tf32", "bf16"] = "float32"
 
 
 class ModelSpec(Settings):
@@ -129,15 +133,18 @@ class ModelSpec(Settings):
 
 
 class Resources(Settings):
-    """What one trial is given; no result depends on it.
+    """What one trial is given; no result depends on it beyond rounding.
 
     Attributes:
         cpus: threads.
         gpus: GPUs or a share of one, or ``auto``: what the machine has.
+        pack: trials trained side by side in one network, as one job; ``auto`` is 1 on a CPU, and on a GPU
+            what was measured to be fastest there.
     """
 
     cpus: int = Field(default=1, ge=1, le=10_000)
     gpus: Annotated[Literal["auto"] | float, PlainValidator(gpu_share)] = "auto"
+    pack: Annotated[Literal["auto"] | int, PlainValidator(pack_size)] = "auto"
 
 
 class Sweep(Settings):

@@ -20,6 +20,7 @@ from rdbench.yaml_lines import kind
 MIN_BETA, MAX_BETA = 1e-8, 1e8
 MAX_SEED = 2**31 - 1
 MAX_TRIALS = 10_000  # over ten times the largest sweep that ships; more is nearly always a slip of the pen
+MAX_PACK = 1024
 
 _EXAMPLES = {"dataset": "mnist", "metric": "iwae"}
 _SAFE_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,98}[A-Za-z0-9_-])?")
@@ -132,6 +133,15 @@ def gpu_share(value: object) -> object:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
         fail(f"expected auto or a number of GPUs, got {kind(value)}; use auto, 0, or a share such as 0.25")
     return float(value)
+
+
+def pack_size(value: object) -> object:
+    """Return ``auto``, or a number of trials from 1."""
+    if value == "auto":
+        return value
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= MAX_PACK:
+        fail(f"expected auto or a number of trials, got {kind(value)}; use auto, or 1 to {MAX_PACK}")
+    return value
 
 
 def safe_name(value: str) -> str:

@@ -31,7 +31,8 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2  # 2: trials.pack
+_READABLE = ("1", str(SCHEMA_VERSION))
 _VERSION_KEY = b"rdbench_schema"
 
 _POINT = (
@@ -42,8 +43,8 @@ _POINT = (
 _TRIAL = (
     "trial:string status:string error:string dataset:string variant:string beta:double seed:int64"
     " protocol:string epochs:int64 parameters:int64 seconds:double images_per_second:double"
-    " peak_memory_bytes:int64 device:string host:string versions:string commit:string started:timestamp"
-    " dataset_checksum:string skipped_files:int64 spec:string"
+    " pack:int64 peak_memory_bytes:int64 device:string host:string versions:string commit:string"
+    " started:timestamp dataset_checksum:string skipped_files:int64 spec:string"
 )
 TABLES: dict[str, str] = {
     "points": _POINT,
@@ -148,12 +149,23 @@ def _read(root: Path, table: str, trials: Iterable[str], problems: list[str]) ->
             problems.append(f"{path}: left out, not a readable Parquet file ({str(error).splitlines()[0]})")
             continue
         version = (part.schema.metadata or {}).get(_VERSION_KEY, b"none").decode()
-        if version != str(SCHEMA_VERSION) or part.schema.names != expected.names:
-            problems.append(f"{path}: left out, its schema version is {version}, this rdbench reads"
+        part = _as_now(part, version)
+        if version not in _READABLE or part.schema.names != expected.names:
+            problems.append(f"{path}: left out, its schema version is {version}, this rdbench reads up to"
                             f" {SCHEMA_VERSION}; delete the file and run the sweep again")  # fmt: skip
             continue
         parts.append(part.cast(expected))
     return pa.concat_tables(parts)
+
+
+def _as_now(part: "pa.Table", version: str) -> "pa.Table":
+    """Return a table of an older schema version in the present one; what it did not hold is null."""
+    import pyarrow as pa
+
+    if version == "1" and "spec" in part.schema.names:
+        column = part.schema.get_field_index("peak_memory_bytes")
+        return part.add_column(column, pa.field("pack", pa.int64()), pa.nulls(len(part), pa.int64()))
+    return part
 
 
 def _frame(table: "pa.Table") -> "pd.DataFrame":

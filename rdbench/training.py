@@ -1,31 +1,31 @@
-"""Fit one trial: the reference recipe of the paper, on one device, without a framework around it."""
+"""Fit a pack of trials: the reference recipe of the paper, on one device, without a framework around it."""
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
-from torch.optim.lr_scheduler import CosineAnnealingWarmRestarts
 
-from rdbench import augment, nets, variants
-from rdbench.datasets import Dataset, Split
+from rdbench import nets, variants
+from rdbench.batches import Draws
+from rdbench.datasets import Dataset
 from rdbench.errors import DatasetError
+from rdbench.graphs import launched_at_once
 from rdbench.likelihood import kl_standard_normal
 from rdbench.plan import Trial
-from rdbench.seeding import generator
-
-
-class DivergedError(Exception):
-    """The loss became NaN or infinite."""
+from rdbench.precision import training_arithmetic
 
 
 @dataclass(frozen=True)
 class Epoch:
-    """Means over the training images of one epoch; ``loss``, ``rate`` and ``sse`` are per image."""
+    """Means over the training images of one epoch of one trial; ``loss``, ``rate`` and ``sse`` per image.
+
+    ``seconds`` is the trial's share of its pack's time, and ``images_per_second`` follows from it: what
+    the device did for the whole pack.
+    """
 
     epoch: int
     loss: float
@@ -40,34 +40,15 @@ class Epoch:
         return asdict(self)
 
 
-class Images:
-    """The images of one split as float batches on a device; pixels of uint8 splits become [0, 1].
-
-    On a CPU the memory map is read in place, so workers on one machine share one copy.
-    """
-
-    def __init__(self, split: Split, device: torch.device) -> None:
-        self._array = split.images
-        self._device = device
-        self._resident = None if device.type == "cpu" else torch.tensor(split.images, device=device)
-
-    def __len__(self) -> int:
-        return len(self._array)
-
-    def batch(self, index: Tensor) -> Tensor:
-        """Return images (len(index), channels, height, width), float32."""
-        if self._resident is None:
-            pixels = torch.from_numpy(np.ascontiguousarray(self._array[index.numpy()]))
-        else:
-            pixels = self._resident[index.to(self._device)]
-        if pixels.dtype == torch.uint8:
-            return pixels.to(torch.float32).div_(255)
-        return pixels
+def per_member(values: Tensor, members: int) -> Tensor:
+    """Return (batch, members x channels, ...) as (batch, members, all the rest)."""
+    separate: Tensor = values.unflatten(1, (members, -1))
+    return separate.flatten(2)
 
 
-def squared_error(images: Tensor, reconstruction: Tensor) -> Tensor:
-    """Return the summed squared error of each image, (batch,)."""
-    return (images - reconstruction).square().flatten(1).sum(1)
+def squared_error(images: Tensor, reconstruction: Tensor, members: int = 1) -> Tensor:
+    """Return the summed squared error of each image of each member, (batch, members)."""
+    return per_member((images - reconstruction).square(), members).sum(2)
 
 
 def steps_per_epoch(images: int, batch_size: int) -> int:
@@ -84,81 +65,117 @@ def steps_per_epoch(images: int, batch_size: int) -> int:
     return images // batch_size
 
 
-def _epoch_batches(
-    trial: Trial, data: Dataset, images: Images, steps: int, device: torch.device
-) -> Iterator[Iterator[tuple[Tensor, Tensor]]]:
-    """Yield, for each epoch, its batches as (images, noise); random numbers are drawn once an epoch."""
-    order = generator(trial.seed, "order")
-    noise = generator(trial.seed, "noise", device)
-    augmentation = generator(trial.seed, "augment", device)
-    kind = data.augmentation if trial.train.augment else "none"
-    size = trial.train.batch_size
-    height, width = data.shape[1:]
+def learning_rate(base: float, step: int, steps: int) -> float:
+    """Return the rate of a step (from 0) out of ``steps``: a cosine from ``base`` to 0 that restarts once.
 
-    def batches() -> Iterator[tuple[Tensor, Tensor]]:
-        permutation = torch.randperm(len(images), generator=order)
-        epsilon = torch.randn(steps * size, trial.model.latent, generator=noise, device=device)
-        parameters = augment.draw(kind, steps * size, height, width, augmentation)
-        for step in range(steps):
-            part = slice(step * size, (step + 1) * size)
-            yield augment.apply(kind, images.batch(permutation[part]), parameters[part]), epsilon[part]
+    As ``CosineAnnealingWarmRestarts`` with the paper's first period, steps // 2 + 1.
+    """
+    period = steps // 2 + 1
+    return base * (1 + math.cos(math.pi * (step % period) / period)) / 2
 
-    for _ in range(trial.train.epochs):
-        yield batches()
+
+def objectives(pack: Sequence[Trial], n: int, device: torch.device) -> Callable[[Tensor, Tensor], Tensor]:
+    """Return the function (sse, rate) -> loss of a pack, all (batch, members), each member by its variant."""
+    names = [trial.variant.name for trial in pack]
+    beta = torch.tensor([trial.beta for trial in pack], device=device)
+    groups = [
+        (variants.get(name).objective, torch.tensor([i for i, other in enumerate(names) if other == name]))
+        for name in dict.fromkeys(names)
+    ]
+    if len(groups) == 1:
+        return lambda sse, rate: groups[0][0](sse, rate, beta, n)
+    places = [members.to(device) for _, members in groups]
+    back = torch.cat(places).argsort()
+
+    def loss(sse: Tensor, rate: Tensor) -> Tensor:
+        parts = [
+            objective(sse[:, place], rate[:, place], beta[place], n)
+            for (objective, _), place in zip(groups, places, strict=True)
+        ]
+        return torch.cat(parts, 1)[:, back]
+
+    return loss
 
 
 def train(
     network: nets.GaussianNetwork,
-    trial: Trial,
+    pack: Sequence[Trial],
     data: Dataset,
     device: torch.device,
-    on_epoch: Callable[[Epoch], None] = lambda epoch: None,
-) -> None:
-    """Train the network of one trial by the reference recipe, and leave it in evaluation mode.
+    on_epoch: Callable[[int, Epoch], None] = lambda member, epoch: None,
+) -> list[str | None]:
+    """Train a pack of trials by the reference recipe, and leave the network in evaluation mode.
 
-    AdamW; the learning rate anneals by a cosine that restarts once, stepped per batch. A trial's result
-    depends on its settings alone; on one device it repeats bit for bit.
+    AdamW; the learning rate anneals by a cosine that restarts once, stepped per batch. The loss is the sum
+    of the members' losses, so their gradients never mix: a trial's result depends on its own settings
+    alone, on its pack beyond them only through rounding. On one device a pack repeats bit for bit.
 
     Args:
-        network: freshly built; moved to ``device``.
-        trial: all settings.
+        network: freshly built, with a member for each trial; moved to ``device``.
+        pack: trials that differ in variant, beta and seed only.
         data: its training split is used, augmented as the dataset declares.
         device: where to train.
-        on_epoch: told of each epoch as it ends.
+        on_epoch: told the member and its figures as each epoch ends.
+
+    Returns:
+        For each trial why it diverged: the mean loss of an epoch is not finite. None where it did not. The
+        others go on.
 
     Raises:
-        DivergedError: the mean loss of an epoch is not finite.
         DatasetError: there are fewer training images than one batch holds.
+        SpecError: the device has not got the arithmetic asked for.
+        ValueError: the trials cannot be one pack.
     """
+    if len({trial.pack_key for trial in pack}) != 1:
+        raise ValueError("only trials that differ in nothing but variant, beta and seed train as one pack")
+    recipe, members = pack[0].train, len(pack)
     network.to(device=device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
-    images = Images(data.train, device)
-    steps = steps_per_epoch(len(images), trial.train.batch_size)
+    steps = steps_per_epoch(len(data.train.images), recipe.batch_size)
+    draws = Draws(pack, data, device, steps)
+    objective = objectives(pack, math.prod(data.shape), device)
+    on_gpu = device.type == "cuda"
+    # A captured step reads the learning rate from memory.
+    lr = torch.tensor(recipe.lr, device=device) if on_gpu else recipe.lr
     optimizer = torch.optim.AdamW(
-        network.parameters(), lr=trial.train.lr, weight_decay=trial.train.weight_decay, fused=True
+        network.parameters(), lr=lr, weight_decay=recipe.weight_decay, fused=True, capturable=on_gpu
     )
-    schedule = CosineAnnealingWarmRestarts(optimizer, trial.train.epochs * steps // 2 + 1)
-    objective = variants.get(trial.variant.name).objective
-    n = math.prod(data.shape)
+    totals = torch.zeros(
+        3, members, dtype=torch.float64, device=device
+    )  # read once an epoch: no waiting inside
 
-    for epoch, batches in enumerate(_epoch_batches(trial, data, images, steps, device), start=1):
-        start = time.perf_counter()
-        totals = torch.zeros(3, dtype=torch.float64, device=device)  # read once an epoch: no waiting inside
-        for batch, noise in batches:
-            batch = batch.contiguous(memory_format=torch.channels_last)
-            reconstruction, mean, log_var = network(batch, noise)
-            sse = squared_error(batch, reconstruction)
-            rate = kl_standard_normal(mean, log_var)
-            loss = objective(sse, rate, trial.beta, n).mean()
-            optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
-            lr = float(schedule.get_last_lr()[0])
-            optimizer.step()
-            schedule.step()
-            totals += torch.stack([loss.detach(), rate.detach().mean(), sse.detach().mean()])
-        mean_loss, mean_rate, mean_sse = (totals / steps).tolist()
-        seconds = time.perf_counter() - start
-        if not math.isfinite(mean_loss):
-            raise DivergedError(f"the loss became {mean_loss} in epoch {epoch} of {trial.train.epochs}")
-        speed = steps * trial.train.batch_size / seconds
-        on_epoch(Epoch(epoch, mean_loss, mean_rate, mean_sse, lr, seconds, speed))
+    def step(pixels: Tensor, parameters: Tensor, noise: Tensor) -> None:
+        images = draws.images(pixels, parameters)
+        reconstruction, mean, log_var = network(images, draws.members(noise))
+        sse = squared_error(images, reconstruction, members)
+        rate = kl_standard_normal(mean.unflatten(1, (members, -1)), log_var.unflatten(1, (members, -1)))
+        loss = objective(sse, rate).mean(0)
+        optimizer.zero_grad()
+        loss.sum().backward()
+        optimizer.step()
+        totals.add_(torch.stack([loss.detach(), rate.detach().mean(0), sse.detach().mean(0)]))
+
+    run = launched_at_once(step, device)
+    reasons: list[str | None] = [None] * members
+    with training_arithmetic(recipe.precision, device):
+        for epoch in range(recipe.epochs):
+            start = time.perf_counter()
+            totals.zero_()
+            for number, inputs in enumerate(draws.epoch(), epoch * steps):
+                rate_now = learning_rate(recipe.lr, number, recipe.epochs * steps)
+                if isinstance(lr, Tensor):
+                    lr.fill_(rate_now)
+                else:
+                    optimizer.param_groups[0]["lr"] = rate_now
+                run(*inputs)
+            means = (totals / steps).T.tolist()
+            seconds = (time.perf_counter() - start) / members
+            for member, (loss, rate, sse) in enumerate(means):
+                if reasons[member] is None and math.isfinite(loss):
+                    speed = steps * recipe.batch_size / seconds
+                    on_epoch(member, Epoch(epoch + 1, loss, rate, sse, rate_now, seconds, speed))
+                elif reasons[member] is None:
+                    reasons[member] = f"the loss became {loss} in epoch {epoch + 1} of {recipe.epochs}"
+            if None not in reasons:
+                break
     network.eval()
+    return reasons

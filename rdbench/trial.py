@@ -1,4 +1,4 @@
-"""One trial from its settings to its tables: train, evaluate, and account for both."""
+"""A trial, or a pack of them, from settings to tables: train, evaluate, and account for both."""
 
 import contextlib
 import datetime
@@ -15,6 +15,8 @@ from typing import Any
 import torch
 
 from rdbench import metrics, nets, provenance, variants
+from rdbench.allocator import keep_freed_memory
+from rdbench.batches import Images
 from rdbench.datasets import Dataset
 from rdbench.errors import DatasetError
 from rdbench.evaluation import Measurement, measure, picture_rows, point_rows
@@ -22,7 +24,7 @@ from rdbench.metrics import MetricOptions, TrainedModel
 from rdbench.plan import Trial
 from rdbench.precision import exact_float32
 from rdbench.seeding import generator
-from rdbench.training import DivergedError, Epoch, Images, steps_per_epoch, train
+from rdbench.training import Epoch, steps_per_epoch, train
 
 Rows = list[dict[str, Any]]
 Tables = dict[str, Rows]
@@ -94,19 +96,11 @@ def failure_tables(trial: Trial, error: str, started: datetime.datetime) -> Tabl
     return {"trials": [_trial_row(trial, "failed", error, started)]}
 
 
-def _evaluate(
-    network: nets.GaussianNetwork, trial: Trial, data: Dataset, device: torch.device
-) -> dict[str, Measurement]:
-    """Measure both splits.
-
-    Raises:
-        DivergedError: a measured value is not finite.
-    """
-    measured = {split: measure(network, trial, data, split, device) for split in ("train", "test")}
+def _why_not_finite(measured: dict[str, Measurement]) -> str | None:
     for split, values in measured.items():
         if not (math.isfinite(values.sse.sum()) and math.isfinite(values.rate.sum())):
-            raise DivergedError(f"rate or squared error on the {split} split is not finite")
-    return measured
+            return f"rate or squared error on the {split} split is not finite"
+    return None
 
 
 def _trained(
@@ -128,7 +122,126 @@ def _trained(
     )
 
 
+def _measured_tables(
+    network: nets.GaussianNetwork,
+    trial: Trial,
+    data: Dataset,
+    measured: dict[str, Measurement],
+    device: torch.device,
+    keep_per_image: bool,
+    asked: Sequence[MetricOptions],
+) -> Tables:
+    """Return the tables of one trained network with finite measurements."""
+    pixels = data.train.images.dtype == "uint8"
+    n = math.prod(data.shape)
+    native = variants.get(trial.variant.name).native
+    tables: Tables = {
+        "points": [
+            _key(trial) | row
+            for split, values in measured.items()
+            for row in point_rows(values, split, trial.beta, n, native, pixels)
+        ]
+    }
+    if pixels:
+        tables["images"] = picture_rows(network, trial, data, device)
+    if keep_per_image:
+        test = measured["test"]
+        tables["per_image"] = [
+            {"index": index, "sse": sse, "rate": rate}
+            for index, (sse, rate) in enumerate(zip(test.sse, test.rate, strict=True))
+        ]
+    if asked:
+        tables["metrics"] = metrics.rows(asked, _trained(network, trial, data, measured["test"], device))
+    return tables
+
+
 @exact_float32()
+def run_pack(
+    pack: Sequence[Trial],
+    data: Dataset,
+    device: torch.device,
+    on_epoch: Callable[[int, Epoch], None] = lambda member, epoch: None,
+    *,
+    keep_per_image: bool = False,
+    asked: Sequence[MetricOptions] = (),
+    fuse: bool | None = None,
+) -> list[Tables]:
+    """Train and evaluate trials side by side.
+
+    Args:
+        pack: trials that differ in variant, beta and seed only; one is a pack too.
+        data: their dataset.
+        device: where to run.
+        on_epoch: told the member and its figures as each epoch ends.
+        keep_per_image: also return squared error and rate of every test image.
+        asked: the metrics to measure. One that raises leaves a row that says so.
+        fuse: into one network; by default on a GPU. Else the trials run one after another, each bit for
+            bit as alone: a CPU gains nothing from wider layers.
+
+    Returns:
+        For each trial its rows by table, ready for :func:`rdbench.store.commit`, as if it had been trained
+        alone. A trial whose loss is not finite has status ``diverged``, its history up to there, and no
+        points. Times are each trial's share of the pack's.
+
+    Raises:
+        DatasetError: the dataset is too small for a batch.
+        SpecError: the device has not got the arithmetic asked for.
+    """
+    fuse = device.type == "cuda" if fuse is None else fuse
+    if len(pack) > 1 and not fuse:
+        return [
+            run_trial(
+                trial,
+                data,
+                device,
+                lambda epoch, member=member: on_epoch(member, epoch),  # type: ignore[misc]
+                keep_per_image=keep_per_image,
+                asked=asked,
+            )
+            for member, trial in enumerate(pack)
+        ]
+    check_fits(pack[0], data)
+    keep_freed_memory()
+    started = datetime.datetime.now(datetime.UTC)
+    start = time.perf_counter()
+    memory = PeakMemory(device)
+    model, shape = pack[0].model, data.shape
+    built = [nets.build(model, shape, generator(trial.seed, "init")) for trial in pack]
+    network = nets.pack(model, shape, built)
+    results: list[Tables] = [{"history": []} for _ in pack]
+
+    def record(member: int, epoch: Epoch) -> None:
+        results[member]["history"].append(epoch.row())
+        on_epoch(member, epoch)
+
+    reasons = train(network, pack, data, device, record)
+    if None in reasons:
+        splits = {split: measure(network, pack, data, split, device) for split in ("train", "test")}
+    for member, single in enumerate(nets.unpack(model, shape, network)):
+        if reasons[member] is not None:
+            continue
+        measured = {split: values[member] for split, values in splits.items()}
+        reasons[member] = _why_not_finite(measured)
+        if reasons[member] is None:
+            results[member] |= _measured_tables(
+                single, pack[member], data, measured, device, keep_per_image, asked
+            )
+
+    common = {
+        "parameters": nets.count_parameters(network) // len(pack),
+        "seconds": (time.perf_counter() - start) / len(pack),
+        "pack": len(pack),
+        "peak_memory_bytes": memory.bytes(),
+        "device": provenance.device_name(device),
+        "dataset_checksum": data.checksum,
+        "skipped_files": len(data.skipped),
+    }
+    for trial, reason, tables in zip(pack, reasons, results, strict=True):
+        row = _trial_row(trial, "diverged" if reason else "done", reason, started)
+        tables["trials"] = [row | common | {"images_per_second": _speed(tables["history"])}]
+    return results
+
+
 def run_trial(
     trial: Trial,
     data: Dataset,
@@ -138,72 +251,22 @@ def run_trial(
     keep_per_image: bool = False,
     asked: Sequence[MetricOptions] = (),
 ) -> Tables:
-    """Train and evaluate one trial.
+    """Train and evaluate one trial: :func:`run_pack` with a pack of one."""
+    return run_pack(
+        [trial],
+        data,
+        device,
+        lambda member, epoch: on_epoch(epoch),
+        keep_per_image=keep_per_image,
+        asked=asked,
+    )[0]
 
-    Args:
-        trial: all settings.
-        data: its dataset.
-        device: where to run.
-        on_epoch: told of each epoch as it ends.
-        keep_per_image: also return squared error and rate of every test image.
-        asked: the metrics to measure. One that raises leaves a row that says so.
 
-    Returns:
-        Rows by table, ready for :func:`rdbench.store.commit`. A trial whose loss is not finite has status
-        ``diverged``, its history up to there, and no points.
-
-    Raises:
-        DatasetError: the dataset is too small for a batch.
-    """
-    check_fits(trial, data)
-    started = datetime.datetime.now(datetime.UTC)
-    start = time.perf_counter()
-    memory = PeakMemory(device)
-    pixels = data.train.images.dtype == "uint8"
-    history: Rows = []
-    tables: Tables = {"history": history}
-    status, error = "done", None
-    network = nets.build(trial.model, data.shape, generator(trial.seed, "init"))
-
-    def record(epoch: Epoch) -> None:
-        history.append(epoch.row())
-        on_epoch(epoch)
-
-    try:
-        train(network, trial, data, device, record)
-        measured = _evaluate(network, trial, data, device)
-        n = math.prod(data.shape)
-        native = variants.get(trial.variant.name).native
-        tables["points"] = [
-            _key(trial) | row
-            for split, values in measured.items()
-            for row in point_rows(values, split, trial.beta, n, native, pixels)
-        ]
-        if pixels:
-            tables["images"] = picture_rows(network, trial, data, device)
-        if keep_per_image:
-            test = measured["test"]
-            tables["per_image"] = [
-                {"index": index, "sse": sse, "rate": rate}
-                for index, (sse, rate) in enumerate(zip(test.sse, test.rate, strict=True))
-            ]
-        if asked:
-            tables["metrics"] = metrics.rows(asked, _trained(network, trial, data, measured["test"], device))
-    except DivergedError as problem:
-        status, error = "diverged", str(problem)
-
-    trained = sum(row["seconds"] for row in history)
+def _speed(history: Rows) -> float | None:
+    """Return training images a second over all epochs."""
+    seconds = sum(row["seconds"] for row in history)
     images = sum(row["seconds"] * row["images_per_second"] for row in history)
-    row = _trial_row(trial, status, error, started) | {
-        "parameters": nets.count_parameters(network),
-        "seconds": time.perf_counter() - start,
-        "images_per_second": images / trained if trained else None,
-        "peak_memory_bytes": memory.bytes(),
-        "device": provenance.device_name(device),
-        "dataset_checksum": data.checksum,
-        "skipped_files": len(data.skipped),
-    }
-    return tables | {"trials": [row]}
+    return images / seconds if seconds else None
 
 
 def _key(trial: Trial) -> dict[str, Any]:

@@ -56,8 +56,8 @@ def test_both_losses_train_the_same_curve_point_within_seed_noise(trial, data, m
         for seed in range(3):
             one = trial.model_copy(update={**update, "seed": seed})
             network = nets.build(one.model, data.shape, generator(seed, "init"))
-            train(network, one, data, CPU)
-            measured = measure(network, one, data, "test", CPU)
+            train(network, [one], data, CPU)
+            (measured,) = measure(network, [one], data, "test", CPU)
             found.append([measured.rate.mean(), measured.sse.mean()])
         return np.array(found)
 

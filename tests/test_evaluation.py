@@ -27,7 +27,7 @@ def paper(trial, batch_size):
 
 
 def test_squared_error_and_rate_are_those_of_the_definition(trial, data, network):
-    measured = measure(network, trial, data, "test", CPU)
+    (measured,) = measure(network, [trial], data, "test", CPU)
     images = torch.from_numpy(np.array(data.test.images)).float() / 255
     noise = torch.randn(len(images), 4, generator=generator(trial.seed, "evaluate/noise/test"))
     with torch.no_grad():
@@ -40,24 +40,26 @@ def test_squared_error_and_rate_are_those_of_the_definition(trial, data, network
 
 
 def test_clean_measures_every_image_and_paper_drops_the_last_partial_batch(trial, data, network):
-    assert len(measure(network, trial, data, "test", CPU).sse) == 100
-    assert len(measure(network, paper(trial, 64), data, "test", CPU).sse) == 64
-    assert len(measure(network, paper(trial, 64), data, "train", CPU).sse) == 256
+    assert len(measure(network, [trial], data, "test", CPU)[0].sse) == 100
+    assert len(measure(network, [paper(trial, 64)], data, "test", CPU)[0].sse) == 64
+    assert len(measure(network, [paper(trial, 64)], data, "train", CPU)[0].sse) == 256
 
 
 def test_paper_augments_the_test_images_and_clean_does_not(trial, data, network):
     flipped = dataclasses.replace(data, augmentation="flip")
-    plain, clean = (measure(network, trial, which, "test", CPU) for which in (data, flipped))
+    plain, clean = (measure(network, [trial], which, "test", CPU)[0] for which in (data, flipped))
     np.testing.assert_array_equal(plain.sse, clean.sse)
-    without, augmented = (measure(network, paper(trial, 50), which, "test", CPU) for which in (data, flipped))
+    without, augmented = (
+        measure(network, [paper(trial, 50)], which, "test", CPU)[0] for which in (data, flipped)
+    )
     changed = ~np.isclose(without.sse, augmented.sse, rtol=1e-6)
     assert 25 < changed.sum() < 75  # about half of the hundred are flipped
 
 
 def test_measuring_changes_nothing(trial, data, network):
     before = {name: value.clone() for name, value in network.state_dict().items()}
-    first = measure(network, trial, data, "test", CPU)
-    second = measure(network, trial, data, "test", CPU)
+    first = measure(network, [trial], data, "test", CPU)[0]
+    second = measure(network, [trial], data, "test", CPU)[0]
     np.testing.assert_array_equal(first.sse, second.sse)
     assert all(torch.equal(before[name], value) for name, value in network.state_dict().items())
 

@@ -72,6 +72,7 @@ def test_a_longer_sweep_keeps_the_trials_of_a_shorter_one():
         {"train": {"lr": 2e-3}},
         {"train": {"weight_decay": 0}},
         {"train": {"augment": False}},
+        {"train": {"precision": "bf16"}},
         {"model": {"latent": 31}},
         {"model": {"channels": [32, 64]}},
         {"model": {"name": "linear"}},
@@ -116,7 +117,10 @@ def test_the_id_is_the_hash_of_the_settings_and_the_recipe(monkeypatch):
         "protocol": "clean",
         "recipe": 1,
         "seed": 0,
-        "train": {"augment": True, "batch_size": 512, "epochs": 50, "lr": 0.001, "weight_decay": 1e-05},
+        "train": {
+            **{"augment": True, "batch_size": 512, "epochs": 50, "lr": 0.001},
+            **{"precision": "float32", "weight_decay": 1e-05},
+        },
         "variant": {"name": "bs_vae", "options": {}},
     }
     text = json.dumps(settings, separators=(",", ":"))

@@ -23,7 +23,7 @@ from rdbench.errors import SpecError
 if TYPE_CHECKING:
     from torch import Tensor
 
-    Objective = Callable[[Tensor, Tensor, float, int], Tensor]
+    Objective = Callable[[Tensor, Tensor, Tensor | float, int], Tensor]
 
 
 @dataclass(frozen=True)
@@ -32,9 +32,11 @@ class Variant:
 
     Attributes:
         name: what a sweep file calls it.
-        objective: ``(sse, rate, beta, n) -> loss``; ``sse`` and ``rate`` have shape (batch,) and hold one
-            value an image (squared error summed over its ``n`` values; KL divergence in nats), and so
-            does ``loss``. Training minimises its mean.
+        objective: ``(sse, rate, beta, n) -> loss``; ``sse`` and ``rate`` have shape (batch, members) and
+            hold one value an image and trial trained (squared error summed over the image's ``n`` values;
+            KL divergence in nats), ``beta`` (members,) one a trial, and ``loss`` is shaped as ``sse``.
+            It works element by element, so trials can train side by side. Training minimises its mean
+            over images.
         native: the reading of sigma^2 its loss is a likelihood under (see :mod:`rdbench.likelihood`).
         paper: where it comes from.
         summary: its mathematics in one line.

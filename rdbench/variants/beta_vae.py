@@ -6,6 +6,6 @@ from rdbench.variants import variant
 
 
 @variant("beta_vae", native="half", paper="Higgins et al., ICLR 2017")
-def beta_vae(sse: Tensor, rate: Tensor, beta: float, n: int) -> Tensor:
+def beta_vae(sse: Tensor, rate: Tensor, beta: Tensor | float, n: int) -> Tensor:
     """sse + beta rate: constant sigma^2 = 1/2, its constant dropped."""
     return sse + beta * rate

@@ -1,0 +1,76 @@
+"""Batches come in order from memory, from disk or from a thread that reads ahead."""
+
+import threading
+import time
+
+import pytest
+import torch
+
+from rdbench.batches import Draws, Images, ahead, as_float
+
+CPU = torch.device("cpu")
+
+
+def test_reading_ahead_yields_the_same_items_in_order_and_no_further_than_asked():
+    made = []
+
+    def items():
+        for number in range(20):
+            made.append(number)
+            yield number
+
+    stream = ahead(items, 3)
+    assert next(stream) == 0
+    time.sleep(0.3)
+    assert len(made) <= 1 + 3 + 1  # taken, waiting, in the thread's hand
+    assert [0, *stream] == list(range(20))
+
+
+def test_an_error_while_reading_ahead_is_raised_where_the_batch_is_used():
+    def items():
+        yield 1
+        raise OSError("disk gone")
+
+    stream = ahead(items, 2)
+    assert next(stream) == 1
+    with pytest.raises(OSError, match="disk gone"):
+        next(stream)
+
+
+def test_the_reading_thread_ends_with_its_reader():
+    stream = ahead(lambda: iter(range(1000)), 2)
+    next(stream)
+    stream.close()
+    for _ in range(50):
+        if not any(thread.name == "rdbench-prefetch" for thread in threading.enumerate()):
+            return
+        time.sleep(0.1)
+    pytest.fail("the thread is still there")
+
+
+def test_a_stream_of_batches_is_the_batches(data):
+    images = Images(data.train, CPU)
+    index = torch.arange(256).flip(0).split(64)
+    for part, pixels in zip(index, images.stream(index), strict=True):
+        assert torch.equal(as_float(pixels), images.batch(part))
+        assert torch.equal(pixels, torch.tensor(data.train.images[part.numpy()]))
+
+
+def test_members_of_one_seed_share_their_draws_and_others_do_not(trial, data):
+    pack = [trial, trial.model_copy(update={"seed": 1}), trial.model_copy(update={"beta": 3.0})]
+    draws = Draws(pack, data, CPU, 4)
+    for pixels, parameters, noise in draws.epoch():
+        assert pixels.shape == (2 * 64, 1, 8, 8)  # two seeds
+        images, latents = draws.images(pixels, parameters), draws.members(noise)
+        assert images.shape == (64, 3, 8, 8)
+        assert latents.shape == (64, 3 * 4)
+        assert torch.equal(images[:, 0], images[:, 2])
+        assert not torch.equal(images[:, 0], images[:, 1])
+        assert torch.equal(latents[:, :4], latents[:, 8:])
+
+
+def test_an_epoch_draws_every_image_once(trial, data):
+    draws = Draws([trial], data, CPU, 4)
+    for _ in range(2):
+        seen = torch.cat([pixels for pixels, _, _ in draws.epoch()])
+        assert sorted(map(bytes, seen.numpy())) == sorted(map(bytes, data.train.images))
