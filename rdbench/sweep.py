@@ -10,7 +10,7 @@ from rich.console import Console
 from rdbench import datasets, store
 from rdbench.errors import ResultsError
 from rdbench.plan import Plan, changed_settings, plan
-from rdbench.progress import SweepProgress, preparing
+from rdbench.progress import SweepProgress, preparing, usage_line
 from rdbench.spec import Sweep, load_sweep
 
 
@@ -104,6 +104,7 @@ def run_sweep(
             data = datasets.load(sweep.dataset, data_root, progress_of_data)
         from rdbench import tune
         from rdbench.trial import check_fits
+        from rdbench.worker import Job
 
         check_fits(todo[0], data)
         _check_same_data(root, data)
@@ -116,11 +117,12 @@ def run_sweep(
         ) from None
     interrupted = False
     if todo:
-        job = tune.Job(
+        job = Job(
             root.resolve(), data_root.resolve(), sweep.keep_per_image, sweep.resources.cpus, sweep.metrics
         )
         with SweepProgress(len(todo), console) as progress:
-            tune.run(todo, job, sweep.resources, progress, address=address, concurrency=concurrency)
+            usage = tune.run(todo, job, sweep.resources, progress, address=address, concurrency=concurrency)
+        console.print(usage_line(usage.share, usage.seconds, usage.starting), highlight=False)
         interrupted = progress.finished < len(todo)
     return replace(account(root, whole), interrupted=interrupted)
 

@@ -5,17 +5,14 @@ a temporary folder and thrown away, because what is left to do is always the pla
 """
 
 import datetime
-import functools
 import logging
 import math
 import os
 import tempfile
 import time
-import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 # Ray reads these when it is imported.
@@ -32,84 +29,67 @@ os.environ.update(
 )
 
 import ray
-import torch
 from ray import tune
 from ray._private import worker as ray_worker
 
-from rdbench import store
-from rdbench.datasets import Dataset, DatasetOptions, load
-from rdbench.metrics import MetricOptions
+from rdbench import packing, store
 from rdbench.plan import Trial
+from rdbench.precision import check_precision
 from rdbench.progress import SweepProgress, result_detail
 from rdbench.spec import Resources
-from rdbench.training import Epoch
-from rdbench.trial import failure_tables, run_trial
+from rdbench.trial import failure_tables
+from rdbench.worker import Job, Summary, summary, work
 
 HEARTBEAT_SECONDS = 2.0
 WORKER_RETRIES = 2
 
 
+Work = Callable[[Sequence[Trial], Job, str, Callable[[float], None]], list[Summary]]
+
+
 @dataclass(frozen=True)
-class Job:
-    """What every worker of a sweep needs besides its trial's settings."""
+class Usage:
+    """What a run made of its workers.
 
-    results: Path
-    data_root: Path
-    keep_per_image: bool
-    threads: int
-    metrics: tuple[MetricOptions, ...] = ()
+    Attributes:
+        seconds: from before Ray's start until its end.
+        starting: of these, until the first pack began.
+        busy: seconds that workers spent on packs, summed over workers.
+        slots: packs that can run at a time.
+    """
 
+    seconds: float
+    starting: float
+    busy: float
+    slots: int
 
-def _summary(tables: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
-    """Return the few figures of an ended trial that the console shows."""
-    row = tables["trials"][0]
-    summary = {"status": row["status"], "error": row["error"], "seconds": row.get("seconds")}
-    for point in tables.get("points", []):
-        if point["split"] == "test" and point["native"]:
-            summary |= {name: point[name] for name in ("elbo", "rate", "reading")}
-    return summary
-
-
-@functools.lru_cache(maxsize=1)
-def _load(options: DatasetOptions, data_root: Path) -> Dataset:
-    """Load a dataset once for all trials of a reused worker; nothing writes to its arrays."""
-    return load(options, data_root)
+    @property
+    def share(self) -> float:
+        """Busy time over the time that all slots together had."""
+        return self.busy / (self.seconds * self.slots)
 
 
-def _work(config: dict[str, str], job: Job, device: str) -> None:
-    """Run one trial in a worker, and commit it whether it succeeds or raises."""
-    torch.set_num_threads(job.threads)
-    trial = Trial.from_json(config["trial"])
-    started = datetime.datetime.now(datetime.UTC)
-    last_beat = time.monotonic()
+def _work(config: dict[str, list[str]], job: Job, device: str, function: Work) -> None:
+    """Run one pack in a worker."""
+    started = last_beat = time.monotonic()
 
-    def heartbeat(epoch: Epoch) -> None:
+    def heartbeat(share: float) -> None:
         nonlocal last_beat
         if time.monotonic() - last_beat > HEARTBEAT_SECONDS:
             last_beat = time.monotonic()
-            tune.report({"epoch": epoch.epoch})
+            tune.report({"share": share})
 
-    try:
-        data = _load(trial.dataset, job.data_root)
-        tables = run_trial(
-            trial,
-            data,
-            torch.device(device),
-            heartbeat,
-            keep_per_image=job.keep_per_image,
-            asked=job.metrics,
-        )
-    except Exception:
-        tables = failure_tables(trial, traceback.format_exc(), started)
-    store.commit(job.results, trial.id, tables)
-    tune.report(_summary(tables))
+    ended = function([Trial.from_json(text) for text in config["pack"]], job, device, heartbeat)
+    tune.report({"ended": ended, "busy": time.monotonic() - started})
 
 
 class _Narrator(tune.Callback):  # type: ignore[misc]
-    """Passes Tune's events on to the progress display."""
+    """Passes Tune's events on to the progress display, and adds up what the workers did."""
 
     def __init__(self, progress: SweepProgress) -> None:
         self._progress = progress
+        self.busy = 0.0
+        self.began: float | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         return {}  # Tune snapshots its callbacks; nobody resumes from that, and a console cannot be pickled
@@ -117,17 +97,28 @@ class _Narrator(tune.Callback):  # type: ignore[misc]
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: Any, **info: Any
     ) -> None:
-        ours = Trial.from_json(trial.config["trial"])
-        if "status" in result:
-            self._progress.ended(ours, result["status"], result_detail(result))
-        else:
-            self._progress.running(ours, result["epoch"] / ours.train.epochs)
+        pack = _pack(trial.config)
+        if "ended" in result:
+            self.busy += result["busy"]
+            for ours, figures in zip(pack, result["ended"], strict=True):
+                self._progress.ended(ours, figures["status"], result_detail(figures))
+            return
+        for ours in pack:
+            self._progress.running(ours, result["share"])
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        self._progress.running(Trial.from_json(trial.config["trial"]), 0.0)
+        if self.began is None:
+            self.began = time.monotonic()
+        for ours in _pack(trial.config):
+            self._progress.running(ours, 0.0)
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        self._progress.lost(Trial.from_json(trial.config["trial"]))
+        for ours in _pack(trial.config):
+            self._progress.lost(ours)
+
+
+def _pack(config: dict[str, list[str]]) -> list[Trial]:
+    return [Trial.from_json(text) for text in config["pack"]]
 
 
 @contextmanager
@@ -146,16 +137,48 @@ def _cluster(address: str, slots: int) -> Any:
 
 
 def gpu_share(resources: Resources, cluster: dict[str, float]) -> float:
-    """Return the GPUs one trial gets.
+    """Return the GPUs one pack gets.
 
-    ``auto`` divides the cluster's GPUs among as many trials as its CPUs can run: one of these models
-    leaves a GPU nearly idle.
+    ``auto`` gives a whole GPU to a pack. Where packs are switched off it divides the cluster's GPUs among
+    as many trials as its CPUs can run: one of these models leaves a GPU nearly idle.
     """
     if resources.gpus != "auto":
         return float(resources.gpus)
     gpus = cluster.get("GPU", 0.0)
+    if gpus == 0 or resources.pack != 1:
+        return min(1.0, gpus)
     slots = max(1, int(cluster.get("CPU", 1) // resources.cpus))
-    return 0.0 if gpus == 0 else min(1.0, math.floor(gpus / slots * 10_000) / 10_000)
+    return min(1.0, math.floor(gpus / slots * 10_000) / 10_000)
+
+
+def slots(resources: Resources, share: float, cluster: dict[str, float], concurrency: int | None) -> int:
+    """Return how many packs can run at a time."""
+    limits = [int(cluster.get("CPU", 1) // resources.cpus)]
+    limits += [int(cluster.get("GPU", 0) / share + 1e-6)] if share else []
+    limits += [concurrency] if concurrency else []
+    return max(1, min(limits))
+
+
+def packs(trials: Sequence[Trial], size: int, slots: int) -> list[list[Trial]]:
+    """Cut trials, in order, into packs of at most ``size``, and no larger than keeps every slot at work.
+
+    Raises:
+        ValueError: the trials cannot train side by side.
+    """
+    if size > 1 and len({trial.pack_key for trial in trials}) > 1:
+        raise ValueError("trials that differ in more than variant, beta and seed cannot be packed")
+    size = min(size, math.ceil(len(trials) / slots))
+    return [list(trials[start : start + size]) for start in range(0, len(trials), size)]
+
+
+def _pack_size(resources: Resources, share: float, trial: Trial) -> int:
+    if resources.pack != "auto":
+        return resources.pack
+    if not share:
+        return 1
+    # On a worker: the driver's machine need not have the GPU.
+    choose = ray.remote(num_cpus=resources.cpus, num_gpus=share)(packing.choose)
+    return int(ray.get(choose.remote(trial, "cuda")))
 
 
 def run(
@@ -166,27 +189,38 @@ def run(
     *,
     address: str = "local",
     concurrency: int | None = None,
-) -> None:
+    function: Work = work,
+) -> Usage:
     """Run trials on Ray until each is committed, has failed, or the user interrupts.
 
     Args:
-        trials: what to run, in this order.
+        trials: what to run, in this order; they differ in variant, beta and seed only.
         job: what all of them share.
-        resources: of each trial.
+        resources: of each pack.
         progress: is told of every event.
         address: "local" starts Ray here; else the address of a running cluster.
-        concurrency: trials at a time; by default as many as the CPUs allow.
+        concurrency: packs at a time; by default as many as the CPUs and GPUs allow.
+        function: what a worker does with a pack.
+
+    Raises:
+        SpecError: the trials' precision is not to be had here.
     """
+    started, start = datetime.datetime.now(datetime.UTC), time.monotonic()
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    slots = max(cores, resources.cpus * (concurrency or 1))
-    with _cluster(address, slots), tempfile.TemporaryDirectory(prefix="rdbench-tune-") as scratch:
-        share = gpu_share(resources, ray.cluster_resources())
+    cpus = max(cores, resources.cpus * (concurrency or 1))
+    narrator = _Narrator(progress)
+    with _cluster(address, cpus), tempfile.TemporaryDirectory(prefix="rdbench-tune-") as scratch:
+        cluster = ray.cluster_resources()
+        share = gpu_share(resources, cluster)
+        check_precision(trials[0].train.precision, "cuda" if share else "cpu")
+        at_a_time = slots(resources, share, cluster, concurrency)
+        jobs = packs(trials, _pack_size(resources, share, trials[0]), at_a_time)
         tuner = tune.Tuner(
             tune.with_resources(
-                tune.with_parameters(_work, job=job, device="cuda" if share else "cpu"),
+                tune.with_parameters(_work, job=job, device="cuda" if share else "cpu", function=function),
                 {"cpu": resources.cpus, "gpu": share},
             ),
-            param_space={"trial": tune.grid_search([trial.to_json() for trial in trials])},
+            param_space={"pack": tune.grid_search([[trial.to_json() for trial in pack] for pack in jobs])},
             tune_config=tune.TuneConfig(
                 reuse_actors=True,
                 max_concurrent_trials=concurrency,
@@ -197,16 +231,18 @@ def run(
                 name="sweep",
                 storage_path=scratch,
                 verbose=0,
-                callbacks=[_Narrator(progress)],
+                callbacks=[narrator],
                 failure_config=tune.FailureConfig(max_failures=WORKER_RETRIES),
             ),
         )
-        started = datetime.datetime.now(datetime.UTC)
         for result in tuner.fit():
             # Exceptions of the trial itself were committed by its worker; what is left is a lost worker.
-            if result.error is not None and result.config is not None:
-                trial = Trial.from_json(result.config["trial"])
-                error = f"the worker died {WORKER_RETRIES + 1} times: {type(result.error).__name__}"
+            if result.error is None or result.config is None:
+                continue
+            error = f"the worker died {WORKER_RETRIES + 1} times: {type(result.error).__name__}"
+            for trial in _pack(result.config):
                 tables = failure_tables(trial, error, started)
                 store.commit(job.results, trial.id, tables)
-                progress.ended(trial, "failed", result_detail(_summary(tables)))
+                progress.ended(trial, "failed", result_detail(summary(tables)))
+    began = narrator.began or start
+    return Usage(time.monotonic() - start, began - start, narrator.busy, at_a_time)

@@ -264,11 +264,12 @@ def test_a_metric_that_cannot_be_measured_is_null_with_its_reason_and_the_trial_
 
 
 def test_a_sweep_has_its_workers_measure_what_it_asks_for(sweep, tmp_path, monkeypatch):
-    from rdbench import tune
+    from rdbench import tune, worker
 
     def work_here(todo, job, *rest, **more):
         for trial in todo:
-            tune._work({"trial": trial.to_json()}, job, "cpu")
+            tune._work({"pack": [trial.to_json()]}, job, "cpu", worker.work)
+        return tune.Usage(seconds=10.0, starting=1.0, busy=8.0, slots=1)
 
     monkeypatch.setattr(tune.tune, "report", lambda summary: None)
     monkeypatch.setattr(tune, "run", work_here)

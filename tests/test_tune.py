@@ -9,13 +9,16 @@ import time
 import pandas as pd
 import psutil
 import pytest
+import torch
 from rich.console import Console
 
-from rdbench import datasets, store, tune
+from rdbench import datasets, orchestration, store, tune
 from rdbench.plan import plan
 from rdbench.progress import SweepProgress
 from rdbench.spec import Resources, load_sweep
 from rdbench.sweep import open_plan, run_sweep
+from rdbench.trial import run_trial
+from rdbench.worker import Job
 
 
 @pytest.fixture
@@ -95,7 +98,7 @@ def test_a_trial_that_raises_is_recorded_with_its_traceback_and_the_others_go_on
     broken = trials[0].model_copy(
         update={"dataset": datasets.make_options("celeba")}
     )  # whose files are not there
-    job = tune.Job(tmp_path / "results", tmp_path, keep_per_image=False, threads=1)
+    job = Job(tmp_path / "results", tmp_path, keep_per_image=False, threads=1)
     with SweepProgress(2, console) as progress:
         tune.run([broken, trials[1]], job, Resources(), progress)
     rows = {
@@ -137,3 +140,57 @@ def test_a_worker_that_is_killed_is_replaced_and_its_trial_trained_again(
     assert "Traceback" not in printed.err
     assert "raylet" not in printed.out + printed.err
     assert (account.done, account.failed) == (1, 0)
+
+
+@pytest.mark.parametrize(
+    ("resources", "cluster", "expected"),
+    [
+        ({}, {"CPU": 16}, (0, 16)),
+        ({}, {"CPU": 16, "GPU": 2}, (1, 2)),
+        ({"pack": 8}, {"CPU": 16, "GPU": 1}, (1, 1)),
+        ({"pack": 1}, {"CPU": 16, "GPU": 1}, (0.0625, 16)),
+        ({"pack": 1}, {"CPU": 2, "GPU": 4}, (1, 2)),
+        ({"gpus": 0.25}, {"CPU": 16, "GPU": 1}, (0.25, 4)),
+        ({"gpus": 0, "cpus": 4}, {"CPU": 16, "GPU": 1}, (0, 4)),
+    ],
+)
+def test_a_gpu_is_given_whole_to_a_pack_and_shared_by_single_trials(resources, cluster, expected):
+    asked = Resources(**resources)
+    share = tune.gpu_share(asked, cluster)
+    assert (share, tune.slots(asked, share, cluster, None)) == expected
+    assert tune.slots(asked, share, cluster, 1) == 1
+
+
+def test_packs_keep_every_slot_at_work(trial):
+    trials = [trial.model_copy(update={"seed": seed}) for seed in range(10)]
+    cut = tune.packs(trials, 4, 1)
+    assert [len(pack) for pack in cut] == [4, 4, 2]
+    assert [one for pack in cut for one in pack] == trials
+    assert [len(pack) for pack in tune.packs(trials, 64, 2)] == [5, 5]
+    assert [len(pack) for pack in tune.packs(trials, 1, 2)] == [1] * 10
+
+
+def test_trials_of_different_recipes_are_never_packed(trial):
+    with pytest.raises(ValueError, match="cannot be packed"):
+        tune.packs([trial, trial.model_copy(update={"protocol": "paper"})], 2, 1)
+
+
+def test_packs_through_ray_leave_the_rows_of_single_trials(sweep_file, tmp_path, console):
+    packed = load_sweep(sweep_file, ["resources.pack=2", "resources.gpus=0"])
+    account, said = run(open_plan(tmp_path / "packed", packed), tmp_path / "packed", tmp_path, console)
+    assert account.done == 2
+    assert "workers busy" in said
+    rows = store.load_results(tmp_path / "packed").points
+    data = datasets.load(packed.dataset, tmp_path)
+    for trial in plan(packed).trials:
+        store.commit(tmp_path / "alone", trial.id, run_trial(trial, data, torch.device("cpu")))
+        alone = pd.read_parquet(tmp_path / "alone" / "points" / f"{trial.id}.parquet")
+        ours = rows[rows["trial"] == trial.id].reset_index(drop=True)
+        pd.testing.assert_frame_equal(ours, alone, check_dtype=False)
+
+
+def test_ray_costs_little_for_each_trial(trial):
+    overhead = orchestration.measure(trial, 30)
+    assert overhead.trials == 30
+    assert overhead.seconds < 60
+    assert "30 trials that return at once" in str(overhead)

@@ -1,0 +1,78 @@
+"""What Ray itself costs: trials that return at once, run through the same scheduling as a sweep's."""
+
+import io
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+from rich.console import Console
+
+from rdbench import tune
+from rdbench.plan import Trial
+from rdbench.progress import SweepProgress
+from rdbench.spec import Resources
+from rdbench.worker import Job, Summary
+
+
+@dataclass(frozen=True)
+class Overhead:
+    """What a number of trials cost besides their training.
+
+    Attributes:
+        trials: how many there were.
+        seconds: in all, Ray's start and end included.
+        starting: of these, until the first trial began.
+        memory_growth_bytes: of this process, from Ray's start to the end of the last trial.
+        busy_share: time the workers spent within trials over the time they had.
+    """
+
+    trials: int
+    seconds: float
+    starting: float
+    memory_growth_bytes: int
+    busy_share: float
+
+    def __str__(self) -> str:
+        each = (self.seconds - self.starting) / self.trials
+        return (
+            f"{self.trials:,} trials that return at once: {self.seconds:.1f} s, of which Ray's start"
+            f" {self.starting:.1f} s; {each * 1000:.0f} ms a trial; the driver grew by"
+            f" {self.memory_growth_bytes / 1e6:.0f} MB"
+        )
+
+
+def _return_at_once(
+    pack: Sequence[Trial], job: Job, device: str, on_progress: Callable[[float], None]
+) -> list[Summary]:
+    figures = {"status": "done", "error": None, "seconds": 0, "elbo": 0, "rate": 0, "reading": "-"}
+    return [figures for _ in pack]
+
+
+class _Watched(SweepProgress):
+    """Notes the driver's memory when the first trial ends."""
+
+    first: int | None = None
+
+    def ended(self, trial: Trial, status: str, detail: str) -> None:
+        super().ended(trial, status, detail)
+        if self.first is None:
+            self.first = psutil.Process().memory_info().rss
+
+
+def measure(trial: Trial, count: int) -> Overhead:
+    """Run ``count`` trials that return at once on this machine.
+
+    Args:
+        trial: gives their settings, which nothing reads.
+        count: at least one.
+    """
+    trials = [trial.model_copy(update={"seed": seed}) for seed in range(count)]
+    progress = _Watched(count, Console(file=io.StringIO()))
+    with tempfile.TemporaryDirectory() as folder, progress:
+        job = Job(Path(folder), Path(folder), keep_per_image=False, threads=1)
+        resources = Resources(gpus=0, pack=1)
+        usage = tune.run(trials, job, resources, progress, function=_return_at_once)
+    growth = psutil.Process().memory_info().rss - (progress.first or 0)
+    return Overhead(count, usage.seconds, usage.starting, growth, usage.share)

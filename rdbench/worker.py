@@ -1,0 +1,98 @@
+"""What a worker does with a pack of trials: load the data, run it, commit every trial. Knows no scheduler."""
+
+import datetime
+import functools
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from rdbench import store
+from rdbench.datasets import Dataset, DatasetOptions, load
+from rdbench.metrics import MetricOptions
+from rdbench.plan import Trial
+from rdbench.training import Epoch
+from rdbench.trial import failure_tables, run_pack
+
+Summary = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Job:
+    """What every worker of a sweep needs besides its trials' settings."""
+
+    results: Path
+    data_root: Path
+    keep_per_image: bool
+    threads: int
+    metrics: tuple[MetricOptions, ...] = ()
+
+
+def summary(tables: dict[str, list[dict[str, Any]]]) -> Summary:
+    """Return the few figures of an ended trial that the console shows."""
+    row = tables["trials"][0]
+    figures = {"status": row["status"], "error": row["error"], "seconds": row.get("seconds")}
+    for point in tables.get("points", []):
+        if point["split"] == "test" and point["native"]:
+            figures |= {name: point[name] for name in ("elbo", "rate", "reading")}
+    return figures
+
+
+@functools.lru_cache(maxsize=1)
+def _load(options: DatasetOptions, data_root: Path) -> Dataset:
+    """Load a dataset once for all trials of a reused worker; nothing writes to its arrays."""
+    return load(options, data_root)
+
+
+def work(
+    pack: Sequence[Trial], job: Job, device: str, on_progress: Callable[[float], None] = lambda share: None
+) -> list[Summary]:
+    """Run a pack and commit each of its trials, whether it succeeds or raises.
+
+    A pack that raises, most often for want of memory, is run again in halves: what one trial cannot do,
+    or there is no room for, must not cost the others.
+
+    Args:
+        pack: trials that can train side by side.
+        job: what all packs share.
+        device: "cpu" or "cuda".
+        on_progress: told what share of the training is done, from 0 to 1, as each epoch ends.
+
+    Returns:
+        A summary of each trial, in order.
+    """
+    torch.set_num_threads(job.threads)
+    started = datetime.datetime.now(datetime.UTC)
+
+    def beat(member: int, epoch: Epoch) -> None:
+        on_progress(epoch.epoch / pack[member].train.epochs)
+
+    try:
+        data = _load(pack[0].dataset, job.data_root)
+        results = run_pack(
+            pack,
+            data,
+            torch.device(device),
+            beat,
+            keep_per_image=job.keep_per_image,
+            asked=job.metrics,
+        )
+    except Exception:
+        error = traceback.format_exc()
+        if len(pack) == 1:
+            results = [failure_tables(pack[0], error, started)]
+    else:
+        error = ""
+    if error and device == "cuda":
+        torch.cuda.empty_cache()  # here, where the traceback no longer holds the pack's tensors
+    if error and len(pack) > 1:
+        half = len(pack) // 2
+        return [
+            figures for part in (pack[:half], pack[half:]) for figures in work(part, job, device, on_progress)
+        ]
+    for trial, tables in zip(pack, results, strict=True):
+        store.commit(job.results, trial.id, tables)
+    return [summary(tables) for tables in results]
