@@ -111,6 +111,10 @@ def sweep(
     console = Console()
     console.print(whole.summary(), highlight=False, markup=False, soft_wrap=True)
     if dry_run:
+        from rdbench.estimate import time_left
+
+        if estimate := time_left(whole, str(spec)):
+            typer.echo(estimate)
         return
     account = run_sweep(
         whole, root, paths.data_root(data), console, limit=limit, address=address, concurrency=concurrency
@@ -205,6 +209,72 @@ def calibrate(
     typer.echo(calibration.summary(found))
     if not calibration.is_calibrated(found):
         raise typer.Exit(EXIT_NOT_CALIBRATED)
+
+
+@app.command()
+def bench(
+    spec: Annotated[Path, typer.Argument(help="The sweep file (YAML).", metavar="SPEC")],
+    pack: Annotated[
+        list[int] | None,
+        typer.Option(
+            min=1, help="Trials side by side; repeat to compare. Default: 1, on a GPU also 2 to 64."
+        ),
+    ] = None,
+    device: Annotated[
+        str, typer.Option(help="'cpu' or 'cuda'; by default the GPU if there is one.", metavar="DEVICE")
+    ] = "auto",
+    steps: Annotated[int, typer.Option(min=1, help="Training steps of one repetition.")] = 4,
+    repetitions: Annotated[int, typer.Option(min=1, help="Turns of each; medians are shown.")] = 5,
+    workers: Annotated[
+        int | None,
+        typer.Option(min=1, help="rdbench's processes; by default one a core, on a GPU one.", metavar="N"),
+    ] = None,
+    orchestration: Annotated[
+        int | None,
+        typer.Option(min=1, help="Measure Ray instead: N trials that return at once.", metavar="N"),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Write JSON to standard output.")] = False,
+    set_: Overrides = None,
+) -> None:
+    """Measure how fast this machine trains a sweep's models, against a plain PyTorch loop.
+
+    Both train on made-up images of the dataset's shape, in turns. The figures are kept, and the next
+    'rdbench sweep SPEC --dry-run' tells how long the sweep will take.
+
+    Examples:
+
+      rdbench bench sweeps/mnist_table1.yaml --repetitions 10
+
+      rdbench bench sweeps/celeba_rd.yaml --pack 1 --pack 16 --set train.precision=bf16
+
+      rdbench bench sweeps/quickstart.yaml --orchestration 300
+    """
+    import json
+
+    from rdbench import bench as benchmark
+    from rdbench.plan import plan
+    from rdbench.spec import load_sweep
+
+    trial = plan(load_sweep(spec, set_ or [])).trials[0]
+    if orchestration:
+        from dataclasses import asdict
+
+        from rdbench.orchestration import measure
+
+        overhead = measure(trial, orchestration)
+        typer.echo(json.dumps(asdict(overhead), indent=1) if as_json else str(overhead))
+        return
+    found = benchmark.run(
+        trial,
+        pack or benchmark.default_packs(device),
+        benchmark.resolve(device),
+        steps=steps,
+        repetitions=repetitions,
+        workers=workers,
+        say=lambda line: typer.echo(line, err=True),
+    )
+    benchmark.remember(trial, found)
+    typer.echo(json.dumps(found.to_json(), indent=1) if as_json else benchmark.table(found))
 
 
 @app.command("variants")

@@ -127,6 +127,8 @@ class DatasetInfo:
     default_model: Callable[[Any], dict[str, Any]]
     """``latent`` and ``channels`` of a fitting model."""
     augmentation: Callable[[Any], Augmentation]
+    sizes: tuple[int, int] | None = None
+    """Training and test images as published; None where only the data themselves tell."""
     source: Callable[[Any, Path], Source] | None = None
     """(options, data root) -> Source; raises `MissingDataError` or `DatasetError`."""
     download: Callable[[Path], None] | None = None

@@ -67,5 +67,6 @@ INFO = DatasetInfo(
     shape=lambda options: SHAPE,
     default_model=lambda options: {"latent": 64, "channels": [32, 64, 128, 256]},
     augmentation=lambda options: "flip",
+    sizes=(162_770, 19_962),
     source=_source,
 )

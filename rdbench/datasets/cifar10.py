@@ -14,4 +14,5 @@ INFO = info(
     shape=(3, 32, 32),
     default_model={"latent": 64, "channels": [32, 64, 128]},
     augmentation="flip",
+    sizes=(50_000, 10_000),
 )

@@ -33,5 +33,6 @@ INFO = DatasetInfo(
     shape=lambda options: (1, 8, 8),
     default_model=lambda options: {"latent": 8, "channels": [32, 64]},
     augmentation=lambda options: "none",
+    sizes=(TRAIN_IMAGES, 1797 - TRAIN_IMAGES),
     source=_source,
 )

@@ -12,4 +12,5 @@ INFO = info(
     shape=(1, 28, 28),
     default_model={"latent": 32, "channels": [32, 64, 128]},
     augmentation="rotate_crop",
+    sizes=(60_000, 10_000),
 )

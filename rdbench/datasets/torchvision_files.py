@@ -24,6 +24,7 @@ def info(
     shape: Shape,
     default_model: dict[str, Any],
     augmentation: Any,
+    sizes: tuple[int, int],
 ) -> DatasetInfo:
     """The `DatasetInfo` of a torchvision class whose raw ``files`` lie in ``folder`` below the data root."""
     needs = f"put {', '.join(files)} into"
@@ -42,6 +43,7 @@ def info(
         shape=lambda options: shape,
         default_model=lambda options: dict(default_model),
         augmentation=lambda options: augmentation,
+        sizes=sizes,
         source=source,
         download=download,
     )

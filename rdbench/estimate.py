@@ -1,0 +1,99 @@
+"""How long a sweep will take, from what ``rdbench bench`` measured on this machine."""
+
+import json
+import platform
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+
+from rdbench import datasets, paths
+from rdbench.datasets import DatasetOptions
+from rdbench.plan import Plan, Trial, canonical_json
+from rdbench.progress import duration
+from rdbench.store import write_atomically
+
+
+@dataclass(frozen=True)
+class Images:
+    """Sizes of a dataset's splits."""
+
+    train: int
+    test: int
+
+
+def images(options: DatasetOptions) -> Images | None:
+    """Return how many images a dataset will have, without reading it; None where only the data tell."""
+    published = datasets.get(options.name).sizes
+    if published:
+        train, test = published
+        return Images(min(options.train_images or train, train), min(options.test_images or test, test))
+    if options.train_images and options.test_images:
+        return Images(options.train_images, options.test_images)
+    return None
+
+
+def _file() -> Path:
+    return paths.cache_root() / "bench.json"
+
+
+def _key(trial: Trial) -> str:
+    """Return what the time of an image depends on, besides the machine."""
+    info = datasets.get(trial.dataset.name)
+    return canonical_json(
+        {
+            "host": platform.node(),
+            "shape": info.shape(trial.dataset),
+            "augmentation": info.augmentation(trial.dataset) if trial.train.augment else "none",
+            "model": trial.model.model_dump(mode="json"),
+            "batch_size": trial.train.batch_size,
+            "precision": trial.train.precision,
+        }
+    )
+
+
+def remember(trial: Trial, device: str, training: float, evaluation: float) -> None:
+    """Keep what a benchmark measured.
+
+    Args:
+        trial: what was trained.
+        device: what on.
+        training: images a second of the whole machine, at its best pack.
+        evaluation: images a second of the whole machine.
+    """
+    file = _file()
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{file}.lock"):
+        known = _read(file)
+        known[_key(trial)] = {"device": device, "training": training, "evaluation": evaluation}
+        write_atomically(file, json.dumps(known, indent=1).encode())
+
+
+def _read(file: Path) -> dict[str, dict[str, Any]]:
+    try:
+        known = json.loads(file.read_text())
+    except (OSError, ValueError):
+        return {}  # not measured yet, or damaged
+    return known if isinstance(known, dict) else {}
+
+
+def time_left(whole: Plan, spec: str) -> str | None:
+    """Return how long what a plan has left will take here, in words; None where nothing is
+    left, or only the data know how many images they are.
+
+    Training and evaluation only: metrics, and starting Ray, come on top.
+    """
+    todo = whole.todo
+    if not todo:
+        return None
+    known = _read(_file()).get(_key(todo[0]))
+    if known is None:
+        return f"how long? run 'rdbench bench {spec}' once on this machine, and the next dry run tells"
+    sizes = images(todo[0].dataset)
+    if sizes is None:
+        return None
+    trained = todo[0].train.epochs * sizes.train / known["training"]
+    evaluated = (sizes.train + sizes.test) / known["evaluation"]
+    seconds = len(todo) * (trained + evaluated)
+    return f"about {duration(seconds)} on {known['device']}, as benchmarked on this machine"

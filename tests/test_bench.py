@@ -1,0 +1,214 @@
+"""The benchmark measures real work, side by side, and the dry run tells what follows from it."""
+
+import json
+import math
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from rdbench import bench, estimate, packing, plain, roofline, throughput
+from rdbench.cli import app
+from rdbench.datasets import make_options
+from rdbench.errors import SpecError
+from rdbench.plan import plan
+from rdbench.spec import ModelSpec, load_sweep
+from rdbench.throughput import Throughput
+
+CPU = torch.device("cpu")
+GIB = 2**30
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("RDBENCH_CACHE", str(tmp_path / "cache"))
+
+
+def test_a_benchmark_runs_all_contenders_and_the_dry_run_uses_its_figures(sweep_file):
+    before = CliRunner().invoke(app, ["sweep", str(sweep_file), "--dry-run"])
+    assert f"run 'rdbench bench {sweep_file}' once" in before.output
+    command = ["bench", str(sweep_file), "--repetitions", "2", "--steps", "2", "--pack", "1", "--pack", "2"]
+    done = CliRunner().invoke(app, [*command, "--workers", "1", "--device", "cpu", "--json"])
+    assert done.exit_code == 0, done.output
+    found = json.loads(done.stdout)
+    assert [one["pack"] for one in found["contenders"]] == [None, 1, 2]
+    for one in found["contenders"]:
+        assert one["error"] is None
+        assert len(one["images_per_second"]) == 2
+        assert one["peak_memory_bytes"] > 50e6
+        share = one["median_images_per_second"] * found["flops_per_image"] / found["peak_flops"]
+        assert one["share_of_peak_flops"] == pytest.approx(share)
+    assert found["contenders"][0]["times_plain"] == 1
+    after = CliRunner().invoke(app, ["sweep", str(sweep_file), "--dry-run"])
+    assert "as benchmarked on this machine" in after.output
+
+
+def test_a_worker_that_dies_is_told_and_the_others_are_measured(trial, monkeypatch):
+    monkeypatch.setattr(bench, "_worker", _dies)
+    found = bench.run(trial, [1], "cpu", steps=1, repetitions=1, workers=1)
+    assert found.contenders[1].error == "the worker died"
+    assert found.contenders[0].median > 0
+    assert "did not run: the worker died" in bench.table(found)
+
+
+def _dies(*arguments):
+    os._exit(9)
+
+
+def test_the_estimate_is_the_arithmetic_of_the_benchmark(sweep, capsys):
+    whole = plan(sweep)  # 2 trials of 2 epochs of 256 images, 100 test images
+    estimate.remember(whole.trials[0], "a machine", training=4.0, evaluation=89.0)
+    seconds = 2 * (2 * 256 / 4 + 356 / 89)
+    assert estimate.time_left(whole, "x.yaml") == (
+        "about 4 min 24 s on a machine, as benchmarked on this machine"
+    )
+    assert seconds == 264
+    assert estimate.time_left(plan(sweep, {trial.id for trial in whole.trials}), "x.yaml") is None
+
+
+def test_a_damaged_file_of_figures_is_measured_again(sweep):
+    whole = plan(sweep)
+    estimate.remember(whole.trials[0], "a machine", 1.0, 1.0)
+    (estimate.paths.cache_root() / "bench.json").write_text("{")
+    assert "run 'rdbench bench" in estimate.time_left(whole, "x.yaml")
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "expected"),
+    [
+        ("mnist", {}, (60_000, 10_000)),
+        ("mnist", {"train_images": 500}, (500, 10_000)),
+        ("celeba", {}, (162_770, 19_962)),
+        ("digits", {"test_images": 999_999}, (1437, 360)),
+        ("gaussian", {"train_images": 10}, (10, 65_536)),
+    ],
+)
+def test_sizes_are_known_without_reading_data(name, options, expected):
+    assert estimate.images(make_options(name, options)) == estimate.Images(*expected)
+
+
+def test_only_a_folder_knows_how_many_images_it_holds(tmp_path):
+    assert estimate.images(make_options("folder", {"path": str(tmp_path), "size": 8})) is None
+
+
+def test_the_step_costs_what_its_layers_cost():
+    model = ModelSpec(latent=32, channels=(32, 64, 128))
+    trial = plan(load_sweep_of("mnist")).trials[0]
+    assert trial.model == model
+    flops, traffic = roofline.cost_per_image(trial, (1, 28, 28))
+    assert flops == pytest.approx(0.176e9, rel=0.005)  # counted by hand for the paper's network
+    weights = 1_291_521 * 4
+    assert 784 * 4 < traffic < 100 * weights
+
+
+def load_sweep_of(dataset):
+    import tempfile
+    from pathlib import Path
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "s.yaml"
+        path.write_text(f"name: s\ndataset: {dataset}\nvariants: [bs_vae]\nbeta: [1]\n")
+        return load_sweep(path)
+
+
+def test_traffic_counts_what_an_operation_reads_and_writes_and_no_views():
+    a, b = torch.rand(10, 20), torch.rand(20, 30)
+    traffic = roofline._Traffic()
+    with traffic:
+        a.T.reshape(20, 10).unsqueeze(0)
+        _ = a @ b
+    assert traffic.bytes == 4 * (200 + 600 + 300)
+
+
+def test_the_plain_loop_augments_each_image_by_itself(trial, data):
+    mnist = plan(load_sweep_of("mnist")).trials[0]
+    images = throughput.synthetic(mnist, 8)
+    pictures = plain.PicturesOneByOne(images, "rotate_crop")
+    torch.manual_seed(0)
+    first, second = pictures[0], pictures[0]
+    assert first.shape == (1, 28, 28)
+    assert not torch.equal(first, second)
+    still = plain.PicturesOneByOne(images, "none")[0]
+    assert torch.equal(still, torch.tensor(images.train.images[0]) / 255)
+
+
+# Choosing a pack
+
+
+def pack_of(speeds, memory_each=1.0, memory=100.0):
+    """The pack chosen where size k does speeds[k] images a second; a missing size does not fit."""
+    tried = []
+
+    def measure(size):
+        tried.append(size)
+        if size not in speeds:
+            raise torch.OutOfMemoryError("no room")
+        return Throughput(speeds[size], int(size * memory_each * GIB))
+
+    return packing.largest_useful(measure, int(memory * GIB)), tried
+
+
+def test_a_pack_doubles_until_the_gain_is_under_a_tenth():
+    assert pack_of({1: 100, 2: 190, 4: 300, 8: 320, 16: 900}) == (4, [1, 2, 4, 8])
+
+
+def test_a_pack_stops_where_the_next_would_not_fit():
+    assert pack_of({2**k: 100.0 * 2**k for k in range(9)}, memory_each=5) == (16, [1, 2, 4, 8, 16])
+    assert pack_of({1: 100, 2: 200}) == (2, [1, 2, 4])
+
+
+def test_a_pack_is_measured_once_a_machine_and_setting(trial, monkeypatch):
+    measured = []
+
+    def measure(trial, size, device, steps):
+        measured.append(size)
+        return Throughput({1: 10.0, 2: 20.0}.get(size, 20.0), GIB)
+
+    class Properties:
+        total_memory = 100 * GIB
+
+    monkeypatch.setattr(packing, "measure_training", measure)
+    monkeypatch.setattr(packing.provenance, "device_name", lambda device: "a GPU")
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: Properties)
+    assert packing.choose(trial, "cuda") == 2
+    assert packing.choose(trial.model_copy(update={"beta": 7.0, "seed": 3}), "cuda") == 2
+    assert measured == [1, 2, 4]
+    wider = trial.model_copy(update={"train": trial.train.model_copy(update={"batch_size": 32})})
+    assert packing.choose(wider, "cuda") == 2
+    assert measured == [1, 2, 4] * 2
+    assert packing.choose(trial, "cpu") == 1
+
+
+def test_throughput_is_measured_by_training_a_real_pack(trial):
+    found = throughput.measure_training(trial, 2, CPU, 2)
+    assert found.images_per_second > 0
+    assert math.isfinite(found.images_per_second)
+    assert throughput.evaluation_speed(trial, 2, CPU) > 0
+
+
+# Refusals
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--device", "tpu"], "--device tpu: no such device"),
+        (["--device", "cuda"], "torch sees no GPU here"),
+        (["--device", "cpu", "--set", "train.precision=tf32"], "tf32 needs an NVIDIA GPU"),
+    ],
+)
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")
+def test_what_the_machine_has_not_got_is_refused_in_a_line(sweep_file, arguments, words):
+    with pytest.raises(SpecError, match=words):
+        CliRunner().invoke(app, ["bench", str(sweep_file), *arguments], catch_exceptions=False)
+
+
+def test_training_and_the_benchmark_need_no_ray():
+    code = (
+        "import sys; sys.modules['ray'] = None\n"
+        "import rdbench.bench, rdbench.trial, rdbench.evaluation, rdbench.worker, rdbench.packing\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
