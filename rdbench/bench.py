@@ -20,6 +20,7 @@ from rdbench import estimate, provenance
 from rdbench.errors import SpecError
 from rdbench.plain import PlainLoop
 from rdbench.plan import Trial
+from rdbench.precision import check_precision
 from rdbench.roofline import cost_per_image, memory_bandwidth, peak_flops
 from rdbench.throughput import evaluation_speed, repeat_epochs, synthetic
 from rdbench.trial import PeakMemory
@@ -220,9 +221,12 @@ def run(
         say: told what is going on.
 
     Raises:
-        SpecError: the device has not got the trial's precision.
+        SpecError: the device has not got the trial's precision, or no use for packs.
     """
     where = torch.device(device)
+    check_precision(trial.train.precision, device)
+    if device == "cpu" and max(packs) > 1:
+        raise SpecError("--pack: a CPU trains the trials of a pack one after another; packs are for GPUs")
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     workers = workers or (cores if device == "cpu" else 1)
     say("measuring what the device can do at most")

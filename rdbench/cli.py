@@ -13,11 +13,14 @@ app = typer.Typer(
     help="Rate-distortion sweeps of variational autoencoders: train, evaluate, store, report.",
     epilog="Start with: rdbench sweep sweeps/quickstart.yaml",
     no_args_is_help=True,
+    rich_markup_mode=None,  # plain help: with boxes around it, it takes three times as long to come
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 data_app = typer.Typer(
-    help="The datasets: what there is, what is prepared, whether it is whole.", no_args_is_help=True
+    help="The datasets: what there is, what is prepared, whether it is whole.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
 )
 app.add_typer(data_app, name="data")
 

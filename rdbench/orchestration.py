@@ -2,6 +2,7 @@
 
 import io
 import tempfile
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,14 +26,12 @@ class Overhead:
         seconds: in all, Ray's start and end included.
         starting: of these, until the first trial began.
         memory_growth_bytes: of this process, from Ray's start to the end of the last trial.
-        busy_share: time the workers spent within trials over the time they had.
     """
 
     trials: int
     seconds: float
     starting: float
     memory_growth_bytes: int
-    busy_share: float
 
     def __str__(self) -> str:
         each = (self.seconds - self.starting) / self.trials
@@ -69,10 +68,11 @@ def measure(trial: Trial, count: int) -> Overhead:
         count: at least one.
     """
     trials = [trial.model_copy(update={"seed": seed}) for seed in range(count)]
+    start = time.monotonic()
     progress = _Watched(count, Console(file=io.StringIO()))
     with tempfile.TemporaryDirectory() as folder, progress:
         job = Job(Path(folder), Path(folder), keep_per_image=False, threads=1)
         resources = Resources(gpus=0, pack=1)
         usage = tune.run(trials, job, resources, progress, function=_return_at_once)
     growth = psutil.Process().memory_info().rss - (progress.first or 0)
-    return Overhead(count, usage.seconds, usage.starting, growth, usage.share)
+    return Overhead(count, time.monotonic() - start, usage.starting, growth)

@@ -24,9 +24,9 @@ def duration(seconds: float) -> str:
     return f"{minutes // 60} h {minutes % 60:02d} min"
 
 
-def usage_line(share: float, seconds: float, starting: float) -> str:
+def usage_line(share: float, working: float, starting: float) -> str:
     """Return what a sweep made of its workers: their busy time over all the time they could have had."""
-    return f"workers busy {share:.0%} of {duration(seconds)} ({duration(starting)} to start Ray)"
+    return f"workers busy {share:.0%} of {duration(working)}, after {duration(starting)} to start Ray"
 
 
 def label(trial: Trial) -> str:

@@ -192,7 +192,10 @@ def finished(root: Path, *, needs: Iterable[str] = (), metrics: Sequence[MetricO
         needs: tables that a done trial must also have (``per_image`` where the sweep keeps it).
         metrics: what a done trial must also have measured.
     """
-    table = _read(root, "trials", trial_ids(root), [])
+    committed = trial_ids(root)
+    if not committed:
+        return set()  # at once: without opening a Parquet reader
+    table = _read(root, "trials", committed, [])
     ids = table["trial"].to_pylist()
     measured: dict[str, list[dict[str, Any]]] = {}
     for row in _read(root, "metrics", ids, []).to_pylist() if metrics else []:

@@ -122,7 +122,7 @@ def run_sweep(
         )
         with SweepProgress(len(todo), console) as progress:
             usage = tune.run(todo, job, sweep.resources, progress, address=address, concurrency=concurrency)
-        console.print(usage_line(usage.share, usage.seconds, usage.starting), highlight=False)
+        console.print(usage_line(usage.share, usage.working, usage.starting), highlight=False)
         interrupted = progress.finished < len(todo)
     return replace(account(root, whole), interrupted=interrupted)
 

@@ -52,21 +52,21 @@ class Usage:
     """What a run made of its workers.
 
     Attributes:
-        seconds: from before Ray's start until its end.
-        starting: of these, until the first pack began.
+        starting: seconds from before Ray's start until the first pack began.
+        working: seconds from there until the last pack ended.
         busy: seconds that workers spent on packs, summed over workers.
         slots: packs that can run at a time.
     """
 
-    seconds: float
     starting: float
+    working: float
     busy: float
     slots: int
 
     @property
     def share(self) -> float:
         """Busy time over the time that all slots together had."""
-        return self.busy / (self.seconds * self.slots)
+        return self.busy / (self.working * self.slots) if self.working else 0.0
 
 
 def _work(config: dict[str, list[str]], job: Job, device: str, function: Work) -> None:
@@ -235,7 +235,9 @@ def run(
                 failure_config=tune.FailureConfig(max_failures=WORKER_RETRIES),
             ),
         )
-        for result in tuner.fit():
+        outcome = tuner.fit()
+        ended = time.monotonic()
+        for result in outcome:
             # Exceptions of the trial itself were committed by its worker; what is left is a lost worker.
             if result.error is None or result.config is None:
                 continue
@@ -245,4 +247,4 @@ def run(
                 store.commit(job.results, trial.id, tables)
                 progress.ended(trial, "failed", result_detail(summary(tables)))
     began = narrator.began or start
-    return Usage(time.monotonic() - start, began - start, narrator.busy, at_a_time)
+    return Usage(began - start, ended - began, narrator.busy, at_a_time)
