@@ -1,0 +1,161 @@
+"""A model's images beside a dataset's own, in one feature network: what several metrics share.
+
+The protocol says how samples become images, and how Inception has them resized:
+
+    clean   clipped to [0, 1]                   ``clean``
+    paper   each stretched to span [0, 1]       ``legacy_pytorch``
+
+The dataset's images are taken as they are, under either.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+from rdbench.errors import DatasetError
+from rdbench.features import Features
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from rdbench.datasets import Dataset, Split
+    from rdbench.features.samples import _Model as _SampledModel
+    from rdbench.features.weights import Mode
+    from rdbench.statistics.frechet import Moments
+
+    class _Model(_SampledModel, Protocol):
+        """What is used of :class:`rdbench.metrics.TrainedModel`."""
+
+        @property
+        def data(self) -> Dataset: ...
+        @property
+        def protocol(self) -> str: ...
+
+
+FeatureName = Literal["classifier", "inception"]
+SplitName = Literal["train", "test"]
+
+_MODES: "dict[str, Mode]" = {"clean": "clean", "paper": "legacy_pytorch"}
+
+
+def missing(name: FeatureName, data: "Dataset", protocol: str, weights: Path | None = None) -> str | None:
+    """Return what a feature network needs and is not there, with the mend, in one line; None if all is.
+
+    Imports no torch. That weights are whole is only seen when they are opened.
+
+    Args:
+        name: the network.
+        data: the dataset.
+        protocol: of the trials.
+        weights: a local file to use in place of Inception's published weights.
+    """
+    from rdbench.features.labels import find_classes
+    from rdbench.features.weights import PUBLISHED
+
+    if data.train.images.dtype != "uint8":
+        return (
+            f"{data.name} holds {data.train.images.dtype} values, and a feature network takes uint8 images; "
+            "leave out what needs one"
+        )
+    if name == "classifier":
+        try:
+            find_classes(data)
+        except DatasetError as error:
+            return str(error)
+        return None
+    file = _weights(protocol, weights)
+    if file.is_file():
+        return None
+    if weights is not None:
+        return f"{file}, which was given as Inception's weights, is no file; correct it, or leave weights out"
+    needed = PUBLISHED[_MODES[protocol]].file
+    return f"Inception's weights {needed} are not in {file.parent}; run `rdbench weights`, or give a file"
+
+
+def network(name: FeatureName, model: "_Model", weights: Path | None = None) -> Features:
+    """Open a feature network on the model's device; the classifier is trained now where the cache has none.
+
+    Args:
+        name: the network.
+        model: gives dataset, protocol and device.
+        weights: as for :func:`missing`.
+
+    Raises:
+        WeightsError: Inception's weights are not there, or not what they should be.
+        DatasetError: the dataset has no labels to train a classifier on.
+        CacheError: the cache cannot be written to.
+    """
+    if name == "classifier":
+        from rdbench.features.classifier import classifier
+
+        return classifier(model.data, model.device)
+    from rdbench.features import inception
+
+    return inception.load(_MODES[model.protocol], _weights(model.protocol, weights), model.device)
+
+
+def prior_samples(model: "_Model", features: Features, count: int) -> "Iterator[Tensor]":
+    """Yield ``count`` prior samples, as the model's protocol turns them into uint8 images, in batches."""
+    from rdbench.features import samples
+
+    return samples.prior_samples(model, count, features.batch, stretch=model.protocol == "paper")
+
+
+def sample_features(model: "_Model", features: Features, count: int) -> "Tensor":
+    """Return the features of ``count`` prior samples, float32 (count, size) on the model's device."""
+    import torch
+
+    from rdbench.features.reference import stacked
+
+    return torch.from_numpy(stacked(features, prior_samples(model, features, count))).to(model.device)
+
+
+def reference_moments(model: "_Model", features: Features, split: SplitName) -> "Moments":
+    """Return mean and covariance of the features of all images of a split, from the cache."""
+    from rdbench.features import reference
+
+    images = _split(model.data, split).images
+    return reference.reference_moments(
+        features, images, model.device, dataset=model.data.checksum, split=split
+    )
+
+
+def reference_features(model: "_Model", features: Features, split: SplitName, count: int) -> "Tensor":
+    """Return the features of images of a split, from the cache, float32 (images, size) on the model's device.
+
+    They are ``count`` images that are the same ones each time, or all, where there are no more.
+    """
+    import torch
+
+    from rdbench.features import reference
+
+    images = _split(model.data, split).images
+    found = reference.reference_features(
+        features,
+        images,
+        model.device,
+        dataset=model.data.checksum,
+        split=split,
+        count=min(count, len(images)),
+    )
+    return torch.from_numpy(found).to(model.device)
+
+
+def about(features: Features, warning: str | None = None, **more: Any) -> dict[str, Any]:
+    """Return settings of a value: what is known of its feature network, ``more``, and a warning if any.
+
+    Whether Inception's weights are the published ones stands under ``network``, since ``weights`` is an
+    option, and what was asked for must stay as it was.
+    """
+    known = {"network" if name == "weights" else name: value for name, value in features.settings.items()}
+    return known | more | ({"warning": warning} if warning else {})
+
+
+def _weights(protocol: str, weights: Path | None) -> Path:
+    from rdbench.features.weights import target
+
+    return weights or target(_MODES[protocol])
+
+
+def _split(data: "Dataset", split: SplitName) -> "Split":
+    return data.train if split == "train" else data.test

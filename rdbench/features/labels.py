@@ -1,0 +1,25 @@
+"""Whether a dataset can train a classifier: asked before anything is trained, so without torch."""
+
+import numpy as np
+import numpy.typing as npt
+
+from rdbench.datasets import Dataset
+from rdbench.errors import DatasetError
+
+Labels = npt.NDArray[np.int64]
+
+
+def find_classes(data: Dataset) -> Labels:
+    """Return the training labels that occur, sorted.
+
+    Raises:
+        DatasetError: the dataset has no labels, or one class only, or its images are not uint8.
+    """
+    if data.train.labels is None or data.test.labels is None:
+        raise DatasetError(f"{data.name} has no labels to train a classifier on; leave out what needs one")
+    classes: Labels = np.unique(data.train.labels)
+    if len(classes) < 2:
+        raise DatasetError(f"{data.name} has one class only, and a classifier tells two or more apart")
+    if data.train.images.dtype != np.uint8:
+        raise DatasetError(f"{data.name}: a classifier takes uint8 images, not {data.train.images.dtype}")
+    return classes
