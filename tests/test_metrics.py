@@ -60,8 +60,9 @@ class LinearGaussian:
             self.network.encode,
             self.network.decode,
             LATENT,
-            lambda index: images[index],
-            IMAGES,
+            data=None,  # the bound looks at nothing but the test images
+            test_images=lambda index: images[index],
+            n_test=IMAGES,
             test_sse=sse,
             beta=2 * VARIANCE,
             seed=3,

@@ -10,16 +10,20 @@ torch within ``compute`` only.
 """
 
 import difflib
+import functools
 import importlib
+import importlib.metadata
 import json
 import math
+import os
 import pkgutil
 import traceback
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo
 
 from rdbench.errors import SpecError
 
@@ -28,6 +32,8 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     import torch
     from torch import Tensor
+
+    from rdbench.datasets import Dataset
 
 
 class MetricOptions(BaseModel):
@@ -42,6 +48,27 @@ class MetricOptions(BaseModel):
         return self.model_dump(mode="json", exclude={"name"})
 
 
+def _all(value: object) -> object:
+    return None if value == "all" else value
+
+
+ImageCount = Annotated[Annotated[int, Field(ge=1)] | None, BeforeValidator(_all)]
+"""The first so many test images; ``all`` or null for every one."""
+
+
+def _of_inception(value: Path | None, info: ValidationInfo) -> Path | None:
+    """Settle a relative path here, as workers run in another folder; refuse one that would go unused."""
+    if value is None:
+        return None
+    if info.data.get("features", "inception") != "inception":
+        raise ValueError("these are weights of Inception; use features: inception, or leave weights out")
+    return Path(os.path.abspath(os.path.expanduser(value)))  # noqa: PTH100, PTH111 (as rdbench.paths does)
+
+
+InceptionWeights = Annotated[Path | None, AfterValidator(_of_inception)]
+"""A local file of weights, in place of the published ones. A class declares it after its ``features``."""
+
+
 @dataclass(frozen=True)
 class TrainedModel:
     """What a metric may look at: a trained network in evaluation mode, and the images it is tested on.
@@ -50,6 +77,7 @@ class TrainedModel:
         encode: images (batch, channels, height, width) -> mean and log variance of q(z|x), (batch, latent).
         decode: latents (batch, latent) -> the decoder's mean, shaped as images.
         latent: size of a latent.
+        data: the dataset, as it is stored.
         test_images: indices (batch,) -> these test images as they are, float32 on ``device``.
         n_test: how many test images there are.
         test_sse: squared error of the test images as the trial measured it, which the reading
@@ -63,6 +91,7 @@ class TrainedModel:
     encode: "Callable[[Tensor], tuple[Tensor, Tensor]]"
     decode: "Callable[[Tensor], Tensor]"
     latent: int
+    data: "Dataset"
     test_images: "Callable[[Tensor], Tensor]"
     n_test: int
     test_sse: "npt.NDArray[np.float64]"
@@ -89,6 +118,18 @@ class Value:
     feature_hash: str | None = None
 
 
+def mean_value(per_image: "Tensor", **settings: Any) -> Value:
+    """Return the mean over images as a value, with its standard error where there are two images or more.
+
+    Args:
+        per_image: float64 (images,).
+        settings: of the value; ``n_images`` is added.
+    """
+    count = len(per_image)
+    error = float(per_image.std() / math.sqrt(count)) if count > 1 else None
+    return Value(float(per_image.mean()), error, {**settings, "n_images": count})
+
+
 @dataclass(frozen=True)
 class Metric:
     """A proxy metric.
@@ -99,6 +140,9 @@ class Metric:
         options: the class of its options.
         compute: takes an instance of ``options`` and the model; returns one value or more.
         protocols: those it has a meaning under.
+        missing: takes options, the dataset and the protocol, and returns what the metric needs and this
+            machine or that dataset lacks, with the mend, in one line; None if it can be measured. Asked
+            before anything is trained; imports no torch.
     """
 
     name: str
@@ -106,6 +150,21 @@ class Metric:
     options: type[MetricOptions]
     compute: Callable[[Any, TrainedModel], list[Value]]
     protocols: tuple[str, ...] = ("clean", "paper")
+    missing: "Callable[[Any, Dataset, str], str | None]" = lambda options, data, protocol: None
+
+
+FINDINGS = frozenset(
+    {"variance", "lower", "upper", "warning", "without_error", "test_accuracy", "versions", "error"}
+)
+"""Settings of a value that were found rather than asked for: values that differ in them alone compare."""
+
+PACKAGES = ("torch", "torchvision", "clean-fid", "torchmetrics", "scipy")
+
+
+@functools.cache
+def versions() -> dict[str, str]:
+    """Return the versions of the libraries that metrics are computed with."""
+    return {package: importlib.metadata.version(package) for package in PACKAGES}
 
 
 def names() -> list[str]:
@@ -138,7 +197,7 @@ def rows(asked: Iterable[MetricOptions], model: TrainedModel) -> list[dict[str, 
             "name": options.name,
             "value": value.value,
             "standard_error": value.standard_error,
-            "settings": json.dumps(options.settings() | value.settings),
+            "settings": json.dumps(options.settings() | value.settings | {"versions": versions()}),
             "feature_hash": value.feature_hash,
             "protocol": model.protocol,
         }
@@ -148,8 +207,11 @@ def rows(asked: Iterable[MetricOptions], model: TrainedModel) -> list[dict[str, 
 
 
 def _measure(options: MetricOptions, model: TrainedModel) -> list[Value]:
+    metric = get(options.name)
+    if reason := metric.missing(options, model.data, model.protocol):
+        return [Value(None, settings={"error": reason})]
     try:
-        values = get(options.name).compute(options, model)
+        values = metric.compute(options, model)
         for value in values:
             if value.value is None or not math.isfinite(value.value):
                 raise ValueError(f"{options.name} is {value.value} with {value.settings}")
@@ -158,14 +220,14 @@ def _measure(options: MetricOptions, model: TrainedModel) -> list[Value]:
         return [Value(None, settings={"error": traceback.format_exc()})]
 
 
+def answers(asked: MetricOptions, row: dict[str, Any]) -> bool:
+    """Tell whether a row of the ``metrics`` table is about what is asked."""
+    return bool(row["name"] == asked.name and asked.settings().items() <= json.loads(row["settings"]).items())
+
+
 def is_measured(asked: MetricOptions, stored: Iterable[dict[str, Any]]) -> bool:
     """Tell whether rows of the ``metrics`` table of one trial hold what is asked.
 
     A row without a value does not count: what kept a metric from being measured may have been mended.
     """
-    return any(
-        row["name"] == asked.name
-        and row["value"] is not None
-        and asked.settings().items() <= json.loads(row["settings"]).items()
-        for row in stored
-    )
+    return any(row["value"] is not None and answers(asked, row) for row in stored)

@@ -21,16 +21,12 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from rdbench.likelihood import gaussian_nll, variance
-from rdbench.metrics import Metric, MetricOptions, TrainedModel, Value
+from rdbench.metrics import ImageCount, Metric, MetricOptions, TrainedModel, Value, mean_value
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 DECODED_AT_ONCE = 500  # as many as evaluation passes through both halves: no more memory than that took
-
-
-def _all(value: object) -> object:
-    return None if value == "all" else value
 
 
 def _likelihood(value: object) -> object:
@@ -62,7 +58,7 @@ class IwaeOptions(MetricOptions):
 
     name: str = "iwae"
     samples: int = Field(default=5000, ge=1, le=1_000_000)
-    images: Annotated[Annotated[int, Field(ge=1)] | None, BeforeValidator(_all)] = 200
+    images: ImageCount = 200
     readings: Annotated[tuple[Reading, ...], Field(min_length=1), AfterValidator(_distinct)] = (
         "half",
         "beta_half",
@@ -90,12 +86,11 @@ def compute(options: IwaeOptions, model: TrainedModel) -> list[Value]:
         for index in torch.split(torch.arange(count), max(1, DECODED_AT_ONCE // options.samples)):
             draws = [torch.randn(shape, generator=noise, device=model.device) for _ in index]
             bounds.append(_bounds(model, model.test_images(index), torch.stack(draws), variances))
-    values = []
-    for reading, s, per_image in zip(options.readings, variances, torch.cat(bounds, 1).cpu(), strict=True):
-        error = float(per_image.std() / math.sqrt(count)) if count > 1 else None
-        settings = {"reading": reading, "variance": s, "n_images": count}
-        values.append(Value(float(per_image.mean()), error, settings))
-    return values
+    per_image = torch.cat(bounds, 1).cpu()
+    return [
+        mean_value(values, reading=reading, variance=s)
+        for reading, s, values in zip(options.readings, variances, per_image, strict=True)
+    ]
 
 
 def _bounds(model: TrainedModel, images: "Tensor", noise: "Tensor", variances: list[float]) -> "Tensor":

@@ -1,0 +1,70 @@
+"""The Fréchet inception distance: how far the means and covariances of Inception's features are apart.
+
+Heusel et al., "GANs trained by a two time-scale update rule converge to a local Nash equilibrium", NeurIPS
+2017. Samples of the prior, decoded, against all images of a split; lower is better.
+
+    protocol clean   50,000 samples, clipped to [0, 1]                   clean-fid's resizing
+    protocol paper   25,600 samples, each stretched to span [0, 1]       pytorch-fid's resizing
+
+Samples go from the decoder through the network in batches, rounded to 256 levels as files would be, and
+only sums are kept: neither memory nor disk limits their number. The distance falls with it, so figures
+compare only at equal ``n_samples`` and ``reference_images``. There is no standard error: the one that is
+cheap needs all features.
+"""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from rdbench.features import comparison
+from rdbench.features.comparison import SplitName
+from rdbench.metrics import InceptionWeights, Metric, MetricOptions, TrainedModel, Value
+
+SAMPLES = {"clean": 50_000, "paper": 25_600}  # by protocol
+
+
+class FidOptions(MetricOptions):
+    """Options of ``fid``.
+
+    Attributes:
+        samples: from the prior; null is the protocol's own number.
+        split: the images to compare with.
+        weights: a local file of Inception's weights, in place of the published ones.
+    """
+
+    name: str = "fid"
+    samples: Annotated[int, Field(ge=2, le=10_000_000)] | None = None
+    split: SplitName = "train"
+    weights: InceptionWeights = None
+
+
+def compute(options: FidOptions, model: TrainedModel) -> list[Value]:
+    """Return the distance.
+
+    Raises:
+        WeightsError: Inception's weights are not there, or not what they should be.
+        ValueError: a sample is not finite.
+    """
+    from rdbench.features.reference import moments
+    from rdbench.statistics.frechet import few_samples_warning, frechet_distance
+
+    features = comparison.network("inception", model, options.weights)
+    reference = comparison.reference_moments(model, features, options.split)
+    count = options.samples or SAMPLES[model.protocol]
+    own = moments(features, comparison.prior_samples(model, features, count))
+    settings = comparison.about(
+        features,
+        few_samples_warning(min(own.count, reference.count), features.size),
+        n_samples=own.count,
+        reference_images=reference.count,
+    )
+    return [Value(frechet_distance(own, reference), None, settings, features.hash)]
+
+
+METRIC = Metric(
+    "fid",
+    "Fréchet inception distance of prior samples to the dataset's images",
+    FidOptions,
+    compute,
+    missing=lambda options, data, protocol: comparison.missing("inception", data, protocol, options.weights),
+)

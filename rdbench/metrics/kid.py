@@ -1,0 +1,69 @@
+"""The kernel inception distance: the squared maximum mean discrepancy of Inception's features.
+
+Binkowski, Sutherland, Arbel & Gretton, "Demystifying MMD GANs", ICLR 2018. Samples of the prior, decoded,
+against images of a split; lower is better. It is unbiased: its mean does not depend on how many there are,
+and it may fall below zero. How samples become images, and how those are resized, is as ``fid`` has it under
+each protocol.
+"""
+
+from pydantic import Field
+
+from rdbench.features import comparison
+from rdbench.features.comparison import SplitName
+from rdbench.metrics import InceptionWeights, Metric, MetricOptions, TrainedModel, Value
+
+
+class KidOptions(MetricOptions):
+    """Options of ``kid``.
+
+    Attributes:
+        samples: from the prior, and images of the split, the same random ones each time; all of them, where
+            it has no more. All features are kept in memory, 8 kB a sample and 8 kB an image.
+        subsets: how many random subsets the distance is averaged over.
+        subset_size: samples, and images, in each.
+        split: the images to compare with.
+        weights: a local file of Inception's weights, in place of the published ones.
+    """
+
+    name: str = "kid"
+    samples: int = Field(default=10_000, ge=2, le=100_000)
+    subsets: int = Field(default=100, ge=1, le=10_000)
+    subset_size: int = Field(default=1000, ge=2, le=100_000)
+    split: SplitName = "train"
+    weights: InceptionWeights = None
+
+
+def compute(options: KidOptions, model: TrainedModel) -> list[Value]:
+    """Return the distance; subsets are no larger than the smaller of the two sets, and then say so.
+
+    Raises:
+        WeightsError: Inception's weights are not there, or not what they should be.
+        ValueError: a sample is not finite.
+    """
+    import numpy as np
+
+    from rdbench.seeding import generator
+    from rdbench.statistics.kid import kid
+
+    features = comparison.network("inception", model, options.weights)
+    reference = comparison.reference_features(model, features, options.split, options.samples)
+    own = comparison.sample_features(model, features, options.samples)
+    draw = np.random.default_rng(generator(model.seed, "metric/kid").initial_seed())
+    value, error = kid(own, reference, options.subsets, options.subset_size, generator=draw)
+    smaller = min(len(own), len(reference))
+    settings = comparison.about(
+        features,
+        f"subsets of {smaller:,}: there are no more" if smaller < options.subset_size else None,
+        n_samples=len(own),
+        reference_images=len(reference),
+    )
+    return [Value(value, error, settings, features.hash)]
+
+
+METRIC = Metric(
+    "kid",
+    "kernel inception distance of prior samples to the dataset's images",
+    KidOptions,
+    compute,
+    missing=lambda options, data, protocol: comparison.missing("inception", data, protocol, options.weights),
+)

@@ -1,0 +1,191 @@
+"""How the latents are used: active units, and the rate split into mutual information and marginal KL.
+
+    rate = E_x KL(q(z|x) || p(z)) = I_q(x; z) + KL(q(z) || p(z)),    q(z) = E_x q(z|x)
+
+(Hoffman & Johnson, "ELBO surgery", NIPS 2016 workshop on approximate inference.) The second part is what
+prior samples suffer from: it is zero only where the decoder was trained on what the prior draws.
+
+q(z) at a sample of each image is estimated by the weighted sum of Chen et al. ("Isolating sources of
+disentanglement", NeurIPS 2018, appendix C) with all N images as its one batch, where the weights are 1/N:
+
+    q(z) ~ 1/N sum_j q(z|x_j)
+
+That is exact for these N images, but biased for the distribution that they come from. An image's own
+posterior is in the sum, so the mutual information is too small, and never more than ln N whatever the
+latents hold; the marginal KL is too large by the same amount. Without its own posterior the bias has the
+other sign (Poole et al., "On variational bounds of mutual information", ICML 2019), so both sums together
+enclose the truth up to sampling error: ``lower`` and ``upper`` among the settings of a value, with a
+``warning`` where they lie far apart, which they do wherever the rate exceeds ln N by much.
+
+The two parts are estimated from the same samples, and each apart: neither is taken as the rate less the
+other, so how far their sum is from the exact rate shows the sampling error.
+
+A latent is an active unit if the variance over images of its posterior mean exceeds 0.01 (Burda, Grosse &
+Salakhutdinov, "Importance weighted autoencoders", ICLR 2016).
+
+The images are the test images as they are. Under protocol paper the rate is measured on augmented ones,
+and is not the rate that is split here, so the metric is refused there.
+"""
+
+import math
+from typing import TYPE_CHECKING, Any
+
+from pydantic import Field
+
+from rdbench.likelihood import kl_standard_normal
+from rdbench.metrics import ImageCount, Metric, MetricOptions, TrainedModel, Value, mean_value
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+ACTIVE = 0.01  # variance of a posterior mean, Burda et al.
+ENCODED_AT_ONCE = 500  # as many as evaluation passes through both halves: no more memory than that took
+PAIRS_AT_ONCE = 2**20  # densities q(z_i|x_j) held at once, float64: 8 MiB
+ROUNDING = 1e-4  # nats that rounding may add to a log density
+WIDE = 0.05  # of the rate: bounds that lie farther apart deserve a warning
+NEGLIGIBLE = 0.01  # nats between bounds that never do
+
+
+class LatentsOptions(MetricOptions):
+    """Options of ``latents``.
+
+    Attributes:
+        images: the first so many test images; ``all`` or null for every one. The work grows with its square.
+        samples: latents drawn for each image.
+    """
+
+    name: str = "latents"
+    images: ImageCount = None
+    samples: int = Field(default=1, ge=1, le=1000)
+
+
+def compute(options: LatentsOptions, model: TrainedModel) -> list[Value]:
+    """Return the number of active units, and rate, mutual information and marginal KL in nats per image.
+
+    A standard error is over images. Those of the two estimates take q(z) as known: to first order the
+    images' part in it adds nothing, as the mean of q(z|x)/q(z) over q(z) is 1 for every image.
+
+    Raises:
+        ValueError: a posterior is not finite, or too narrow for float64 to tell the images' apart.
+    """
+    import torch
+
+    from rdbench.seeding import generator
+
+    count = min(options.images or model.n_test, model.n_test)
+    draw = generator(model.seed, "metric/latents", model.device)
+    shape = (options.samples, model.latent)
+    with torch.no_grad():
+        mean, log_var = _posteriors(model, count)
+        parts = []
+        for index in torch.split(torch.arange(count), max(1, PAIRS_AT_ONCE // (count * options.samples))):
+            # One draw an image: its value depends on neither the chunk nor how many images follow.
+            noise = torch.stack([torch.randn(shape, generator=draw, device=model.device) for _ in index])
+            parts.append(_log_ratios(index.to(model.device), noise.double(), mean, log_var))
+        rates = kl_standard_normal(mean, log_var)
+        information, marginal, information_upper, marginal_lower = torch.cat(parts, 1).cpu()
+    rate = mean_value(rates.cpu(), quantity="rate")
+    bounds = _bounds(float(rates.mean()), information, information_upper, marginal, marginal_lower)
+    values = [
+        rate,
+        mean_value(information, quantity="mutual_information", ln_images=math.log(count), **bounds[0]),
+        mean_value(marginal, quantity="marginal_kl", **bounds[1]),
+    ]
+    if count > 1:  # one image has no variance
+        active = float((mean.var(0) > ACTIVE).sum())
+        settings = {"quantity": "active_units", "threshold": ACTIVE, "latent": model.latent}
+        values.append(Value(active, None, {**settings, "n_images": count}))
+    return values
+
+
+def _posteriors(model: TrainedModel, count: int) -> "tuple[Tensor, Tensor]":
+    """Return mean and log variance of the first images' posteriors, float64 (images, latent)."""
+    import torch
+
+    batches = torch.split(torch.arange(count), ENCODED_AT_ONCE)
+    encoded = [model.encode(model.test_images(index)) for index in batches]
+    mean, log_var = (torch.cat(part).double() for part in zip(*encoded, strict=True))
+    if not bool((mean.isfinite() & log_var.isfinite()).all()):
+        raise ValueError("the posterior of some image is not finite")
+    return mean, log_var
+
+
+def _log_ratios(index: "Tensor", noise: "Tensor", mean: "Tensor", log_var: "Tensor") -> "Tensor":
+    """Return ln q(z|x)/q(z) and ln q(z)/p(z) with an image's own posterior in q(z), then both without.
+
+    Args:
+        index: which images, (chunk,).
+        noise: standard normal, (chunk, samples, latent).
+        mean: of all posteriors, (images, latent).
+        log_var: theirs.
+
+    Returns:
+        Means over an image's samples, (4, chunk).
+    """
+    import torch
+
+    count = len(mean)
+    z = mean[index].unsqueeze(1) + noise * (log_var[index] / 2).exp().unsqueeze(1)
+    # The constant (latent / 2) ln 2 pi of the normal densities cancels in each ratio.
+    own = -(noise.square() + log_var[index].unsqueeze(1)).sum(2) / 2
+    prior = -z.square().sum(2) / 2
+    pairs = _log_densities(z.flatten(0, 1), mean, log_var).reshape(*noise.shape[:2], count)
+    pairs[torch.arange(len(index)), :, index] = -math.inf
+    others = pairs.logsumexp(2)
+    inside = torch.logaddexp(others, own) - math.log(count)
+    outside = others - math.log(max(1, count - 1))
+    return torch.stack([own - inside, inside - prior, own - outside, outside - prior]).mean(2)
+
+
+def _log_densities(z: "Tensor", mean: "Tensor", log_var: "Tensor") -> "Tensor":
+    """Return ln q(z_i|x_j) less its constant, (samples, images), of z (samples, latent): one matrix product.
+
+    ln q = -1/2 sum z^2/s^2 + sum z mean/s^2 - 1/2 sum (mean^2/s^2 + ln s^2)
+
+    Raises:
+        ValueError: the terms are so much larger than their sum that more than ``ROUNDING`` is lost.
+    """
+    import torch
+
+    middle = mean.mean(0)
+    z, mean, precision = z - middle, mean - middle, (-log_var).exp()
+    largest = torch.maximum(z.abs().amax(0), mean.abs().amax(0)).square()
+    lost = float((precision * largest).sum(1).max()) * torch.finfo(torch.float64).eps
+    if not lost < ROUNDING:
+        raise ValueError("some posterior is too narrow for its density to be computed in float64")
+    constant = (mean.square() * precision + log_var).sum(1, keepdim=True) / -2
+    powers = torch.cat([z.square(), z, torch.ones_like(z[:, :1])], 1)
+    return powers @ torch.cat([precision / -2, mean * precision, constant], 1).T
+
+
+def _bounds(
+    rate: float, information: "Tensor", information_upper: "Tensor", marginal: "Tensor", lower: "Tensor"
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return what the settings of mutual information and of marginal KL say about their bias.
+
+    As neither part is negative, the rate bounds the mutual information as well, and zero the marginal KL.
+    One image has nothing else to say: without its own posterior there is none.
+    """
+    least, most = float(information.mean()), min(rate, float(information_upper.mean()))
+    bounds: tuple[dict[str, Any], dict[str, Any]] = (
+        {"lower": least, "upper": most},
+        {"lower": max(0.0, float(lower.mean())), "upper": float(marginal.mean())},
+    )
+    if most - least > max(NEGLIGIBLE, WIDE * rate):
+        count = len(information)
+        warning = (
+            f"{count:,} images are too few to split this rate: of the mutual information no more than "
+            f"ln {count:,} = {math.log(count):.1f} nats show, and what is missing counts as marginal KL"
+        )
+        for settings in bounds:
+            settings["warning"] = warning
+    return bounds
+
+
+METRIC = Metric(
+    "latents",
+    "active units; the rate as mutual information and KL(q(z)||p(z)), nats per image",
+    LatentsOptions,
+    compute,
+    protocols=("clean",),
+)

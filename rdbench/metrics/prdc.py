@@ -1,0 +1,87 @@
+"""Precision, recall, density and coverage: do samples look real, and is all that is real sampled?
+
+Kynkäänniemi et al., "Improved precision and recall metric for assessing generative models", NeurIPS 2019;
+Naeem et al., "Reliable fidelity and diversity metrics for generative models", ICML 2020. Samples of the
+prior, decoded, against as many images of a split; higher is better. They depend on how many there are, so
+both sets have the same size, smaller than asked for where the split is; compare only at equal ones.
+
+Under protocol paper each sample is stretched to span [0, 1], else it is clipped there. Precision and density
+have a standard error over the samples, the images held fixed.
+"""
+
+from typing import Annotated
+
+from pydantic import AfterValidator, Field, ValidationInfo
+
+from rdbench.features import comparison
+from rdbench.features.comparison import FeatureName, SplitName
+from rdbench.metrics import InceptionWeights, Metric, MetricOptions, TrainedModel, Value
+
+
+def _has_neighbours(k: int, info: ValidationInfo) -> int:
+    samples = info.data.get("samples")
+    if samples is not None and k >= samples:
+        raise ValueError(f"{samples} samples have no neighbour number {k}; use a smaller k, or more samples")
+    return k
+
+
+class PrdcOptions(MetricOptions):
+    """Options of ``prdc``.
+
+    Attributes:
+        features: the network, ``classifier`` or ``inception``.
+        samples: from the prior, and images of the split, the same random ones each time. Time grows with the
+            square.
+        k: which nearest neighbour a ball reaches to.
+        split: the images to compare with.
+        weights: a local file of Inception's weights, in place of the published ones.
+    """
+
+    name: str = "prdc"
+    features: FeatureName = "classifier"
+    samples: int = Field(default=10_000, ge=2, le=100_000)
+    k: Annotated[int, AfterValidator(_has_neighbours)] = Field(default=5, ge=1, validate_default=True)
+    split: SplitName = "train"
+    weights: InceptionWeights = None
+
+
+def compute(options: PrdcOptions, model: TrainedModel) -> list[Value]:
+    """Return the four numbers, told apart by ``quantity``.
+
+    Raises:
+        WeightsError: Inception's weights are not there, or not what they should be.
+        DatasetError: the dataset has no labels to train a classifier on.
+        ValueError: a sample is not finite, or the split has too few images for ``k``.
+    """
+    from rdbench.statistics.prdc import prdc
+
+    features = comparison.network(options.features, model, options.weights)
+    reference = comparison.reference_features(model, features, options.split, options.samples)
+    count = len(reference)
+    found = prdc(reference, comparison.sample_features(model, features, count), options.k)
+    quantities = {
+        "precision": (found.precision, found.precision_error),
+        "recall": (found.recall, None),
+        "density": (found.density, found.density_error),
+        "coverage": (found.coverage, None),
+    }
+    return [
+        Value(
+            value,
+            error,
+            comparison.about(features, quantity=quantity, n_samples=count, reference_images=count),
+            features.hash,
+        )
+        for quantity, (value, error) in quantities.items()
+    ]
+
+
+METRIC = Metric(
+    "prdc",
+    "precision, recall, density and coverage of prior samples",
+    PrdcOptions,
+    compute,
+    missing=lambda options, data, protocol: comparison.missing(
+        options.features, data, protocol, options.weights
+    ),
+)

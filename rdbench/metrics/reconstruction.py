@@ -1,0 +1,200 @@
+"""How near reconstructions are to the images: PSNR, SSIM and MS-SSIM, means over test images; rFID.
+
+A reconstruction is the decoder's mean at one sample of q(z|x), as the distortion is measured, with its
+values clipped to [0, 1], which no image leaves; it is not rounded to 256 levels. Higher is better.
+
+- ``psnr``: -10 log10 of an image's mean squared error, in decibels. The mean is over images, where the
+  ``psnr`` of the results' points is that of the mean error, and unclipped.
+- ``ssim``: Wang, Bovik, Sheikh & Simoncelli, "Image quality assessment: from error visibility to structural
+  similarity", IEEE TIP 2004: Gaussian windows of 11x11, sigma 1.5; the mean over windows and channels.
+- ``ms_ssim``: Wang, Simoncelli & Bovik, "Multiscale structural similarity for image quality assessment",
+  Asilomar 2003: five scales, each half the size of the one before; negative terms count as 0.
+
+The windows are torchmetrics'. Its means are not: they take in windows that reach over the border into a
+mirrored image, which neither the papers do nor scikit-image nor TensorFlow; on 28x28 images that is more than
+half of all windows. So the means here are over the windows that lie within the image. Where not even one
+does, at some scale, the value is not among those returned: SSIM asks for 11x11 pixels, MS-SSIM for 176x176.
+
+If a feature network is named, the reconstructions, rounded, are also compared with the test images as a
+set, by the Fréchet distance in its features: ``rfid`` in Inception's, ``rfd_classifier`` in those of the
+dataset's own classifier, with all that ``fid`` and ``fd_classifier`` say of theirs. Lower is better.
+
+The images are the test images as they are. Under protocol paper the distortion is measured on augmented
+ones, which would make these rows incomparable to those beside them, so the metric is refused there.
+"""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Literal
+
+from rdbench.features import comparison
+from rdbench.likelihood import psnr
+from rdbench.metrics import (
+    ImageCount,
+    InceptionWeights,
+    Metric,
+    MetricOptions,
+    TrainedModel,
+    Value,
+    mean_value,
+)
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from rdbench.datasets import Dataset
+    from rdbench.features.comparison import FeatureName
+
+WINDOW = 11  # of SSIM, in both directions
+SCALE_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # Wang, Simoncelli & Bovik 2003
+VALUES_AT_ONCE = 2**20  # pixels compared at once: the windows' statistics take about 100 bytes each
+
+
+class ReconstructionOptions(MetricOptions):
+    """Options of ``reconstruction``.
+
+    Attributes:
+        images: the first so many test images; ``all`` or null for every one.
+        features: the network of the Fréchet distance; ``none`` leaves that out.
+        weights: a local file of Inception's weights, in place of the published ones.
+    """
+
+    name: str = "reconstruction"
+    images: ImageCount = None
+    features: Literal["none", "classifier", "inception"] = "none"
+    weights: InceptionWeights = None
+
+
+def compute(options: ReconstructionOptions, model: TrainedModel) -> list[Value]:
+    """Return the means over images of those measures that the images' size allows.
+
+    An image without any error has an infinite PSNR: it is left out of that mean, and counted among its
+    settings as ``without_error``.
+
+    Raises:
+        ValueError: the images are not pixels in [0, 1], a reconstruction is not finite, or none has an error.
+    """
+    import torch
+
+    measured: dict[str, list[Tensor]] = {"psnr": []}
+    count = min(options.images or model.n_test, model.n_test)
+    with torch.no_grad():
+        for images, reconstructions in _pairs(model, count):
+            side = min(images.shape[2:])
+            measured["psnr"].append(psnr((images - reconstructions).double().square().flatten(1).mean(1)))
+            if side >= WINDOW:
+                measured.setdefault("ssim", []).append(ssim(images, reconstructions))
+            if side >> len(SCALE_WEIGHTS) - 1 >= WINDOW:
+                measured.setdefault("ms_ssim", []).append(ms_ssim(images, reconstructions))
+    per_image = {quantity: torch.cat(parts).double().cpu() for quantity, parts in measured.items()}
+    ratios = per_image.pop("psnr")
+    finite = ratios[ratios.isfinite()]
+    if not len(finite):
+        raise ValueError("no reconstruction has any error: the PSNR of each is infinite")
+    without = count - len(finite)
+    values = [
+        mean_value(finite, quantity="psnr", **{"without_error": without} if without else {}),
+        *(mean_value(values, quantity=quantity) for quantity, values in per_image.items()),
+    ]
+    if options.features != "none":
+        values.append(_distance(options, options.features, model, count))
+    return values
+
+
+def _distance(options: ReconstructionOptions, name: "FeatureName", model: TrainedModel, count: int) -> Value:
+    """Return the Fréchet distance of the first ``count`` reconstructions to the images they are of."""
+    from rdbench.features.reference import moments, reference_moments
+    from rdbench.features.samples import reconstructions
+    from rdbench.statistics.frechet import few_samples_warning, frechet_distance
+
+    features = comparison.network(name, model, options.weights)
+    data = model.data
+    reference = reference_moments(
+        features,
+        data.test.images[:count],
+        model.device,
+        dataset=data.checksum,
+        # The first images are others than those that a count would choose from the split.
+        split="test" if count == len(data.test.images) else f"first {count} of test",
+    )
+    own = moments(features, reconstructions(model, features.batch, count))
+    warning = few_samples_warning(count, features.size)
+    quantity = {"inception": "rfid", "classifier": "rfd_classifier"}[name]
+    settings = comparison.about(features, warning, quantity=quantity, n_images=count)
+    return Value(frechet_distance(own, reference), None, settings, features.hash)
+
+
+def _pairs(model: TrainedModel, count: int) -> "Iterator[tuple[Tensor, Tensor]]":
+    """Yield images and clipped reconstructions."""
+    import torch
+
+    from rdbench.features.samples import reconstructed
+
+    for images, decoded in reconstructed(model, count):
+        if not bool(((images >= 0) & (images <= 1)).all()):
+            raise ValueError(
+                "the images are not pixels in [0, 1], so there is no peak to compare an error to"
+            )
+        if not bool(decoded.isfinite().all()):
+            raise ValueError("some reconstruction is not finite")
+        at_once = max(1, VALUES_AT_ONCE // images[0].numel())
+        yield from zip(torch.split(images, at_once), torch.split(decoded.clamp(0, 1), at_once), strict=True)
+
+
+def ssim(images: "Tensor", others: "Tensor") -> "Tensor":
+    """Return the structural similarity of pairs of images, (batch,), over the windows within them.
+
+    Args:
+        images: values in [0, 1], (batch, channels, height, width), 11x11 or larger.
+        others: likewise.
+    """
+    from torchmetrics.functional.image import structural_similarity_index_measure
+
+    # Asked for the map as well, it returns one value a window, centred on each pixel.
+    similarity = structural_similarity_index_measure(
+        others, images, data_range=1.0, reduction="none", return_full_image=True
+    )[1]
+    edge = WINDOW // 2
+    within: Tensor = similarity[..., edge:-edge, edge:-edge].flatten(1).mean(1)
+    return within
+
+
+def ms_ssim(images: "Tensor", others: "Tensor") -> "Tensor":
+    """Return the multi-scale structural similarity of pairs of images, (batch,), as :func:`ssim` does.
+
+    The structure (and contrast) of all scales but the last, and the similarity of the last, each to the power
+    of its scale's weight. A side of odd length loses its last row when it is halved.
+
+    Args:
+        images: values in [0, 1], (batch, channels, height, width), 176x176 or larger.
+        others: likewise.
+    """
+    import torch
+    from torch.nn.functional import avg_pool2d
+    from torchmetrics.functional.image import structural_similarity_index_measure
+
+    *finer, coarsest = SCALE_WEIGHTS
+    product = torch.ones(len(images), device=images.device)
+    for weight in finer:
+        structure = structural_similarity_index_measure(
+            others, images, data_range=1.0, reduction="none", return_contrast_sensitivity=True
+        )[1]  # over the windows within the image
+        product = product * structure.relu() ** weight
+        images, others = avg_pool2d(images, 2), avg_pool2d(others, 2)
+    similarity: Tensor = product * ssim(images, others).relu() ** coarsest
+    return similarity
+
+
+def _missing(options: ReconstructionOptions, data: "Dataset", protocol: str) -> str | None:
+    if options.features == "none":
+        return None
+    return comparison.missing(options.features, data, protocol, options.weights)
+
+
+METRIC = Metric(
+    "reconstruction",
+    "PSNR in decibels, SSIM and MS-SSIM of reconstructions, and their Fréchet distance if asked for",
+    ReconstructionOptions,
+    compute,
+    protocols=("clean",),
+    missing=_missing,
+)
