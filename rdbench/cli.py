@@ -84,6 +84,12 @@ def sweep(
         int | None,
         typer.Option(min=1, help="Trials at a time; by default as many as there are CPUs for.", metavar="N"),
     ] = None,
+    allow_missing_metrics: Annotated[
+        bool,
+        typer.Option(
+            "--allow-missing-metrics", help="Leave out, with the reason, metrics this machine cannot measure."
+        ),
+    ] = False,
     no_report: Annotated[
         bool, typer.Option("--no-report", help="Do not write the report at the end.")
     ] = False,
@@ -120,7 +126,14 @@ def sweep(
             typer.echo(estimate)
         return
     account = run_sweep(
-        whole, root, paths.data_root(data), console, limit=limit, address=address, concurrency=concurrency
+        whole,
+        root,
+        paths.data_root(data),
+        console,
+        limit=limit,
+        address=address,
+        concurrency=concurrency,
+        allow_missing_metrics=allow_missing_metrics,
     )
     typer.echo(f"{account} in {root}")
     if not no_report:
@@ -278,6 +291,81 @@ def bench(
     )
     benchmark.remember(trial, found)
     typer.echo(json.dumps(found.to_json(), indent=1) if as_json else benchmark.table(found))
+
+
+@app.command()
+def evaluate(
+    results: Annotated[Path, typer.Argument(help="A results folder.", metavar="RESULTS")],
+    metrics: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A metric, as a sweep file would name it; repeatable. Default: those of the sweep.",
+            metavar="METRIC",
+        ),
+    ] = None,
+    data: DataRoot = None,
+    device: Annotated[
+        str, typer.Option(help="'cpu' or 'cuda'; by default the GPU if there is one.", metavar="DEVICE")
+    ] = "auto",
+) -> None:
+    """Measure metrics on the trained networks that a sweep with keep_weights: true has stored.
+
+    Only what is missing is measured. Exit code 3: a metric could not be measured for some trial.
+
+    Examples:
+
+      rdbench evaluate results/quickstart --metrics fd_classifier --metrics prdc
+
+      rdbench evaluate results/quickstart --metrics '{name: fd_classifier, samples: 2000}'
+    """
+    from rdbench import afterwards, paths
+    from rdbench.spec import load_sweep
+    from rdbench.store import load_results
+
+    load_results(results)  # says what is wrong with a folder that is none
+    asked = load_sweep(results / "sweep.yaml", [f"metrics=[{', '.join(metrics)}]"] if metrics else []).metrics
+    found = afterwards.evaluate(results, asked, paths.data_root(data), device, typer.echo)
+    for line in found.failed:
+        typer.echo(f"failed: {line}", err=True)
+    typer.echo(f"{found} in {results}")
+    if found.failed:
+        raise typer.Exit(EXIT_SOME_FAILED)
+
+
+@app.command("metrics")
+def list_metrics() -> None:
+    """List the proxy metrics a sweep file can name, with their options and defaults."""
+    from rdbench import metrics
+
+    names = metrics.names()
+    for name in names:
+        found = metrics.get(name)
+        options = ", ".join(f"{key}: {value}" for key, value in found.options(name=name).settings().items())
+        typer.echo(
+            f"{name:{max(map(len, names))}}  {found.summary}\n{'':{max(map(len, names))}}  {{{options}}}"
+        )
+
+
+@app.command()
+def weights(
+    file: Annotated[
+        Path | None,
+        typer.Option(help="A copy from elsewhere, for a machine without internet.", metavar="FILE"),
+    ] = None,
+) -> None:
+    """Fetch the Inception weights that fid and kid need into the cache, and check their hashes.
+
+    What is there already is not fetched again.
+
+    Example: rdbench weights --file ~/inception-2015-12-05.pt
+    """
+    from rdbench.features import weights as inception_weights
+
+    if file is not None:
+        typer.echo(f"installed {inception_weights.install(file)}")
+        return
+    for which in inception_weights.PUBLISHED:
+        typer.echo(f"{which}: {inception_weights.download(which)}")
 
 
 @app.command("variants")

@@ -308,6 +308,30 @@ def unpack(model: ModelSpec, shape: Shape, packed: GaussianNetwork) -> list[Gaus
     return networks
 
 
+def to_bytes(network: GaussianNetwork) -> bytes:
+    """Return a network's values in the safetensors format."""
+    from safetensors.torch import save
+
+    return save({name: tensor.contiguous().cpu() for name, tensor in network.state_dict().items()})
+
+
+def from_bytes(model: ModelSpec, shape: Shape, content: bytes, device: torch.device) -> GaussianNetwork:
+    """Return the network that :func:`to_bytes` wrote, in evaluation mode.
+
+    Raises:
+        ValueError: the bytes are not those of such a network.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load
+
+    network = _empty(model, shape, 1)
+    try:
+        network.load_state_dict(load(content))
+    except (SafetensorError, RuntimeError) as error:
+        raise ValueError(f"not the weights of this model ({str(error).splitlines()[0]})") from None
+    return network.to(device=device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload, no-any-return]
+
+
 def count_parameters(network: nn.Module) -> int:
     """Return the number of trained values."""
     return sum(parameter.numel() for parameter in network.parameters())

@@ -160,10 +160,11 @@ class Sweep(Settings):
         protocol: how to evaluate: ``clean``, or as the ``paper``'s released code does.
         train: the schedule.
         model: the networks; by default those of the dataset.
-        metrics: proxy metrics to compute, each a name or ``{name: iwae, samples: 1000}``. Weights are not
-            kept, so a metric that is added later means training again.
+        metrics: proxy metrics to compute, each a name or ``{name: iwae, samples: 1000}``. One that is added
+            later is measured on the stored weights, and means training again where there are none.
         resources: what a trial is given.
         keep_per_image: also store rate and squared error of every test image.
+        keep_weights: also store every trained network, so that metrics can be measured afterwards.
     """
 
     name: Annotated[str, AfterValidator(safe_name)]
@@ -180,6 +181,7 @@ class Sweep(Settings):
     metrics: Annotated[tuple[MetricField, ...], BeforeValidator(as_tuple)] = ()
     resources: Resources = Resources()
     keep_per_image: bool = False
+    keep_weights: bool = False
 
     @field_validator("beta")
     @classmethod

@@ -9,6 +9,7 @@ A results folder holds one folder a table and one file a trial in it::
       images/<trial>.parquet      PNG bytes: originals, reconstructions, prior samples
       metrics/<trial>.parquet     a row per proxy metric
       per_image/<trial>.parquet   a row per test image: sse and rate (keep_per_image: true)
+      checkpoints/<trial>.safetensors   the trained network (keep_weights: true)
       trials/<trial>.parquet      one row: settings, status, timing, provenance; written last, the commit
 
 A file is written under a temporary name and renamed, so a reader never sees half of one, and a trial
@@ -24,7 +25,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rdbench.errors import ResultsError
-from rdbench.metrics import MetricOptions, is_measured
+from rdbench.metrics import MetricOptions, answers, is_measured
 from rdbench.spec import Sweep, dump_sweep, load_sweep
 
 if TYPE_CHECKING:
@@ -99,22 +100,60 @@ def commit(root: Path, trial: str, tables: Mapping[str, Iterable[Row]]) -> None:
     Raises:
         ValueError: there is no ``trials`` row, or a row names a column the table does not have.
     """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     if "trials" not in tables:
         raise ValueError("a trial is committed by its row in 'trials', which is missing")
     for table in TABLES:
-        if table not in tables:
-            continue
-        rows = [dict(row, trial=trial) for row in tables[table]]
-        columns = schema(table)
-        unknown = {name for row in rows for name in row} - set(columns.names)
-        if unknown:
-            raise ValueError(f"table {table!r} has no column named {', '.join(sorted(unknown))}")
-        buffer = pa.BufferOutputStream()
-        pq.write_table(pa.Table.from_pylist(rows, schema=columns), buffer)
-        write_atomically(root / table / f"{trial}.parquet", buffer.getvalue().to_pybytes())
+        if table in tables:
+            _write(root, table, trial, tables[table])
+
+
+def _write(root: Path, table: str, trial: str, values: Iterable[Row]) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    rows = [dict(row, trial=trial) for row in values]
+    columns = schema(table)
+    unknown = {name for row in rows for name in row} - set(columns.names)
+    if unknown:
+        raise ValueError(f"table {table!r} has no column named {', '.join(sorted(unknown))}")
+    buffer = pa.BufferOutputStream()
+    pq.write_table(pa.Table.from_pylist(rows, schema=columns), buffer)
+    write_atomically(root / table / f"{trial}.parquet", buffer.getvalue().to_pybytes())
+
+
+def trial_tables(root: Path, trial: str) -> dict[str, list[dict[str, Any]]]:
+    """Return the rows of one trial's tables that are there and can be read."""
+    found = {table: _read(root, table, [trial], []).to_pylist() for table in TABLES}
+    return {table: rows for table, rows in found.items() if rows}
+
+
+def is_done(root: Path, trial: str) -> bool:
+    """Tell whether a trial is committed with status done."""
+    return list(_read(root, "trials", [trial], [])["status"].to_pylist()) == ["done"]
+
+
+def weights_file(root: Path, trial: str) -> Path:
+    """Return where a trial's trained network lies, if it was kept."""
+    return root / "checkpoints" / f"{trial}.safetensors"
+
+
+def add_metrics(root: Path, trial: str, asked: Sequence[MetricOptions], rows: Iterable[Row]) -> None:
+    """Add what was measured afterwards to a committed trial; it replaces what answered the same before.
+
+    Args:
+        root: the results folder.
+        trial: the trial's id.
+        asked: what was measured.
+        rows: of the ``metrics`` table.
+
+    Raises:
+        ValueError: the trial does not exist.
+    """
+    if trial not in trial_ids(root):
+        raise ValueError(f"no trial {trial} is committed in {root}")
+    before = _read(root, "metrics", [trial], []).to_pylist()
+    kept = [row for row in before if not any(answers(options, row) for options in asked)]
+    _write(root, "metrics", trial, [*kept, *rows])
 
 
 @dataclass(frozen=True)
@@ -184,13 +223,20 @@ def trial_ids(root: Path) -> list[str]:
     return sorted(path.stem for path in (root / "trials").glob("*.parquet"))
 
 
-def finished(root: Path, *, needs: Iterable[str] = (), metrics: Sequence[MetricOptions] = ()) -> set[str]:
+def finished(
+    root: Path,
+    *,
+    needs: Iterable[str] = (),
+    metrics: Sequence[MetricOptions] = (),
+    weights: bool = False,
+) -> set[str]:
     """Return the ids of the trials that need not be trained again: status done or diverged.
 
     Args:
         root: the results folder, which need not exist.
         needs: tables that a done trial must also have (``per_image`` where the sweep keeps it).
         metrics: what a done trial must also have measured.
+        weights: whether its trained network must have been kept.
     """
     committed = trial_ids(root)
     if not committed:
@@ -203,6 +249,7 @@ def finished(root: Path, *, needs: Iterable[str] = (), metrics: Sequence[MetricO
     done = set()
     for trial, status in zip(ids, table["status"].to_pylist(), strict=True):
         whole = all((root / name / f"{trial}.parquet").exists() for name in ("points", *needs))
+        whole = whole and (not weights or weights_file(root, trial).exists())
         whole = whole and all(is_measured(asked, measured.get(trial, [])) for asked in metrics)
         if status == "diverged" or (status == "done" and whole):
             done.add(trial)

@@ -7,8 +7,9 @@ from pathlib import Path
 
 from rich.console import Console
 
-from rdbench import datasets, store
-from rdbench.errors import ResultsError
+from rdbench import datasets, metrics, store
+from rdbench.errors import ResultsError, SpecError
+from rdbench.metrics import MetricOptions
 from rdbench.plan import Plan, changed_settings, plan
 from rdbench.progress import SweepProgress, preparing, usage_line
 from rdbench.spec import Sweep, load_sweep
@@ -38,7 +39,7 @@ class Account:
 def _finished(root: Path, sweep: Sweep) -> set[str]:
     """Return the ids of the trials that hold all that a sweep asks for."""
     needs = ["per_image"] if sweep.keep_per_image else []
-    return store.finished(root, needs=needs, metrics=sweep.metrics)
+    return store.finished(root, needs=needs, metrics=sweep.metrics, weights=sweep.keep_weights)
 
 
 def open_plan(root: Path, sweep: Sweep) -> Plan:
@@ -79,6 +80,7 @@ def run_sweep(
     limit: int | None = None,
     address: str = "local",
     concurrency: int | None = None,
+    allow_missing_metrics: bool = False,
 ) -> Account:
     """Train what a plan has left to do.
 
@@ -90,6 +92,8 @@ def run_sweep(
         limit: train at most so many trials.
         address: of the Ray cluster; "local" starts one here.
         concurrency: trials at a time.
+        allow_missing_metrics: leave a metric null, with the reason, where this machine cannot measure it;
+            else that is an error before anything is trained.
 
     Returns:
         How the plan's trials stand afterwards.
@@ -97,6 +101,7 @@ def run_sweep(
     Raises:
         DatasetError: the data is not there, or too small for the sweep.
         ResultsError: the results folder cannot be written.
+        SpecError: a metric cannot be measured here.
     """
     sweep, todo = whole.sweep, whole.todo[:limit]
     if todo:
@@ -108,6 +113,16 @@ def run_sweep(
 
         check_fits(todo[0], data)
         _check_same_data(root, data)
+        unmeasurable = missing_metrics(sweep, data)
+        if unmeasurable and not allow_missing_metrics:
+            mend = "or go on without it by --allow-missing-metrics"
+            raise SpecError("; ".join(unmeasurable.values()) + f"; {mend}")
+        if unmeasurable:
+            here = tuple(asked for asked in sweep.metrics if asked not in unmeasurable)
+            done = _finished(root, sweep.model_copy(update={"metrics": here}))
+            todo = [trial for trial in whole.trials if trial.id not in done][:limit]
+            for line in unmeasurable.values():
+                console.print(f"left out: {line}", highlight=False, markup=False, soft_wrap=True)
         _say_data(console, data)
     try:
         store.save_sweep(root, sweep)
@@ -118,13 +133,27 @@ def run_sweep(
     interrupted = False
     if todo:
         job = Job(
-            root.resolve(), data_root.resolve(), sweep.keep_per_image, sweep.resources.cpus, sweep.metrics
+            root.resolve(),
+            data_root.resolve(),
+            sweep.keep_per_image,
+            sweep.resources.cpus,
+            sweep.metrics,
+            sweep.keep_weights,
         )
         with SweepProgress(len(todo), console) as progress:
             usage = tune.run(todo, job, sweep.resources, progress, address=address, concurrency=concurrency)
         console.print(usage_line(usage.share, usage.working, usage.starting), highlight=False)
         interrupted = progress.finished < len(todo)
     return replace(account(root, whole), interrupted=interrupted)
+
+
+def missing_metrics(sweep: Sweep, data: datasets.Dataset) -> dict[MetricOptions, str]:
+    """Return the metrics of a sweep that cannot be measured on this machine, each with reason and mend."""
+    found = {}
+    for asked in sweep.metrics:
+        if reason := metrics.get(asked.name).missing(asked, data, sweep.protocol):
+            found[asked] = f"metrics: {asked.name}: {reason}"
+    return found
 
 
 def _check_same_data(root: Path, data: datasets.Dataset) -> None:

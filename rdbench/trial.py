@@ -112,6 +112,7 @@ def _trained(
         encode=network.encode,
         decode=network.decode,
         latent=trial.model.latent,
+        data=data,
         test_images=lambda index: images.batch(index).contiguous(memory_format=torch.channels_last),
         n_test=len(images),
         test_sse=measured.sse,
@@ -165,6 +166,7 @@ def run_pack(
     keep_per_image: bool = False,
     asked: Sequence[MetricOptions] = (),
     fuse: bool | None = None,
+    on_network: Callable[[Trial, nets.GaussianNetwork], None] = lambda trial, network: None,
 ) -> list[Tables]:
     """Train and evaluate trials side by side.
 
@@ -177,6 +179,7 @@ def run_pack(
         asked: the metrics to measure. One that raises leaves a row that says so.
         fuse: into one network; by default on a GPU. Else the trials run one after another, each bit for
             bit as alone: a CPU gains nothing from wider layers.
+        on_network: given each trained network whose measurements are finite, to keep it.
 
     Returns:
         For each trial its rows by table, ready for :func:`rdbench.store.commit`, as if it had been trained
@@ -197,6 +200,7 @@ def run_pack(
                 lambda epoch, member=member: on_epoch(member, epoch),  # type: ignore[misc]
                 keep_per_image=keep_per_image,
                 asked=asked,
+                on_network=on_network,
             )
             for member, trial in enumerate(pack)
         ]
@@ -223,6 +227,7 @@ def run_pack(
         measured = {split: values[member] for split, values in splits.items()}
         reasons[member] = _why_not_finite(measured)
         if reasons[member] is None:
+            on_network(pack[member], single)
             results[member] |= _measured_tables(
                 single, pack[member], data, measured, device, keep_per_image, asked
             )
@@ -250,6 +255,7 @@ def run_trial(
     *,
     keep_per_image: bool = False,
     asked: Sequence[MetricOptions] = (),
+    on_network: Callable[[Trial, nets.GaussianNetwork], None] = lambda trial, network: None,
 ) -> Tables:
     """Train and evaluate one trial: :func:`run_pack` with a pack of one."""
     return run_pack(
@@ -259,7 +265,21 @@ def run_trial(
         lambda member, epoch: on_epoch(epoch),
         keep_per_image=keep_per_image,
         asked=asked,
+        on_network=on_network,
     )[0]
+
+
+@exact_float32()
+def metric_rows(
+    network: nets.GaussianNetwork,
+    trial: Trial,
+    data: Dataset,
+    device: torch.device,
+    asked: Sequence[MetricOptions],
+) -> Rows:
+    """Return rows of the ``metrics`` table of a network that was trained before, as its trial would."""
+    (measured,) = measure(network, [trial], data, "test", device)
+    return metrics.rows(asked, _trained(network, trial, data, measured, device))
 
 
 def _speed(history: Rows) -> float | None:

@@ -12,10 +12,11 @@ import torch
 
 from rdbench import store
 from rdbench.datasets import Dataset, DatasetOptions, load
-from rdbench.metrics import MetricOptions
+from rdbench.metrics import MetricOptions, is_measured
+from rdbench.nets import GaussianNetwork, from_bytes, to_bytes
 from rdbench.plan import Trial
 from rdbench.training import Epoch
-from rdbench.trial import failure_tables, run_pack
+from rdbench.trial import failure_tables, metric_rows, run_pack
 
 Summary = dict[str, Any]
 
@@ -29,6 +30,7 @@ class Job:
     keep_per_image: bool
     threads: int
     metrics: tuple[MetricOptions, ...] = ()
+    keep_weights: bool = False
 
 
 def summary(tables: dict[str, list[dict[str, Any]]]) -> Summary:
@@ -45,6 +47,42 @@ def summary(tables: dict[str, list[dict[str, Any]]]) -> Summary:
 def _load(options: DatasetOptions, data_root: Path) -> Dataset:
     """Load a dataset once for all trials of a reused worker; nothing writes to its arrays."""
     return load(options, data_root)
+
+
+def _forget(trial: Trial, network: GaussianNetwork) -> None:
+    pass
+
+
+def _keep(results: Path, trial: Trial, network: GaussianNetwork) -> None:
+    store.write_atomically(store.weights_file(results, trial.id), to_bytes(network))
+
+
+def measure_again(trial: Trial, job: Job, device: str) -> Summary | None:
+    """Measure, on the stored weights of a finished trial, the metrics it has not got.
+
+    Returns:
+        A summary; None where the trial has to be trained: it is not done, its weights were not kept or
+        cannot be read, or it lacks more than metrics.
+    """
+    file = store.weights_file(job.results, trial.id)
+    if not file.exists():
+        return None
+    tables = store.trial_tables(job.results, trial.id)
+    complete = {"points", "trials"} | ({"per_image"} if job.keep_per_image else set())
+    if not complete <= tables.keys() or tables["trials"][0]["status"] != "done":
+        return None
+    lacking = [asked for asked in job.metrics if not is_measured(asked, tables.get("metrics", []))]
+    data = _load(trial.dataset, job.data_root)
+    if tables["trials"][0]["dataset_checksum"] != data.checksum:
+        return None
+    where = torch.device(device)
+    try:
+        network = from_bytes(trial.model, data.shape, file.read_bytes(), where)
+    except ValueError:
+        return None
+    rows = metric_rows(network, trial, data, where, lacking)
+    store.add_metrics(job.results, trial.id, lacking, rows)
+    return summary(tables)
 
 
 def work(
@@ -65,6 +103,12 @@ def work(
         A summary of each trial, in order.
     """
     torch.set_num_threads(job.threads)
+    again = {trial.id: found for trial in pack if (found := measure_again(trial, job, device))}
+    if again:
+        rest = [trial for trial in pack if trial.id not in again]
+        ended = work(rest, job, device, on_progress) if rest else []
+        again |= {trial.id: figures for trial, figures in zip(rest, ended, strict=True)}
+        return [again[trial.id] for trial in pack]
     started = datetime.datetime.now(datetime.UTC)
 
     def beat(member: int, epoch: Epoch) -> None:
@@ -79,6 +123,7 @@ def work(
             beat,
             keep_per_image=job.keep_per_image,
             asked=job.metrics,
+            on_network=functools.partial(_keep, job.results) if job.keep_weights else _forget,
         )
     except Exception:
         error = traceback.format_exc()
@@ -94,5 +139,6 @@ def work(
             figures for part in (pack[:half], pack[half:]) for figures in work(part, job, device, on_progress)
         ]
     for trial, tables in zip(pack, results, strict=True):
-        store.commit(job.results, trial.id, tables)
+        if tables["trials"][0]["status"] != "failed" or not store.is_done(job.results, trial.id):
+            store.commit(job.results, trial.id, tables)  # but a failure never replaces a result
     return [summary(tables) for tables in results]

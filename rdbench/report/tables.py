@@ -3,10 +3,11 @@
 import json
 from collections import Counter
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 import pandas as pd
 
+from rdbench.metrics import FINDINGS
 from rdbench.report.curves import Estimate, estimate
 from rdbench.report.gather import VARIES, Section, records
 from rdbench.report.numbers import ABSENT, count, interval, plain
@@ -162,29 +163,73 @@ def details(section: Section, reading: str) -> list[tuple[str, str, list[Cell]]]
     return rows
 
 
-def metrics(section: Section) -> list[tuple[str, str, str, str, str]]:
-    """Return rows (metric, its settings, variant, beta, value) of the proxy metrics.
+@dataclass(frozen=True)
+class MetricTable:
+    """Proxy metrics: a column for each way of measuring, a row for each variant and beta.
 
-    Seeds are a mean with its interval; other settings are another row. A value that could not be measured
-    shows the last line of its reason.
+    Attributes:
+        columns: the heads.
+        legend: for each column how it was measured; only values measured alike share a column.
+        rows: (variant, beta, a cell for each column).
+        remarks: what single values warn of, each once.
     """
-    values: dict[tuple[str, str, str, float], list[float]] = {}
-    reasons: dict[tuple[str, str, str, float], str] = {}
+
+    columns: list[str]
+    legend: list[str]
+    rows: list[tuple[str, str, list[str]]]
+    remarks: list[str]
+
+
+def metrics(section: Section) -> MetricTable:
+    """Return the proxy metrics; seeds are a mean with its interval.
+
+    A value that could not be measured shows the last line of its reason.
+    """
+    values: dict[tuple[str, str], dict[tuple[str, float], list[float]]] = {}
+    reasons: dict[tuple[str, str], dict[tuple[str, float], str]] = {}
+    remarks: dict[str, None] = {}
     for row in records(section.metrics):
         settings = json.loads(row["settings"])
-        reason = settings.pop("error", None)
-        for name in ("variance", "readings", "n_images"):  # results, or what other rows of the trial hold
-            settings.pop(name, None)
-        shown = ", ".join(f"{name} {value}" for name, value in settings.items())
-        key = (row["name"], shown, row["variant"], row["beta"])
-        values.setdefault(key, []).append(row["value"])
-        if reason:
-            reasons[key] = str(reason).strip().splitlines()[-1]
+        place = (row["variant"], row["beta"])
+        key = _measured_how(row, settings)
+        values.setdefault(key, {}).setdefault(place, []).append(row["value"])
+        if "error" in settings:
+            reasons.setdefault(key, {})[place] = str(settings["error"]).strip().splitlines()[-1]
+        if "warning" in settings:
+            remarks[f"{key[0]}: {settings['warning']}"] = None
+    keys = sorted(values)
+    names = Counter(name for name, _ in keys)
+    seen: Counter[str] = Counter()
+    columns = []
+    for name, _ in keys:
+        seen[name] += 1
+        columns.append(f"{name} ({seen[name]})" if names[name] > 1 else name)
     rows = []
-    for key, found in sorted(values.items()):
-        cell = _cell(estimate(found), reasons.get(key))
-        rows.append((*key[:3], plain(key[3]), f"{cell.text} {cell.note}".strip()))
-    return rows
+    for variant, beta in sorted({place for found in values.values() for place in found}):
+        cells = []
+        for key in keys:
+            found = values[key].get((variant, beta))
+            reason = reasons.get(key, {}).get((variant, beta))
+            cell = _cell(estimate(found) if found else None, reason, absent="not measured")
+            cells.append(f"{cell.text} {cell.note}".strip())
+        rows.append((variant, plain(beta), cells))
+    legend = [f"{column}: {how}" for column, (_, how) in zip(columns, keys, strict=True)]
+    return MetricTable(columns, legend, rows, list(remarks))
+
+
+def _measured_how(row: dict[str, Any], settings: dict[str, Any]) -> tuple[str, str]:
+    """Return a metric's name, with its quantity and reading, and all else that a comparison rests on."""
+    quantity, reading = settings.get("quantity"), settings.get("reading")
+    parts = [row["name"], quantity if quantity != row["name"] else None, reading]
+    shown = {
+        name: value
+        for name, value in settings.items()
+        if name not in FINDINGS | {"quantity", "reading", "readings"} and value is not None
+    }
+    how = [f"{name} {value}" for name, value in shown.items()] + [f"protocol {row['protocol']}"]
+    if isinstance(row["feature_hash"], str):  # else null, which is not a number to pandas
+        how.append(f"feature weights {row['feature_hash'][:8]}")
+    return " ".join(part for part in parts if part), ", ".join(how)
 
 
 def failures(section: Section) -> pd.DataFrame:

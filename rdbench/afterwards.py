@@ -1,0 +1,114 @@
+"""``rdbench evaluate``: measure metrics on trained networks that were kept."""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rdbench import datasets, store
+from rdbench.errors import ResultsError, SpecError
+from rdbench.metrics import MetricOptions, get, is_measured
+from rdbench.plan import Trial
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What became of the trials of a results folder.
+
+    Attributes:
+        measured: have new values.
+        already: had all that was asked for.
+        without_weights: are done, but their networks were not kept.
+        failed: lines, each naming a trial and why a metric has no value.
+    """
+
+    measured: int
+    already: int
+    without_weights: int
+    failed: tuple[str, ...]
+
+    def __str__(self) -> str:
+        counts = {
+            "measured": self.measured,
+            "had it already": self.already,
+            "without weights (train them with keep_weights: true)": self.without_weights,
+            "failed": len(self.failed),
+        }
+        return (
+            ", ".join(f"{count} {words}" for words, count in counts.items() if count) or "no finished trials"
+        )
+
+
+def evaluate(
+    root: Path,
+    asked: Sequence[MetricOptions],
+    data_root: Path,
+    device: str = "auto",
+    say: Callable[[str], None] = lambda line: None,
+) -> Measured:
+    """Measure metrics on the kept networks of a results folder, and add them to its tables.
+
+    Args:
+        root: the results folder.
+        asked: the metrics.
+        data_root: where raw data lies.
+        device: "cpu", "cuda", or "auto" for the GPU if there is one.
+        say: told of each trial.
+
+    Raises:
+        ResultsError: the folder is none, or its trials were trained on other data.
+        SpecError: a metric cannot be measured here.
+    """
+    results = store.load_results(root)
+    protocol = results.sweep.protocol
+    data = datasets.load(results.sweep.dataset, data_root)
+    for options in asked:
+        if reason := get(options.name).missing(options, data, protocol):
+            raise SpecError(f"{options.name}: {reason}")
+    if set(results.trials["dataset_checksum"].dropna()) - {data.checksum}:
+        raise ResultsError(
+            f"{root} was trained on other files of {data.name}; give the data it was trained on"
+        )
+
+    import torch
+
+    from rdbench.nets import from_bytes
+    from rdbench.trial import metric_rows
+
+    where = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
+    done = results.trials[results.trials["status"] == "done"]
+    measured = already = without = 0
+    failed: list[str] = []
+    for number, text in enumerate(done["spec"], start=1):
+        trial = Trial.from_json(text)
+        stored = store.trial_tables(root, trial.id).get("metrics", [])
+        lacking = [options for options in asked if not is_measured(options, stored)]
+        file = store.weights_file(root, trial.id)
+        if not lacking:
+            already += 1
+            continue
+        if not file.exists():
+            without += 1
+            continue
+        name = f"{trial.variant.name} beta {trial.beta:g} seed {trial.seed}"
+        try:
+            network = from_bytes(trial.model, data.shape, file.read_bytes(), where)
+        except ValueError as error:
+            failed.append(f"{name}: {file}: {error}; delete it and run the sweep again")
+            continue
+        rows = metric_rows(network, trial, data, where, lacking)
+        store.add_metrics(root, trial.id, lacking, rows)
+        problems = [row for row in rows if row["value"] is None]
+        failed += [f"{name}: {row['name']}: {_reason(row['settings'])}" for row in problems]
+        measured += not problems
+        say(f"[{number}/{len(done)}] {name}: " + ", ".join(_shown(row) for row in rows))
+    return Measured(measured, already, without, tuple(failed))
+
+
+def _reason(settings: str) -> str:
+    return str(json.loads(settings)["error"]).strip().splitlines()[-1]
+
+
+def _shown(row: store.Row) -> str:
+    quantity = json.loads(row["settings"]).get("quantity", row["name"])
+    return f"{quantity} {row['value']:.4g}" if row["value"] is not None else f"{quantity} failed"
