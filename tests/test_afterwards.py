@@ -2,6 +2,7 @@
 
 import io
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from typer.testing import CliRunner
 from rdbench import afterwards, metrics, nets, store, worker
 from rdbench.cli import app
 from rdbench.errors import SpecError
+from rdbench.metrics.fid import FidOptions
 from rdbench.metrics.latents import LatentsOptions
 from rdbench.plan import plan
 from rdbench.report import make_report
@@ -176,6 +178,24 @@ def test_values_measured_differently_never_share_a_column(kept, tmp_path):
         assert f">latents rate ({number})<" in page
     assert "latents rate (1): images 50, samples 1" in page
     assert "samples 2" in page
+
+
+def test_a_stand_in_for_inception_does_not_go_by_the_name_of_fid(kept, sweep, tmp_path):
+    trial = plan(sweep).trials[0]
+    for network, weights in (("published", None), ("not the published ones", Path("mine.pt"))):
+        asked = FidOptions(samples=100, weights=weights)
+        settings = json.dumps(asked.settings() | {"network": network})
+        row = {
+            "name": "fid",
+            "settings": settings,
+            "value": 3.0,
+            "protocol": "clean",
+            "feature_hash": "ab" * 32,
+        }
+        store.add_metrics(kept, trial.id, [asked], [row])
+    page = make_report([kept], tmp_path / "page.html").read_text()
+    assert ">fid<" in page
+    assert ">fid, not with the published weights<" in page
 
 
 def test_metrics_are_listed_with_their_options():

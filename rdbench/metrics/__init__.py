@@ -208,9 +208,9 @@ def rows(asked: Iterable[MetricOptions], model: TrainedModel) -> list[dict[str, 
 
 def _measure(options: MetricOptions, model: TrainedModel) -> list[Value]:
     metric = get(options.name)
-    if reason := metric.missing(options, model.data, model.protocol):
-        return [Value(None, settings={"error": reason})]
     try:
+        if reason := metric.missing(options, model.data, model.protocol):
+            return [Value(None, settings={"error": reason})]
         values = metric.compute(options, model)
         for value in values:
             if value.value is None or not math.isfinite(value.value):

@@ -229,7 +229,10 @@ def _measured_how(row: dict[str, Any], settings: dict[str, Any]) -> tuple[str, s
     how = [f"{name} {value}" for name, value in shown.items()] + [f"protocol {row['protocol']}"]
     if isinstance(row["feature_hash"], str):  # else null, which is not a number to pandas
         how.append(f"feature weights {row['feature_hash'][:8]}")
-    return " ".join(part for part in parts if part), ", ".join(how)
+    name = " ".join(part for part in parts if part)
+    if settings.get("network") not in (None, "published"):
+        name += ", not with the published weights"  # no stand-in goes by the name of the real thing
+    return name, ", ".join(how)
 
 
 def failures(section: Section) -> pd.DataFrame:
