@@ -84,7 +84,11 @@ MALFORMED = [
     (None, "readings: [half, optimum]", 5, "readings[1]", "did you mean 'optimal'?"),
     (None, "protocol: papper", 5, "protocol", "did you mean 'paper'?"),
     (None, "model: {name: linaer}", 5, "model.name", "did you mean 'linear'?"),
-    (None, "metrics: [zzz]", 5, "metrics[0]", "no metric named 'zzz'; choose from iwae"),
+    (None, "metrics: [zzz]", 5, "metrics[0]", "no metric named 'zzz'; choose from fd_classifier, fid, iwae"),
+    (None, "keep_weights: 1", 5, "keep_weights", "expected true or false"),
+    (None, "resources: {pack: 0}", 5, "resources.pack", "use auto, or 1 to 1024"),
+    (None, "train: {precision: fp16}", 5, "train.precision", "did you mean 'bf16'?"),
+    (None, "metrics: [{name: kid, subset_size: 0}]", 5, "metrics[0].subset_size", "0"),
     (None, "metrics:\n- name: iwea", 6, "metrics[0].name", "no metric named 'iwea'; did you mean 'iwae'?"),
     # metrics
     (None, "metrics: iwae", 5, "metrics", "expected a list, got 'iwae'; write it as"),

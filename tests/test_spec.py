@@ -261,7 +261,7 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path):
 
 
 def test_of_several_mistakes_the_first_is_told_and_the_others_are_counted(load):
-    message = problem(load, "seeds: 0\nprotocol: x\n" + GOOD.replace("mnist", "qqq") + "metrics: [fid]\n")
+    message = problem(load, "seeds: 0\nprotocol: x\n" + GOOD.replace("mnist", "qqq") + "metrics: [zzz]\n")
     assert message.startswith("sweep.yaml:1: seeds: 0 seeds are out of range")
     assert message.endswith(" (and 3 more)")
 
