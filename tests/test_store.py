@@ -95,6 +95,20 @@ def test_damaged_and_foreign_files_are_named_and_left_out(root):
     assert store.finished(root) == {"aaaa"}
 
 
+def test_a_folder_of_the_first_schema_is_read_and_what_it_did_not_hold_is_null(root):
+    for table in ("points", "trials"):
+        file = root / table / "aaaa.parquet"
+        old = pq.read_table(file)
+        old = old.drop_columns(["pack"]) if table == "trials" else old
+        pq.write_table(old.replace_schema_metadata({"rdbench_schema": "1"}), file)
+    store.commit(root, "bbbb", {"points": [POINT], "trials": [trial_row(pack=4)]})
+    results = store.load_results(root)
+    assert results.problems == []
+    assert results.points["trial"].tolist() == ["aaaa", "aaaa", "bbbb"]
+    assert results.trials["pack"].isna().tolist() == [True, False]
+    assert results.trials["pack"].tolist()[1] == 4
+
+
 def test_a_misspelt_column_is_refused_rather_than_dropped(root):
     with pytest.raises(ValueError, match="no column named raet"):
         store.commit(root, "eeee", {"points": [{"raet": 1.0}], "trials": [trial_row()]})
