@@ -1,4 +1,4 @@
-"""The command line: verbs and their options; no logic."""
+"""The command line: verbs and their options; no logic. Those of ``rdbench data`` are in ``cli_data``."""
 
 import sys
 from pathlib import Path
@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from rdbench import __version__
+from rdbench.cli_data import DataRoot, data_app
 from rdbench.errors import UserError
 
 app = typer.Typer(
@@ -17,21 +18,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-data_app = typer.Typer(
-    help="The datasets: what there is, what is prepared, whether it is whole.",
-    no_args_is_help=True,
-    rich_markup_mode=None,
-)
 app.add_typer(data_app, name="data")
 
-DataRoot = Annotated[
-    Path | None,
-    typer.Option(
-        "--data",
-        help="Folder of the raw data; else RDBENCH_DATA, else the user's data folder.",
-        metavar="DIR",
-    ),
-]
 Overrides = Annotated[
     list[str] | None,
     typer.Option(
@@ -41,7 +29,6 @@ Overrides = Annotated[
     ),
 ]
 
-EXIT_DAMAGED = 1
 EXIT_NOT_CALIBRATED = 1
 EXIT_SOME_FAILED = 3
 EXIT_INTERRUPTED = 130
@@ -269,6 +256,7 @@ def bench(
 
     from rdbench import bench as benchmark
     from rdbench.plan import plan
+    from rdbench.precision import resolve_device
     from rdbench.spec import load_sweep
 
     trial = plan(load_sweep(spec, set_ or [])).trials[0]
@@ -283,7 +271,7 @@ def bench(
     found = benchmark.run(
         trial,
         pack or benchmark.default_packs(device),
-        benchmark.resolve(device),
+        resolve_device(device),
         steps=steps,
         repetitions=repetitions,
         workers=workers,
@@ -379,59 +367,6 @@ def list_variants() -> None:
         typer.echo(
             f"{name:{max(map(len, names))}}  {found.summary}  [{found.paper}; own reading: {found.native}]"
         )
-
-
-@data_app.command("list")
-def data_list(data: DataRoot = None) -> None:
-    """List the datasets: which raw data are there, and what is prepared."""
-    from rdbench import datasets, paths
-
-    for found in datasets.status(paths.data_root(data)):
-        raw = {True: "raw data there", False: "raw data missing", None: "needs options"}[found.raw]
-        typer.echo(f"{found.name:14} {found.summary}\n{'':14} {raw}, {len(found.prepared)} prepared")
-        for line in filter(None, [found.needs, *map(str, found.prepared)]):
-            typer.echo(f"{'':14} {line}")
-
-
-@data_app.command("prepare")
-def data_prepare(
-    name: Annotated[str, typer.Argument(help="A dataset's name.", metavar="NAME")],
-    data: DataRoot = None,
-    set_: Annotated[
-        list[str] | None,
-        typer.Option("--set", help="An option of the dataset, e.g. --set path=photos.", metavar="KEY=VALUE"),
-    ] = None,
-) -> None:
-    """Download a dataset where it can be, and prepare it for training.
-
-    Example: rdbench data prepare folder --set path=~/photos --set size=32
-    """
-    from rich.console import Console
-
-    from rdbench import datasets, paths
-    from rdbench.progress import preparing
-    from rdbench.spec import load_dataset_options
-
-    options = load_dataset_options(name, set_ or [])
-    with preparing(Console(), name) as progress:
-        folder = datasets.prepare(options, paths.data_root(data), progress)
-    typer.echo(
-        f"{name}: prepared in {folder}" if folder else f"{name}: nothing to prepare, it is made on the fly"
-    )
-
-
-@data_app.command("verify")
-def data_verify(name: Annotated[str, typer.Argument(help="A dataset's name.", metavar="NAME")]) -> None:
-    """Read every byte of what was prepared for a dataset and compare its checksums."""
-    from rdbench import datasets
-
-    checks = datasets.verify(name)
-    for check in checks:
-        typer.echo(check)
-    if not checks:
-        typer.echo(f"{name}: nothing is prepared yet; run 'rdbench data prepare {name}'")
-    if any(check.damage for check in checks):
-        raise typer.Exit(EXIT_DAMAGED)
 
 
 def main() -> None:

@@ -39,6 +39,7 @@ LAYERS = [
     {"tune"},
     {"orchestration"},
     {"sweep"},
+    {"cli_data"},
     {"cli"},
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}

@@ -1,0 +1,75 @@
+"""The verbs of ``rdbench data``: what there is, what is prepared, whether it is whole; no logic."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+data_app = typer.Typer(
+    help="The datasets: what there is, what is prepared, whether it is whole.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+DataRoot = Annotated[
+    Path | None,
+    typer.Option(
+        "--data",
+        help="Folder of the raw data; else RDBENCH_DATA, else the user's data folder.",
+        metavar="DIR",
+    ),
+]
+EXIT_DAMAGED = 1
+
+
+@data_app.command("list")
+def data_list(data: DataRoot = None) -> None:
+    """List the datasets: which raw data are there, and what is prepared."""
+    from rdbench import datasets, paths
+
+    for found in datasets.status(paths.data_root(data)):
+        raw = {True: "raw data there", False: "raw data missing", None: "needs options"}[found.raw]
+        typer.echo(f"{found.name:14} {found.summary}\n{'':14} {raw}, {len(found.prepared)} prepared")
+        for line in filter(None, [found.needs, *map(str, found.prepared)]):
+            typer.echo(f"{'':14} {line}")
+
+
+@data_app.command("prepare")
+def data_prepare(
+    name: Annotated[str, typer.Argument(help="A dataset's name.", metavar="NAME")],
+    data: DataRoot = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="An option of the dataset, e.g. --set path=photos.", metavar="KEY=VALUE"),
+    ] = None,
+) -> None:
+    """Download a dataset where it can be, and prepare it for training.
+
+    Example: rdbench data prepare folder --set path=~/photos --set size=32
+    """
+    from rich.console import Console
+
+    from rdbench import datasets, paths
+    from rdbench.progress import preparing
+    from rdbench.spec import load_dataset_options
+
+    options = load_dataset_options(name, set_ or [])
+    with preparing(Console(), name) as progress:
+        folder = datasets.prepare(options, paths.data_root(data), progress)
+    typer.echo(
+        f"{name}: prepared in {folder}" if folder else f"{name}: nothing to prepare, it is made on the fly"
+    )
+
+
+@data_app.command("verify")
+def data_verify(name: Annotated[str, typer.Argument(help="A dataset's name.", metavar="NAME")]) -> None:
+    """Read every byte of what was prepared for a dataset and compare its checksums."""
+    from rdbench import datasets
+
+    checks = datasets.verify(name)
+    for check in checks:
+        typer.echo(check)
+    if not checks:
+        typer.echo(f"{name}: nothing is prepared yet; run 'rdbench data prepare {name}'")
+    if any(check.damage for check in checks):
+        raise typer.Exit(EXIT_DAMAGED)
