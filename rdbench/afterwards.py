@@ -57,7 +57,7 @@ def evaluate(
 
     Raises:
         ResultsError: the folder is none, or its trials were trained on other data.
-        SpecError: a metric cannot be measured here.
+        SpecError: a metric cannot be measured here, or there is no such device.
     """
     results = store.load_results(root)
     protocol = results.sweep.protocol
@@ -73,9 +73,10 @@ def evaluate(
     import torch
 
     from rdbench.nets import from_bytes
+    from rdbench.precision import resolve_device
     from rdbench.trial import metric_rows
 
-    where = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
+    where = torch.device(resolve_device(device))
     done = results.trials[results.trials["status"] == "done"]
     measured = already = without = 0
     failed: list[str] = []

@@ -20,7 +20,7 @@ from rdbench import estimate, provenance
 from rdbench.errors import SpecError
 from rdbench.plain import PlainLoop
 from rdbench.plan import Trial
-from rdbench.precision import check_precision
+from rdbench.precision import check_precision, resolve_device
 from rdbench.roofline import cost_per_image, memory_bandwidth, peak_flops
 from rdbench.throughput import evaluation_speed, repeat_epochs, synthetic
 from rdbench.trial import PeakMemory
@@ -101,24 +101,9 @@ class Benchmark:
         return figures
 
 
-def resolve(device: str) -> str:
-    """Return "cpu" or "cuda" for a name from the command line.
-
-    Raises:
-        SpecError: there is no such device here.
-    """
-    if device == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    if device not in ("cpu", "cuda"):
-        raise SpecError(f"--device {device}: no such device; use cpu, cuda or auto")
-    if device == "cuda" and not torch.cuda.is_available():
-        raise SpecError("--device cuda: torch sees no GPU here; use cpu, or install a CUDA build of torch")
-    return device
-
-
 def default_packs(device: str) -> list[int]:
     """Return the packs worth comparing on a device."""
-    return [1] if resolve(device) == "cpu" else [2**power for power in range(7)]
+    return [1] if resolve_device(device) == "cpu" else [2**power for power in range(7)]
 
 
 def remember(trial: Trial, found: Benchmark) -> None:

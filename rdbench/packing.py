@@ -49,7 +49,10 @@ def choose(trial: Trial, device: str) -> int:
         known = _read(file)
         if key not in known:
             total = torch.cuda.get_device_properties(where).total_memory
-            known[key] = largest_useful(lambda size: measure_training(trial, size, where, STEPS), total)
+            try:
+                known[key] = largest_useful(lambda size: measure_training(trial, size, where, STEPS), total)
+            except ArithmeticError:
+                return 1  # settings that diverge at once: nothing to measure, nothing to remember
             write_atomically(file, json.dumps(known, indent=1).encode())
     return known[key]
 

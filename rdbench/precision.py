@@ -80,3 +80,18 @@ def check_precision(precision: str, device_type: str) -> None:
     """
     if precision == "tf32" and device_type != "cuda":
         raise SpecError("train.precision tf32 needs an NVIDIA GPU, and there is none; use float32 or bf16")
+
+
+def resolve_device(device: str) -> str:
+    """Return "cpu" or "cuda" for a name from the command line; ``auto`` is the GPU if there is one.
+
+    Raises:
+        SpecError: there is no such device here.
+    """
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if device not in ("cpu", "cuda"):
+        raise SpecError(f"--device {device}: no such device; use cpu, cuda or auto")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise SpecError("--device cuda: torch sees no GPU here; use cpu, or install a CUDA build of torch")
+    return device

@@ -95,13 +95,16 @@ def commit(root: Path, trial: str, tables: Mapping[str, Iterable[Row]]) -> None:
     Args:
         root: the results folder.
         trial: the trial's id.
-        tables: name of the table -> its rows; a table that is not given is left as it is.
+        tables: name of the table -> its rows; a table that is not given is left as it is. A failure never
+            replaces a trial that is done: then nothing is written.
 
     Raises:
         ValueError: there is no ``trials`` row, or a row names a column the table does not have.
     """
     if "trials" not in tables:
         raise ValueError("a trial is committed by its row in 'trials', which is missing")
+    if any(row["status"] == "failed" for row in tables["trials"]) and is_done(root, trial):
+        return
     for table in TABLES:
         if table in tables:
             _write(root, table, trial, tables[table])

@@ -103,7 +103,10 @@ def work(
         A summary of each trial, in order.
     """
     torch.set_num_threads(job.threads)
-    again = {trial.id: found for trial in pack if (found := measure_again(trial, job, device))}
+    try:
+        again = {trial.id: found for trial in pack if (found := measure_again(trial, job, device))}
+    except Exception:
+        again = {}  # what stands in the way, such as data that are gone, stands in training's way too
     if again:
         rest = [trial for trial in pack if trial.id not in again]
         ended = work(rest, job, device, on_progress) if rest else []
@@ -139,6 +142,5 @@ def work(
             figures for part in (pack[:half], pack[half:]) for figures in work(part, job, device, on_progress)
         ]
     for trial, tables in zip(pack, results, strict=True):
-        if tables["trials"][0]["status"] != "failed" or not store.is_done(job.results, trial.id):
-            store.commit(job.results, trial.id, tables)  # but a failure never replaces a result
+        store.commit(job.results, trial.id, tables)
     return [summary(tables) for tables in results]

@@ -89,6 +89,21 @@ def test_damaged_weights_mean_training_again(kept, sweep, tmp_path):
     assert metrics.is_measured(ASKED, store.trial_tables(kept, trial.id)["metrics"])
 
 
+def test_data_that_are_gone_cost_no_result(kept, sweep, tmp_path, monkeypatch):
+    def gone(*arguments):
+        raise FileNotFoundError("the data are gone")
+
+    monkeypatch.setattr(worker, "_load", gone)
+    ended = work(list(plan(sweep).trials), job(kept, tmp_path, ASKED), "cpu")
+    assert ["the data are gone" in figures["error"] for figures in ended] == [True, True]
+    assert (store.load_results(kept).trials["status"] == "done").all()
+
+
+def test_a_device_that_is_not_there_is_refused_in_a_line(kept, tmp_path):
+    with pytest.raises(SpecError, match="--device tpu: no such device"):
+        afterwards.evaluate(kept, [ASKED], tmp_path, "tpu")
+
+
 def test_a_failure_never_replaces_a_result(kept, sweep, tmp_path, monkeypatch):
     def broken(*arguments, **options):
         raise RuntimeError("no memory")

@@ -182,6 +182,20 @@ def test_a_pack_is_measured_once_a_machine_and_setting(trial, monkeypatch):
     assert packing.choose(trial, "cpu") == 1
 
 
+def test_settings_that_diverge_at_once_train_one_by_one(trial, monkeypatch):
+    class Properties:
+        total_memory = 100 * GIB
+
+    monkeypatch.setattr(packing.provenance, "device_name", lambda device: "a GPU")
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: Properties)
+    wild = trial.model_copy(update={"train": trial.train.model_copy(update={"lr": 1e30})})
+    measure = packing.measure_training
+    monkeypatch.setattr(
+        packing, "measure_training", lambda trial, size, device, steps: measure(trial, size, CPU, steps)
+    )
+    assert packing.choose(wild, "cuda") == 1
+
+
 def test_throughput_is_measured_by_training_a_real_pack(trial):
     found = throughput.measure_training(trial, 2, CPU, 2)
     assert found.images_per_second > 0

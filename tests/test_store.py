@@ -109,6 +109,15 @@ def test_a_folder_of_the_first_schema_is_read_and_what_it_did_not_hold_is_null(r
     assert results.trials["pack"].tolist()[1] == 4
 
 
+def test_a_failure_replaces_a_failure_but_never_a_result(root):
+    store.commit(root, "aaaa", {"trials": [trial_row("failed", error="late")]})
+    store.commit(root, "bbbb", {"trials": [trial_row("failed", error="first")]})
+    store.commit(root, "bbbb", {"trials": [trial_row("failed", error="second")]})
+    trials = store.load_results(root).trials.set_index("trial")
+    assert trials["status"].to_dict() == {"aaaa": "done", "bbbb": "failed"}
+    assert trials["error"]["bbbb"] == "second"
+
+
 def test_a_misspelt_column_is_refused_rather_than_dropped(root):
     with pytest.raises(ValueError, match="no column named raet"):
         store.commit(root, "eeee", {"points": [{"raet": 1.0}], "trials": [trial_row()]})
