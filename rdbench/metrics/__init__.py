@@ -18,10 +18,10 @@ import math
 import os
 import pkgutil
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo
 
@@ -34,6 +34,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from rdbench.datasets import Dataset
+
+
+Better = Literal["lower", "higher"]
 
 
 class MetricOptions(BaseModel):
@@ -143,6 +146,8 @@ class Metric:
         missing: takes options, the dataset and the protocol, and returns what the metric needs and this
             machine or that dataset lacks, with the mend, in one line; None if it can be measured. Asked
             before anything is trained; imports no torch.
+        better: which way each of its quantities is better, by the ``quantity`` of its settings, or by the
+            metric's name where a value names none. What is not listed is neither.
     """
 
     name: str
@@ -151,6 +156,12 @@ class Metric:
     compute: Callable[[Any, TrainedModel], list[Value]]
     protocols: tuple[str, ...] = ("clean", "paper")
     missing: "Callable[[Any, Dataset, str], str | None]" = lambda options, data, protocol: None
+    better: Mapping[str, Better] = field(default_factory=dict)
+
+
+def better(name: str, quantity: str) -> Better | None:
+    """Return which way a metric's quantity is better; None where neither way is, or the name is not known."""
+    return get(name).better.get(quantity) if name in names() else None
 
 
 FINDINGS = frozenset(

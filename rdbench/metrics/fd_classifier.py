@@ -70,4 +70,5 @@ METRIC = Metric(
     FdClassifierOptions,
     compute,
     missing=lambda options, data, protocol: comparison.missing("classifier", data, protocol),
+    better={"fd_classifier": "lower"},
 )

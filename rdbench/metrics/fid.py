@@ -67,4 +67,5 @@ METRIC = Metric(
     FidOptions,
     compute,
     missing=lambda options, data, protocol: comparison.missing("inception", data, protocol, options.weights),
+    better={"fid": "lower"},
 )

@@ -119,5 +119,10 @@ def _bounds(model: TrainedModel, images: "Tensor", noise: "Tensor", variances: l
 
 
 METRIC = Metric(
-    "iwae", "importance-weighted bound on ln p(x), nats per image", IwaeOptions, compute, protocols=("clean",)
+    "iwae",
+    "importance-weighted bound on ln p(x), nats per image",
+    IwaeOptions,
+    compute,
+    protocols=("clean",),
+    better={"iwae": "higher"},
 )

@@ -66,4 +66,5 @@ METRIC = Metric(
     KidOptions,
     compute,
     missing=lambda options, data, protocol: comparison.missing("inception", data, protocol, options.weights),
+    better={"kid": "lower"},
 )

@@ -84,4 +84,5 @@ METRIC = Metric(
     missing=lambda options, data, protocol: comparison.missing(
         options.features, data, protocol, options.weights
     ),
+    better=dict.fromkeys(("precision", "recall", "density", "coverage"), "higher"),
 )

@@ -197,4 +197,11 @@ METRIC = Metric(
     compute,
     protocols=("clean",),
     missing=_missing,
+    better={
+        "psnr": "higher",
+        "ssim": "higher",
+        "ms_ssim": "higher",
+        "rfid": "lower",
+        "rfd_classifier": "lower",
+    },
 )

@@ -27,6 +27,7 @@ class Section:
         checksum: the dataset's; None where no trial got as far as loading it.
         readings: the readings of sigma^2 asked for, in the order of ``READINGS``.
         points: the ``points`` rows of finished trials; ``variant`` holds the label with its options.
+        history: the ``history`` rows, likewise.
         trials: the ``trials`` rows, likewise.
         images: the ``images`` rows, with variant, beta and seed.
         metrics: the ``metrics`` rows, likewise.
@@ -38,6 +39,7 @@ class Section:
     checksum: str | None
     readings: tuple[str, ...] = ()
     points: pd.DataFrame = field(default_factory=pd.DataFrame)
+    history: pd.DataFrame = field(default_factory=pd.DataFrame)
     trials: pd.DataFrame = field(default_factory=pd.DataFrame)
     images: pd.DataFrame = field(default_factory=pd.DataFrame)
     metrics: pd.DataFrame = field(default_factory=pd.DataFrame)
@@ -203,6 +205,7 @@ def _fill(
         ("trial", *VARIES, "source"),
     )  # fmt: skip
     section.points = _rows_of(names, [results.points for results in loaded])
+    section.history = _rows_of(names, [results.history for results in loaded])
     section.images = _rows_of(names, [results.images for results in loaded])
     section.metrics = _rows_of(names, [results.metrics for results in loaded])
     section.per_image = _rows_of(names, [results.per_image for results in loaded])

@@ -1,0 +1,174 @@
+"""Series: every quantity of a section that can be compared across its trials, each with one value a trial.
+
+Charts over beta, the paper's table, its claims and the comparison of two results folders all read these.
+"""
+
+import json
+import math
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import numpy as np
+from scipy.special import stdtr
+
+from rdbench.metrics import FINDINGS, Better, better
+from rdbench.report.curves import Estimate, estimate
+from rdbench.report.gather import Section, records
+
+READING_NAMES = {
+    "half": "σ² = 1/2",
+    "beta_half": "σ² = β/2",
+    "optimal": "σ² optimal for each image",
+    "optimal_shared": "σ² optimal, one for all images",
+}
+
+Key = tuple[str, float]
+"""Variant and beta."""
+
+
+@dataclass(frozen=True)
+class Series:
+    """One quantity.
+
+    Attributes:
+        name: unique in its section, fit for a file or field name: "elbo_optimal", "mse", "fid", "fid_2".
+        title: for a reader: "test ELBO, σ² optimal for each image".
+        unit: "nats per image", "dB" ...; "" for a pure number.
+        better: which way is better; None where neither is.
+        metric: the row's name in the ``metrics`` table; "" for what comes from ``points``.
+        reading: of sigma^2, where the quantity depends on one; else "".
+        how: how it was measured, for the legend; only what was measured alike is one series.
+        values: (variant, beta) -> seed -> value; finite values only.
+        reasons: (variant, beta) -> why a value is missing there, where a reason was recorded.
+    """
+
+    name: str
+    title: str
+    unit: str
+    better: Better | None
+    metric: str = ""
+    reading: str = ""
+    how: str = ""
+    values: dict[Key, dict[int, float]] = field(default_factory=dict)
+    reasons: dict[Key, str] = field(default_factory=dict)
+
+    @property
+    def estimates(self) -> dict[Key, Estimate]:
+        """The mean over seeds of each (variant, beta)."""
+        found = {key: estimate(list(values.values())) for key, values in self.values.items()}
+        return {key: value for key, value in found.items() if value is not None}
+
+    def best(self, variant: str | None = None) -> Key | None:
+        """Return the (variant, beta) of the best mean, of one variant or of all; None where there is none."""
+        if self.better is None:
+            return None
+        sign = 1 if self.better == "higher" else -1
+        found = {k: v for k, v in self.estimates.items() if variant in (None, k[0])}
+        # Of equal means the lowest beta, so that the choice does not hang on the order of files.
+        return max(found, key=lambda key: (sign * found[key].mean, -key[1]), default=None)
+
+    def tells_apart(self, one: Key, other: Key) -> bool | None:
+        """Tell whether the means over seeds of two (variant, beta) differ, by Welch's t-test at 5%.
+
+        Returns:
+            None where either has a single seed, so that nothing is known of its spread.
+        """
+        samples = [np.array(list(self.values[key].values())) for key in (one, other)]
+        if min(map(len, samples)) < 2:
+            return None
+        # Of the squared standard errors; scipy.special alone, as scipy.stats takes a second to import.
+        first, second = (float(own.var(ddof=1)) / len(own) for own in samples)
+        difference = abs(float(samples[0].mean() - samples[1].mean()))
+        if first + second == 0:
+            return difference > 0
+        freedom = (first + second) ** 2 / sum(
+            part**2 / (len(own) - 1) for part, own in zip((first, second), samples, strict=True)
+        )
+        return bool(2 * stdtr(freedom, -difference / math.sqrt(first + second)) < 0.05)
+
+
+def of_points(
+    section: Section, measure: str, reading: str, split: str = "test"
+) -> dict[Key, dict[int, float]]:
+    """Return (variant, beta) -> seed -> the finite values of a column of ``points``."""
+    found: dict[Key, dict[int, float]] = {}
+    points = section.points
+    if not len(points):
+        return found
+    rows = points[(points["split"] == split) & (points["reading"] == reading)]
+    columns = (rows[name] for name in ("variant", "beta", "seed", measure))
+    for variant, beta, seed, value in zip(*columns, strict=True):
+        if value is not None and math.isfinite(value):
+            found.setdefault((variant, beta), {})[int(seed)] = float(value)
+    return found
+
+
+def series(section: Section) -> list[Series]:
+    """Return the section's series: ELBO under each reading, then rate, MSE and PSNR, then proxy metrics."""
+    found = [
+        Series(f"elbo_{reading}", f"test ELBO, {READING_NAMES[reading]}", "nats per image", "higher",
+               reading=reading, values=of_points(section, "elbo", reading))
+        for reading in section.readings
+    ]  # fmt: skip
+    # These do not depend on the reading: any will do.
+    for name, title, unit, way in (
+        ("rate", "test rate", "nats per image", None),
+        ("mse", "test MSE", "", "lower"),
+        ("psnr", "test PSNR", "dB", "higher"),
+    ):
+        found.append(
+            Series(name, title, unit, cast(Better | None, way), values=of_points(section, name, "half"))
+        )
+    return [each for each in found if each.values] + proxies(section)
+
+
+def proxies(section: Section) -> list[Series]:
+    """Return the proxy metrics of a section; values measured in different ways are different series."""
+    grouped: dict[tuple[str, str], Series] = {}
+    taken: Counter[str] = Counter()
+    for row in sorted(records(section.metrics), key=lambda row: (str(row["name"]), str(row["trial"]))):
+        settings = json.loads(row["settings"])
+        title, how = _measured_how(row, settings)
+        own = grouped.get((title, how))
+        if own is None:
+            quantity, reading = settings.get("quantity") or row["name"], settings.get("reading") or ""
+            name = "_".join(dict.fromkeys(part for part in (row["name"], quantity, reading) if part))
+            taken[name] += 1
+            name += f"_{taken[name]}" if taken[name] > 1 else ""
+            way = better(row["name"], quantity)
+            own = grouped[title, how] = Series(name, title, "", way, row["name"], reading, how)
+        key = (row["variant"], row["beta"])
+        if row["value"] is not None and math.isfinite(row["value"]):
+            own.values.setdefault(key, {})[int(row["seed"])] = float(row["value"])
+        elif "error" in settings:
+            own.reasons[key] = (str(settings["error"]).strip().splitlines() or ["no reason recorded"])[-1]
+    return [grouped[key] for key in sorted(grouped)]
+
+
+def remarks(section: Section) -> list[str]:
+    """Return what single values of proxy metrics warn of, each once."""
+    found: dict[str, None] = {}
+    for row in records(section.metrics):
+        settings = json.loads(row["settings"])
+        if "warning" in settings:
+            found[f"{_measured_how(row, settings)[0]}: {settings['warning']}"] = None
+    return list(found)
+
+
+def _measured_how(row: dict[str, Any], settings: dict[str, Any]) -> tuple[str, str]:
+    """Return a metric's title, with its quantity and reading, and all else that a comparison rests on."""
+    quantity, reading = settings.get("quantity"), settings.get("reading")
+    parts = [row["name"], quantity if quantity != row["name"] else None, reading]
+    shown = {
+        name: value
+        for name, value in settings.items()
+        if name not in FINDINGS | {"quantity", "reading", "readings"} and value is not None
+    }
+    how = [f"{name} {value}" for name, value in shown.items()] + [f"protocol {row['protocol']}"]
+    if isinstance(row["feature_hash"], str):  # else null, which is not a number to pandas
+        how.append(f"feature weights {row['feature_hash'][:8]}")
+    title = " ".join(part for part in parts if part)
+    if settings.get("network") not in (None, "published"):
+        title += ", not with the published weights"  # no stand-in goes by the name of the real thing
+    return title, ", ".join(how)
