@@ -1,4 +1,7 @@
-"""The command line: verbs and their options; no logic. Those of ``rdbench data`` are in ``cli_data``."""
+"""The command line: verbs and their options; no logic.
+
+Those of ``rdbench data`` are in ``cli_data``, those that only read results in ``cli_report``.
+"""
 
 import sys
 from pathlib import Path
@@ -8,6 +11,7 @@ import typer
 
 from rdbench import __version__
 from rdbench.cli_data import DataRoot, data_app
+from rdbench.cli_report import report_app
 from rdbench.errors import UserError
 
 app = typer.Typer(
@@ -19,6 +23,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(data_app, name="data")
+app.add_typer(report_app)
 
 Overrides = Annotated[
     list[str] | None,
@@ -132,41 +137,6 @@ def sweep(
         raise typer.Exit(EXIT_INTERRUPTED)
     if account.failed:
         raise typer.Exit(EXIT_SOME_FAILED)
-
-
-@app.command()
-def report(
-    results: Annotated[
-        list[Path] | None,
-        typer.Argument(help="Results folders; by default every one below results/.", metavar="[RESULTS]..."),
-    ] = None,
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            help="The page to write; by default report.html in the (only) results folder, or here.",
-            metavar="FILE",
-        ),
-    ] = None,
-) -> None:
-    """Write one offline HTML page from results folders.
-
-    Example: rdbench report results/quickstart --out report.html
-    """
-    from rdbench.report import make_report
-    from rdbench.sweep import all_results
-
-    folders = results or all_results()
-    target = out or (folders[0] / "report.html" if len(folders) == 1 else Path("report.html"))
-    typer.echo(f"report written to {make_report(folders, target)}")
-
-
-@app.command()
-def status(results: Annotated[Path, typer.Argument(help="A results folder.", metavar="RESULTS")]) -> None:
-    """Say how the trials of a results folder stand, and name those that did not end well."""
-    from rdbench.sweep import status_lines
-
-    for line in status_lines(results):
-        typer.echo(line)
 
 
 @app.command()

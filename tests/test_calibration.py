@@ -299,7 +299,8 @@ def test_the_report_shows_measured_predicted_error_and_verdict(tmp_path):
     text = render([tmp_path / "a"], tmp_path / "out.html")
     trial = trials_of()[0]
     cells = calibration.cells(check(trial, optimum(trial)))
-    assert "".join(f"<td>{cell}</td>" for cell in cells[1:-1]) in text
+    keys = "".join(f'<th scope="row">{cell}</th>' for cell in cells[:3])
+    assert keys + "".join(f"<td>{cell}</td>" for cell in cells[3:-1]) in text
     assert '<td class="text">within</td>' in text
     assert "Calibrated: 2 of 2 points within tolerance." in text
     assert text.count("Dashed: Shannon") == 1

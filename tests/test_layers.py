@@ -39,7 +39,7 @@ LAYERS = [
     {"tune"},
     {"orchestration"},
     {"sweep"},
-    {"cli_data"},
+    {"cli_data", "cli_report"},
     {"cli"},
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}

@@ -1,8 +1,9 @@
 """The report: results folders in, one HTML file out that works offline.
 
-``gather`` puts trials that may be compared into one section, ``curves`` and ``tables`` turn a section's
-rows into what is shown, ``charts`` draws, ``page`` assembles. None of them needs torch or ray, and
-importing this package imports none of them.
+``gather`` puts trials that may be compared into one section; ``series``, ``curves`` and ``bd_rate`` make of
+its rows what is compared; modules of their own make each chart (:mod:`rdbench.report.chart`) and each table
+(:mod:`rdbench.report.table`). ``contents`` collects them, ``page`` shows them, ``export`` writes them as
+files. ``compare`` holds two sets of results against each other. None of them needs torch or ray.
 """
 
 from collections.abc import Sequence

@@ -1,7 +1,18 @@
-"""What every chart of the report shares: its shape, its colours, and the settings of its Vega-Lite specs."""
+"""What every chart of the report shares: its shape, its colours, its data, and how its specs are made.
 
+The specs of a chart differ in fields, titles and domains only, and Altair takes a tenth of a second for each.
+So Altair writes a template, in which ``$names`` stand for what differs, and :func:`fill` makes them of it.
+"""
+
+import copy
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+from rdbench.report import labels
+from rdbench.report.curves import estimate
+from rdbench.report.series import Key
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#999999")
 """Okabe & Ito 2008, told apart by colour-blind readers. Yellow is left out, which does not show on white, and
@@ -9,7 +20,12 @@ grey stands in for black, which does not show on a dark page."""
 SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down", "triangle-right", "stroke")
 """One more than the colours, so that the pairs repeat only after 56 variants."""
 
+DIGITS = 7
+"""Significant digits of the numbers in a chart's data: an ELBO of -12,345 nats keeps its hundredths."""
+
 Rows = list[dict[str, Any]]
+Values = Mapping[Key, Mapping[int, float]]
+"""(variant, beta) -> seed -> value, as in a :class:`rdbench.report.series.Series`."""
 
 
 @dataclass(frozen=True)
@@ -61,3 +77,91 @@ class Chart:
     def first(self) -> str:
         """The key of the view that is shown at first."""
         return "/".join(control.options[0][0] for control in self.controls)
+
+    @property
+    def finding(self) -> str:
+        """What is to be seen in the first view."""
+        return str(self.views[self.first]["description"])
+
+    @property
+    def pickable(self) -> bool:
+        """Whether its points stand for trials that may have pictures: those have a ``key``."""
+        return any("key" in row for row in self.data.get("means", [])[:1])
+
+
+def look(variant: str, variants: Sequence[str]) -> tuple[str, str]:
+    """Return (colour, shape) of a variant, the same in every chart; ``variants`` are all of its section."""
+    place = variants.index(variant)
+    return COLOURS[place % len(COLOURS)], SHAPES[place % len(SHAPES)]
+
+
+def fill(template: Any, values: Mapping[str, Any]) -> Any:
+    """Return a copy of a template in which values stand for their names.
+
+    Args:
+        template: JSON. A text that is a name becomes the value, as does an expression that is one, where
+            Altair takes no text; an item of a list that is the name of a list becomes that list's items; a
+            name within a text becomes the value's text. Names are of the letters a to z.
+        values: "$name" -> value. Values are not searched for names, so text from users stays as it is.
+
+    Raises:
+        KeyError: the template holds a name without a value.
+    """
+    if isinstance(template, dict):
+        if template.keys() == {"expr"} and template["expr"] in values:
+            return values[template["expr"]]
+        return {key: fill(value, values) for key, value in template.items()}
+    if isinstance(template, list):
+        filled: list[Any] = []
+        for item in template:
+            value = fill(item, values)
+            filled += value if isinstance(item, str) and isinstance(value, list) else [value]
+        return filled
+    if not isinstance(template, str) or "$" not in template:
+        return template
+    if re.fullmatch(r"\$[a-z]+", template):
+        return copy.deepcopy(values[template])
+    return re.sub(r"\$[a-z]+", lambda found: str(values[found[0]]), template)
+
+
+def rounded(value: float, digits: int = DIGITS) -> float:
+    """Return a number with so many significant digits, whole where it is, which makes its JSON short."""
+    near = float(f"{value:.{digits}g}")
+    return int(near) if near.is_integer() and abs(near) < 1e15 else near
+
+
+def wide(variants: Sequence[str], quantities: Mapping[str, Values]) -> tuple[Rows, Rows]:
+    """Return the data of charts by (variant, beta): one row a point, with every quantity.
+
+    Args:
+        variants: all variants of the section, in order.
+        quantities: name -> its values; no name may be that of another with "_low", "_high" or "_n" after it.
+
+    Returns:
+        (rows of means: variant, beta, ``key`` "<place of the variant>/<beta>", which names the trial's
+        pictures on the page, label, and of each quantity its mean, the ends ``_low`` and ``_high`` of its 95%
+        interval and its number of seeds ``_n``, null where there is none;
+        rows of seeds, of points with several: variant, beta, seed and the quantities).
+    """
+    keys = {key for values in quantities.values() for key in values}
+    means: Rows = []
+    seeds: Rows = []
+    for variant, beta in sorted(keys, key=lambda key: (variants.index(key[0]), key[1])):
+        name = f"{variants.index(variant)}/{beta:g}"
+        mean: dict[str, Any] = {"variant": variant, "beta": beta, "key": name, "label": labels.short(beta)}
+        own = {quantity: values.get((variant, beta), {}) for quantity, values in quantities.items()}
+        for quantity, by_seed in own.items():
+            found = estimate(list(by_seed.values()))
+            half = found.half_width if found else None
+            mean[quantity] = rounded(found.mean) if found else None
+            mean[f"{quantity}_low"] = rounded(found.mean - half) if found and half is not None else None
+            mean[f"{quantity}_high"] = rounded(found.mean + half) if found and half is not None else None
+            mean[f"{quantity}_n"] = found.n if found else 0
+        means.append(mean)
+        every = sorted({seed for by_seed in own.values() for seed in by_seed})
+        for seed in every if len(every) > 1 else []:
+            row: dict[str, Any] = {"variant": variant, "beta": beta, "seed": seed}
+            for quantity, by_seed in own.items():
+                row[quantity] = rounded(by_seed[seed]) if seed in by_seed else None
+            seeds.append(row)
+    return means, seeds

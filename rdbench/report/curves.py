@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 from scipy.special import stdtrit
 
@@ -70,6 +71,18 @@ def mean_points(rows: pd.DataFrame) -> pd.DataFrame:
     return means.reset_index()
 
 
+def pareto(rate: npt.NDArray[np.float64], height: npt.NDArray[np.float64]) -> npt.NDArray[np.intp]:
+    """Return the places of the points that no point of lower or equal rate beats, by ascending rate.
+
+    Args:
+        rate, height: finite values of shape (points,); ``height`` is better where it is lower.
+    """
+    order = np.lexsort((height, rate))
+    ordered = height[order]
+    before = np.concatenate([[np.inf], np.minimum.accumulate(ordered)[:-1]]) if len(ordered) else ordered
+    return order[ordered < before]
+
+
 def envelope(rows: pd.DataFrame, measure: str) -> pd.DataFrame:
     """Return the lower envelope of a curve: the points that no point of lower or equal rate beats.
 
@@ -80,8 +93,49 @@ def envelope(rows: pd.DataFrame, measure: str) -> pd.DataFrame:
     Returns:
         Those rows by ascending rate; ``measure`` falls strictly.
     """
-    ordered = rows.sort_values(["rate", measure])
-    return ordered[ordered[measure] < ordered[measure].cummin().shift(fill_value=np.inf)]
+    return rows.iloc[pareto(rows["rate"].to_numpy(float), rows[measure].to_numpy(float))]
+
+
+@dataclass(frozen=True)
+class Shares:
+    """Over which share of the rates ``low`` to ``high`` (nats), which all curves span, each is the lowest."""
+
+    shares: dict[str, float]
+    low: float
+    high: float
+
+
+def lowest_shares(means: pd.DataFrame, measure: str, *, as_drawn: bool = False) -> Shares | None:
+    """Tell over which share of the rates that all curves span each variant's curve is the lowest.
+
+    A curve is the :func:`envelope` of its means, joined by straight lines; the curves are compared at
+    1,001 evenly spaced rates. Where two are equal neither is the lowest, so the shares may add up to less
+    than 1.
+
+    Args:
+        means: from :func:`mean_points`.
+        measure: the column to compare: "distortion" or "mse".
+        as_drawn: join all of a variant's means, also those that another of its own beats.
+
+    Returns:
+        A share for each variant that has a curve, of two points or more. None where there are not two such
+        curves that share a range of rates.
+    """
+    curves = {}
+    for variant, rows in means.groupby("variant"):
+        rows = rows.sort_values("rate") if as_drawn else envelope(rows, measure)
+        if len(rows) > 1:
+            curves[str(variant)] = (rows["rate"].to_numpy(float), rows[measure].to_numpy(float))
+    if len(curves) < 2:
+        return None
+    low = max(float(rate[0]) for rate, _ in curves.values())
+    high = min(float(rate[-1]) for rate, _ in curves.values())
+    if not low < high:
+        return None
+    grid = np.linspace(low, high, 1001)
+    heights = np.stack([np.interp(grid, rate, height) for rate, height in curves.values()])
+    lowest = (heights == heights.min(0)) & ((heights == heights.min(0)).sum(0) == 1)
+    return Shares(dict(zip(curves, lowest.mean(1).tolist(), strict=True)), low, high)
 
 
 @dataclass(frozen=True)
@@ -97,31 +151,16 @@ class Lowest:
 def lowest_curve(means: pd.DataFrame, measure: str) -> Lowest | None:
     """Tell which variant's curve is lowest over most of the rates that all curves span.
 
-    A curve is the :func:`envelope` of its means, joined by straight lines; the curves are compared at
-    1,001 evenly spaced rates.
-
     Args:
         means: from :func:`mean_points`.
         measure: the column to compare: "distortion" or "mse".
 
     Returns:
-        None where there are not two such curves of two points or more that share a range of rates.
+        None where :func:`lowest_shares` is, or where no curve is the lowest anywhere.
     """
-    curves = {}
-    for variant, rows in means.groupby("variant"):
-        rows = envelope(rows, measure)
-        if len(rows) > 1:
-            curves[str(variant)] = (rows["rate"].to_numpy(float), rows[measure].to_numpy(float))
-    if len(curves) < 2:
+    found = lowest_shares(means, measure)
+    if found is None:
         return None
-    low = max(float(rate[0]) for rate, _ in curves.values())
-    high = min(float(rate[-1]) for rate, _ in curves.values())
-    if not low < high:
-        return None
-    grid = np.linspace(low, high, 1001)
-    heights = np.stack([np.interp(grid, rate, height) for rate, height in curves.values()])
-    # A tie belongs to neither: two equal curves have no lowest one.
-    lowest = (heights == heights.min(0)) & ((heights == heights.min(0)).sum(0) == 1)
-    shares = lowest.mean(1)
-    winner = int(shares.argmax())
-    return Lowest(list(curves)[winner], float(shares[winner]), low, high) if shares[winner] > 0 else None
+    winner = max(found.shares, key=lambda variant: found.shares[variant])
+    share = found.shares[winner]
+    return Lowest(winner, share, found.low, found.high) if share > 0 else None

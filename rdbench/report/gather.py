@@ -1,9 +1,10 @@
 """Group the trials of results folders into sections: only what may be compared shares one."""
 
+import functools
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import pandas as pd
 
@@ -45,6 +46,14 @@ class Section:
     metrics: pd.DataFrame = field(default_factory=pd.DataFrame)
     per_image: pd.DataFrame = field(default_factory=pd.DataFrame)
     missing: pd.DataFrame = field(default_factory=pd.DataFrame)
+
+    @functools.cached_property
+    def splits(self) -> dict[tuple[str, str], pd.DataFrame]:
+        """The ``points`` rows of each (split, reading); there is none without rows."""
+        if not len(self.points):
+            return {}
+        groups = self.points.groupby(["split", "reading"], sort=False)
+        return {cast(tuple[str, str], key): rows for key, rows in groups}
 
     @property
     def dataset(self) -> str:

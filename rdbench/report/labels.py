@@ -50,7 +50,13 @@ def wanted(betas: Sequence[float]) -> set[float]:
 
 
 def place(
-    x: Sequence[float], y: Sequence[float], betas: Sequence[float], ranges: Ranges, *, log_x: bool
+    x: Sequence[float],
+    y: Sequence[float],
+    betas: Sequence[float],
+    ranges: Ranges,
+    *,
+    log_x: bool,
+    others: tuple[Sequence[float], Sequence[float]] = ((), ()),
 ) -> list[tuple[str, str] | None]:
     """Choose which points carry a label, and at which corner.
 
@@ -59,15 +65,17 @@ def place(
         betas: what the labels say.
         ranges: of the two axes, from :func:`domain`.
         log_x: the x axis is logarithmic; a point at x <= 0 is not on it.
+        others: x and y of marks that carry no label, and that none may cover.
 
     Returns:
         One (text, corner) a point, None for a point without room for a label.
     """
-    across, up = _fractions(x, ranges[0], log=log_x), _fractions(y, ranges[1], log=False)
+    across = _fractions([*x, *others[0]], ranges[0], log=log_x)
+    up = _fractions([*y, *others[1]], ranges[1], log=False)
     taken: list[Box] = []
-    labels: list[tuple[str, str] | None] = [None] * len(across)
+    labels: list[tuple[str, str] | None] = [None] * len(x)
     kept = wanted(betas)
-    for index in sorted(range(len(across)), key=lambda i: _roundness(betas[i])):
+    for index in sorted(range(len(x)), key=lambda i: _roundness(betas[i])):
         if betas[index] not in kept or math.isnan(across[index]) or math.isnan(up[index]):
             continue
         text = short(betas[index])

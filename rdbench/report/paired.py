@@ -9,7 +9,11 @@ import numpy.typing as npt
 import pandas as pd
 
 from rdbench.likelihood import distortion
-from rdbench.report.gather import records
+from rdbench.report.curves import Estimate
+from rdbench.report.gather import Section, records
+from rdbench.report.numbers import interval, plain
+from rdbench.report.series import READING_NAMES
+from rdbench.report.table import Cell, Column, Table
 
 KEY = ("variant", "beta", "seed")
 
@@ -90,3 +94,34 @@ def _difference(
     independent = math.hypot(float(one.std(ddof=1)), float(other.std(ddof=1))) / root
     mean = float((one - other).mean())
     return Difference(beta, variant, baseline, mean, paired, independent, len(one), seeds)
+
+
+def table(section: Section, reading: str) -> Table | None:
+    """Return the paired differences under a reading; None where no images were kept or none are shared."""
+    if not len(section.per_image):
+        return None
+    found = paired_differences(section.per_image, section.points, reading)
+    if not found:
+        return None
+    caption = (
+        "Difference in test ELBO, nats per image, of two variants at one β: the mean over images of each"
+        " image's own difference (itself a mean over the seeds both have) ± its standard error, and beside"
+        " it the standard error that two independent sets of images would give. Both are errors of sampling"
+        " test images, for these trained models; how trainings vary is another question."
+    )
+    columns = (
+        Column("β", kind="key"), Column("difference of", kind="key"), Column("mean ± s.e."),
+        Column("s.e. if independent"), Column("images"), Column("seeds"),
+    )  # fmt: skip
+    rows = tuple(
+        (
+            Cell(plain(each.beta)),
+            Cell(f"{each.variant} − {each.baseline}"),
+            Cell(interval(Estimate(each.mean, each.standard_error, n=2)), value=each.mean),
+            Cell(f"{each.independent:.2g}", value=each.independent),
+            Cell(f"{each.images:,}", value=each.images),
+            Cell(str(each.seeds), value=each.seeds),
+        )
+        for each in found
+    )
+    return Table(f"paired_{reading}", READING_NAMES[reading], caption, columns, rows, folded=True)

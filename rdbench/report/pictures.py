@@ -1,8 +1,8 @@
-"""Which stored pictures the page shows: few, always the same, unaltered, within a budget of bytes."""
+"""Which stored pictures the page shows: always the same, by index, unaltered, within a budget of bytes."""
 
 import base64
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import cast
 
 import pandas as pd
 
@@ -11,9 +11,14 @@ from rdbench.report.gather import Section
 from rdbench.report.numbers import plain
 
 STEPS = ((6, 8), (6, 6), (6, 4), (4, 4), (3, 3), (2, 2), (1, 1))
-"""(betas a variant, pictures a strip), from the most that is shown to the least; the first that fits is."""
+"""(betas a variant, pictures a strip) of the grid, from the most that is shown to the least; the first that
+fits half the budget is."""
+
+COUNTS = (8, 6, 4, 3, 2, 1)
+"""Pictures a strip of the other betas, likewise, in what is left of the budget."""
 
 KINDS = ("original", "reconstruction", "sample")
+LABELS = {"original": "test images", "reconstruction": "reconstructions", "sample": "prior samples"}
 _PNG = b"\x89PNG\r\n\x1a\n"
 
 
@@ -27,8 +32,13 @@ class Strip:
 
 @dataclass(frozen=True)
 class Picture:
-    """The pictures of one trial. ``originals`` is None where they are those of the trial before."""
+    """The pictures of one (variant, beta).
 
+    ``key`` names it on the page, as the points of the charts do. ``originals`` is None where they are those
+    of the one before.
+    """
+
+    key: str
     variant: str
     beta: str
     seed: int
@@ -39,18 +49,20 @@ class Picture:
 
 @dataclass(frozen=True)
 class Pictures:
-    """The pictures of a section, and what to know about them."""
+    """The pictures of a section: a grid of evenly spaced betas, the others, and what to know about them."""
 
-    trials: tuple[Picture, ...]
+    grid: tuple[Picture, ...]
+    others: tuple[Picture, ...]
     count: int
     notes: tuple[str, ...]
 
 
-def choose(section: Section, budget: int) -> Pictures | None:
+def choose(section: Section, variants: Sequence[str], budget: int) -> Pictures | None:
     """Choose a section's pictures: by position and index, never by looks.
 
     Args:
         section: its ``images`` are PNG bytes, stored clipped to [0, 1].
+        variants: all of the section, in order.
         budget: bytes the data URIs may take together.
 
     Returns:
@@ -63,46 +75,54 @@ def choose(section: Section, budget: int) -> Pictures | None:
     # One training stands for each variant and beta: that of the lowest seed.
     shown = whole[whole["seed"] == whole.groupby(["variant", "beta"])["seed"].transform("min")]
     for betas, count in STEPS:
-        kept = [spaced(rows["beta"].tolist(), betas) for _, rows in shown.groupby("variant")]
-        names = [variant for variant, _ in shown.groupby("variant")]
         pick = pd.Series(False, index=shown.index)
-        for variant, values in zip(names, kept, strict=True):
-            pick |= (shown["variant"] == variant) & shown["beta"].isin(values)
-        chosen = shown[pick & (shown["index"] < count)]
-        trials = _trials(chosen)
-        strips = [s for t in trials for s in (t.originals, t.reconstructions, t.samples) if s]
-        if trials and sum(len(uri) for strip in strips for uri in strip.uris) <= budget:
-            return Pictures(tuple(trials), count, _notes(len(images) - len(whole), shown, chosen))
+        for variant, rows in shown.groupby("variant"):
+            pick |= (shown["variant"] == variant) & shown["beta"].isin(spaced(rows["beta"].tolist(), betas))
+        grid = _pictures(shown[pick & (shown["index"] < count)], variants)
+        if grid and (size := _size(grid)) <= budget / 2:
+            others, dropped = _others(shown[~pick], variants, count, budget - size)
+            return Pictures(grid, others, count, _notes(len(images) - len(whole), dropped))
     return None
 
 
-def _trials(chosen: pd.DataFrame) -> list[Picture]:
+def _others(
+    rest: pd.DataFrame, variants: Sequence[str], most: int, budget: float
+) -> tuple[tuple[Picture, ...], int]:
+    """Return (the pictures of the pairs that are not in the grid, how many of those pairs have no room)."""
+    for count in (count for count in COUNTS if count <= most):
+        others = _pictures(rest[rest["index"] < count], variants)
+        if _size(others) <= budget:
+            return others, 0
+    return (), len(rest[["variant", "beta"]].drop_duplicates())
+
+
+def _pictures(chosen: pd.DataFrame, variants: Sequence[str]) -> tuple[Picture, ...]:
+    strips: dict[tuple[str, float, int], dict[str, list[str]]] = {}
+    columns = ["variant", "beta", "seed", "kind", "index", "png"]
+    for variant, beta, seed, kind, _, png in chosen[columns].sort_values(columns[:5]).itertuples(index=False):
+        uri = f"data:image/png;base64,{base64.b64encode(png).decode()}"
+        strips.setdefault((variant, beta, seed), {}).setdefault(kind, []).append(uri)
     pictures = []
     before: Strip | None = None
-    for key, rows in chosen.groupby(["variant", "beta", "seed"]):
-        variant, beta, seed = cast(tuple[str, float, int], key)
-        original, reconstruction, sample = (_strip(kind, rows) for kind in KINDS)
+    for (variant, beta, seed), own in strips.items():
+        original, reconstruction, sample = (Strip(LABELS[kind], tuple(own.get(kind, ()))) for kind in KINDS)
         # Under protocol paper each trial has its own augmented originals.
-        own = None if original == before else original
+        shown = None if original == before else original
         before = original
-        pictures.append(Picture(variant, plain(beta), seed, own, reconstruction, sample))
-    return pictures
+        name = f"{variants.index(variant)}/{plain(beta)}"
+        pictures.append(Picture(name, variant, plain(beta), seed, shown, reconstruction, sample))
+    return tuple(pictures)
 
 
-def _strip(kind: str, rows: pd.DataFrame) -> Strip:
-    own = rows[rows["kind"] == kind].sort_values("index")
-    uris = tuple(f"data:image/png;base64,{base64.b64encode(png).decode()}" for png in own["png"])
-    return Strip({"original": "test images", "reconstruction": "reconstructions",
-                  "sample": "prior samples"}[kind], uris)  # fmt: skip
+def _size(pictures: Sequence[Picture]) -> int:
+    strips = [strip for each in pictures for strip in (each.originals, each.reconstructions, each.samples)]
+    return sum(len(uri) for strip in strips if strip for uri in strip.uris)
 
 
-def _notes(broken: int, shown: pd.DataFrame, chosen: pd.DataFrame) -> tuple[str, ...]:
+def _notes(broken: int, dropped: int) -> tuple[str, ...]:
     notes = []
-    every, some = (frame[["variant", "beta"]].drop_duplicates() for frame in (shown, chosen))
-    if len(some) < len(every):
-        notes.append(
-            f"{len(some)} of {len(every)} pairs of variant and beta are shown, evenly spaced in beta."
-        )
+    if dropped:
+        notes.append(f"{dropped} other pairs of variant and β have pictures that the page has no room for.")
     if broken:
         notes.append(f"{broken} stored pictures are left out: they are not PNG files.")
     return tuple(notes)

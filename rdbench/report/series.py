@@ -3,6 +3,7 @@
 Charts over beta, the paper's table, its claims and the comparison of two results folders all read these.
 """
 
+import functools
 import json
 import math
 from collections import Counter
@@ -53,7 +54,7 @@ class Series:
     values: dict[Key, dict[int, float]] = field(default_factory=dict)
     reasons: dict[Key, str] = field(default_factory=dict)
 
-    @property
+    @functools.cached_property
     def estimates(self) -> dict[Key, Estimate]:
         """The mean over seeds of each (variant, beta)."""
         found = {key: estimate(list(values.values())) for key, values in self.values.items()}
@@ -93,11 +94,10 @@ def of_points(
 ) -> dict[Key, dict[int, float]]:
     """Return (variant, beta) -> seed -> the finite values of a column of ``points``."""
     found: dict[Key, dict[int, float]] = {}
-    points = section.points
-    if not len(points):
+    rows = section.splits.get((split, reading))
+    if rows is None:
         return found
-    rows = points[(points["split"] == split) & (points["reading"] == reading)]
-    columns = (rows[name] for name in ("variant", "beta", "seed", measure))
+    columns = (rows[name].tolist() for name in ("variant", "beta", "seed", measure))
     for variant, beta, seed, value in zip(*columns, strict=True):
         if value is not None and math.isfinite(value):
             found.setdefault((variant, beta), {})[int(seed)] = float(value)
@@ -125,25 +125,30 @@ def series(section: Section) -> list[Series]:
 
 def proxies(section: Section) -> list[Series]:
     """Return the proxy metrics of a section; values measured in different ways are different series."""
-    grouped: dict[tuple[str, str], Series] = {}
-    taken: Counter[str] = Counter()
-    for row in sorted(records(section.metrics), key=lambda row: (str(row["name"]), str(row["trial"]))):
+    grouped: dict[tuple[str, str], list[tuple[dict[str, Any], dict[str, Any]]]] = {}
+    for row in records(section.metrics):
         settings = json.loads(row["settings"])
-        title, how = _measured_how(row, settings)
-        own = grouped.get((title, how))
-        if own is None:
-            quantity, reading = settings.get("quantity") or row["name"], settings.get("reading") or ""
-            name = "_".join(dict.fromkeys(part for part in (row["name"], quantity, reading) if part))
-            taken[name] += 1
-            name += f"_{taken[name]}" if taken[name] > 1 else ""
-            way = better(row["name"], quantity)
-            own = grouped[title, how] = Series(name, title, "", way, row["name"], reading, how)
-        key = (row["variant"], row["beta"])
-        if row["value"] is not None and math.isfinite(row["value"]):
-            own.values.setdefault(key, {})[int(row["seed"])] = float(row["value"])
-        elif "error" in settings:
-            own.reasons[key] = (str(settings["error"]).strip().splitlines() or ["no reason recorded"])[-1]
-    return [grouped[key] for key in sorted(grouped)]
+        grouped.setdefault(_measured_how(row, settings), []).append((row, settings))
+    taken: Counter[str] = Counter()
+    found = []
+    for title, how in sorted(grouped):
+        rows = grouped[title, how]
+        first, about = rows[0]
+        metric = first["name"]
+        quantity, reading = about.get("quantity") or metric, about.get("reading") or ""
+        name = "_".join(dict.fromkeys(part for part in (metric, quantity, reading) if part))
+        taken[name] += 1
+        name += f"_{taken[name]}" if taken[name] > 1 else ""
+        own = Series(name, title, "", better(metric, quantity), metric, reading, how)
+        for row, settings in rows:
+            key = (row["variant"], row["beta"])
+            if row["value"] is not None and math.isfinite(row["value"]):
+                own.values.setdefault(key, {})[int(row["seed"])] = float(row["value"])
+            elif "error" in settings:
+                lines = str(settings["error"]).strip().splitlines()
+                own.reasons[key] = lines[-1] if lines else "no reason was recorded"
+        found.append(own)
+    return found
 
 
 def remarks(section: Section) -> list[str]:

@@ -1,7 +1,5 @@
 """What theory says of a section on a Gaussian source: Shannon's curve, and its trials held against theory."""
 
-from dataclasses import dataclass
-
 import numpy as np
 import pandas as pd
 
@@ -9,6 +7,7 @@ from rdbench import calibration, theory
 from rdbench.datasets.gaussian import GaussianOptions, spectrum
 from rdbench.likelihood import distortion
 from rdbench.report.gather import Section
+from rdbench.report.table import Cell, Column, Table, texts
 
 POINTS = 400
 """Of the curve, half of them evenly spaced in the rate and half in its logarithm."""
@@ -47,19 +46,23 @@ def reference(section: Section, reading: str, measure: str) -> pd.DataFrame | No
     return pd.DataFrame({"rate": grid, measure: heights})
 
 
-@dataclass(frozen=True)
-class TheoryTable:
-    """Trials held against theory: the outcome in a line, headings, and (cells, whether it is off) a trial."""
-
-    summary: str
-    headings: tuple[str, ...]
-    rows: tuple[tuple[tuple[str, ...], bool], ...]
-
-
-def table(section: Section) -> TheoryTable | None:
+def table(section: Section) -> Table | None:
     """Return the section's trials held against theory; None where theory has no word on them."""
     found = calibration.checks(section.trials, section.points)
     if not found:
         return None
-    rows = tuple((calibration.cells(each), each.verdict == "off") for each in found)
-    return TheoryTable(calibration.summary(found), calibration.HEADINGS, rows)
+    summary = calibration.summary(found)
+    caption = (
+        "A linear model of a Gaussian source has a known optimum. Measured is the test split; rates are in"
+        " nats, sse in squared units per image. From R(D): the rate less the least one that allows the"
+        " measured sse to a code of as many dimensions as there are latents, and its share of that."
+        f" {summary[:1].upper()}{summary[1:]}."
+    )
+    *heads, verdict = calibration.HEADINGS
+    names = {"variant", "beta", "seed"}
+    columns = [Column(heading, kind="key" if heading in names else "number") for heading in heads]
+    rows = []
+    for each in found:
+        *cells, last = calibration.cells(each)
+        rows.append((*texts(cells), Cell(last, mark="warning" if each.verdict == "off" else "")))
+    return Table("theory", "Against theory", caption, (*columns, Column(verdict, kind="text")), tuple(rows))

@@ -1,23 +1,12 @@
 """From a section's rows to the report's tables and sentences; no HTML here."""
 
-import json
 from collections import Counter
-from dataclasses import dataclass
-from typing import Any, cast
 
-import pandas as pd
-
-from rdbench.metrics import FINDINGS
 from rdbench.report.curves import Estimate, estimate
 from rdbench.report.gather import VARIES, Section, records
 from rdbench.report.numbers import ABSENT, count, interval, plain
-
-READING_NAMES = {
-    "half": "σ² = 1/2",
-    "beta_half": "σ² = β/2",
-    "optimal": "σ² optimal for each image",
-    "optimal_shared": "σ² optimal, one for all images",
-}
+from rdbench.report.series import READING_NAMES, Key, Series, of_points, proxies, remarks
+from rdbench.report.table import Cell, Column, Mark, Table, estimate_cell, texts
 
 DETAILS = (
     ("test ELBO", "test", "elbo"),
@@ -34,34 +23,15 @@ ABSENT_BECAUSE = dict.fromkeys(("psnr", "bits_per_dim"), "defined for images in 
 
 WITHOUT_ERROR = {"done": "its table of points is not there or cannot be read"}
 
-Key = tuple[str, float]
+LONG = 24
+"""Rows from which on a table starts folded."""
 
+KEYS = (Column("variant", kind="key"), Column("β", kind="key"))
 
-@dataclass(frozen=True)
-class Cell:
-    """One table cell: what it shows, what to know about it, and whether it is the best of its kind."""
-
-    text: str
-    note: str = ""
-    best: bool = False
-
-
-@dataclass(frozen=True)
-class Column:
-    """One column of the ELBO table; ``native``: the variant's loss is this reading's likelihood."""
-
-    reading: str
-    variant: str
-    native: bool
-
-
-@dataclass(frozen=True)
-class ElboTable:
-    """Test ELBO: a row a beta, a column a reading and variant; ``seeds`` lists how many a cell may have."""
-
-    columns: tuple[Column, ...]
-    rows: tuple[tuple[float, tuple[Cell, ...]], ...]
-    seeds: tuple[int, ...]
+MARKED = (
+    "Bold: the best mean. ≈: not distinguishable from it over seeds (Welch's t-test at 5%; with a single seed"
+    " nothing is known of the spread, and nothing is marked)."
+)
 
 
 def keys(section: Section) -> list[Key]:
@@ -84,179 +54,204 @@ def losses(section: Section) -> dict[Key, str]:
     }
 
 
-def estimates(points: pd.DataFrame, split: str, reading: str, measure: str) -> dict[Key, Estimate]:
-    """Return the estimate over seeds of each (variant, beta) that has a finite value."""
-    rows = points[(points["split"] == split) & (points["reading"] == reading)]
-    found = {}
-    for key, values in rows.groupby(["variant", "beta"])[measure]:
-        if (value := estimate(values.tolist())) is not None:
-            found[cast(Key, key)] = value
-    return found
+def mark(series: Series, key: Key) -> Mark:
+    """Tell whether a (variant, beta) is the best of a series, or not distinguishable from it."""
+    top = series.best()
+    if top is None or key not in series.values:
+        return ""
+    if series.estimates[key].mean == series.estimates[top].mean:
+        return "best"
+    return "close" if series.tells_apart(key, top) is False else ""
 
 
-def best(found: dict[Key, Estimate]) -> Key | None:
-    """Return the (variant, beta) with the highest mean; None where there is none."""
-    return max(found, key=lambda key: found[key].mean, default=None)
+def over_seeds(numbers: set[int]) -> str:
+    """Say what an interval in a table stands for, given how many seeds its cells have."""
+    if not numbers:
+        return "No value yet; each cell says why."
+    if numbers == {1}:
+        return "n = 1: one training a cell, so there is no interval over seeds."
+    if len(numbers) == 1:
+        return f"Mean ± 95% t-interval over n = {min(numbers)} seeds."
+    return "Mean ± 95% t-interval over the n seeds a cell names, the value alone where n = 1."
 
 
-def _cell(
-    value: Estimate | None, lost: str | None, *, best: bool = False, show_n: bool = False, absent: str = ""
-) -> Cell:
-    if value is None:
-        return Cell(ABSENT, lost or absent or "not a finite number")
-    notes = [f"n = {value.n}"] if show_n else []
-    return Cell(interval(value), ", ".join([*notes, *([lost] if lost else [])]), best)
-
-
-def elbo_table(section: Section) -> ElboTable:
+def elbo(section: Section) -> Table:
     """Return the table of test ELBO (nats per image) by beta, reading and variant.
 
-    The best of each reading is marked; values under different readings are bounds on different
-    likelihoods and are not compared.
+    Values under different readings are bounds on different likelihoods and are not compared.
     """
-    every = keys(section)
+    every = set(keys(section))
     variants = sorted({variant for variant, _ in every})
     lost = losses(section)
-    found = {reading: estimates(section.points, "test", reading, "elbo") for reading in section.readings}
-    winners = {
-        reading: {key for key, value in values.items() if value.mean == values[top].mean}
-        for reading, values in found.items()
-        if (top := best(values)) is not None
+    found = {
+        reading: Series("elbo", "", "", "higher", values=of_points(section, "elbo", reading))
+        for reading in section.readings
     }
-    seeds = tuple(sorted({value.n for values in found.values() for value in values.values()}))
+    seeds = {value.n for each in found.values() for value in each.estimates.values()}
     native = set()
     if len(section.points):
-        rows = section.points[section.points["native"].astype(bool)]
-        native = set(zip(rows["reading"], rows["variant"], strict=True))
-    columns = tuple(Column(r, v, (r, v) in native) for r in section.readings for v in variants)
+        own = section.points[section.points["native"].astype(bool)]
+        native = set(zip(own["reading"], own["variant"], strict=True))
+    heads = [(reading, variant) for reading in section.readings for variant in variants]
+    columns = [
+        Column(variant, READING_NAMES[reading], badge="native" if (reading, variant) in native else "")
+        for reading, variant in heads
+    ]
 
-    def cell(column: Column, beta: float) -> Cell:
-        key = (column.variant, beta)
+    def cell(reading: str, key: Key) -> Cell:
         if key not in every:
             return Cell(ABSENT, "not asked for")
-        top = key in winners.get(column.reading, ())
-        return _cell(found[column.reading].get(key), lost.get(key), best=top, show_n=len(seeds) > 1)
+        return estimate_cell(
+            found[reading].estimates.get(key),
+            lost=lost.get(key, ""),
+            mark=mark(found[reading], key),
+            show_n=len(seeds) > 1,
+        )
 
     betas = sorted({beta for _, beta in every})
-    return ElboTable(columns, tuple((b, tuple(cell(c, b) for c in columns)) for b in betas), seeds)
+    rows = [
+        (Cell(plain(beta)), *(cell(reading, (variant, beta)) for reading, variant in heads)) for beta in betas
+    ]
+    caption = (
+        "Nats per image, higher is better: a lower bound of log p(x), given the σ² of the reading."
+        f" {over_seeds(seeds)} {MARKED} Each reading by itself. Native: the reading under which the variant's"
+        " loss is a likelihood."
+    )
+    if any(reading.startswith("optimal") for reading in section.readings):
+        caption += (
+            " An optimal σ² is fitted to the split it scores: one number for all its images, which a model"
+            " could have, or one for each image, which no one model has; the latter bounds every constant σ²"
+            " from above."
+        )
+    head = Column("β", kind="key")
+    return Table("test_elbo", "Test ELBO", caption, (head, *columns), tuple(rows), folded=len(rows) >= LONG)
 
 
-def details(section: Section, reading: str) -> list[tuple[str, str, list[Cell]]]:
-    """Return rows (variant, beta, cells as in ``DETAILS``) of everything measured under a reading."""
-    columns = [estimates(section.points, split, reading, measure) for _, split, measure in DETAILS]
-    seeds = {value.n for values in columns for value in values.values()}
+def everything(section: Section, reading: str) -> Table:
+    """Return everything measured under a reading, a row a (variant, beta)."""
+    columns = [
+        {
+            key: estimate(list(own.values()))
+            for key, own in of_points(section, measure, reading, split).items()
+        }
+        for _, split, measure in DETAILS
+    ]
+    seeds = {value.n for values in columns for value in values.values() if value is not None}
     lost = losses(section)
     rows = []
     for key in keys(section):
         measured = any(key in values for values in columns)
         cells = [
-            _cell(
+            estimate_cell(
                 values.get(key),
                 # Where the others were measured, a lost seed is not why this one was not.
-                None if measured and key not in values else lost.get(key),
+                lost="" if measured and key not in values else lost.get(key, ""),
                 show_n=len(seeds) > 1,
                 absent=ABSENT_BECAUSE.get(measure, ""),
             )
             for values, (_, _, measure) in zip(columns, DETAILS, strict=True)
         ]
-        rows.append((key[0], plain(key[1]), cells))
-    return rows
+        rows.append((Cell(key[0]), Cell(plain(key[1])), *cells))
+    caption = f"ELBO, rate and distortion in nats per image. {over_seeds(seeds)}"
+    heads = (*KEYS, *(Column(heading) for heading, _, _ in DETAILS))
+    return Table(f"measured_{reading}", READING_NAMES[reading], caption, heads, tuple(rows), folded=True)
 
 
-@dataclass(frozen=True)
-class MetricTable:
-    """Proxy metrics: a column for each way of measuring, a row for each variant and beta.
-
-    Attributes:
-        columns: the heads.
-        legend: for each column how it was measured; only values measured alike share a column.
-        rows: (variant, beta, a cell for each column).
-        remarks: what single values warn of, each once.
-    """
-
-    columns: list[str]
-    legend: list[str]
-    rows: list[tuple[str, str, list[str]]]
-    remarks: list[str]
-
-
-def metrics(section: Section) -> MetricTable:
-    """Return the proxy metrics; seeds are a mean with its interval.
+def proxy_metrics(section: Section) -> Table | None:
+    """Return the proxy metrics, a column a way of measuring; None where there is none.
 
     A value that could not be measured shows the last line of its reason.
     """
-    values: dict[tuple[str, str], dict[tuple[str, float], list[float]]] = {}
-    reasons: dict[tuple[str, str], dict[tuple[str, float], str]] = {}
-    remarks: dict[str, None] = {}
-    for row in records(section.metrics):
-        settings = json.loads(row["settings"])
-        place = (row["variant"], row["beta"])
-        key = _measured_how(row, settings)
-        values.setdefault(key, {}).setdefault(place, []).append(row["value"])
-        if "error" in settings:
-            reasons.setdefault(key, {})[place] = str(settings["error"]).strip().splitlines()[-1]
-        if "warning" in settings:
-            remarks[f"{key[0]}: {settings['warning']}"] = None
-    keys = sorted(values)
-    names = Counter(name for name, _ in keys)
+    found = proxies(section)
+    if not found:
+        return None
+    titles = Counter(each.title for each in found)
     seen: Counter[str] = Counter()
     columns = []
-    for name, _ in keys:
-        seen[name] += 1
-        columns.append(f"{name} ({seen[name]})" if names[name] > 1 else name)
+    for each in found:
+        seen[each.title] += 1
+        columns.append(f"{each.title} ({seen[each.title]})" if titles[each.title] > 1 else each.title)
+    estimates = [each.estimates for each in found]
+    seeds = {value.n for own in estimates for value in own.values()}
     rows = []
-    for variant, beta in sorted({place for found in values.values() for place in found}):
-        cells = []
-        for key in keys:
-            found = values[key].get((variant, beta))
-            reason = reasons.get(key, {}).get((variant, beta))
-            cell = _cell(estimate(found) if found else None, reason, absent="not measured")
-            cells.append(f"{cell.text} {cell.note}".strip())
-        rows.append((variant, plain(beta), cells))
-    legend = [f"{column}: {how}" for column, (_, how) in zip(columns, keys, strict=True)]
-    return MetricTable(columns, legend, rows, list(remarks))
+    for key in sorted({key for each in found for key in (*each.values, *each.reasons)}):
+        cells = [
+            estimate_cell(
+                own.get(key),
+                absent=each.reasons.get(key, "not measured"),
+                # A seed without this metric beside seeds with it: its reason is worth knowing too.
+                lost=each.reasons.get(key, "") if key in own else "",
+                mark=mark(each, key),
+                show_n=len(seeds) > 1,
+            )
+            for each, own in zip(found, estimates, strict=True)
+        ]
+        rows.append((Cell(key[0]), Cell(plain(key[1])), *cells))
+    arrows = {"higher": "higher is better", "lower": "lower is better"}
+    notes = [
+        f"{column}: {', '.join(filter(None, (arrows.get(each.better or ''), each.how)))}"
+        for column, each in zip(columns, found, strict=True)
+    ]
+    caption = (
+        "A column holds only what was measured in the same way, which the list below it tells."
+        f" {over_seeds(seeds)} {MARKED}"
+    )
+    return Table(
+        "proxy_metrics",
+        "Proxy metrics",
+        caption,
+        (*KEYS, *map(Column, columns)),
+        tuple(rows),
+        (*notes, *(f"Note. {line}" for line in remarks(section))),
+        folded=len(rows) >= LONG,
+    )
 
 
-def _measured_how(row: dict[str, Any], settings: dict[str, Any]) -> tuple[str, str]:
-    """Return a metric's name, with its quantity and reading, and all else that a comparison rests on."""
-    quantity, reading = settings.get("quantity"), settings.get("reading")
-    parts = [row["name"], quantity if quantity != row["name"] else None, reading]
-    shown = {
-        name: value
-        for name, value in settings.items()
-        if name not in FINDINGS | {"quantity", "reading", "readings"} and value is not None
-    }
-    how = [f"{name} {value}" for name, value in shown.items()] + [f"protocol {row['protocol']}"]
-    if isinstance(row["feature_hash"], str):  # else null, which is not a number to pandas
-        how.append(f"feature weights {row['feature_hash'][:8]}")
-    name = " ".join(part for part in parts if part)
-    if settings.get("network") not in (None, "published"):
-        name += ", not with the published weights"  # no stand-in goes by the name of the real thing
-    return name, ", ".join(how)
-
-
-def failures(section: Section) -> pd.DataFrame:
-    """Return trial, variant, beta, seed, status, error of every trial without points, and why.
+def failures(section: Section) -> Table | None:
+    """Return every trial without points, and why; None where there is none.
 
     A finished trial whose points cannot be read is among them: it has no place in any curve either.
     """
-    columns = ["trial", "variant", "beta", "seed", "status", "error"]
     trials = section.trials
     with_points = set(section.points["trial"]) if len(section.points) else set()
-    rows = trials[(trials["status"] != "done") | ~trials["trial"].isin(with_points)][columns].copy()
-    rows["error"] = [
-        error if isinstance(error, str) and error else WITHOUT_ERROR.get(status, "no reason was recorded")
-        for status, error in zip(rows["status"], rows["error"], strict=True)
-    ]
-    return rows.sort_values(["variant", "beta", "seed"], ignore_index=True)
+    bad = trials[(trials["status"] != "done") | ~trials["trial"].isin(with_points)]
+    rows = []
+    for row in records(bad.sort_values(["variant", "beta", "seed"])):
+        status = str(row["status"])
+        error = row["error"] if isinstance(row["error"], str) and row["error"].strip() else None
+        reason = error or WITHOUT_ERROR.get(status, "no reason was recorded")
+        names = texts((row["variant"], plain(row["beta"]), str(row["seed"]), status))
+        rows.append((*names, _prose(reason), Cell(row["trial"])))
+    if not rows:
+        return None
+    columns = (*KEYS, Column("seed"), Column("status"), Column("reason", kind="text"), Column("trial"))
+    caption = "They have no place in any curve or mean."
+    title = f"{count(len(rows), 'trial')} without a result"
+    return Table("failures", title, caption, columns, tuple(rows), folded=len(rows) >= LONG)
 
 
-def missing(section: Section) -> list[tuple[str, str, str]]:
-    """Return rows (variant, beta, seeds) of the trials the sweep asked for that are not there."""
+def _prose(text: str) -> Cell:
+    """Return a cell of prose; of a long or many-lined one the last line is the summary."""
+    if len(text) <= 300 and "\n" not in text:
+        return Cell(text)
+    last = text.strip().splitlines()[-1]
+    return Cell(last if len(last) <= 200 else f"{last[:199]}…", long=text)
+
+
+def missing(section: Section) -> Table | None:
+    """Return the trials the sweep asked for that are not there; None where all are."""
     seeds: dict[Key, list[int]] = {}
     for variant, beta, seed in sorted(zip(*(section.missing[name] for name in VARIES), strict=True)):
         seeds.setdefault((variant, beta), []).append(seed)
-    return [(variant, plain(beta), ", ".join(map(str, own))) for (variant, beta), own in seeds.items()]
+    if not seeds:
+        return None
+    rows = [texts((key[0], plain(key[1]), ", ".join(map(str, own)))) for key, own in seeds.items()]
+    title = f"{count(len(section.missing), 'trial')} not trained yet"
+    caption = (
+        "The sweep asks for them and there is no row of theirs; running it again trains what is missing."
+    )
+    columns = (*KEYS, Column("seeds", kind="text"))
+    return Table("missing", title, caption, columns, tuple(rows), folded=len(rows) > 12)
 
 
 def progress(section: Section) -> str:
@@ -282,10 +277,9 @@ def findings(section: Section) -> list[str]:
     """Return one sentence a reading: which variant and beta has the best test ELBO, and its value."""
     sentences = []
     for reading in section.readings:
-        found = estimates(section.points, "test", reading, "elbo")
-        top = best(found)
-        if top is not None:
-            value = found[top]
+        own = Series("elbo", "", "", "higher", values=of_points(section, "elbo", reading))
+        if (top := own.best()) is not None:
+            value = own.estimates[top]
             mean = interval(value).partition(" ±")[0]
             sentences.append(
                 f"{READING_NAMES[reading]}: best test ELBO {mean} nats per image,"

@@ -1,22 +1,206 @@
 "use strict";
+// Draws the charts of the page: a figure when it comes near the window, again when a reader chooses otherwise.
 (() => {
-  const charts = JSON.parse(document.getElementById("charts").textContent);
-  const views = {};
+  const charts = JSON.parse(document.getElementById("charts").textContent); // section -> chart -> its parts
+  const hidden = {}; // section -> labels of the variants that are switched off
+  const views = new Map(); // figure -> what vegaEmbed returned
+  const queues = new Map(); // figure -> a promise: one drawing at a time
 
-  async function draw(key, scale) {
-    const chart = charts[key];
-    if (views[key]) views[key].finalize();
-    views[key] = await vegaEmbed("#" + key, { ...chart[scale], datasets: chart.data }, {
+  // By the names of Vega's shapes, in a box from -7 to 7.
+  const MARKS = {
+    circle: "M-5,0a5,5 0 1,0 10,0a5,5 0 1,0 -10,0", square: "M-5,-5h10v10h-10z",
+    "triangle-up": "M0,-5.5L6,5H-6z", diamond: "M0,-6L5,0L0,6L-5,0z",
+    cross: "M-6,-2h4v-4h4v4h4v4h-4v4h-4v-4h-4z", "triangle-down": "M0,5.5L6,-5H-6z",
+    "triangle-right": "M5.5,0L-5,6V-6z", stroke: "M-6,0H6",
+  };
+
+  const figures = [...document.querySelectorAll("figure[data-chart]")];
+  const chartOf = (figure) => charts[figure.dataset.section][figure.dataset.chart];
+  const has = (spec, name) => (spec.params ?? []).some((param) => param.name === name);
+
+  function element(name, text, className = "") {
+    const made = document.createElement(name);
+    made.textContent = text;
+    made.className = className;
+    return made;
+  }
+
+  // Charts
+
+  function chosen(figure) {
+    return chartOf(figure).controls.map((keys, index) => {
+      const select = figure.querySelector(`select[data-control="${index}"]`);
+      return select ? select.value : keys[0]; // of a single option there is no select
+    }).join("/");
+  }
+
+  /** What the page says of each parameter of a figure's specs. */
+  function parameters(figure) {
+    const found = { hidden: [...(hidden[figure.dataset.section] ?? [])] };
+    for (const box of figure.querySelectorAll("input[data-switch]")) found[box.dataset.switch] = box.checked;
+    return found;
+  }
+
+  async function draw(figure) {
+    const { views: specs, data } = chartOf(figure);
+    const spec = structuredClone(specs[chosen(figure)]);
+    const values = parameters(figure);
+    for (const param of spec.params ?? []) if (param.name in values) param.value = values[param.name];
+    const chart = figure.querySelector(".chart");
+    views.get(figure)?.finalize();
+    const drawn = await vegaEmbed(chart, { ...spec, datasets: data }, {
       renderer: "svg", // so that the page's style reaches the text, and print stays sharp
       ast: true, // expressions are interpreted: the page's policy allows no eval
       actions: { export: true, source: false, compiled: false, editor: false },
-      downloadFileName: "rate-distortion-" + key,
+      downloadFileName: figure.dataset.chart,
+    });
+    views.set(figure, drawn);
+    chart.setAttribute("aria-label", spec.description);
+    figure.querySelector(".finding").textContent = spec.description;
+    drawn.view.addEventListener("click", (event, item) => {
+      // Of a line, the datum is its first point's.
+      if (item?.datum?.key && item.mark.marktype !== "line") pick(figure, item.datum);
+    });
+    rove(figure);
+  }
+
+  /** Draw a figure after what is under way for it; with `once`, only where nothing has been. */
+  function request(figure, once = false) {
+    if (once && queues.has(figure)) return queues.get(figure);
+    const next = (queues.get(figure) ?? Promise.resolve()).then(() => draw(figure)).catch((error) => {
+      figure.querySelector(".finding").textContent = `This chart could not be drawn: ${error.message}`;
+      console.error(error);
+    });
+    queues.set(figure, next);
+    return next;
+  }
+
+  /** Give the drawn view the page's parameters. */
+  function update(figure) {
+    if (!queues.has(figure)) return; // it will be drawn with them
+    const next = queues.get(figure).then(async () => {
+      const drawn = views.get(figure);
+      if (!drawn) return;
+      for (const [name, value] of Object.entries(parameters(figure)))
+        if (has(drawn.spec, name)) drawn.view.signal(name, value);
+      await drawn.view.runAsync();
+      rove(figure);
+    });
+    queues.set(figure, next);
+  }
+
+  // Points: picked by a click, or by the keyboard, as one stop of the tab key with arrow keys between them
+
+  function points(figure) {
+    return [...figure.querySelectorAll(".points_marks > path")].filter((path) => {
+      const item = path.__data__; // Vega's item
+      return item?.datum?.key && item.x >= 0 && item.x <= item.mark.group.width;
     });
   }
 
-  for (const key of Object.keys(charts)) draw(key, "linear");
-  for (const box of document.querySelectorAll("input[data-log]")) {
-    box.checked = false;
-    box.addEventListener("change", () => draw(box.dataset.log, box.checked ? "log" : "linear"));
+  function rove(figure, current = null) {
+    const found = points(figure);
+    const stop = current ?? found.find((path) => path.getAttribute("tabindex") === "0") ?? found[0];
+    for (const path of found) {
+      path.setAttribute("role", "button");
+      path.setAttribute("tabindex", path === stop ? "0" : "-1");
+    }
   }
+
+  function move(event) {
+    const figure = event.currentTarget.closest("figure");
+    const found = points(figure);
+    const place = found.indexOf(event.target);
+    if (place < 0) return;
+    const last = found.length - 1;
+    const next = {
+      ArrowRight: Math.min(place + 1, last), ArrowDown: Math.min(place + 1, last),
+      ArrowLeft: Math.max(place - 1, 0), ArrowUp: Math.max(place - 1, 0), Home: 0, End: last,
+    }[event.key];
+    if (next !== undefined) {
+      rove(figure, found[next]);
+      found[next].focus();
+    } else if (event.key === "Enter" || event.key === " ") {
+      pick(figure, event.target.__data__.datum);
+    } else {
+      return;
+    }
+    event.preventDefault();
+  }
+
+  function pick(figure, datum) {
+    const panel = document.querySelector(`.picked[data-section="${figure.dataset.section}"]`);
+    if (!panel) return;
+    if (figure.nextElementSibling !== panel) figure.after(panel); // where the reader is
+    const about = element("p", datum.about ?? `${datum.variant}, ${datum.label}`);
+    const pictures = picturesOf(figure.dataset.section, datum.key);
+    panel.replaceChildren(about, pictures ?? element("p", "No pictures of it are on this page."));
+  }
+
+  /** A copy of a trial's pictures, with its test images, which the page shows only where they change. */
+  function picturesOf(section, key) {
+    const blocks = [...document.querySelectorAll(`[data-pictures^="${section}/"]`)];
+    const place = blocks.findIndex((block) => block.dataset.pictures === `${section}/${key}`);
+    if (place < 0) return null;
+    const copy = blocks[place].cloneNode(true);
+    copy.removeAttribute("data-pictures"); // the copy is not what the next pick should find
+    const strips = (block) => [...block.querySelectorAll(".strip")];
+    if (strips(copy).length === 2) {
+      const whole = blocks.slice(0, place).reverse().find((block) => strips(block).length === 3);
+      if (whole) strips(copy)[0].before(strips(whole)[0].cloneNode(true));
+    }
+    return copy;
+  }
+
+  // Variants
+
+  function addMark(button) {
+    const own = Object.values(charts[button.closest(".legend").dataset.section] ?? {});
+    const scales = own.flatMap((chart) => Object.values(chart.views)[0].layer)
+      .map((layer) => layer.encoding).find((encoding) => encoding.shape?.scale);
+    const place = scales?.shape.scale.domain.indexOf(button.dataset.variant) ?? -1;
+    if (place < 0) return;
+    const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
+    const path = document.createElementNS("http://www.w3.org/2000/svg", "path");
+    svg.setAttribute("viewBox", "-7 -7 14 14");
+    svg.setAttribute("aria-hidden", "true");
+    path.setAttribute("d", MARKS[scales.shape.scale.range[place]]);
+    path.setAttribute("fill", scales.color.scale.range[place]);
+    path.setAttribute("stroke", scales.color.scale.range[place]);
+    svg.append(path);
+    button.prepend(svg);
+  }
+
+  function toggle(event) {
+    const button = event.currentTarget;
+    const section = button.closest(".legend").dataset.section;
+    const off = (hidden[section] ??= new Set());
+    const variant = button.dataset.variant;
+    if (!off.delete(variant)) off.add(variant);
+    // A section may show its buttons more than once.
+    for (const each of document.querySelectorAll(`.legend[data-section="${section}"] button`))
+      if (each.dataset.variant === variant) each.setAttribute("aria-pressed", String(!off.has(variant)));
+    for (const figure of figures) if (figure.dataset.section === section) update(figure);
+  }
+
+  for (const figure of figures) {
+    for (const select of figure.querySelectorAll("select[data-control]"))
+      select.addEventListener("change", () => request(figure));
+    for (const box of figure.querySelectorAll("input[data-switch]"))
+      box.addEventListener("change", () => update(figure));
+    figure.querySelector(".chart").addEventListener("keydown", move);
+  }
+  for (const button of document.querySelectorAll(".legend button")) {
+    addMark(button);
+    button.addEventListener("click", toggle);
+  }
+
+  // A figure within closed details is nowhere near the window until they open.
+  const near = new IntersectionObserver((entries) => {
+    for (const entry of entries) if (entry.isIntersecting) request(entry.target, true);
+  }, { rootMargin: "300px" });
+  for (const figure of figures) near.observe(figure);
+  addEventListener("beforeprint", () => {
+    for (const figure of figures) if (figure.checkVisibility()) request(figure, true);
+  });
 })();

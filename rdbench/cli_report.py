@@ -1,0 +1,158 @@
+"""The verbs that read results and train nothing: ``report``, ``status`` and ``compare``; no logic."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+report_app = typer.Typer(rich_markup_mode=None)
+
+EXIT_GATE_FAILED = 4
+
+
+class ReportFormat(StrEnum):
+    """What ``rdbench report`` writes."""
+
+    html = "html"
+    svg = "svg"
+    png = "png"
+    csv = "csv"
+    latex = "latex"
+    json = "json"
+
+
+class ComparisonFormat(StrEnum):
+    """How ``rdbench compare`` writes."""
+
+    markdown = "markdown"
+    json = "json"
+    text = "text"
+
+
+@report_app.command()
+def report(
+    results: Annotated[
+        list[Path] | None,
+        typer.Argument(help="Results folders; by default every one below results/.", metavar="[RESULTS]..."),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="The page to write; by default report.html in the (only) results folder, or here. With"
+            " another --format than html: the folder to write, by default export in the (only) results"
+            " folder, or here.",
+            metavar="PATH",
+        ),
+    ] = None,
+    format_: Annotated[
+        list[ReportFormat] | None,
+        typer.Option(
+            "--format",
+            help="html: one offline page, the default; svg, png: each chart; csv, latex: each table; json:"
+            " all tables in one file. Repeatable.",
+        ),
+    ] = None,
+) -> None:
+    """Write one offline HTML page from results folders, or their charts and tables as files.
+
+    Files of the same names are replaced.
+
+    Examples:
+
+      rdbench report results/quickstart --out report.html
+
+      rdbench report results/mnist results/celeba --format svg --format latex --out paper/figures
+    """
+    from rdbench.report import make_report
+    from rdbench.sweep import all_results
+
+    folders = results or all_results()
+    formats = list(dict.fromkeys(format_ or [ReportFormat.html]))
+    near = folders[0] if len(folders) == 1 else Path()
+    page = out or near / "report.html"
+    if formats != [ReportFormat.html]:
+        from rdbench.report.export import FORMATS, export, summary
+
+        files = [each for each in FORMATS if each in formats]
+        folder = out or near / "export"
+        page = folder / "report.html"
+        typer.echo(f"{summary(export(folders, folder, files))} written to {folder}")
+    if ReportFormat.html in formats:
+        typer.echo(f"report written to {make_report(folders, page)}")
+
+
+@report_app.command()
+def status(results: Annotated[Path, typer.Argument(help="A results folder.", metavar="RESULTS")]) -> None:
+    """Say how the trials of a results folder stand, and name those that did not end well."""
+    from rdbench.sweep import status_lines
+
+    for line in status_lines(results):
+        typer.echo(line)
+
+
+@report_app.command()
+def compare(
+    a: Annotated[Path, typer.Argument(help="The results folder of before, the baseline.", metavar="A")],
+    b: Annotated[Path, typer.Argument(help="The results folder of after.", metavar="B")],
+    format_: Annotated[
+        ComparisonFormat,
+        typer.Option("--format", help="markdown, to paste; json; text, the sentences alone."),
+    ] = ComparisonFormat.markdown,
+    out: Annotated[
+        Path | None, typer.Option(help="The file to write; by default standard output.", metavar="FILE")
+    ] = None,
+    fail_if: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--fail-if", help="A condition that must not hold, see above. Repeatable.", metavar="CONDITION"
+        ),
+    ] = None,
+) -> None:
+    """Compare two results folders: differences with intervals, BD-rate, and a verdict on each metric.
+
+    What is compared: variants and betas that both have, of one dataset, protocol and data; settings that
+    differ are listed.
+
+    A condition of --fail-if is QUANTITY OPERATOR NUMBER with > >= < or <=. The gate fails where it holds for
+    any variant (and beta), and where the quantity was not measured on both sides. Quantities:
+
+      bd_rate: BD-rate of B against A in per cent, of MSE and of the distortion under every reading.
+
+      bd_rate.mse, bd_rate.half, .beta_half, .optimal, .optimal_shared: one of these alone.
+
+      delta.NAME: mean of B less mean of A of a metric, in its unit; with % after the number, in per cent of
+      A's mean. NAME is elbo_READING, rate, mse, psnr, or a proxy metric's as the comparison names it.
+
+    Exit code 0: compared, and no gate failed; 4: a gate failed; 2: the request was wrong.
+
+    Examples:
+
+      rdbench compare results/before results/after > comparison.md
+
+      rdbench compare results/before results/after --fail-if 'bd_rate > 2' --fail-if 'delta.elbo_optimal < -5'
+
+      rdbench compare results/before results/after --fail-if 'delta.fid > 3%' --format json --out changes.json
+    """
+    from rdbench.errors import ResultsError
+    from rdbench.report.compare import compare as compare_results
+    from rdbench.report.gates import check_gate, parse_gate, render
+    from rdbench.store import write_atomically
+
+    gates = [parse_gate(text) for text in fail_if or []]
+    found = compare_results([a], [b])
+    outcomes = [check_gate(gate, found) for gate in gates]
+    text = render(found, outcomes, format_.value)
+    if out is None:
+        typer.echo(text, nl=False)
+    else:
+        try:
+            write_atomically(out, text.encode())
+        except OSError as error:
+            raise ResultsError(f"{out}: cannot be written ({error.strerror}); name a file") from None
+        typer.echo(f"comparison written to {out}")
+    if out is not None or format_ is ComparisonFormat.json:
+        for outcome in outcomes:
+            typer.echo(str(outcome), err=True)  # not into the JSON
+    if not all(outcome.passed for outcome in outcomes):
+        raise typer.Exit(EXIT_GATE_FAILED)

@@ -1,0 +1,94 @@
+"""What a report holds, section by section: its charts and tables. The page shows it, exports write it."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rdbench.errors import ResultsError
+from rdbench.report import bd_rate, claims, costs, paired, shannon, sources, table1, tables
+from rdbench.report.beta_chart import beta_chart
+from rdbench.report.chart import Chart
+from rdbench.report.gather import Section, gather
+from rdbench.report.rate_chart import rate_chart
+from rdbench.report.table import Table
+from rdbench.report.training_chart import training_chart
+from rdbench.store import Results, load_results
+
+Draw = Callable[[Section, Sequence[str]], Chart | None]
+
+CHARTS: tuple[Draw, ...] = (rate_chart, beta_chart, training_chart)
+
+
+@dataclass(frozen=True)
+class SectionContents:
+    """One section, ready to be shown.
+
+    Attributes:
+        key: what names it on the page, "s0".
+        heading: dataset, protocol, and what tells it from the others.
+        differs: further settings that tell it from the others, or "".
+        section: the trials themselves.
+        variants: all of them, in the order that gives each its colour and shape.
+        charts, tables: what there is to show; one without content is not there.
+    """
+
+    key: str
+    heading: str
+    differs: str
+    section: Section
+    variants: tuple[str, ...]
+    charts: tuple[Chart, ...]
+    tables: tuple[Table, ...]
+
+
+@dataclass(frozen=True)
+class Contents:
+    """A whole report: its sections, the folders they come from, and what was left out and why."""
+
+    sections: tuple[SectionContents, ...]
+    loaded: tuple[Results, ...]
+    problems: tuple[str, ...]
+
+
+def contents(results: Sequence[Path]) -> Contents:
+    """Return what a report of these results folders holds.
+
+    Raises:
+        ResultsError: no folder is given, or one is not a results folder.
+    """
+    if not results:
+        raise ResultsError("no results folder is given; name at least one, results/<name>")
+    loaded = tuple(load_results(path) for path in results)
+    sections, problems = gather(loaded)
+    found = []
+    for index, (section, names) in enumerate(zip(sections, sources.headings(sections), strict=True)):
+        variants = tuple(sorted({variant for variant, _ in tables.keys(section)}))
+        charts = _there(make(section, variants) for make in CHARTS)
+        own = _there(_tables(section))
+        found.append(SectionContents(f"s{index}", *names, section, variants, charts, own))
+    return Contents(tuple(found), loaded, tuple(problems))
+
+
+def _there(made: Iterable[Any]) -> tuple[Any, ...]:
+    return tuple(each for each in made if each is not None)
+
+
+def _tables(section: Section) -> Iterable[Table | None]:
+    """Yield the section's tables in the order of the page."""
+    yield claims.table(section)
+    yield bd_rate.table(section)
+    yield bd_rate.envelope_table(section)
+    yield shannon.table(section)
+    yield table1.table1(section)
+    yield tables.elbo(section)
+    yield tables.proxy_metrics(section)
+    for reading in section.readings:
+        yield paired.table(section, reading)
+    for reading in section.readings:
+        yield tables.everything(section, reading)
+    yield costs.table(section)
+    yield tables.failures(section)
+    yield tables.missing(section)
+    yield sources.settings(section)
+    yield sources.provenance(section)

@@ -1,0 +1,179 @@
+"""Write a report's charts and tables as files: for a paper, a slide, a spreadsheet or a script."""
+
+import copy
+import json
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import rdbench
+from rdbench.errors import ResultsError
+from rdbench.report.chart import Chart
+from rdbench.report.contents import Contents, SectionContents, contents
+from rdbench.report.numbers import count
+from rdbench.report.write_table import to_csv, to_json, to_latex
+from rdbench.store import write_atomically
+
+Format = Literal["svg", "png", "csv", "latex", "json"]
+FORMATS: tuple[Format, ...] = get_args(Format)
+
+SIZE = (620, 400)
+"""Width and height, in pixels, of a chart that takes the page's width."""
+
+SCALE = 2
+"""Pixels of a PNG for one of the chart's."""
+
+File = tuple[str, bytes]
+
+
+def export(results: Sequence[Path], out: Path, formats: Sequence[Format]) -> list[Path]:
+    """Write charts and tables into a folder, in a sub-folder a section.
+
+    Args:
+        results: results folders.
+        out: the folder to write, made where it is not there. Files of the same names are replaced; others
+            are left alone.
+        formats: "svg" and "png": each chart, one file an option of its first control (the others at their
+            first option), on white. "csv" and "latex": each table. "json": all tables and what the charts
+            show, in one file, ``report.json``.
+
+    Returns:
+        The files, in the order of the page; those of equal results are equal byte for byte.
+
+    Raises:
+        ResultsError: a folder is not a results folder, or ``out`` cannot be written.
+    """
+    found = contents(results)
+    written = []
+    for name, content in _files(found, formats):
+        path = out / name
+        try:
+            write_atomically(path, content)
+        except OSError as error:
+            reason = error.strerror or type(error).__name__
+            raise ResultsError(f"{path}: cannot be written ({reason}); name a folder") from None
+        written.append(path)
+    return written
+
+
+def summary(files: Sequence[Path]) -> str:
+    """Say what an export wrote: "12 charts (svg, png), 9 tables (csv) and report.json"."""
+    parts = []
+    for noun, endings in (("chart", (".svg", ".png")), ("table", (".csv", ".tex"))):
+        own = [path for path in files if path.suffix in endings]
+        if own:
+            kinds = dict.fromkeys(path.suffix[1:] for path in own)
+            parts.append(f"{count(len({path.with_suffix('') for path in own}), noun)} ({', '.join(kinds)})")
+    parts += [path.name for path in files if path.suffix == ".json"]
+    return " and ".join(filter(None, [", ".join(parts[:-1]), *parts[-1:]])) or "nothing"
+
+
+def _files(found: Contents, formats: Sequence[Format]) -> Iterator[File]:
+    """Yield (path below the folder, content)."""
+    folders = unique_names(f"{each.section.dataset}_{each.section.protocol}" for each in found.sections)
+    for folder, section in zip(folders, found.sections, strict=True):
+        yield from _charts(folder, section, formats)
+        yield from _tables(folder, section, formats)
+    if "json" in formats:
+        text = json.dumps(as_data(found), allow_nan=False, ensure_ascii=False, indent=1)
+        yield "report.json", f"{text}\n".encode()
+
+
+def _charts(folder: str, section: SectionContents, formats: Sequence[Format]) -> Iterator[File]:
+    views = [(chart, key) for chart in section.charts for key in shown_views(chart)]
+    for name, (chart, key) in zip(
+        unique_names(f"{chart.name}_{key.split('/')[0]}" if key else chart.name for chart, key in views),
+        views,
+        strict=True,
+    ):
+        if "svg" in formats:
+            yield f"{folder}/{name}.svg", draw_svg(chart, key).encode()
+        if "png" in formats:
+            yield f"{folder}/{name}.png", draw_png(chart, key)
+
+
+def _tables(folder: str, section: SectionContents, formats: Sequence[Format]) -> Iterator[File]:
+    names = unique_names(table.name for table in section.tables)
+    for name, table in zip(names, section.tables, strict=True):
+        if "csv" in formats:
+            yield f"{folder}/{name}.csv", to_csv(table).encode()
+        if "latex" in formats:
+            yield f"{folder}/{name}.tex", to_latex(table, f"{folder}-{name}").encode()
+
+
+def unique_names(texts: Iterable[str]) -> list[str]:
+    """Return a file name for each text: safe on every file system, no two alike whatever the case."""
+    found: list[str] = []
+    taken: set[str] = set()
+    for text in texts:
+        # A leading letter or digit: no hidden file, no option of a command.
+        name = re.sub(r"[^A-Za-z0-9._-]+", "-", text)[:80].strip("._-") or "unnamed"
+        number, unique = 1, name
+        while unique.lower() in taken:
+            number += 1
+            unique = f"{name}_{number}"
+        taken.add(unique.lower())
+        found.append(unique)
+    return found
+
+
+def shown_views(chart: Chart) -> list[str]:
+    """Return the keys of the views to write: each option of the first control, the others at their first."""
+    if not chart.controls:
+        return [chart.first]
+    found = []
+    for option, _ in chart.controls[0].options:
+        key = "/".join([option, *chart.first.split("/")[1:]])
+        # An option may go without some of the others': then the first view that it has.
+        own = [view for view in chart.views if view.split("/")[0] == option]
+        found += [key] if key in chart.views else own[:1]
+    return found
+
+
+def _standalone(chart: Chart, key: str) -> dict[str, Any]:
+    """Return a view's spec with its data in it, of a fixed size and on white."""
+    spec = copy.deepcopy(chart.views[key])
+    for side, length in zip(("width", "height"), SIZE, strict=True):
+        if spec.get(side) == "container":
+            spec[side] = length
+    # White, not transparent: black text would be lost where a viewer's own background is dark.
+    return spec | {"datasets": spec.get("datasets", {}) | chart.data, "background": "white"}
+
+
+def draw_svg(chart: Chart, key: str) -> str:
+    """Return a view of a chart as SVG; nothing is fetched."""
+    import vl_convert
+
+    return str(vl_convert.vegalite_to_svg(_standalone(chart, key), allowed_base_urls=[]))
+
+
+def draw_png(chart: Chart, key: str) -> bytes:
+    """Return a view of a chart as PNG, with ``SCALE`` pixels for one; nothing is fetched."""
+    import vl_convert
+
+    return bytes(vl_convert.vegalite_to_png(_standalone(chart, key), scale=SCALE, allowed_base_urls=[]))
+
+
+def as_data(found: Contents) -> dict[str, Any]:
+    """Return a report as JSON has it: its tables, and what each of its charts shows."""
+    return {
+        "rdbench": rdbench.__version__,
+        "sections": [
+            {
+                "heading": each.heading,
+                "dataset": each.section.dataset,
+                "protocol": each.section.protocol,
+                "checksum": each.section.checksum,
+                "settings": each.section.settings,
+                "charts": [
+                    {"name": chart.name, "title": chart.title, "notes": list(chart.notes),
+                     "findings": {key: view.get("description", "") for key, view in chart.views.items()}}
+                    for chart in each.charts
+                ],
+                "tables": [to_json(table) for table in each.tables],
+            }
+            for each in found.sections
+        ],
+        "problems": list(found.problems),
+    }  # fmt: skip

@@ -1,0 +1,174 @@
+"""Gates: conditions on a comparison that must not hold, so that a script stops at a change for the worse.
+
+A gate is ``<quantity> <operator> <number>``, the operator one of ``> >= < <=``. It fails where its
+condition holds for any variant (and beta), and where its quantity could not be measured: never in silence.
+
+==================  ===================================================================================
+``bd_rate``         BD-rate of B against A in per cent, of MSE and of every reading's distortion
+``bd_rate.mse``     that of MSE alone; ``bd_rate.optimal`` of the distortion under one reading
+``delta.NAME``      mean of B less mean of A of the metric ``NAME``, in its unit; with ``%`` after the
+                    number, in per cent of A's mean
+==================  ===================================================================================
+"""
+
+import json
+import math
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from operator import ge, gt, le, lt
+from typing import Literal
+
+from rdbench import metrics
+from rdbench.errors import ResultsError
+from rdbench.likelihood import READINGS
+from rdbench.report.bd_rate import LITTLE_OVERLAP
+from rdbench.report.compare import Comparison, Metric, Pair
+from rdbench.report.comparison import as_data, as_markdown, as_text
+from rdbench.report.numbers import number
+from rdbench.report.write_table import markdown_text, one_line
+
+OPERATORS: dict[str, Callable[[float, float], bool]] = {">": gt, ">=": ge, "<": lt, "<=": le}
+BD_RATES = ("bd_rate", "bd_rate.mse", *(f"bd_rate.{reading}" for reading in READINGS))
+_POINTS = ("rate", "mse", "psnr", *(f"elbo_{reading}" for reading in READINGS))
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+
+
+@dataclass(frozen=True)
+class Gate:
+    """One condition; ``percent``: the number is in per cent (a BD-rate always is)."""
+
+    text: str
+    quantity: str
+    operator: str
+    threshold: float
+    percent: bool
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a gate, and the figure that decided, in a line."""
+
+    gate: Gate
+    passed: bool
+    reason: str
+
+    def __str__(self) -> str:
+        """Return the line that is printed."""
+        return one_line(f"gate {self.gate.text!r} {'passed' if self.passed else 'FAILED'}: {self.reason}")
+
+
+def render(found: Comparison, outcomes: Sequence[Outcome], form: Literal["markdown", "json", "text"]) -> str:
+    """Return a comparison and what came of its gates, to be read or pasted."""
+    if form == "json":
+        gates = [{"gate": each.gate.text, "passed": each.passed, "reason": each.reason} for each in outcomes]
+        return (
+            json.dumps(as_data(found) | {"gates": gates}, allow_nan=False, ensure_ascii=False, indent=1)
+            + "\n"
+        )
+    if form == "text":
+        return as_text(found) + "".join(f"{each}\n" for each in outcomes)
+    lines = "".join(f"- {markdown_text(str(each))}\n" for each in outcomes)
+    return f"{lines}\n{as_markdown(found)}" if lines else as_markdown(found)
+
+
+def parse_gate(text: str) -> Gate:
+    """Return the gate that a text says.
+
+    Raises:
+        ResultsError: it says none; the message names the token that is wrong.
+    """
+    quantity, operator, amount = re.fullmatch(
+        r"\s*([^\s<>=!]*)\s*([<>=!]*)\s*(.*?)\s*", text, re.DOTALL
+    ).groups()  # type: ignore[union-attr]
+    form = "a gate is QUANTITY OPERATOR NUMBER, such as 'bd_rate > 2'"
+    if not (quantity in BD_RATES or quantity.startswith("delta.")):
+        hint = f" (did you mean delta.{quantity}?)" if _may_be_metric(quantity) else ""
+        raise ResultsError(_line(text, f"{quantity!r} is no quantity{hint}; there are {', '.join(BD_RATES)}"
+                                 f" and delta.NAME of a metric; {form}"))  # fmt: skip
+    if operator not in OPERATORS:
+        raise ResultsError(
+            _line(text, f"{operator!r} is no operator; there are {' '.join(OPERATORS)}; {form}")
+        )
+    bare = amount.removesuffix("%").rstrip()
+    if not _NUMBER.fullmatch(bare) or not math.isfinite(float(bare)):
+        raise ResultsError(_line(text, f"{amount!r} is no number; {form}"))
+    return Gate(one_line(text), quantity, operator, float(bare), amount.endswith("%") or quantity in BD_RATES)
+
+
+def _line(text: str, reason: str) -> str:
+    return one_line(f"--fail-if {text!r}: {reason}")
+
+
+def _may_be_metric(name: str) -> bool:
+    """Tell whether a name could be that of a metric, had it been measured."""
+    return name in _POINTS or any(name == own or name.startswith(f"{own}_") for own in metrics.names())
+
+
+def check_gate(gate: Gate, found: Comparison) -> Outcome:
+    """Return what comes of a gate.
+
+    It passes only where it could look at everything: it fails where the quantity is not there on both sides,
+    where B was asked for a value that A has and has none, or where a section was refused. What B was never
+    asked for does not count; the comparison lists it.
+
+    Raises:
+        ResultsError: the gate's metric is none that A, B or this rdbench knows.
+    """
+    name = gate.quantity.removeprefix("delta.")
+    if gate.quantity not in BD_RATES:
+        known = sorted({metric.series.name for pair in found.pairs for metric in pair.metrics})
+        if name not in known and not _may_be_metric(name):
+            there = ", ".join(known) or "none"
+            raise ResultsError(_line(gate.text, f"no metric is named {name!r}; compared here: {there}"))
+    if found.refused:
+        return Outcome(gate, False, f"not compared: {found.refused[0]}")
+    values: list[tuple[float, str]] = []
+    for pair in found.pairs:
+        each = (
+            _bd_rates(pair, gate.quantity) if gate.quantity in BD_RATES else _deltas(pair, name, gate.percent)
+        )
+        for value, where in each:
+            where = f"{where} ({pair.heading})" if len(found.pairs) > 1 else where
+            if value is None:
+                return Outcome(gate, False, f"not measured on both sides: {where}")
+            values.append((value, where))
+    if not values:
+        return Outcome(gate, False, f"{gate.quantity} was not measured on both sides")
+    value, where = (max if gate.operator in (">", ">=") else min)(values, key=lambda pair: pair[0])
+    passed = not OPERATORS[gate.operator](value, gate.threshold)
+    figure = f"{number(value)}{'%' if gate.percent else ''}"
+    extreme = "highest" if gate.operator in (">", ">=") else "lowest"
+    return Outcome(gate, passed, f"{extreme} of {len(values)}: {figure}, {where}")
+
+
+def _bd_rates(pair: Pair, quantity: str) -> Iterator[tuple[float | None, str]]:
+    """Yield (BD-rate or None, where and why) of each variant and quality that a gate asks for."""
+    wanted = quantity.removeprefix("bd_rate").removeprefix(".")
+    chosen = [rates for rates in pair.rates if wanted in ("", rates.quality)]
+    if not any(rates.found for rates in chosen):
+        yield None, f"{quantity}, no variant has one"
+    for rates in chosen:
+        for each in rates.found:
+            where = f"{each.variant}, {rates.quality}"
+            if each.overlap and each.overlap < LITTLE_OVERLAP:
+                where += f", overlap of the curves {each.overlap:.0%} only"
+            yield each.percent, where if each.percent is not None else f"{where}: {each.reason}"
+
+
+def _deltas(pair: Pair, name: str, percent: bool) -> Iterator[tuple[float | None, str]]:
+    """Yield (difference or None, where and why) at each (variant, beta) of a metric."""
+    metric: Metric | None = next((own for own in pair.metrics if own.series.name == name), None)
+    if metric is None:
+        return  # on neither side here; another section may have it
+    if metric.reason:
+        yield None, f"{name}, {metric.reason}"
+        return
+    for variant, beta in metric.lost:
+        yield None, f"{name} at {variant}, beta {beta:g}: A has a value, B none"
+    for each in metric.changes:
+        value = each.relative if percent else each.mean
+        where = f"{each.variant}, beta {each.beta:g}"
+        if value is None:
+            where += ": A is 0, so there is no change in per cent of it"
+        yield value, where

@@ -1,0 +1,98 @@
+"""Results folders for tests of the report: right in shape, with numbers that tell each trial apart."""
+
+import datetime
+import io
+import json
+import re
+
+import numpy as np
+from PIL import Image
+
+from rdbench import store
+from rdbench.likelihood import READINGS
+from rdbench.plan import plan
+from rdbench.report import gather, make_report
+from rdbench.spec import Sweep
+
+HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)> \"double\" 'single' {{ 7*7 }} 🙂"
+
+
+def make_sweep(**changes):
+    spec = {
+        "name": "study",
+        "dataset": {"name": "digits"},
+        "variants": ["beta_vae", "bs_vae"],
+        "beta": [1, 10],
+    }
+    return Sweep.model_validate(spec | changes)
+
+
+def png(value):
+    buffer = io.BytesIO()
+    Image.fromarray(np.full((8, 8), value, "uint8")).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def elbo_of(trial, reading):
+    """An ELBO that tells each trial and reading apart: -(100 * reading's place + beta + seed / 4)."""
+    return -(100 * (READINGS.index(reading) + 1) + trial.beta + trial.seed / 4)
+
+
+def point_rows(trial):
+    rate = 20 / trial.beta + trial.seed / 8
+    rows = []
+    for split, shift in (("train", 1.0), ("test", 0.0)):
+        for reading in READINGS:
+            elbo = elbo_of(trial, reading) + shift
+            rows.append(
+                {"dataset": trial.dataset.name, "variant": trial.variant.name, "beta": trial.beta,
+                 "seed": trial.seed, "protocol": trial.protocol, "split": split, "reading": reading,
+                 "native": reading == {"beta_vae": "half", "bs_vae": "optimal"}[trial.variant.name],
+                 "n_images": 100, "rate": rate, "distortion": -elbo - rate, "elbo": elbo, "sse": 3.2,
+                 "mse": 0.05, "psnr": 13.01, "bits_per_dim": 1.5}
+            )  # fmt: skip
+    return rows
+
+
+def write(root, sweep, *, lost=lambda trial: None, skip=lambda trial: False, images=False, **trial_row):
+    """Write a results folder; ``lost`` gives (status, error) of a trial that did not end well."""
+    store.save_sweep(root, sweep)
+    for trial in plan(sweep).trials:
+        if skip(trial):
+            continue
+        status, error = lost(trial) or ("done", None)
+        row = {"status": status, "error": error, "dataset": trial.dataset.name, "variant": trial.variant.name,
+               "beta": trial.beta, "seed": trial.seed, "protocol": trial.protocol, "seconds": 2.0,
+               "started": datetime.datetime(2025, 1, 2, 3, 4, tzinfo=datetime.UTC), "skipped_files": 0,
+               "dataset_checksum": "c0ffee" * 8, "versions": json.dumps({"torch": "9.9"}), "device": "a CPU",
+               "images_per_second": 50.0, "peak_memory_bytes": 2**30, "pack": 1,
+               "spec": trial.to_json()} | trial_row  # fmt: skip
+        content = {"trials": [row]}
+        if status == "done":
+            content["points"] = point_rows(trial)
+            each = {"lr": 1e-3, "seconds": 1.0, "images_per_second": 50.0}
+            content["history"] = [
+                {"epoch": epoch, "loss": 10.0 / epoch, "rate": 1.0 * epoch, "sse": 5.0 / epoch} | each
+                for epoch in (1, 2, 3)
+            ]
+            if images:
+                kinds = ("original", "reconstruction", "sample")
+                content["images"] = [{"kind": kind, "index": index, "png": png(40 * place + index)}
+                                     for place, kind in enumerate(kinds) for index in range(16)]  # fmt: skip
+        store.commit(root, trial.id, content)
+    return root
+
+
+def report(tmp_path, *roots):
+    return make_report(roots, tmp_path / "out.html").read_text()
+
+
+def section_of(*roots):
+    (section,), _ = gather.gather([store.load_results(root) for root in roots])
+    return section
+
+
+def visible(text):
+    """The page's text without scripts, styles and tags, white space joined."""
+    text = re.sub(r"<(script|style)\b.*?</\1>", " ", text, flags=re.S)
+    return " ".join(re.sub(r"<[^>]+>", " ", text).split())

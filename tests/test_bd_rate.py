@@ -1,0 +1,366 @@
+"""BD-rate: the published definition, an honest interval, and a reason wherever there is no number."""
+
+import math
+
+import bjontegaard
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.integrate import quad
+from scipy.optimize import brentq
+
+from rdbench.likelihood import READINGS
+from rdbench.report import bd_rate, curves
+from rdbench.report.gather import Section
+
+
+def sweep(rates, errors, seeds=(0,), betas=None):
+    """Rows of one variant: the same points for each seed."""
+    betas = range(len(rates)) if betas is None else betas
+    rows = [
+        (float(beta), seed, rate, error)
+        for seed in seeds
+        for beta, rate, error in zip(betas, rates, errors, strict=True)
+    ]
+    return pd.DataFrame(rows, columns=["beta", "seed", "rate", "mse"])
+
+
+def gaussian(variance, errors, scale=1.0):
+    """Rates (nats) of an i.i.d. Gaussian source of 20 dimensions, with an offset so that none is zero."""
+    return scale * (10 * np.log(variance / np.asarray(errors)) + 1)
+
+
+def noisy(generator, scale, seeds, noise, correlation, shared=None):
+    """A sweep of nine points on a Gaussian's curve, its trainings off by ``noise`` in rate and error."""
+    errors = np.geomspace(0.01, 0.7, 9)
+    parts = []
+    for seed in range(seeds):
+        of_seed = generator.normal(size=(2, 1)) if shared is None else shared[seed]
+        own = generator.normal(size=(2, 9))
+        off = np.exp(noise * (math.sqrt(correlation) * of_seed + math.sqrt(1 - correlation) * own))
+        parts.append(sweep(gaussian(1, errors, scale) * off[0], errors * off[1], (seed,)))
+    return pd.concat(parts)
+
+
+def section(points, readings=("half", "optimal")):
+    """A section from {variant: rows}; the distortion under a reading is a function of the error."""
+    frames = [
+        rows.assign(variant=variant, split="test", reading=reading, elbo=0.0, psnr=0.0, bits_per_dim=0.0,
+                    distortion=100 * rows["mse"] if reading == "half" else 50 * np.log(rows["mse"]))
+        for variant, rows in points.items() for reading in READINGS
+    ]  # fmt: skip
+    frame = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
+    return Section({"dataset": {"name": "mnist"}, "protocol": "clean"}, None, readings, frame)
+
+
+def texts(table):
+    return [[cell.text for cell in row] for row in table.rows]
+
+
+# The number
+
+
+def test_a_tenth_more_rate_everywhere_is_ten_per_cent():
+    errors = [0.9, 0.5, 0.2, 0.05]
+    rates = gaussian(1, errors)
+    found = bd_rate.bd_rate_between(sweep(1.1 * rates, errors), sweep(rates, errors), "mse")
+    assert found.percent == pytest.approx(10)
+    assert found.overlap == 1
+    less = bd_rate.bd_rate_between(sweep(rates, errors), sweep(1.1 * rates, errors), "mse")
+    assert less.percent == pytest.approx(100 * (1 / 1.1 - 1))
+
+
+def test_it_equals_an_independent_implementation():
+    generator = np.random.default_rng(3)
+    for _ in range(20):
+        one, other = (np.sort(generator.uniform(0.01, 1, size))[::-1] for size in (5, 9))
+        rates = [np.sort(generator.uniform(1, 300, len(own))) for own in (one, other)]
+        psnr = [-10 * np.log10(own) for own in (one, other)]
+        expected = bjontegaard.bd_rate(
+            rates[1], psnr[1], rates[0], psnr[0], "pchip", require_matching_points=False, min_overlap=0
+        )
+        test, baseline = sweep(rates[0], one), sweep(rates[1], other)
+        found = bd_rate.bd_rate_between(test, baseline, "mse")
+        assert found.percent == pytest.approx(expected, rel=1e-9)
+        low, high = max(own[0] for own in psnr), min(own[-1] for own in psnr)
+        assert found.quality_range == pytest.approx((low, high))
+        reach = max(own[-1] for own in psnr) - min(own[0] for own in psnr)
+        assert found.overlap == pytest.approx((high - low) / reach)
+
+
+def test_it_equals_an_independent_implementation_on_distortion_in_nats():
+    rates, one, other = [1.0, 5, 20, 80], [700.0, 300, -100, -400], [650.0, 200, -150, -380]
+    expected = bjontegaard.bd_rate(rates, -np.array(one), rates, -np.array(other), "pchip", min_overlap=0)
+    frames = [sweep(rates, own).rename(columns={"mse": "distortion"}) for own in (other, one)]
+    found = bd_rate.bd_rate_between(*frames, "distortion")
+    assert found.percent == pytest.approx(expected, rel=1e-9)
+    assert found.quality_range == (-650, 380)
+
+
+def test_two_gaussian_sources_are_apart_by_what_integration_says():
+    def rate(error, spectrum):
+        level = brentq(lambda t: np.minimum(t, spectrum).sum() - error, 1e-12, spectrum.max() * 2)
+        return 0.5 * np.log(np.maximum(spectrum / level, 1)).sum()
+
+    one, other = np.arange(1, 9) ** -1.2, np.arange(1, 9) ** -0.8
+    errors = np.geomspace(0.02, 2, 60)  # below the whole variance of either
+    low, high = -10 * math.log10(errors[-1]), -10 * math.log10(errors[0])
+    area, _ = quad(
+        lambda db: math.log(rate(10 ** (-db / 10), other) / rate(10 ** (-db / 10), one)), low, high, limit=400
+    )
+    expected = 100 * math.expm1(area / (high - low))
+    curve = {name: sweep([rate(e, own) for e in errors], errors) for name, own in (("a", one), ("b", other))}
+    found = bd_rate.bd_rate_between(curve["b"], curve["a"], "mse")
+    assert found.percent == pytest.approx(expected, rel=1e-3)
+    assert found.quality_range == pytest.approx((low, high))
+
+
+def test_points_that_another_of_the_curve_beats_are_not_on_it():
+    rates, errors = [1.0, 4, 9, 16], [0.8, 0.4, 0.2, 0.1]
+    # More rate for more error, and as much rate for more error.
+    worse = sweep([*rates, 12.0, 9.0], [*errors, 0.5, 0.3])
+    found = bd_rate.bd_rate_between(worse, sweep([1.2 * rate for rate in rates], errors), "mse")
+    assert found.percent == pytest.approx(100 * (1 / 1.2 - 1))
+
+
+def test_means_over_seeds_come_before_the_curve():
+    errors = np.array([0.8, 0.4, 0.2])
+    rates = gaussian(1, errors)
+    two = pd.concat([sweep(0.5 * rates, 1.5 * errors, (0,)), sweep(1.5 * rates, 0.5 * errors, (1,))])
+    found = bd_rate.bd_rate_between(two, sweep(rates, errors, (0, 1)), "mse")
+    assert found.percent == pytest.approx(0, abs=1e-9)
+
+
+def test_a_rate_or_an_error_of_zero_has_no_logarithm_and_is_left_out():
+    errors = [0.8, 0.4, 0.2, 0.1]
+    rates = list(gaussian(1, errors))
+    test = sweep([0.0, *rates, 99.0], [0.9, *errors, 0.0])
+    found = bd_rate.bd_rate_between(test, sweep(rates, errors), "mse")
+    assert found.percent == pytest.approx(0, abs=1e-9)
+    assert found.overlap == 1
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_value_that_is_not_finite_is_a_trial_that_is_not_there(value):
+    errors = [0.8, 0.4, 0.2]
+    rates = gaussian(1, errors)
+    full = sweep(rates, errors, (0, 1, 2))
+    test = full.assign(rate=1.1 * full["rate"])
+    test.iloc[4, test.columns.get_loc("mse")] = value
+    found = bd_rate.bd_rate_between(test, full, "mse")
+    assert found.percent == pytest.approx(10)
+    assert (found.low, found.high) == (pytest.approx(10), pytest.approx(10))
+
+
+# Where there is none
+
+
+def test_curves_that_reach_no_quality_in_common_have_none():
+    found = bd_rate.bd_rate_between(sweep([1, 2], [0.9, 0.8]), sweep([1, 2], [0.2, 0.1]), "mse")
+    assert (found.percent, found.low, found.high, found.overlap) == (None, None, None, 0)
+    assert found.quality_range is None
+    assert "no quality in common" in found.reason
+
+
+def test_curves_that_touch_in_a_point_have_none():
+    found = bd_rate.bd_rate_between(sweep([1, 2], [0.9, 0.5]), sweep([1, 2], [0.5, 0.1]), "mse")
+    assert (found.percent, found.overlap) == (None, 0)
+
+
+@pytest.mark.parametrize("errors", [[0.5], [0.5, 0.6, 0.7], []])
+def test_a_hull_of_one_point_is_no_curve_and_its_variant_is_named(errors):
+    lone = sweep(range(1, len(errors) + 1), errors).astype(float)
+    found = bd_rate.bd_rate_between(lone, sweep([1, 2], [0.9, 0.1]), "mse", variant="mine", name="theirs")
+    assert (found.percent, found.overlap) == (None, None)
+    assert "two points" in found.reason
+    assert "mine" in found.reason
+    assert "theirs" not in found.reason
+
+
+def test_a_single_seed_has_no_interval():
+    errors = [0.8, 0.4, 0.2]
+    found = bd_rate.bd_rate_between(
+        sweep(gaussian(1, errors), errors, (0,)), sweep(gaussian(1, errors), errors, (0, 1)), "mse"
+    )
+    assert found.n == 1
+    assert found.percent == pytest.approx(0, abs=1e-9)
+    assert (found.low, found.high) == (None, None)
+    assert "single seed" in found.reason
+
+
+def test_where_resamples_have_no_number_there_is_no_interval():
+    # Seed 1 alone does not reach the baseline's qualities: there is nothing to compare.
+    baseline = sweep([1, 2], [0.5, 0.1], (0, 1))
+    test = pd.concat([sweep([1, 2], [0.4, 0.1], (0,)), sweep([1, 2], [0.9, 0.6], (1,))])
+    found = bd_rate.bd_rate_between(test, baseline, "mse")
+    assert found.percent is not None
+    assert (found.low, found.high) == (None, None)
+    assert "25% of the resamples" in found.reason
+
+
+def test_seeds_that_have_no_beta_in_common_have_no_interval():
+    errors = np.array([0.8, 0.4, 0.2, 0.1])
+    rates = gaussian(1, errors)
+    first, last = (sweep(rates[own], errors[own], (seed,), own) for seed, own in enumerate(([0, 1], [2, 3])))
+    found = bd_rate.bd_rate_between(pd.concat([first, last]), sweep(rates, errors, (0, 1)), "mse")
+    assert found.percent == pytest.approx(0, abs=1e-9)
+    assert (found.low, found.high) == (None, None)
+    assert "50% of the resamples" in found.reason
+
+
+# The interval
+
+
+def test_two_seeds_give_the_interval_that_can_be_worked_out_by_hand():
+    # Rates a times a curve: BD-rate is ln of their mean, and two seeds have the resamples 00, 01 (twice), 11.
+    errors = [0.8, 0.4, 0.2]
+    rates = gaussian(1, errors)
+    test = pd.concat([sweep(1.0 * rates, errors, (0,)), sweep(1.2 * rates, errors, (1,))])
+    found = bd_rate.bd_rate_between(test, sweep(rates, errors, (0, 1)), "mse")
+    values, weights = np.log([1.0, 1.1, 1.2]), [0.25, 0.5, 0.25]
+    mean = np.average(values, weights=weights)
+    error = math.sqrt(np.average((values - mean) ** 2, weights=weights) * 2)
+    half = 12.706204736 * error  # t(0.975, 1)
+    assert found.low == pytest.approx(100 * math.expm1(math.log(1.1) - half))
+    assert found.high == pytest.approx(100 * math.expm1(math.log(1.1) + half))
+    assert found.reason == ""
+
+
+def test_the_resamples_of_five_seeds_are_all_there_with_their_probabilities():
+    counts, probability = bd_rate._resamples(5)
+    assert counts.shape == (126, 5)
+    assert (counts.sum(axis=1) == 5).all()
+    assert len({tuple(row) for row in counts}) == 126
+    assert probability.sum() == pytest.approx(1)
+    assert probability[(counts == 1).all(axis=1)] == pytest.approx(math.factorial(5) / 5**5)
+
+
+def test_luck_that_both_variants_share_cancels_where_they_have_the_same_seeds():
+    generator = np.random.default_rng(1)
+    shared = generator.normal(size=(5, 2, 1))
+    test, baseline = (noisy(generator, scale, 5, 0.05, 0.999, shared) for scale in (1.1, 1))
+    paired = bd_rate.bd_rate_between(test, baseline, "mse")
+    apart = bd_rate.bd_rate_between(test, baseline.assign(seed=baseline["seed"] + 5), "mse")
+    assert paired.percent == pytest.approx(apart.percent)
+    assert paired.high - paired.low < 0.2 * (apart.high - apart.low)
+
+
+def test_the_same_points_give_the_same_interval_with_resamples_drawn_at_random():
+    generator = np.random.default_rng(2)
+    test, baseline = noisy(generator, 1.1, 7, 0.02, 0.5), noisy(generator, 1, 6, 0.02, 0.5)
+    found = bd_rate.bd_rate_between(test, baseline, "mse")
+    assert found == bd_rate.bd_rate_between(test, baseline.sample(frac=1, random_state=0), "mse")
+    assert found.n == 6
+    assert found.low < found.percent < found.high
+
+
+@pytest.mark.parametrize(
+    ("seeds", "correlation", "noise", "amount"),
+    [(3, 0.0, 0.02, 200), (5, 0.8, 0.02, 100)],
+)
+def test_95_per_cent_intervals_hold_the_truth_in_90_to_99_of_100_sweeps(seeds, correlation, noise, amount):
+    generator = np.random.default_rng(11)
+    held = 0
+    for _ in range(amount):
+        test, baseline = (noisy(generator, scale, seeds, noise, correlation) for scale in (1.1, 1))
+        found = bd_rate.bd_rate_between(test, baseline, "mse")
+        held += found.low <= 10 <= found.high
+    assert 0.90 <= held / amount <= 0.99
+
+
+# The tables
+
+
+def test_every_variant_is_compared_with_constant_variance_by_each_measure():
+    errors = [0.8, 0.4, 0.2]
+    rates = gaussian(1, errors)
+    own = section({"a": sweep(0.9 * rates, errors, (0, 1)), "beta_vae": sweep(rates, errors, (0, 1))})
+    table = bd_rate.table(own)
+    assert table.title == "BD-rate against beta_vae"
+    assert [row[:3] for row in texts(table)] == [
+        [title, "a", "−10.0"]
+        for title in ("MSE", "distortion, σ² = 1/2", "distortion, σ² optimal for each image")
+    ]
+    assert [cell.value for cell in table.rows[0][2:6]] == pytest.approx([-10, -10, -10, 2])
+    assert texts(table)[0][-2:] == ["100", "0.8000 to 0.2000"]
+    assert texts(table)[1][-1] == "80.00 to 20.00 nats"
+    assert table.notes == ()
+
+
+def test_without_constant_variance_the_first_variant_is_the_baseline():
+    errors = [0.8, 0.4]
+    own = section({name: sweep(gaussian(1, errors), errors) for name in ("c", "b", "d")})
+    table = bd_rate.table(own)
+    assert table.title == "BD-rate against b"
+    assert [row[1] for row in texts(table)][:2] == ["c", "d"]
+    assert "single seed" in table.rows[0][3].note
+
+
+def test_the_bd_rate_table_says_what_it_leaves_out_and_marks_little_overlap():
+    own = section(
+        {
+            "beta_vae": sweep([0.0, 1, 2], [0.9, 0.8, 0.1]),
+            "v": sweep([1, 2], [0.8, 0.7]),
+            "w": sweep([1], [0.5]),
+        }
+    )
+    table = bd_rate.table(own)
+    v, w = table.rows[:2]
+    assert v[6].mark == "warning"
+    assert w[2].text == "–"
+    assert "hull of w" in w[2].note
+    assert table.notes == ("1 point of rate or error 0 left out: 0 has no logarithm.",)
+
+
+def test_a_variant_without_a_finite_distortion_keeps_its_row_and_its_place_as_the_baseline():
+    errors = [0.8, 0.4, 0.2]
+    own = section({name: sweep(gaussian(1, errors), errors) for name in ("beta_vae", "a", "b")})
+    gone = (own.points["variant"] == "beta_vae") & (own.points["reading"] == "optimal")
+    own.points.loc[gone, "distortion"] = -math.inf
+    table = bd_rate.table(own)
+    assert [row[1].text for row in table.rows] == ["a", "b"] * 3
+    assert [row[2].text for row in table.rows] == ["0.0", "0.0"] * 2 + ["–", "–"]
+    assert "hull of beta_vae" in table.rows[-1][2].note
+
+
+def test_one_variant_or_none_has_neither_table():
+    for own in (section({}), section({"beta_vae": sweep([1, 2], [0.8, 0.1])})):
+        assert bd_rate.table(own) is None
+        assert bd_rate.envelope_table(own) is None
+
+
+def test_the_envelope_table_gives_each_variants_share_and_points():
+    # a lies lower up to the crossing at rate 2.5, half of the shared rates; its last point is beaten by b's.
+    own = section({"a": sweep([1, 4], [0.5, 0.4]), "b": sweep([1, 4], [0.6, 0.3]), "c": sweep([2], [0.9])})
+    table = bd_rate.envelope_table(own)
+    a, b, c = table.rows[:3]
+    assert [row[1].text for row in (a, b, c)] == ["a", "b", "c"]
+    assert (a[2].value, b[2].value) == (pytest.approx(50, abs=0.1), pytest.approx(50, abs=0.1))
+    assert a[3].text == "1.000 to 4.000"
+    assert [[cell.value for cell in row[4:]] for row in (a, b, c)] == [[1, 2], [1, 2], [0, 1]]
+    assert "fewer than two points" in c[2].note
+    assert len(table.rows) == 9
+
+
+def test_equal_points_are_all_on_the_envelope_and_equal_curves_share_no_rate():
+    own = section({name: sweep([1, 4], [0.5, 0.4]) for name in ("a", "b")})
+    rows = bd_rate.envelope_table(own).rows[:2]
+    assert [[row[2].value, row[4].value] for row in rows] == [[0, 2], [0, 2]]
+
+
+def test_curves_apart_in_rate_have_no_share_and_say_why():
+    own = section({"a": sweep([1, 2], [0.5, 0.4]), "b": sweep([3, 4], [0.3, 0.2])})
+    row = bd_rate.envelope_table(own).rows[0]
+    assert row[2].text == "–"
+    assert "no rates that all curves span" in row[2].note
+
+
+def test_a_curve_as_drawn_keeps_the_points_its_own_hull_drops():
+    means = pd.DataFrame(
+        {"variant": ["a", "a", "a", "b", "b"], "rate": [1.0, 2, 3, 1, 3], "mse": [0.4, 0.2, 0.8, 0.5, 0.45]}
+    )
+    assert curves.lowest_shares(means, "mse").shares["a"] == 1
+    assert curves.lowest_shares(means, "mse").high == 2
+    drawn = curves.lowest_shares(means, "mse", as_drawn=True)
+    assert drawn.high == 3
+    assert 0.5 < drawn.shares["a"] < 1

@@ -1,0 +1,98 @@
+"""The statistics of curves: means, intervals, envelopes, and how numbers are written."""
+
+import math
+
+import pandas as pd
+import pytest
+from report_builders import make_sweep, section_of, write
+
+from rdbench.report import curves, labels, numbers
+
+
+def test_the_interval_is_students():
+    # Mean 3, deviation sqrt(2.5), t(0.975, 4) = 2.7764451: half-width 1.9632432.
+    found = curves.estimate([1, 2, 3, 4, 5])
+    assert (found.mean, found.n) == (3.0, 5)
+    assert found.half_width == pytest.approx(1.9632432, rel=1e-7)
+
+
+def test_one_seed_has_a_value_and_no_interval_and_none_has_neither():
+    assert curves.estimate([7.0]) == curves.Estimate(7.0, None, 1)
+    assert curves.estimate([7.0, math.nan, None, math.inf]) == curves.Estimate(7.0, None, 1)
+    assert curves.estimate([]) is None
+    assert curves.estimate([math.nan]) is None
+
+
+def test_means_are_over_seeds(tmp_path):
+    section = section_of(write(tmp_path / "a", make_sweep(seeds=[0, 1, 4])))
+    rows = curves.finite_points(section.points, "test", "half")
+    means = curves.mean_points(rows).set_index(["variant", "beta"])
+    assert means.loc[("bs_vae", 10.0), "n"] == 3
+    assert means.loc[("bs_vae", 10.0), "rate"] == pytest.approx(2 + 5 / 24)
+    assert means.loc[("bs_vae", 10.0), "elbo"] == pytest.approx(-(110 + 5 / 12))
+
+
+def test_the_envelope_keeps_what_no_point_of_lower_rate_beats():
+    rows = pd.DataFrame({"rate": [3.0, 1, 2, 2, 4], "mse": [0.5, 0.9, 0.95, 0.7, 0.5]})
+    assert curves.envelope(rows, "mse")[["rate", "mse"]].to_numpy().tolist() == [[1, 0.9], [2, 0.7], [3, 0.5]]
+
+
+def test_the_lowest_curve_is_named_with_the_share_of_the_shared_rates():
+    means = pd.DataFrame(
+        {"variant": ["a", "a", "b", "b"], "rate": [0.0, 4.0, 0.0, 8.0], "mse": [4.0, 0.0, 3.0, 1.0]}
+    )
+    # Over 0 to 4 nats, a is 4 - r and b is 3 - r/4: they cross at 4/3, and a is lower over the last 2/3.
+    found = curves.lowest_curve(means, "mse")
+    assert (found.variant, found.low, found.high) == ("a", 0.0, 4.0)
+    assert found.share == pytest.approx(2 / 3, abs=2e-3)
+
+
+@pytest.mark.parametrize("b_rates", [[5.0, 6.0], [2.0, 2.0]])
+def test_no_curve_is_called_lowest_where_they_share_no_rates(b_rates):
+    means = pd.DataFrame(
+        {"variant": ["a", "a", "b", "b"], "rate": [0.0, 4.0, *b_rates], "mse": [4.0, 1, 3, 2]}
+    )
+    assert curves.lowest_curve(means, "mse") is None
+
+
+def test_equal_curves_have_no_lowest():
+    means = pd.DataFrame({"variant": ["a", "a", "b", "b"], "rate": [0.0, 1, 0, 1], "mse": [2.0, 1, 2, 1]})
+    assert curves.lowest_curve(means, "mse") is None
+
+
+# Numbers and labels
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(None, "–"), (math.nan, "–"), (-math.inf, "–"), (0.0, "0"), (-1234.56, "−1,234.6"),
+     (0.012345, "0.01235"), (-0.00001, "−1.000e−05"), (123.456, "123.5")],
+)  # fmt: skip
+def test_numbers_are_written_for_reading_and_a_missing_one_is_a_dash(value, text):
+    assert numbers.number(value) == text
+
+
+@pytest.mark.parametrize(
+    ("mean", "half", "text"),
+    [(-1234.5678, 2.345, "−1,234.6 ± 2.3"), (0.5, 0.00123, "0.5000 ± 0.0012"), (1234.5, 234.0, "1,234 ± 234"),
+     (5.0, 0.0, "5.000 ± 0"), (-0.001, 0.5, "0.00 ± 0.50")],
+)  # fmt: skip
+def test_a_mean_has_the_digits_its_interval_allows(mean, half, text):
+    assert numbers.interval(curves.Estimate(mean, half, 5)) == text
+
+
+def test_labels_cover_no_point_and_no_label_and_round_numbers_come_first():
+    betas = [10 ** (i / 10) for i in range(-30, 31)]
+    x, y = [1 / (1 + b) for b in betas], [b / (1 + b) for b in betas]
+    ranges = (labels.domain(x), labels.domain(y))
+    placed = labels.place(x, y, betas, ranges, log_x=False)
+    tens = {f"β {10.0**power:g}" for power in range(-3, 4)}
+    assert {text for text, _ in filter(None, placed)} <= tens
+    assert placed[30] is not None
+    crowd = labels.place([1.0] * 9, [1.0] * 9, list(range(1, 10)), ranges, log_x=False)
+    assert sum(label is not None for label in crowd) <= len(labels.CORNERS)
+
+
+def test_a_rate_of_zero_gets_no_label_on_a_logarithmic_axis():
+    ranges = (labels.domain([0.0, 1.0], log=True), labels.domain([1.0, 2.0]))
+    assert labels.place([0.0, 1.0], [1.0, 2.0], [1, 2], ranges, log_x=True)[0] is None

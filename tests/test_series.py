@@ -1,0 +1,98 @@
+"""Series: only what was measured alike is compared, and only a difference beyond chance is one."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from report_builders import make_sweep, section_of, write
+from scipy.stats import ttest_ind
+
+from rdbench.report import series, tables
+from rdbench.report.series import Series
+
+
+def with_metrics(tmp_path, *rows):
+    """A section whose table of metrics holds rows (name, variant, beta, seed, value, settings, hash)."""
+    section = section_of(write(tmp_path / "a", make_sweep(seeds=2)))
+    names = ("name", "variant", "beta", "seed", "value", "settings", "feature_hash")
+    frame = pd.DataFrame([dict(zip(names, row, strict=True)) for row in rows])
+    frame["settings"] = [json.dumps(settings) for settings in frame["settings"]]
+    section.metrics = frame.assign(protocol="clean", trial=[f"t{i}" for i in range(len(frame))])
+    return section
+
+
+def test_the_series_of_a_section_are_its_readings_and_what_needs_none(tmp_path):
+    section = section_of(write(tmp_path / "a", make_sweep(readings=["half", "optimal"], seeds=[0, 4])))
+    found = {each.name: each for each in series.series(section)}
+    assert list(found) == ["elbo_half", "elbo_optimal", "rate", "mse", "psnr"]
+    assert found["elbo_half"].values["bs_vae", 10.0] == {0: -110.0, 4: -111.0}
+    assert [each.better for each in found.values()] == ["higher", "higher", None, "lower", "higher"]
+
+
+def test_what_was_measured_differently_is_another_series(tmp_path):
+    row = ("fid", "bs_vae", 1.0, 0, 50.0)
+    section = with_metrics(
+        tmp_path,
+        (*row, {"samples": 100}, "aaaa"),
+        (*row[:3], 1, 60.0, {"samples": 100, "versions": "found, not asked for"}, "aaaa"),
+        (*row, {"samples": 200}, "aaaa"),
+        (*row, {"samples": 100}, "bbbb"),
+        (*row, {"samples": 100, "network": "stand-in"}, "cccc"),
+    )
+    found = series.proxies(section)
+    assert [each.name for each in found] == ["fid", "fid_2", "fid_3", "fid_4"]
+    assert found[0].values == {("bs_vae", 1.0): {0: 50.0, 1: 60.0}}
+    assert "not with the published weights" in found[3].title
+    assert {each.better for each in found} == {"lower"}
+    assert [each.metric for each in found] == ["fid"] * 4
+
+
+def test_a_value_that_was_not_measured_has_its_reason(tmp_path):
+    row = ("fid", "bs_vae", 1.0, 0, None, {"samples": 100, "error": "Traceback\nOSError: no weights"}, "aaaa")
+    section = with_metrics(tmp_path, row)
+    (found,) = series.proxies(section)
+    assert found.values == {}
+    assert found.reasons == {("bs_vae", 1.0): "OSError: no weights"}
+    ((_, _, cell),) = tables.proxy_metrics(section).rows
+    assert (cell.text, cell.note) == ("–", "OSError: no weights")
+
+
+def test_warnings_are_told_once(tmp_path):
+    rows = [("kid", "bs_vae", 1.0, seed, 0.1, {"warning": "few images"}, None) for seed in (0, 1)]
+    section = with_metrics(tmp_path, *rows)
+    assert series.remarks(section) == ["kid: few images"]
+    assert "Note. kid: few images" in tables.proxy_metrics(section).notes
+
+
+def of(*samples, better="higher"):
+    values = {("a", float(i)): dict(enumerate(map(float, own))) for i, own in enumerate(samples)}
+    return Series("x", "x", "", better, values=values)
+
+
+@pytest.mark.parametrize("shift", [0.0, 1.0, 2.0, 4.0])
+def test_means_are_told_apart_as_welchs_test_does(shift):
+    generator = np.random.default_rng(3)
+    one, other = generator.normal(size=5), 2 * generator.normal(size=4) + shift
+    expected = ttest_ind(one, other, equal_var=False).pvalue < 0.05
+    assert of(one, other).tells_apart(("a", 0.0), ("a", 1.0)) == expected
+
+
+def test_welchs_test_was_tried_on_both_outcomes():
+    assert of([1, 2, 3], [1, 2, 4]).tells_apart(("a", 0.0), ("a", 1.0)) is False
+    assert of([1, 2, 3], [11, 12, 13]).tells_apart(("a", 0.0), ("a", 1.0)) is True
+    assert of([1, 1], [1, 1]).tells_apart(("a", 0.0), ("a", 1.0)) is False
+    assert of([1, 1], [2, 2]).tells_apart(("a", 0.0), ("a", 1.0)) is True
+
+
+def test_of_a_single_seed_nothing_is_known():
+    assert of([1], [5, 6]).tells_apart(("a", 0.0), ("a", 1.0)) is None
+
+
+def test_the_best_is_the_highest_or_the_lowest_as_the_quantity_has_it():
+    samples = ([1, 2], [5, 6], [3])
+    assert of(*samples).best() == ("a", 1.0)
+    assert of(*samples, better="lower").best() == ("a", 0.0)
+    assert of(*samples, better=None).best() is None
+    assert of(*samples).best("b") is None
+    assert of([5], [5]).best() == ("a", 0.0)

@@ -1,0 +1,231 @@
+"""The paper's Table 1: the right numbers, and published ones only where they may stand."""
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from rdbench import datasets
+from rdbench.plan import plan
+from rdbench.report import table1
+from rdbench.report.gather import Section
+from rdbench.spec import load_sweep
+
+SWEEPS = Path(__file__).parents[1] / "sweeps"
+MNIST = json.loads(plan(load_sweep(SWEEPS / "mnist_table1.yaml")).trials[0].to_json())
+CELEBA = json.loads(plan(load_sweep(SWEEPS / "celeba_table1.yaml")).trials[0].to_json())
+
+
+def section(elbo, *, fid=(), lost=(), missing=(), settings=MNIST, **changes):
+    """A section from {(variant, beta): test ELBO by seed}; the train ELBO is 10 more.
+
+    Args:
+        fid: (variant, beta, seed, value, settings) rows of the metric.
+        lost, missing: (variant, beta, seed) that diverged, and that were not trained.
+    """
+    names = ("variant", "beta", "seed")
+    done = [(variant, beta, seed) for (variant, beta), own in elbo.items() for seed in range(len(own))]
+    points = [
+        {"variant": variant, "beta": beta, "seed": seed, "split": split, "reading": reading, "trial": "t",
+         "elbo": elbo[variant, beta][seed] + more - less}
+        for variant, beta, seed in done
+        for split, more in (("train", 10), ("test", 0)) for reading, less in (("half", 1e4), ("optimal", 0))
+    ]  # fmt: skip
+    trials = [dict(zip(names, each, strict=True), status="done") for each in done]
+    trials += [dict(zip(names, each, strict=True), status="diverged") for each in lost]
+    metrics = [
+        {"trial": "t", "name": "fid", "variant": variant, "beta": beta, "seed": seed, "value": value,
+         "settings": json.dumps(how), "feature_hash": None, "protocol": "paper"}
+        for variant, beta, seed, value, how in fid
+    ]  # fmt: skip
+    return Section(
+        {**settings, **changes},
+        "c0ffee",
+        ("half",),  # whether the sweep asks for it or not, the optimal reading is stored
+        points=pd.DataFrame(points),
+        trials=pd.DataFrame(trials, columns=[*names, "status"]),
+        metrics=pd.DataFrame(metrics),
+        missing=pd.DataFrame(list(missing), columns=list(names)),
+    )
+
+
+FIVE = {("bs_vae", 1.0): [887.0, 886, 888, 887, 887], ("beta_vae", 1.0): [291.0, 290, 292, 291, 291]}
+
+
+def heads(table):
+    return [(column.heading, column.group) for column in table.columns]
+
+
+def row(table, variant, beta):
+    (found,) = [own for own in table.rows if (own[0].text, own[1].text) == (variant, beta)]
+    return found
+
+
+def test_the_bounds_are_those_of_the_optimal_reading_of_both_splits():
+    table = table1.table1(section(FIVE, protocol="clean"))
+    assert heads(table) == [("variant", ""), ("β", ""), ("test log p(x) ≥", ""), ("train log p(x) ≥", "")]
+    found = row(table, "bs_vae", "1")
+    # Deviation sqrt(1/2), t(0.975, 4) = 2.7764451.
+    assert found[2].value == 887
+    assert found[2].half_width == pytest.approx(2.7764451 * (0.5 / 5) ** 0.5)
+    assert found[2].n == 5
+    assert found[3].value == 897
+    assert "n = 5 seeds" in table.caption
+    assert "FID was not measured" in table.caption
+
+
+def test_published_values_stand_beside_protocol_paper_and_say_that_they_are():
+    table = table1.table1(section(FIVE))
+    assert heads(table)[2:] == [
+        ("test log p(x) ≥", "measured"), ("train log p(x) ≥", "measured"),
+        ("FID", "published"), ("test log p(x) ≥", "published"), ("train log p(x) ≥", "published"),
+    ]  # fmt: skip
+    assert [column.badge for column in table.columns] == ["", "", "", "", *["published"] * 3]
+    assert [cell.value for cell in row(table, "bs_vae", "1")[4:]] == [59.2, 887, 877]
+    assert [cell.text for cell in row(table, "beta_vae", "1")[4:]] == ["225.8", "291", "286"]
+    assert not any(cell.mark for own in table.rows for cell in own[4:])
+
+
+def test_a_row_that_the_paper_has_not_got_has_no_published_value():
+    table = table1.table1(section(FIVE | {("bs_vae", 3.0): [1.0], ("bs_vae (a=1)", 1.0): [1.0]}))
+    for key in (("bs_vae", "3"), ("bs_vae (a=1)", "1")):
+        assert [cell.text for cell in row(table, *key)[4:]] == ["–"] * 3
+        assert {cell.note for cell in row(table, *key)[4:]} == {"not in the paper"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"protocol": "clean"}, "these of protocol clean"),
+        ({"dataset": {"name": "digits"}}, "the paper's table is of celeba and mnist"),
+        ({"dataset": {"name": "fashion_mnist"}}, "the paper's table is of celeba and mnist"),
+    ],
+)
+def test_no_published_values_stand_beside_another_protocol_or_dataset(changes, reason):
+    table = table1.table1(section(FIVE, **changes))
+    assert "published" not in {column.group for column in table.columns}
+    assert len(table.columns) == 4
+    assert f"No published values: {reason}" in table.caption.replace(
+        "the paper's are of protocol paper, ", ""
+    )
+
+
+def test_a_protocol_paper_without_one_of_its_rows_has_no_published_columns():
+    table = table1.table1(section({("bs_vae", 3.0): [1.0]}))
+    assert len(table.columns) == 4
+    assert "none of these rows" in table.caption
+
+
+def test_celeba_has_its_own_published_values():
+    found = row(table1.table1(section(FIVE, settings=CELEBA)), "bs_vae", "1")
+    assert [cell.value for cell in found[4:]] == [90.8, 14384, 14434]
+
+
+def test_the_recipes_of_the_papers_sweeps_are_the_papers():
+    for settings in (MNIST, CELEBA):
+        assert table1.differences(section(FIVE, settings=settings)) == []
+        assert "The recipe is the paper's." in table1.table1(section(FIVE, settings=settings)).caption
+
+
+def test_every_difference_from_the_papers_recipe_is_listed():
+    changes = {
+        "train": MNIST["train"]
+        | {"epochs": 3, "batch_size": 64, "lr": 0.01, "weight_decay": 0.0, "augment": False},
+        "model": MNIST["model"] | {"latent": 8, "channels": [16, 32]},
+        "dataset": MNIST["dataset"] | {"train_images": 2000, "test_images": 500},
+    }
+    own = section({("bs_vae", 1.0): [1.0, 2.0]}, missing=[("bs_vae", 1.0, 2)], **changes)
+    assert table1.differences(own) == [
+        "epochs 3 instead of 50",
+        "batch size 64 instead of 512",
+        "learning rate 0.01 instead of 0.001",
+        "weight decay 0 instead of 1e-05",
+        "augmentation off instead of on",
+        "latent 8 instead of 32",
+        "channels 16, 32 instead of 32, 64, 128",
+        "train images 2,000 instead of 60,000",
+        "test images 500 instead of 10,000",
+        "3 seeds instead of 5",
+    ]
+    caption = table1.table1(own).caption
+    assert all(each in caption for each in table1.differences(own))
+
+
+def test_a_linear_model_and_a_subset_of_all_images_are_told_from_the_papers():
+    linear = section(FIVE, model={"name": "linear", "latent": 32, "channels": []})
+    assert table1.differences(linear) == [
+        "networks linear instead of conv",
+        "channels none instead of 32, 64, 128",
+    ]
+    whole = section(FIVE, dataset=MNIST["dataset"] | {"train_images": 60_000})
+    assert table1.differences(whole) == []
+
+
+def test_the_sizes_of_the_papers_datasets_are_those_of_the_registry():
+    for name, sizes in table1.IMAGES.items():
+        assert tuple(sizes.values()) == datasets.get(name).sizes
+
+
+def test_the_published_file_is_the_one_of_the_paper():
+    found = table1.published()
+    assert {name: len(rows) for name, rows in found.items()} == {"celeba": 10, "mnist": 10}
+    assert found["mnist"]["bs_vae", 10.0] == {
+        "fid": 38.4, "test_log_p_lower_bound": 662, "train_log_p_lower_bound": 656
+    }  # fmt: skip
+
+
+def test_the_best_is_marked_and_what_cannot_be_told_from_it():
+    elbo = {
+        ("a", 1.0): [10.0, 11, 12],
+        ("b", 1.0): [10.5, 11, 11.4],
+        ("c", 1.0): [1.0, 2, 3],
+        ("d", 1.0): [9.0],
+    }
+    table = table1.table1(section(elbo))
+    assert {name: row(table, name, "1")[2].mark for name in "abcd"} == {
+        "a": "best", "b": "close", "c": "", "d": ""
+    }  # fmt: skip
+    assert "Welch" in table.caption
+    assert row(table, "d", "1")[2].note == "n = 1"
+
+
+def test_fid_is_a_column_where_it_was_measured_and_lower_is_better():
+    published = {"samples": None, "network": "published"}
+    fid = [("bs_vae", 1.0, 0, 60.0, published), ("beta_vae", 1.0, 0, 226.0, published)]
+    table = table1.table1(section(FIVE, fid=fid))
+    assert heads(table)[2] == ("FID", "measured")
+    assert (row(table, "bs_vae", "1")[2].value, row(table, "bs_vae", "1")[2].mark) == (60, "best")
+    assert "FID was not measured" not in table.caption
+
+
+def test_each_way_of_measuring_fid_has_a_column_that_says_how():
+    ways = [{"samples": 10}, {"samples": 20}, {"samples": 10, "network": "other"}]
+    fid = [("bs_vae", 1.0, 0, 60.0 + i, how) for i, how in enumerate(ways)]
+    fid += [("beta_vae", 1.0, 0, None, {"samples": 10, "error": "Traceback\nno weights"})]
+    table = table1.table1(section(FIVE, fid=fid))
+    fids = ["FID (1)", "FID (2)", "FID, not with the published weights"]
+    assert [heading for heading, _ in heads(table)[2:5]] == fids
+    assert [cell.value for cell in row(table, "bs_vae", "1")[2:5]] == [60, 61, 62]
+    assert table.notes[1] == "FID (2): samples 20, protocol paper."
+    assert [cell.note for cell in row(table, "beta_vae", "1")[2:5]] == ["no weights", *["not measured"] * 2]
+
+
+def test_another_metric_is_no_fid():
+    own = section(FIVE, fid=[("bs_vae", 1.0, 0, 60.0, {})])
+    own.metrics["name"] = "fd_classifier"
+    table = table1.table1(own)
+    assert "FID" not in {heading for heading, group in heads(table) if group == "measured"}
+    assert "FID was not measured" in table.caption
+
+
+def test_lost_and_missing_trials_are_said_in_the_cells():
+    lost, missing = [("bs_vae", 1.0, 5), ("bs_vae", 10.0, 0)], [("beta_vae", 1.0, 5)]
+    table = table1.table1(section(FIVE, lost=lost, missing=missing))
+    assert row(table, "bs_vae", "1")[2].note == "1 diverged"
+    assert (row(table, "bs_vae", "10")[2].text, row(table, "bs_vae", "10")[2].note) == ("–", "1 diverged")
+    assert row(table, "beta_vae", "1")[3].note == "1 not trained yet"
+
+
+def test_without_points_there_is_no_table():
+    assert table1.table1(section({}, lost=[("bs_vae", 1.0, 0)])) is None
