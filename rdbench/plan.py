@@ -115,7 +115,8 @@ def plan(sweep: Sweep, done: Collection[str] = ()) -> Plan:
         for beta in sweep.beta
         for variant in sweep.variants
     )
-    return Plan(sweep, trials, frozenset(done) & {trial.id for trial in trials})
+    # An id is a hash to be computed: a thousand take a tenth of a second.
+    return Plan(sweep, trials, frozenset(done) & {trial.id for trial in trials} if done else frozenset())
 
 
 def trainings_saved(sweep: Sweep) -> int:

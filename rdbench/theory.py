@@ -27,7 +27,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.optimize import brentq
 
 from rdbench.errors import UserError
 from rdbench.likelihood import READINGS, distortion
@@ -206,6 +205,8 @@ def _fixed_point(variant: str, coded: Float64, rest: Float64, beta: float) -> fl
     1/rank where the latents code every dimension. So there is at most one such level, and bisection finds
     it. From the largest eigenvalue on nothing is coded, and that eigenvalue stands for every higher level.
     """
+    from scipy.optimize import brentq  # here: a quarter of a second, which reports can do without
+
     share, n, rank = _SHARES[variant], len(coded) + len(rest), int((coded > 0).sum())
     if not rest.any() and beta * rank <= n:
         fate = "is undetermined" if beta * rank == n else "runs to zero"

@@ -73,7 +73,7 @@ def test_charts_carry_their_finding_as_text_for_screen_readers(tmp_path):
     text = report(tmp_path, write(tmp_path / "a", make_sweep()))
     found = re.findall(r'<div class="chart"[^>]* aria-label="([^"]+)"', text)
     assert len(found) == 3
-    assert all(re.search(r"(beta|bs)_vae", label) for label in found)
+    assert all(re.search(r"\d", label) for label in found)  # a finding has its figures
 
 
 @pytest.mark.parametrize("case", ["empty", "all diverged", "one point"])

@@ -120,7 +120,7 @@ def _known(results: Results, source: int, problems: list[str]) -> tuple[list[_Kn
             settings, names = _split_settings(trial)
             checksum = row["dataset_checksum"] if isinstance(row["dataset_checksum"], str) else None
             readings = tuple(results.sweep.readings)
-            found.append(_Known(trial.id, settings, checksum, readings, row | names, source))
+            found.append(_Known(row["trial"], settings, checksum, readings, row | names, source))
     return found, planned
 
 
@@ -164,7 +164,7 @@ def gather(loaded: Sequence[Results]) -> tuple[list[Section], list[str]]:
     # Trials with a checksum first: those without one then join a section that is there.
     for known in sorted(best.values(), key=lambda known: (known.checksum is None, known.settings)):
         key = _find(sections, known.settings, known.checksum)
-        section = sections.setdefault(key, Section(json.loads(known.settings), known.checksum))
+        section = sections.get(key) or sections.setdefault(key, Section(json.loads(known.settings), key[1]))
         section.readings = _union(section.readings, known.readings)
         members.setdefault(key, []).append(known)
     missing: dict[tuple[str, str | None], list[dict[str, Any]]] = {}
@@ -172,7 +172,7 @@ def gather(loaded: Sequence[Results]) -> tuple[list[Section], list[str]]:
         if name not in best:
             settings, names = _split_settings(trial)
             key = _find(sections, settings, None)
-            section = sections.setdefault(key, Section(json.loads(settings), None))
+            section = sections.get(key) or sections.setdefault(key, Section(json.loads(settings), key[1]))
             section.readings = _union(section.readings, readings)
             missing.setdefault(key, []).append(names)
     for key, section in sections.items():

@@ -60,6 +60,11 @@ class Series:
         found = {key: estimate(list(values.values())) for key, values in self.values.items()}
         return {key: value for key, value in found.items() if value is not None}
 
+    @functools.cached_property
+    def top(self) -> Key | None:
+        """The (variant, beta) of the best mean of all; None where there is none."""
+        return self.best()
+
     def best(self, variant: str | None = None) -> Key | None:
         """Return the (variant, beta) of the best mean, of one variant or of all; None where there is none."""
         if self.better is None:

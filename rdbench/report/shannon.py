@@ -48,6 +48,8 @@ def reference(section: Section, reading: str, measure: str) -> pd.DataFrame | No
 
 def table(section: Section) -> Table | None:
     """Return the section's trials held against theory; None where theory has no word on them."""
+    if section.dataset != "gaussian":
+        return None
     found = calibration.checks(section.trials, section.points)
     if not found:
         return None

@@ -56,7 +56,7 @@ def losses(section: Section) -> dict[Key, str]:
 
 def mark(series: Series, key: Key) -> Mark:
     """Tell whether a (variant, beta) is the best of a series, or not distinguishable from it."""
-    top = series.best()
+    top = series.top
     if top is None or key not in series.values:
         return ""
     if series.estimates[key].mean == series.estimates[top].mean:
