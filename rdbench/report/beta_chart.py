@@ -62,7 +62,7 @@ def beta_chart(section: Section, variants: Sequence[str]) -> Chart | None:
     # One metric measured in two ways is two series of one title, which the name tells apart.
     options = [(each.name, each.title + f" ({each.name})" * (titles[each.title] > 1)) for each in drawn]
     control = Control("value", tuple(options))
-    return Chart("over_beta", "Over β", notes, (control,), SWITCHES, views, data)
+    return Chart("over_beta", "ELBO and the other measures over β", notes, (control,), SWITCHES, views, data)
 
 
 def _axis(each: Series) -> list[str]:

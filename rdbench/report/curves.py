@@ -96,6 +96,26 @@ def envelope(rows: pd.DataFrame, measure: str) -> pd.DataFrame:
     return rows.iloc[pareto(rows["rate"].to_numpy(float), rows[measure].to_numpy(float))]
 
 
+def lower_envelope(
+    curves: Sequence[tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]], at: npt.NDArray[np.float64]
+) -> npt.NDArray[np.float64]:
+    """Return the lowest height that any curve reaches at a rate, or at a lower one.
+
+    Args:
+        curves: (rate, height) of each, rates ascending, joined by straight lines.
+        at: ascending rates, shape (points,).
+
+    Returns:
+        Shape (points,); NaN before the first curve begins.
+    """
+    heights = np.full((len(curves), len(at)), np.inf)
+    for place, (rate, height) in enumerate(curves):
+        within = (at >= rate[0]) & (at <= rate[-1])
+        heights[place, within] = np.interp(at[within], rate, height)
+    lowest = np.minimum.accumulate(heights.min(0))
+    return np.where(np.isfinite(lowest), lowest, np.nan)
+
+
 @dataclass(frozen=True)
 class Shares:
     """Over which share of the rates ``low`` to ``high`` (nats), which all curves span, each is the lowest."""

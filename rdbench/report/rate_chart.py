@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import altair as alt
+import numpy as np
 import pandas as pd
 
 from rdbench import datasets
 from rdbench.report import labels, layers, shannon
 from rdbench.report.chart import Chart, Control, Rows, Switch, Values, fill, rounded, wide
-from rdbench.report.curves import lowest_curve
+from rdbench.report.curves import lower_envelope, lowest_curve
 from rdbench.report.gather import Section
 from rdbench.report.numbers import number, plain
 from rdbench.report.series import READING_NAMES, of_points
@@ -21,9 +22,10 @@ NATS = 300.0
 """Where the linear rate axis ends, as in Fig. 3 of the paper, if rates go beyond."""
 
 HEIGHT = 400
+ENVELOPE_POINTS = 150
 SWITCHES = (
     Switch("spread", "seeds and intervals", True),
-    Switch("envelope", "best at each rate, all variants (grey band)", True),
+    Switch("envelope", "lower envelope of all variants (grey)", True),
     Switch("equal_beta", "lines joining equal β", False),
     Switch("labels", "labels of β", True),
 )
@@ -110,6 +112,7 @@ def rate_chart(section: Section, variants: Sequence[str]) -> Chart | None:
         for scale in ("linear", "log"):
             ranges = _ranges(data, each.name, log=scale == "log")
             _place(data, each.name, scale, ranges)
+            data[f"envelope_{each.name}_{scale}"] = _lowest(means, each, log=scale == "log")
             template = _template(
                 scale, "seeds" in data, reference is not None, layers.legend_columns(variants)
             )
@@ -119,8 +122,8 @@ def rate_chart(section: Section, variants: Sequence[str]) -> Chart | None:
                     "$x": unit, "$xtitle": f"rate ({title})", "$xdomain": [factor * end for end in ranges[0]],
                     "$xleast": factor * ranges[0][0], "$y": each.name, "$ytitle": list(each.axis),
                     "$ydomain": list(ranges[1]), "$at": f"{each.name}_{scale}", "$what": each.what,
-                    "$sign": -1 if each.higher else 1, "$shannon": f"shannon_{each.name}",
-                    "$description": finding,
+                    "$factor": factor, "$envelope": f"envelope_{each.name}_{scale}",
+                    "$shannon": f"shannon_{each.name}", "$description": finding,
                     "$text": f"'rate ' + datum.x_text + ' {title}, {each.what} ' + datum.y_text",
                 })  # fmt: skip
     controls = [
@@ -239,7 +242,7 @@ def _template(scale: str, seeds: bool, shannon: bool, columns: int) -> dict[str,
     colour, shape = layers.encode_variant(columns)
     on_axis = ["datum['$x'] > 0"] if log else []  # rate 0 has no place on a logarithmic axis
 
-    drawn = [_envelope(x, y, on_axis)]
+    drawn = [_envelope(x, y)]
     joined = layers.shown("means", "equal_beta", *on_axis)
     joined = joined.mark_line(strokeWidth=1, strokeDash=[2, 3], color=layers.GREY, **layers.QUIET)
     drawn += [joined.encode(x, y, detail="beta:Q", order="$x:Q"), layers.curves(x, y, colour, *on_axis)]
@@ -274,16 +277,36 @@ def _template(scale: str, seeds: bool, shannon: bool, columns: int) -> dict[str,
     return layers.finish(drawn, SWITCHES, HEIGHT)
 
 
-def _envelope(x: alt.X, y: alt.Y, on_axis: Sequence[str]) -> alt.Chart:
-    """Return a band through the points that beat every point of a lower rate, of all variants shown."""
-    order: Any = [alt.SortField("$x"), alt.SortField("cost")]
+def _envelope(x: alt.X, y: alt.Y) -> alt.Chart:
+    """Return a band along the lowest of all curves."""
     band: alt.Chart = (
-        layers.shown("means", "envelope", *on_axis)
-        .transform_calculate(cost="$sign * datum['$y']")
-        .transform_window(least="min(cost)", frame=[None, 0], sort=order)
-        .transform_window(before="lag(least)", sort=order)
-        .transform_filter("!isValid(datum.before) || datum.cost < datum.before")
+        alt.Chart(alt.NamedData("$envelope"))
+        .transform_filter("envelope")
+        .transform_calculate(**{"$x": "datum.rate * $factor"})
         .mark_line(strokeWidth=9, opacity=0.3, color=layers.GREY, strokeJoin="round", **layers.QUIET)
         .encode(x, y, order="$x:Q")
     )
     return band
+
+
+def _lowest(means: Rows, each: Measure, log: bool) -> Rows:
+    """Return the lowest height of all curves as they are drawn, at evenly spaced places of the rate axis."""
+    curves = []
+    for variant in dict.fromkeys(row["variant"] for row in means):
+        own = sorted(
+            (row["rate"], row[each.name]) for row in means
+            if row["variant"] == variant and row[each.name] is not None and (row["rate"] > 0 or not log)
+        )  # fmt: skip
+        if own:
+            rate, height = np.array(own, float).T
+            curves.append((np.log(rate) if log else rate, -height if each.higher else height))
+    if not curves:
+        return []
+    ends = [end for rate, _ in curves for end in rate.tolist()]
+    at = np.unique(np.concatenate([np.linspace(min(ends), max(ends), ENVELOPE_POINTS), ends]))
+    lowest = lower_envelope(curves, at)
+    rates, heights = np.exp(at) if log else at, -lowest if each.higher else lowest
+    return [
+        {"rate": rounded(rate), each.name: rounded(height)}
+        for rate, height in zip(rates, heights, strict=True)
+    ]
