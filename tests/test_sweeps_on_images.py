@@ -76,7 +76,7 @@ def test_a_folder_of_photographs_is_swept_with_its_bad_files_named_and_skipped(p
     results = load_results(tmp_path / "results" / "photographs")
     assert (results.trials["skipped_files"] == 2).all()
     report = (tmp_path / "results" / "photographs" / "report.html").read_text()
-    assert "<dt>files left out of the dataset</dt><dd>2</dd>" in report
+    assert 'files left out of the dataset</th><td class="text">2</td>' in report
 
 
 def test_a_folder_that_changed_is_not_mixed_into_its_old_results(photographs, tmp_path):
