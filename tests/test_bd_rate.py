@@ -7,11 +7,13 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy.integrate import quad
+from scipy.interpolate import PchipInterpolator
 from scipy.optimize import brentq
 
 from rdbench.likelihood import READINGS
 from rdbench.report import bd_rate, curves
 from rdbench.report.gather import Section
+from rdbench.report.pchip import Monotone
 
 
 def sweep(rates, errors, seeds=(0,), betas=None):
@@ -58,6 +60,19 @@ def texts(table):
 
 
 # The number
+
+
+@pytest.mark.parametrize("points", [2, 3, 4, 30])
+def test_the_interpolation_is_scipys_pchip(points):
+    random = np.random.default_rng(points)
+    for _ in range(50):
+        x, y = np.cumsum(random.exponential(size=(2, points)) ** 3 + 1e-6, axis=1)
+        low, high = np.sort(random.uniform(x[0], x[-1], 2))
+        truth = PchipInterpolator(x, y)
+        ours = Monotone(x, y)
+        assert ours.area(low, high) == pytest.approx(float(truth.integrate(low, high)), rel=1e-10, abs=1e-12)
+        assert ours.area(x[0], x[-1]) == pytest.approx(float(truth.integrate(x[0], x[-1])), rel=1e-10)
+        assert ours.slopes == pytest.approx(truth.derivative()(x), rel=1e-9, abs=1e-12)
 
 
 def test_a_tenth_more_rate_everywhere_is_ten_per_cent():

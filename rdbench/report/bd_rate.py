@@ -10,7 +10,6 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import combinations_with_replacement
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +19,7 @@ from scipy.special import stdtrit
 from rdbench.report.curves import envelope, finite_points, lowest_shares, mean_points, pareto
 from rdbench.report.gather import Section
 from rdbench.report.numbers import ABSENT, count, number
+from rdbench.report.pchip import Monotone
 from rdbench.report.series import READING_NAMES
 from rdbench.report.table import Cell, Column, Mark, Table
 
@@ -69,7 +69,7 @@ class BdRate:
 class _Curve:
     """The logarithm of the rate as a function of quality, and the range of quality it reaches."""
 
-    log_rate: Any
+    log_rate: Monotone
     low: float
     high: float
 
@@ -98,10 +98,6 @@ class _Points:
         Args:
             weights: of each seed, (seeds,).
         """
-        # Imported here: it takes long, and most sections compare nothing. The package bjontegaard does the
-        # same, but pulls in pyplot, a second or more to import: it serves the tests as the independent check.
-        from scipy.interpolate import PchipInterpolator
-
         total = weights @ self.there
         if not total.all():
             return None
@@ -113,7 +109,7 @@ class _Points:
         hull = pareto(rate, -quality)
         if len(hull) < 2:
             return None
-        return _Curve(PchipInterpolator(quality[hull], np.log(rate[hull])), *quality[hull][[0, -1]].tolist())
+        return _Curve(Monotone(quality[hull], np.log(rate[hull])), *quality[hull][[0, -1]].tolist())
 
     @functools.cached_property
     def whole(self) -> _Curve | None:
@@ -151,7 +147,7 @@ def _log_ratio(test: _Curve | None, baseline: _Curve | None) -> float | None:
     """Return the mean logarithm of the ratio of rates; None where no quality is shared."""
     if test is None or baseline is None or (shared := _shared(test, baseline)) is None:
         return None
-    area = float(test.log_rate.integrate(*shared)) - float(baseline.log_rate.integrate(*shared))
+    area = test.log_rate.area(*shared) - baseline.log_rate.area(*shared)
     return area / (shared[1] - shared[0])
 
 

@@ -1,15 +1,23 @@
 """Every series of a section over beta, with the best beta of each variant marked."""
 
-import functools
 import textwrap
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-import altair as alt
-
-from rdbench.report import labels, layers
-from rdbench.report.chart import Chart, Control, Rows, Switch, Values, fill, wide
+from rdbench.report import labels
+from rdbench.report.chart import (
+    Chart,
+    Control,
+    Rows,
+    Switch,
+    Values,
+    by_variant,
+    fill,
+    legend_columns,
+    template,
+    wide,
+)
 from rdbench.report.gather import Section
 from rdbench.report.numbers import interval, number, plain
 from rdbench.report.series import Key, Series, series
@@ -45,13 +53,13 @@ def beta_chart(section: Section, variants: Sequence[str]) -> Chart | None:
         for row in means:
             row[f"{field}_best"] = (row["variant"], row["beta"]) in best
 
-    template = _template(bool(seeds), layers.legend_columns(variants))
+    own = template("beta", bool(seeds), legend_columns(variants))
     betas = [row["beta"] for row in means]
     ends, ticks = list(labels.domain(betas, log=True)), sorted(labels.wanted(betas))
     views = {}
     for field, each in fields.items():
         heights = [row[field] for rows in data.values() for row in rows if row[field] is not None]
-        views[each.name] = fill(template, layers.by_variant(variants) | {
+        views[each.name] = fill(own, by_variant(variants) | {
             "$x": "beta", "$xdomain": ends, "$ticks": ticks, "$y": field,
             "$ydomain": list(labels.domain(heights, pad=0.1)), "$ytitle": _axis(each), "$what": each.title,
             "$text": "datum.y_text", "$description": finding(each, variants),
@@ -107,25 +115,3 @@ def _runner_up(each: Series, best: Key, others: dict[Key, Any]) -> str:
     apart = each.tells_apart(best, second)
     untested = " (not tested, as that takes two seeds each)" if apart is None else ""
     return f", {told[apart]} β = {plain(second[1])} with {interval(others[second])}{untested}"
-
-
-@functools.lru_cache(maxsize=8)
-def _template(seeds: bool, columns: int) -> dict[str, Any]:
-    """Return the template of all views."""
-    x = alt.X("$x:Q", title="β", scale=alt.Scale(type="log", domain=["$xdomain"], nice=False),
-              axis=alt.Axis(values=["$ticks"], format="~g"))  # fmt: skip
-    y = alt.Y("$y:Q", title="$ytitle", scale=alt.Scale(domain=["$ydomain"], nice=False, zero=False))
-    colour, shape = layers.encode_variant(columns)
-    drawn = [layers.curves(x, y, colour)]
-    if seeds:
-        drawn += [layers.intervals(x, y, colour), layers.seeds(x, y, colour, shape)]
-    best = layers.shown("means", "mark_best", "datum['$y_best']")
-    ring = best.mark_point(size=260, strokeWidth=2, shape="circle", **layers.QUIET)
-    name = best.mark_text(dy=-16, fontSize=11, **layers.QUIET)
-    points = layers.points(x, y, colour, shape).add_params(layers.zoom())
-    drawn += [
-        ring.encode(x, y, colour),
-        points.encode(tooltip=layers.tooltip()),
-        name.encode(x, y, text=alt.value("best")),
-    ]
-    return layers.finish(drawn, SWITCHES, HEIGHT)

@@ -4,15 +4,22 @@ The specs of a chart differ in fields, titles and domains only, and Altair takes
 So Altair writes a template, in which ``$names`` stand for what differs, and :func:`fill` makes them of it.
 """
 
+import contextlib
 import copy
+import functools
+import hashlib
+import importlib.metadata
+import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from rdbench.report import labels
 from rdbench.report.curves import estimate
 from rdbench.report.series import Key
+from rdbench.store import write_atomically
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#999999")
 """Okabe & Ito 2008, told apart by colour-blind readers. Yellow is left out, which does not show on white, and
@@ -93,6 +100,43 @@ def look(variant: str, variants: Sequence[str]) -> tuple[str, str]:
     """Return (colour, shape) of a variant, the same in every chart; ``variants`` are all of its section."""
     place = variants.index(variant)
     return COLOURS[place % len(COLOURS)], SHAPES[place % len(SHAPES)]
+
+
+def by_variant(variants: Sequence[str]) -> dict[str, Any]:
+    """Return the values for a template that draws by :func:`encode_variant`."""
+    looks = [look(variant, variants) for variant in variants]
+    colours, shapes = ([each[place] for each in looks] for place in (0, 1))
+    return {"$variants": list(variants), "$colours": colours, "$shapes": shapes}
+
+
+def legend_columns(variants: Sequence[str]) -> int:
+    """Return how many columns the legend of a drawn file has."""
+    return 1 if max(map(len, variants)) > 18 else 3
+
+
+@functools.cache
+def template(name: str, *arguments: str | bool | int) -> dict[str, Any]:
+    """Return a template of :mod:`rdbench.report.drawing`, from the cache where it has been made before.
+
+    Args:
+        name: of the function there.
+        arguments: for it.
+    """
+    from rdbench import paths
+
+    code = hashlib.sha256(importlib.metadata.version("altair").encode())
+    for module in sorted(Path(__file__).parent.glob("*.py")):  # a template of other code is another one
+        code.update(module.read_bytes())
+    words = "-".join(map(str, (name, *arguments, code.hexdigest()[:16])))
+    kept = paths.cache_root() / "report" / f"{words}.json"
+    with contextlib.suppress(OSError, ValueError):
+        return dict(json.loads(kept.read_text(encoding="utf-8")))
+    from rdbench.report import drawing
+
+    made: dict[str, Any] = getattr(drawing, name)(*arguments)
+    with contextlib.suppress(OSError):  # a cache that cannot be written to costs time, not the report
+        write_atomically(kept, json.dumps(made).encode())
+    return made
 
 
 def fill(template: Any, values: Mapping[str, Any]) -> Any:

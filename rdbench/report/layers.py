@@ -1,4 +1,4 @@
-"""The layers that charts by variant have in common, as Altair makes them for a template.
+"""The layers that charts by variant have in common, for the templates of :mod:`rdbench.report.drawing`.
 
 In a template ``$x`` and ``$y`` are the fields that are drawn; see :func:`rdbench.report.chart.fill`. A reader
 can switch variants off: every layer leaves out those that the parameter ``hidden`` lists.
@@ -9,7 +9,7 @@ from typing import Any
 
 import altair as alt
 
-from rdbench.report.chart import Switch, look
+from rdbench.report.chart import Switch
 
 GREY = "#808080"
 """For what belongs to no variant; it shows on a white and on a dark page."""
@@ -22,13 +22,6 @@ BETA = alt.Tooltip("beta:Q", title="β", format="~g")
 NUMBER = ",.5~r"
 
 
-def by_variant(variants: Sequence[str]) -> dict[str, Any]:
-    """Return the values for a template that draws by :func:`encode_variant`."""
-    looks = [look(variant, variants) for variant in variants]
-    colours, shapes = ([each[place] for each in looks] for place in (0, 1))
-    return {"$variants": list(variants), "$colours": colours, "$shapes": shapes}
-
-
 def encode_variant(columns: int) -> tuple[alt.Color, alt.Shape]:
     """Return colour and shape by variant, with a legend of so many columns."""
     legend = alt.Legend(title=None, orient="top", columns=columns, labelLimit=330, symbolSize=80)
@@ -36,11 +29,6 @@ def encode_variant(columns: int) -> tuple[alt.Color, alt.Shape]:
         alt.Color("variant:N", legend=legend, scale=alt.Scale(domain=["$variants"], range=["$colours"])),
         alt.Shape("variant:N", legend=legend, scale=alt.Scale(domain=["$variants"], range=["$shapes"])),
     )
-
-
-def legend_columns(variants: Sequence[str]) -> int:
-    """Return how many columns the legend of a drawn file has."""
-    return 1 if max(map(len, variants)) > 18 else 3
 
 
 def rows(name: str, *tests: str) -> alt.Chart:

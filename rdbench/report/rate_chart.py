@@ -1,18 +1,28 @@
 """Rate against distortion under each reading, squared error or PSNR: one chart, a reader chooses its axes."""
 
-import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import altair as alt
 import numpy as np
 import pandas as pd
 
 from rdbench import datasets
-from rdbench.report import labels, layers, shannon
-from rdbench.report.chart import Chart, Control, Rows, Switch, Values, fill, rounded, wide
+from rdbench.report import labels, shannon
+from rdbench.report.chart import (
+    Chart,
+    Control,
+    Rows,
+    Switch,
+    Values,
+    by_variant,
+    fill,
+    legend_columns,
+    rounded,
+    template,
+    wide,
+)
 from rdbench.report.curves import lower_envelope, lowest_curve
 from rdbench.report.gather import Section
 from rdbench.report.numbers import number, plain
@@ -113,12 +123,10 @@ def rate_chart(section: Section, variants: Sequence[str]) -> Chart | None:
             ranges = _ranges(data, each.name, log=scale == "log")
             _place(data, each.name, scale, ranges)
             data[f"envelope_{each.name}_{scale}"] = _lowest(means, each, log=scale == "log")
-            template = _template(
-                scale, "seeds" in data, reference is not None, layers.legend_columns(variants)
-            )
+            own = template("rate", scale, "seeds" in data, reference is not None, legend_columns(variants))
             for unit, title, factor in units:
                 key = "/".join([each.name, scale, *([unit] if len(units) > 1 else [])])
-                views[key] = fill(template, layers.by_variant(variants) | {
+                views[key] = fill(own, by_variant(variants) | {
                     "$x": unit, "$xtitle": f"rate ({title})", "$xdomain": [factor * end for end in ranges[0]],
                     "$xleast": factor * ranges[0][0], "$y": each.name, "$ytitle": list(each.axis),
                     "$ydomain": list(ranges[1]), "$at": f"{each.name}_{scale}", "$what": each.what,
@@ -213,7 +221,8 @@ def _notes(
     for each in offered:
         lost.setdefault(asked - len(values[each.name]), []).append(each.title)
     notes = [
-        f"{amount} of {asked} points {'is' if amount == 1 else 'are'} not drawn, as a value is not finite"
+        f"{amount} of {asked} points {'is' if amount == 1 else 'are'} not drawn, as a value is missing or not"
+        " finite"
         f" ({'; '.join(titles)})."
         for amount, titles in lost.items()
         if amount
@@ -230,63 +239,6 @@ def _notes(
             " of the paper; drag or zoom out to see them, or take the logarithmic axis."
         )
     return notes
-
-
-@functools.lru_cache(maxsize=16)
-def _template(scale: str, seeds: bool, shannon: bool, columns: int) -> dict[str, Any]:
-    """Return the template of all views with this scale and these layers."""
-    log = scale == "log"
-    across = alt.Scale(type="log" if log else "linear", domain=["$xdomain"], nice=False)
-    x = alt.X("$x:Q", title="$xtitle", axis=alt.Axis(tickCount=8), scale=across)
-    y = alt.Y("$y:Q", title="$ytitle", scale=alt.Scale(domain=["$ydomain"], nice=False, zero=False))
-    colour, shape = layers.encode_variant(columns)
-    on_axis = ["datum['$x'] > 0"] if log else []  # rate 0 has no place on a logarithmic axis
-
-    drawn = [_envelope(x, y)]
-    joined = layers.shown("means", "equal_beta", *on_axis)
-    joined = joined.mark_line(strokeWidth=1, strokeDash=[2, 3], color=layers.GREY, **layers.QUIET)
-    drawn += [joined.encode(x, y, detail="beta:Q", order="$x:Q"), layers.curves(x, y, colour, *on_axis)]
-    if shannon:
-        dashed = layers.rows("$shannon", *on_axis)
-        dashed = dashed.mark_line(color=layers.GREY, strokeWidth=1.5, strokeDash=[6, 4], **layers.QUIET)
-        drawn.insert(0, dashed.encode(x, y))
-    if seeds:
-        bars = layers.shown("means", "spread && isValid(datum['$x_low'])", *on_axis)
-        # A logarithmic axis has no place for an end at or below 0: the bar then goes to the axis.
-        low = "max(datum['$x_low'], $xleast)" if log else "datum['$x_low']"
-        start = x.copy()
-        start.shorthand = "x_low:Q"
-        bars = bars.transform_calculate(x_low=low).mark_rule(opacity=0.7, **layers.QUIET)
-        drawn += [
-            bars.encode(start, y, colour, x2="$x_high:Q"),
-            layers.intervals(x, y, colour, *on_axis),
-            layers.seeds(x, y, colour, shape, *on_axis),
-        ]
-    points = layers.points(x, y, colour, shape, *on_axis, x_text=layers.with_interval("$x"))
-    drawn.append(
-        points.add_params(layers.zoom()).encode(
-            tooltip=layers.tooltip(alt.Tooltip("x_text:N", title="$xtitle"))
-        )
-    )
-    left, below = "datum['$at'][0] == 'l'", "indexof(datum['$at'], 'below') > 0"
-    text = layers.shown("means", "labels", "isValid(datum['$at'])", *on_axis).mark_text(
-        fontSize=11, align=alt.expr(f"{left} ? 'right' : 'left'"), dx=alt.expr(f"{left} ? -7 : 7"),
-        baseline=alt.expr(f"{below} ? 'top' : 'bottom'"), dy=alt.expr(f"{below} ? 4 : -4"), **layers.QUIET,
-    )  # fmt: skip
-    drawn.append(text.encode(x, y, text="label:N"))
-    return layers.finish(drawn, SWITCHES, HEIGHT)
-
-
-def _envelope(x: alt.X, y: alt.Y) -> alt.Chart:
-    """Return a band along the lowest of all curves."""
-    band: alt.Chart = (
-        alt.Chart(alt.NamedData("$envelope"))
-        .transform_filter("envelope")
-        .transform_calculate(**{"$x": "datum.rate * $factor"})
-        .mark_line(strokeWidth=9, opacity=0.3, color=layers.GREY, strokeJoin="round", **layers.QUIET)
-        .encode(x, y, order="$x:Q")
-    )
-    return band
 
 
 def _lowest(means: Rows, each: Measure, log: bool) -> Rows:

@@ -1,15 +1,12 @@
 """How training went: loss, rate and squared error by epoch, a line a beta."""
 
-import functools
 import math
 from collections.abc import Sequence
 from typing import Any
 
-import altair as alt
 import pandas as pd
 
-from rdbench.report import layers
-from rdbench.report.chart import Chart, Control, Rows, fill, rounded
+from rdbench.report.chart import Chart, Control, Rows, fill, rounded, template
 from rdbench.report.curves import spaced
 from rdbench.report.gather import Section
 from rdbench.report.numbers import count, number, plain
@@ -87,7 +84,7 @@ def _view(own: Rows, name: str, measure: str, scale: str, betas: Sequence[float]
     # A likelihood's loss may be of either sign.
     kind = "symlog" if scale == "log" and min(values, default=1.0) <= 0 else scale
     constant, ticks = symlog(values) if kind == "symlog" else (None, None)
-    spec: dict[str, Any] = fill(_template(kind, any(len(row["epoch"]) == 1 for row in own)), {
+    spec: dict[str, Any] = fill(template("training", kind, any(len(row["epoch"]) == 1 for row in own)), {
         "$rows": name, "$y": measure, "$ytitle": MEASURES[measure], "$betas": [min(betas), max(betas)],
         "$legend": spaced(betas, LEGEND),
         "$epochs": epoch_ticks(max(row["epoch"][-1] for row in own)),
@@ -130,42 +127,3 @@ def _finding(own: Rows, measure: str) -> str:
         f"{title}: after {epochs} from {number(low)} at β = {plain(at_low)} to {number(high)}"
         f" at β = {plain(at_high)}."
     )
-
-
-@functools.lru_cache(maxsize=8)
-def _template(kind: str, dots: bool) -> dict[str, Any]:
-    """Return the template of all views with this scale: log, symlog or linear."""
-    y_scale = {
-        "log": alt.Scale(type="log", nice=False),
-        "symlog": alt.Scale(type="symlog", constant=alt.expr("$constant"), nice=False),
-        "linear": alt.Scale(zero=False),
-    }[kind]
-    ticks = {"values": ["$ticks"]} if kind == "symlog" else {"tickCount": 6}
-    x = alt.X(
-        "at:Q", title="epoch", axis=alt.Axis(values=["$epochs"], format="d"), scale=alt.Scale(nice=False)
-    )
-    y = alt.Y("value:Q", title="$ytitle", scale=y_scale, axis=alt.Axis(format=",.6~g", **ticks))
-    colour = alt.Color(
-        "beta:Q",
-        scale=alt.Scale(type="log", domain=["$betas"], range=["$colours"]),
-        legend=alt.Legend(title="β", orient="top", type="symbol", values=["$legend"], format="~g", columns=4),
-    )
-    tooltip = [
-        alt.Tooltip("variant:N"),
-        layers.BETA,
-        alt.Tooltip("n:Q", title="seeds averaged"),
-        alt.Tooltip("last:Q", title="after the last epoch", format=layers.NUMBER),
-    ]
-    base = (
-        alt.Chart(alt.NamedData("$rows"))
-        .transform_calculate(last="peek(datum['$y'])")
-        .transform_flatten(["epoch", "$y"], ["at", "value"])
-    )
-    line = base.mark_line(strokeWidth=1.5, **layers.QUIET).encode(
-        x, y, colour, detail="beta:Q", tooltip=tooltip
-    )
-    drawn = [line.add_params(layers.zoom())]
-    if dots:  # a training of one epoch is a point, which a line does not show
-        dot = base.transform_filter("length(datum.epoch) == 1").mark_point(filled=True, **layers.QUIET)
-        drawn.append(dot.encode(x, y, colour, tooltip=tooltip))
-    return layers.configure(alt.layer(*drawn), HEIGHT)
