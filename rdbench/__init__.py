@@ -8,29 +8,69 @@ The flow, and the house it lives in::
     spec          YAML -> validated Sweep      plan         Sweep -> trials, known by their settings
     tune          Ray Tune schedules packs     worker       runs a pack, commits each trial
     trial         from settings to tables      evaluation   rate and distortion, measured once an image
+    models        a VAE of one's own           runs         what a trial function is given
+    outcomes      trains each kind of variant  afterwards   metrics of networks that were kept
     training      fit a pack of trials         batches      its images and random numbers
     nets          encoder and decoder, packed  augment      torchvision's augmentations in batches
     likelihood    readings of sigma^2          theory       Shannon's R(D) of Gaussian sources
-    datasets/     prepared once, memory-mapped variants/    one file a variant: its objective
-    metrics/      one file a proxy metric      features/    what they look at images through
-    statistics/   what they make of features   afterwards   metrics of networks that were kept
+    datasets/     prepared once, memory-mapped metrics/     one file a proxy metric
+    features/     what they look at images through
+    statistics/   what they make of features   variants/    one file a variant: what is its own
     bench         against a plain loop         packing      how many trials a GPU takes at once
     store         the Parquet tables           report/      tables -> one offline HTML page
     calibration   measured against theory      estimate     how long a sweep will take
 
-Public: :func:`load_results` and :class:`Results`; :func:`load_sweep` and :class:`Sweep`.
+Public, for results: :func:`load_results`, :class:`Results`, :func:`load_sweep`, :class:`Sweep`. For a
+variant of your own: :func:`variant`, :class:`Model`, :class:`About`, :class:`Terms`, :class:`Run`,
+:class:`TrialResult`, :class:`Measurement`, :class:`Dataset`, :class:`Epoch`; see :mod:`rdbench.variants`.
 """
 
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from rdbench.datasets import Dataset
+    from rdbench.evaluation import Measurement
+    from rdbench.models import About, Model, Terms
+    from rdbench.runs import Run, TrialResult
     from rdbench.spec import Sweep, load_sweep
     from rdbench.store import Results, load_results
+    from rdbench.training import Epoch
+    from rdbench.variants import variant
 
 __version__ = "0.1.0"
-__all__ = ["Results", "Sweep", "__version__", "load_results", "load_sweep"]
 
-_HOMES = {"load_results": "store", "Results": "store", "load_sweep": "spec", "Sweep": "spec"}
+_HOMES = {
+    "load_results": "store",
+    "Results": "store",
+    "load_sweep": "spec",
+    "Sweep": "spec",
+    "variant": "variants",
+    "Model": "models",
+    "About": "models",
+    "Terms": "models",
+    "Run": "runs",
+    "TrialResult": "runs",
+    "Measurement": "evaluation",
+    "Dataset": "datasets",
+    "Epoch": "training",
+}
+
+__all__ = [
+    "About",
+    "Dataset",
+    "Epoch",
+    "Measurement",
+    "Model",
+    "Results",
+    "Run",
+    "Sweep",
+    "Terms",
+    "TrialResult",
+    "__version__",
+    "load_results",
+    "load_sweep",
+    "variant",
+]
 
 
 def __getattr__(name: str) -> Any:

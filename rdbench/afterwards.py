@@ -72,7 +72,7 @@ def evaluate(
 
     import torch
 
-    from rdbench.nets import from_bytes
+    from rdbench.models import from_bytes
     from rdbench.precision import resolve_device
     from rdbench.trial import metric_rows
 
@@ -93,11 +93,11 @@ def evaluate(
             continue
         name = f"{trial.variant.name} beta {trial.beta:g} seed {trial.seed}"
         try:
-            network = from_bytes(trial.model, data.shape, file.read_bytes(), where)
+            model = from_bytes(trial, data.shape, len(data.train.images), file.read_bytes(), where)
         except ValueError as error:
             failed.append(f"{name}: {file}: {error}; delete it and run the sweep again")
             continue
-        rows = metric_rows(network, trial, data, where, lacking)
+        rows = metric_rows(model, trial, data, where, lacking)
         store.add_metrics(root, trial.id, lacking, rows)
         problems = [row for row in rows if row["value"] is None]
         failed += [f"{name}: {row['name']}: {_reason(row['settings'])}" for row in problems]

@@ -56,6 +56,10 @@ TOLERANCES = {
 """By variant; any other that theory predicts is held to the bars of ``beta_vae``."""
 
 
+LIKE = {"sigma_vae": "optimal_shared", "sigma_vae_optimal": "optimal_shared"}
+"""Variants that theory knows by another name."""
+
+
 @dataclass(frozen=True)
 class Point:
     """A measured point: means over test images, and their standard errors (None for a single image)."""
@@ -143,7 +147,7 @@ def check(trial: Trial, point: Point | None, lost: str = "") -> Check:
 
     impossible = _below_shannon(point, eigenvalues, latent) if point else ""
     try:
-        predicted = theory.predict(name, eigenvalues, latent, trial.beta)
+        predicted = theory.predict(LIKE.get(name, name), eigenvalues, latent, trial.beta)
     except theory.NoFixedPointError as error:
         return result("off", impossible) if impossible else result("no optimum", str(error))
     except ValueError:
@@ -210,6 +214,8 @@ def checks(trials: "pd.DataFrame", points: "pd.DataFrame") -> list[Check]:
         halves = own[own["reading"] == "half"].to_dict("records")
         error = row["error"] if isinstance(row["error"], str) else "its table of points cannot be read"
         lost = f"{row['status']}: {(error.strip().splitlines() or [''])[-1]}"
+        if halves and (halves[0]["rate"] is None or math.isnan(halves[0]["rate"])):
+            halves, lost = [], "it has no rate"
         found.append(check(trial, _point(halves[0]) if halves else None, lost))
     return sorted(found, key=_order)
 

@@ -15,7 +15,8 @@ from torch import Tensor
 from rdbench import augment
 from rdbench.batches import Images
 from rdbench.datasets import Dataset, Split
-from rdbench.likelihood import READINGS, bits_per_dim, distortion, kl_standard_normal, psnr
+from rdbench.likelihood import OWN, READINGS, bits_per_dim, distortion, kl_standard_normal, psnr
+from rdbench.models import Model, Standard
 from rdbench.nets import GaussianNetwork
 from rdbench.plan import Trial
 from rdbench.seeding import generator
@@ -29,10 +30,17 @@ Float64 = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Measurement:
-    """The sufficient statistics of one split: ``sse`` and ``rate`` (nats), one of each an image."""
+    """The sufficient statistics of one split, one of each an image, (images,).
+
+    Attributes:
+        sse: squared error, summed over the image's values.
+        rate: in nats; None of a deterministic model, which has none.
+        distortion: in nats, under a likelihood of the model's own; None where it has none.
+    """
 
     sse: Float64
-    rate: Float64
+    rate: Float64 | None
+    distortion: Float64 | None = None
 
 
 def _batches(
@@ -74,12 +82,12 @@ class _EvaluationDraws:
 
 @torch.no_grad()
 def measure(
-    network: GaussianNetwork, pack: Sequence[Trial], data: Dataset, name: str, device: torch.device
+    network: GaussianNetwork | Model, pack: Sequence[Trial], data: Dataset, name: str, device: torch.device
 ) -> list[Measurement]:
     """Measure squared error and rate of every image of a split, with one latent sample an image.
 
     Args:
-        network: in evaluation mode, with a member for each trial.
+        network: in evaluation mode, with a member for each trial; or the model of a single trial.
         pack: gives protocol, seeds and batch size.
         data: the dataset.
         name: "train" or "test".
@@ -89,6 +97,10 @@ def measure(
         A measurement for each trial: float64 sums of float32 terms; ``paper`` leaves out the last partial
         batch.
     """
+    if isinstance(network, Standard):
+        network = network.network
+    if isinstance(network, Model):
+        return [_measure_model(network, pack[0], data, name, device)]
     members = len(pack)
     sse, rate = [], []  # on the device until the end: no waiting inside
     for images, noise in _batches(pack, data, getattr(data, name), name, device):
@@ -99,6 +111,20 @@ def measure(
         rate.append(kl_standard_normal(mean, log_var))
     all_sse, all_rate = (torch.cat(parts).T.contiguous().cpu().numpy() for parts in (sse, rate))
     return [Measurement(*values) for values in zip(all_sse, all_rate, strict=True)]
+
+
+def _measure_model(model: Model, trial: Trial, data: Dataset, name: str, device: torch.device) -> Measurement:
+    parts: dict[str, list[Tensor]] = {"sse": [], "rate": [], "distortion": []}
+    for images, noise in _batches([trial], data, getattr(data, name), name, device):
+        images = images.contiguous(memory_format=torch.channels_last)
+        terms = model(images, noise)
+        parts["sse"].append((images - terms.reconstruction).double().square().flatten(1).sum(1))
+        if not model.rate_free:
+            parts["rate"].append(terms.rate.double())
+        if (own := model.distortion(images, terms)) is not None:
+            parts["distortion"].append(own.double())
+    found = {what: torch.cat(values).cpu().numpy() for what, values in parts.items() if values}
+    return Measurement(found["sse"], found.get("rate"), found.get("distortion"))
 
 
 def _mean_and_error(values: Float64) -> tuple[float, float | None]:
@@ -114,31 +140,36 @@ def _mean_and_error(values: Float64) -> tuple[float, float | None]:
 
 
 def point_rows(
-    measured: Measurement, split: str, beta: float, n: int, native: str, pixels: bool
+    measured: Measurement, split: str, beta: float, n: int, native: str | None, pixels: bool
 ) -> list[dict[str, Any]]:
-    """Return a row of the ``points`` table for each reading of sigma^2.
+    """Return a row of the ``points`` table for each reading of sigma^2, and for the model's own if it has
+    one.
 
     Args:
         measured: one split's statistics.
         split: its name.
         beta: the trial's beta.
         n: values in one image.
-        native: the variant's own reading.
+        native: the variant's own reading; None where its loss is no likelihood.
         pixels: values are in [0, 1], so a PSNR has a meaning.
     """
-    rate, rate_se = _mean_and_error(measured.rate)
+    rate, rate_se = (None, None) if measured.rate is None else _mean_and_error(measured.rate)
     sse = float(measured.sse.mean())
+    distortions = {reading: distortion(reading, measured.sse, beta, n) for reading in READINGS}
+    if measured.distortion is not None:
+        distortions[OWN] = measured.distortion
     rows = []
-    for reading in READINGS:
-        per_image = distortion(reading, measured.sse, beta, n)
+    for reading, per_image in distortions.items():
         mean, mean_se = _mean_and_error(per_image)
-        elbo, elbo_se = _mean_and_error(-(per_image + measured.rate))
+        elbo, elbo_se = (
+            (None, None) if measured.rate is None else _mean_and_error(-(per_image + measured.rate))
+        )
         rows.append(
             {
                 "split": split,
                 "reading": reading,
                 "native": reading == native,
-                "n_images": len(measured.rate),
+                "n_images": len(measured.sse),
                 "rate": rate,
                 "rate_se": rate_se,
                 "distortion": mean,
@@ -148,7 +179,7 @@ def point_rows(
                 "sse": sse,
                 "mse": sse / n,
                 "psnr": float(psnr(sse / n)) if pixels else None,
-                "bits_per_dim": float(bits_per_dim(elbo, n)) if pixels else None,
+                "bits_per_dim": float(bits_per_dim(elbo, n)) if pixels and elbo is not None else None,
             }
         )
     return rows
@@ -163,20 +194,19 @@ def _png(image: Tensor) -> bytes:
 
 
 @torch.no_grad()
-def picture_rows(
-    network: GaussianNetwork, trial: Trial, data: Dataset, device: torch.device
-) -> list[dict[str, Any]]:
+def picture_rows(model: Model, trial: Trial, data: Dataset, device: torch.device) -> list[dict[str, Any]]:
     """Return rows of the ``images`` table: the first test images, their reconstructions, prior samples."""
     count = min(PICTURES, len(data.test.images))
     originals = Images(data.test, device).batch(torch.arange(count))
     noise = generator(trial.seed, "evaluate/pictures", device)
-    epsilon = torch.randn(2, count, trial.model.latent, generator=noise, device=device)
-    reconstructions = network(originals.contiguous(memory_format=torch.channels_last), epsilon[0])[0]
+    epsilon = torch.randn(count, trial.model.latent, generator=noise, device=device)
+    terms = model(originals.contiguous(memory_format=torch.channels_last), epsilon)
     kinds = {
         "original": originals,
-        "reconstruction": reconstructions,
-        "sample": network.decode(epsilon[1]),
+        "reconstruction": terms.reconstruction,
     }
+    if not model.rate_free:  # else there is no prior to sample from
+        kinds["sample"] = model.mean(model.decode(model.prior(count, noise)))
     return [
         {"kind": kind, "index": index, "png": _png(image)}
         for kind, images in kinds.items()

@@ -28,6 +28,9 @@ else:
 
 READINGS = ("half", "beta_half", "optimal", "optimal_shared")
 
+OWN = "own"
+"""The reading of a model with a likelihood of its own, which the model computes; beside those of sigma^2."""
+
 
 def _is_tensor(values: object) -> bool:
     return type(values).__module__.partition(".")[0] == "torch"

@@ -162,7 +162,9 @@ class ConvNetwork(GaussianNetwork):
     1x28x28 it has 1,291,521 parameters; with (32, 64, 128, 256) and 64 on 3x64x64, 5,183,043.
     """
 
-    def __init__(self, shape: Shape, latent: int, channels: Sequence[int], members: int = 1) -> None:
+    def __init__(
+        self, shape: Shape, latent: int, channels: Sequence[int], members: int = 1, outputs: int = 1
+    ) -> None:
         super().__init__()
         self.members = members
         depth, *size = shape
@@ -205,7 +207,9 @@ class ConvNetwork(GaussianNetwork):
             ]
             width = channel
         self.decoder = nn.Sequential(*layers)
-        self.output = TransposedConvolution(members * width, members * depth, 3, 1, 1, groups=members)
+        self.output = TransposedConvolution(
+            members * width, members * depth * outputs, 3, 1, 1, groups=members
+        )
 
     def encode(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Return mean and log variance of q(z|x), each (batch, K latent)."""
@@ -231,13 +235,13 @@ class LinearNetwork(GaussianNetwork):
     On a Gaussian source its optimum is known in closed form (:mod:`rdbench.theory`).
     """
 
-    def __init__(self, shape: Shape, latent: int, members: int = 1) -> None:
+    def __init__(self, shape: Shape, latent: int, members: int = 1, outputs: int = 1) -> None:
         super().__init__()
         self.members = members
-        self.shape = (members * shape[0], *shape[1:])
+        self.shape = (members * shape[0] * outputs, *shape[1:])
         self.encoder = linear(members, math.prod(shape), latent)
         self.log_var = nn.Parameter(torch.zeros(members * latent))
-        self.decoder = linear(members, latent, math.prod(shape))
+        self.decoder = linear(members, latent, math.prod(shape) * outputs)
 
     def encode(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Return mean and log variance of q(z|x), each (batch, K latent)."""
@@ -250,18 +254,20 @@ class LinearNetwork(GaussianNetwork):
         return mean
 
 
-def _empty(model: ModelSpec, shape: Shape, members: int) -> GaussianNetwork:
+def _empty(model: ModelSpec, shape: Shape, members: int, outputs: int = 1) -> GaussianNetwork:
     if model.name == "linear":
-        return LinearNetwork(shape, model.latent, members)
-    return ConvNetwork(shape, model.latent, model.channels, members)
+        return LinearNetwork(shape, model.latent, members, outputs)
+    return ConvNetwork(shape, model.latent, model.channels, members, outputs)
 
 
-def build(model: ModelSpec, shape: Shape, generator: Generator) -> GaussianNetwork:
+def build(model: ModelSpec, shape: Shape, generator: Generator, outputs: int = 1) -> GaussianNetwork:
     """Return the network a spec asks for, with initial weights drawn from ``generator`` alone.
 
-    The distributions are PyTorch's defaults: uniform within 1/sqrt(fan in) for weights and biases.
+    The distributions are PyTorch's defaults: uniform within 1/sqrt(fan in) for weights and biases. The
+    decoder gives ``outputs`` values for each value of an image, in so many times the channels; its last
+    layer is drawn last, so that all others are the same whatever their number.
     """
-    network = _empty(model, shape, 1)
+    network = _empty(model, shape, 1, outputs)
     for module in network.modules():
         if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
             # weight[0] has the fan-in's elements also where a transposed convolution swaps the first two
@@ -308,15 +314,15 @@ def unpack(model: ModelSpec, shape: Shape, packed: GaussianNetwork) -> list[Gaus
     return networks
 
 
-def to_bytes(network: GaussianNetwork) -> bytes:
+def to_bytes(network: nn.Module) -> bytes:
     """Return a network's values in the safetensors format."""
     from safetensors.torch import save
 
     return save({name: tensor.contiguous().cpu() for name, tensor in network.state_dict().items()})
 
 
-def from_bytes(model: ModelSpec, shape: Shape, content: bytes, device: torch.device) -> GaussianNetwork:
-    """Return the network that :func:`to_bytes` wrote, in evaluation mode.
+def load(network: nn.Module, content: bytes) -> None:
+    """Give a network the values that :func:`to_bytes` wrote.
 
     Raises:
         ValueError: the bytes are not those of such a network.
@@ -324,12 +330,10 @@ def from_bytes(model: ModelSpec, shape: Shape, content: bytes, device: torch.dev
     from safetensors import SafetensorError
     from safetensors.torch import load
 
-    network = _empty(model, shape, 1)
     try:
         network.load_state_dict(load(content))
     except (SafetensorError, RuntimeError) as error:
         raise ValueError(f"not the weights of this model ({str(error).splitlines()[0]})") from None
-    return network.to(device=device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload, no-any-return]
 
 
 def count_parameters(network: nn.Module) -> int:

@@ -14,9 +14,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from rdbench import augment, nets, variants
+from rdbench import augment, nets
 from rdbench.datasets import Augmentation, Dataset
 from rdbench.likelihood import kl_standard_normal
+from rdbench.models import objective_of
 from rdbench.plan import Trial
 from rdbench.seeding import generator
 
@@ -75,7 +76,7 @@ class PlainLoop:
         self._optimizer = torch.optim.AdamW(
             self._network.parameters(), lr=trial.train.lr, weight_decay=trial.train.weight_decay
         )
-        self._objective = variants.get(trial.variant.name).objective
+        self._objective = objective_of(trial)
         self._latent = trial.model.latent
         kind: Augmentation = data.augmentation if trial.train.augment else "none"
         self.workers = min(MOST_WORKERS, os.cpu_count() or 1)

@@ -36,7 +36,7 @@ class Trial(Settings):
     @property
     def id(self) -> str:
         """The identity: 16 hexadecimal digits of the SHA-256 of the settings and the recipe's version."""
-        settings = {"recipe": RECIPE, **self.model_dump(mode="json")}
+        settings = {"recipe": RECIPE, **self.model_dump(mode="json", exclude={"variant": {"source"}})}
         return hashlib.sha256(canonical_json(settings).encode()).hexdigest()[:16]
 
     @property
@@ -55,7 +55,7 @@ class Trial(Settings):
         Raises:
             pydantic.ValidationError: the text is not a trial's.
         """
-        return cls.model_validate_json(text)
+        return cls.model_validate_json(text, context={"settled": True})
 
 
 @dataclass(frozen=True)
@@ -84,8 +84,15 @@ class Plan:
         if len(sweep.seeds) > 1:
             factors.append(_count(len(sweep.seeds), "seed"))
         factors.append(_count(readings, "reading"))
-        asked = f"{_count(trainings, 'training')}, {_count(trainings * readings, 'point')}"
+        points = len(sweep.beta) * len(sweep.variants) * len(sweep.seeds) * readings
+        asked = f"{_count(trainings, 'training')}, {_count(points, 'point')}"
         lines = [f"{' x '.join(factors)}: {asked}; {len(self.done):,} done"]
+        lines += [f"variant {each.name} runs {each.source}" for each in sweep.variants if each.source]
+        lines += [
+            f"variant {each.name} trains once for all betas: {_count(count, 'training')} saved"
+            for each in sweep.variants
+            if is_curve(each) and (count := (len(sweep.beta) - 1) * len(sweep.seeds))
+        ]
         if saved := trainings_saved(sweep):
             lines.append(
                 "sigma^2 = 1/2 and sigma^2 = beta/2 are two readings of one training:"
@@ -101,10 +108,12 @@ def plan(sweep: Sweep, done: Collection[str] = ()) -> Plan:
         sweep: what is asked for.
         done: ids of trials that need no training; those of other sweeps are ignored.
     """
+    curves = {variant for variant in sweep.variants if is_curve(variant)}
+    betas = {"betas": list(sweep.beta)}
     trials = tuple(
         Trial(
             dataset=sweep.dataset,
-            variant=variant,
+            variant=variant.model_copy(update={"options": variant.options | betas}) if curve else variant,
             beta=beta,
             seed=seed,
             protocol=sweep.protocol,
@@ -114,9 +123,16 @@ def plan(sweep: Sweep, done: Collection[str] = ()) -> Plan:
         for seed in sweep.seeds
         for beta in sweep.beta
         for variant in sweep.variants
+        # One training gives the points at every beta; it goes by the first.
+        if not (curve := variant in curves) or beta == sweep.beta[0]
     )
     # An id is a hash to be computed: a thousand take a tenth of a second.
     return Plan(sweep, trials, frozenset(done) & {trial.id for trial in trials} if done else frozenset())
+
+
+def is_curve(variant: VariantSpec) -> bool:
+    """Tell whether one training of a variant gives a point at every beta of a sweep."""
+    return (declaration := variant.declaration) is not None and declaration.curve
 
 
 def trainings_saved(sweep: Sweep) -> int:

@@ -129,6 +129,8 @@ def preparing(console: Console, name: str) -> Iterator[Callable[[int, int], None
 def result_detail(row: dict[str, Any]) -> str:
     """Return what a line says of an ended trial, from the summary its worker reports."""
     if row["status"] == "done":
-        figures = f"test ELBO {row['elbo']:.1f} ({row['reading']}), rate {row['rate']:.2f} nats"
-        return f", {figures}, {duration(row['seconds'])}"
+        figures = [f"test MSE {row['mse']:.4g}"]
+        if row["rate"] is not None:  # a deterministic model has none
+            figures = [f"test ELBO {row['elbo']:.1f} ({row['reading']})", f"rate {row['rate']:.2f} nats"]
+        return f", {', '.join(figures)}, {duration(row['seconds'])}"
     return f" ({row['error'].strip().splitlines()[-1]})"

@@ -18,17 +18,20 @@ from pydantic import (
     ConfigDict,
     Field,
     PlainValidator,
+    SerializerFunctionWrapHandler,
     TypeAdapter,
     ValidationError,
     ValidationInfo,
     field_validator,
+    model_serializer,
     model_validator,
 )
 
-from rdbench import datasets, metrics, variants
+from rdbench import datasets, metrics
 from rdbench.datasets import DatasetOptions
+from rdbench.errors import SpecError
 from rdbench.metrics import MetricOptions
-from rdbench.spec_errors import choose, fail, from_validation
+from rdbench.spec_errors import fail, from_validation
 from rdbench.spec_fields import (
     MAX_TRIALS,
     Beta,
@@ -42,7 +45,10 @@ from rdbench.spec_fields import (
     gpu_share,
     pack_size,
     safe_name,
+    settle_variant,
 )
+from rdbench.variants.declaration import Declaration
+from rdbench.variants.source import find
 from rdbench.yaml_lines import Document, KeyPath, Place, kind, override, read_document
 
 Reading = Literal["half", "beta_half", "optimal", "optimal_shared"]
@@ -56,41 +62,61 @@ class Settings(BaseModel):
 
 
 class VariantSpec(Settings):
-    """A variant and its options. In YAML ``bs_vae``, or ``{name: bs_vae, option: value}``."""
+    """A variant and its options.
+
+    In YAML ``bs_vae``, ``{name: student_t, dof: 5}``, ``./my_vae.py:my_vae`` or ``package.module:my_vae``.
+
+    Attributes:
+        name: what it is registered as.
+        options: all of them, defaults written out.
+        code: the hash of its source, where it does not ship with rdbench: an edited variant is another one.
+        source: where that was found, "module:symbol" or "file:symbol"; no part of a trial's identity.
+    """
 
     name: str
     options: dict[str, Any] = {}
+    code: str = ""
+    source: str = ""
 
     @model_validator(mode="before")
     @classmethod
-    def _short_forms(cls, value: object) -> object:
-        if isinstance(value, str):
-            return {"name": value}
+    def _settle(cls, value: object, info: ValidationInfo) -> object:
         if isinstance(value, VariantSpec):
             return value
+        context = info.context or {}
+        if context.get("settled"):  # a trial's own record of what it was: nothing to look up
+            return value
+        if isinstance(value, str):
+            value = {"name": value}
         if not isinstance(value, Mapping):
             fail(f"expected a variant's name, got {kind(value)}; write bs_vae or {{name: bs_vae}}")
-        if "options" not in value and "name" in value:
-            return {"name": value["name"], "options": {k: v for k, v in value.items() if k != "name"}}
-        return value
+        given = dict(value)
+        if "name" not in given:
+            fail("the variant is not named; add 'name: bs_vae'")
+        reference = given.pop("name")
+        try:
+            return settle_variant(reference, given, context.get("folders", ()))
+        except ValidationError:
+            if context.get("stored") and isinstance(reference, str):
+                # Results outlive the file or package their variant came from.
+                return {"name": reference.rpartition(":")[2], "options": given}
+            raise
 
-    @field_validator("name")
-    @classmethod
-    def _registered(cls, value: str) -> str:
-        if value not in variants.names():
-            fail(f"no variant named {kind(value)}; {choose(value, variants.names())}")
-        return value
+    @model_serializer(mode="wrap")
+    def _without_empty(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out what only variants from elsewhere have."""
+        return {key: value for key, value in handler(self).items() if value or key not in ("code", "source")}
 
-    @field_validator("options")
-    @classmethod
-    def _taken(cls, value: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
-        for option in value:
-            # Objectives have no parameters; an option that nothing reads must not look as if it counted.
-            fail(f"unknown key; variant {info.data.get('name')} takes no options, remove it", option)
-        return value
+    @property
+    def declaration(self) -> Declaration | None:
+        """What its source declares; nothing is run. None where the source is not there (any more)."""
+        try:
+            return find(self.source or self.name).declaration
+        except SpecError:
+            return None
 
     def __hash__(self) -> int:
-        return hash(self.name)
+        return hash((self.name, self.code))
 
 
 class TrainSpec(Settings):
@@ -262,13 +288,14 @@ def _long_form(document: Document) -> Document:
     return replace(document, data={**document.data, "dataset": {"name": document.data["dataset"]}})
 
 
-def load_sweep(path: Path, overrides: Sequence[str] = ()) -> Sweep:
+def load_sweep(path: Path, overrides: Sequence[str] = (), *, stored: bool = False) -> Sweep:
     """Read and validate a sweep file.
 
     Args:
-        path: the YAML file.
+        path: the YAML file. A variant's file is looked for beside it, then in the working directory.
         overrides: settings that replace the file's, such as ``train.epochs=2`` or ``beta=[1, 10]``; the
             values are YAML.
+        stored: it is that of a results folder, to be read: a variant whose source is gone is known by name.
 
     Raises:
         SpecError: the file or an override is not valid; one line names the place, the key and the mend.
@@ -277,7 +304,7 @@ def load_sweep(path: Path, overrides: Sequence[str] = ()) -> Sweep:
     for text in overrides:
         document = _long_form(override(document, text))
     try:
-        return Sweep.model_validate(document.data)
+        return Sweep.model_validate(document.data, context={"folders": (path.parent,), "stored": stored})
     except ValidationError as error:
         raise from_validation(error, document, lambda at: _known_keys(document, at)) from None
 
@@ -309,8 +336,9 @@ def dump_sweep(sweep: Sweep) -> str:
 
     data = sweep.model_dump(mode="json")
     data["variants"] = [
-        {"name": variant.name, **variant.options} if variant.options else variant.name
+        {"name": name, **variant.options} if variant.options else name
         for variant in sweep.variants
+        for name in [variant.source or variant.name]
     ]
     yaml: Any = YAML(typ="safe", pure=True)
     yaml.default_flow_style = None  # a list of numbers stays on one line

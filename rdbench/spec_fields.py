@@ -7,14 +7,17 @@ import json
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, Field, PlainValidator, SerializeAsAny
 
-from rdbench import datasets, metrics
+from rdbench import datasets, metrics, variants
 from rdbench.datasets import DatasetOptions
+from rdbench.errors import SpecError
 from rdbench.metrics import MetricOptions
 from rdbench.spec_errors import choose, fail
+from rdbench.variants.source import find
 from rdbench.yaml_lines import kind
 
 MIN_BETA, MAX_BETA = 1e-8, 1e8
@@ -124,6 +127,48 @@ def metric_options(value: object) -> MetricOptions:
         return value
     usage = "iwae or {name: iwae, ...}"
     return _named(value, "metric", usage, metrics.names(), lambda name: metrics.get(name).options)
+
+
+def settle_variant(
+    reference: object, options: Mapping[Any, Any], folders: Sequence[Path]
+) -> dict[str, object]:
+    """Find the variant that a sweep file names, and check its options; nothing is imported.
+
+    Args:
+        reference: a registered name, ``package.module:symbol`` or ``file.py:symbol``.
+        options: as the file gives them.
+        folders: where a relative path may start from.
+
+    Returns:
+        The fields of a :class:`rdbench.spec.VariantSpec`, all options written out.
+    """
+    if not isinstance(reference, str) or (":" not in reference and reference not in variants.names()):
+        known = variants.names()
+        fail(f"no variant named {kind(reference)}; {choose(reference, known)}", "name")
+    try:
+        found = find(reference, folders)
+    except SpecError as error:
+        fail(str(error), "name")
+    declared = found.declaration.options
+    settled = {name: option.default for name, option in declared.items()}
+    for name, value in options.items():
+        if name not in declared:
+            mend = choose(name, list(declared)) if declared else "it takes no options, remove it"
+            fail(f"unknown key; variant {found.declaration.name}: {mend}", name)
+        settled[name] = _typed(value, declared[name].type, name)
+    if not found.code:
+        return {"name": reference, "options": settled}
+    where = f"{found.module or found.path}:{found.declaration.symbol}"
+    return {"name": found.declaration.name, "options": settled, "code": found.code, "source": where}
+
+
+def _typed(value: object, expected: type, name: str) -> object:
+    if expected is float and type(value) is int:
+        return float(value)
+    if type(value) is not expected or (isinstance(value, float) and not math.isfinite(value)):
+        words = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
+        fail(f"expected {words[expected]}, got {kind(value)}", name)
+    return value
 
 
 def gpu_share(value: object) -> object:

@@ -4,6 +4,7 @@ A results folder holds one folder a table and one file a trial in it::
 
     results/<sweep>/
       sweep.yaml                  the resolved spec
+      variants/                   the files its variants come from, if not from rdbench or a package
       points/<trial>.parquet      a row per split x reading
       history/<trial>.parquet     a row per epoch
       images/<trial>.parquet      PNG bytes: originals, reconstructions, prior samples
@@ -199,13 +200,16 @@ def _read(root: Path, table: str, trials: Iterable[str], problems: list[str]) ->
         except (OSError, pa.ArrowException) as error:
             problems.append(f"{path}: left out, not a readable Parquet file ({str(error).splitlines()[0]})")
             continue
+        if part.schema.equals(expected, check_metadata=True):
+            parts.append(part)
+            continue
         version = (part.schema.metadata or {}).get(_VERSION_KEY, b"none").decode()
         part = _as_now(part, version)
         if version not in _READABLE or part.schema.names != expected.names:
             problems.append(f"{path}: left out, its schema version is {version}, this rdbench reads up to"
                             f" {SCHEMA_VERSION}; delete the file and run the sweep again")  # fmt: skip
             continue
-        parts.append(part if part.schema.equals(expected) else part.cast(expected))
+        parts.append(part.cast(expected))
     return pa.concat_tables(parts)
 
 
@@ -293,9 +297,18 @@ def load_results(path: str | os.PathLike[str]) -> Results:
         frames[table] = _frame(found)
         if table == "trials":
             ids = found["trial"].to_pylist()
-    return Results(root, load_sweep(root / "sweep.yaml"), **frames, problems=problems)
+    return Results(root, load_sweep(root / "sweep.yaml", stored=True), **frames, problems=problems)
 
 
 def save_sweep(root: Path, sweep: Sweep) -> None:
-    """Write the resolved spec into the results folder."""
-    write_atomically(root / "sweep.yaml", dump_sweep(sweep).encode())
+    """Write the resolved spec into the results folder, and a copy of each file its variants come from."""
+    variants = []
+    for variant in sweep.variants:
+        place, _, symbol = variant.source.rpartition(":")
+        if place.endswith(".py"):
+            copy = f"variants/{variant.name}-{variant.code}.py"
+            write_atomically(root / copy, Path(place).read_bytes())
+            variant = variant.model_copy(update={"source": f"{copy}:{symbol}"})
+        variants.append(variant)
+    stored = sweep.model_copy(update={"variants": tuple(variants)})
+    write_atomically(root / "sweep.yaml", dump_sweep(stored).encode())

@@ -2,17 +2,19 @@
 
 import json
 import os
+import traceback
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rich.console import Console
 
-from rdbench import datasets, metrics, store
+from rdbench import datasets, metrics, store, variants
 from rdbench.errors import ResultsError, SpecError
 from rdbench.metrics import MetricOptions
 from rdbench.plan import Plan, changed_settings, plan
 from rdbench.progress import SweepProgress, preparing, usage_line
 from rdbench.spec import Sweep, load_sweep
+from rdbench.variants.source import find
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,7 @@ def open_plan(root: Path, sweep: Sweep) -> Plan:
             something else's folder.
     """
     if (root / "sweep.yaml").exists():
-        changes = changed_settings(load_sweep(root / "sweep.yaml"), sweep)
+        changes = changed_settings(load_sweep(root / "sweep.yaml", stored=True), sweep)
         if changes and store.trial_ids(root):
             raise ResultsError(
                 f"{root} holds trials of other settings ({'; '.join(changes)}); one curve must not mix them:"
@@ -111,6 +113,7 @@ def run_sweep(
         from rdbench.trial import check_fits
         from rdbench.worker import Job
 
+        sources = _runnable(sweep)
         check_fits(todo[0], data)
         _check_same_data(root, data)
         unmeasurable = missing_metrics(sweep, data)
@@ -139,12 +142,40 @@ def run_sweep(
             sweep.resources.cpus,
             sweep.metrics,
             sweep.keep_weights,
+            sources,
         )
         with SweepProgress(len(todo), console) as progress:
             usage = tune.run(todo, job, sweep.resources, progress, address=address, concurrency=concurrency)
         console.print(usage_line(usage.share, usage.working, usage.starting), highlight=False)
         interrupted = progress.finished < len(todo)
     return replace(account(root, whole), interrupted=interrupted)
+
+
+def _runnable(sweep: Sweep) -> dict[str, str]:
+    """Import every variant once, here, so that a mistake in one is told before anything is trained.
+
+    Returns:
+        The text of the files they come from, by hash, for workers that do not have them.
+
+    Raises:
+        SpecError: a variant cannot be imported.
+    """
+    texts = {}
+    for variant in sweep.variants:
+        try:
+            variants.get(variant)
+        except SpecError:
+            raise
+        except Exception as error:
+            where = variant.source or variant.name
+            last = traceback.extract_tb(error.__traceback__)[-1]
+            raise SpecError(
+                f"variants: {where} cannot be imported: line {last.lineno}: {type(error).__name__}: {error};"
+                f" 'rdbench check {where}' looks closer"
+            ) from None
+        if variant.code and not (found := find(variant.source)).module:
+            texts[variant.code] = found.text
+    return texts
 
 
 def missing_metrics(sweep: Sweep, data: datasets.Dataset) -> dict[MetricOptions, str]:

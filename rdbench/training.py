@@ -9,12 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rdbench import nets, variants
+from rdbench import nets
 from rdbench.batches import Draws
 from rdbench.datasets import Dataset
 from rdbench.errors import DatasetError
 from rdbench.graphs import launched_at_once
 from rdbench.likelihood import kl_standard_normal
+from rdbench.models import Model, objective_of
 from rdbench.plan import Trial
 from rdbench.precision import training_arithmetic
 
@@ -29,7 +30,7 @@ class Epoch:
 
     epoch: int
     loss: float
-    rate: float
+    rate: float | None
     sse: float
     lr: float
     seconds: float
@@ -76,11 +77,14 @@ def learning_rate(base: float, step: int, steps: int) -> float:
 
 def objectives(pack: Sequence[Trial], n: int, device: torch.device) -> Callable[[Tensor, Tensor], Tensor]:
     """Return the function (sse, rate) -> loss of a pack, all (batch, members), each member by its variant."""
-    names = [trial.variant.name for trial in pack]
+    used = [trial.variant for trial in pack]
     beta = torch.tensor([trial.beta for trial in pack], device=device)
     groups = [
-        (variants.get(name).objective, torch.tensor([i for i, other in enumerate(names) if other == name]))
-        for name in dict.fromkeys(names)
+        (
+            objective_of(pack[used.index(which)]),
+            torch.tensor([i for i, own in enumerate(used) if own == which]),
+        )
+        for which in dict.fromkeys(used)
     ]
     if len(groups) == 1:
         return lambda sse, rate: groups[0][0](sse, rate, beta, n)
@@ -97,8 +101,35 @@ def objectives(pack: Sequence[Trial], n: int, device: torch.device) -> Callable[
     return loss
 
 
+Forward = Callable[[Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]
+"""(images, noise) -> loss, rate and squared error of each image, each (batch, members)."""
+
+
+def _of_objectives(
+    network: nets.GaussianNetwork, pack: Sequence[Trial], n: int, device: torch.device
+) -> Forward:
+    members, objective = len(pack), objectives(pack, n, device)
+
+    def forward(images: Tensor, noise: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        reconstruction, mean, log_var = network(images, noise)
+        sse = squared_error(images, reconstruction, members)
+        rate = kl_standard_normal(mean.unflatten(1, (members, -1)), log_var.unflatten(1, (members, -1)))
+        return objective(sse, rate), rate, sse
+
+    return forward
+
+
+def _of_model(model: Model, beta: float) -> Forward:
+    def forward(images: Tensor, noise: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        terms = model(images, noise)
+        loss = model.loss(images, terms, beta)
+        return loss.unsqueeze(1), terms.rate.unsqueeze(1), terms.sse.unsqueeze(1)
+
+    return forward
+
+
 def train(
-    network: nets.GaussianNetwork,
+    network: nets.GaussianNetwork | Model,
     pack: Sequence[Trial],
     data: Dataset,
     device: torch.device,
@@ -111,7 +142,8 @@ def train(
     alone, on its pack beyond them only through rounding. On one device a pack repeats bit for bit.
 
     Args:
-        network: freshly built, with a member for each trial; moved to ``device``.
+        network: freshly built, moved to ``device``: the reference network with a member for each trial, each
+            an objective; or the model of a single trial.
         pack: trials that differ in variant, beta and seed only.
         data: its training split is used, augmented as the dataset declares.
         device: where to train.
@@ -132,7 +164,11 @@ def train(
     network.to(device=device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
     steps = steps_per_epoch(len(data.train.images), recipe.batch_size)
     draws = Draws(pack, data, device, steps)
-    objective = objectives(pack, math.prod(data.shape), device)
+    if isinstance(network, Model):
+        forward = _of_model(network, pack[0].beta)
+    else:
+        forward = _of_objectives(network, pack, math.prod(data.shape), device)
+    rate_free = isinstance(network, Model) and network.rate_free
     on_gpu = device.type == "cuda"
     # A captured step reads the learning rate from memory.
     lr = torch.tensor(recipe.lr, device=device) if on_gpu else recipe.lr
@@ -145,16 +181,15 @@ def train(
 
     def step(pixels: Tensor, parameters: Tensor, noise: Tensor) -> None:
         images = draws.images(pixels, parameters)
-        reconstruction, mean, log_var = network(images, draws.members(noise))
-        sse = squared_error(images, reconstruction, members)
-        rate = kl_standard_normal(mean.unflatten(1, (members, -1)), log_var.unflatten(1, (members, -1)))
-        loss = objective(sse, rate).mean(0)
+        losses, rate, sse = forward(images, draws.members(noise))
+        loss = losses.mean(0)
         optimizer.zero_grad()
         loss.sum().backward()
         optimizer.step()
         totals.add_(torch.stack([loss.detach(), rate.detach().mean(0), sse.detach().mean(0)]))
 
-    run = launched_at_once(step, device)
+    # A model of an author's own may do on the host what a captured step would not repeat.
+    run = step if isinstance(network, Model) else launched_at_once(step, device)
     reasons: list[str | None] = [None] * members
     with training_arithmetic(recipe.precision, device):
         for epoch in range(recipe.epochs):
@@ -172,7 +207,8 @@ def train(
             for member, (loss, rate, sse) in enumerate(means):
                 if reasons[member] is None and math.isfinite(loss):
                     speed = steps * recipe.batch_size / seconds
-                    on_epoch(member, Epoch(epoch + 1, loss, rate, sse, rate_now, seconds, speed))
+                    own = None if rate_free else rate
+                    on_epoch(member, Epoch(epoch + 1, loss, own, sse, rate_now, seconds, speed))
                 elif reasons[member] is None:
                     reasons[member] = f"the loss became {loss} in epoch {epoch + 1} of {recipe.epochs}"
             if None not in reasons:

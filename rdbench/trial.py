@@ -14,17 +14,18 @@ from typing import Any
 
 import torch
 
-from rdbench import metrics, nets, provenance, variants
+from rdbench import metrics, models, provenance, variants
 from rdbench.allocator import keep_freed_memory
 from rdbench.batches import Images
 from rdbench.datasets import Dataset
 from rdbench.errors import DatasetError
 from rdbench.evaluation import Measurement, measure, picture_rows, point_rows
 from rdbench.metrics import MetricOptions, TrainedModel
+from rdbench.models import Model
+from rdbench.outcomes import Outcome, trained
 from rdbench.plan import Trial
 from rdbench.precision import exact_float32
-from rdbench.seeding import generator
-from rdbench.training import Epoch, steps_per_epoch, train
+from rdbench.training import Epoch, steps_per_epoch
 
 Rows = list[dict[str, Any]]
 Tables = dict[str, Rows]
@@ -96,63 +97,70 @@ def failure_tables(trial: Trial, error: str, started: datetime.datetime) -> Tabl
     return {"trials": [_trial_row(trial, "failed", error, started)]}
 
 
-def _why_not_finite(measured: dict[str, Measurement]) -> str | None:
-    for split, values in measured.items():
-        if not (math.isfinite(values.sse.sum()) and math.isfinite(values.rate.sum())):
-            return f"rate or squared error on the {split} split is not finite"
+def _why_not_finite(outcome: Outcome) -> str | None:
+    for beta, splits in outcome.measured.items():
+        at = f" at beta {beta:g}" if len(outcome.measured) > 1 else ""
+        for split, values in splits.items():
+            if not all(math.isfinite(own.sum()) for own in (values.sse, values.rate) if own is not None):
+                return f"rate or squared error on the {split} split is not finite{at}"
     return None
 
 
 def _trained(
-    network: nets.GaussianNetwork, trial: Trial, data: Dataset, measured: Measurement, device: torch.device
+    model: Model, trial: Trial, data: Dataset, measured: Measurement, device: torch.device
 ) -> TrainedModel:
-    """Return what metrics may look at; ``measured`` is of the test split."""
+    """Return what metrics may look at; ``measured`` is of the test split, at the model's own beta."""
     images = Images(data.test, device)
     return TrainedModel(
-        encode=network.encode,
-        decode=network.decode,
+        encode=model.encode,  # type: ignore[arg-type]  # mean and log variance where gaussian says so
+        decode=lambda latents: model.mean(model.decode(latents)),
         latent=trial.model.latent,
         data=data,
         test_images=lambda index: images.batch(index).contiguous(memory_format=torch.channels_last),
         n_test=len(images),
         test_sse=measured.sse,
-        beta=trial.beta,
+        beta=model.about.beta,
         seed=trial.seed,
         protocol=trial.protocol,
         device=device,
+        prior=model.prior,
+        reconstruct=lambda images, noise: model(images, noise).reconstruction,
+        lacks=frozenset(["gaussian"] * (not model.gaussian) + ["prior"] * model.rate_free),
     )
 
 
 def _measured_tables(
-    network: nets.GaussianNetwork,
+    outcome: Outcome,
     trial: Trial,
     data: Dataset,
-    measured: dict[str, Measurement],
     device: torch.device,
     keep_per_image: bool,
     asked: Sequence[MetricOptions],
 ) -> Tables:
-    """Return the tables of one trained network with finite measurements."""
+    """Return the tables of one trained trial with finite measurements."""
     pixels = data.train.images.dtype == "uint8"
     n = math.prod(data.shape)
-    native = variants.get(trial.variant.name).native
+    native = variants.get(trial.variant).native
     tables: Tables = {
         "points": [
-            _key(trial) | row
-            for split, values in measured.items()
-            for row in point_rows(values, split, trial.beta, n, native, pixels)
+            _key(trial) | {"beta": beta} | row
+            for beta, splits in outcome.measured.items()
+            for split, values in splits.items()
+            for row in point_rows(values, split, beta, n, native, pixels)
         ]
     }
-    if pixels:
-        tables["images"] = picture_rows(network, trial, data, device)
+    test = outcome.measured[outcome.beta]["test"]
     if keep_per_image:
-        test = measured["test"]
         tables["per_image"] = [
-            {"index": index, "sse": sse, "rate": rate}
-            for index, (sse, rate) in enumerate(zip(test.sse, test.rate, strict=True))
+            {"index": index, "sse": sse, "rate": None if test.rate is None else test.rate[index]}
+            for index, sse in enumerate(test.sse)
         ]
-    if asked:
-        tables["metrics"] = metrics.rows(asked, _trained(network, trial, data, measured["test"], device))
+    if outcome.model is not None:
+        if pixels:
+            tables["images"] = picture_rows(outcome.model, trial, data, device)
+        if asked:
+            model = _trained(outcome.model, trial, data, test, device)
+            tables["metrics"] = metrics.rows(asked, model)
     return tables
 
 
@@ -166,7 +174,7 @@ def run_pack(
     keep_per_image: bool = False,
     asked: Sequence[MetricOptions] = (),
     fuse: bool | None = None,
-    on_network: Callable[[Trial, nets.GaussianNetwork], None] = lambda trial, network: None,
+    on_network: Callable[[Trial, Model], None] = lambda trial, model: None,
 ) -> list[Tables]:
     """Train and evaluate trials side by side.
 
@@ -177,9 +185,9 @@ def run_pack(
         on_epoch: told the member and its figures as each epoch ends.
         keep_per_image: also return squared error and rate of every test image.
         asked: the metrics to measure. One that raises leaves a row that says so.
-        fuse: into one network; by default on a GPU. Else the trials run one after another, each bit for
-            bit as alone: a CPU gains nothing from wider layers.
-        on_network: given each trained network whose measurements are finite, to keep it.
+        fuse: into one network, if all are objectives; by default on a GPU. Else the trials run one after
+            another, each bit for bit as alone: a CPU gains nothing from wider layers.
+        on_network: given each trained model whose measurements are finite, to keep it.
 
     Returns:
         For each trial its rows by table, ready for :func:`rdbench.store.commit`, as if it had been trained
@@ -191,7 +199,7 @@ def run_pack(
         SpecError: the device has not got the arithmetic asked for.
     """
     fuse = device.type == "cuda" if fuse is None else fuse
-    if len(pack) > 1 and not fuse:
+    if len(pack) > 1 and not (fuse and models.packs(pack)):
         return [
             run_trial(
                 trial,
@@ -209,31 +217,22 @@ def run_pack(
     started = datetime.datetime.now(datetime.UTC)
     start = time.perf_counter()
     memory = PeakMemory(device)
-    model, shape = pack[0].model, data.shape
-    built = [nets.build(model, shape, generator(trial.seed, "init")) for trial in pack]
-    network = nets.pack(model, shape, built)
     results: list[Tables] = [{"history": []} for _ in pack]
 
     def record(member: int, epoch: Epoch) -> None:
         results[member]["history"].append(epoch.row())
         on_epoch(member, epoch)
 
-    reasons = train(network, pack, data, device, record)
-    if None in reasons:
-        splits = {split: measure(network, pack, data, split, device) for split in ("train", "test")}
-    for member, single in enumerate(nets.unpack(model, shape, network)):
-        if reasons[member] is not None:
-            continue
-        measured = {split: values[member] for split, values in splits.items()}
-        reasons[member] = _why_not_finite(measured)
-        if reasons[member] is None:
-            on_network(pack[member], single)
-            results[member] |= _measured_tables(
-                single, pack[member], data, measured, device, keep_per_image, asked
-            )
+    outcomes = trained(pack, data, device, record)
+    for trial, outcome, tables in zip(pack, outcomes, results, strict=True):
+        if outcome.diverged is None:
+            outcome.diverged = _why_not_finite(outcome)
+        if outcome.diverged is None:
+            if outcome.model is not None:
+                on_network(trial, outcome.model)
+            tables |= _measured_tables(outcome, trial, data, device, keep_per_image, asked)
 
     common = {
-        "parameters": nets.count_parameters(network) // len(pack),
         "seconds": (time.perf_counter() - start) / len(pack),
         "pack": len(pack),
         "peak_memory_bytes": memory.bytes(),
@@ -241,9 +240,10 @@ def run_pack(
         "dataset_checksum": data.checksum,
         "skipped_files": len(data.skipped),
     }
-    for trial, reason, tables in zip(pack, reasons, results, strict=True):
-        row = _trial_row(trial, "diverged" if reason else "done", reason, started)
-        tables["trials"] = [row | common | {"images_per_second": _speed(tables["history"])}]
+    for trial, outcome, tables in zip(pack, outcomes, results, strict=True):
+        row = _trial_row(trial, "diverged" if outcome.diverged else "done", outcome.diverged, started)
+        own = {"parameters": outcome.parameters, "images_per_second": _speed(tables["history"])}
+        tables["trials"] = [row | common | own]
     return results
 
 
@@ -255,7 +255,7 @@ def run_trial(
     *,
     keep_per_image: bool = False,
     asked: Sequence[MetricOptions] = (),
-    on_network: Callable[[Trial, nets.GaussianNetwork], None] = lambda trial, network: None,
+    on_network: Callable[[Trial, Model], None] = lambda trial, model: None,
 ) -> Tables:
     """Train and evaluate one trial: :func:`run_pack` with a pack of one."""
     return run_pack(
@@ -271,15 +271,15 @@ def run_trial(
 
 @exact_float32()
 def metric_rows(
-    network: nets.GaussianNetwork,
+    model: Model,
     trial: Trial,
     data: Dataset,
     device: torch.device,
     asked: Sequence[MetricOptions],
 ) -> Rows:
-    """Return rows of the ``metrics`` table of a network that was trained before, as its trial would."""
-    (measured,) = measure(network, [trial], data, "test", device)
-    return metrics.rows(asked, _trained(network, trial, data, measured, device))
+    """Return rows of the ``metrics`` table of a model that was trained before, as its trial would."""
+    (measured,) = measure(model, [trial], data, "test", device)
+    return metrics.rows(asked, _trained(model, trial, data, measured, device))
 
 
 def _speed(history: Rows) -> float | None:

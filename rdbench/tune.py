@@ -162,13 +162,20 @@ def slots(resources: Resources, share: float, cluster: dict[str, float], concurr
 def packs(trials: Sequence[Trial], size: int, slots: int) -> list[list[Trial]]:
     """Cut trials, in order, into packs of at most ``size``, and no larger than keeps every slot at work.
 
+    Variants that are not objectives train alone, after the others.
+
     Raises:
         ValueError: the trials cannot train side by side.
     """
     if size > 1 and len({trial.pack_key for trial in trials}) > 1:
         raise ValueError("trials that differ in more than variant, beta and seed cannot be packed")
-    size = min(size, math.ceil(len(trials) / slots))
-    return [list(trials[start : start + size]) for start in range(0, len(trials), size)]
+    if size == 1:
+        return [[trial] for trial in trials]
+    fitting = {trial.variant for trial in trials if (own := trial.variant.declaration) and own.packs}
+    together = [trial for trial in trials if trial.variant in fitting]
+    size = max(1, min(size, math.ceil(len(together) / slots)))
+    packed = [together[start : start + size] for start in range(0, len(together), size)]
+    return packed + [[trial] for trial in trials if trial.variant not in fitting]
 
 
 def _pack_size(resources: Resources, share: float, trial: Trial) -> int:

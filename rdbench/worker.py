@@ -3,17 +3,17 @@
 import datetime
 import functools
 import traceback
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from rdbench import store
+from rdbench import store, variants
 from rdbench.datasets import Dataset, DatasetOptions, load
 from rdbench.metrics import MetricOptions, is_measured
-from rdbench.nets import GaussianNetwork, from_bytes, to_bytes
+from rdbench.models import Model, from_bytes, to_bytes
 from rdbench.plan import Trial
 from rdbench.training import Epoch
 from rdbench.trial import failure_tables, metric_rows, run_pack
@@ -31,15 +31,19 @@ class Job:
     threads: int
     metrics: tuple[MetricOptions, ...] = ()
     keep_weights: bool = False
+    sources: Mapping[str, str] = field(default_factory=dict)
+    """Source files of the sweep's variants from elsewhere, by hash."""
 
 
 def summary(tables: dict[str, list[dict[str, Any]]]) -> Summary:
     """Return the few figures of an ended trial that the console shows."""
     row = tables["trials"][0]
     figures = {"status": row["status"], "error": row["error"], "seconds": row.get("seconds")}
-    for point in tables.get("points", []):
-        if point["split"] == "test" and point["native"]:
-            figures |= {name: point[name] for name in ("elbo", "rate", "reading")}
+    test = [point for point in tables.get("points", []) if point["split"] == "test"]
+    # The native reading; where there is none, the one that is a likelihood of any model.
+    test.sort(key=lambda point: (not point["native"], point["reading"] != "optimal_shared"))
+    for point in test[:1]:
+        figures |= {name: point[name] for name in ("elbo", "rate", "reading", "mse")}
     return figures
 
 
@@ -49,12 +53,12 @@ def _load(options: DatasetOptions, data_root: Path) -> Dataset:
     return load(options, data_root)
 
 
-def _forget(trial: Trial, network: GaussianNetwork) -> None:
+def _forget(trial: Trial, model: Model) -> None:
     pass
 
 
-def _keep(results: Path, trial: Trial, network: GaussianNetwork) -> None:
-    store.write_atomically(store.weights_file(results, trial.id), to_bytes(network))
+def _keep(results: Path, trial: Trial, model: Model) -> None:
+    store.write_atomically(store.weights_file(results, trial.id), to_bytes(model))
 
 
 def measure_again(trial: Trial, job: Job, device: str) -> Summary | None:
@@ -77,10 +81,10 @@ def measure_again(trial: Trial, job: Job, device: str) -> Summary | None:
         return None
     where = torch.device(device)
     try:
-        network = from_bytes(trial.model, data.shape, file.read_bytes(), where)
+        model = from_bytes(trial, data.shape, len(data.train.images), file.read_bytes(), where)
     except ValueError:
         return None
-    rows = metric_rows(network, trial, data, where, lacking)
+    rows = metric_rows(model, trial, data, where, lacking)
     store.add_metrics(job.results, trial.id, lacking, rows)
     return summary(tables)
 
@@ -103,6 +107,7 @@ def work(
         A summary of each trial, in order.
     """
     torch.set_num_threads(job.threads)
+    variants.ship(job.sources)
     try:
         again = {trial.id: found for trial in pack if (found := measure_again(trial, job, device))}
     except Exception:

@@ -30,6 +30,10 @@ class _Model(Protocol):
     @property
     def latent(self) -> int: ...
     @property
+    def prior(self) -> "Callable[[int, torch.Generator], Tensor] | None": ...
+    @property
+    def reconstruct(self) -> "Callable[[Tensor, Tensor], Tensor] | None": ...
+    @property
     def test_images(self) -> "Callable[[Tensor], Tensor]": ...
     @property
     def n_test(self) -> int: ...
@@ -40,7 +44,7 @@ class _Model(Protocol):
 
 
 def prior_samples(model: _Model, count: int, batch: int, stretch: bool) -> "Iterator[Tensor]":
-    """Decode latents z ~ N(0, I).
+    """Decode latents z ~ p(z), which is N(0, I) unless the model has a prior of its own.
 
     The noise is the trial's own, and fewer samples are the first of more.
 
@@ -58,8 +62,11 @@ def prior_samples(model: _Model, count: int, batch: int, stretch: bool) -> "Iter
     """
     noise = generator(model.seed, "metric/samples", model.device)
     for start in range(0, count, BLOCK):
-        z = torch.randn(BLOCK, model.latent, generator=noise, device=model.device)
         with torch.no_grad():
+            if model.prior is not None:
+                z = model.prior(BLOCK, noise)
+            else:
+                z = torch.randn(BLOCK, model.latent, generator=noise, device=model.device)
             images = to_uint8(model.decode(z), stretch)
         yield from torch.split(images[: count - start], batch)
 
@@ -77,8 +84,11 @@ def reconstructed(model: _Model, count: int) -> "Iterator[tuple[Tensor, Tensor]]
         images = model.test_images(index)
         epsilon = torch.randn(BLOCK, model.latent, generator=noise, device=model.device)[: len(index)]
         with torch.no_grad():
-            mean, log_var = model.encode(images)
-            decoded = model.decode(mean + epsilon * (log_var / 2).exp())
+            if model.reconstruct is not None:
+                decoded = model.reconstruct(images, epsilon)
+            else:
+                mean, log_var = model.encode(images)
+                decoded = model.decode(mean + epsilon * (log_var / 2).exp())
         yield images, decoded
 
 

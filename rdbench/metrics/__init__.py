@@ -89,6 +89,10 @@ class TrainedModel:
         seed: the trial's.
         protocol: the trial's.
         device: where the network is.
+        prior: (count, generator) -> latents of p(z), (count, latent); None: standard normal.
+        reconstruct: (images, standard normal noise (batch, latent)) -> the decoder's mean at a sample of
+            q(z|x); None: of the Gaussian posterior that ``encode`` gives.
+        lacks: what the model has not got of :data:`NEEDS`.
     """
 
     encode: "Callable[[Tensor], tuple[Tensor, Tensor]]"
@@ -102,6 +106,9 @@ class TrainedModel:
     seed: int
     protocol: str
     device: "torch.device"
+    prior: "Callable[[int, torch.Generator], Tensor] | None" = None
+    reconstruct: "Callable[[Tensor, Tensor], Tensor] | None" = None
+    lacks: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -133,6 +140,13 @@ def mean_value(per_image: "Tensor", **settings: Any) -> Value:
     return Value(float(per_image.mean()), error, {**settings, "n_images": count})
 
 
+NEEDS = {
+    "gaussian": "diagonal Gaussian posterior with a standard normal prior",
+    "prior": "prior to sample from",
+}
+"""What a metric may rest on that not every model has: a name, and how a reader is told."""
+
+
 @dataclass(frozen=True)
 class Metric:
     """A proxy metric.
@@ -146,6 +160,7 @@ class Metric:
         missing: takes options, the dataset and the protocol, and returns what the metric needs and this
             machine or that dataset lacks, with the mend, in one line; None if it can be measured. Asked
             before anything is trained; imports no torch.
+        needs: what it rests on, of :data:`NEEDS`.
         better: which way each of its quantities is better, by the ``quantity`` of its settings, or by the
             metric's name where a value names none. What is not listed is neither.
     """
@@ -156,6 +171,7 @@ class Metric:
     compute: Callable[[Any, TrainedModel], list[Value]]
     protocols: tuple[str, ...] = ("clean", "paper")
     missing: "Callable[[Any, Dataset, str], str | None]" = lambda options, data, protocol: None
+    needs: tuple[str, ...] = ()
     better: Mapping[str, Better] = field(default_factory=dict)
 
 
@@ -222,6 +238,11 @@ def _measure(options: MetricOptions, model: TrainedModel) -> list[Value]:
     try:
         if reason := metric.missing(options, model.data, model.protocol):
             return [Value(None, settings={"error": reason})]
+        for need in metric.needs:
+            if need in model.lacks:
+                return [
+                    Value(None, settings={"error": f"not defined for this variant: it has no {NEEDS[need]}"})
+                ]
         values = metric.compute(options, model)
         for value in values:
             if value.value is None or not math.isfinite(value.value):

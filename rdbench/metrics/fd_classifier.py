@@ -70,5 +70,6 @@ METRIC = Metric(
     FdClassifierOptions,
     compute,
     missing=lambda options, data, protocol: comparison.missing("classifier", data, protocol),
+    needs=("prior",),
     better={"fd_classifier": "lower"},
 )

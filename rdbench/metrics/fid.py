@@ -67,5 +67,6 @@ METRIC = Metric(
     FidOptions,
     compute,
     missing=lambda options, data, protocol: comparison.missing("inception", data, protocol, options.weights),
+    needs=("prior",),
     better={"fid": "lower"},
 )

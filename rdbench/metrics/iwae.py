@@ -124,5 +124,6 @@ METRIC = Metric(
     IwaeOptions,
     compute,
     protocols=("clean",),
+    needs=("gaussian",),
     better={"iwae": "higher"},
 )

@@ -66,5 +66,6 @@ METRIC = Metric(
     KidOptions,
     compute,
     missing=lambda options, data, protocol: comparison.missing("inception", data, protocol, options.weights),
+    needs=("prior",),
     better={"kid": "lower"},
 )

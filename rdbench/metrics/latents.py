@@ -188,4 +188,5 @@ METRIC = Metric(
     LatentsOptions,
     compute,
     protocols=("clean",),
+    needs=("gaussian",),
 )

@@ -84,5 +84,6 @@ METRIC = Metric(
     missing=lambda options, data, protocol: comparison.missing(
         options.features, data, protocol, options.weights
     ),
+    needs=("prior",),
     better=dict.fromkeys(("precision", "recall", "density", "coverage"), "higher"),
 )

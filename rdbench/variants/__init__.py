@@ -1,88 +1,189 @@
-"""The registry of VAE variants: one file a variant in this folder, named after it.
+"""The registry of VAE variants, and how one of your own joins it.
 
-A variant states only its difference from the others: an objective, the per-image loss that training
-minimises, as a function of what every Gaussian VAE measures::
+Three ways in, the simplest that fits::
 
-    @variant("beta_vae", native="half", paper="Higgins et al. 2017")
-    def beta_vae(sse, rate, beta, n):
-        return sse + beta * rate
+    @rdbench.variant("my_objective", native="half", paper="...")
+    def my_objective(sse, rate, beta, n, *, gamma: float = 1.0):
+        '''sse + beta rate^gamma, of each image.'''
+        return sse + beta * rate**gamma
 
-The names are read from the folder, so listing them imports no torch; a variant's file is imported
-when the variant is used.
+1. an *objective*, as above: the per-image loss that training minimises, as a function of what every Gaussian
+VAE
+   measures. ``sse`` (squared error summed over an image's ``n`` values) and ``rate`` (KL divergence, nats)
+   have shape (batch, members), ``beta`` (members,), the loss that of ``sse``. It works element by element,
+   so trials train side by side.
+2. a *model*: a subclass of :class:`rdbench.Model`, for a prior, posterior, likelihood or loss of its own.
+3. a *trial function* ``(trial, data) -> rdbench.TrialResult``, for any training loop at all; see
+   :class:`rdbench.Run`.
+
+Keyword-only parameters with a type and a default are its options, which a sweep sets:
+``variants: [bs_vae, {name: my_objective, gamma: 2}, ./my_vae.py:my_vae, my_package.vaes:my_vae]``.
+
+Those that ship are one file each in this folder, named after the variant. A source is read before it is run,
+so listing variants and checking a sweep file import no torch.
 """
 
 import difflib
 import importlib
-import pkgutil
-from collections.abc import Callable
+import sys
+import types
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from rdbench.errors import SpecError
+from rdbench.variants import source
+from rdbench.variants.declaration import Declaration, declarations
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    Objective = Callable[[Tensor, Tensor, Tensor | float, int], Tensor]
+    Objective = Callable[..., Tensor]
+
+Target = TypeVar("Target", bound=Callable[..., Any])
+
+
+class Named(Protocol):
+    """What names a variant: of a sweep file, once it is settled."""
+
+    @property
+    def name(self) -> str:
+        """The registered name."""
+
+    @property
+    def source(self) -> str:
+        """Where it was found, if it does not ship with rdbench: package.module:symbol or a file:symbol."""
+
+    @property
+    def code(self) -> str:
+        """The hash of its source, if it does not ship with rdbench."""
 
 
 @dataclass(frozen=True)
 class Variant:
-    """A VAE variant.
+    """A variant, ready to be run: what its source declares, and the function or class itself."""
 
-    Attributes:
-        name: what a sweep file calls it.
-        objective: ``(sse, rate, beta, n) -> loss``; ``sse`` and ``rate`` have shape (batch, members) and
-            hold one value an image and trial trained (squared error summed over the image's ``n`` values;
-            KL divergence in nats), ``beta`` (members,) one a trial, and ``loss`` is shaped as ``sse``.
-            It works element by element, so trials can train side by side. Training minimises its mean
-            over images.
-        native: the reading of sigma^2 its loss is a likelihood under (see :mod:`rdbench.likelihood`).
+    declaration: Declaration
+    target: "Callable[..., Any]"
+
+    @property
+    def name(self) -> str:
+        """What it is registered as."""
+        return self.declaration.name
+
+    @property
+    def objective(self) -> "Objective":
+        """The per-image loss ``(sse, rate, beta, n, **options)``, of a variant that is an objective."""
+        if self.declaration.kind != "objective":
+            raise TypeError(f"variant {self.name} is a {self.declaration.kind}, not an objective")
+        return self.target
+
+    @property
+    def native(self) -> str | None:
+        """The reading of sigma^2 its loss is a likelihood under; None where it is none."""
+        return self.declaration.native
+
+
+def variant(
+    name: str, *, native: str | None = None, paper: str = "", curve: bool = False
+) -> Callable[[Target], Target]:
+    """Declare a function or class as a variant; write the arguments as plain values, as they are also read.
+
+    Args:
+        name: what sweeps, tables and reports call it.
+        native: the reading of sigma^2 its loss is a likelihood under (see :mod:`rdbench.likelihood`), "own"
+            for a model with a likelihood of its own; None where it is none.
         paper: where it comes from.
-        summary: its mathematics in one line.
+        curve: of a trial function: one training gives a point at every beta of the sweep.
     """
 
-    name: str
-    objective: "Objective"
-    native: str
-    paper: str
-    summary: str
+    def declare(target: Target) -> Target:
+        return target
+
+    return declare
 
 
-_registry: dict[str, Variant] = {}
+_texts: dict[str, str] = {}
+"""Source files that were shipped to this process, by hash."""
 
 
-def variant(name: str, *, native: str, paper: str) -> "Callable[[Objective], Objective]":
-    """Register an objective as the variant ``name``; its docstring's first line becomes the summary.
-
-    Raises:
-        ValueError: the name is taken.
-    """
-
-    def register(objective: "Objective") -> "Objective":
-        if name in _registry:
-            raise ValueError(f"a variant named {name!r} is registered already; names must be unique")
-        summary = (objective.__doc__ or "").strip().split("\n")[0]
-        _registry[name] = Variant(name, objective, native, paper, summary)
-        return objective
-
-    return register
+def ship(texts: Mapping[str, str]) -> None:
+    """Make source files known to this process by their hashes, so that no path has to exist here."""
+    _texts.update(texts)
 
 
 def names() -> list[str]:
-    """Return the names a sweep file may use, sorted."""
-    return sorted(module.name for module in pkgutil.iter_modules(__path__))
+    """Return the names a sweep file may use, sorted.
+
+    Raises:
+        SpecError: a package's variant has the name of one that ships.
+    """
+    ours, theirs = source.shipped(), source.plugged_in()
+    if taken := sorted(ours.keys() & theirs.keys()):
+        raise SpecError(
+            f"the variant {taken[0]!r} of {theirs[taken[0]]} has the name of one of rdbench's own; rename its"
+            f" entry point in the group {source.GROUP}"
+        )
+    return sorted([*ours, *theirs])
 
 
-def get(name: str) -> Variant:
-    """Return the variant ``name``.
+def declared(name: str) -> Declaration:
+    """Return what a registered variant declares, without importing it.
 
     Raises:
         SpecError: there is no such variant.
     """
+    return _registered(name).declaration
+
+
+def _registered(name: str) -> source.Source:
     if name not in names():
         close = difflib.get_close_matches(name, names(), 1)
         mend = f"did you mean {close[0]!r}?" if close else f"there are: {', '.join(names())}"
         raise SpecError(f"unknown variant {name!r}; {mend}")
-    importlib.import_module(f"{__name__}.{name}")
-    return _registry[name]
+    return source.find(name)
+
+
+def get(which: "str | Named") -> Variant:
+    """Return a variant, imported.
+
+    Args:
+        which: a registered name, or a variant of a sweep.
+
+    Raises:
+        SpecError: there is none, or its source is not what it was when the sweep was planned.
+    """
+    if isinstance(which, str):
+        found = _registered(which)
+    elif not which.source:
+        found = _registered(which.name)
+    elif which.code in _texts:
+        symbol = which.source.rpartition(":")[2]
+        return _run(_texts[which.code], which.code, symbol, which.source)
+    else:
+        found = source.find(which.source)
+        if found.code != which.code:
+            raise SpecError(
+                f"{found.path} was edited: trials of variant {which.name} were trained with another version"
+                f" (hash {which.code}, now {found.code})"
+            )
+    if not found.module:
+        return _run(found.text, found.code, found.declaration.symbol, str(found.path))
+    module = importlib.import_module(found.module)
+    return Variant(found.declaration, getattr(module, found.declaration.symbol))
+
+
+def _run(text: str, code: str, symbol: str, where: str) -> Variant:
+    """Run a source file as a module of its own, once a process."""
+    name = f"rdbench_variant_{code}"
+    if name not in sys.modules:
+        module = types.ModuleType(name)
+        module.__file__ = where
+        sys.modules[name] = module  # before it runs: classes look their module up
+        try:
+            exec(compile(text, where.rpartition(":")[0] or where, "exec"), module.__dict__)
+        except BaseException:
+            del sys.modules[name]
+            raise
+    (declaration,) = (each for each in declarations(text, where) if symbol in (each.symbol, each.name))
+    return Variant(declaration, getattr(sys.modules[name], declaration.symbol))

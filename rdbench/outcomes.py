@@ -1,0 +1,136 @@
+"""Train and measure trials, each in the way of its variant: an objective, a model, or a trial function."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from rdbench import models, nets, variants
+from rdbench.datasets import Dataset
+from rdbench.evaluation import Measurement, measure
+from rdbench.models import Model, Standard
+from rdbench.plan import Trial
+from rdbench.runs import Run, TrialResult
+from rdbench.training import Epoch, train
+
+SPLITS = ("train", "test")
+
+
+@dataclass
+class Outcome:
+    """How a trial ended.
+
+    Attributes:
+        diverged: why it did; None if it did not.
+        measured: by beta, then by split.
+        model: the trained model at ``beta``; None where there is none to look at.
+        beta: which of the betas the model, the pictures and the metrics are of.
+        parameters: number of trained values; None where that is not known.
+    """
+
+    diverged: str | None
+    measured: Mapping[float, Mapping[str, Measurement]]
+    model: Model | None
+    beta: float
+    parameters: int | None
+
+
+def trained(
+    pack: Sequence[Trial],
+    data: Dataset,
+    device: torch.device,
+    record: Callable[[int, Epoch], None],
+) -> list[Outcome]:
+    """Train and measure trials.
+
+    Args:
+        pack: objectives that train side by side, or a single trial of any kind.
+        data: their dataset.
+        device: where to run.
+        record: told the member and its figures as each epoch ends.
+    """
+    kind = variants.get(pack[0].variant).declaration.kind
+    if kind == "objective":
+        return _objectives(pack, data, device, record)
+    (trial,) = pack
+    with models.seeded(trial, device):
+        if kind == "model":
+            return [_model(trial, data, device, record)]
+        return [_function(trial, data, device, record)]
+
+
+def _objectives(
+    pack: Sequence[Trial], data: Dataset, device: torch.device, record: Callable[[int, Epoch], None]
+) -> list[Outcome]:
+    spec, shape, images = pack[0].model, data.shape, len(data.train.images)
+    built = [models.about(trial, shape, images).network() for trial in pack]
+    network = nets.pack(spec, shape, built)
+    reasons = train(network, pack, data, device, record)
+    measured: dict[str, list[Measurement]] = {}
+    if None in reasons:
+        measured = {split: measure(network, pack, data, split, device) for split in SPLITS}
+    parameters = nets.count_parameters(network) // len(pack)
+    outcomes = []
+    for member, (trial, single) in enumerate(zip(pack, nets.unpack(spec, shape, network), strict=True)):
+        splits = {split: values[member] for split, values in measured.items()}
+        model = Standard(models.about(trial, shape, images), single)
+        outcomes.append(Outcome(reasons[member], {trial.beta: splits}, model, trial.beta, parameters))
+    return outcomes
+
+
+def _model(
+    trial: Trial, data: Dataset, device: torch.device, record: Callable[[int, Epoch], None]
+) -> Outcome:
+    model = models.build(trial, data.shape, len(data.train.images))
+    (reason,) = train(model, [trial], data, device, record)
+    return _measured({trial.beta: model}, reason, trial, data, device)
+
+
+def _function(
+    trial: Trial, data: Dataset, device: torch.device, record: Callable[[int, Epoch], None]
+) -> Outcome:
+    found = variants.get(trial.variant)
+    options = dict(trial.variant.options)
+    betas = tuple(options.pop("betas", (trial.beta,)))
+    result = found.target(Run(trial, device, betas, lambda epoch: record(0, epoch)), data, **options)
+    what = f"trial function {found.name} returned"
+    if not isinstance(result, TrialResult):
+        raise TypeError(f"{what} a {type(result).__name__}, not an rdbench.TrialResult")
+    own = {trial.beta: result.model} if isinstance(result.model, Model) else dict(result.model or {})
+    if result.diverged is None and not own and not result.measured:
+        raise ValueError(f"{what} neither a model nor measurements")
+    if unasked := sorted({*own, *result.measured} - set(betas)):
+        raise ValueError(f"{what} betas {unasked}, which were not asked for")
+    if result.diverged is None and (lost := sorted(set(betas) - {*own, *result.measured})):
+        raise ValueError(f"{what} nothing for betas {lost}")
+    if result.measured and result.diverged is None:
+        _check(result.measured, what, data)
+        return Outcome(None, result.measured, None, next(iter(result.measured)), None)
+    return _measured(own, result.diverged, trial, data, device)
+
+
+def _check(measured: Mapping[float, Mapping[str, Measurement]], what: str, data: Dataset) -> None:
+    """Refuse measurements that are not of both splits and of every image."""
+    for beta, splits in measured.items():
+        if set(splits) != set(SPLITS):
+            raise ValueError(f"{what} splits {sorted(splits)} at beta {beta:g}, not train and test")
+        for split, values in splits.items():
+            sizes = {len(own) for own in (values.sse, values.rate, values.distortion) if own is not None}
+            there = len(getattr(data, split).images)
+            if sizes != {there}:
+                raise ValueError(f"{what} {sorted(sizes)} images of the {split} split, which has {there}")
+
+
+def _measured(
+    own: Mapping[float, Model], reason: str | None, trial: Trial, data: Dataset, device: torch.device
+) -> Outcome:
+    """Measure the trained model of each beta."""
+    measured = {}
+    for beta, model in own.items():
+        model.to(device=device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+        if reason is None:
+            measured[beta] = {split: measure(model, [trial], data, split, device)[0] for split in SPLITS}
+    if not own:
+        return Outcome(reason, measured, None, trial.beta, None)
+    beta, first = next(iter(own.items()))
+    return Outcome(reason, measured, first, beta, nets.count_parameters(first))

@@ -1,0 +1,102 @@
+"""What a trial function is given and gives back: the third, freest way to write a variant.
+
+::
+
+    @rdbench.variant("my_training", paper="...")
+    def my_training(trial: rdbench.Run, data: rdbench.Dataset, *, extra_epochs: int = 10) ->
+        rdbench.TrialResult: '''Train by the recipe, then go on in a way of its own.''' model = trial.model()
+        diverged = trial.fit(model, data) ... return rdbench.TrialResult(model, diverged=diverged)
+
+It runs in a process of its own, sees no Ray, and may train in any way at all. Whatever it returns is
+measured as every other variant is. Draw random numbers from ``trial.generator`` or from torch's global
+generator, which is seeded for each trial: then the trial repeats.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+import torch
+from torch import Generator, Tensor
+
+from rdbench import models
+from rdbench.batches import Draws
+from rdbench.datasets import Dataset
+from rdbench.evaluation import Measurement
+from rdbench.models import Model
+from rdbench.plan import Trial
+from rdbench.seeding import generator
+from rdbench.training import Epoch, steps_per_epoch, train
+
+
+@dataclass(frozen=True)
+class Run:
+    """A trial as its trial function sees it.
+
+    Attributes:
+        settings: the trial: ``settings.train.epochs``, ``settings.model.latent``, ``settings.protocol`` ...
+        device: where to train.
+        betas: the betas to give a point at: the trial's own, or all of the sweep for a variant with
+            curve=True. on_epoch: to be told of each epoch; it shows the progress and becomes the trial's
+            history.
+    """
+
+    settings: Trial
+    device: torch.device
+    betas: tuple[float, ...]
+    on_epoch: Callable[[Epoch], None] = lambda epoch: None
+
+    @property
+    def beta(self) -> float:
+        """The trial's beta."""
+        return self.settings.beta
+
+    @property
+    def seed(self) -> int:
+        """The trial's seed."""
+        return self.settings.seed
+
+    def generator(self, purpose: str, device: torch.device | str = "cpu") -> Generator:
+        """Return the random generator of one purpose, seeded by the trial's seed."""
+        return generator(self.seed, f"variant/{purpose}", device)
+
+    def about(self, data: Dataset) -> models.About:
+        """Return what a :class:`rdbench.Model` is built for."""
+        return models.about(self.settings, data.shape, len(data.train.images))
+
+    def fit(self, model: Model, data: Dataset) -> str | None:
+        """Train a model by the reference recipe of the sweep, on its own ``loss``, as a model variant is.
+
+        Returns:
+            Why it diverged; None if it did not. The model is in evaluation mode, on the device.
+        """
+        (reason,) = train(
+            model, [self.settings], data, self.device, lambda member, epoch: self.on_epoch(epoch)
+        )
+        return reason
+
+    def epochs(self, data: Dataset) -> Iterator[Iterator[tuple[Tensor, Tensor]]]:
+        """Yield for each epoch its batches, for a training loop of its own.
+
+        A batch is (images, noise): augmented images (batch, channels, height, width), float32 in [0, 1] on
+        the device, in the order, and with the standard normal noise (batch, latent), of every variant of
+        this seed.
+        """
+        steps = steps_per_epoch(len(data.train.images), self.settings.train.batch_size)
+        draws = Draws([self.settings], data, self.device, steps)
+        for _ in range(self.settings.train.epochs):
+            yield ((draws.images(pixels, crop), noise) for pixels, crop, noise in draws.epoch())
+
+
+@dataclass(frozen=True)
+class TrialResult:
+    """What a trial function gives back.
+
+    Attributes:
+        model: the trained model, or one for each of the run's betas. It is measured, drawn and kept as any
+            other. measured: in place of a model: by beta, then by split ("train", "test"), what was measured
+            of each image. diverged: why it diverged; None if it did not. Then neither of the others counts.
+    """
+
+    model: Model | Mapping[float, Model] | None = None
+    measured: Mapping[float, Mapping[str, Measurement]] = field(default_factory=dict)
+    diverged: str | None = None
