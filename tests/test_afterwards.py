@@ -9,7 +9,7 @@ import torch
 from rich.console import Console
 from typer.testing import CliRunner
 
-from rdbench import afterwards, metrics, nets, store, worker
+from rdbench import afterwards, metrics, models, store, worker
 from rdbench.cli import app
 from rdbench.errors import SpecError
 from rdbench.metrics.fid import FidOptions
@@ -42,7 +42,7 @@ def kept(sweep, tmp_path):
 def test_a_kept_network_is_the_trained_one(trial, data):
     networks = []
     run_trial(trial, data, CPU, on_network=lambda trial, network: networks.append(network))
-    again = nets.from_bytes(trial.model, data.shape, nets.to_bytes(networks[0]), CPU)
+    again = models.from_bytes(trial, data.shape, len(data.train.images), models.to_bytes(networks[0]), CPU)
     assert not again.training
     noise = torch.randn(5, trial.model.latent)
     with torch.no_grad():
@@ -52,7 +52,7 @@ def test_a_kept_network_is_the_trained_one(trial, data):
 @pytest.mark.parametrize("content", [b"", b"not weights", b"\x08\0\0\0\0\0\0\0{}      "])
 def test_what_are_no_weights_is_refused(trial, data, content):
     with pytest.raises(ValueError, match="not the weights of this model"):
-        nets.from_bytes(trial.model, data.shape, content, CPU)
+        models.from_bytes(trial, data.shape, len(data.train.images), content, CPU)
 
 
 def test_a_metric_measured_afterwards_is_the_one_measured_in_the_trial(kept, sweep, tmp_path, data):

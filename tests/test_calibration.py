@@ -218,8 +218,8 @@ def test_a_linear_vae_that_is_trained_lands_on_its_optimum():
 
 def test_a_wrong_factor_in_the_objective_is_seen(monkeypatch):
     right = variants.get("beta_vae")
-    wrong = dataclasses.replace(right, objective=lambda sse, rate, beta, n: sse + 2 * beta * rate)
-    monkeypatch.setitem(variants._registry, "beta_vae", wrong)
+    wrong = dataclasses.replace(right, target=lambda sse, rate, beta, n: sse + 2 * beta * rate)
+    monkeypatch.setattr(variants, "get", lambda which: wrong)
     found = trained(0.2)
     assert found.verdict == "off"
     assert "rate" in found.reason

@@ -50,7 +50,7 @@ def test_both_losses_train_the_same_curve_point_within_seed_noise(trial, data, m
     update = {"variant": VariantSpec(name="beta_vae"), "beta": beta, "train": settings}
 
     def points(objective):
-        variant = dataclasses.replace(beta_vae, objective=objective)
+        variant = dataclasses.replace(beta_vae, target=objective)
         monkeypatch.setattr(variants, "get", lambda name: variant)
         found = []
         for seed in range(3):

@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from rdbench import nets
+from rdbench import models, nets
 from rdbench.evaluation import Measurement, measure, picture_rows, point_rows
 from rdbench.seeding import generator
 
@@ -102,7 +102,8 @@ def test_one_image_has_no_standard_error_and_other_values_no_psnr():
 
 
 def test_pictures_are_clipped_and_never_stretched(trial, data, network):
-    rows = picture_rows(network, trial, data, CPU)
+    about = models.about(trial, data.shape, len(data.train.images))
+    rows = picture_rows(models.Standard(about, network), trial, data, CPU)
     assert {(row["kind"], row["index"]) for row in rows} == {
         (kind, index) for kind in ("original", "reconstruction", "sample") for index in range(16)
     }

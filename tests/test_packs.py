@@ -144,11 +144,12 @@ def test_a_member_that_diverges_does_not_disturb_the_others(trial, data, monkeyp
     trials = members(trial, epochs=2)
     calm = run_pack(trials, data, CPU, fuse=True)
     get = variants.get
-    monkeypatch.setattr(
-        variants,
-        "get",
-        lambda name: dataclasses.replace(get(name), objective=broken) if name == "beta_vae" else get(name),
-    )
+
+    def half_broken(which):
+        found = get(which)
+        return dataclasses.replace(found, target=broken) if found.name == "beta_vae" else found
+
+    monkeypatch.setattr(variants, "get", half_broken)
     mixed = run_pack(trials, data, CPU, fuse=True)
     for one, before, after in zip(trials, calm, mixed, strict=True):
         if one.variant.name == "beta_vae":

@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import pytest
+import report_builders
 from report_builders import HOSTILE, make_sweep, report, visible, write
 
 from rdbench.errors import ResultsError
@@ -47,7 +48,7 @@ def test_the_page_loads_nothing(tmp_path):
 
 
 def test_hostile_text_is_only_ever_text(tmp_path, monkeypatch):
-    monkeypatch.setattr(gather, "variant_label", lambda name, options: f"{name} {HOSTILE}")
+    monkeypatch.setattr(gather, "variant_label", lambda variant: f"{variant.name} {HOSTILE}")
 
     def lost(trial):
         return ("failed", f"Traceback:\n{HOSTILE}") if trial.beta == 10 else None
@@ -94,6 +95,29 @@ def test_a_page_with_little_in_it_says_what_it_can(tmp_path, case):
     }  # fmt: skip
     for sentence in expected[case]:
         assert sentence in visible(text)
+
+
+def test_curves_that_share_no_rates_are_shown_and_not_compared(tmp_path, monkeypatch):
+    ordinary = report_builders.point_rows
+
+    def apart(trial):
+        """bs_vae's rates are a hundred times as high, and its errors a hundredth."""
+        far = 100 if trial.variant.name == "bs_vae" else 1
+        return [
+            row | {"rate": far * row["rate"], "mse": row["mse"] * trial.beta / far} for row in ordinary(trial)
+        ]
+
+    monkeypatch.setattr(report_builders, "point_rows", apart)
+    text = visible(report(tmp_path, write(tmp_path / "a", make_sweep())))
+    assert "no two curves span the same rates" in text
+    assert "the curves reach no quality in common" in text
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "\u202egnitset\u202c", "a|b\nc", "%s{0}$x", "β" * 50])
+def test_odd_names_are_shown_as_they_are(tmp_path, monkeypatch, name):
+    monkeypatch.setattr(gather, "variant_label", lambda variant: f"{variant.name} {name}")
+    text = report(tmp_path, write(tmp_path / "a", make_sweep(seeds=2), images=True))
+    assert " ".join(f"bs_vae {name}".split()) in visible(text)
 
 
 def test_the_page_says_where_the_numbers_come_from(tmp_path):

@@ -9,8 +9,9 @@ from typing import Any, cast
 import pandas as pd
 
 from rdbench.errors import UserError
-from rdbench.likelihood import READINGS
+from rdbench.likelihood import OWN, READINGS
 from rdbench.plan import Trial, plan
+from rdbench.spec import VariantSpec
 from rdbench.store import Results
 
 VARIES = ("variant", "beta", "seed")
@@ -78,18 +79,35 @@ class _Known:
     source: int
 
 
-def variant_label(name: str, options: dict[str, Any]) -> str:
-    """Return what the report calls a variant: its name, and its options where it has any."""
-    if not options:
-        return name
-    return f"{name} ({', '.join(f'{key}={value}' for key, value in sorted(options.items()))})"
+@functools.cache
+def _defaults(variant: VariantSpec) -> dict[str, Any]:
+    """Return a variant's options as they are by default; none where its source is not there."""
+    declaration = variant.declaration
+    return {name: option.default for name, option in declaration.options.items()} if declaration else {}
+
+
+def variant_label(variant: VariantSpec) -> str:
+    """Return what the report calls a variant: its name, the options that are not its defaults, its version.
+
+    The version is the start of its source's hash, for one that does not ship with rdbench: an edited file is
+    another variant.
+    """
+    defaults = _defaults(variant)
+    told = {
+        name: value
+        for name, value in sorted(variant.options.items())
+        if name != "betas" and (name not in defaults or value != defaults[name])
+    }
+    options = ", ".join(f"{key}={value}" for key, value in told.items())
+    version = f" [{variant.code[:6]}]" if variant.code else ""
+    return variant.name + (f" ({options})" if options else "") + version
 
 
 def _split_settings(trial: Trial) -> tuple[str, dict[str, Any]]:
     """Return (the shared settings as canonical JSON, what names the trial within them)."""
     content = json.loads(trial.to_json())
     shared = {key: value for key, value in content.items() if key not in VARIES}
-    label = variant_label(trial.variant.name, dict(trial.variant.options))
+    label = variant_label(trial.variant)
     return json.dumps(shared, sort_keys=True), {"variant": label, "beta": trial.beta, "seed": trial.seed}
 
 
@@ -174,7 +192,9 @@ def gather(loaded: Sequence[Results]) -> tuple[list[Section], list[str]]:
             key = _find(sections, settings, None)
             section = sections.get(key) or sections.setdefault(key, Section(json.loads(settings), key[1]))
             section.readings = _union(section.readings, readings)
-            missing.setdefault(key, []).append(names)
+            # A variant that trains once for all betas misses them all.
+            betas = trial.variant.options.get("betas", [trial.beta])
+            missing.setdefault(key, []).extend(names | {"beta": beta} for beta in betas)
     for key, section in sections.items():
         _fill(section, members.get(key, []), missing.get(key, []), loaded)
     order = sorted(sections, key=lambda key: (sections[key].dataset, sections[key].protocol, *map(str, key)))
@@ -198,7 +218,7 @@ def _find(
 
 
 def _union(left: tuple[str, ...], right: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(reading for reading in READINGS if reading in left or reading in right)
+    return tuple(reading for reading in (*READINGS, OWN) if reading in left or reading in right)
 
 
 def _fill(
@@ -213,7 +233,10 @@ def _fill(
          if k.row["status"] == "done"),
         ("trial", *VARIES, "source"),
     )  # fmt: skip
-    section.points = _rows_of(names, [results.points for results in loaded])
+    # A point has a beta of its own: a trial may give one at each of many.
+    section.points = _rows_of(names.drop(columns="beta"), [results.points for results in loaded])
+    if OWN in set(section.points["reading"]):
+        section.readings = _union(section.readings, (OWN,))
     section.history = _rows_of(names, [results.history for results in loaded])
     section.images = _rows_of(names, [results.images for results in loaded])
     section.metrics = _rows_of(names, [results.metrics for results in loaded])
@@ -225,7 +248,7 @@ def _rows_of(names: pd.DataFrame, tables: Sequence[pd.DataFrame]) -> pd.DataFram
     parts = []
     for source, table in enumerate(tables):
         own = names[names["source"] == source].drop(columns="source")
-        bare = table.drop(columns=[column for column in VARIES if column in table.columns])
+        bare = table.drop(columns=[column for column in VARIES if column in table.columns and column in own])
         parts.append(bare.merge(own, on="trial"))
     filled = [part for part in parts if len(part)]
     return pd.concat(filled, ignore_index=True) if filled else parts[0]

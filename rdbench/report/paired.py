@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from rdbench.likelihood import distortion
+from rdbench.likelihood import READINGS, distortion
 from rdbench.report.curves import Estimate
 from rdbench.report.gather import Section, records
 from rdbench.report.numbers import interval, plain
@@ -98,7 +98,8 @@ def _difference(
 
 def table(section: Section, reading: str) -> Table | None:
     """Return the paired differences under a reading; None where no images were kept or none are shared."""
-    if not len(section.per_image):
+    # A likelihood of the model's own is no function of what was kept of each image.
+    if not len(section.per_image) or reading not in READINGS:
         return None
     found = paired_differences(section.per_image, section.points, reading)
     if not found:

@@ -22,6 +22,7 @@ READING_NAMES = {
     "beta_half": "σ² = β/2",
     "optimal": "σ² optimal for each image",
     "optimal_shared": "σ² optimal, one for all images",
+    "own": "the model's own likelihood",
 }
 
 Key = tuple[str, float]

@@ -2,6 +2,7 @@
 
 from collections import Counter
 
+from rdbench.likelihood import OWN
 from rdbench.report.curves import Estimate, estimate
 from rdbench.report.gather import VARIES, Section, records
 from rdbench.report.numbers import ABSENT, count, interval, plain
@@ -18,6 +19,8 @@ DETAILS = (
     ("test bits per value", "test", "bits_per_dim"),
 )
 """Columns of a reading's table of details: heading, split, measure."""
+
+NO_OWN = "has no likelihood of its own"
 
 ABSENT_BECAUSE = dict.fromkeys(("psnr", "bits_per_dim"), "defined for images in [0, 1] only")
 
@@ -36,7 +39,7 @@ MARKED = (
 
 def keys(section: Section) -> list[Key]:
     """Return every (variant, beta) that was trained or asked for, sorted."""
-    frames = (section.trials, section.missing)
+    frames = [frame for frame in (section.trials, section.missing, section.points) if len(frame)]
     return sorted({key for frame in frames for key in zip(frame["variant"], frame["beta"], strict=True)})
 
 
@@ -104,6 +107,7 @@ def elbo(section: Section) -> Table:
         return estimate_cell(
             found[reading].estimates.get(key),
             lost=lost.get(key, ""),
+            absent=NO_OWN if reading == OWN else "",
             mark=mark(found[reading], key),
             show_n=len(seeds) > 1,
         )
@@ -147,7 +151,7 @@ def everything(section: Section, reading: str) -> Table:
                 # Where the others were measured, a lost seed is not why this one was not.
                 lost="" if measured and key not in values else lost.get(key, ""),
                 show_n=len(seeds) > 1,
-                absent=ABSENT_BECAUSE.get(measure, ""),
+                absent=NO_OWN if reading == OWN else ABSENT_BECAUSE.get(measure, ""),
             )
             for values, (_, _, measure) in zip(columns, DETAILS, strict=True)
         ]
