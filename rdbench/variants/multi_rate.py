@@ -1,0 +1,139 @@
+"""Multi-Rate VAE: one training gives the whole rate-distortion curve, by weights that respond to beta."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import replace
+
+import torch
+from torch import Generator, Tensor, nn
+from torch.func import functional_call
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from rdbench.datasets import Dataset
+from rdbench.errors import SpecError
+from rdbench.models import About, Model, Standard, Terms
+from rdbench.nets import ConvNetwork, GaussianNetwork
+from rdbench.runs import Run, TrialResult
+from rdbench.variants import variant
+
+
+class Gate(nn.Module):
+    """The response of a layer's units to beta: a factor in [0, 1) for each.
+
+    Args:
+        units: of the layer.
+        root: take sqrt(max(1 - exp(.), 0)) rather than the sigmoid.
+    """
+
+    def __init__(self, units: int, root: bool) -> None:
+        super().__init__()
+        self.affine = nn.Linear(1, units)
+        self.root = root
+
+    def forward(self, log_beta: Tensor) -> Tensor:
+        """Return the factors at ln beta, (units,)."""
+        x: Tensor = self.affine(log_beta.view(1))
+        return (1 - x.exp()).relu().sqrt() if self.root else x.sigmoid()
+
+
+class MultiRate(Model):
+    """The reference network with a gate at each layer, trained at a beta drawn anew for every batch."""
+
+    def __init__(self, about: About, betas: tuple[float, ...], draws: Generator, root: bool) -> None:
+        super().__init__(about)
+        self.low, self.high = math.log(min(betas)), math.log(max(betas))
+        self.draws, self.log_beta = draws, math.log(betas[0])
+        self.gates = nn.ModuleDict()
+        for name, layer in self._layers():
+            decoder = name.startswith(("decoder", "output"))
+            gate = Gate(len(layer.bias), root and decoder)  # type: ignore[arg-type]
+            self.gates[name.replace(".", "/")] = gate
+
+    def _layers(self) -> Iterator[tuple[str, nn.Module]]:
+        """Yield what gives the pre-activations: every BatchNorm, and the last layers, which have none."""
+        for name, layer in self.network.named_modules():
+            if isinstance(layer, _BatchNorm) or name in ("posterior", "output"):
+                yield name, layer
+
+    def weights(self, log_beta: float) -> dict[str, Tensor]:
+        """Return the weights and biases that beta has an influence on, each times its unit's factor."""
+        found: dict[str, Tensor] = {}
+        for name, layer in self._layers():
+            at = torch.tensor(log_beta, device=layer.bias.device)  # type: ignore[arg-type]
+            factor = self.gates[name.replace(".", "/")](at)
+            outputs = 1 if isinstance(layer, nn.ConvTranspose2d) else 0
+            for what, parameter in layer.named_parameters():
+                shape = [1] * parameter.ndim
+                shape[outputs if parameter.ndim > 1 else 0] = -1
+                found[f"{name}.{what}"] = parameter * factor.view(shape)
+        return found
+
+    def forward(self, images: Tensor, noise: Tensor) -> Terms:
+        """Encode, sample, decode; in training at a beta drawn log-uniformly for the batch."""
+        if self.training:
+            drawn = torch.rand((), generator=self.draws).item()
+            self.log_beta = self.low + (self.high - self.low) * drawn
+        weights = self.weights(self.log_beta)
+        reconstruction, *posterior = functional_call(self.network, weights, (images, noise))
+        latents = self.sample(tuple(posterior), noise)
+        sse = (images - reconstruction).square().flatten(1).sum(1)
+        rate = self.rate(tuple(posterior), latents)
+        return Terms(reconstruction, tuple(posterior), latents, sse, rate, reconstruction)
+
+    def loss(self, images: Tensor, terms: Terms, beta: float) -> Tensor:
+        """Return sse + beta rate at the batch's own beta, (batch,)."""
+        return super().loss(images, terms, math.exp(self.log_beta))
+
+    @torch.no_grad()
+    def at(self, beta: float) -> GaussianNetwork:
+        """Return the reference network that this one is at a beta; its BatchNorms are yet to be measured."""
+        network = self.about.network()
+        network.load_state_dict(self.network.state_dict() | self.weights(math.log(beta)))
+        return network
+
+
+@variant("multi_rate", native="half", curve=True, paper="Bae et al., ICLR 2023")
+def multi_rate(trial: Run, data: Dataset, *, root: bool = False) -> TrialResult:
+    """E over ln beta ~ U(ln min, ln max of the sweep's betas) of sse + beta rate, all betas sharing weights.
+
+    A unit's pre-activation is s(w ln beta + b) (W h + c), s the sigmoid, w and b learned for each unit; beta
+    is drawn once a batch. In the paper s is sqrt(max(1 - exp(.), 0)) in the decoder (option ``root``), which
+    is exact for linear VAEs; a unit it switches off has no gradient, and on digits the curve was worse.
+
+    A pre-activation is here what a BatchNorm gives (a factor before it would cancel), or the last layer of
+    encoder or decoder. BatchNorm's running statistics would mix all betas, so they are measured anew for each
+    of the sweep's betas, on the batches of one training epoch. What is left for each beta is a reference
+    network.
+
+    Args:
+        trial: the trial, with the sweep's betas.
+        data: its dataset.
+        root: take the paper's factor in the decoder.
+    """
+    about = trial.about(data)
+    if not isinstance(about.network(), ConvNetwork):
+        raise SpecError(
+            f"variant multi_rate gates the layers of model conv; it has none for {about.spec.name}"
+        )
+    model = MultiRate(about, trial.betas, trial.generator("beta"), root)
+    diverged = trial.fit(model, data)
+    if diverged is not None:
+        return TrialResult(diverged=diverged)
+    models = {}
+    for beta in trial.betas:
+        network = model.at(beta).to(trial.device)
+        _measure_statistics(network, trial, data)
+        models[beta] = Standard(replace(about, beta=beta), network).eval()
+    return TrialResult(models)
+
+
+@torch.no_grad()
+def _measure_statistics(network: GaussianNetwork, trial: Run, data: Dataset) -> None:
+    """Give each BatchNorm the mean statistics of one epoch's batches."""
+    network.train()
+    for layer in network.modules():
+        if isinstance(layer, _BatchNorm):
+            layer.reset_running_stats()
+            layer.momentum = None  # the mean of all batches
+    for images, noise in next(trial.epochs(data)):
+        network(images, noise)

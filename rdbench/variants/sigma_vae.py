@@ -1,0 +1,44 @@
+"""sigma-VAE with a learned variance: one number for all values of all images, trained beside the weights.
+
+A plain VAE fixes the decoder's variance; here sigma^2 is a parameter like any other. At its optimum
+
+    d/d(sigma^2) mean of [sse / (2 sigma^2) + n/2 ln(2 pi sigma^2)] = 0   <=>   sigma^2 = mean of sse / n
+
+so a run that has settled reads as ``optimal_shared`` does; ``sigma_vae_optimal`` sets that variance outright.
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from rdbench.likelihood import gaussian_nll
+from rdbench.models import About, Model, Terms
+from rdbench.variants import variant
+
+
+@variant("sigma_vae", native="own", paper="Rybkin, Daniilidis & Levine, ICML 2021")
+class SigmaVae(Model):
+    """sse / (2 sigma^2) + n/2 ln(2 pi sigma^2) + beta rate, with ln sigma a learned parameter.
+
+    Args:
+        about: what it is built for.
+        initial_variance: sigma^2 before training, in squared units of the data.
+        speed: the learning rate of ln sigma, in those of the weights. Adam moves a parameter by about the
+            learning rate a step whatever its gradient, so at speed 1, which is the paper's, a short run ends
+            before the variance has arrived.
+    """
+
+    def __init__(self, about: About, *, initial_variance: float = 1.0, speed: float = 10.0) -> None:
+        super().__init__(about)
+        self.speed = speed
+        self.slow_log_sigma = nn.Parameter(torch.tensor(math.log(initial_variance) / 2 / speed))
+
+    @property
+    def variance(self) -> Tensor:
+        """The decoder's variance sigma^2, a single number."""
+        return (2 * self.speed * self.slow_log_sigma).exp()
+
+    def distortion(self, images: Tensor, terms: Terms) -> Tensor:
+        """Return the Gaussian negative log-likelihood under the learned variance, in nats, (batch,)."""
+        return gaussian_nll(terms.sse, self.variance, self.about.n)

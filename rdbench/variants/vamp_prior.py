@@ -1,0 +1,76 @@
+"""VampPrior: the prior is a mixture of the posteriors of learned pseudo-inputs."""
+
+import math
+
+import torch
+from torch import Generator, Tensor, nn
+
+from rdbench.models import About, Model
+from rdbench.variants import variant
+
+
+def log_normal(latents: Tensor, mean: Tensor, log_var: Tensor) -> Tensor:
+    """Return ln N(z; mean, diag exp(log_var)), summed over the last axis; the arguments broadcast."""
+    squares = (latents - mean).square() * (-log_var).exp()
+    return -0.5 * (math.log(2 * math.pi) + log_var + squares).sum(-1)
+
+
+@variant("vamp_prior", native="half", paper="Tomczak & Welling, AISTATS 2018")
+class VampPrior(Model):
+    """sse + beta (ln q(z|x) - ln p(z)), with p(z) = 1/K sum_k q(z|u_k) and pseudo-inputs u_k learned.
+
+    The rate is the one-sample estimate of KL(q(z|x) || p(z)); it may be negative for an image.
+
+    As in the authors' code a pseudo-input is an image within [0, 1], by a clamp, and starts as Gaussian noise
+    about a grey (their other start, from training images, is not offered). Not in the paper, whose networks
+    have none: BatchNorm. Pseudo-inputs are encoded by the running statistics also while training, and leave
+    these as they are. So the prior that is trained is the one that is measured and sampled from, and no
+    image's posterior depends on the pseudo-inputs.
+
+    Args:
+        components: number K of pseudo-inputs.
+        initial_mean: of the pixels of the pseudo-inputs before training, in units of the image's values.
+        initial_std: standard deviation of these pixels, in the same units.
+        bounded: keep pseudo-inputs within [0, 1]; False for data that are no pixels.
+    """
+
+    gaussian = False
+
+    def __init__(
+        self,
+        about: About,
+        *,
+        components: int = 100,
+        initial_mean: float = 0.4,
+        initial_std: float = 0.05,
+        bounded: bool = True,
+    ) -> None:
+        super().__init__(about)
+        noise = torch.randn(components, *about.shape)
+        self.pseudo_inputs = nn.Parameter(initial_mean + initial_std * noise)
+        self.bounded = bounded
+
+    def components(self) -> tuple[Tensor, Tensor]:
+        """Return mean and log variance of the mixture's components, each (K, latent)."""
+        images = self.pseudo_inputs.clamp(0, 1) if self.bounded else self.pseudo_inputs
+        was_training = self.network.training
+        self.network.eval()  # BatchNorm: by its running statistics, which stay as they are
+        mean, log_var = self.network.encode(images)
+        self.network.train(was_training)
+        return mean, log_var
+
+    def log_prior(self, latents: Tensor) -> Tensor:
+        """Return ln p(z) in nats, (batch,)."""
+        each = log_normal(latents.unsqueeze(1), *self.components())
+        return each.logsumexp(1) - math.log(each.shape[1])
+
+    def rate(self, posterior: tuple[Tensor, ...], latents: Tensor) -> Tensor:
+        """Return ln q(z|x) - ln p(z) of the sampled latents in nats, (batch,)."""
+        return log_normal(latents, *posterior) - self.log_prior(latents)
+
+    def prior(self, count: int, generator: Generator) -> Tensor:
+        """Return latents of p(z), (count, latent): a component, then its Gaussian."""
+        mean, log_var = self.components()
+        chosen = torch.randint(len(mean), (count,), generator=generator, device=generator.device)
+        noise = torch.randn(count, mean.shape[1], generator=generator, device=generator.device)
+        return self.sample((mean[chosen], log_var[chosen]), noise)
