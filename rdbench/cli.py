@@ -12,6 +12,7 @@ import typer
 from rdbench import __version__
 from rdbench.cli_data import DataRoot, data_app
 from rdbench.cli_report import report_app
+from rdbench.cli_variants import check, list_variants, new_app
 from rdbench.errors import UserError
 
 app = typer.Typer(
@@ -23,6 +24,9 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(data_app, name="data")
+app.add_typer(new_app, name="new")
+app.command()(check)
+app.command("variants")(list_variants)
 app.add_typer(report_app)
 
 Overrides = Annotated[
@@ -324,19 +328,6 @@ def weights(
         return
     for which in inception_weights.PUBLISHED:
         typer.echo(f"{which}: {inception_weights.download(which)}")
-
-
-@app.command("variants")
-def list_variants() -> None:
-    """List the VAE variants a sweep file can name."""
-    from rdbench import variants
-
-    names = variants.names()
-    for name in names:
-        found = variants.get(name)
-        typer.echo(
-            f"{name:{max(map(len, names))}}  {found.summary}  [{found.paper}; own reading: {found.native}]"
-        )
 
 
 def main() -> None:

@@ -1,6 +1,7 @@
 """The command line: exit codes, one clear line for a mistake, and a sweep from YAML to its report."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -114,7 +115,8 @@ def test_a_results_folder_that_is_something_else_is_refused(sweep_file, tmp_path
 
 def test_variants_and_datasets_are_listed(tmp_path):
     listed = rdbench("variants", cwd=tmp_path)
-    assert "bs_vae    n/2 (ln(2 pi sse/n + eps) + 1) + beta rate" in listed.stdout
+    assert re.search(r"^bs_vae +n/2 \(ln\(2 pi sse/n \+ eps\) \+ 1\) \+ beta rate", listed.stdout, re.M)
+    assert re.search(r"^student_t .*\n +{dof: 0.0, .*own reading: own; model\]", listed.stdout, re.M)
     assert "Kim & Lee, ICPR 2024, Eq. 6; own reading: optimal" in listed.stdout
     listed = rdbench("data", "list", "--data", tmp_path, cwd=tmp_path)
     assert "celeba" in listed.stdout

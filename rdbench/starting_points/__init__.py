@@ -1,0 +1,84 @@
+"""What ``rdbench new variant`` writes: a complete variant of each kind, to be changed into one's own."""
+
+import ast
+import json
+import keyword
+import os
+import re
+import shlex
+from pathlib import Path
+
+from rdbench import variants
+from rdbench.calibration import shipped_sweep
+from rdbench.errors import UserError
+from rdbench.variants.declaration import Kind
+
+PLACEHOLDER, CLASS_PLACEHOLDER = "my_vae", "MyVae"
+_PLAIN = re.compile(r"[\w./-]+", re.ASCII)  # needs no quotes in YAML
+
+
+def write(file: Path, kind: Kind, name: str | None = None) -> str:
+    """Write a starting point; never over a file that is there.
+
+    Args:
+        file: to be written, ending in .py.
+        kind: of variant.
+        name: of the variant; by default that of the file.
+
+    Returns:
+        The variant's name.
+
+    Raises:
+        UserError: the name cannot be one, or the file cannot be written.
+    """
+    if file.suffix != ".py":
+        raise UserError(f"{file}: a variant is a Python file; write {file.with_suffix('.py')}")
+    text = (Path(__file__).parent / f"{kind}.py").read_text(encoding="utf-8")
+    chosen = file.stem if name is None else name
+    _check_name(chosen, text)
+    text = re.sub(rf"\b{PLACEHOLDER}(\.py)?\b", lambda found: file.name if found[1] else chosen, text)
+    camel = "".join(part[:1].upper() + part[1:] for part in chosen.split("_")) or chosen
+    text = text.replace(CLASS_PLACEHOLDER, camel)
+    try:
+        with file.open("x", encoding="utf-8") as opened:
+            opened.write(text)
+    except FileExistsError:
+        raise UserError(f"{file} is there already and is left as it is; give another file name") from None
+    except OSError as error:
+        raise UserError(f"{file}: cannot be written ({error.strerror})") from None
+    return chosen
+
+
+def _check_name(name: str, text: str) -> None:
+    """Refuse a name that the file could not define, or that means something else."""
+    if not name.isidentifier() or keyword.iskeyword(name):
+        better = re.sub(r"\W+", "_", name).strip("_").lower() or PLACEHOLDER
+        better = better if better.isidentifier() and not keyword.iskeyword(better) else f"vae_{better}"
+        raise UserError(f"{name!r} cannot name a Python function; give it one, such as --name {better}")
+    if name in variants.names():
+        raise UserError(f"there is a variant named {name} already; choose another, such as --name my_{name}")
+    used = {node.id for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Name)} - {PLACEHOLDER}
+    if name in used:
+        raise UserError(f"the starting point uses the name {name} itself; choose another by --name")
+
+
+def next_steps(file: Path, name: str) -> list[str]:
+    """Return the commands to run next: check it, sweep it beside bs_vae, see the report."""
+    where = _from_here(file)
+    place = where if os.sep in where else f"./{where}"
+    reference = f"{place}:{name}"
+    in_yaml = reference if _PLAIN.fullmatch(place) else json.dumps(reference, ensure_ascii=False)
+    sweep = _from_here(shipped_sweep("quickstart"))
+    results = f"results/{name}"
+    return [
+        shlex.join(["rdbench", "check", reference]),
+        shlex.join(["rdbench", "sweep", sweep, "--set"])
+        + f" {shlex.quote(f'variants=[bs_vae, {in_yaml}]')} --set train.epochs=10 --results {results}",
+        shlex.join(["rdbench", "report", results, "--out", f"{name}.html"]),
+    ]
+
+
+def _from_here(path: Path) -> str:
+    """Return a path relative to the working directory where it lies below it, else absolute."""
+    whole, here = path.resolve(), Path.cwd().resolve()
+    return str(whole.relative_to(here)) if whole.is_relative_to(here) else str(whole)

@@ -1,0 +1,51 @@
+"""my_vae: in a line, how it differs from a plain VAE.
+
+Here: the decoder has a Laplace distribution about its mean mu(z), of one learned scale b for all values:
+
+    -ln p(x|z) = sum over values j of |x_j - mu_j(z)| / b  +  n ln(2 b)
+
+    loss = -ln p(x|z) + beta rate
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+import rdbench
+
+
+# native: "own" for a likelihood of its own, as distortion below gives it; else the reading of sigma^2 the
+# loss is a likelihood under, or None. paper: where it comes from.
+@rdbench.variant("my_vae", native="own", paper="")
+class MyVae(rdbench.Model):
+    """sum |x - mu| / b + n ln(2 b) + beta rate, with ln b a learned parameter.
+
+    Args:
+        about: what it is built for: about.shape, about.latent, about.n, about.beta, about.seed ...
+        initial_scale: b before training, in units of the data (pixels are in [0, 1]).
+    """
+
+    # Options such as initial_scale stand after the *, with a type (int, float, bool, str) and a default; a
+    # sweep sets them by {name: ./my_vae.py:my_vae, initial_scale: 0.5}.
+    def __init__(self, about: rdbench.About, *, initial_scale: float = 0.2) -> None:
+        super().__init__(about)  # builds self.network, the sweep's encoder and decoder
+        # What training changes is a parameter or a buffer, so that it is kept with the weights.
+        self.log_scale = nn.Parameter(torch.tensor(math.log(initial_scale)))
+
+    # A model may override any of these; what it leaves out is that of a plain VAE:
+    #
+    #   encode(images) -> (mean, log_var), each (batch, latent); or any other tuple of tensors
+    #   sample(posterior, noise) -> latents (batch, latent), of standard normal noise of that shape
+    #   decode(latents) -> the decoder's mean, shaped as the images; or more, then mean(output) gives it
+    #   rate(posterior, latents) -> KL(q(z|x) || p(z)) in nats (batch,), or an unbiased estimate
+    #   prior(count, generator) -> latents (count, latent) from p(z)
+    #   distortion(images, terms) -> -ln p(x|z) in nats (batch,), of a likelihood of its own
+    #   loss(images, terms, beta) -> (batch,); by default (distortion, else sse) + beta rate
+    #
+    # Where the posterior is no diagonal Gaussian, or the prior not N(0, I), write: gaussian = False
+
+    def distortion(self, images: Tensor, terms: rdbench.Terms) -> Tensor:
+        """Return the Laplace negative log-likelihood in nats, (batch,)."""
+        error = (images - terms.reconstruction).abs().flatten(1).sum(1)
+        return error / self.log_scale.exp() + self.about.n * (math.log(2) + self.log_scale)
