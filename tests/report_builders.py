@@ -17,6 +17,9 @@ from rdbench.spec import Sweep
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)> \"double\" 'single' {{ 7*7 }} 🙂"
 
 
+NATIVE = {"beta_vae": "half", "bs_vae": "optimal"}
+
+
 def make_sweep(**changes):
     spec = {
         "name": "study",
@@ -47,7 +50,7 @@ def point_rows(trial):
             rows.append(
                 {"dataset": trial.dataset.name, "variant": trial.variant.name, "beta": trial.beta,
                  "seed": trial.seed, "protocol": trial.protocol, "split": split, "reading": reading,
-                 "native": reading == {"beta_vae": "half", "bs_vae": "optimal"}[trial.variant.name],
+                 "native": reading == NATIVE[trial.variant.name],
                  "n_images": 100, "rate": rate, "distortion": -elbo - rate, "elbo": elbo, "sse": 3.2,
                  "mse": 0.05, "psnr": 13.01, "bits_per_dim": 1.5}
             )  # fmt: skip

@@ -23,6 +23,13 @@ def test_one_seed_has_a_value_and_no_interval_and_none_has_neither():
     assert curves.estimate([math.nan]) is None
 
 
+@pytest.mark.parametrize("size", [1e-300, 1e-160, 1e100, 1e154, 1e300])
+def test_an_interval_is_there_whatever_the_size_of_the_numbers(size):
+    found = curves.estimate([size, 2 * size, 3 * size])
+    assert found.mean == pytest.approx(2 * size, rel=1e-12, abs=0)
+    assert found.half_width == pytest.approx(2.4841377118 * size, rel=1e-9, abs=0)
+
+
 def test_means_are_over_seeds(tmp_path):
     section = section_of(write(tmp_path / "a", make_sweep(seeds=[0, 1, 4])))
     rows = curves.finite_points(section.points, "test", "half")

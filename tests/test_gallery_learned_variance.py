@@ -77,8 +77,8 @@ def test_its_likelihood_has_no_bound_unless_there_is_a_floor():
 
 
 def test_without_a_floor_it_diverges_on_digits_and_the_row_says_so(tmp_path):
-    # Pixels at the border are black in nearly all digits. Seeds 0 to 3 all diverge here, in epoch 11.
-    tables = outcome(tmp_path, "learned_variance", lr=0.12)
+    # Pixels at the border are black in nearly all digits. Seeds 0 to 2 all diverge here, in epoch 11 or 12.
+    tables = outcome(tmp_path, "learned_variance", lr=0.08)
     (row,) = tables["trials"]
     assert row["status"] == "diverged"
     assert row["error"].startswith("the loss became ")
@@ -88,9 +88,9 @@ def test_without_a_floor_it_diverges_on_digits_and_the_row_says_so(tmp_path):
 
 
 def test_with_a_floor_it_trains_where_it_diverged_without(tmp_path):
-    tables = outcome(tmp_path, {"name": "learned_variance", "floor": 0.01}, lr=0.12)
+    tables = outcome(tmp_path, {"name": "learned_variance", "floor": 0.01}, lr=0.08)
     assert tables["trials"][0]["status"] == "done"
-    assert tables["history"][-1]["loss"] < -20  # measured: -24; seeds 0 to 3: -23 to -25
+    assert tables["history"][-1]["loss"] < -20  # measured: -24.6; seeds 0 to 2: -24 to -25
 
 
 def test_variances_that_follow_the_pixel_are_worth_ten_nats_on_digits(tmp_path):

@@ -4,6 +4,7 @@ import functools
 import json
 
 import pytest
+import report_builders
 from report_builders import make_sweep, write
 from test_compare import add_metric, shifted
 from typer.testing import CliRunner
@@ -123,7 +124,7 @@ def test_a_value_that_b_lost_fails_the_gate_and_one_it_was_not_asked_for_does_no
     fewer = write(tmp_path / "c", make_sweep(seeds=2, beta=[1]))
     found = outcome("delta.mse > 1", (a, lost))
     assert not found.passed
-    assert "beta 10: A has a value, B none" in found.reason
+    assert "beta 10: B lacks a value that A has" in found.reason
     assert outcome("delta.mse > 1", (a, fewer)).passed
 
 
@@ -134,6 +135,38 @@ def test_a_variant_that_b_lost_fails_the_gate_on_bd_rate(tmp_path):
     found = outcome("bd_rate.half > 1000", (a, b))
     assert not found.passed
     assert "bs_vae, half: no finite point in B" in found.reason
+
+
+def test_seeds_and_points_that_b_lost_fail_the_gates(tmp_path):
+    a = write(tmp_path / "a", make_sweep(seeds=3, beta=[1, 3, 10]))
+    b = write(
+        tmp_path / "b",
+        make_sweep(seeds=3, beta=[1, 3, 10]),
+        lost=lambda trial: ("diverged", "NaN") if trial.seed == 2 and trial.beta == 10 else None,
+    )
+    found = compare([a], [b])
+    outcome = check_gate(parse_gate("delta.mse > 1000"), found)
+    assert not outcome.passed
+    assert "beta 10: B lacks a value that A has" in outcome.reason
+    assert all(("bs_vae", 10.0) in rates.lost for pair in found.pairs for rates in pair.rates)
+    assert not check_gate(parse_gate("bd_rate > 1000"), found).passed
+    fewer = write(tmp_path / "c", make_sweep(seeds=2, beta=[1, 3, 10]))  # which were not asked for
+    assert check_gate(parse_gate("delta.mse > 1000"), compare([a], [fewer])).passed
+
+
+def test_an_edited_variant_is_compared_with_what_it_was(tmp_path, monkeypatch):
+    monkeypatch.setitem(report_builders.NATIVE, "mine", "half")
+    folders = []
+    for name, comment in (("a", ""), ("b", "# edited\n")):
+        file = tmp_path / name / "mine.py"
+        file.parent.mkdir()
+        file.write_text(
+            f'{comment}import rdbench\n@rdbench.variant("mine")\ndef mine(sse, rate, beta, n): return sse\n'
+        )
+        folders.append(write(tmp_path / f"r{name}", make_sweep(variants=[f"{file}:mine"])))
+    (pair,) = compare([folders[0]], [folders[1]]).pairs
+    assert {change.variant[:4] for metric in pair.metrics for change in metric.changes} == {"mine"}
+    assert pair.one_sided == ()
 
 
 def test_folders_that_cannot_be_compared_fail_every_gate(tmp_path):

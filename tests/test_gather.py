@@ -1,11 +1,12 @@
 """Sections: what may be compared shares one, and nothing else."""
 
+import report_builders
 from report_builders import make_sweep, point_rows, report, section_of, visible, write
 
 from rdbench import store
 from rdbench.likelihood import READINGS
 from rdbench.plan import plan
-from rdbench.report import gather, sources
+from rdbench.report import gather, series, sources, tables
 
 
 def test_protocols_and_settings_and_data_never_share_a_section(tmp_path):
@@ -59,3 +60,40 @@ def test_a_trial_of_an_earlier_recipe_is_left_out_by_name(tmp_path):
     assert "trial 0123456789abcdef left out, an earlier recipe made it" in visible(text)
     assert "trial fedcba9876543210 left out, its settings cannot be read" in visible(text)
     assert 3.0 not in section_of(root).points["beta"].to_numpy()
+
+
+CURVE = 'import rdbench\n@rdbench.variant("curve", curve=True)\ndef curve(trial, data): ...\n'
+
+
+def test_two_trainings_of_a_whole_curve_are_not_taken_for_seeds_of_one_another(tmp_path, monkeypatch):
+    monkeypatch.setitem(report_builders.NATIVE, "curve", "half")
+    (tmp_path / "curve.py").write_text(CURVE)
+    root = tmp_path / "a"
+    for shift, betas in ((0.0, [1, 10]), (300.0, [1, 10, 100])):
+        sweep = make_sweep(beta=betas, variants=[f"{tmp_path}/curve.py:curve"])
+        store.save_sweep(root, sweep)
+        (trial,) = plan(sweep).trials
+        row = {"status": "done", "variant": "curve", "beta": 1.0, "seed": 0, "protocol": "clean"}
+        points = [
+            point | {"beta": beta, "elbo": point["elbo"] - shift}
+            for beta in trial.variant.options["betas"]
+            for point in point_rows(trial.model_copy(update={"beta": beta}))
+        ]
+        store.commit(root, trial.id, {"trials": [row | {"spec": trial.to_json()}], "points": points})
+    (section,), problems = gather.gather([store.load_results(root)])
+    found = series.of_points(section, "elbo", "half")
+    (name,) = {variant for variant, _ in found}
+    assert found[name, 1.0] == {0: -401.0}  # the training that the sweep asks for
+    assert len(section.missing) == 0
+    assert any("was trained for another list of betas" in problem for problem in problems)
+
+
+def test_a_curve_that_diverged_is_lost_at_each_of_its_betas(tmp_path):
+    (tmp_path / "curve.py").write_text(CURVE)
+    sweep = make_sweep(beta=[1, 10], variants=[f"{tmp_path}/curve.py:curve"])
+    section = section_of(write(tmp_path / "a", sweep, lost=lambda trial: ("diverged", "NaN")))
+    assert [(beta, lost) for (_, beta), lost in tables.losses(section).items()] == [
+        (1.0, "1 diverged"),
+        (10.0, "1 diverged"),
+    ]
+    assert len(tables.keys(section)) == 2

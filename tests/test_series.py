@@ -85,6 +85,13 @@ def test_welchs_test_was_tried_on_both_outcomes():
     assert of([1, 1], [2, 2]).tells_apart(("a", 0.0), ("a", 1.0)) is True
 
 
+@pytest.mark.parametrize("size", [1e-200, 1e100, 1e300])
+def test_the_test_works_whatever_the_size_of_the_numbers(size):
+    near, far = (np.array(own) * size for own in ([1, 2, 3], [11, 12, 13]))
+    assert of(near, far).tells_apart(("a", 0.0), ("a", 1.0)) is True
+    assert of(near, near + size / 10).tells_apart(("a", 0.0), ("a", 1.0)) is False
+
+
 def test_of_a_single_seed_nothing_is_known():
     assert of([1], [5, 6]).tells_apart(("a", 0.0), ("a", 1.0)) is None
 

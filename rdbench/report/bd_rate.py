@@ -23,6 +23,8 @@ from rdbench.report.pchip import Monotone
 from rdbench.report.series import READING_NAMES
 from rdbench.report.table import Cell, Column, Mark, Table
 
+LEAST_RATE = 0.01
+"""Nats: below it the posterior has collapsed, and how far below says nothing."""
 BASELINE = "beta_vae"
 """What the others are compared with, where it is there."""
 ENUMERATED = 5
@@ -102,8 +104,8 @@ class _Points:
         if not total.all():
             return None
         rate, value = ((weights @ own) / total for own in (self.rate, self.value))
-        # Neither a rate of zero nor an error of zero has a logarithm.
-        held = (rate > 0) & ((value > 0) | (self.measure != "mse"))
+        # An error of zero has no logarithm, and that of a collapsed posterior's rate would outweigh all else.
+        held = (rate > LEAST_RATE) & ((value > 0) | (self.measure != "mse"))
         rate, value = rate[held], value[held]
         quality = -10 * np.log10(value) if self.measure == "mse" else -value
         hull = pareto(rate, -quality)
@@ -219,8 +221,8 @@ def bd_rate(points: pd.DataFrame, variant: str, baseline: str, measure: str) -> 
     return bd_rate_between(test, other, measure, variant=variant, name=baseline)
 
 
-def _measures(section: Section) -> Iterator[tuple[str, str, pd.DataFrame]]:
-    """Yield (title, column, finite points of the test split) of MSE and of each reading's distortion."""
+def _measures(section: Section) -> Iterator[tuple[str, str, pd.DataFrame, list[str]]]:
+    """Yield (title, column, finite points of the test split, variants) of MSE and of each distortion."""
     if not len(section.points):
         return
     # MSE is the same under every reading, and all are stored.
@@ -228,7 +230,10 @@ def _measures(section: Section) -> Iterator[tuple[str, str, pd.DataFrame]]:
         ("MSE", "mse", "half"),
         *((f"distortion, {READING_NAMES[each]}", "distortion", each) for each in section.readings),
     ):
-        yield title, measure, finite_points(section.points, "test", reading)
+        rows = section.splits.get(("test", reading))
+        # Not every variant has a likelihood of its own.
+        there = [] if rows is None else sorted(rows["variant"].unique())
+        yield title, measure, finite_points(section.points, "test", reading), there
 
 
 def table(section: Section) -> Table | None:
@@ -239,15 +244,21 @@ def table(section: Section) -> Table | None:
     baseline = BASELINE if BASELINE in variants else variants[0]
     rows: list[tuple[Cell, ...]] = []
     notes: list[str] = []
-    for title, measure, points in _measures(section):
+    for title, measure, points, there in _measures(section):
+        if baseline not in there:
+            continue  # such as a likelihood of its own, which the baseline has not got
         curves = {name: _Points(points[points["variant"] == name], measure) for name in variants}
         for variant in variants:
-            if variant != baseline:
+            if variant != baseline and variant in there:
                 found = _compare(curves[variant], curves[baseline], variant, baseline)
                 rows.append((Cell(title), Cell(variant), *_cells(found)))
-        without = int((mean_points(points)[["rate", "mse"]] <= 0).any(axis=1).sum())
+        means = mean_points(points)
+        without = int(((means["rate"] <= LEAST_RATE) | (means["mse"] <= 0)).sum())
         if measure == "mse" and without:
-            notes.append(f"{count(without, 'point')} of rate or error 0 left out: 0 has no logarithm.")
+            notes.append(
+                f"{count(without, 'point')} of a rate up to {LEAST_RATE:g} nats or of error 0 left out: the"
+                " logarithm of nearly nothing would outweigh all else."
+            )
     caption = (
         f"How much more rate than {baseline} a variant needs for the same quality, on average over"
         " the qualities both reach (Bjontegaard 2001, PCHIP, in the logarithm of the rate); negative: less."
@@ -295,7 +306,7 @@ def _range(found: BdRate) -> str:
 def envelope_table(section: Section) -> Table | None:
     """Return where each variant is the best of all, a row a measure and variant; None without two."""
     rows: list[tuple[Cell, ...]] = []
-    for title, measure, points in _measures(section):
+    for title, measure, points, _ in _measures(section):
         means = mean_points(points)
         if means["variant"].nunique() < 2:
             continue

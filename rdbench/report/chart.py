@@ -191,7 +191,7 @@ def wide(variants: Sequence[str], quantities: Mapping[str, Values]) -> tuple[Row
     means: Rows = []
     seeds: Rows = []
     for variant, beta in sorted(keys, key=lambda key: (variants.index(key[0]), key[1])):
-        name = f"{variants.index(variant)}/{beta:g}"
+        name = f"{variants.index(variant)}/{beta:.12g}"
         mean: dict[str, Any] = {"variant": variant, "beta": beta, "key": name, "label": labels.short(beta)}
         own = {quantity: values.get((variant, beta), {}) for quantity, values in quantities.items()}
         for quantity, by_seed in own.items():

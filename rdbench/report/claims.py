@@ -206,7 +206,7 @@ def _best_at(own: Series, claimed: float, asked: list[float], lost: dict[Key, st
     rival = max((beta for beta in found if beta != place), key=lambda beta: (sign * found[beta].mean, -beta))
     told = TOLD_APART[own.tells_apart((OURS, place), (OURS, rival))]
     here, there = (f"β = {plain(beta)}: {interval(found[beta])}" for beta in (place, rival))
-    held = sign * (found[place].mean - found[rival].mean) >= 0
+    held = sign * (found[place].mean - found[rival].mean) > 0
     figures = f"best {here}, next {there}" if held else f"best {there}, while {here}"
     rest = f"; no value at β = {_listed(gone)}" if gone else ""
     return "held" if held else "did not hold", f"{figures} ({told}), of {len(found)} β{rest}"

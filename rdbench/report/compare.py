@@ -1,11 +1,15 @@
 """Compare results from before (A) and after (B) a change: differences with intervals, and verdicts."""
 
 import math
+import re
+import sys
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, get_args
 
+import pandas as pd
 from scipy.special import stdtr, stdtrit
 
 from rdbench.report import sources, tables
@@ -14,6 +18,8 @@ from rdbench.report.curves import Estimate, estimate, finite_points
 from rdbench.report.gather import Section, gather, records
 from rdbench.report.series import READING_NAMES, Key, Series, series
 from rdbench.store import load_results
+
+_VERSION = re.compile(r" \[[0-9a-f]{6}\]$")
 
 LEVEL = 0.05
 """Of the whole family of tests of one metric, after Holm's correction."""
@@ -64,7 +70,7 @@ class Metric:
     Attributes:
         series: as A has it, or B where A has not.
         changes: at each (variant, beta) that both sides have, sorted.
-        lost: where A has a value and B, though asked for one, has none.
+        lost: where A has a value of some seed and B, though asked for that seed, has none.
         reason: why it is not compared; "" where it is.
         same: all compared trials hold the very same numbers.
     """
@@ -120,10 +126,14 @@ class Metric:
 
 @dataclass(frozen=True)
 class Rates:
-    """BD-rates of B against A by variant; ``quality`` is "mse" or a reading, whose distortion it is."""
+    """BD-rates of B against A by variant; ``quality`` is "mse" or a reading, whose distortion it is.
+
+    ``lost`` are the points that B was asked for and has not, so that its curve is another one.
+    """
 
     quality: str
     found: tuple[BdRate, ...]
+    lost: tuple[Key, ...] = ()
 
     @property
     def title(self) -> str:
@@ -196,8 +206,9 @@ def change(key: Key, before: dict[int, float], after: dict[int, float]) -> Chang
     else:
         (_, first), (_, second) = (_mean_and_squared_error(list(own.values())) for own in (before, after))
         variance = first + second
-        parts = first**2 / (one.n - 1) + second**2 / (other.n - 1)
-        freedom = variance**2 / parts if parts else 1.0
+        shares = (first / variance, second / variance) if variance else (0.0, 0.0)
+        parts = shares[0] ** 2 / (one.n - 1) + shares[1] ** 2 / (other.n - 1)
+        freedom = 1 / parts if parts else 1.0
     error = math.sqrt(variance)
     if not error:
         return Change(*bare, mean, 0.0, test, 0.0 if mean else 1.0)
@@ -207,8 +218,10 @@ def change(key: Key, before: dict[int, float], after: dict[int, float]) -> Chang
 
 def _mean_and_squared_error(values: list[float]) -> tuple[float, float]:
     n = len(values)
-    mean = math.fsum(values) / n
-    return mean, math.fsum((value - mean) ** 2 for value in values) / (n - 1) / n
+    size = max(map(abs, values)) or 1.0  # else the square of a huge value overflows before it is divided
+    mean = math.fsum(value / size for value in values) / n
+    squares = math.fsum((value / size - mean) ** 2 for value in values) / (n - 1) / n
+    return mean * size, min(squares * size * size, sys.float_info.max)
 
 
 def compare(a: Sequence[Path], b: Sequence[Path]) -> Comparison:
@@ -221,6 +234,7 @@ def compare(a: Sequence[Path], b: Sequence[Path]) -> Comparison:
         ResultsError: a folder is not a results folder.
     """
     (before, left_a), (after, left_b) = (gather([load_results(path) for path in each]) for each in (a, b))
+    after = [_as_before(section, before) for section in after]
     problems = [f"{side}: {line}" for side, lines in (("A", left_a), ("B", left_b)) for line in lines]
     headings = {id(section): name for each in (before, after)
                 for section, (name, _) in zip(each, sources.headings(each), strict=True)}  # fmt: skip
@@ -252,6 +266,28 @@ def compare(a: Sequence[Path], b: Sequence[Path]) -> Comparison:
     return Comparison(tuple(pairs), tuple(refused), tuple(apart), tuple(problems))
 
 
+def _as_before(section: Section, before: Sequence[Section]) -> Section:
+    """Return a section of B in which a variant of one's own is called as in A, where both have one version.
+
+    A change of its file is what is to be compared; the hash in its name would keep the two apart.
+    """
+    names = {name for own in before for name, _ in tables.keys(own)}
+    versions = [Counter(_VERSION.sub("", name) for name in each)
+                for each in (names, {name for name, _ in tables.keys(section)})]  # fmt: skip
+    called = {_VERSION.sub("", name): name for name in names}
+
+    def as_before(name: str) -> str:
+        bare = _VERSION.sub("", name)
+        return called[bare] if bare != name and versions[0][bare] == versions[1][bare] == 1 else name
+
+    frames = {}
+    for name in ("points", "history", "trials", "images", "metrics", "per_image", "missing"):
+        frame = getattr(section, name)
+        if len(frame):
+            frames[name] = frame.assign(variant=[as_before(own) for own in frame["variant"]])
+    return replace(section, **frames)
+
+
 def _other_data(one: Section, other: Section) -> bool:
     return None not in (one.checksum, other.checksum) and one.checksum != other.checksum
 
@@ -281,7 +317,7 @@ def _measurements(section: Section) -> dict[str, list[tuple[str, ...]]]:
 
 def _metrics(a: Section, b: Section) -> list[Metric]:
     ours, theirs = ({(each.title, each.how): each for each in series(own)} for own in (a, b))
-    asked, found = set(tables.keys(b)), []
+    asked, found = tables.asked(b), []
     for (title, how), one in ours.items():
         if (title, how) in theirs:
             found.append(_metric(one, theirs[title, how], asked))
@@ -296,14 +332,17 @@ def _metrics(a: Section, b: Section) -> list[Metric]:
     return found
 
 
-def _metric(one: Series, other: Series, asked: set[Key]) -> Metric:
+def _metric(one: Series, other: Series, asked: dict[Key, set[int]]) -> Metric:
     shared = sorted(set(one.values) & set(other.values))
     changes = [change(key, one.values[key], other.values[key]) for key in shared]
     adjusted = iter(holm([each.p for each in changes if each.p is not None]))
     changes = [
         Change(**vars(each) | {"adjusted": None if each.p is None else next(adjusted)}) for each in changes
     ]
-    lost = tuple(key for key in sorted(set(one.values) & asked) if key not in other.values)
+    lost = tuple(
+        key for key, own in sorted(one.values.items())
+        if (own.keys() & asked.get(key, set())) - other.values.get(key, {}).keys()
+    )  # fmt: skip
     same = all(one.values[key] == other.values[key] for key in shared)
     reason = "" if shared else "no variant and beta has a value on both sides"
     return Metric(one, tuple(changes), lost, reason, same)
@@ -330,8 +369,16 @@ def _rates(a: Section, b: Section) -> list[Rates]:
                 each.append(
                     BdRate(variant, f"{variant} in A", measure, None, None, None, 0, None, None, reason)
                 )
-        found.append(Rates(quality, tuple(each)))
+        found.append(Rates(quality, tuple(each), _lost_points(before, after, tables.asked(b))))
     return found
+
+
+def _lost_points(before: pd.DataFrame, after: pd.DataFrame, asked: dict[Key, set[int]]) -> tuple[Key, ...]:
+    """Return the (variant, beta) at which A has a finite point of a seed that B was asked for and lacks."""
+    ours, theirs = (
+        set(zip(own["variant"], own["beta"], own["seed"], strict=True)) for own in (before, after)
+    )
+    return tuple(sorted({(v, b) for v, b, seed in ours - theirs if seed in asked.get((v, b), set())}))
 
 
 def _one_sided(a: Section, b: Section) -> list[tuple[str, str]]:

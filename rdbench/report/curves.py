@@ -31,11 +31,14 @@ def estimate(values: Sequence[float]) -> Estimate | None:
     n = len(finite)
     if n == 0:
         return None
-    mean = math.fsum(finite) / n
+    # By a power of two, which is exact: else the square of a huge value overflows.
+    size = math.ldexp(1.0, math.frexp(max(map(abs, finite)))[1] - 1)
+    mean = math.fsum(value / size for value in finite) / n
     if n == 1:
-        return Estimate(mean, None, 1)
-    deviation = math.sqrt(math.fsum((value - mean) ** 2 for value in finite) / (n - 1))
-    return Estimate(mean, float(stdtrit(n - 1, 0.975)) * deviation / math.sqrt(n), n)
+        return Estimate(finite[0], None, 1)
+    deviation = math.sqrt(math.fsum((value / size - mean) ** 2 for value in finite) / (n - 1))
+    half = float(stdtrit(n - 1, 0.975)) * deviation / math.sqrt(n) * size
+    return Estimate(mean * size, half if math.isfinite(half) else None, n)
 
 
 def spaced(values: Sequence[float], amount: int) -> list[float]:

@@ -154,6 +154,8 @@ def _bd_rates(pair: Pair, quantity: str) -> Iterator[tuple[float | None, str]]:
             if each.overlap and each.overlap < LITTLE_OVERLAP:
                 where += f", overlap of the curves {each.overlap:.0%} only"
             yield each.percent, where if each.percent is not None else f"{where}: {each.reason}"
+        for variant, beta in rates.lost:
+            yield None, f"{rates.quality} at {variant}, beta {beta:g}: B lacks a point that A has"
 
 
 def _deltas(pair: Pair, name: str, percent: bool) -> Iterator[tuple[float | None, str]]:
@@ -165,7 +167,7 @@ def _deltas(pair: Pair, name: str, percent: bool) -> Iterator[tuple[float | None
         yield None, f"{name}, {metric.reason}"
         return
     for variant, beta in metric.lost:
-        yield None, f"{name} at {variant}, beta {beta:g}: A has a value, B none"
+        yield None, f"{name} at {variant}, beta {beta:g}: B lacks a value that A has"
     for each in metric.changes:
         value = each.relative if percent else each.mean
         where = f"{each.variant}, beta {each.beta:g}"

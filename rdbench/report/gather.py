@@ -30,7 +30,8 @@ class Section:
         readings: the readings of sigma^2 asked for, in the order of ``READINGS``.
         points: the ``points`` rows of finished trials; ``variant`` holds the label with its options.
         history: the ``history`` rows, likewise.
-        trials: the ``trials`` rows, likewise.
+        trials: the ``trials`` rows, likewise; ``betas`` lists those that one training gives points at, else
+            it is null.
         images: the ``images`` rows, with variant, beta and seed.
         metrics: the ``metrics`` rows, likewise.
         per_image: the ``per_image`` rows, likewise.
@@ -108,7 +109,8 @@ def _split_settings(trial: Trial) -> tuple[str, dict[str, Any]]:
     content = json.loads(trial.to_json())
     shared = {key: value for key, value in content.items() if key not in VARIES}
     label = variant_label(trial.variant)
-    return json.dumps(shared, sort_keys=True), {"variant": label, "beta": trial.beta, "seed": trial.seed}
+    names = {"variant": label, "beta": trial.beta, "seed": trial.seed}
+    return json.dumps(shared, sort_keys=True), names | {"betas": trial.variant.options.get("betas")}
 
 
 def _reread(row: dict[str, Any], root: str, problems: list[str]) -> Trial | None:
@@ -176,6 +178,7 @@ def gather(loaded: Sequence[Results]) -> tuple[list[Section], list[str]]:
             if rival is None or _rank(known) < _rank(rival):
                 best[known.id] = known
         asked |= {name: (trial, tuple(results.sweep.readings)) for name, trial in planned.items()}
+    problems += _superseded(best, asked)
 
     sections: dict[tuple[str, str | None], Section] = {}
     members: dict[tuple[str, str | None], list[_Known]] = {}
@@ -193,12 +196,35 @@ def gather(loaded: Sequence[Results]) -> tuple[list[Section], list[str]]:
             section = sections.get(key) or sections.setdefault(key, Section(json.loads(settings), key[1]))
             section.readings = _union(section.readings, readings)
             # A variant that trains once for all betas misses them all.
-            betas = trial.variant.options.get("betas", [trial.beta])
+            betas = names["betas"] or [trial.beta]
             missing.setdefault(key, []).extend(names | {"beta": beta} for beta in betas)
     for key, section in sections.items():
         _fill(section, members.get(key, []), missing.get(key, []), loaded)
     order = sorted(sections, key=lambda key: (sections[key].dataset, sections[key].protocol, *map(str, key)))
     return [sections[key] for key in order], problems
+
+
+def _superseded(best: dict[str, _Known], asked: dict[str, Any]) -> list[str]:
+    """Leave out, and name, all but one training of a whole curve that another list of betas asked for.
+
+    Their points would else be taken for seeds of one another. The one that a sweep asks for stays.
+    """
+    rivals: dict[tuple[Any, ...], list[_Known]] = {}
+    for known in best.values():
+        if known.row["betas"] is not None:
+            name = (known.settings, known.checksum, known.row["variant"], known.row["seed"])
+            rivals.setdefault(name, []).append(known)
+    lines = []
+    for trained in rivals.values():
+        kept, *rest = sorted(trained, key=lambda known: (known.id not in asked, _rank(known), known.id))
+        for known in rest:
+            del best[known.id]
+            asked.pop(known.id, None)  # nor is it missing
+            lines.append(
+                f"trial {known.id} left out: {known.row['variant']}, seed {known.row['seed']}, was trained"
+                f" for another list of betas than trial {kept.id}, which is shown"
+            )
+    return lines
 
 
 def _rank(known: _Known) -> int:
@@ -225,8 +251,7 @@ def _fill(
     section: Section, members: list[_Known], missing: list[dict[str, Any]], loaded: Sequence[Results]
 ) -> None:
     """Give a section its frames."""
-    columns = loaded[0].trials.columns
-    section.trials = _frame((known.row for known in members), columns)
+    section.trials = _frame((known.row for known in members), (*loaded[0].trials.columns, "betas"))
     section.missing = _frame(missing, VARIES)
     names = _frame(
         ({"trial": k.id, **{v: k.row[v] for v in VARIES}, "source": k.source} for k in members

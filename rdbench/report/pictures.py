@@ -109,7 +109,7 @@ def _pictures(chosen: pd.DataFrame, variants: Sequence[str]) -> tuple[Picture, .
         # Under protocol paper each trial has its own augmented originals.
         shown = None if original == before else original
         before = original
-        name = f"{variants.index(variant)}/{plain(beta)}"
+        name = f"{variants.index(variant)}/{beta:.12g}"
         pictures.append(Picture(name, variant, plain(beta), seed, shown, reconstruction, sample))
     return tuple(pictures)
 

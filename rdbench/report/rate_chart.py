@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from rdbench import datasets
+from rdbench.likelihood import OWN
 from rdbench.report import labels, shannon
 from rdbench.report.chart import (
     Chart,
@@ -219,7 +220,10 @@ def _notes(
     asked = len(test[["variant", "beta"]].drop_duplicates())
     lost: dict[int, list[str]] = {}
     for each in offered:
-        lost.setdefault(asked - len(values[each.name]), []).append(each.title)
+        # Only some variants have a likelihood of their own.
+        there = section.splits.get(("test", each.reading)) if each.reading == OWN else test
+        of_it = 0 if there is None else len(there[["variant", "beta"]].drop_duplicates())
+        lost.setdefault(of_it - len(values[each.name]), []).append(each.title)
     notes = [
         f"{amount} of {asked} points {'is' if amount == 1 else 'are'} not drawn, as a value is missing or not"
         " finite"

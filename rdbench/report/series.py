@@ -84,14 +84,15 @@ class Series:
         samples = [np.array(list(self.values[key].values())) for key in (one, other)]
         if min(map(len, samples)) < 2:
             return None
+        size = max(float(np.abs(own).max()) for own in samples) or 1.0
+        samples = [own / size for own in samples]  # else the square of a huge value overflows
         # Of the squared standard errors; scipy.special alone, as scipy.stats takes a second to import.
         first, second = (float(own.var(ddof=1)) / len(own) for own in samples)
         difference = abs(float(samples[0].mean() - samples[1].mean()))
         if first + second == 0:
             return difference > 0
-        freedom = (first + second) ** 2 / sum(
-            part**2 / (len(own) - 1) for part, own in zip((first, second), samples, strict=True)
-        )
+        shares = (first / (first + second), second / (first + second))
+        freedom = 1 / sum(part**2 / (len(own) - 1) for part, own in zip(shares, samples, strict=True))
         return bool(2 * stdtr(freedom, -difference / math.sqrt(first + second)) < 0.05)
 
 

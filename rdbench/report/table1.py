@@ -22,7 +22,14 @@ PAPER_COLUMNS = {
 }
 """Column of the published values -> its heading."""
 
-TRAIN = {"epochs": 50, "batch_size": 512, "lr": 1e-3, "weight_decay": 1e-5, "augment": True}
+TRAIN = {
+    "precision": "float32",
+    "epochs": 50,
+    "batch_size": 512,
+    "lr": 1e-3,
+    "weight_decay": 1e-5,
+    "augment": True,
+}
 MODELS: dict[str, dict[str, Any]] = {
     "mnist": {"name": "conv", "latent": 32, "channels": [32, 64, 128]},
     "celeba": {"name": "conv", "latent": 64, "channels": [32, 64, 128, 256]},

@@ -1,6 +1,8 @@
 """From a section's rows to the report's tables and sentences; no HTML here."""
 
 from collections import Counter
+from collections.abc import Iterator
+from typing import Any
 
 from rdbench.likelihood import OWN
 from rdbench.report.curves import Estimate, estimate
@@ -39,16 +41,35 @@ MARKED = (
 
 def keys(section: Section) -> list[Key]:
     """Return every (variant, beta) that was trained or asked for, sorted."""
-    frames = [frame for frame in (section.trials, section.missing, section.points) if len(frame)]
-    return sorted({key for frame in frames for key in zip(frame["variant"], frame["beta"], strict=True)})
+    frames = [frame for frame in (section.missing, section.points) if len(frame)]
+    found = {key for frame in frames for key in zip(frame["variant"], frame["beta"], strict=True)}
+    return sorted(found | {key for key, _ in of_trials(section)})
+
+
+def of_trials(section: Section) -> Iterator[tuple[Key, dict[str, Any]]]:
+    """Yield the trials by (variant, beta); one that trains for many betas comes at each of them."""
+    for row in records(section.trials):
+        betas = row.get("betas")
+        for beta in betas if isinstance(betas, list) else [row["beta"]]:
+            yield (row["variant"], beta), row
+
+
+def asked(section: Section) -> dict[Key, set[int]]:
+    """Return the seeds that were trained or asked for at each (variant, beta)."""
+    found: dict[Key, set[int]] = {}
+    for key, row in of_trials(section):
+        found.setdefault(key, set()).add(int(row["seed"]))
+    for row in records(section.missing):
+        found.setdefault((row["variant"], row["beta"]), set()).add(int(row["seed"]))
+    return found
 
 
 def losses(section: Section) -> dict[Key, str]:
     """Return, by (variant, beta), what keeps it from all its seeds: "2 diverged, 1 missing"."""
     found: dict[Key, Counter[str]] = {}
-    bad = section.trials[section.trials["status"] != "done"]
-    for variant, beta, status in zip(bad["variant"], bad["beta"], bad["status"], strict=True):
-        found.setdefault((variant, beta), Counter())[str(status)] += 1
+    for key, row in of_trials(section):
+        if row["status"] != "done":
+            found.setdefault(key, Counter())[str(row["status"])] += 1
     for variant, beta in zip(section.missing["variant"], section.missing["beta"], strict=True):
         found.setdefault((variant, beta), Counter())["not trained yet"] += 1
     return {
