@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from rdbench import datasets, store
+from rdbench import datasets, store, variants
 from rdbench.errors import ResultsError, SpecError
 from rdbench.metrics import MetricOptions, get, is_measured
 from rdbench.plan import Trial
@@ -77,6 +77,7 @@ def evaluate(
     from rdbench.trial import metric_rows
 
     where = torch.device(resolve_device(device))
+    variants.ship(store.variant_sources(root))
     done = results.trials[results.trials["status"] == "done"]
     measured = already = without = 0
     failed: list[str] = []
@@ -96,6 +97,9 @@ def evaluate(
             model = from_bytes(trial, data.shape, len(data.train.images), file.read_bytes(), where)
         except ValueError as error:
             failed.append(f"{name}: {file}: {error}; delete it and run the sweep again")
+            continue
+        except SpecError as error:
+            failed.append(f"{name}: {error}")
             continue
         rows = metric_rows(model, trial, data, where, lacking)
         store.add_metrics(root, trial.id, lacking, rows)

@@ -229,11 +229,15 @@ def bench(
     import json
 
     from rdbench import bench as benchmark
-    from rdbench.plan import plan
+    from rdbench.errors import SpecError
+    from rdbench.plan import packable, plan
     from rdbench.precision import resolve_device
     from rdbench.spec import load_sweep
 
-    trial = plan(load_sweep(spec, set_ or [])).trials[0]
+    trials = packable(plan(load_sweep(spec, set_ or [])).trials)
+    if not trials:
+        raise SpecError(f"{spec}: no variant of it is an objective, which is what the benchmark trains")
+    trial = trials[0]
     if orchestration:
         from dataclasses import asdict
 

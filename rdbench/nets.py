@@ -318,7 +318,9 @@ def to_bytes(network: nn.Module) -> bytes:
     """Return a network's values in the safetensors format."""
     from safetensors.torch import save
 
-    return save({name: tensor.contiguous().cpu() for name, tensor in network.state_dict().items()})
+    # Copies: the format holds no two tensors that share memory, as those of a module with two names do.
+    state = network.state_dict()
+    return save({name: tensor.detach().cpu().contiguous().clone() for name, tensor in state.items()})
 
 
 def load(network: nn.Module, content: bytes) -> None:

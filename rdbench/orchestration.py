@@ -45,7 +45,7 @@ class Overhead:
 def _return_at_once(
     pack: Sequence[Trial], job: Job, device: str, on_progress: Callable[[float], None]
 ) -> list[Summary]:
-    figures = {"status": "done", "error": None, "seconds": 0, "elbo": 0, "rate": 0, "reading": "-"}
+    figures = {"status": "done", "error": None, "seconds": 0, "elbo": 0, "rate": 0, "mse": 0, "reading": "-"}
     return [figures for _ in pack]
 
 

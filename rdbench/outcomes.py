@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 
 from rdbench import models, nets, variants
@@ -96,7 +97,13 @@ def _function(
     what = f"trial function {found.name} returned"
     if not isinstance(result, TrialResult):
         raise TypeError(f"{what} a {type(result).__name__}, not an rdbench.TrialResult")
+    if not isinstance(result.model, Model | Mapping | None) or not all(
+        isinstance(own, Model) for own in (result.model.values() if isinstance(result.model, Mapping) else ())
+    ):
+        raise TypeError(f"{what} a model that is no rdbench.Model; give one, or one for each beta")
     own = {trial.beta: result.model} if isinstance(result.model, Model) else dict(result.model or {})
+    if own and result.measured:
+        raise ValueError(f"{what} both models and measurements; give one of them")
     if result.diverged is None and not own and not result.measured:
         raise ValueError(f"{what} neither a model nor measurements")
     if unasked := sorted({*own, *result.measured} - set(betas)):
@@ -105,7 +112,7 @@ def _function(
         raise ValueError(f"{what} nothing for betas {lost}")
     if result.measured and result.diverged is None:
         _check(result.measured, what, data)
-        return Outcome(None, result.measured, None, next(iter(result.measured)), None)
+        return Outcome(None, result.measured, None, trial.beta, None)
     return _measured(own, result.diverged, trial, data, device)
 
 
@@ -119,6 +126,14 @@ def _check(measured: Mapping[float, Mapping[str, Measurement]], what: str, data:
             there = len(getattr(data, split).images)
             if sizes != {there}:
                 raise ValueError(f"{what} {sorted(sizes)} images of the {split} split, which has {there}")
+            if not all(
+                isinstance(own, np.ndarray) and own.dtype == np.float64
+                for own in (values.sse, values.rate, values.distortion)
+                if own is not None
+            ):
+                raise TypeError(f"{what} measurements that are not numpy arrays of float64")  # fmt: skip
+            if (values.sse < 0).any() or (values.rate is not None and values.rate.mean() < 0):
+                raise ValueError(f"{what} a squared error or a mean rate below 0 on the {split} split")
 
 
 def _measured(
@@ -132,5 +147,5 @@ def _measured(
             measured[beta] = {split: measure(model, [trial], data, split, device)[0] for split in SPLITS}
     if not own:
         return Outcome(reason, measured, None, trial.beta, None)
-    beta, first = next(iter(own.items()))
-    return Outcome(reason, measured, first, beta, nets.count_parameters(first))
+    beta = trial.beta if trial.beta in own else next(iter(own))
+    return Outcome(reason, measured, own[beta], beta, nets.count_parameters(own[beta]))

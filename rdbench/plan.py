@@ -6,7 +6,7 @@ else, so the same id means the same result, whichever sweep, machine or day asks
 
 import hashlib
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -128,6 +128,15 @@ def plan(sweep: Sweep, done: Collection[str] = ()) -> Plan:
     )
     # An id is a hash to be computed: a thousand take a tenth of a second.
     return Plan(sweep, trials, frozenset(done) & {trial.id for trial in trials} if done else frozenset())
+
+
+def packable(trials: Iterable[Trial]) -> list[Trial]:
+    """Return the trials, in order, that can train side by side: those of variants that are objectives."""
+    trials = list(trials)
+    fitting = {
+        each for each in {trial.variant for trial in trials} if (own := each.declaration) and own.packs
+    }
+    return [trial for trial in trials if trial.variant in fitting]
 
 
 def is_curve(variant: VariantSpec) -> bool:

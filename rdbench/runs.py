@@ -3,13 +3,15 @@
 ::
 
     @rdbench.variant("my_training", paper="...")
-    def my_training(trial: rdbench.Run, data: rdbench.Dataset, *, extra_epochs: int = 10) ->
-        rdbench.TrialResult: '''Train by the recipe, then go on in a way of its own.''' model = trial.model()
-        diverged = trial.fit(model, data) ... return rdbench.TrialResult(model, diverged=diverged)
+    def my_training(trial: rdbench.Run, data: rdbench.Dataset, *, more: int = 10):
+        model = rdbench.Model(trial.about(data))
+        diverged = trial.fit(model, data)
+        ...  # whatever is to follow
+        return rdbench.TrialResult(model, diverged=diverged)
 
-It runs in a process of its own, sees no Ray, and may train in any way at all. Whatever it returns is
-measured as every other variant is. Draw random numbers from ``trial.generator`` or from torch's global
-generator, which is seeded for each trial: then the trial repeats.
+It sees no Ray, and may train in any way at all. Whatever it returns is measured as every other variant is.
+Draw random numbers from ``trial.generator`` or from torch's global generator, which is seeded for each trial:
+then the trial repeats.
 """
 
 from collections.abc import Callable, Iterator, Mapping

@@ -118,6 +118,12 @@ class VariantSpec(Settings):
     def __hash__(self) -> int:
         return hash((self.name, self.code))
 
+    def __eq__(self, other: object) -> bool:
+        """Tell whether two are one variant, wherever each was found."""
+        if not isinstance(other, VariantSpec):
+            return NotImplemented
+        return (self.name, self.options, self.code) == (other.name, other.options, other.code)
+
 
 class TrainSpec(Settings):
     """How each trial trains.

@@ -18,6 +18,7 @@ without its ``trials`` row does not exist. A number that was not measured is nul
 reader opens a table whole: ``pandas.read_parquet("results/x/points")``.
 """
 
+import hashlib
 import os
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
@@ -263,9 +264,11 @@ def finished(
     for row in _read(root, "metrics", ids, []).to_pylist() if metrics else []:
         measured.setdefault(row["trial"], []).append(row)
     done = set()
-    for trial, status in zip(ids, table["status"].to_pylist(), strict=True):
+    columns = (table[name].to_pylist() for name in ("status", "parameters"))
+    for trial, status, parameters in zip(ids, *columns, strict=True):
         whole = all((root / name / f"{trial}.parquet").exists() for name in ("points", *needs))
-        whole = whole and (not weights or weights_file(root, trial).exists())
+        # A trial function that returned measurements alone has no weights to keep.
+        whole = whole and (not weights or parameters is None or weights_file(root, trial).exists())
         whole = whole and all(is_measured(asked, measured.get(trial, [])) for asked in metrics)
         if status == "diverged" or (status == "done" and whole):
             done.add(trial)
@@ -298,6 +301,17 @@ def load_results(path: str | os.PathLike[str]) -> Results:
         if table == "trials":
             ids = found["trial"].to_pylist()
     return Results(root, load_sweep(root / "sweep.yaml", stored=True), **frames, problems=problems)
+
+
+def variant_sources(root: Path) -> dict[str, str]:
+    """Return the files of variants that a results folder keeps, by hash; an edited copy is left out."""
+    found = {}
+    for path in sorted((root / "variants").glob("*.py")):
+        content = path.read_bytes()
+        text = content.decode("utf-8-sig", errors="replace")
+        if path.stem.endswith(code := hashlib.sha256(text.encode()).hexdigest()[:16]):
+            found[code] = text
+    return found
 
 
 def save_sweep(root: Path, sweep: Sweep) -> None:

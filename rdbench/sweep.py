@@ -144,6 +144,7 @@ def run_sweep(
             sweep.keep_weights,
             sources,
         )
+        console.print("starting Ray", highlight=False)
         with SweepProgress(len(todo), console) as progress:
             usage = tune.run(todo, job, sweep.resources, progress, address=address, concurrency=concurrency)
         console.print(usage_line(usage.share, usage.working, usage.starting), highlight=False)
@@ -166,7 +167,7 @@ def _runnable(sweep: Sweep) -> dict[str, str]:
             variants.get(variant)
         except SpecError:
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             where = variant.source or variant.name
             last = traceback.extract_tb(error.__traceback__)[-1]
             raise SpecError(
@@ -231,9 +232,15 @@ def status_lines(root: Path) -> list[str]:
     results = store.load_results(root)
     whole = plan(results.sweep, _finished(root, results.sweep))
     lines = [whole.summary(), f"{account(root, whole)} in {root}"]
-    for row in results.trials[results.trials["status"] != "done"].itertuples():
+    planned = results.trials["trial"].isin([trial.id for trial in whole.trials])
+    for row in results.trials[planned & (results.trials["status"] != "done")].itertuples():
         reason = str(row.error).strip().splitlines()[-1]
         lines.append(f"{row.status}: {row.variant} beta {row.beta:g} seed {row.seed}: {reason}")
+    if others := int((~planned).sum()):
+        noun = "trial" if others == 1 else "trials"
+        lines.append(
+            f"{others} {noun} more, of variants, versions or betas that the sweep no longer asks for"
+        )
     missing = results.metrics[results.metrics["value"].isna()]
     for row in missing.merge(results.trials, on="trial").itertuples():
         reason = json.loads(str(row.settings))["error"].strip().splitlines()[-1]

@@ -114,7 +114,13 @@ def _of_objectives(
         reconstruction, mean, log_var = network(images, noise)
         sse = squared_error(images, reconstruction, members)
         rate = kl_standard_normal(mean.unflatten(1, (members, -1)), log_var.unflatten(1, (members, -1)))
-        return objective(sse, rate), rate, sse
+        loss = objective(sse, rate)
+        if loss.shape != sse.shape:
+            raise ValueError(
+                f"the objective returned shape {tuple(loss.shape)}; it must be one number for each image, as"
+                f" sse has, {tuple(sse.shape)}"
+            )
+        return loss, rate, sse
 
     return forward
 
@@ -123,6 +129,11 @@ def _of_model(model: Model, beta: float) -> Forward:
     def forward(images: Tensor, noise: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         terms = model(images, noise)
         loss = model.loss(images, terms, beta)
+        if loss.shape != (len(images),):
+            raise ValueError(
+                f"loss returned shape {tuple(loss.shape)}; it must be one number for each image,"
+                f" ({len(images)},)"
+            )
         return loss.unsqueeze(1), terms.rate.unsqueeze(1), terms.sse.unsqueeze(1)
 
     return forward

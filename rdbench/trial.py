@@ -101,8 +101,12 @@ def _why_not_finite(outcome: Outcome) -> str | None:
     for beta, splits in outcome.measured.items():
         at = f" at beta {beta:g}" if len(outcome.measured) > 1 else ""
         for split, values in splits.items():
-            if not all(math.isfinite(own.sum()) for own in (values.sse, values.rate) if own is not None):
-                return f"rate or squared error on the {split} split is not finite{at}"
+            if not all(
+                math.isfinite(own.sum())
+                for own in (values.sse, values.rate, values.distortion)
+                if own is not None
+            ):
+                return f"rate, squared error or distortion on the {split} split is not finite{at}"
     return None
 
 
@@ -155,6 +159,8 @@ def _measured_tables(
             {"index": index, "sse": sse, "rate": None if test.rate is None else test.rate[index]}
             for index, sse in enumerate(test.sse)
         ]
+    if outcome.model is None and asked:
+        tables["metrics"] = metrics.undefined(asked, trial.protocol, "its trial function returned no model")
     if outcome.model is not None:
         if pixels:
             tables["images"] = picture_rows(outcome.model, trial, data, device)

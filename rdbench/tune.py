@@ -33,7 +33,7 @@ from ray import tune
 from ray._private import worker as ray_worker
 
 from rdbench import packing, store
-from rdbench.plan import Trial
+from rdbench.plan import Trial, packable
 from rdbench.precision import check_precision
 from rdbench.progress import SweepProgress, result_detail
 from rdbench.spec import Resources
@@ -171,21 +171,22 @@ def packs(trials: Sequence[Trial], size: int, slots: int) -> list[list[Trial]]:
         raise ValueError("trials that differ in more than variant, beta and seed cannot be packed")
     if size == 1:
         return [[trial] for trial in trials]
-    fitting = {trial.variant for trial in trials if (own := trial.variant.declaration) and own.packs}
-    together = [trial for trial in trials if trial.variant in fitting]
+    together = packable(trials)
     size = max(1, min(size, math.ceil(len(together) / slots)))
     packed = [together[start : start + size] for start in range(0, len(together), size)]
-    return packed + [[trial] for trial in trials if trial.variant not in fitting]
+    alone = {trial.variant for trial in trials} - {trial.variant for trial in together}
+    return packed + [[trial] for trial in trials if trial.variant in alone]
 
 
-def _pack_size(resources: Resources, share: float, trial: Trial) -> int:
+def _pack_size(resources: Resources, share: float, trials: Sequence[Trial]) -> int:
     if resources.pack != "auto":
         return resources.pack
-    if not share:
+    together = packable(trials)
+    if not share or not together:
         return 1
     # On a worker: the driver's machine need not have the GPU.
     choose = ray.remote(num_cpus=resources.cpus, num_gpus=share)(packing.choose)
-    return int(ray.get(choose.remote(trial, "cuda")))
+    return int(ray.get(choose.remote(together[0], "cuda")))
 
 
 def run(
@@ -221,7 +222,7 @@ def run(
         share = gpu_share(resources, cluster)
         check_precision(trials[0].train.precision, "cuda" if share else "cpu")
         at_a_time = slots(resources, share, cluster, concurrency)
-        jobs = packs(trials, _pack_size(resources, share, trials[0]), at_a_time)
+        jobs = packs(trials, _pack_size(resources, share, trials), at_a_time)
         tuner = tune.Tuner(
             tune.with_resources(
                 tune.with_parameters(_work, job=job, device="cuda" if share else "cpu", function=function),

@@ -2,6 +2,7 @@
 
 import datetime
 import functools
+import re
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -89,6 +90,17 @@ def measure_again(trial: Trial, job: Job, device: str) -> Summary | None:
     return summary(tables)
 
 
+def _placed(error: str, trial: Trial) -> str:
+    """Return a traceback whose last line, which users see first, says where in their own file it began."""
+    place, _, symbol = trial.variant.source.rpartition(":")
+    lines = re.findall(rf'File "{re.escape(place)}", line (\d+)', error) if place.endswith(".py") else []
+    if not lines and not place.endswith(".py"):
+        return error
+    file = Path(place).name
+    where = f"{file}:{lines[-1]}: " if lines else f"{file}: "
+    return f"{error.rstrip()}\n{where}{error.strip().splitlines()[-1]}; try 'rdbench check {file}:{symbol}'\n"
+
+
 def work(
     pack: Sequence[Trial], job: Job, device: str, on_progress: Callable[[float], None] = lambda share: None
 ) -> list[Summary]:
@@ -106,7 +118,10 @@ def work(
     Returns:
         A summary of each trial, in order.
     """
+    # What an author's file sets for the whole process must not reach the next trial.
     torch.set_num_threads(job.threads)
+    torch.set_default_dtype(torch.float32)
+    torch.set_grad_enabled(True)
     variants.ship(job.sources)
     try:
         again = {trial.id: found for trial in pack if (found := measure_again(trial, job, device))}
@@ -123,6 +138,8 @@ def work(
         on_progress(epoch.epoch / pack[member].train.epochs)
 
     try:
+        for trial in pack:  # imported here, before the arithmetic of the trial is set
+            variants.get(trial.variant)
         data = _load(pack[0].dataset, job.data_root)
         results = run_pack(
             pack,
@@ -133,10 +150,10 @@ def work(
             asked=job.metrics,
             on_network=functools.partial(_keep, job.results) if job.keep_weights else _forget,
         )
-    except Exception:
+    except (Exception, SystemExit):
         error = traceback.format_exc()
         if len(pack) == 1:
-            results = [failure_tables(pack[0], error, started)]
+            results = [failure_tables(pack[0], _placed(error, pack[0]), started)]
     else:
         error = ""
     if error and device == "cuda":

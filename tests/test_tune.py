@@ -15,7 +15,7 @@ from rich.console import Console
 from rdbench import datasets, orchestration, store, tune
 from rdbench.plan import plan
 from rdbench.progress import SweepProgress
-from rdbench.spec import Resources, load_sweep
+from rdbench.spec import Resources, VariantSpec, load_sweep
 from rdbench.sweep import open_plan, run_sweep
 from rdbench.trial import run_trial
 from rdbench.worker import Job
@@ -168,6 +168,19 @@ def test_packs_keep_every_slot_at_work(trial):
     assert [one for pack in cut for one in pack] == trials
     assert [len(pack) for pack in tune.packs(trials, 64, 2)] == [5, 5]
     assert [len(pack) for pack in tune.packs(trials, 1, 2)] == [1] * 10
+
+
+def test_a_model_trains_alone_after_the_objectives(trial):
+    model = VariantSpec.model_validate("sigma_vae")
+    trials = [
+        trial.model_copy(update={"beta": beta, "variant": variant})
+        for beta in (1.0, 2.0, 3.0)
+        for variant in (trial.variant, model)
+    ]
+    cut = [[one.variant.name for one in pack] for pack in tune.packs(trials, 4, 1)]
+    assert cut == [["bs_vae"] * 3, ["sigma_vae"], ["sigma_vae"], ["sigma_vae"]]
+    # Where nothing is packed the plan's order stands: whole first curves come early.
+    assert [pack for (pack,) in tune.packs(trials, 1, 2)] == trials
 
 
 def test_trials_of_different_recipes_are_never_packed(trial):

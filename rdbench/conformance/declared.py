@@ -28,7 +28,7 @@ def declared(subject: Subject) -> str:
     options = ", ".join(f"{name}={value!r}" for name, value in subject.spec.options.items())
     said = f"{found.kind} {found.name}, native reading {found.native or 'none'}, {options or 'no options'}"
     if not found.summary:
-        return Note(f"{said}; it has no docstring: begin it with its loss in a line, which reports show")
+        return Note(f"{said}; it has no docstring: begin it with its loss in a line")
     return said if found.paper else Note(f"{said}; paper='...' would say where it comes from")
 
 

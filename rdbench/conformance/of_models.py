@@ -1,5 +1,7 @@
 """Checks of a model: of a model variant as it is built, and of what a trial function returned."""
 
+import copy
+
 import torch
 from torch import Tensor
 
@@ -97,6 +99,8 @@ def rate(subject: Subject) -> str:
                 " variance; write gaussian = False",
                 "encode",
             )
+        # Also as it would be after training: a prior of its own may start at the standard normal.
+        terms = _terms(subject, _moved(model), images)
         closed: Tensor = kl_standard_normal(*terms.posterior)
         if not torch.allclose(terms.rate, closed, rtol=1e-3, atol=1e-3):
             raise CheckError(
@@ -105,6 +109,14 @@ def rate(subject: Subject) -> str:
                 " posterior is another",
                 "rate",
             )
+        mean, log_var = terms.posterior
+        noise = torch.ones_like(mean)
+        if not torch.allclose(model.sample((mean, log_var), noise), mean + (log_var / 2).exp(), rtol=1e-3):
+            raise CheckError(
+                "gaussian = True, but sample gives no mean + noise * exp(log_var / 2): the rate is of another"
+                " posterior than the one that is decoded",
+                "sample",
+            )
         return "the closed form of a Gaussian posterior and a standard normal prior"
     draws = torch.stack([_terms(subject, model, images, seed).rate for seed in range(16)])
     if torch.equal(draws[0], draws[1]):
@@ -112,7 +124,7 @@ def rate(subject: Subject) -> str:
             raise CheckError(
                 f"the rate of an image is {draws[0].min():.4g} nats; a KL divergence is not negative", "rate"
             )
-        return "a closed form, not negative"
+        return Note(f"a closed form, not negative; {_unchecked(model)}")
     mean, error = draws.mean(), draws.std() / draws.numel() ** 0.5
     if mean < -4 * error:
         raise CheckError(
@@ -120,7 +132,29 @@ def rate(subject: Subject) -> str:
             " estimate of a KL divergence is not negative",
             "rate",
         )
-    return f"an estimate, on average {mean:.3g} nats (standard error {error:.2g})"
+    return Note(f"an estimate, on average {mean:.3g} nats (standard error {error:.2g}); {_unchecked(model)}")
+
+
+def _moved(model: Model) -> Model:
+    """Return a copy of a model with every parameter moved a little, as training does."""
+    moved = copy.deepcopy(model)
+    generator = torch.Generator().manual_seed(0)
+    for parameter in moved.parameters():
+        parameter.add_(0.3 * torch.randn(parameter.shape, generator=generator).to(parameter.device))
+    return moved
+
+
+def _unchecked(model: Model) -> str:
+    """Say what gaussian = False leaves to the author; refuse a rate of a prior that is not sampled from."""
+    own = {name for name in ("encode", "sample", "rate", "prior")
+           if getattr(type(model), name) is not getattr(Model, name)}  # fmt: skip
+    if "rate" in own and not own & {"encode", "sample", "prior"}:
+        raise CheckError(
+            "rate is the model's own, but its prior and posterior are a plain VAE's: override prior(count,"
+            " generator) to sample from the prior that the rate is of, or write gaussian = True",
+            "rate",
+        )
+    return "that it is the KL to what prior draws from is for its author to show"
 
 
 @torch.no_grad()
@@ -139,16 +173,20 @@ def prior(subject: Subject) -> str:
     )
     if not torch.equal(latents, draw(BATCH, 1)):
         raise CheckError(
-            "prior gives other latents for the same generator; draw with generator=generator", "prior"
+            "prior gives other latents for the same generator; draw with generator=generator,"
+            " device=generator.device",
+            "prior",
         )
     if torch.equal(latents, draw(BATCH, 2)):
         raise CheckError(
-            "prior gives the same latents whatever the generator; draw with generator=generator", "prior"
+            "prior gives the same latents whatever the generator; draw with generator=generator,"
+            " device=generator.device",
+            "prior",
         )
     images = model.mean(model.decode(latents))
     need_tensor("a decoded sample", images, (BATCH, *subject.data.shape), "as the images", "mean")
     if model.gaussian:
-        many = draw(DRAWS, 1)
+        many = _moved(model).prior(DRAWS, torch.Generator(subject.device).manual_seed(1))
         # The mean of so many has a standard error of 0.016, and their deviation of 0.011.
         if many.mean(0).abs().max() > 0.1 or (many.std(0) - 1).abs().max() > 0.1:
             raise CheckError(
@@ -168,7 +206,7 @@ def evaluation(subject: Subject) -> str:
     images = subject.images(32)
     state = {name: value.clone() for name, value in model.state_dict().items()}
     random = torch.get_rng_state()
-    passes = []
+    passes, before = [], images.clone()
     for _ in range(2):
         terms = _terms(subject, model, images)
         own = model.distortion(images, terms)
@@ -180,11 +218,19 @@ def evaluation(subject: Subject) -> str:
             "evaluation draws from torch's global generator; take the noise that sample is given, and the"
             " generator that prior is given"
         )
+    if not torch.equal(images, before):
+        raise CheckError("evaluation changes the images it is given; work on a copy")
     after = model.state_dict()
     if changed := [name for name, value in state.items() if not torch.equal(value, after[name])]:
         raise CheckError(f"evaluation changes {_some(changed)}; change it only where self.training")
     if not all(torch.equal(one, two) for one, two in zip(*passes, strict=True)):
         raise CheckError("two passes over the same images and noise differ in evaluation mode")
+    half = _terms(subject, model, images[:16])
+    if not torch.allclose(half.reconstruction, passes[0][0][:16], rtol=1e-2, atol=1e-3):
+        raise CheckError(
+            "in evaluation an image's reconstruction depends on the others of its batch; mix images only"
+            " where self.training"
+        )
     return "two passes are equal, weights and random state stay as they are"
 
 

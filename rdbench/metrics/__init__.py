@@ -181,7 +181,17 @@ def better(name: str, quantity: str) -> Better | None:
 
 
 FINDINGS = frozenset(
-    {"variance", "lower", "upper", "warning", "without_error", "test_accuracy", "versions", "error"}
+    {
+        "variance",
+        "lower",
+        "upper",
+        "warning",
+        "without_error",
+        "test_accuracy",
+        "versions",
+        "error",
+        "undefined",
+    }
 )
 """Settings of a value that were found rather than asked for: values that differ in them alone compare."""
 
@@ -219,18 +229,24 @@ def rows(asked: Iterable[MetricOptions], model: TrainedModel) -> list[dict[str, 
     A metric that raises, or whose value is not finite, must not cost the trial: it leaves one row whose
     value is null, with the traceback as ``error`` among its settings.
     """
-    return [
-        {
-            "name": options.name,
-            "value": value.value,
-            "standard_error": value.standard_error,
-            "settings": json.dumps(options.settings() | value.settings | {"versions": versions()}),
-            "feature_hash": value.feature_hash,
-            "protocol": model.protocol,
-        }
-        for options in asked
-        for value in _measure(options, model)
-    ]
+    return [_row(options, value, model.protocol) for options in asked for value in _measure(options, model)]
+
+
+def undefined(asked: Iterable[MetricOptions], protocol: str, why: str) -> list[dict[str, Any]]:
+    """Return rows of the ``metrics`` table that say why metrics have no meaning for a trial."""
+    value = Value(None, settings={"error": f"not defined for this variant: {why}", "undefined": True})
+    return [_row(options, value, protocol) for options in asked]
+
+
+def _row(options: MetricOptions, value: Value, protocol: str) -> dict[str, Any]:
+    return {
+        "name": options.name,
+        "value": value.value,
+        "standard_error": value.standard_error,
+        "settings": json.dumps(options.settings() | value.settings | {"versions": versions()}),
+        "feature_hash": value.feature_hash,
+        "protocol": protocol,
+    }
 
 
 def _measure(options: MetricOptions, model: TrainedModel) -> list[Value]:
@@ -240,9 +256,8 @@ def _measure(options: MetricOptions, model: TrainedModel) -> list[Value]:
             return [Value(None, settings={"error": reason})]
         for need in metric.needs:
             if need in model.lacks:
-                return [
-                    Value(None, settings={"error": f"not defined for this variant: it has no {NEEDS[need]}"})
-                ]
+                error = f"not defined for this variant: it has no {NEEDS[need]}"
+                return [Value(None, settings={"error": error, "undefined": True})]
         values = metric.compute(options, model)
         for value in values:
             if value.value is None or not math.isfinite(value.value):
@@ -260,6 +275,11 @@ def answers(asked: MetricOptions, row: dict[str, Any]) -> bool:
 def is_measured(asked: MetricOptions, stored: Iterable[dict[str, Any]]) -> bool:
     """Tell whether rows of the ``metrics`` table of one trial hold what is asked.
 
-    A row without a value does not count: what kept a metric from being measured may have been mended.
+    A row without a value does not count: what kept a metric from being measured may have been mended. But
+    one that has no meaning for the variant never will have.
     """
-    return any(row["value"] is not None and answers(asked, row) for row in stored)
+    return any(
+        answers(asked, row)
+        and (row["value"] is not None or json.loads(row["settings"]).get("undefined", False))
+        for row in stored
+    )

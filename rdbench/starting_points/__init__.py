@@ -6,6 +6,7 @@ import keyword
 import os
 import re
 import shlex
+import shutil
 from pathlib import Path
 
 from rdbench import variants
@@ -70,11 +71,12 @@ def next_steps(file: Path, name: str) -> list[str]:
     in_yaml = reference if _PLAIN.fullmatch(place) else json.dumps(reference, ensure_ascii=False)
     sweep = _from_here(shipped_sweep("quickstart"))
     results = f"results/{name}"
+    run = ["rdbench"] if shutil.which("rdbench") else ["uv", "run", "rdbench"]
     return [
-        shlex.join(["rdbench", "check", reference]),
-        shlex.join(["rdbench", "sweep", sweep, "--set"])
+        shlex.join([*run, "check", reference]),
+        shlex.join([*run, "sweep", sweep, "--set"])
         + f" {shlex.quote(f'variants=[bs_vae, {in_yaml}]')} --set train.epochs=10 --results {results}",
-        shlex.join(["rdbench", "report", results, "--out", f"{name}.html"]),
+        shlex.join([*run, "report", results, "--out", f"{name}.html"]),
     ]
 
 

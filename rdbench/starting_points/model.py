@@ -39,11 +39,14 @@ class MyVae(rdbench.Model):
     #   sample(posterior, noise) -> latents (batch, latent), of standard normal noise of that shape
     #   decode(latents) -> the decoder's mean, shaped as the images; or more, then mean(output) gives it
     #   rate(posterior, latents) -> KL(q(z|x) || p(z)) in nats (batch,), or an unbiased estimate
-    #   prior(count, generator) -> latents (count, latent) from p(z)
+    #   prior(count, generator) -> latents (count, latent) from p(z), such as self.mean + torch.randn(count,
+    #       self.about.latent, generator=generator, device=generator.device)
     #   distortion(images, terms) -> -ln p(x|z) in nats (batch,), of a likelihood of its own
     #   loss(images, terms, beta) -> (batch,); by default (distortion, else sse) + beta rate
     #
-    # Where the posterior is no diagonal Gaussian, or the prior not N(0, I), write: gaussian = False
+    # A prior of its own takes two of them, rate and prior. Where the posterior is no diagonal Gaussian, or
+    # the prior not N(0, I), write gaussian = False: the metrics iwae and latents are then left out. terms
+    # holds reconstruction, posterior, latents, sse, rate and output (what decode returned).
 
     def distortion(self, images: Tensor, terms: rdbench.Terms) -> Tensor:
         """Return the Laplace negative log-likelihood in nats, (batch,)."""

@@ -7,11 +7,10 @@ Three ways in, the simplest that fits::
         '''sse + beta rate^gamma, of each image.'''
         return sse + beta * rate**gamma
 
-1. an *objective*, as above: the per-image loss that training minimises, as a function of what every Gaussian
-VAE
-   measures. ``sse`` (squared error summed over an image's ``n`` values) and ``rate`` (KL divergence, nats)
-   have shape (batch, members), ``beta`` (members,), the loss that of ``sse``. It works element by element,
-   so trials train side by side.
+1. an *objective*, as above: the per-image loss that training minimises, as a function of what every
+   Gaussian VAE measures. ``sse`` (squared error summed over an image's ``n`` values) and ``rate`` (KL
+   divergence, nats) have shape (batch, members), ``beta`` (members,), the loss that of ``sse``. It works
+   element by element, so trials train side by side.
 2. a *model*: a subclass of :class:`rdbench.Model`, for a prior, posterior, likelihood or loss of its own.
 3. a *trial function* ``(trial, data) -> rdbench.TrialResult``, for any training loop at all; see
    :class:`rdbench.Run`.
@@ -107,6 +106,10 @@ _texts: dict[str, str] = {}
 """Source files that were shipped to this process, by hash."""
 
 
+_imported: dict[str, str] = {}
+"""Modules of packages that this process imported, with the hash of their source then."""
+
+
 def ship(texts: Mapping[str, str]) -> None:
     """Make source files known to this process by their hashes, so that no path has to exist here."""
     _texts.update(texts)
@@ -170,6 +173,8 @@ def get(which: "str | Named") -> Variant:
     if not found.module:
         return _run(found.text, found.code, found.declaration.symbol, str(found.path))
     module = importlib.import_module(found.module)
+    if found.code and _imported.setdefault(found.module, found.code) != found.code:
+        raise SpecError(f"{found.path} was edited since this process imported it; start a new one")
     return Variant(found.declaration, getattr(module, found.declaration.symbol))
 
 

@@ -12,6 +12,7 @@ What stands below it decides what it is (:data:`Kind`); its options are the keyw
 """
 
 import ast
+import re
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -26,6 +27,7 @@ FIRST_PARAMETERS: dict[tuple[str, ...], Kind] = {
     ("sse", "rate", "beta", "n"): "objective",
     ("trial", "data"): "trial",
 }
+RESERVED = {"name", "options", "code", "source", "betas"}
 TYPES: dict[str, type] = {"int": int, "float": float, "bool": bool, "str": str}
 
 USAGE = (
@@ -93,7 +95,16 @@ def declarations(text: str, where: str) -> list[Declaration]:
             for decorator in node.decorator_list:
                 if isinstance(decorator, ast.Call) and _called(decorator) == "variant":
                     found.append(_declaration(node, decorator, where))
+                    _need_own_words(found, f"{where}:{decorator.lineno}")
     return found
+
+
+def _need_own_words(found: list[Declaration], at: str) -> None:
+    """Refuse a variant whose name or symbol is another's too: one identity must not mean two variants."""
+    *before, last = found
+    for other in before:
+        if shared := {last.name, last.symbol} & {other.name, other.symbol}:
+            raise SpecError(f"{at}: {shared.pop()!r} is the name or symbol of two variants here; rename one")
 
 
 def _called(call: ast.Call) -> str:
@@ -115,6 +126,8 @@ def _declaration(node: ast.FunctionDef | ast.ClassDef, decorator: ast.Call, wher
     name = positional[0] if positional else given.get("name")
     if not isinstance(name, str) or not name:
         raise SpecError(f'{at}: the variant is not named; write @rdbench.variant("name")')
+    if not re.fullmatch(r"[A-Za-z_]\w{0,99}", name, re.ASCII):
+        raise SpecError(f"{at}: {name!r} is no name; use letters, digits and _, a letter first")
     native = given.get("native")
     if native is not None and native not in (*READINGS, OWN):
         known = ", ".join((*READINGS, OWN))
@@ -143,6 +156,8 @@ def _options(parameters: ast.arguments, where: str) -> dict[str, Option]:
     found = {}
     for parameter, default in zip(parameters.kwonlyargs, parameters.kw_defaults, strict=True):
         at = f"{where}:{parameter.lineno}: option {parameter.arg}"
+        if parameter.arg in RESERVED:
+            raise SpecError(f"{at}: the name means something else in a sweep file; choose another")
         kind = TYPES.get(getattr(parameter.annotation, "id", ""))
         if kind is None or default is None:
             example = f"{parameter.arg}: float = 1.0"

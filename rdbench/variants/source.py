@@ -63,6 +63,8 @@ def find(reference: str, folders: Iterable[Path] = ()) -> Source:
             return _read(path, f"rdbench.variants.{reference}", None, reference, ours=True)
         if value := plugged_in().get(reference):
             return find(value)
+        if reference.endswith(".py") and Path(reference).is_file():
+            _read(Path(reference), "", "", reference)  # says what it declares
         raise SpecError(f"no variant named {reference!r}")
     place, _, symbol = reference.rpartition(":")
     if place.endswith(".py") or "/" in place or os.sep in place:
@@ -85,7 +87,7 @@ def _module_file(name: str) -> Path:
         sys.path.insert(0, os.getcwd())  # noqa: PTH109
     try:
         spec = importlib.util.find_spec(name)
-    except (ImportError, ValueError) as error:
+    except Exception as error:  # packages above it are imported, and may raise anything
         raise SpecError(f"there is no module {name} ({error}); is its package installed here?") from None
     if spec is None or spec.origin is None or not spec.origin.endswith(".py"):
         raise SpecError(f"there is no Python module {name}; is its package installed here?")
@@ -94,7 +96,7 @@ def _module_file(name: str) -> Path:
 
 def _read(path: Path, module: str, symbol: str | None, reference: str, ours: bool = False) -> Source:
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise SpecError(f"{path}: cannot be read ({error})") from None
     found = declarations(text, str(path))
