@@ -17,7 +17,8 @@ The flow, and the house it lives in::
     features/     what they look at images through
     statistics/   what they make of features   variants/    one file a variant: what is its own
     bench         against a plain loop         packing      how many trials a GPU takes at once
-    store         the Parquet tables           report/      tables -> one offline HTML page
+    store         the Parquet tables           snapshots    kept whole, to be read at once
+    report/       tables -> one offline page, files, comparisons
     calibration   measured against theory      estimate     how long a sweep will take
 
 Public, for results: :func:`load_results`, :class:`Results`, :func:`load_sweep`, :class:`Sweep`. For a

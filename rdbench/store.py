@@ -26,6 +26,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rdbench import snapshots
 from rdbench.errors import ResultsError
 from rdbench.metrics import MetricOptions, answers, is_measured
 from rdbench.spec import Sweep, dump_sweep, load_sweep
@@ -186,32 +187,34 @@ class Results:
 def _read(root: Path, table: str, trials: Iterable[str], problems: list[str]) -> "pa.Table":
     """Read one table's files of the given trials; a file that cannot be read is named in ``problems``."""
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     expected = schema(table)
+    parts = (_read_file(root / table / f"{trial}.parquet", expected, problems) for trial in trials)
+    return pa.concat_tables([expected.empty_table(), *(part for part in parts if part is not None)])
 
-    parts = [expected.empty_table()]
-    for trial in trials:
-        path = root / table / f"{trial}.parquet"
-        try:
-            # As bytes: handing over the path takes pyarrow longer than reading such a small file.
-            part = pq.ParquetFile(pa.py_buffer(path.read_bytes())).read(use_threads=False)
-        except FileNotFoundError:
-            continue
-        except (OSError, pa.ArrowException) as error:
-            problems.append(f"{path}: left out, not a readable Parquet file ({str(error).splitlines()[0]})")
-            continue
-        if part.schema.equals(expected, check_metadata=True):
-            parts.append(part)
-            continue
-        version = (part.schema.metadata or {}).get(_VERSION_KEY, b"none").decode()
-        part = _as_now(part, version)
-        if version not in _READABLE or part.schema.names != expected.names:
-            problems.append(f"{path}: left out, its schema version is {version}, this rdbench reads up to"
-                            f" {SCHEMA_VERSION}; delete the file and run the sweep again")  # fmt: skip
-            continue
-        parts.append(part.cast(expected))
-    return pa.concat_tables(parts)
+
+def _read_file(path: Path, expected: "pa.Schema", problems: list[str]) -> "pa.Table | None":
+    """Return a file's rows; None where there is no file, or a problem with it."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        # As bytes: handing over the path takes pyarrow longer than reading such a small file.
+        part = pq.ParquetFile(pa.py_buffer(path.read_bytes())).read(use_threads=False)
+    except FileNotFoundError:
+        return None
+    except (OSError, pa.ArrowException) as error:
+        problems.append(f"{path}: left out, not a readable Parquet file ({str(error).splitlines()[0]})")
+        return None
+    if part.schema.equals(expected, check_metadata=True):
+        return part
+    version = (part.schema.metadata or {}).get(_VERSION_KEY, b"none").decode()
+    part = _as_now(part, version)
+    if version not in _READABLE or part.schema.names != expected.names:
+        problems.append(f"{path}: left out, its schema version is {version}, this rdbench reads up to"
+                        f" {SCHEMA_VERSION}; delete the file and run the sweep again")  # fmt: skip
+        return None
+    return part.cast(expected)
 
 
 def _as_now(part: "pa.Table", version: str) -> "pa.Table":
@@ -296,7 +299,13 @@ def load_results(path: str | os.PathLike[str]) -> Results:
     ids = trial_ids(root)
     frames = {}
     for table in reversed(TABLES):  # "trials" first: its rows say which of the other tables' files count
-        found = _read(root, table, ids, problems)
+        expected = schema(table)
+        found = snapshots.read(
+            root / table,
+            ids,
+            expected,
+            lambda path, expected=expected: _read_file(path, expected, problems),  # type: ignore[misc]
+        )
         frames[table] = _frame(found)
         if table == "trials":
             ids = found["trial"].to_pylist()

@@ -16,7 +16,7 @@ PACKAGE = Path(rdbench.__file__).parent
 LAYERS = [
     {"errors"},
     {"paths", "likelihood", "seeding"},
-    {"theory"},
+    {"theory", "snapshots"},
     {"datasets", "variants", "precision", "statistics"},
     {"features"},
     {"metrics"},

@@ -1,0 +1,81 @@
+"""Snapshots: the same rows as the files have, whatever happened to either since."""
+
+import pandas as pd
+import pytest
+from report_builders import make_sweep, write
+
+from rdbench import paths, snapshots, store
+from rdbench.plan import plan
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("RDBENCH_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def root(tmp_path):
+    """A results folder of 60 trials."""
+    return write(tmp_path / "a", make_sweep(beta=list(range(1, 31))))
+
+
+def read_anew(monkeypatch, root):
+    """Load the results, and return them with the number of files that were opened."""
+    opened = []
+    one = store._read_file
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "_read_file", lambda path, *rest: opened.append(path) or one(path, *rest))
+        return store.load_results(root), len(opened)
+
+
+def tables(results):
+    return {name: getattr(results, name) for name in store.TABLES}
+
+
+def same(one, other):
+    for name, frame in tables(one).items():
+        pd.testing.assert_frame_equal(frame, getattr(other, name))
+    return True
+
+
+def test_rows_come_from_the_snapshot_as_they_came_from_the_files(root, monkeypatch):
+    first, opened = read_anew(monkeypatch, root)
+    assert opened == 180  # points, history and trials of 60
+    again, opened = read_anew(monkeypatch, root)
+    assert opened == 0
+    assert same(first, again)
+
+
+def test_a_file_that_changed_came_or_went_is_what_it_is_now(root, tmp_path):
+    store.load_results(root)
+    trials = plan(make_sweep(beta=list(range(1, 31)))).trials
+    (root / "points" / f"{trials[0].id}.parquet").write_bytes(b"junk")
+    (root / "trials" / f"{trials[1].id}.parquet").unlink()
+    new = make_sweep(beta=[99])
+    write(tmp_path / "b", new)
+    for table in ("points", "history", "trials"):
+        for file in (tmp_path / "b" / table).iterdir():
+            file.rename(root / table / file.name)
+    found = store.load_results(root)
+    assert trials[0].id not in set(found.points["trial"])
+    assert any(f"{trials[0].id}.parquet: left out" in problem for problem in found.problems)
+    assert trials[1].id not in set(found.trials["trial"])
+    assert {trial.id for trial in plan(new).trials} <= set(found.points["trial"])
+    # The damaged one is named again, though nothing else is read.
+    assert store.load_results(root).problems == found.problems
+
+
+@pytest.mark.parametrize("damage", [b"", b"junk", None])
+def test_a_damaged_snapshot_costs_time_alone(root, damage):
+    first = store.load_results(root)
+    kept = list((paths.cache_root() / "tables").iterdir())
+    assert kept
+    for file in kept:
+        file.write_bytes(file.read_bytes()[:-100] if damage is None else damage)
+    assert same(first, store.load_results(root))
+
+
+def test_few_files_are_not_worth_a_snapshot(tmp_path):
+    store.load_results(write(tmp_path / "a", make_sweep()))
+    assert len(make_sweep().beta) * 2 < snapshots.WORTH_IT
+    assert not (paths.cache_root() / "tables").exists()
