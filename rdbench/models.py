@@ -16,6 +16,7 @@ import torch
 from torch import Generator, Tensor
 
 from rdbench import nets, variants
+from rdbench.errors import SpecError
 from rdbench.likelihood import kl_standard_normal
 from rdbench.nets import GaussianNetwork, Shape
 from rdbench.plan import Trial
@@ -202,10 +203,14 @@ def from_bytes(trial: Trial, shape: Shape, train_images: int, content: bytes, de
     """Return the model that :func:`to_bytes` wrote, in evaluation mode.
 
     Raises:
-        ValueError: the bytes are not those of such a model, or only its trial function could build it.
+        ValueError: the bytes are not those of such a model.
+        SpecError: only its trial function could build it.
     """
     if variants.get(trial.variant).declaration.kind == "trial":
-        raise ValueError(f"the model of variant {trial.variant.name} is built by its trial function alone")
+        raise SpecError(
+            f"variant {trial.variant.name} builds its model within its trial function, so its metrics are"
+            " measured there only: name them in the sweep file and run the sweep again"
+        )
     model = build(trial, shape, train_images)
     nets.load(model.network if isinstance(model, Standard) else model, content)
     return model.to(device=device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload, no-any-return]

@@ -13,6 +13,7 @@ import torch
 
 from rdbench import store, variants
 from rdbench.datasets import Dataset, DatasetOptions, load
+from rdbench.errors import UserError
 from rdbench.metrics import MetricOptions, is_measured
 from rdbench.models import Model, from_bytes, to_bytes
 from rdbench.plan import Trial
@@ -83,7 +84,7 @@ def measure_again(trial: Trial, job: Job, device: str) -> Summary | None:
     where = torch.device(device)
     try:
         model = from_bytes(trial, data.shape, len(data.train.images), file.read_bytes(), where)
-    except ValueError:
+    except (ValueError, UserError):
         return None
     rows = metric_rows(model, trial, data, where, lacking)
     store.add_metrics(job.results, trial.id, lacking, rows)

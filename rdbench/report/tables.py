@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Iterator
-from typing import Any
 
 from rdbench.likelihood import OWN
 from rdbench.report.curves import Estimate, estimate
@@ -41,24 +40,31 @@ MARKED = (
 
 def keys(section: Section) -> list[Key]:
     """Return every (variant, beta) that was trained or asked for, sorted."""
-    frames = [frame for frame in (section.missing, section.points) if len(frame)]
-    found = {key for frame in frames for key in zip(frame["variant"], frame["beta"], strict=True)}
-    return sorted(found | {key for key, _ in of_trials(section)})
+    found = {key for key, _, _ in of_trials(section)}
+    for frame in (section.missing, section.points):
+        if len(frame):
+            own = frame[["variant", "beta"]].drop_duplicates()
+            found |= set(zip(own["variant"].tolist(), own["beta"].tolist(), strict=True))
+    return sorted(found)
 
 
-def of_trials(section: Section) -> Iterator[tuple[Key, dict[str, Any]]]:
-    """Yield the trials by (variant, beta); one that trains for many betas comes at each of them."""
-    for row in records(section.trials):
-        betas = row.get("betas")
-        for beta in betas if isinstance(betas, list) else [row["beta"]]:
-            yield (row["variant"], beta), row
+def of_trials(section: Section) -> Iterator[tuple[Key, int, str]]:
+    """Yield (variant, beta), seed and status of each trial; one of many betas comes at each of them."""
+    trials = section.trials
+    if not len(trials):
+        return
+    columns = [trials[name].tolist() for name in ("variant", "beta", "seed", "status")]
+    betas = trials["betas"].tolist() if "betas" in trials else [None] * len(trials)
+    for variant, beta, seed, status, many in zip(*columns, betas, strict=True):
+        for own in many if isinstance(many, list) else [beta]:
+            yield (variant, own), int(seed), str(status)
 
 
 def asked(section: Section) -> dict[Key, set[int]]:
     """Return the seeds that were trained or asked for at each (variant, beta)."""
     found: dict[Key, set[int]] = {}
-    for key, row in of_trials(section):
-        found.setdefault(key, set()).add(int(row["seed"]))
+    for key, seed, _ in of_trials(section):
+        found.setdefault(key, set()).add(seed)
     for row in records(section.missing):
         found.setdefault((row["variant"], row["beta"]), set()).add(int(row["seed"]))
     return found
@@ -67,9 +73,9 @@ def asked(section: Section) -> dict[Key, set[int]]:
 def losses(section: Section) -> dict[Key, str]:
     """Return, by (variant, beta), what keeps it from all its seeds: "2 diverged, 1 missing"."""
     found: dict[Key, Counter[str]] = {}
-    for key, row in of_trials(section):
-        if row["status"] != "done":
-            found.setdefault(key, Counter())[str(row["status"])] += 1
+    for key, _, status in of_trials(section):
+        if status != "done":
+            found.setdefault(key, Counter())[status] += 1
     for variant, beta in zip(section.missing["variant"], section.missing["beta"], strict=True):
         found.setdefault((variant, beta), Counter())["not trained yet"] += 1
     return {
