@@ -280,3 +280,13 @@ def test_a_sweep_has_its_workers_measure_what_it_asks_for(sweep, tmp_path, monke
     assert (ended.done, ended.lacking, ended.left) == (2, 0, 0)
     assert open_plan(root, asking).todo == []
     assert len(store.load_results(root).metrics) == 2 * len(SMALL.readings)
+
+
+def test_a_metric_without_meaning_for_a_variant_is_answered_and_one_that_failed_is_not():
+    asked = metrics.get("iwae").options(name="iwae")
+    (row,) = metrics.undefined([asked], "clean", "its trial function returned no model")
+    assert row["value"] is None
+    assert "no model" in json.loads(row["settings"])["error"]
+    assert metrics.is_measured(asked, [row])  # else its trial would be trained again at every run
+    failed = row | {"settings": json.dumps(asked.settings() | {"error": "OSError: no weights"})}
+    assert not metrics.is_measured(asked, [failed])
