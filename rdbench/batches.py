@@ -129,6 +129,14 @@ class Draws:
         self._steps = steps
         self._device = device
 
+    def generators(self) -> dict[str, torch.Generator]:
+        """Return every generator by name: their states after an epoch are where the next one goes on."""
+        return {
+            f"{purpose}/{seed}": own
+            for purpose, each in (("order", self._order), ("noise", self._noise), ("augment", self._augment))
+            for seed, own in zip(self._seeds, each, strict=True)
+        }
+
     def epoch(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """Yield each step's (pixels, augmentation parameters, noise), a row for every seed and image.
 

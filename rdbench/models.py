@@ -84,7 +84,8 @@ class Model(torch.nn.Module):
     """A VAE: by default the reference networks, a standard normal prior, and sse + beta rate as its loss.
 
     A variant overrides what it does otherwise. All methods take batches; a latent has ``about.latent``
-    values.
+    values. What changes as it trains is a parameter, a registered buffer or torch's ``get_extra_state``:
+    only that is kept of a training that is interrupted.
 
     Attributes:
         gaussian: the posterior is a diagonal Gaussian and the prior standard normal, which the metrics

@@ -11,10 +11,13 @@ from rdbench.datasets import Dataset
 from rdbench.evaluation import Measurement, measure
 from rdbench.models import Model, Standard
 from rdbench.plan import Trial
+from rdbench.resume import Keeper
 from rdbench.runs import Run, TrialResult
 from rdbench.training import Epoch, train
 
 SPLITS = ("train", "test")
+
+Record = Callable[[int, Epoch], None]
 
 
 @dataclass
@@ -40,7 +43,8 @@ def trained(
     pack: Sequence[Trial],
     data: Dataset,
     device: torch.device,
-    record: Callable[[int, Epoch], None],
+    record: Record,
+    keeper: Keeper | None = None,
 ) -> list[Outcome]:
     """Train and measure trials.
 
@@ -49,24 +53,26 @@ def trained(
         data: their dataset.
         device: where to run.
         record: told the member and its figures as each epoch ends.
+        keeper: of the state of their training; by default nothing of it is kept.
     """
+    keeper = keeper or Keeper(None, pack, device)
     kind = variants.get(pack[0].variant).declaration.kind
     if kind == "objective":
-        return _objectives(pack, data, device, record)
+        return _objectives(pack, data, device, record, keeper)
     (trial,) = pack
     with models.seeded(trial, device):
         if kind == "model":
-            return [_model(trial, data, device, record)]
-        return [_function(trial, data, device, record)]
+            return [_model(trial, data, device, record, keeper)]
+        return [_function(trial, data, device, record, keeper)]
 
 
 def _objectives(
-    pack: Sequence[Trial], data: Dataset, device: torch.device, record: Callable[[int, Epoch], None]
+    pack: Sequence[Trial], data: Dataset, device: torch.device, record: Record, keeper: Keeper
 ) -> list[Outcome]:
     spec, shape, images = pack[0].model, data.shape, len(data.train.images)
     built = [models.about(trial, shape, images).network() for trial in pack]
     network = nets.pack(spec, shape, built)
-    reasons = train(network, pack, data, device, record)
+    reasons = train(network, pack, data, device, record, keeper.stage())
     measured: dict[str, list[Measurement]] = {}
     if None in reasons:
         measured = {split: measure(network, pack, data, split, device) for split in SPLITS}
@@ -79,21 +85,17 @@ def _objectives(
     return outcomes
 
 
-def _model(
-    trial: Trial, data: Dataset, device: torch.device, record: Callable[[int, Epoch], None]
-) -> Outcome:
+def _model(trial: Trial, data: Dataset, device: torch.device, record: Record, keeper: Keeper) -> Outcome:
     model = models.build(trial, data.shape, len(data.train.images))
-    (reason,) = train(model, [trial], data, device, record)
+    (reason,) = train(model, [trial], data, device, record, keeper.stage())
     return _measured({trial.beta: model}, reason, trial, data, device)
 
 
-def _function(
-    trial: Trial, data: Dataset, device: torch.device, record: Callable[[int, Epoch], None]
-) -> Outcome:
+def _function(trial: Trial, data: Dataset, device: torch.device, record: Record, keeper: Keeper) -> Outcome:
     found = variants.get(trial.variant)
     options = dict(trial.variant.options)
     betas = tuple(options.pop("betas", (trial.beta,)))
-    result = found.target(Run(trial, device, betas, lambda epoch: record(0, epoch)), data, **options)
+    result = found.target(Run(trial, device, betas, lambda epoch: record(0, epoch), keeper), data, **options)
     what = f"trial function {found.name} returned"
     if not isinstance(result, TrialResult):
         raise TypeError(f"{what} a {type(result).__name__}, not an rdbench.TrialResult")

@@ -14,7 +14,7 @@ Draw random numbers from ``trial.generator`` or from torch's global generator, w
 then the trial repeats.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -26,6 +26,7 @@ from rdbench.datasets import Dataset
 from rdbench.evaluation import Measurement
 from rdbench.models import Model
 from rdbench.plan import Trial
+from rdbench.resume import Keeper, Kept
 from rdbench.seeding import generator
 from rdbench.training import Epoch, steps_per_epoch, train
 
@@ -38,14 +39,17 @@ class Run:
         settings: the trial: ``settings.train.epochs``, ``settings.model.latent``, ``settings.protocol`` ...
         device: where to train.
         betas: the betas to give a point at: the trial's own, or all of the sweep for a variant with
-            curve=True. on_epoch: to be told of each epoch; it shows the progress and becomes the trial's
-            history.
+            curve=True.
+        on_epoch: to be told of each epoch; it shows the progress and becomes the trial's history.
+        keeper: of the state of the training, for :meth:`fit`, :meth:`epochs` and
+            :meth:`resumable`.
     """
 
     settings: Trial
     device: torch.device
     betas: tuple[float, ...]
     on_epoch: Callable[[Epoch], None] = lambda epoch: None
+    keeper: Keeper | None = None
 
     @property
     def beta(self) -> float:
@@ -71,22 +75,64 @@ class Run:
         Returns:
             Why it diverged; None if it did not. The model is in evaluation mode, on the device.
         """
+        stage = self.keeper.stage(of_several=True) if self.keeper else None
         (reason,) = train(
-            model, [self.settings], data, self.device, lambda member, epoch: self.on_epoch(epoch)
+            model, [self.settings], data, self.device, lambda member, epoch: self.on_epoch(epoch), stage
         )
         return reason
 
-    def epochs(self, data: Dataset) -> Iterator[Iterator[tuple[Tensor, Tensor]]]:
-        """Yield for each epoch its batches, for a training loop of its own.
+    def resumable(self, count: int, keep: Sequence[Kept]) -> Iterator[int]:
+        """Yield 0 to ``count`` - 1, for a loop of an author's own that goes on where it was interrupted.
 
-        A batch is (images, noise): augmented images (batch, channels, height, width), float32 in [0, 1] on
-        the device, in the order, and with the standard normal noise (batch, latent), of every variant of
-        this seed.
+        Args:
+            count: how often the loop runs.
+            keep: everything that it changes: modules, optimizers, ``torch.Generator``. A trial that was
+                interrupted goes on after the last turn that was kept, bit for bit as if it had never stopped.
+        """
+        keeper = self.keeper or Keeper(None, [self.settings], self.device)
+        stage = keeper.stage(of_several=True)
+        done, _ = stage.begin({str(number): part for number, part in enumerate(keep)})
+        for turn in range(done, count):
+            yield turn
+            stage.ended(turn + 1, last=turn + 1 == count)
+
+    def epochs(self, data: Dataset, keep: Sequence[Kept] = ()) -> Iterator["Batches"]:
+        """Yield the batches of each epoch, for a training loop of its own::
+
+            for batches in trial.epochs(data, keep=[model, optimizer]):
+                for images, noise in batches: ...
+                trial.on_epoch(Epoch(batches.epoch + 1, ...))
+
+        Args:
+            data: the trial's dataset.
+            keep: everything that the loop changes, as for :meth:`resumable`; then the first epoch of a trial
+                that was interrupted is not 0. Without it such a trial begins again.
         """
         steps = steps_per_epoch(len(data.train.images), self.settings.train.batch_size)
         draws = Draws([self.settings], data, self.device, steps)
-        for _ in range(self.settings.train.epochs):
-            yield ((draws.images(pixels, crop), noise) for pixels, crop, noise in draws.epoch())
+        count = self.settings.train.epochs
+        turns = self.resumable(count, [*keep, *draws.generators().values()]) if keep else range(count)
+        for epoch in turns:
+            yield Batches(
+                epoch, ((draws.images(pixels, crop), noise) for pixels, crop, noise in draws.epoch())
+            )
+
+
+@dataclass
+class Batches:
+    """The batches of one epoch, each (images, noise): augmented images (batch, channels, height, width),
+    float32 in [0, 1] on the device, in the order, and with the standard normal noise (batch, latent), of
+    every variant of this seed.
+
+    Attributes:
+        epoch: from 0.
+    """
+
+    epoch: int
+    _batches: Iterator[tuple[Tensor, Tensor]]
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        return self._batches
 
 
 @dataclass(frozen=True)
@@ -95,8 +141,10 @@ class TrialResult:
 
     Attributes:
         model: the trained model, or one for each of the run's betas. It is measured, drawn and kept as any
-            other. measured: in place of a model: by beta, then by split ("train", "test"), what was measured
-            of each image. diverged: why it diverged; None if it did not. Then neither of the others counts.
+            other.
+        measured: in place of a model: by beta, then by split ("train", "test"), what was measured of each
+            image.
+        diverged: why it diverged; None if it did not. Then neither of the others counts.
     """
 
     model: Model | Mapping[float, Model] | None = None

@@ -18,6 +18,7 @@ from rdbench.likelihood import kl_standard_normal
 from rdbench.models import Model, objective_of
 from rdbench.plan import Trial
 from rdbench.precision import training_arithmetic
+from rdbench.resume import Keeper, Stage
 
 
 @dataclass(frozen=True)
@@ -145,6 +146,7 @@ def train(
     data: Dataset,
     device: torch.device,
     on_epoch: Callable[[int, Epoch], None] = lambda member, epoch: None,
+    stage: Stage | None = None,
 ) -> list[str | None]:
     """Train a pack of trials by the reference recipe, and leave the network in evaluation mode.
 
@@ -159,6 +161,8 @@ def train(
         data: its training split is used, augmented as the dataset declares.
         device: where to train.
         on_epoch: told the member and its figures as each epoch ends.
+        stage: keeps the state as epochs end; where an earlier attempt left one, training goes on from there,
+            bit for bit as if it had never stopped.
 
     Returns:
         For each trial why it diverged: the mean loss of an epoch is not finite. None where it did not. The
@@ -167,6 +171,8 @@ def train(
     Raises:
         DatasetError: there are fewer training images than one batch holds.
         SpecError: the device has not got the arithmetic asked for.
+        Stopped: the user asked to.
+        StorageError: the state cannot be written.
         ValueError: the trials cannot be one pack.
     """
     if len({trial.pack_key for trial in pack}) != 1:
@@ -202,8 +208,12 @@ def train(
     # A model of an author's own may do on the host what a captured step would not repeat.
     run = step if isinstance(network, Model) else launched_at_once(step, device)
     reasons: list[str | None] = [None] * members
+    stage = stage or Keeper(None, pack, device).stage()
+    done, kept = stage.begin({"network": network, "optimizer": optimizer, **draws.generators()})
+    optimizer.param_groups[0]["lr"] = lr  # which a state that was taken back has put another in place of
+    reasons = kept or reasons
     with training_arithmetic(recipe.precision, device):
-        for epoch in range(recipe.epochs):
+        for epoch in range(done if None in reasons else recipe.epochs, recipe.epochs):
             start = time.perf_counter()
             totals.zero_()
             for number, inputs in enumerate(draws.epoch(), epoch * steps):
@@ -222,7 +232,9 @@ def train(
                     on_epoch(member, Epoch(epoch + 1, loss, own, sse, rate_now, seconds, speed))
                 elif reasons[member] is None:
                     reasons[member] = f"the loss became {loss} in epoch {epoch + 1} of {recipe.epochs}"
-            if None not in reasons:
+            last = None not in reasons or epoch + 1 == recipe.epochs
+            stage.ended(epoch + 1, reasons, last=last, global_random=isinstance(network, Model))
+            if last:
                 break
     network.eval()
     return reasons

@@ -25,6 +25,7 @@ from rdbench.models import Model
 from rdbench.outcomes import Outcome, trained
 from rdbench.plan import Trial
 from rdbench.precision import exact_float32
+from rdbench.resume import Keeper
 from rdbench.training import Epoch, steps_per_epoch
 
 Rows = list[dict[str, Any]]
@@ -181,6 +182,7 @@ def run_pack(
     asked: Sequence[MetricOptions] = (),
     fuse: bool | None = None,
     on_network: Callable[[Trial, Model], None] = lambda trial, model: None,
+    keeper: Keeper | None = None,
 ) -> list[Tables]:
     """Train and evaluate trials side by side.
 
@@ -194,6 +196,7 @@ def run_pack(
         fuse: into one network, if all are objectives; by default on a GPU. Else the trials run one after
             another, each bit for bit as alone: a CPU gains nothing from wider layers.
         on_network: given each trained model whose measurements are finite, to keep it.
+        keeper: keeps the state of training as it goes on; for trials that run side by side, or a single one.
 
     Returns:
         For each trial its rows by table, ready for :func:`rdbench.store.commit`, as if it had been trained
@@ -203,9 +206,13 @@ def run_pack(
     Raises:
         DatasetError: the dataset is too small for a batch.
         SpecError: the device has not got the arithmetic asked for.
+        Stopped: the user asked to.
+        StorageError: what is to be kept cannot be written.
     """
     fuse = device.type == "cuda" if fuse is None else fuse
     if len(pack) > 1 and not (fuse and models.packs(pack)):
+        if keeper is not None:
+            raise ValueError("trials that run one after another are kept one by one, not as a pack")
         return [
             run_trial(
                 trial,
@@ -223,23 +230,25 @@ def run_pack(
     started = datetime.datetime.now(datetime.UTC)
     start = time.perf_counter()
     memory = PeakMemory(device)
-    results: list[Tables] = [{"history": []} for _ in pack]
+    keeper = keeper or Keeper(None, pack, device)
+    results: list[Tables] = [{"history": rows} for rows in keeper.history]
 
     def record(member: int, epoch: Epoch) -> None:
         results[member]["history"].append(epoch.row())
         on_epoch(member, epoch)
 
-    outcomes = trained(pack, data, device, record)
+    outcomes = trained(pack, data, device, record, keeper)
     for trial, outcome, tables in zip(pack, outcomes, results, strict=True):
         if outcome.diverged is None:
             outcome.diverged = _why_not_finite(outcome)
         if outcome.diverged is None:
             if outcome.model is not None:
                 on_network(trial, outcome.model)
-            tables |= _measured_tables(outcome, trial, data, device, keep_per_image, asked)
+            with models.seeded(trial, device):
+                tables |= _measured_tables(outcome, trial, data, device, keep_per_image, asked)
 
     common = {
-        "seconds": (time.perf_counter() - start) / len(pack),
+        "seconds": (keeper.seconds + time.perf_counter() - start) / len(pack),
         "pack": len(pack),
         "peak_memory_bytes": memory.bytes(),
         "device": provenance.device_name(device),

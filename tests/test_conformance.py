@@ -273,6 +273,20 @@ FAULTS = {
         "its loss is another after writing and reading the weights",
         6,
     ),
+    "a state that an interruption loses": (
+        model(
+            """
+            turns = 0
+            def loss(self, images, terms, beta):
+                self.turns += self.training
+                warm = min(1.0, self.turns / 8) if self.training else 1.0
+                return terms.sse + warm * beta * terms.rate
+            """
+        ),
+        "resumes",
+        "interrupted and gone on with, the same trial gives other points",
+        6,
+    ),
     "randomness that is not seeded": (
         trial(
             """
@@ -381,6 +395,22 @@ NOTES = {
         trial("return rdbench.TrialResult(rdbench.Model(trial.about(data)))"),
         "trains",
         "reports no epochs",
+    ),
+    "a loop that begins again": (
+        trial(
+            """
+            model = rdbench.Model(trial.about(data))
+            optimizer = torch.optim.AdamW(model.parameters())
+            for batches in trial.epochs(data):
+                for images, noise in batches:
+                    terms = model(images, noise)
+                    model.loss(images, terms, trial.beta).mean().backward()
+                    optimizer.step()
+            return rdbench.TrialResult(model)
+            """
+        ),
+        "resumes",
+        "an interrupted trial begins again",
     ),
     "divergence at one beta": (
         trial(

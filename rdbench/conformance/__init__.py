@@ -83,7 +83,13 @@ def _stages(subject: Subject, elsewhere: bool) -> Iterator[Finding]:
         if (yield from _all((of_trials.trains,), subject)):
             return
         yield from _all(
-            (*BEHAVIOUR[kind], of_trials.repeats, of_trials.epochs_at_extreme_betas, of_trials.side_by_side),
+            (
+                *BEHAVIOUR[kind],
+                of_trials.repeats,
+                of_trials.resumes,
+                of_trials.epochs_at_extreme_betas,
+                of_trials.side_by_side,
+            ),
             subject,
         )
         if other is not None:

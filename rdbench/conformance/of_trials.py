@@ -16,6 +16,7 @@ import rdbench
 from rdbench import outcomes, paths
 from rdbench.conformance.subject import TRAIN, CheckError, Note, Subject, measured, seconds
 from rdbench.plan import Trial
+from rdbench.resume import Keeper, Stopped
 from rdbench.spec import VariantSpec
 from rdbench.training import Epoch
 
@@ -41,6 +42,36 @@ def repeats(subject: Subject) -> str:
     torch.rand(1)  # moves the global generator on: no trial may depend on where it stands
     _need_equal(subject.first, measured(subject.run(subject.trial)), "trained again,")
     return "trained again it gives the same points"
+
+
+def resumes(subject: Subject) -> str:
+    """Interrupted after its first epoch, a trial goes on from there and ends with the same figures."""
+    with tempfile.TemporaryDirectory() as folder:
+
+        def keeper(stop: bool) -> Keeper:
+            asked = iter([stop])  # at the end of the first epoch, or turn of a loop of its own
+            return Keeper(
+                Path(folder), [subject.trial], subject.device, minutes=0, stop=lambda: next(asked, False)
+            )
+
+        first = keeper(True)
+        try:
+            subject.run(subject.trial, first)
+        except Stopped:
+            again = subject.run(subject.trial, keeper(False))
+        else:
+            if first.saved:
+                return "its training ends before it could be interrupted"
+            return Note(
+                "an interrupted trial begins again: name what the loop changes, trial.epochs(data,"
+                " keep=[...]) or trial.resumable(count, [...])"
+            )
+    if measured(subject.first) != measured(again):
+        raise CheckError(
+            "interrupted and gone on with, the same trial gives other points; what changes in training must"
+            " be a parameter, a registered buffer, or named in keep=[...]"
+        )
+    return "interrupted and gone on with it gives the same points"
 
 
 def _need_equal(first: dict[str, Any], again: str, what: str) -> None:

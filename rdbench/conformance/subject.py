@@ -16,8 +16,9 @@ from rdbench import models, variants
 from rdbench.datasets import Dataset
 from rdbench.models import Model
 from rdbench.plan import Trial, plan
+from rdbench.resume import Keeper
 from rdbench.spec import Sweep, VariantSpec
-from rdbench.trial import run_trial
+from rdbench.trial import run_pack, run_trial
 from rdbench.variants import Variant
 from rdbench.variants.declaration import Declaration
 from rdbench.variants.source import Source
@@ -111,10 +112,10 @@ class Subject:
         trials = self.trials()
         return trials[len(trials) // 2]
 
-    def run(self, trial: Trial) -> dict[str, Any]:
+    def run(self, trial: Trial, keeper: Keeper | None = None) -> dict[str, Any]:
         """Train and measure a trial; return its tables."""
         start = seconds(self.device)
-        tables = run_trial(trial, self.data, self.device)
+        (tables,) = run_pack([trial], self.data, self.device, keeper=keeper)
         self.seconds = seconds(self.device) - start
         return tables
 

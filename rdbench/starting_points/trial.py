@@ -34,10 +34,12 @@ def my_vae(trial: rdbench.Run, data: rdbench.Dataset, *, warm_up: float = 0.5) -
     batches = len(data.train.images) // recipe.batch_size
     steps = recipe.epochs * batches
     # diverged = trial.fit(model, data) would be the usual training, in place of this loop.
-    for epoch, images_and_noise in enumerate(trial.epochs(data)):
+    # keep: all that the loop changes, so that a trial which was interrupted goes on where it was.
+    for batches_of_epoch in trial.epochs(data, keep=[model, optimizer]):
+        epoch = batches_of_epoch.epoch
         start, sums = time.perf_counter(), torch.zeros(3, device=trial.device)
         # (batch, channels, height, width), and standard normal noise (batch, latent)
-        for step, (images, noise) in enumerate(images_and_noise, epoch * batches):
+        for step, (images, noise) in enumerate(batches_of_epoch, epoch * batches):
             optimizer.param_groups[0]["lr"] = learning_rate(recipe.lr, step, steps)
             terms = model(images, noise)
             weight = trial.beta * min(1.0, step / (warm_up * steps)) if warm_up else trial.beta

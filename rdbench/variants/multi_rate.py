@@ -49,6 +49,14 @@ class MultiRate(Model):
             gate = Gate(len(layer.bias), root and decoder)  # type: ignore[arg-type]
             self.gates[name.replace(".", "/")] = gate
 
+    def get_extra_state(self) -> Tensor:
+        """Return the state of the draws, for a training that is interrupted."""
+        return self.draws.get_state()
+
+    def set_extra_state(self, state: Tensor) -> None:
+        """Take it back."""
+        self.draws.set_state(state.cpu())
+
     def _layers(self) -> Iterator[tuple[str, nn.Module]]:
         """Yield what gives the pre-activations: every BatchNorm, and the last layers, which have none."""
         for name, layer in self.network.named_modules():

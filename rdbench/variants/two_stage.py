@@ -107,7 +107,7 @@ def _fit_second(model: TwoStage, trial: Run, data: Dataset, epochs: int) -> str 
     mean, log_var = (torch.cat(values) for values in zip(*encoded, strict=True))
     optimizer = torch.optim.AdamW(model.second.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay)
     batches = len(images) // recipe.batch_size
-    for epoch in range(epochs):
+    for epoch in trial.resumable(epochs, [model.second, optimizer, order, noise]):
         latents = model.sample((mean, log_var), torch.randn(mean.shape, generator=noise, device=mean.device))
         index = torch.randperm(len(images), generator=order)[: batches * recipe.batch_size]
         total = torch.zeros((), device=mean.device)
