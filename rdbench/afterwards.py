@@ -7,7 +7,10 @@ from pathlib import Path
 
 from rdbench import datasets, store, variants
 from rdbench.errors import ResultsError, SpecError
+from rdbench.lease import Lease
 from rdbench.metrics import MetricOptions, get, is_measured
+from rdbench.parquet import Row
+from rdbench.places import Place
 from rdbench.plan import Trial
 
 
@@ -40,7 +43,7 @@ class Measured:
 
 
 def evaluate(
-    root: Path,
+    root: Place,
     asked: Sequence[MetricOptions],
     data_root: Path,
     device: str = "auto",
@@ -56,10 +59,23 @@ def evaluate(
         say: told of each trial.
 
     Raises:
-        ResultsError: the folder is none, or its trials were trained on other data.
+        ResultsError: the folder is none, another driver is at work in it, or its trials were trained on
+            other data.
         SpecError: a metric cannot be measured here, or there is no such device.
     """
     results = store.load_results(root)
+    with Lease(root, "rdbench evaluate", say):
+        return _evaluate(results, asked, data_root, device, say)
+
+
+def _evaluate(
+    results: store.Results,
+    asked: Sequence[MetricOptions],
+    data_root: Path,
+    device: str,
+    say: Callable[[str], None],
+) -> Measured:
+    root = results.root
     protocol = results.sweep.protocol
     data = datasets.load(results.sweep.dataset, data_root)
     for options in asked:
@@ -114,6 +130,6 @@ def _reason(settings: str) -> str:
     return str(json.loads(settings)["error"]).strip().splitlines()[-1]
 
 
-def _shown(row: store.Row) -> str:
+def _shown(row: Row) -> str:
     quantity = json.loads(row["settings"]).get("quantity", row["name"])
     return f"{quantity} {row['value']:.4g}" if row["value"] is not None else f"{quantity} failed"

@@ -1,4 +1,4 @@
-"""The verbs that read results and train nothing: ``report``, ``status`` and ``compare``; no logic."""
+"""The verbs on results that train nothing: ``report``, ``status``, ``compare`` and ``compact``; no logic."""
 
 from enum import StrEnum
 from pathlib import Path
@@ -9,6 +9,10 @@ import typer
 report_app = typer.Typer(rich_markup_mode=None)
 
 EXIT_GATE_FAILED = 4
+
+Results = Annotated[
+    str, typer.Argument(help="A results folder or its address, s3://bucket/prefix.", metavar="RESULTS")
+]
 
 
 class ReportFormat(StrEnum):
@@ -33,11 +37,14 @@ class ComparisonFormat(StrEnum):
 @report_app.command()
 def report(
     results: Annotated[
-        list[Path] | None,
-        typer.Argument(help="Results folders; by default every one below results/.", metavar="[RESULTS]..."),
+        list[str] | None,
+        typer.Argument(
+            help="Results folders or addresses (s3://bucket/prefix); by default every one below results/.",
+            metavar="[RESULTS]...",
+        ),
     ] = None,
     out: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
             help="The page to write; by default report.html in the (only) results folder, or here. With"
             " another --format than html: the folder to write, by default export in the (only) results"
@@ -64,18 +71,19 @@ def report(
 
       rdbench report results/mnist results/celeba --format svg --format latex --out paper/figures
     """
+    from rdbench.places import place
     from rdbench.report import make_report
     from rdbench.sweep import all_results
 
-    folders = results or all_results()
+    folders = [place(each) for each in results] if results else [*all_results()]
     formats = list(dict.fromkeys(format_ or [ReportFormat.html]))
     near = folders[0] if len(folders) == 1 else Path()
-    page = out or near / "report.html"
+    page = place(out) if out else near / "report.html"
     if formats != [ReportFormat.html]:
         from rdbench.report.export import FORMATS, export, summary
 
         files = [each for each in FORMATS if each in formats]
-        folder = out or near / "export"
+        folder = place(out) if out else near / "export"
         page = folder / "report.html"
         typer.echo(f"{summary(export(folders, folder, files))} written to {folder}")
     if ReportFormat.html in formats:
@@ -83,24 +91,25 @@ def report(
 
 
 @report_app.command()
-def status(results: Annotated[Path, typer.Argument(help="A results folder.", metavar="RESULTS")]) -> None:
+def status(results: Results) -> None:
     """Say how the trials of a results folder stand, and name those that did not end well."""
+    from rdbench.places import place
     from rdbench.sweep import status_lines
 
-    for line in status_lines(results):
+    for line in status_lines(place(results)):
         typer.echo(line)
 
 
 @report_app.command()
 def compare(
-    a: Annotated[Path, typer.Argument(help="The results folder of before, the baseline.", metavar="A")],
-    b: Annotated[Path, typer.Argument(help="The results folder of after.", metavar="B")],
+    a: Annotated[str, typer.Argument(help="The results folder of before, the baseline.", metavar="A")],
+    b: Annotated[str, typer.Argument(help="The results folder of after.", metavar="B")],
     format_: Annotated[
         ComparisonFormat,
         typer.Option("--format", help="markdown, to paste; json; text, the sentences alone."),
     ] = ComparisonFormat.markdown,
     out: Annotated[
-        Path | None, typer.Option(help="The file to write; by default standard output.", metavar="FILE")
+        str | None, typer.Option(help="The file to write; by default standard output.", metavar="FILE")
     ] = None,
     fail_if: Annotated[
         list[str] | None,
@@ -134,25 +143,38 @@ def compare(
 
       rdbench compare results/before results/after --fail-if 'delta.fid > 3%' --format json --out changes.json
     """
-    from rdbench.errors import ResultsError
+    from rdbench.places import place, write_atomically
     from rdbench.report.compare import compare as compare_results
     from rdbench.report.gates import check_gate, parse_gate, render
-    from rdbench.store import write_atomically
 
     gates = [parse_gate(text) for text in fail_if or []]
-    found = compare_results([a], [b])
+    found = compare_results([place(a)], [place(b)])
     outcomes = [check_gate(gate, found) for gate in gates]
     text = render(found, outcomes, format_.value)
     if out is None:
         typer.echo(text, nl=False)
     else:
-        try:
-            write_atomically(out, text.encode())
-        except OSError as error:
-            raise ResultsError(f"{out}: cannot be written ({error.strerror}); name a file") from None
+        write_atomically(place(out), text.encode())
         typer.echo(f"comparison written to {out}")
     if out is not None or format_ is ComparisonFormat.json:
         for outcome in outcomes:
             typer.echo(str(outcome), err=True)  # not into the JSON
     if not all(outcome.passed for outcome in outcomes):
         raise typer.Exit(EXIT_GATE_FAILED)
+
+
+@report_app.command()
+def compact(results: Results) -> None:
+    """Merge the files of a results folder, one a trial and table, into files of up to 1,000 trials.
+
+    For folders of thousands of trials, and for buckets, where every file costs two requests to read. The
+    tables hold the same rows afterwards, for rdbench and any other reader, and sweeps go on into the folder
+    as before. It waits for nobody: while a sweep is at work there, it says so and does nothing.
+
+    Example: rdbench compact s3://bucket/results/celeba_rd
+    """
+    from rdbench.compact import compact as compact_results
+    from rdbench.places import place
+
+    before, after = compact_results(place(results), typer.echo)
+    typer.echo(f"{before} before, {after} now in {results}")

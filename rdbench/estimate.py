@@ -10,9 +10,9 @@ from filelock import FileLock
 
 from rdbench import datasets, paths
 from rdbench.datasets import DatasetOptions
+from rdbench.places import write_atomically
 from rdbench.plan import Plan, Trial, canonical_json
 from rdbench.progress import duration
-from rdbench.store import write_atomically
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,9 @@ import torch
 from filelock import FileLock
 
 from rdbench import datasets, paths, provenance
+from rdbench.places import write_atomically
 from rdbench.plan import Trial, canonical_json
 from rdbench.spec_fields import MAX_PACK
-from rdbench.store import write_atomically
 from rdbench.throughput import Throughput, measure_training
 
 WORTH_IT = 1.1  # doubling a pack has to gain a tenth

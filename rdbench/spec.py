@@ -31,8 +31,10 @@ from rdbench import datasets, metrics
 from rdbench.datasets import DatasetOptions
 from rdbench.errors import SpecError
 from rdbench.metrics import MetricOptions
+from rdbench.places import Remote
 from rdbench.spec_errors import fail, from_validation
 from rdbench.spec_fields import (
+    MAX_MINUTES,
     MAX_TRIALS,
     Beta,
     DatasetField,
@@ -172,11 +174,17 @@ class Resources(Settings):
         gpus: GPUs or a share of one, or ``auto``: what the machine has.
         pack: trials trained side by side in one network, as one job; ``auto`` is 1 on a CPU, and on a GPU
             what was measured to be fastest there.
+        checkpoint_minutes: the least time between two checkpoints of a training, which are written as epochs
+            end; null: as often as writing them takes under a hundredth of the time.
+        trial_timeout: minutes that a trial, or the pack it trains in, may take until it counts as hung and
+            failed; null for any time.
     """
 
     cpus: int = Field(default=1, ge=1, le=10_000)
     gpus: Annotated[Literal["auto"] | float, PlainValidator(gpu_share)] = "auto"
     pack: Annotated[Literal["auto"] | int, PlainValidator(pack_size)] = "auto"
+    checkpoint_minutes: float | None = Field(default=None, ge=0, le=MAX_MINUTES)
+    trial_timeout: float | None = Field(default=None, gt=0, le=MAX_MINUTES)
 
 
 class Sweep(Settings):
@@ -294,7 +302,9 @@ def _long_form(document: Document) -> Document:
     return replace(document, data={**document.data, "dataset": {"name": document.data["dataset"]}})
 
 
-def load_sweep(path: Path, overrides: Sequence[str] = (), *, stored: bool = False) -> Sweep:
+def load_sweep(
+    path: Path | Remote, overrides: Sequence[str] = (), *, stored: bool = False, folders: Sequence[Path] = ()
+) -> Sweep:
     """Read and validate a sweep file.
 
     Args:
@@ -302,6 +312,7 @@ def load_sweep(path: Path, overrides: Sequence[str] = (), *, stored: bool = Fals
         overrides: settings that replace the file's, such as ``train.epochs=2`` or ``beta=[1, 10]``; the
             values are YAML.
         stored: it is that of a results folder, to be read: a variant whose source is gone is known by name.
+        folders: where to look for a variant's file if the sweep file is not on this machine.
 
     Raises:
         SpecError: the file or an override is not valid; one line names the place, the key and the mend.
@@ -309,8 +320,9 @@ def load_sweep(path: Path, overrides: Sequence[str] = (), *, stored: bool = Fals
     document = _long_form(read_document(path))
     for text in overrides:
         document = _long_form(override(document, text))
+    beside = (path.parent,) if isinstance(path, Path) else tuple(folders)
     try:
-        return Sweep.model_validate(document.data, context={"folders": (path.parent,), "stored": stored})
+        return Sweep.model_validate(document.data, context={"folders": beside, "stored": stored})
     except ValidationError as error:
         raise from_validation(error, document, lambda at: _known_keys(document, at)) from None
 

@@ -18,81 +18,27 @@ without its ``trials`` row does not exist. A number that was not measured is nul
 reader opens a table whole: ``pandas.read_parquet("results/x/points")``.
 """
 
+import contextlib
 import hashlib
 import os
-import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rdbench import snapshots
-from rdbench.errors import ResultsError
+from rdbench import parquet, paths, places, table_files
+from rdbench.errors import ResultsError, StorageError
 from rdbench.metrics import MetricOptions, answers, is_measured
+from rdbench.parquet import TABLES, Row
+from rdbench.places import Place, place, write_atomically
 from rdbench.spec import Sweep, dump_sweep, load_sweep
 
 if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
-SCHEMA_VERSION = 2  # 2: trials.pack
-_READABLE = ("1", str(SCHEMA_VERSION))
-_VERSION_KEY = b"rdbench_schema"
 
-_POINT = (
-    "trial:string dataset:string variant:string beta:double seed:int64 protocol:string split:string"
-    " reading:string native:bool n_images:int64 rate:double rate_se:double distortion:double"
-    " distortion_se:double elbo:double elbo_se:double sse:double mse:double psnr:double bits_per_dim:double"
-)
-_TRIAL = (
-    "trial:string status:string error:string dataset:string variant:string beta:double seed:int64"
-    " protocol:string epochs:int64 parameters:int64 seconds:double images_per_second:double"
-    " pack:int64 peak_memory_bytes:int64 device:string host:string versions:string commit:string"
-    " started:timestamp dataset_checksum:string skipped_files:int64 spec:string"
-)
-TABLES: dict[str, str] = {
-    "points": _POINT,
-    "history": "trial:string epoch:int64 loss:double rate:double sse:double lr:double seconds:double"
-    " images_per_second:double",
-    "images": "trial:string kind:string index:int64 png:binary",
-    "metrics": "trial:string name:string value:double standard_error:double settings:string"
-    " feature_hash:string protocol:string",
-    "per_image": "trial:string index:int64 sse:double rate:double",
-    "trials": _TRIAL,
-}
-"""Name of each table -> its columns as ``name:type``. ``trials`` stands last: it is written last."""
-
-Row = Mapping[str, Any]
-
-
-def schema(table: str) -> "pa.Schema":
-    """Return the Arrow schema of a table, stamped with the schema version."""
-    import pyarrow as pa
-
-    types = {"timestamp": pa.timestamp("us", tz="UTC"), "double": pa.float64()}
-    fields = []
-    for column in TABLES[table].split():
-        name, kind = column.split(":")
-        fields.append(pa.field(name, types[kind] if kind in types else pa.type_for_alias(kind)))
-    return pa.schema(fields, metadata={_VERSION_KEY: str(SCHEMA_VERSION)})
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write ``content`` under a temporary name beside ``path``, make it durable, then rename it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # Not ".parquet": a reader of the whole folder must not pick up a half-written file.
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def commit(root: Path, trial: str, tables: Mapping[str, Iterable[Row]]) -> None:
+def commit(root: Place, trial: str, tables: Mapping[str, Iterable[Row]]) -> None:
     """Write the tables of one trial; its ``trials`` row, written last, makes the trial exist.
 
     Args:
@@ -108,49 +54,62 @@ def commit(root: Path, trial: str, tables: Mapping[str, Iterable[Row]]) -> None:
         raise ValueError("a trial is committed by its row in 'trials', which is missing")
     if any(row["status"] == "failed" for row in tables["trials"]) and is_done(root, trial):
         return
+    write(root, trial, tables)
+
+
+def write(root: Place, trial: str, tables: Mapping[str, Iterable[Row]]) -> None:
+    """Write tables of one trial, in the order in which a commit needs them.
+
+    Raises:
+        ValueError: a row names a column the table does not have.
+    """
     for table in TABLES:
         if table in tables:
             _write(root, table, trial, tables[table])
 
 
-def _write(root: Path, table: str, trial: str, values: Iterable[Row]) -> None:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    rows = [dict(row, trial=trial) for row in values]
-    columns = schema(table)
-    unknown = {name for row in rows for name in row} - set(columns.names)
-    if unknown:
-        raise ValueError(f"table {table!r} has no column named {', '.join(sorted(unknown))}")
-    buffer = pa.BufferOutputStream()
-    # Plain values: the files are small, and a report reads thousands of them a third faster for it.
-    pq.write_table(
-        pa.Table.from_pylist(rows, schema=columns),
-        buffer,
-        use_dictionary=False,
-        compression="none",
-        write_statistics=False,
-    )
-    write_atomically(root / table / f"{trial}.parquet", buffer.getvalue().to_pybytes())
+def _write(root: Place, table: str, trial: str, values: Iterable[Row]) -> None:
+    rows = parquet.from_rows(table, trial, values)
+    write_atomically(table_files.own_file(root, table, trial), parquet.encode(table, trial, rows))
 
 
-def trial_tables(root: Path, trial: str) -> dict[str, list[dict[str, Any]]]:
+def trial_tables(root: Place, trial: str) -> dict[str, list[dict[str, Any]]]:
     """Return the rows of one trial's tables that are there and can be read."""
-    found = {table: _read(root, table, [trial], []).to_pylist() for table in TABLES}
+    found = {table: table_files.read_one(root, table, trial).to_pylist() for table in TABLES}
     return {table: rows for table, rows in found.items() if rows}
 
 
-def is_done(root: Path, trial: str) -> bool:
+def is_done(root: Place, trial: str) -> bool:
     """Tell whether a trial is committed with status done."""
-    return list(_read(root, "trials", [trial], [])["status"].to_pylist()) == ["done"]
+    row = trial_row(root, trial)
+    return row is not None and row["status"] == "done"
 
 
-def weights_file(root: Path, trial: str) -> Path:
+def trial_row(root: Place, trial: str) -> dict[str, Any] | None:
+    """Return the ``trials`` row of a trial; None where it is not committed."""
+    rows: list[dict[str, Any]] = table_files.read_one(root, "trials", trial).to_pylist()
+    return rows[0] if rows else None
+
+
+def committed_in(root: Place, run: str, trial: str) -> bool:
+    """Tell, by one small read, whether a trial was committed in this run of a driver: it has its own file."""
+    return bool(run) and table_files.read_own(root, "trials", trial)["run"].to_pylist() == [run]
+
+
+def ended_in(root: Place, run: str) -> set[str]:
+    """Return the ids of the trials that were committed in one run of a driver."""
+    if not run:
+        return set()
+    rows = table_files.read(root, "trials", columns=("trial", "run"), keep=False).to_pylist()
+    return {row["trial"] for row in rows if row["run"] == run}
+
+
+def weights_file(root: Place, trial: str) -> Place:
     """Return where a trial's trained network lies, if it was kept."""
     return root / "checkpoints" / f"{trial}.safetensors"
 
 
-def add_metrics(root: Path, trial: str, asked: Sequence[MetricOptions], rows: Iterable[Row]) -> None:
+def add_metrics(root: Place, trial: str, asked: Sequence[MetricOptions], rows: Iterable[Row]) -> None:
     """Add what was measured afterwards to a committed trial; it replaces what answered the same before.
 
     Args:
@@ -162,18 +121,23 @@ def add_metrics(root: Path, trial: str, asked: Sequence[MetricOptions], rows: It
     Raises:
         ValueError: the trial does not exist.
     """
-    if trial not in trial_ids(root):
+    if trial_row(root, trial) is None:
         raise ValueError(f"no trial {trial} is committed in {root}")
-    before = _read(root, "metrics", [trial], []).to_pylist()
+    before = table_files.read_one(root, "metrics", trial).to_pylist()
     kept = [row for row in before if not any(answers(options, row) for options in asked)]
     _write(root, "metrics", trial, [*kept, *rows])
+
+
+STANDING = ("trial", "status", "error", "variant", "beta", "seed", "parameters", "dataset_checksum")
+"""The columns of ``trials`` that say how trials stand: a third of the time that all take."""
+_MENDED = "; the next 'rdbench sweep' into this folder sets it aside and runs what it needs again"
 
 
 @dataclass(frozen=True)
 class Results:
     """What a results folder holds, as pandas frames; ``problems`` names the files that were left out."""
 
-    root: Path
+    root: Place
     sweep: Sweep
     points: "pd.DataFrame"
     history: "pd.DataFrame"
@@ -182,49 +146,6 @@ class Results:
     per_image: "pd.DataFrame"
     trials: "pd.DataFrame"
     problems: list[str] = field(default_factory=list)
-
-
-def _read(root: Path, table: str, trials: Iterable[str], problems: list[str]) -> "pa.Table":
-    """Read one table's files of the given trials; a file that cannot be read is named in ``problems``."""
-    import pyarrow as pa
-
-    expected = schema(table)
-    parts = (_read_file(root / table / f"{trial}.parquet", expected, problems) for trial in trials)
-    return pa.concat_tables([expected.empty_table(), *(part for part in parts if part is not None)])
-
-
-def _read_file(path: Path, expected: "pa.Schema", problems: list[str]) -> "pa.Table | None":
-    """Return a file's rows; None where there is no file, or a problem with it."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        # As bytes: handing over the path takes pyarrow longer than reading such a small file.
-        part = pq.ParquetFile(pa.py_buffer(path.read_bytes())).read(use_threads=False)
-    except FileNotFoundError:
-        return None
-    except (OSError, pa.ArrowException) as error:
-        problems.append(f"{path}: left out, not a readable Parquet file ({str(error).splitlines()[0]})")
-        return None
-    if part.schema.equals(expected, check_metadata=True):
-        return part
-    version = (part.schema.metadata or {}).get(_VERSION_KEY, b"none").decode()
-    part = _as_now(part, version)
-    if version not in _READABLE or part.schema.names != expected.names:
-        problems.append(f"{path}: left out, its schema version is {version}, this rdbench reads up to"
-                        f" {SCHEMA_VERSION}; delete the file and run the sweep again")  # fmt: skip
-        return None
-    return part.cast(expected)
-
-
-def _as_now(part: "pa.Table", version: str) -> "pa.Table":
-    """Return a table of an older schema version in the present one; what it did not hold is null."""
-    import pyarrow as pa
-
-    if version == "1" and "spec" in part.schema.names:
-        column = part.schema.get_field_index("peak_memory_bytes")
-        return part.add_column(column, pa.field("pack", pa.int64()), pa.nulls(len(part), pa.int64()))
-    return part
 
 
 def _frame(table: "pa.Table") -> "pd.DataFrame":
@@ -238,13 +159,13 @@ def _frame(table: "pa.Table") -> "pd.DataFrame":
     return frame
 
 
-def trial_ids(root: Path) -> list[str]:
+def trial_ids(root: Place) -> list[str]:
     """Return the ids of the trials a results folder holds, sorted; empty where there is no folder."""
-    return sorted(path.stem for path in (root / "trials").glob("*.parquet"))
+    return sorted(table_files.sound(root, "trials"))
 
 
 def finished(
-    root: Path,
+    root: Place,
     *,
     needs: Iterable[str] = (),
     metrics: Sequence[MetricOptions] = (),
@@ -252,37 +173,47 @@ def finished(
 ) -> set[str]:
     """Return the ids of the trials that need not be trained again: status done or diverged.
 
+    A trial whose files are there but cannot be read, or are not its own, is not finished.
+
     Args:
         root: the results folder, which need not exist.
         needs: tables that a done trial must also have (``per_image`` where the sweep keeps it).
         metrics: what a done trial must also have measured.
         weights: whether its trained network must have been kept.
+
+    Raises:
+        StorageError: the folder cannot be read now.
     """
-    committed = trial_ids(root)
-    if not committed:
+    if not table_files.stamps(root / "trials"):
         return set()  # at once: without opening a Parquet reader
-    table = _read(root, "trials", committed, [])
-    ids = table["trial"].to_pylist()
-    measured: dict[str, list[dict[str, Any]]] = {}
-    for row in _read(root, "metrics", ids, []).to_pylist() if metrics else []:
-        measured.setdefault(row["trial"], []).append(row)
-    done = set()
-    columns = (table[name].to_pylist() for name in ("status", "parameters"))
-    for trial, status, parameters in zip(ids, *columns, strict=True):
-        whole = all((root / name / f"{trial}.parquet").exists() for name in ("points", *needs))
+    rows = table_files.read(root, "trials", columns=STANDING)
+    ids, statuses, parameters = (rows[name].to_pylist() for name in ("trial", "status", "parameters"))
+    whole = set(ids).intersection(*(table_files.sound(root, table) for table in ("points", *needs)))
+    if metrics:
+        measured: dict[str, list[dict[str, Any]]] = {}
+        for row in table_files.read(root, "metrics", ids).to_pylist():
+            measured.setdefault(row["trial"], []).append(row)
+        whole = {
+            each for each in whole if all(is_measured(asked, measured.get(each, [])) for asked in metrics)
+        }
+    if weights:
+        kept = places.entries(weights_file(root, "").parent)
         # A trial function that returned measurements alone has no weights to keep.
-        whole = whole and (not weights or parameters is None or weights_file(root, trial).exists())
-        whole = whole and all(is_measured(asked, measured.get(trial, [])) for asked in metrics)
-        if status == "diverged" or (status == "done" and whole):
-            done.add(trial)
-    return done
+        none = {trial for trial, count in zip(ids, parameters, strict=True) if count is None}
+        whole = {each for each in whole if each in none or weights_file(root, each).name in kept}
+    return {
+        trial
+        for trial, status in zip(ids, statuses, strict=True)
+        if status == "diverged" or (status == "done" and trial in whole)
+    }
 
 
-def load_results(path: str | os.PathLike[str]) -> Results:
+def load_results(path: str | os.PathLike[str] | Place, tables: Iterable[str] = tuple(TABLES)) -> Results:
     """Load a results folder into pandas frames.
 
     Args:
-        path: the folder a sweep wrote, ``results/<name>``.
+        path: the folder a sweep wrote, ``results/<name>``, or its address, ``s3://bucket/prefix``.
+        tables: which to read besides ``trials``; the others stay empty.
 
     Returns:
         The tables, each with the columns of :data:`TABLES`. Rows of trials that were never committed are
@@ -290,47 +221,165 @@ def load_results(path: str | os.PathLike[str]) -> Results:
 
     Raises:
         ResultsError: the folder is not a results folder.
+        StorageError: it cannot be read now.
     """
-    root = Path(path)
-    if not (root / "sweep.yaml").is_file():
+    root = place(path)
+    sweep = stored_sweep(root)
+    problems: table_files.Problems = {}
+    trials = table_files.read(root, "trials", None, problems)
+    ids = trials["trial"].to_pylist()
+    wanted = set(tables)
+    frames = {
+        table: _frame(
+            table_files.read(root, table, ids, problems)
+            if table in wanted
+            else parquet.schema(table).empty_table()
+        )
+        for table in TABLES
+        if table != "trials"
+    }
+    return Results(root, sweep, trials=_frame(trials), **frames, problems=_left_out(problems))
+
+
+def _left_out(problems: table_files.Problems) -> list[str]:
+    return [
+        f"{file}: left out, {problem}{'' if isinstance(problem, parquet.NewerFileError) else _MENDED}"
+        for file, problem in problems.items()
+    ]
+
+
+def trials_table(root: Place) -> "pd.DataFrame":
+    """Return a row for each committed trial, in the columns :data:`STANDING`.
+
+    Raises:
+        StorageError: the folder cannot be read now.
+    """
+    return frame(root, "trials", STANDING)
+
+
+def frame(root: Place, table: str, columns: Sequence[str] = ()) -> "pd.DataFrame":
+    """Return one table whole, committed or not, in the given columns; by default in all.
+
+    Raises:
+        StorageError: the folder cannot be read now.
+    """
+    return _frame(table_files.read(root, table, columns=columns))
+
+
+def damaged(root: Place) -> table_files.Problems:
+    """Return the files among the tables that cannot be read as such, and why.
+
+    In a bucket, where no object is ever half written, only tables that a rerun stands on are looked at.
+
+    Raises:
+        StorageError: the folder cannot be read now.
+    """
+    problems: table_files.Problems = {}
+    for table in TABLES if isinstance(root, Path) else ("points", "metrics", "trials"):
+        table_files.sound(root, table, problems)
+        for name in places.entries(root / table):
+            if not name.startswith(".") and not name.endswith(".parquet"):
+                problems[root / table / name] = parquet.TableFileError("not a Parquet file")
+    return problems
+
+
+def problem_lines(root: Place) -> list[str]:
+    """Return a line for each file among the tables that is left out, with the reason."""
+    return _left_out(damaged(root))
+
+
+def stored_sweep(root: Place, overrides: Sequence[str] = ()) -> Sweep:
+    """Return the resolved spec of a results folder.
+
+    Raises:
+        ResultsError: the folder is not a results folder.
+        SpecError: its spec, or an override, is not valid.
+    """
+    file = root / "sweep.yaml"
+    if not file.is_file():
         raise ResultsError(f"{root}: not a results folder (no sweep.yaml in it); give the folder that"
                            " 'rdbench sweep' wrote, results/<name>")  # fmt: skip
-    problems: list[str] = []
-    ids = trial_ids(root)
-    frames = {}
-    for table in reversed(TABLES):  # "trials" first: its rows say which of the other tables' files count
-        expected = schema(table)
-        found = snapshots.read(
-            root / table,
-            ids,
-            expected,
-            lambda path, expected=expected: _read_file(path, expected, problems),  # type: ignore[misc]
-        )
-        frames[table] = _frame(found)
-        if table == "trials":
-            ids = found["trial"].to_pylist()
-    return Results(root, load_sweep(root / "sweep.yaml", stored=True), **frames, problems=problems)
+    if isinstance(root, Path):
+        return load_sweep(file, overrides, stored=True)
+    near = paths.cache_root() / "remote"
+    for name, text in _variant_files(root).items():
+        with contextlib.suppress(StorageError):  # a cache that cannot be written: known by name then
+            write_atomically(near / "variants" / name, text.encode())
+    return load_sweep(file, overrides, stored=True, folders=[near])
 
 
-def variant_sources(root: Path) -> dict[str, str]:
-    """Return the files of variants that a results folder keeps, by hash; an edited copy is left out."""
+def _variant_files(root: Place) -> dict[str, str]:
+    """Return the files of variants that a results folder keeps, by name; an edited copy is left out."""
     found = {}
-    for path in sorted((root / "variants").glob("*.py")):
-        content = path.read_bytes()
-        text = content.decode("utf-8-sig", errors="replace")
-        if path.stem.endswith(code := hashlib.sha256(text.encode()).hexdigest()[:16]):
-            found[code] = text
+    folder = root / "variants"
+    for path in (folder / name for name in sorted(places.entries(folder)) if name.endswith(".py")):
+        text = path.read_bytes().decode("utf-8-sig", errors="replace")
+        if path.stem.endswith(hashlib.sha256(text.encode()).hexdigest()[:16]):
+            found[path.name] = text
     return found
 
 
-def save_sweep(root: Path, sweep: Sweep) -> None:
+def set_aside(root: Place) -> list[str]:
+    """Move what lies among the tables and is no file of theirs into ``set_aside/<table>/``.
+
+    For the driver, while it alone is at work in the folder. Temporary files of writers that died are removed.
+
+    Returns:
+        A line for each file that was moved: what, why, where to, and whether its trial runs again.
+
+    Raises:
+        ResultsError: a file was written by a newer rdbench, whose results are not to be touched.
+        StorageError: the folder cannot be read or written now.
+    """
+    lines = []
+    for file, problem in damaged(root).items():
+        if isinstance(problem, parquet.NewerFileError):
+            raise ResultsError(f"{file}: {problem}, or give another --results folder")
+        table = file.parent.name
+        target = _free(root / "set_aside" / table, file.name)
+        places.move(file, target)
+        lines.append(f"set aside: {file} is now {target}: {problem}; {_consequence(table, file)}")
+    for folder in (root / each for each in (*TABLES, "resume", "checkpoints")):
+        for name in places.entries(folder):
+            if name.startswith(".") and name.endswith(".tmp"):
+                (folder / name).unlink(missing_ok=True)
+    return lines
+
+
+def _consequence(table: str, file: Place) -> str:
+    if file.suffix != ".parquet":
+        return "no trial is concerned"
+    many = table_files.generation(file.stem) is not None
+    who, runs = ("trials it held", "run") if many else ("trial of that name", "runs")
+    if table in ("trials", "points"):
+        return f"the {who} {runs} again"
+    if table in ("metrics", "per_image"):
+        return f"the {who} {runs} again where the sweep asks for its {table}"
+    what = "pictures" if table == "images" else "training curves"
+    return f"{what} are lost; remove trials/{file.stem}.parquet to have that trial run again"
+
+
+def _free(folder: Place, name: str) -> Place:
+    """Return a place in a folder that nothing is at."""
+    taken, number, free = places.entries(folder), 1, name
+    while free in taken:
+        number, free = number + 1, f"{number + 1}-{name}"
+    return folder / free
+
+
+def variant_sources(root: Place) -> dict[str, str]:
+    """Return the files of variants that a results folder keeps, by hash; an edited copy is left out."""
+    return {Path(name).stem[-16:]: text for name, text in _variant_files(root).items()}
+
+
+def save_sweep(root: Place, sweep: Sweep) -> None:
     """Write the resolved spec into the results folder, and a copy of each file its variants come from."""
     variants = []
     for variant in sweep.variants:
-        place, _, symbol = variant.source.rpartition(":")
-        if place.endswith(".py"):
+        file, _, symbol = variant.source.rpartition(":")
+        if file.endswith(".py"):
             copy = f"variants/{variant.name}-{variant.code}.py"
-            write_atomically(root / copy, Path(place).read_bytes())
+            write_atomically(root / copy, Path(file).read_bytes())
             variant = variant.model_copy(update={"source": f"{copy}:{symbol}"})
         variants.append(variant)
     stored = sweep.model_copy(update={"variants": tuple(variants)})

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from rdbench.errors import SpecError
+from rdbench.places import Remote
 
 KeyPath = tuple[str | int, ...]
 
@@ -61,7 +62,7 @@ def error_at(place: str, path: KeyPath, problem: str) -> SpecError:
     return SpecError("".join(c if c.isprintable() else repr(c)[1:-1] for c in message))
 
 
-def read_document(path: Path) -> Document:
+def read_document(path: Path | Remote) -> Document:
     """Read the YAML file at ``path``, which must hold one mapping.
 
     Raises:

@@ -140,7 +140,7 @@ def test_a_report_of_nothing_or_to_nowhere_is_one_clear_line(tmp_path):
         make_report([], tmp_path / "out.html")
     root = write(tmp_path / "a", make_sweep(), skip=lambda trial: True)
     (tmp_path / "folder").mkdir()
-    with pytest.raises(ResultsError, match="cannot be written there"):
+    with pytest.raises(ResultsError, match="cannot be written"):
         make_report([root], tmp_path / "folder")
 
 

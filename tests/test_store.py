@@ -6,8 +6,8 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-from rdbench import store
-from rdbench.errors import ResultsError
+from rdbench import places, store
+from rdbench.errors import ResultsError, StorageError
 
 POINT = {"dataset": "digits", "variant": "bs_vae", "beta": 1.0, "seed": 0, "split": "test", "reading": "half"}
 POINT |= {"rate": 2.0, "sse": 1.0, "n_images": 5}
@@ -61,9 +61,9 @@ def test_a_trial_without_its_last_row_does_not_exist(root, monkeypatch):
 def test_a_write_that_fails_leaves_the_old_file_and_no_temporary_one(tmp_path, monkeypatch):
     target = tmp_path / "file"
     target.write_bytes(b"old")
-    monkeypatch.setattr(store.os, "fsync", lambda _: (_ for _ in ()).throw(OSError("disk full")))
-    with pytest.raises(OSError, match="disk full"):
-        store.write_atomically(target, b"new")
+    monkeypatch.setattr(places.os, "fsync", lambda _: (_ for _ in ()).throw(OSError("disk full")))
+    with pytest.raises(StorageError, match="disk full"):
+        places.write_atomically(target, b"new")
     assert target.read_bytes() == b"old"
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
@@ -99,7 +99,7 @@ def test_a_folder_of_the_first_schema_is_read_and_what_it_did_not_hold_is_null(r
     for table in ("points", "trials"):
         file = root / table / "aaaa.parquet"
         old = pq.read_table(file)
-        old = old.drop_columns(["pack"]) if table == "trials" else old
+        old = old.drop_columns(["pack", "run"]) if table == "trials" else old
         pq.write_table(old.replace_schema_metadata({"rdbench_schema": "1"}), file)
     store.commit(root, "bbbb", {"points": [POINT], "trials": [trial_row(pack=4)]})
     results = store.load_results(root)
@@ -126,3 +126,60 @@ def test_a_misspelt_column_is_refused_rather_than_dropped(root):
 def test_a_folder_that_is_no_results_folder_is_refused(tmp_path):
     with pytest.raises(ResultsError, match=r"not a results folder \(no sweep.yaml"):
         store.load_results(tmp_path)
+
+
+def test_every_single_bit_of_a_file_is_guarded(root):
+    file = root / "points" / "aaaa.parquet"
+    content = file.read_bytes()
+    for at in range(0, len(content), 41):
+        flipped = bytearray(content)
+        flipped[at] ^= 1 << at % 8
+        file.write_bytes(flipped)
+        assert store.load_results(root).points.empty
+        assert store.finished(root) == set()
+
+
+def test_a_file_of_another_trial_or_table_is_left_out(root):
+    store.commit(root, "bbbb", {"points": [POINT | {"rate": 9.0}], "trials": [trial_row()]})
+    (root / "points" / "aaaa.parquet").write_bytes((root / "points" / "bbbb.parquet").read_bytes())
+    (root / "history").mkdir()
+    (root / "history" / "bbbb.parquet").write_bytes((root / "points" / "bbbb.parquet").read_bytes())
+    results = store.load_results(root)
+    assert results.points["trial"].tolist() == ["bbbb"]
+    assert results.history.empty
+    assert len(results.problems) == 2
+    assert store.finished(root) == {"bbbb"}
+
+
+def test_an_older_file_of_another_trial_is_left_out(root):
+    old = pq.read_table(root / "points" / "aaaa.parquet").replace_schema_metadata({"rdbench_schema": "2"})
+    pq.write_table(old, root / "points" / "bbbb.parquet")
+    store.commit(root, "bbbb", {"trials": [trial_row()]})
+    results = store.load_results(root)
+    assert results.points["trial"].unique().tolist() == ["aaaa"]
+    assert "it holds another trial" in results.problems[0]
+
+
+def test_set_aside_moves_what_is_damaged_or_foreign_and_removes_what_is_temporary(root):
+    (root / "points" / "aaaa.parquet").write_bytes(b"PAR1")
+    (root / "points" / "notes.txt").write_text("mine")
+    (root / "trials" / ".bbbb.parquet.0123.tmp").write_bytes(b"half")
+    (root / "trials" / ".hidden").write_bytes(b"another program's")
+    lines = store.set_aside(root)
+    assert len(lines) == 2
+    assert any("the trial of that name runs again" in line for line in lines)
+    assert (root / "set_aside" / "points" / "aaaa.parquet").read_bytes() == b"PAR1"
+    assert (root / "set_aside" / "points" / "notes.txt").read_text() == "mine"
+    assert sorted(path.name for path in (root / "trials").iterdir()) == [".hidden", "aaaa.parquet"]
+    assert store.set_aside(root) == []
+    (root / "points" / "aaaa.parquet").write_bytes(b"again")
+    store.set_aside(root)
+    assert (root / "set_aside" / "points" / "2-aaaa.parquet").read_bytes() == b"again"
+
+
+def test_results_of_a_newer_rdbench_are_not_touched(root):
+    newer = pq.read_table(root / "trials" / "aaaa.parquet").replace_schema_metadata({"rdbench_schema": "99"})
+    pq.write_table(newer, root / "trials" / "aaaa.parquet")
+    with pytest.raises(ResultsError, match=r"schema version is 99.*update rdbench"):
+        store.set_aside(root)
+    assert (root / "trials" / "aaaa.parquet").exists()

@@ -7,15 +7,19 @@ files. ``compare`` holds two sets of results against each other. None of them ne
 """
 
 from collections.abc import Sequence
-from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rdbench.places import Place
 
 
-def make_report(results: Sequence[Path], out: Path) -> Path:
+def make_report(results: Sequence["Place"], out: "Place") -> "Place":
     """Write the report of one or more results folders.
 
     Args:
-        results: folders that sweeps wrote, ``results/<name>``. Trials of one dataset, protocol and set of
-            settings share a section, whichever folder they came from; others never meet in a table or curve.
+        results: folders that sweeps wrote, ``results/<name>`` or an address. Trials of one dataset, protocol
+            and set of settings share a section, whichever folder they came from; others never meet in a
+            table or curve.
         out: the HTML file to write; one that is there is replaced.
 
     Returns:

@@ -16,10 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rdbench.errors import StorageError
+from rdbench.places import write_atomically
 from rdbench.report import labels
 from rdbench.report.curves import estimate
 from rdbench.report.series import Key
-from rdbench.store import write_atomically
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#999999")
 """Okabe & Ito 2008, told apart by colour-blind readers. Yellow is left out, which does not show on white, and
@@ -134,7 +135,7 @@ def template(name: str, *arguments: str | bool | int) -> dict[str, Any]:
     from rdbench.report import drawing
 
     made: dict[str, Any] = getattr(drawing, name)(*arguments)
-    with contextlib.suppress(OSError):  # a cache that cannot be written to costs time, not the report
+    with contextlib.suppress(StorageError):  # a cache that cannot be written to costs time, not the report
         write_atomically(kept, json.dumps(made).encode())
     return made
 

@@ -6,12 +6,12 @@ import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Literal, get_args
 
 import pandas as pd
 from scipy.special import stdtr, stdtrit
 
+from rdbench.places import Place
 from rdbench.report import sources, tables
 from rdbench.report.bd_rate import BdRate, bd_rate_between
 from rdbench.report.curves import Estimate, estimate, finite_points
@@ -224,7 +224,7 @@ def _mean_and_squared_error(values: list[float]) -> tuple[float, float]:
     return mean * size, min(squares * size * size, sys.float_info.max)
 
 
-def compare(a: Sequence[Path], b: Sequence[Path]) -> Comparison:
+def compare(a: Sequence[Place], b: Sequence[Place]) -> Comparison:
     """Compare results folders A, the baseline, with B.
 
     Sections are matched by dataset and protocol: those of equal settings first, then what is left where it

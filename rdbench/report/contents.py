@@ -2,10 +2,10 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from rdbench.errors import ResultsError
+from rdbench.places import Place
 from rdbench.report import bd_rate, claims, costs, paired, shannon, sources, table1, tables
 from rdbench.report.beta_chart import beta_chart
 from rdbench.report.chart import Chart
@@ -51,7 +51,7 @@ class Contents:
     problems: tuple[str, ...]
 
 
-def contents(results: Sequence[Path]) -> Contents:
+def contents(results: Sequence[Place]) -> Contents:
     """Return what a report of these results folders holds.
 
     Raises:

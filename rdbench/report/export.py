@@ -4,16 +4,14 @@ import copy
 import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
 from typing import Any, Literal, get_args
 
 import rdbench
-from rdbench.errors import ResultsError
+from rdbench.places import Place, write_atomically
 from rdbench.report.chart import Chart
 from rdbench.report.contents import Contents, SectionContents, contents
 from rdbench.report.numbers import count
 from rdbench.report.write_table import to_csv, to_json, to_latex
-from rdbench.store import write_atomically
 
 Format = Literal["svg", "png", "csv", "latex", "json"]
 FORMATS: tuple[Format, ...] = get_args(Format)
@@ -27,7 +25,7 @@ SCALE = 2
 File = tuple[str, bytes]
 
 
-def export(results: Sequence[Path], out: Path, formats: Sequence[Format]) -> list[Path]:
+def export(results: Sequence[Place], out: Place, formats: Sequence[Format]) -> list[Place]:
     """Write charts and tables into a folder, in a sub-folder a section.
 
     Args:
@@ -48,16 +46,12 @@ def export(results: Sequence[Path], out: Path, formats: Sequence[Format]) -> lis
     written = []
     for name, content in _files(found, formats):
         path = out / name
-        try:
-            write_atomically(path, content)
-        except OSError as error:
-            reason = error.strerror or type(error).__name__
-            raise ResultsError(f"{path}: cannot be written ({reason}); name a folder") from None
+        write_atomically(path, content)
         written.append(path)
     return written
 
 
-def summary(files: Sequence[Path]) -> str:
+def summary(files: Sequence[Place]) -> str:
     """Say what an export wrote: "12 charts (svg, png), 9 tables (csv) and report.json"."""
     parts = []
     for noun, endings in (("chart", (".svg", ".png")), ("table", (".csv", ".tex"))):

@@ -7,7 +7,6 @@ import json
 import shlex
 from collections import defaultdict
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import jinja2
@@ -15,12 +14,12 @@ from markupsafe import Markup
 
 import rdbench
 from rdbench import paths
-from rdbench.errors import ResultsError
+from rdbench.errors import StorageError
+from rdbench.places import Place, write_atomically
 from rdbench.report import numbers, pictures, tables
 from rdbench.report.chart import Chart
 from rdbench.report.contents import SectionContents, contents
 from rdbench.spec import dump_sweep
-from rdbench.store import write_atomically
 
 PICTURE_BYTES = 1_500_000
 """What all pictures of a page may take, so that it can go by mail; more where many trainings stored some:"""
@@ -30,18 +29,14 @@ PICTURE_BYTES_MOST = 6_000_000
 """up to this."""
 
 
-def write_page(results: Sequence[Path], out: Path) -> Path:
+def write_page(results: Sequence[Place], out: Place) -> Place:
     """Write the report; see :func:`rdbench.report.make_report`."""
     page = render(results, out)
-    try:
-        write_atomically(out, page.encode())
-    except OSError as error:
-        reason = error.strerror or type(error).__name__
-        raise ResultsError(f"{out}: the report cannot be written there ({reason}); name a file") from None
+    write_atomically(out, page.encode())
     return out
 
 
-def render(results: Sequence[Path], out: Path) -> str:
+def render(results: Sequence[Place], out: Place) -> str:
     """Return the page as text."""
     found = contents(results)
     with_pictures = sum(each.section.images["trial"].nunique() for each in found.sections)
@@ -108,7 +103,7 @@ def _vega() -> Markup:
 
     bundle = str(vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;"))
     bundle = bundle.replace("</script", "<\\/script")
-    with contextlib.suppress(OSError):  # a cache that cannot be written to costs time, not the report
+    with contextlib.suppress(StorageError):  # a cache that cannot be written to costs time, not the report
         write_atomically(kept, bundle.encode())
     return Markup(bundle)
 

@@ -1,0 +1,74 @@
+"""Places: addresses are told from paths, and a file is there whole or as it was."""
+
+import errno
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from rdbench import places
+from rdbench.errors import ResultsError, StorageError
+from rdbench.places import Remote, place
+
+
+def test_a_path_is_a_path_and_an_address_is_a_remote_place():
+    assert place("results/x") == Path("results/x")
+    assert place("file:///tmp/my%20x") == Path("/tmp/my x")
+    found = place("s3://bucket/a/./b%20c?region=eu-west-1")
+    assert found == Remote("s3", "bucket/a/b c", "region=eu-west-1")
+    assert str(found) == "s3://bucket/a/b%20c?region=eu-west-1"
+    assert place(found) is found
+    assert place("gs://bucket") == Remote("gs", "bucket")
+    assert place("gs://bucket").parent == place("gs://bucket")
+
+
+@pytest.mark.parametrize(
+    ("address", "mend"),
+    [
+        ("ftp://host/x", "give a local path or one of s3://"),
+        ("s3:///x", "write s3://bucket/prefix"),
+        ("s3://bucket/../x", "write s3://bucket/prefix"),
+        ("s3:/bucket/x", "write both slashes"),
+        (Path("s3://bucket/x"), "write both slashes"),
+        ("s3://bucket/x?regoin=eu", "unknown option 'regoin'; choose from region"),
+    ],
+)
+def test_a_wrong_address_is_told_with_its_mend(address, mend):
+    with pytest.raises(ResultsError) as caught:
+        place(address)
+    assert mend in str(caught.value)
+
+
+def test_credentials_in_an_address_are_refused_and_not_repeated():
+    with pytest.raises(ResultsError, match="AWS_SECRET_ACCESS_KEY") as caught:
+        place("s3://name:pa55word@bucket/x")
+    assert "pa55word" not in str(caught.value)
+
+
+def test_places_need_no_pyarrow_until_one_is_remote():
+    code = "import sys, rdbench.places as p; p.place('s3://b/x'); print('pyarrow' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
+
+
+@pytest.mark.parametrize(
+    ("number", "mend"),
+    [(errno.ENOSPC, "free some space"), (errno.EROFS, "can be written"), (errno.EIO, "check the folder")],
+)
+def test_a_write_that_fails_is_one_line_and_leaves_nothing(tmp_path, monkeypatch, number, mend):
+    def fail(_):
+        raise OSError(number, "reason")
+
+    monkeypatch.setattr(places.os, "fsync", fail)
+    with pytest.raises(StorageError, match=rf"a/file: cannot be written \(reason\); .*{mend}"):
+        places.write_atomically(tmp_path / "a" / "file", b"x")
+    assert places.entries(tmp_path / "a") == {}
+
+
+def test_entries_are_the_files_and_none_where_there_is_no_folder(tmp_path):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").write_bytes(b"abc")
+    ((name, (size, _)),) = places.entries(tmp_path).items()
+    assert (name, size) == ("file", 3)
+    assert places.entries(tmp_path / "nothing") == places.entries(tmp_path / "file") == {}
