@@ -3,6 +3,7 @@
 Those of ``rdbench data`` are in ``cli_data``, those that only read results in ``cli_report``.
 """
 
+import signal
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -11,6 +12,7 @@ import typer
 
 from rdbench import __version__
 from rdbench.cli_data import DataRoot, data_app
+from rdbench.cli_doctor import doctor
 from rdbench.cli_report import report_app
 from rdbench.cli_variants import check, list_variants, new_app
 from rdbench.errors import UserError
@@ -28,6 +30,7 @@ app.add_typer(new_app, name="new")
 app.command()(check)
 app.command("variants")(list_variants)
 app.add_typer(report_app)
+app.command()(doctor)
 
 Overrides = Annotated[
     list[str] | None,
@@ -62,8 +65,12 @@ def _main(
 def sweep(
     spec: Annotated[Path, typer.Argument(help="The sweep file (YAML).", metavar="SPEC")],
     results: Annotated[
-        Path | None,
-        typer.Option(help="The sweep's own results folder; by default results/<name>.", metavar="DIR"),
+        str | None,
+        typer.Option(
+            help="The sweep's own results folder, or a URI such as s3://bucket/folder; by default"
+            " results/<name>.",
+            metavar="DIR",
+        ),
     ] = None,
     data: DataRoot = None,
     dry_run: Annotated[
@@ -74,7 +81,12 @@ def sweep(
     ] = None,
     set_: Overrides = None,
     address: Annotated[
-        str, typer.Option(help="A Ray cluster's address; 'local' starts Ray on this machine.", metavar="ADDR")
+        str,
+        typer.Option(
+            help="A Ray cluster: 'auto' for the one this machine is a node of, or ray://HOST:10001; 'local'"
+            " starts Ray on this machine.",
+            metavar="ADDR",
+        ),
     ] = "local",
     concurrency: Annotated[
         int | None,
@@ -93,8 +105,10 @@ def sweep(
     """Train what a sweep file asks for and is not there yet, then write its report.
 
     Run it again after an interruption, or with more betas or seeds in the file: only what is missing is
-    trained. Exit code 0: finished (diverged trials are results); 3: some trials failed; 2: the request
-    was wrong.
+    trained, and a trial that was under way goes on from its last checkpoint. Ctrl-C stops after checkpoints
+    at the end of the running epochs, a second one at once. Exit code 0: finished (diverged trials are
+    results); 3: some trials failed; 2: the request was wrong; 5: storage or Ray failed, and the same command
+    goes on; 130: interrupted.
 
     Examples:
 
@@ -106,12 +120,12 @@ def sweep(
     """
     from rich.console import Console
 
-    from rdbench import paths
+    from rdbench.places import place
     from rdbench.spec import load_sweep
     from rdbench.sweep import default_results, open_plan, run_sweep
 
     wanted = load_sweep(spec, set_ or [])
-    root = results or default_results(wanted)
+    root = place(results) if results else default_results(wanted)
     whole = open_plan(root, wanted)
     console = Console()
     console.print(whole.summary(), highlight=False, markup=False, soft_wrap=True)
@@ -124,7 +138,7 @@ def sweep(
     account = run_sweep(
         whole,
         root,
-        paths.data_root(data),
+        data,
         console,
         limit=limit,
         address=address,
@@ -132,13 +146,13 @@ def sweep(
         allow_missing_metrics=allow_missing_metrics,
     )
     typer.echo(f"{account} in {root}")
+    if account.interrupted:
+        typer.echo("interrupted: run the same command again to go on")
+        raise typer.Exit(EXIT_INTERRUPTED)
     if not no_report:
         from rdbench.report import make_report
 
         typer.echo(f"report written to {make_report([root], root / 'report.html')}")
-    if account.interrupted:
-        typer.echo("interrupted: run the same command again to go on")
-        raise typer.Exit(EXIT_INTERRUPTED)
     if account.failed:
         raise typer.Exit(EXIT_SOME_FAILED)
 
@@ -165,7 +179,7 @@ def calibrate(
     """
     from rich.console import Console
 
-    from rdbench import calibration, paths
+    from rdbench import calibration
     from rdbench.report import make_report
     from rdbench.spec import load_sweep
     from rdbench.store import load_results
@@ -176,7 +190,7 @@ def calibrate(
     plans = {results / wanted.name: open_plan(results / wanted.name, wanted) for wanted in sweeps}
     for root, whole in plans.items():
         console.print(whole.summary(), highlight=False, markup=False, soft_wrap=True)
-        account = run_sweep(whole, root, paths.data_root(None), console, concurrency=concurrency)
+        account = run_sweep(whole, root, None, console, concurrency=concurrency)
         if account.interrupted:
             typer.echo("interrupted: run the same command again to go on")
             raise typer.Exit(EXIT_INTERRUPTED)
@@ -261,7 +275,7 @@ def bench(
 
 @app.command()
 def evaluate(
-    results: Annotated[Path, typer.Argument(help="A results folder.", metavar="RESULTS")],
+    results: Annotated[str, typer.Argument(help="A results folder, or its URI.", metavar="RESULTS")],
     metrics: Annotated[
         list[str] | None,
         typer.Option(
@@ -276,7 +290,9 @@ def evaluate(
 ) -> None:
     """Measure metrics on the trained networks that a sweep with keep_weights: true has stored.
 
-    Only what is missing is measured. Exit code 3: a metric could not be measured for some trial.
+    Only what is missing is measured. Variants that came from files run from the copies in the results folder:
+    evaluate no folder of somebody whose code you would not run. Exit code 3: a metric could not be measured
+    for some trial.
 
     Examples:
 
@@ -285,12 +301,12 @@ def evaluate(
       rdbench evaluate results/quickstart --metrics '{name: fd_classifier, samples: 2000}'
     """
     from rdbench import afterwards, paths
-    from rdbench.spec import load_sweep
-    from rdbench.store import load_results
+    from rdbench.places import place
+    from rdbench.store import stored_sweep
 
-    load_results(results)  # says what is wrong with a folder that is none
-    asked = load_sweep(results / "sweep.yaml", [f"metrics=[{', '.join(metrics)}]"] if metrics else []).metrics
-    found = afterwards.evaluate(results, asked, paths.data_root(data), device, typer.echo)
+    root = place(results)
+    asked = stored_sweep(root, [f"metrics=[{', '.join(metrics)}]"] if metrics else []).metrics
+    found = afterwards.evaluate(root, asked, paths.data_root(data), device, typer.echo)
     for line in found.failed:
         typer.echo(f"failed: {line}", err=True)
     typer.echo(f"{found} in {results}")
@@ -336,8 +352,10 @@ def weights(
 
 def main() -> None:
     """Run the command line; a user's mistake is one line on standard error and exit code 2."""
+    # Batch systems send SIGTERM: what is held is let go, as after Ctrl-C.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         app()
     except UserError as error:
         typer.echo(f"error: {error}", err=True)
-        sys.exit(2)
+        sys.exit(error.exit_code)

@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import psutil
 from rich.console import Console
 
 from rdbench import tune
@@ -25,7 +24,7 @@ class Overhead:
         trials: how many there were.
         seconds: in all, Ray's start and end included.
         starting: of these, until the first trial began.
-        memory_growth_bytes: of this process, from Ray's start to the end of the last trial.
+        memory_growth_bytes: of the driver's process, from the end of the first trial to that of the last.
     """
 
     trials: int
@@ -49,17 +48,6 @@ def _return_at_once(
     return [figures for _ in pack]
 
 
-class _Watched(SweepProgress):
-    """Notes the driver's memory when the first trial ends."""
-
-    first: int | None = None
-
-    def ended(self, trial: Trial, status: str, detail: str) -> None:
-        super().ended(trial, status, detail)
-        if self.first is None:
-            self.first = psutil.Process().memory_info().rss
-
-
 def measure(trial: Trial, count: int) -> Overhead:
     """Run ``count`` trials that return at once on this machine.
 
@@ -69,10 +57,9 @@ def measure(trial: Trial, count: int) -> Overhead:
     """
     trials = [trial.model_copy(update={"seed": seed}) for seed in range(count)]
     start = time.monotonic()
-    progress = _Watched(count, Console(file=io.StringIO()))
+    progress = SweepProgress(count, Console(file=io.StringIO()))
     with tempfile.TemporaryDirectory() as folder, progress:
         job = Job(Path(folder), Path(folder), keep_per_image=False, threads=1)
         resources = Resources(gpus=0, pack=1)
         usage = tune.run(trials, job, resources, progress, function=_return_at_once)
-    growth = psutil.Process().memory_info().rss - (progress.first or 0)
-    return Overhead(count, time.monotonic() - start, usage.starting, growth)
+    return Overhead(count, time.monotonic() - start, usage.starting, usage.driver_growth)

@@ -1,7 +1,7 @@
 """The console's view of a sweep: one live line on a terminal, plain lines elsewhere."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -80,11 +80,28 @@ class SweepProgress:
         self._print(f"[{self.finished}/{self.total}] {label(trial)}: {status}{detail}{note}")
         self._update()
 
-    def lost(self, trial: Trial) -> None:
-        """Tell that a trial's worker died and that the trial starts again."""
-        self._running.pop(trial.id, None)
-        self._print(f"{label(trial)}: its worker died; starting it again")
+    def lost(self, pack: Sequence[Trial], cause: str) -> None:
+        """Tell that the worker of a pack was lost, and why ("its worker ..."); the pack goes on elsewhere."""
+        for trial in pack:
+            self._running.pop(trial.id, None)
+        more = f" and {len(pack) - 1} more" if len(pack) > 1 else ""
+        whose, what = ("their", "them") if more else ("its", "it")
+        self._print(f"{label(pack[0])}{more}: {whose} worker {cause}; starting {what} again")
         self._update()
+
+    def stopped(self, trial: Trial) -> None:
+        """Note that a trial no longer runs, though it has not ended."""
+        self._running.pop(trial.id, None)
+        self._update()
+
+    def nothing_runs(self) -> None:
+        """Note that no trial runs any more."""
+        self._running.clear()
+        self._update()
+
+    def say(self, line: str) -> None:
+        """Tell what concerns the whole sweep, in a line that stays."""
+        self._print(line)
 
     def _print(self, line: str) -> None:
         # soft_wrap: a log file must not be folded at 80 columns.

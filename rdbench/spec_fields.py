@@ -24,6 +24,7 @@ MIN_BETA, MAX_BETA = 1e-8, 1e8
 MAX_SEED = 2**31 - 1
 MAX_TRIALS = 10_000  # over ten times the largest sweep that ships; more is nearly always a slip of the pen
 MAX_PACK = 1024
+MAX_MINUTES = 365 * 24 * 60
 
 _EXAMPLES = {"dataset": "mnist", "metric": "iwae"}
 _SAFE_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,98}[A-Za-z0-9_-])?")

@@ -1,20 +1,28 @@
 """The sweep verb: what is left to do, the guard on the results folder, the run, and its account."""
 
+import contextlib
 import json
 import os
 import traceback
+import uuid
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from rdbench import datasets, metrics, store, variants
-from rdbench.errors import ResultsError, SpecError
+from rdbench import datasets, metrics, paths, store, variants
+from rdbench.errors import ResultsError, SpecError, StorageError
+from rdbench.lease import FILE, Lease
 from rdbench.metrics import MetricOptions
+from rdbench.places import Place
 from rdbench.plan import Plan, changed_settings, plan
 from rdbench.progress import SweepProgress, preparing, usage_line
-from rdbench.spec import Sweep, load_sweep
+from rdbench.spec import Sweep
 from rdbench.variants.source import find
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True)
@@ -38,13 +46,13 @@ class Account:
         return ", ".join(parts)
 
 
-def _finished(root: Path, sweep: Sweep) -> set[str]:
+def _finished(root: Place, sweep: Sweep) -> set[str]:
     """Return the ids of the trials that hold all that a sweep asks for."""
     needs = ["per_image"] if sweep.keep_per_image else []
     return store.finished(root, needs=needs, metrics=sweep.metrics, weights=sweep.keep_weights)
 
 
-def open_plan(root: Path, sweep: Sweep) -> Plan:
+def open_plan(root: Place, sweep: Sweep) -> Plan:
     """Return the plan of a sweep, given what its results folder already holds.
 
     Raises:
@@ -52,31 +60,39 @@ def open_plan(root: Path, sweep: Sweep) -> Plan:
             something else's folder.
     """
     if (root / "sweep.yaml").exists():
-        changes = changed_settings(load_sweep(root / "sweep.yaml", stored=True), sweep)
+        changes = changed_settings(store.stored_sweep(root), sweep)
         if changes and store.trial_ids(root):
             raise ResultsError(
                 f"{root} holds trials of other settings ({'; '.join(changes)}); one curve must not mix them:"
                 " give this sweep another name or --results folder, or delete that one"
             )
-    elif root.exists() and (not root.is_dir() or any(root.iterdir())):
+    elif root.exists() and (not root.is_dir() or any(map(_is_foreign, root.iterdir()))):
         raise ResultsError(f"{root} is not a results folder and is not empty; give another --results folder")
     return plan(sweep, _finished(root, sweep))
 
 
-def account(root: Path, whole: Plan) -> Account:
+def _is_foreign(file: Place) -> bool:
+    """Tell whether a file is none that a sweep leaves which was killed before it wrote its spec."""
+    return file.name not in (FILE, "resume", "checkpoints", "set_aside") and not file.name.startswith(".")
+
+
+def account(root: Place, whole: Plan) -> Account:
     """Count how the trials of a plan ended, from what the results folder holds."""
-    trials = store.load_results(root).trials
+    return _account(store.trials_table(root), whole, _finished(root, whole.sweep))
+
+
+def _account(trials: "pd.DataFrame", whole: Plan, finished: set[str]) -> Account:
     ours = trials[trials["trial"].isin([trial.id for trial in whole.trials])]
     counts = ours["status"].value_counts()
     done, diverged, failed = (int(counts.get(status, 0)) for status in ("done", "diverged", "failed"))
-    lacking = set(ours.loc[ours["status"] == "done", "trial"]) - _finished(root, whole.sweep)
+    lacking = set(ours.loc[ours["status"] == "done", "trial"]) - finished
     return Account(done, diverged, failed, len(whole.trials) - done - diverged - failed, len(lacking))
 
 
 def run_sweep(
     whole: Plan,
-    root: Path,
-    data_root: Path,
+    root: Place,
+    data: Path | None,
     console: Console,
     *,
     limit: int | None = None,
@@ -89,7 +105,7 @@ def run_sweep(
     Args:
         whole: from :func:`open_plan`.
         root: the results folder; made if need be.
-        data_root: where raw data lies.
+        data: folder of the raw data; None for what each machine's own environment says.
         console: is told of the progress.
         limit: train at most so many trials.
         address: of the Ray cluster; "local" starts one here.
@@ -102,14 +118,44 @@ def run_sweep(
 
     Raises:
         DatasetError: the data is not there, or too small for the sweep.
-        ResultsError: the results folder cannot be written.
+        ResultsError: the results folder cannot be written, or another driver is at work in it.
         SpecError: a metric cannot be measured here.
     """
+
+    def say(line: str) -> None:
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+    with contextlib.ExitStack() as held:
+        try:
+            lease = held.enter_context(Lease(root, "rdbench sweep", say))
+        except StorageError as error:
+            if whole.todo:
+                raise
+            say(f"nothing is left to do, and nothing was written: {error}")
+            return account(root, whole)
+        for line in store.set_aside(root):
+            say(line)
+        # Planned again now that nobody else is at work here.
+        whole = plan(whole.sweep, _finished(root, whole.sweep))
+        return _run(whole, root, data, console, lease, limit, address, concurrency, allow_missing_metrics)
+
+
+def _run(
+    whole: Plan,
+    root: Place,
+    data_option: Path | None,
+    console: Console,
+    lease: Lease,
+    limit: int | None,
+    address: str,
+    concurrency: int | None,
+    allow_missing_metrics: bool,
+) -> Account:
     sweep, todo = whole.sweep, whole.todo[:limit]
     if todo:
         with preparing(console, sweep.dataset.name) as progress_of_data:
-            data = datasets.load(sweep.dataset, data_root, progress_of_data)
-        from rdbench import tune
+            data = datasets.load(sweep.dataset, paths.data_root(data_option), progress_of_data)
+        from rdbench import resume, tune
         from rdbench.trial import check_fits
         from rdbench.worker import Job
 
@@ -127,27 +173,36 @@ def run_sweep(
             for line in unmeasurable.values():
                 console.print(f"left out: {line}", highlight=False, markup=False, soft_wrap=True)
         _say_data(console, data)
-    try:
-        store.save_sweep(root, sweep)
-    except OSError as error:
-        raise ResultsError(
-            f"{root}: cannot be written ({error.strerror}); give another --results folder"
-        ) from None
+    store.save_sweep(root, sweep)
     interrupted = False
     if todo:
         job = Job(
             root.resolve(),
-            data_root.resolve(),
+            data_option and paths.data_root(data_option),
             sweep.keep_per_image,
             sweep.resources.cpus,
             sweep.metrics,
             sweep.keep_weights,
             sources,
+            data.checksum,
+            uuid.uuid4().hex[:8],
+            sweep.resources.checkpoint_minutes,
+            sweep.resources.trial_timeout,
         )
         console.print("starting Ray", highlight=False)
         with SweepProgress(len(todo), console) as progress:
-            usage = tune.run(todo, job, sweep.resources, progress, address=address, concurrency=concurrency)
-        console.print(usage_line(usage.share, usage.working, usage.starting), highlight=False)
+            usage = tune.run(
+                todo,
+                job,
+                sweep.resources,
+                progress,
+                address=address,
+                concurrency=concurrency,
+                lease=lease,
+            )
+        resume.tidy(root, _finished(root, sweep))
+        if usage.working:
+            console.print(usage_line(usage.share, usage.working, usage.starting), highlight=False)
         interrupted = progress.finished < len(todo)
     return replace(account(root, whole), interrupted=interrupted)
 
@@ -188,11 +243,11 @@ def missing_metrics(sweep: Sweep, data: datasets.Dataset) -> dict[MetricOptions,
     return found
 
 
-def _check_same_data(root: Path, data: datasets.Dataset) -> None:
+def _check_same_data(root: Place, data: datasets.Dataset) -> None:
     """Refuse to train on other data than the trials that are there: one curve must not mix them."""
     if not store.trial_ids(root):
         return
-    before = set(store.load_results(root).trials["dataset_checksum"].dropna())
+    before = set(store.trials_table(root)["dataset_checksum"].dropna())
     if before - {data.checksum}:
         raise ResultsError(
             f"{root} holds trials of other data: the files of dataset {data.name} have changed since"
@@ -227,22 +282,30 @@ def all_results() -> list[Path]:
     return folders
 
 
-def status_lines(root: Path) -> list[str]:
+def _last_line(text: object) -> str:
+    return ["no reason given", *str(text).strip().splitlines()][-1]
+
+
+def status_lines(root: Place) -> list[str]:
     """Return how the trials of a results folder stand, with a line for each that did not end well."""
-    results = store.load_results(root)
-    whole = plan(results.sweep, _finished(root, results.sweep))
-    lines = [whole.summary(), f"{account(root, whole)} in {root}"]
-    planned = results.trials["trial"].isin([trial.id for trial in whole.trials])
-    for row in results.trials[planned & (results.trials["status"] != "done")].itertuples():
-        reason = str(row.error).strip().splitlines()[-1]
+    sweep = store.stored_sweep(root)
+    trials, finished = store.trials_table(root), _finished(root, sweep)
+    whole = plan(sweep, finished)
+    lines = [whole.summary(), f"{_account(trials, whole, finished)} in {root}"]
+    planned = trials["trial"].isin([trial.id for trial in whole.trials])
+    for row in trials[planned & (trials["status"] != "done")].itertuples():
+        reason = _last_line(row.error)
         lines.append(f"{row.status}: {row.variant} beta {row.beta:g} seed {row.seed}: {reason}")
     if others := int((~planned).sum()):
         noun = "trial" if others == 1 else "trials"
         lines.append(
             f"{others} {noun} more, of variants, versions or betas that the sweep no longer asks for"
         )
-    missing = results.metrics[results.metrics["value"].isna()]
-    for row in missing.merge(results.trials, on="trial").itertuples():
-        reason = json.loads(str(row.settings))["error"].strip().splitlines()[-1]
+    measured = store.frame(root, "metrics", ("trial", "name", "value", "settings"))
+    for row in measured[measured["value"].isna()].merge(trials, on="trial").itertuples():
+        try:
+            reason = _last_line(json.loads(str(row.settings))["error"])
+        except (ValueError, TypeError, KeyError):  # a folder may come from anywhere
+            reason = _last_line("")
         lines.append(f"no {row.name}: {row.variant} beta {row.beta:g} seed {row.seed}: {reason}")
-    return lines + [f"problem: {problem}" for problem in results.problems]
+    return lines + [f"problem: {problem}" for problem in store.problem_lines(root)]

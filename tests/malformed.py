@@ -87,6 +87,8 @@ MALFORMED = [
     (None, "metrics: [zzz]", 5, "metrics[0]", "no metric named 'zzz'; choose from fd_classifier, fid, iwae"),
     (None, "keep_weights: 1", 5, "keep_weights", "expected true or false"),
     (None, "resources: {pack: 0}", 5, "resources.pack", "use auto, or 1 to 1024"),
+    (None, "resources: {trial_timeout: 0}", 5, "resources.trial_timeout", "use more than 0"),
+    (None, "resources: {checkpoint_minutes: -1}", 5, "resources.checkpoint_minutes", "use at least 0"),
     (None, "train: {precision: fp16}", 5, "train.precision", "did you mean 'bf16'?"),
     (None, "metrics: [{name: kid, subset_size: 0}]", 5, "metrics[0].subset_size", "0"),
     (None, "metrics:\n- name: iwea", 6, "metrics[0].name", "no metric named 'iwea'; did you mean 'iwae'?"),

@@ -269,10 +269,9 @@ def test_a_sweep_has_its_workers_measure_what_it_asks_for(sweep, tmp_path, monke
 
     def work_here(todo, job, *rest, **more):
         for trial in todo:
-            tune._work({"pack": [trial.to_json()]}, job, "cpu", worker.work)
+            worker.work([trial], job, "cpu")
         return tune.Usage(starting=1.0, working=9.0, busy=8.0, slots=1)
 
-    monkeypatch.setattr(tune.tune, "report", lambda summary: None)
     monkeypatch.setattr(tune, "run", work_here)
     root = tmp_path / "results"
     asking = sweep.model_copy(update={"metrics": (SMALL,)})

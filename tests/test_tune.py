@@ -135,7 +135,7 @@ def test_a_worker_that_is_killed_is_replaced_and_its_trial_trained_again(
     killer.start()
     account, said = run(whole, root, tmp_path, console)
     killer.join()
-    assert "its worker died; starting it again" in said
+    assert "its worker was killed or crashed; starting it again" in said
     printed = capfd.readouterr()
     assert "Traceback" not in printed.err
     assert "raylet" not in printed.out + printed.err
@@ -181,6 +181,27 @@ def test_a_model_trains_alone_after_the_objectives(trial):
     assert cut == [["bs_vae"] * 3, ["sigma_vae"], ["sigma_vae"], ["sigma_vae"]]
     # Where nothing is packed the plan's order stands: whole first curves come early.
     assert [pack for (pack,) in tune.packs(trials, 1, 2)] == trials
+
+
+def test_packs_that_were_interrupted_come_first_and_as_they_were(trial):
+    trials = [trial.model_copy(update={"seed": seed}) for seed in range(8)]
+    ids = [one.id for one in trials]
+    cut = tune.packs(trials, 4, 1, [(ids[5], ids[2], ids[7]), (ids[6],)])
+    assert [[one.seed for one in pack] for pack in cut] == [[5, 2, 7], [6], [0, 1, 3, 4]]
+    # One of its trials is no longer asked for, or is done: its checkpoint is of no use.
+    cut = tune.packs(trials[1:], 4, 1, [(ids[0], ids[1])])
+    assert [[one.seed for one in pack] for pack in cut] == [[1, 2, 3, 4], [5, 6, 7]]
+    # Whoever asks for smaller packs, for want of memory, gets them; single trials still come first.
+    cut = tune.packs(trials[:3], 1, 2, [(ids[1], ids[2])])
+    assert [[one.seed for one in pack] for pack in cut] == [[0], [1], [2]]
+    cut = tune.packs(trials[:3], 1, 2, [(ids[2],)])
+    assert [[one.seed for one in pack] for pack in cut] == [[2], [0], [1]]
+
+
+def test_what_cannot_train_together_is_not_taken_up_as_a_pack(trial):
+    model = trial.model_copy(update={"variant": VariantSpec.model_validate("sigma_vae")})
+    cut = tune.packs([trial, model], 2, 1, [(trial.id, model.id)])
+    assert cut == [[trial], [model]]
 
 
 def test_trials_of_different_recipes_are_never_packed(trial):

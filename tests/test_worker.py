@@ -1,11 +1,19 @@
 """A worker commits every trial of its pack, whatever happens to the others."""
 
+import dataclasses
+import datetime
+import errno
+import time
+
 import pytest
 import torch
 
-from rdbench import store, worker
+from rdbench import places, store, worker
+from rdbench.errors import StorageError
+from rdbench.lease import Lease, stop_requested
+from rdbench.resume import interrupted
 from rdbench.spec import VariantSpec
-from rdbench.trial import run_pack
+from rdbench.trial import failure_tables, run_pack
 from rdbench.worker import Job, work
 
 
@@ -41,13 +49,17 @@ def test_a_pack_that_does_not_fit_is_run_in_halves_until_it_does(pack, job, monk
         return run_pack(members, *arguments, **options)
 
     monkeypatch.setattr(worker, "run_pack", short_of_memory)
+    monkeypatch.setattr(worker, "_side_by_side", lambda pack, device: True)
     figures = work(pack, job, "cpu")
     assert sizes == [6, 3, 1, 2, 3, 1, 2]
     assert [one["status"] for one in figures] == ["done"] * 6
     assert store.trial_ids(job.results) == sorted(trial.id for trial in pack)
 
 
-def test_the_one_trial_that_raises_fails_alone(pack, job, monkeypatch):
+@pytest.mark.parametrize("fused", [False, True])
+def test_the_one_trial_that_raises_fails_alone(pack, job, monkeypatch, fused):
+    monkeypatch.setattr(worker, "_side_by_side", lambda pack, device: fused)
+
     def raises(members, *arguments, **options):
         if pack[3] in members:
             raise RuntimeError("no such thing")
@@ -58,3 +70,188 @@ def test_the_one_trial_that_raises_fails_alone(pack, job, monkeypatch):
     assert [one["status"] for one in figures] == ["done"] * 3 + ["failed"] + ["done"] * 2
     assert "RuntimeError: no such thing" in figures[3]["error"]
     assert len(store.trial_ids(job.results)) == 6
+
+
+def counted(function, calls):
+    def counting(*arguments, **options):
+        calls.append(None)
+        return function(*arguments, **options)
+
+    return counting
+
+
+def test_an_exception_that_comes_twice_is_the_trials_own(trial, job, monkeypatch):
+    calls = []
+
+    def raises(*arguments, **options):
+        raise ValueError("never")
+
+    monkeypatch.setattr(worker, "run_pack", counted(raises, calls))
+    (figures,) = work([trial], job, "cpu")
+    assert figures["status"] == "failed"
+    assert figures["error"].splitlines()[-1] == "ValueError: never"
+    assert "Traceback" in store.trial_row(job.results, trial.id)["error"]
+    assert len(calls) == 2
+
+
+def test_an_exception_that_comes_once_costs_another_attempt(trial, job, monkeypatch):
+    raised = iter([ValueError("once")])
+
+    def raises_once(*arguments, **options):
+        for error in raised:
+            raise error
+        return run_pack(*arguments, **options)
+
+    monkeypatch.setattr(worker, "run_pack", raises_once)
+    (figures,) = work([trial], job, "cpu")
+    assert figures["status"] == "done"
+
+
+@pytest.mark.parametrize(
+    ("error", "elsewhere"),
+    [
+        (OSError(errno.EIO, "Input/output error"), True),
+        (ConnectionResetError("by peer"), True),
+        (MemoryError(), True),
+        (torch.OutOfMemoryError("CUDA out of memory"), True),
+        (RuntimeError("CUDA error: uncorrectable ECC error encountered"), True),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), True),
+        (FileNotFoundError(errno.ENOENT, "No such file"), False),
+        (RuntimeError("shapes differ"), False),
+        (SystemExit(1), False),
+    ],
+    ids=repr,
+)
+def test_a_fault_of_the_machine_is_tried_elsewhere(trial, job, monkeypatch, error, elsewhere):
+    def raises(*arguments, **options):
+        raise error
+
+    monkeypatch.setattr(worker, "run_pack", raises)
+    if elsewhere:
+        with pytest.raises(worker.Retry, match=type(error).__name__):
+            work([trial], job, "cpu")
+        assert store.trial_ids(job.results) == []
+    else:
+        assert work([trial], job, "cpu")[0]["status"] == "failed"
+
+
+def test_two_exceptions_that_differ_are_tried_elsewhere(trial, job, monkeypatch):
+    errors = iter([ValueError("one"), ValueError("another")])
+
+    def raises(*arguments, **options):
+        raise next(errors)
+
+    monkeypatch.setattr(worker, "run_pack", raises)
+    with pytest.raises(worker.Retry, match="ValueError: another"):
+        work([trial], job, "cpu")
+
+
+def test_what_failed_in_this_run_is_not_tried_again_in_it(trial, job, monkeypatch):
+    started = datetime.datetime.now(datetime.UTC)
+    places.write_atomically(job.results / "sweep.yaml", b"")
+    this, other = (dataclasses.replace(job, run=run) for run in ("11111111", "22222222"))
+    worker.commit(this, trial, failure_tables(trial, "no room", started))
+    assert work([trial], this, "cpu")[0] == {"status": "failed", "error": "no room", "seconds": None}
+    assert work([trial], other, "cpu")[0]["status"] == "done"
+    assert store.trial_row(job.results, trial.id)["run"] == "22222222"
+
+
+def test_a_results_folder_that_is_gone_is_not_made_again(trial, job):
+    with pytest.raises(StorageError, match="the results folder is gone"):
+        work([trial], dataclasses.replace(job, run="11111111"), "cpu")
+    assert not (job.results / "trials").exists()
+
+
+def test_what_was_committed_before_its_worker_was_lost_is_not_trained_again(pack, job, monkeypatch):
+    places.write_atomically(job.results / "sweep.yaml", b"")
+    job, calls = dataclasses.replace(job, run="11111111"), []
+    monkeypatch.setattr(worker, "run_pack", counted(run_pack, calls))
+    first = work(pack[:2], job, "cpu")
+    assert work(pack[:3], job, "cpu")[:2] == first
+    assert len(calls) == 3
+
+
+def test_a_checkpoint_that_cannot_be_gone_on_from_is_given_up_once(trial, job, monkeypatch):
+    trial = trial.model_copy(update={"train": trial.train.model_copy(update={"epochs": 3})})
+    asked = iter([False, False, True])
+    monkeypatch.setattr(worker, "_StopAsked", lambda job: lambda: next(asked))
+    assert work([trial], job, "cpu")[0]["status"] == "stopped"
+    monkeypatch.setattr(worker, "_StopAsked", lambda job: lambda: False)
+
+    def only_from_the_beginning(*arguments, keeper, **options):
+        if keeper.history[0]:
+            raise KeyError("part")
+        return run_pack(*arguments, keeper=keeper, **options)
+
+    monkeypatch.setattr(worker, "run_pack", only_from_the_beginning)
+    assert work([trial], job, "cpu")[0]["status"] == "done"
+
+
+def test_other_data_than_the_sweeps_are_not_trained_on(trial, job):
+    (figures,) = work([trial], dataclasses.replace(job, data_checksum="0" * 64), "cpu")
+    assert figures["status"] == "failed"
+    assert "are not those of the sweep" in figures["error"]
+    places.write_atomically(job.results / "sweep.yaml", b"")
+    in_a_sweep = dataclasses.replace(job, data_checksum="0" * 64, run="11111111")
+    with pytest.raises(StorageError, match="are not those of the sweep"):  # every trial there would meet it
+        work([trial], in_a_sweep, "cpu")
+
+
+def test_asked_to_stop_a_worker_keeps_its_state_and_goes_on_the_next_time(trial, job, monkeypatch):
+    trial = trial.model_copy(update={"train": trial.train.model_copy(update={"epochs": 3})})
+    asked = iter([False, False, True])  # before it begins, then as each epoch ends
+    monkeypatch.setattr(worker, "_StopAsked", lambda job: lambda: next(asked))
+    assert work([trial], job, "cpu")[0]["status"] == "stopped"
+    assert store.trial_ids(job.results) == []
+    assert interrupted(job.results) == [(trial.id,)]
+    monkeypatch.setattr(worker, "_StopAsked", lambda job: lambda: False)
+    begun = []
+    work([trial], job, "cpu", begun.append)
+    assert begun == [1.0]  # the third epoch alone
+    assert interrupted(job.results) == []
+    assert len(store.trial_tables(job.results, trial.id)["history"]) == 3
+
+
+def test_it_is_the_lease_that_asks_to_stop(trial, job):
+    with Lease(job.results, "rdbench sweep") as lease:
+        assert work([trial], job, "cpu")[0]["status"] == "done"
+        lease.request_stop()
+        while not stop_requested(job.results):  # a thread writes it
+            time.sleep(0.01)
+        assert work([trial], job, "cpu")[0]["status"] == "stopped"
+
+
+def test_a_limit_on_time_changes_nothing_else(trial, job, monkeypatch):
+    job = dataclasses.replace(job, trial_timeout=10)
+    assert work([trial], job, "cpu")[0]["status"] == "done"
+
+    def raises(*arguments, **options):
+        raise ValueError("within the time")
+
+    monkeypatch.setattr(worker, "run_pack", raises)
+    assert (
+        "ValueError: within the time" in work([trial.model_copy(update={"seed": 1})], job, "cpu")[0]["error"]
+    )
+
+
+HANGS = """
+import time, rdbench
+
+@rdbench.variant("hangs")
+def hangs(trial, data):
+    time.sleep(3600)
+"""
+
+
+def test_a_trial_that_hangs_fails_with_the_line_it_hung_at(trial, job, tmp_path):
+    (tmp_path / "hangs.py").write_text(HANGS)
+    spec = VariantSpec.model_validate({"name": f"{tmp_path}/hangs.py:hangs"})
+    trial = trial.model_copy(update={"variant": spec})
+    places.write_atomically(job.results / "sweep.yaml", b"")
+    job = dataclasses.replace(job, trial_timeout=1 / 60, run="11111111")
+    with pytest.raises(worker.Hung):
+        work([trial], job, "cpu")
+    (figures,) = work([trial], job, "cpu")  # in the process that takes its place
+    last = figures["error"].splitlines()[-1]
+    assert "hangs.py:6: trial_timeout: no end after 0.0166667 min" in last
+    assert "time.sleep(3600)" in figures["error"]

@@ -1,0 +1,169 @@
+"""Ray started on this machine, or a cluster joined: with its nodes checked, and its faults in one line."""
+
+import hashlib
+import logging
+import os
+import platform
+import socket
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray._private import worker as ray_worker
+
+import rdbench
+from rdbench.errors import ClusterError
+from rdbench.spec import Resources
+from rdbench.tune.session import DAEMONS, LONGEST_SCRATCH, Request
+
+CONNECT_SECONDS = 10.0
+LOOK_SECONDS = 0.5
+STORE_BYTES = 128 << 20  # only settings pass through it
+
+
+def start(request: Request) -> None:
+    """Start Ray on this machine alone, listening on the loopback address."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    short = len(request.scratch) <= LONGEST_SCRATCH
+    ray.init(
+        "local",
+        num_cpus=max(cores, request.resources.cpus * (request.concurrency or 1)),
+        include_dashboard=False,
+        object_store_memory=STORE_BYTES,
+        log_to_driver=False,
+        logging_level=logging.CRITICAL,
+        **({"_temp_dir": request.scratch} if short else {}),
+    )
+
+
+def watch(on_death: Callable[[str], None]) -> None:
+    """Call ``on_death`` with the name of a daemon of our own Ray that has died, from a thread."""
+
+    def look() -> None:
+        while True:
+            time.sleep(LOOK_SECONDS)
+            node = ray_worker._global_node
+            dead = {kind for kind, process in node.dead_processes()} if node else set()
+            for kind in DAEMONS:
+                if kind in dead:
+                    on_death(f"its {kind} was ended")
+
+    threading.Thread(target=look, name="watch", daemon=True).start()
+
+
+def join(address: str) -> None:
+    """Join a running cluster.
+
+    Raises:
+        ClusterError: there is none, it does not answer, or it is of another version or closed to us.
+    """
+    _check_answers(address)
+    try:
+        ray.init(address, log_to_driver=False, logging_level=logging.CRITICAL)
+    except Exception as error:
+        text = str(error)
+        if "ersion mismatch" in text or "versions" in text.lower():
+            raise ClusterError(
+                f"--address {address}: the cluster runs another Ray or Python than Ray {ray.__version__} with"
+                f" Python {platform.python_version()} here; both must be the same"
+            ) from None
+        if isinstance(error, ray.exceptions.AuthenticationError) or "oken" in text:
+            raise ClusterError(
+                f"--address {address}: the cluster asks for its token; set RAY_AUTH_MODE=token and"
+                " RAY_AUTH_TOKEN, or RAY_AUTH_TOKEN_PATH"
+            ) from None
+        if isinstance(error, ConnectionError) and address == "auto":
+            raise ClusterError(
+                "--address auto: no Ray cluster runs on this machine; start one by 'ray start --head', or"
+                " leave --address out"
+            ) from None
+        raise ClusterError(f"--address {address}: cannot be joined ({_first_line(text)})") from None
+
+
+def _check_answers(address: str) -> None:
+    """Knock at the door, as Ray itself would wait for minutes."""
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if address == "auto":
+        return
+    if not colon or not port.isdigit():
+        raise ClusterError(f"--address {address}: use auto, HOST:PORT or ray://HOST:PORT")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), CONNECT_SECONDS).close()
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise ClusterError(f"--address {address}: no Ray cluster answers there ({reason})") from None
+
+
+def check_room(resources: Resources, share: float, address: str) -> None:
+    """Refuse packs that no node has room for, for which Ray would wait for ever.
+
+    Raises:
+        ClusterError: says what is asked for and what the largest node has.
+    """
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    if any(node.get("CPU", 0) >= resources.cpus and node.get("GPU", 0) >= share for node in nodes):
+        return
+    where = (
+        "this machine has" if address == "local" else "no node of the cluster has as much; at most there are"
+    )
+    cpus, gpus = (max((node.get(kind, 0) for node in nodes), default=0) for kind in ("CPU", "GPU"))
+    raise ClusterError(
+        f"resources: a pack asks for {resources.cpus} CPUs and {share:g} GPUs; {where} {cpus:g} CPUs and"
+        f" {gpus:g} GPUs"
+    )
+
+
+def fingerprint() -> str:
+    """Return what tells one rdbench from another: its version and a hash of its code."""
+    package = Path(rdbench.__file__).parent
+    digest = hashlib.sha256()
+    for file in sorted(package.rglob("*.py")):
+        digest.update(str(file.relative_to(package)).encode() + b"\0" + file.read_bytes())
+    return f"{rdbench.__version__} ({digest.hexdigest()[:8]})"
+
+
+def check_nodes() -> None:
+    """Refuse a cluster one of whose nodes has no rdbench, or another: its numbers would not be ours.
+
+    Raises:
+        ClusterError: names the node, and what it has.
+    """
+
+    # Defined here so that Ray sends its code: a node without rdbench could not import it.
+    def look() -> str:
+        try:
+            from rdbench.tune.cluster import fingerprint as theirs
+        except ImportError:
+            return "none"
+        return theirs()
+
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    ours = fingerprint()
+    answers: list[tuple[str, Any]] = []
+    for node in ray.nodes():
+        if node["Alive"]:
+            there = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+            answer = ray.remote(num_cpus=0)(look).options(scheduling_strategy=there).remote()
+            answers.append((node["NodeManagerAddress"], answer))
+    for name, answer in answers:
+        try:
+            found = ray.get(answer, timeout=120)
+        except ray.exceptions.GetTimeoutError:
+            raise ClusterError(
+                f"node {name} of the cluster does not answer; see to it, or remove it"
+            ) from None
+        except ray.exceptions.RayError:
+            continue  # it went away just now; its trials would go elsewhere
+        if found != ours:
+            raise ClusterError(
+                f"node {name} of the cluster has rdbench {found}, and this machine {ours}; install the same"
+                " on every node"
+            )
+
+
+def _first_line(text: str) -> str:
+    return next((line.strip() for line in text.splitlines() if line.strip()), "no reason given")

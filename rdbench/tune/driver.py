@@ -1,0 +1,316 @@
+"""What runs in a driver's process: Ray Tune's loop over the packs, reported event by event.
+
+Tune's own experiment files are kept in a temporary folder and thrown away. Neither this process nor Tune
+knows what a worker does with a pack; it needs no torch.
+"""
+
+import functools
+import os
+import pickle
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+# Ray reads these when it is imported.
+os.environ.update(
+    {
+        "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",  # else "uv run" builds workers a second environment
+        "RAY_AIR_NEW_OUTPUT": "0",
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # a trial without a GPU is told so by its job
+        "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+        "TUNE_DISABLE_SIGINT_HANDLER": "1",
+        "TUNE_GLOBAL_CHECKPOINT_S": "3600",  # nobody resumes from Tune's own snapshots
+    }
+    | dict(os.environ)
+)
+
+import psutil
+import ray
+from ray import tune
+from ray.air.execution._internal.actor_manager import RayActorManager
+from ray.tune.search import BasicVariantGenerator
+from ray.util.queue import Queue
+
+from rdbench.errors import StorageError, UserError
+from rdbench.plan import Trial, packable
+from rdbench.tune import cluster
+from rdbench.tune.losses import NODE, Loss, as_actor_error, last_line, loss, verdict
+from rdbench.tune.packs import gpu_share, packs, slots
+from rdbench.tune.session import Event, Request, end_session
+
+HEARTBEAT_SECONDS = 2.0
+ATTEMPTS = 3
+NODES = 20  # nodes that a pack may lose before that counts against it
+
+Emit = Callable[[Event], None]
+
+
+@functools.lru_cache(maxsize=1)
+def _unpack(shipment: bytes, folder: str | None) -> tuple[Any, Any]:
+    """Get a worker's process ready, once for all its packs."""
+    if folder:
+        os.chdir(folder)
+    function, job = pickle.loads(shipment)
+    return function, job
+
+
+def _work(config: dict[str, Any], shipment: bytes, folder: str | None, device: str) -> None:
+    """Run one pack in a worker."""
+    from rdbench import worker
+
+    function, job = _unpack(shipment, folder)
+    started = last_beat = time.monotonic()
+
+    def heartbeat(share: float) -> None:
+        nonlocal last_beat
+        if time.monotonic() - last_beat > HEARTBEAT_SECONDS:
+            last_beat = time.monotonic()
+            tune.report({"share": share})
+
+    try:
+        ended = function([Trial.from_json(text) for text in config["job"]["trials"]], job, device, heartbeat)
+    except StorageError as error:
+        # On a machine of one's own it is the results folder; of a cluster it may be this node's way there.
+        tune.report({"fatal": str(error)} if folder else {"retry": str(error)})
+        if not folder:
+            os._exit(1)
+    except worker.Hung:
+        # A thread that hangs cannot be ended, but its process can; once report returns, Tune has it.
+        tune.report({"hung": True})
+        os._exit(1)
+    except worker.Retry as error:
+        tune.report({"retry": str(error)})
+        os._exit(1)  # what is wrong with a device is often wrong for this process alone
+    else:
+        tune.report({"ended": ended, "busy": time.monotonic() - started})
+
+
+class _Narrator(tune.Callback):  # type: ignore[misc]
+    """Reports Tune's events, and lets nothing new begin once the user asked to stop."""
+
+    def __init__(self, emit: Emit, stopping: Callable[[], bool], source: BasicVariantGenerator) -> None:
+        self._emit, self._stopping, self._source = emit, stopping, source
+        self._said: dict[str, Loss | None] = {}  # what a worker said before it ended its process
+        self._losses: dict[str, list[Loss]] = {}
+        self.first_bytes: int | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}  # Tune snapshots its callbacks; nobody resumes from that, and a link cannot be pickled
+
+    def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        if self._stopping():
+            self._source.set_finished()
+
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self._emit({"kind": "began", "pack": trial.config["job"]["pack"]})
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Any], trial: Any, result: Any, **info: Any
+    ) -> None:
+        event = {"pack": trial.config["job"]["pack"]}
+        if "ended" in result:
+            self.first_bytes = self.first_bytes or psutil.Process().memory_info().rss
+            self._emit(event | {"kind": "ended", "figures": result["ended"], "busy": result["busy"]})
+        elif "fatal" in result:
+            self._emit(event | {"kind": "fatal", "error": result["fatal"]})
+        elif "hung" in result:
+            self._said[trial.trial_id] = None
+            self._emit(event | {"kind": "hung"})
+        elif "retry" in result:
+            text = result["retry"]
+            self._said[trial.trial_id] = Loss(f"met a fault ({last_line(text)})", text)
+        else:
+            self._emit(event | {"kind": "share", "share": result["share"]})
+
+    def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        found = self._lost(trial)
+        # What hung was committed as failed, and what is left of its pack has lost nothing yet. Nodes come and
+        # go, as where they are cheap for it.
+        if found is None or (found.cause == NODE and trial.num_failures < NODES):
+            trial.max_failures = trial.num_failures + ATTEMPTS - 1
+        if found:
+            self._emit({"kind": "lost", "pack": trial.config["job"]["pack"], "cause": found.cause})
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self._lost(trial)
+        losses = self._losses.get(trial.trial_id) or [loss(None)]
+        self._emit({"kind": "given up", "pack": trial.config["job"]["pack"], "error": verdict(losses)})
+
+    def _lost(self, trial: Any) -> Loss | None:
+        """Return the loss to tell of; None for a worker that ended itself because it hung."""
+        found = self._said.pop(trial.trial_id) if trial.trial_id in self._said else loss(_error(trial))
+        if found:
+            self._losses.setdefault(trial.trial_id, []).append(found)
+        return found
+
+
+def _error(trial: Any) -> Exception | None:
+    """Return what ended an attempt; Tune keeps it in a file, of which its getter knows a later copy only."""
+    try:
+        error = pickle.loads(Path(trial.pickled_error_file).read_bytes())
+    except Exception:
+        return None  # an exception of a class that only workers know
+    return error if isinstance(error, Exception) else None
+
+
+def _tell_tune_of_memory() -> None:
+    """Have Tune take a worker that was killed for want of memory for what it is: dead, and to be replaced."""
+    failed = RayActorManager._actor_task_failed
+
+    def failed_as_actor_error(self: Any, tracked_actor_task: Any, exception: Exception) -> None:
+        failed(self, tracked_actor_task, as_actor_error(exception))
+
+    RayActorManager._actor_task_failed = failed_as_actor_error
+
+
+def _pack_size(request: Request, share: float, trials: list[Trial]) -> int:
+    if request.resources.pack != "auto":
+        return request.resources.pack
+    together = packable(trials)
+    if not share or not together:
+        return 1
+    # On a worker: the driver's machine need not have the GPU.
+    choose = ray.remote(num_cpus=request.resources.cpus, num_gpus=share)(_choose)
+    return int(ray.get(choose.remote(together[0].to_json())))
+
+
+def _choose(trial: str) -> int:
+    from rdbench import packing
+
+    return packing.choose(Trial.from_json(trial), "cuda")
+
+
+def drive(request: Request, emit: Emit, stopping: Callable[[], bool]) -> None:
+    """Run what is asked for on the Ray that this process has joined, until all has ended or shall stop.
+
+    Args:
+        request: what to do.
+        emit: is told of every event.
+        stopping: whether the user asked to stop: then no pack begins that has not begun.
+    """
+    resources = ray.cluster_resources()
+    share = gpu_share(request.resources, resources)
+    cluster.check_room(request.resources, share, request.address)
+    at_a_time = slots(request.resources, share, resources, request.concurrency)
+    device = "cuda" if share else "cpu"
+    emit({"kind": "ready", "slots": at_a_time, "device": device})
+    trials = [Trial.from_json(text) for text in request.trials]
+    places = {trial.id: place for place, trial in enumerate(trials)}
+    jobs = packs(trials, _pack_size(request, share, trials), at_a_time, request.begun)
+    configs = [
+        {"pack": [places[trial.id] for trial in pack], "trials": [trial.to_json() for trial in pack]}
+        for pack in jobs
+    ]
+    source = BasicVariantGenerator(max_concurrent=request.concurrency or 0)
+    narrator = _Narrator(emit, stopping, source)
+    _tell_tune_of_memory()
+    trainable = tune.with_parameters(
+        _work, shipment=request.shipment, folder=request.folder if request.is_local else None, device=device
+    )
+    with tempfile.TemporaryDirectory(prefix="tune-", dir=request.scratch or None) as scratch:
+        tune.Tuner(
+            tune.with_resources(trainable, {"cpu": request.resources.cpus, "gpu": share}),
+            param_space={"job": tune.grid_search(configs)},
+            tune_config=tune.TuneConfig(
+                search_alg=source,
+                reuse_actors=True,
+                trial_name_creator=lambda trial: trial.trial_id,
+                trial_dirname_creator=lambda trial: trial.trial_id,
+            ),
+            run_config=tune.RunConfig(
+                name="sweep",
+                storage_path=scratch,
+                verbose=0,
+                callbacks=[narrator],
+                failure_config=tune.FailureConfig(max_failures=ATTEMPTS - 1),
+            ),
+        ).fit()
+    now = psutil.Process().memory_info().rss
+    emit({"kind": "done", "growth": now - (narrator.first_bytes or now)})
+
+
+def _drive_there(request: Request, events: Queue, asked: Queue) -> None:
+    """Drive from a cluster's head node; what a Ray client has is too little for Tune."""
+    state = {"stop": False, "looked": 0.0}
+
+    def stopping() -> bool:
+        if not state["stop"] and time.monotonic() - state["looked"] > 1:
+            state["looked"] = time.monotonic()
+            state["stop"] = not asked.empty()
+        return bool(state["stop"])
+
+    drive(request, events.put, stopping)
+
+
+def _drive_through_client(request: Request, emit: Emit, stopping: Callable[[], bool]) -> None:
+    options = {"num_cpus": 0, "resources": {"node:__internal_head__": 0.001}}
+    events, asked = Queue(actor_options=options), Queue(actor_options=options)
+    driving = ray.remote(max_retries=0, **options)(_drive_there).remote(request, events, asked)
+    ended = False
+    while not ended:
+        ended = bool(ray.wait([driving], timeout=0.3)[0])
+        if stopping() and asked.empty():
+            asked.put(True)
+        while not events.empty():
+            emit(events.get())
+    ray.get(driving)
+
+
+def main(descriptor: int) -> None:
+    """Run a driver's process, connected by a file descriptor to the supervisor that started it."""
+    os.set_inheritable(descriptor, False)
+    link = Connection(descriptor)
+    request: Request = link.recv()
+    stop, sending = threading.Event(), threading.Lock()
+
+    def emit(event: Event) -> None:
+        with sending:
+            link.send(event)
+
+    def listen() -> None:
+        with suppress(EOFError, OSError):
+            while True:
+                link.recv()
+                stop.set()
+        # The supervisor is gone, or wants an end now.
+        if not request.is_local:
+            threading.Timer(5, end_session, [os.getsid(0)]).start()
+            with suppress(Exception):
+                ray.shutdown()
+        _end(0)
+
+    def broken(cause: str) -> None:
+        with suppress(OSError):
+            emit({"kind": "broken", "cause": cause})
+        _end(1)
+
+    threading.Thread(target=listen, name="listen", daemon=True).start()
+    try:
+        if request.is_local:
+            cluster.start(request)
+            cluster.watch(broken)
+        else:
+            cluster.join(request.address)
+            cluster.check_nodes()
+        run = _drive_through_client if request.address.startswith("ray://") else drive
+        run(request, emit, stop.is_set)
+        if not request.is_local:
+            ray.shutdown()
+    except UserError as error:
+        # From a cluster's head it comes wrapped in a traceback.
+        emit({"kind": "refused", "error": str(getattr(error, "cause", error))})
+    except Exception as error:
+        broken(f"{type(error).__name__}: {last_line(str(error))[:200]}")
+    _end(0)
+
+
+def _end(code: int) -> None:
+    """End this process and all it started, without what Ray does, and prints, at exit."""
+    end_session(os.getsid(0))
+    os._exit(code)

@@ -1,0 +1,316 @@
+"""Start a driver, tell the console what it reports, and start another when it dies."""
+
+import datetime
+import pickle
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from rdbench import resume, store
+from rdbench.errors import ClusterError, RayDiedError, StorageError
+from rdbench.lease import Lease
+from rdbench.plan import Trial
+from rdbench.precision import check_precision
+from rdbench.progress import SweepProgress, result_detail
+from rdbench.spec import Resources
+from rdbench.trial import failure_tables
+from rdbench.tune.session import Event, Request, Session, SessionDiedError
+from rdbench.worker import Job, Summary, commit, summary, work
+
+RESTARTS = 3  # in a row without a trial that ended
+START_SECONDS = 600.0  # on a machine that is very busy Ray takes minutes
+PATIENCE_SECONDS = 30.0
+
+Work = Callable[[Sequence[Trial], Job, str, Callable[[float], None]], list[Summary]]
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What a run made of its workers.
+
+    Attributes:
+        starting: seconds from before Ray's start until the first pack began.
+        working: seconds from there until the last pack ended.
+        busy: seconds that workers spent on packs, summed over workers.
+        slots: packs that can run at a time.
+        driver_growth: bytes that the driver's process grew by, from the first pack's end to the last's.
+    """
+
+    starting: float
+    working: float
+    busy: float
+    slots: int
+    driver_growth: int = 0
+
+    @property
+    def share(self) -> float:
+        """Busy time over the time that all slots together had."""
+        return self.busy / (self.working * self.slots) if self.working else 0.0
+
+
+class _Signals:
+    """Counts the times the user asked to stop."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def __call__(self, *signal_and_frame: Any) -> None:
+        self.count += 1
+
+
+@contextmanager
+def _counted() -> Iterator[_Signals]:
+    """Count Ctrl-C, and SIGTERM as batch systems send it, instead of ending there and then."""
+    asked, before = _Signals(), {}
+    try:
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                before[number] = signal.signal(number, asked)
+        yield asked
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def run(
+    trials: Sequence[Trial],
+    job: Job,
+    resources: Resources,
+    progress: SweepProgress,
+    *,
+    address: str = "local",
+    concurrency: int | None = None,
+    function: Work = work,
+    lease: Lease | None = None,
+) -> Usage:
+    """Run trials on Ray until each is committed, has failed, or the user interrupts.
+
+    Ctrl-C (or SIGTERM) once: what runs ends its epoch, writes a checkpoint, and the run ends; twice: it ends
+    at once. Whoever calls sees by ``progress`` that not all has finished.
+
+    Args:
+        trials: what to run, in this order; they differ in variant, beta and seed only.
+        job: what all of them share.
+        resources: of each pack.
+        progress: is told of every event.
+        address: "local" starts Ray here; else the address of a running cluster.
+        concurrency: packs at a time; by default as many as the CPUs and GPUs allow.
+        function: what a worker does with a pack: one that can be imported there.
+        lease: on the results folder. Without one, what runs is not asked to stop but run to its end.
+
+    Raises:
+        ClusterError: the cluster cannot be joined, has no room for a pack, or dies again and again.
+        SpecError: the trials' precision is not to be had here.
+        StorageError: a worker cannot read or write the results, or the lease was lost.
+    """
+    with _counted() as asked:
+        return _Supervisor(
+            trials, job, resources, progress, address, concurrency, function, lease, asked
+        ).run()
+
+
+class _Supervisor:
+    """The state of one :func:`run`, over as many drivers as it takes."""
+
+    def __init__(
+        self,
+        trials: Sequence[Trial],
+        job: Job,
+        resources: Resources,
+        progress: SweepProgress,
+        address: str,
+        concurrency: int | None,
+        function: Work,
+        lease: Lease | None,
+        asked: _Signals,
+    ) -> None:
+        self._todo, self._job, self._resources, self._progress = list(trials), job, resources, progress
+        self._address, self._concurrency, self._lease, self._asked = address, concurrency, lease, asked
+        self._shipment = pickle.dumps((function, job))
+        self._told: set[str] = set()
+        self._running: set[tuple[int, ...]] = set()
+        self._awaited: set[tuple[int, ...]] | None = None  # what ran when the user asked to stop
+        self._since = datetime.datetime.now(datetime.UTC)
+        self._start = time.monotonic()
+        self._began: float | None = None
+        self._ended: float | None = None
+        self._busy, self._slots, self._growth = 0.0, 1, 0
+
+    def run(self) -> Usage:
+        deaths = 0
+        while True:
+            before = len(self._told)
+            try:
+                with Session(self._request()) as session:
+                    self._follow(session)
+                break
+            except SessionDiedError as death:
+                deaths = 1 if len(self._told) > before else deaths + 1
+                self._recover(str(death), deaths)
+            if not self._todo:
+                break
+        began, ended = self._began or time.monotonic(), self._ended or time.monotonic()
+        working = max(0.0, ended - began)
+        return Usage(began - self._start, working, self._busy, self._slots, self._growth)
+
+    def _request(self) -> Request:
+        return Request(
+            [trial.to_json() for trial in self._todo],
+            resume.interrupted(self._job.results),
+            self._resources,
+            self._address,
+            self._concurrency,
+            self._shipment,
+        )
+
+    def _recover(self, cause: str, deaths: int) -> None:
+        """Get ready for another driver after one has died.
+
+        Raises:
+            ClusterError: too many have.
+        """
+        self._clear(self._running)
+        ended = store.ended_in(self._job.results, self._job.run)
+        for trial in self._todo:
+            if trial.id in ended:
+                self._tell_committed(trial)
+        self._todo = [trial for trial in self._todo if trial.id not in self._told]
+        self._progress.nothing_runs()
+        if deaths > RESTARTS:
+            raise RayDiedError(
+                f"Ray died or did not start {deaths} times ({cause}); run the same command again to go on"
+            )
+        if self._todo and self._awaited is None:
+            self._progress.say(
+                f"Ray died ({cause}); starting it again: what ran goes on from its checkpoint"
+                if self._began is not None
+                else f"Ray has not started ({cause}); trying again"
+            )
+
+    def _follow(self, session: Session) -> None:
+        """Listen to a driver until it is done, or shall be ended.
+
+        Raises:
+            SessionDiedError: it died, or does not start.
+        """
+        started, ready, waited = time.monotonic(), False, False
+        while not self._shall_end(session):
+            event = session.next(0.1)
+            if event:
+                ready = True
+                if event["kind"] == "done":
+                    self._growth = event["growth"]
+                    return
+                getattr(self, f"_on_{event['kind'].replace(' ', '_')}")(event)
+            silent = time.monotonic() - started
+            if not ready and silent > START_SECONDS:
+                raise SessionDiedError(f"it did not start within {START_SECONDS:.0f} s")
+            if (
+                self._address != "local"
+                and ready
+                and not (waited or self._running)
+                and silent > PATIENCE_SECONDS
+            ):
+                waited = True
+                self._progress.say(
+                    "waiting for a worker: the cluster's CPUs and GPUs may be in use by others"
+                )
+
+    def _shall_end(self, session: Session) -> bool:
+        """Whether to end what runs now; the first time the user asks, pass that on.
+
+        Raises:
+            StorageError: the results folder is no longer ours.
+        """
+        if self._lease and self._lease.lost:
+            raise StorageError(self._lease.lost)
+        if self._asked.count and self._awaited is None:
+            self._awaited = set(self._running)
+            if not self._running:
+                self._progress.say("stopping: nothing runs")
+            else:
+                self._progress.say(
+                    "stopping: what runs ends its epoch and writes a checkpoint (or ends, where its variant"
+                    " keeps no state); Ctrl-C again to stop now"
+                )
+                if self._lease:
+                    self._lease.request_stop()
+                session.stop()
+        return self._asked.count > 1 or self._awaited == set()
+
+    def _clear(self, packs: Iterable[tuple[int, ...]]) -> None:
+        """Note that packs no longer run."""
+        gone = set(packs)
+        self._running -= gone
+        if self._awaited:
+            self._awaited -= gone
+
+    def _on_ready(self, event: Event) -> None:
+        check_precision(self._todo[0].train.precision, event["device"])
+        self._slots = event["slots"]
+
+    def _on_began(self, event: Event) -> None:
+        self._began = self._began or time.monotonic()
+        self._running.add(tuple(event["pack"]))
+        for trial in self._pack(event):
+            self._progress.running(trial, 0.0)
+
+    def _on_share(self, event: Event) -> None:
+        for trial in self._pack(event):
+            self._progress.running(trial, event["share"])
+
+    def _on_ended(self, event: Event) -> None:
+        self._clear([tuple(event["pack"])])
+        self._busy += event["busy"]
+        self._ended = time.monotonic()
+        for trial, figures in zip(self._pack(event), event["figures"], strict=True):
+            self._tell(trial, figures)
+
+    def _on_hung(self, event: Event) -> None:
+        for trial in self._pack(event):
+            self._tell_committed(trial)
+
+    def _on_lost(self, event: Event) -> None:
+        self._clear([tuple(event["pack"])])
+        self._progress.lost(self._pack(event), event["cause"])
+
+    def _on_given_up(self, event: Event) -> None:
+        self._clear([tuple(event["pack"])])
+        self._ended = time.monotonic()
+        for trial in self._pack(event):
+            if not self._tell_committed(trial):
+                tables = failure_tables(trial, event["error"], self._since)
+                commit(self._job, trial, tables)
+                self._tell(trial, summary(tables))
+
+    def _on_fatal(self, event: Event) -> None:
+        raise StorageError(event["error"])
+
+    def _on_refused(self, event: Event) -> None:
+        raise ClusterError(event["error"])
+
+    def _on_broken(self, event: Event) -> None:
+        raise SessionDiedError(event["cause"])
+
+    def _pack(self, event: Event) -> list[Trial]:
+        return [self._todo[place] for place in event["pack"]]
+
+    def _tell(self, trial: Trial, figures: Summary) -> None:
+        if trial.id in self._told:
+            return
+        if figures["status"] == "stopped":
+            self._progress.stopped(trial)
+            return
+        self._told.add(trial.id)
+        self._progress.ended(trial, figures["status"], result_detail(figures))
+
+    def _tell_committed(self, trial: Trial) -> bool:
+        """Tell of a trial that was committed in this run without our hearing of it."""
+        if not store.committed_in(self._job.results, self._job.run, trial.id):
+            return False
+        self._tell(trial, summary(store.trial_tables(self._job.results, trial.id)))
+        return True
