@@ -1,0 +1,108 @@
+"""What one sweep needs of this machine: its data, metrics, arithmetic, GPUs and folder."""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from rdbench import paths
+from rdbench.doctor import Finding, State, folders, machine
+from rdbench.errors import SpecError, UserError
+from rdbench.spec import Sweep, load_sweep
+
+
+def sweep(spec: Path, overrides: Iterable[str], data: Path | None, results: str | None) -> Iterator[Finding]:
+    """Yield what a sweep file asks for, and whether it is to be had here."""
+    wanted = load_sweep(spec, list(overrides))
+    where = results or f"results/{wanted.name}"
+    yield from folders.results(where)
+    yield _plan(wanted, where)
+    yield from _data(wanted, paths.data_root(data))
+    yield _precision(wanted)
+    yield _resources(wanted)
+
+
+def _plan(wanted: Sweep, where: str) -> Finding:
+    from rdbench.places import place
+    from rdbench.sweep import open_plan
+
+    whole = open_plan(place(where), wanted)  # raises where the folder holds another sweep
+    files = [f"{each.name} runs {each.source}" for each in wanted.variants if each.source]
+    counts = f"{len(whole.trials):,} trainings, {len(whole.done):,} done"
+    return Finding("sweep", "; ".join([f"{wanted.name}: {counts}", *files]))
+
+
+def _data(wanted: Sweep, root: Path) -> Iterator[Finding]:
+    """Yield whether the data are there, and each metric; nothing is prepared or downloaded for it."""
+    from rdbench import datasets
+    from rdbench.sweep import missing_metrics
+
+    name = wanted.dataset.name
+    what, info = f"sweep: {name}", datasets.get(name)
+    if info.source is not None:
+        try:
+            info.source(wanted.dataset, root)
+        except UserError as error:
+            if not _prepared(name):
+                found, _, mend = str(error).partition("; ")
+                state: State = "note" if info.download else "problem"
+                also = "a sweep tries to download them, or " if info.download else ""
+                yield Finding(what, found, state, f"{also}{mend}")
+                return
+        if not _prepared(name):
+            yield Finding(what, "raw data there, prepared when the sweep starts")
+            if wanted.metrics:
+                mend = f"after 'rdbench data prepare {name}' doctor looks at them too"
+                yield Finding("sweep: metrics", "not looked at before the data are prepared", "note", mend)
+            return
+    ready = datasets.load(wanted.dataset, root)
+    counts = f"{len(ready.train.images):,} training and {len(ready.test.images):,} test images"
+    yield Finding(what, f"ready: {counts}")
+    missing = missing_metrics(wanted, ready)
+    for asked in wanted.metrics:
+        found, _, mend = missing.get(asked, "can be measured").removeprefix("metrics: ").partition("; ")
+        yield Finding(f"sweep: {asked.name}", found, "problem" if asked in missing else "ok", mend)
+
+
+def _prepared(name: str) -> bool:
+    from rdbench.datasets.prepared import DamagedError, folders, open_folder
+
+    for place in folders(name):
+        try:
+            open_folder(place)
+        except DamagedError:
+            continue
+        return True
+    return False
+
+
+def _precision(wanted: Sweep) -> Finding:
+    from rdbench.precision import check_precision, resolve_device
+
+    what, precision, device = "sweep: precision", wanted.train.precision, resolve_device("auto")
+    try:
+        check_precision(precision, device)
+    except SpecError as error:
+        found, _, mend = str(error).partition("; ")
+        return Finding(what, found, "problem", mend)
+    if precision != "float32" and device == "cuda":
+        import torch
+
+        if torch.cuda.get_device_capability()[0] < 8:
+            mend = "train.precision: float32 is as fast there, and exact"
+            return Finding(what, f"{precision}, which this GPU has no units for", "note", mend)
+    if precision == "bf16" and device == "cpu":
+        return Finding(what, "bf16 on the CPU", "note", "float32 is faster on most CPUs, and exact")
+    return Finding(what, f"{precision} on {'the GPU' if device == 'cuda' else 'the CPU'}")
+
+
+def _resources(wanted: Sweep) -> Finding:
+    import torch
+
+    asked, gpus = wanted.resources, torch.cuda.device_count() if torch.cuda.is_available() else 0
+    found = f"cpus: {asked.cpus}, gpus: {asked.gpus}; here are {machine.usable_cores()} and {gpus}"
+    if asked.gpus != "auto" and asked.gpus > gpus:
+        mend = "use resources: {gpus: auto}, or join a cluster that has them by --address"
+        return Finding("sweep: resources", found, "problem", mend)
+    if asked.cpus > machine.usable_cores():
+        mend = "threads that share cores are many times slower: use fewer resources.cpus"
+        return Finding("sweep: resources", found, "note", mend)
+    return Finding("sweep: resources", found)
