@@ -1,0 +1,26 @@
+"""Sweeps killed anywhere, at any moment, end as if nobody had disturbed them: ``tests/chaos.py`` in short."""
+
+import random
+
+import chaos
+import pytest
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("chaos")
+    whole = chaos.disturb(folder, folder / "undisturbed", random.Random(0), 0, kills=0)
+    assert whole.problems == []
+    expected = chaos.points(folder / "undisturbed")
+    assert len(expected) == 4
+    return folder, expected
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_sweep_that_was_killed_ends_with_the_same_bytes(undisturbed, seed):
+    folder, expected = undisturbed
+    results = folder / f"sweep{seed}"
+    outcome = chaos.disturb(folder, results, random.Random(seed), chaos.LONGEST, kills=1)
+    assert outcome.problems == []
+    assert outcome.kills, "it ended before it could be killed"
+    assert chaos.points(results) == expected
