@@ -1,7 +1,12 @@
-"""Shared fixtures: a private cache, one thread, and small trials on the embedded digits."""
+"""Shared fixtures: a private cache, one thread, and small trials on the embedded digits; who runs what.
+
+Tests run in as many processes as there are cores (pytest-xdist), a file's tests in one of them; a single file
+runs in the process that was started. ``-n 0`` runs everything there.
+"""
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,6 +18,19 @@ from rdbench.spec import Sweep, load_sweep
 # it is imported, which is left to the tests that need it.
 os.environ["OMP_NUM_THREADS"] = "1"
 
+# Files whose tests start Ray. One process runs all of them, one by one: of two clusters at a time on one
+# machine each would find the other, and either takes all its cores. They begin, being the longest part.
+RAY = (
+    "test_chaos",
+    "test_faults",
+    "test_nodes",
+    "test_tune",
+    "test_remote",
+    "test_cli",
+    "test_sweeps_on_images",
+)
+LONG = ("test_conformance", "test_packs", "test_gallery_multi_rate")  # of the others
+
 DIGITS = """
 name: test
 dataset: {name: digits, train_images: 256, test_images: 100}
@@ -21,6 +39,35 @@ beta: [1]
 train: {epochs: 2, batch_size: 64}
 model: {latent: 4, channels: [8, 16]}
 """
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Give each core a process, but a single file none: starting them would take longer than it does."""
+    files = {argument.partition("::")[0] for argument in config.args}
+    if len(files) == 1 and Path(*files).is_file():
+        return 0
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(cores, 4) if cores > 1 else 0
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Hand out whole files, those that start Ray as if they were one."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class Files(LoadFileScheduling):  # type: ignore[misc]
+        def _split_scope(self, nodeid: str) -> str:
+            file: str = super()._split_scope(nodeid)
+            return "ray" if Path(file).stem in RAY else file
+
+    return Files(config, log) if config.option.dist == "loadfile" else None
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what takes longest, so that no process is left alone with it at the end."""
+    first = {name: place for place, name in enumerate((*RAY, *LONG))}
+    items.sort(key=lambda item: first.get(item.path.stem, len(first)))
 
 
 @pytest.fixture(scope="session", autouse=True)
