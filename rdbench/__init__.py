@@ -6,7 +6,9 @@ The flow, and the house it lives in::
 
     cli           the verbs; no logic          sweep        what is left to do, and its account
     spec          YAML -> validated Sweep      plan         Sweep -> trials, known by their settings
-    tune          Ray Tune schedules packs     worker       runs a pack, commits each trial
+    tune/         Ray Tune schedules packs     worker       runs a pack, commits each trial
+    lease         one driver a folder          resume       state of trainings, to go on from
+    faults        whose fault an exception is  watchdog     a limit on a trial's time
     trial         from settings to tables      evaluation   rate and distortion, measured once an image
     models        a VAE of one's own           runs         what a trial function is given
     outcomes      trains each kind of variant  afterwards   metrics of networks that were kept
@@ -17,7 +19,10 @@ The flow, and the house it lives in::
     features/     what they look at images through
     statistics/   what they make of features   variants/    one file a variant: what is its own
     bench         against a plain loop         packing      how many trials a GPU takes at once
-    store         the Parquet tables           snapshots    kept whole, to be read at once
+    store         the Parquet tables           places       a folder, or (remote) a bucket
+    parquet       rows to bytes, with a digest table_files  own and compacted files as one
+    compact       merges them                  snapshots    kept whole, to be read at once
+    doctor/       looks at the machine
     report/       tables -> one offline page, files, comparisons
     calibration   measured against theory      estimate     how long a sweep will take
 
