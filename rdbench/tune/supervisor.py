@@ -212,7 +212,7 @@ class _Supervisor:
             if (
                 self._address != "local"
                 and ready
-                and not (waited or self._running)
+                and not (waited or self._running or self._told)
                 and silent > PATIENCE_SECONDS
             ):
                 waited = True
