@@ -59,7 +59,7 @@ class Lease:
             "stopping": False,
         }
         self._lost: str | None = None
-        self._made = False
+        self._made: list[Path] = []
         self._ended, self._due = threading.Event(), threading.Event()
         self._writing = threading.Lock()
         self._thread = threading.Thread(target=self._beat_until_ended, name="lease", daemon=True)
@@ -71,7 +71,8 @@ class Lease:
             ResultsError: another driver holds it.
             StorageError: it cannot be written.
         """
-        self._made = isinstance(self._root, Path) and not self._root.exists()
+        if isinstance(self._root, Path):
+            self._made = [folder for folder in (self._root, *self._root.parents) if not folder.exists()]
         holder = _read(self._file)
         while not self._claim(holder):
             holder = _read(self._file)
@@ -89,9 +90,10 @@ class Lease:
                     self._file.unlink(missing_ok=True)
             except (OSError, StorageError):
                 pass  # it counts as gone in a while, and at once on this machine
-        if self._made and not self._lost and isinstance(self._root, Path):
+        if not self._lost:
             with suppress(OSError):  # it holds something now
-                self._root.rmdir()
+                for folder in self._made:
+                    folder.rmdir()
 
     @property
     def lost(self) -> str | None:
