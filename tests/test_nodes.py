@@ -83,15 +83,16 @@ class Nodes:
         self.address = f"127.0.0.1:{self.port}"
 
     def start(self, *options, **environment):
-        """Start a node; return when its raylet is there."""
+        """Start a node; return when it has joined: of two that join at once, Ray sometimes loses one for good."""
         command = [str(Path(sys.executable).with_name("ray")), "start", "--block", "--disable-usage-stats"]
         command += [*options, "--num-gpus=0", f"--object-store-memory={80 << 20}"]
-        with (self.folder / f"node{len(self.started)}.log").open("wb") as log:
+        says = self.folder / f"node{len(self.started)}.log"
+        with says.open("wb") as log:
             node = subprocess.Popen(
                 command, stdout=log, stderr=log, env={**os.environ, **environment}, start_new_session=True
             )
         self.started.append(node)
-        assert until(lambda: raylet(node)), (self.folder / log.name).read_text()
+        assert until(lambda: "Ray runtime started" in says.read_text()), says.read_text()
         return node
 
     def add(self, **environment):
@@ -100,12 +101,8 @@ class Nodes:
 
 
 def raylet(node):
-    """The raylet of a node, or None."""
-    try:
-        below = psutil.Process(node.pid).children()
-        return next((process for process in below if process.name() == "raylet"), None)
-    except psutil.Error:
-        return None
+    """The raylet of a node."""
+    return next(process for process in psutil.Process(node.pid).children() if process.name() == "raylet")
 
 
 @pytest.fixture(scope="module")
