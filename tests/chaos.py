@@ -52,9 +52,10 @@ class Outcome:
 
 
 def command(folder: Path, results: Path) -> list[str]:
-    """Return the sweep's command line."""
+    """Return the sweep's command line; its file is written where there is none."""
     spec = folder / "chaos.yaml"
-    spec.write_text(SPEC)
+    if not spec.exists():
+        spec.write_text(SPEC)
     arguments = ["sweep", str(spec), "--results", str(results), "--no-report"]
     return [str(Path(sys.executable).with_name("rdbench")), *arguments]
 

@@ -9,6 +9,7 @@ import pytest
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory):
     folder = tmp_path_factory.mktemp("chaos")
+    (folder / "chaos.yaml").write_text(chaos.SPEC.replace("epochs: 12", "epochs: 4"))
     whole = chaos.disturb(folder, folder / "undisturbed", random.Random(0), 0, kills=0)
     assert whole.problems == []
     expected = chaos.points(folder / "undisturbed")
