@@ -1,6 +1,7 @@
 """The command line: verbs and their options; no logic.
 
-Those of ``rdbench data`` are in ``cli_data``, those that only read results in ``cli_report``.
+Those of ``rdbench data`` are in ``cli_data``, those that only read results in ``cli_report``, those about a
+single trial in ``cli_trial``.
 """
 
 import signal
@@ -14,6 +15,7 @@ from rdbench import __version__
 from rdbench.cli_data import DataRoot, data_app
 from rdbench.cli_doctor import doctor
 from rdbench.cli_report import report_app
+from rdbench.cli_trial import Device, sample, trial
 from rdbench.cli_variants import check, list_variants, new_app
 from rdbench.errors import UserError
 
@@ -31,6 +33,8 @@ app.command()(check)
 app.command("variants")(list_variants)
 app.add_typer(report_app)
 app.command()(doctor)
+app.command()(trial)
+app.command()(sample)
 
 Overrides = Annotated[
     list[str] | None,
@@ -211,9 +215,7 @@ def bench(
             min=1, help="Trials side by side; repeat to compare. Default: 1, on a GPU also 2 to 64."
         ),
     ] = None,
-    device: Annotated[
-        str, typer.Option(help="'cpu' or 'cuda'; by default the GPU if there is one.", metavar="DEVICE")
-    ] = "auto",
+    device: Device = "auto",
     steps: Annotated[int, typer.Option(min=1, help="Training steps of one repetition.")] = 4,
     repetitions: Annotated[int, typer.Option(min=1, help="Turns of each; medians are shown.")] = 5,
     workers: Annotated[
@@ -284,9 +286,7 @@ def evaluate(
         ),
     ] = None,
     data: DataRoot = None,
-    device: Annotated[
-        str, typer.Option(help="'cpu' or 'cuda'; by default the GPU if there is one.", metavar="DEVICE")
-    ] = "auto",
+    device: Device = "auto",
 ) -> None:
     """Measure metrics on the trained networks that a sweep with keep_weights: true has stored.
 

@@ -39,7 +39,7 @@ LAYERS = [
     {"trial", "faults", "watchdog"},
     {"worker", "throughput", "plain"},
     {"progress", "report"},
-    {"estimate", "afterwards"},
+    {"estimate", "afterwards", "foreground", "samples"},
     {"packing", "roofline"},
     {"bench", "conformance", "starting_points"},
     {"tune"},
@@ -47,8 +47,9 @@ LAYERS = [
     {"sweep"},
     {"doctor"},
     {"cli_data", "cli_report", "cli_variants"},
-    {"cli_doctor"},
+    {"cli_doctor", "cli_trial"},
     {"cli"},
+    {"__main__"},
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 

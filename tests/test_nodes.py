@@ -83,7 +83,7 @@ class Nodes:
         self.address = f"127.0.0.1:{self.port}"
 
     def start(self, *options, **environment):
-        """Start a node; return when it has joined: of two that join at once, Ray sometimes loses one for good."""
+        """Start a node; return when it has joined: of two that join at once Ray sometimes loses one."""
         command = [str(Path(sys.executable).with_name("ray")), "start", "--block", "--disable-usage-stats"]
         command += [*options, "--num-gpus=0", f"--object-store-memory={80 << 20}"]
         says = self.folder / f"node{len(self.started)}.log"

@@ -1,0 +1,78 @@
+"""The verbs about a single trial: ``trial`` and ``sample``; no logic."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from rdbench.cli_data import DataRoot
+
+Device = Annotated[
+    str, typer.Option(help="'cpu' or 'cuda'; by default the GPU if there is one.", metavar="DEVICE")
+]
+EXIT_DIVERGED = 1
+
+
+def trial(
+    spec: Annotated[Path, typer.Argument(help="The sweep file (YAML).", metavar="SPEC")],
+    variant: Annotated[
+        str | None,
+        typer.Option(help="As a sweep file would name it; by default the file's first.", metavar="VARIANT"),
+    ] = None,
+    beta: Annotated[float | None, typer.Option(help="By default the file's first.")] = None,
+    seed: Annotated[int | None, typer.Option(help="By default the file's first.")] = None,
+    data: DataRoot = None,
+    device: Device = "auto",
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Override another value of the file. Repeatable.", metavar="KEY=VALUE"),
+    ] = None,
+) -> None:
+    """Run one trial of a sweep here and now: no Ray, nothing stored, every exception with its whole stack.
+
+    For whoever writes a variant: breakpoint() stops where it stands. The numbers are those the sweep would
+    store. Exit code 0: done; 1: diverged.
+
+    Examples:
+
+      rdbench trial sweeps/quickstart.yaml --variant bs_vae --beta 1
+
+      python -m pdb -m rdbench trial sweeps/quickstart.yaml --variant my_vae.py:my_vae --set train.epochs=1
+    """
+    from rdbench import foreground, paths
+    from rdbench.spec import load_sweep
+
+    chosen = {"variants": variant, "beta": beta, "seeds": seed}
+    overrides = [f"{key}=[{value}]" for key, value in chosen.items() if value is not None]
+    sweep = load_sweep(spec, [*(set_ or []), *overrides])
+    if foreground.run(sweep, paths.data_root(data), device, typer.echo) == "diverged":
+        raise typer.Exit(EXIT_DIVERGED)
+
+
+def sample(
+    results: Annotated[str, typer.Argument(help="A results folder, or its URI.", metavar="RESULTS")],
+    trial: Annotated[
+        str,
+        typer.Argument(
+            help="Its id or the beginning of it, or its name: 'bs_vae beta 1 seed 0'.", metavar="TRIAL"
+        ),
+    ],
+    n: Annotated[int, typer.Option("--n", min=1, max=10_000, help="How many images.")] = 64,
+    out: Annotated[Path, typer.Option(help="The PNG to write.", metavar="FILE")] = Path("samples.png"),
+    seed: Annotated[int, typer.Option(help="Of the draw.")] = 0,
+    data: DataRoot = None,
+    device: Device = "auto",
+) -> None:
+    """Draw images from the prior of a trained network that a sweep with keep_weights: true has kept.
+
+    A variant that came from a file runs from the copy in the results folder: use no folder of somebody whose
+    code you would not run.
+
+    Example: rdbench sample results/quickstart 'bs_vae beta 1' --n 64 --out grid.png
+    """
+    from rdbench import paths, samples
+    from rdbench.places import place
+    from rdbench.progress import label
+
+    found = samples.sample(place(results), trial, n, out, paths.data_root(data), device=device, seed=seed)
+    typer.echo(f"{n} samples of {label(found)} written to {out}")

@@ -1,0 +1,98 @@
+"""One trial in the foreground: no Ray, nothing caught, nothing stored. For whoever writes a variant."""
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from rdbench import datasets, metrics
+from rdbench.errors import SpecError
+from rdbench.plan import plan
+from rdbench.progress import duration, label
+from rdbench.spec import Sweep
+
+Row = dict[str, Any]
+
+
+def run(sweep: Sweep, data_root: Path, device: str, say: Callable[[str], None]) -> str:
+    """Train and measure the first trial of a sweep in this process.
+
+    Whatever its variant raises goes through, with the whole stack.
+
+    Args:
+        sweep: what is asked for.
+        data_root: where raw data lies.
+        device: "cpu", "cuda", or "auto" for the GPU if there is one.
+        say: told of each epoch, and of what was measured.
+
+    Returns:
+        The trial's status, "done" or "diverged".
+
+    Raises:
+        SpecError: a metric cannot be measured here, or there is no such device.
+    """
+    trials = plan(sweep).trials
+    trial, others = trials[0], len(trials) - 1
+    say(f"{label(trial)}{f', the first of {len(trials)} trials of {sweep.name}' if others else ''}")
+    data = datasets.load(sweep.dataset, data_root)
+    for asked in sweep.metrics:
+        if reason := metrics.get(asked.name).missing(asked, data, sweep.protocol):
+            raise SpecError(f"{asked.name}: {reason}")
+
+    import torch
+
+    from rdbench.precision import resolve_device
+    from rdbench.trial import run_trial
+
+    where = torch.device(resolve_device(device))
+    torch.set_num_threads(sweep.resources.cpus)
+    tables = run_trial(
+        trial,
+        data,
+        where,
+        lambda epoch: say(_epoch_line(epoch.row(), trial.train.epochs)),
+        asked=sweep.metrics,
+    )
+    row = tables["trials"][0]
+    if row["status"] == "diverged":
+        say(f"diverged: {row['error']}")
+        return "diverged"
+    for line in (*_point_lines(tables["points"]), *map(_metric_line, tables.get("metrics", []))):
+        say(line)
+    say(f"done in {duration(row['seconds'])}; nothing was stored")
+    return "done"
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.6g}"
+
+
+def _epoch_line(row: Row, epochs: int) -> str:
+    figures = ", ".join(f"{name} {_number(row[name])}" for name in ("loss", "rate", "sse"))
+    return f"epoch {row['epoch']}/{epochs}: {figures}, {row['images_per_second']:,.0f} images/s"
+
+
+def _point_lines(points: Sequence[Row]) -> list[str]:
+    """Return the test split's measurements, at every beta and under every reading."""
+    lines, beta = [], None
+    for row in points:
+        if row["split"] != "test":
+            continue
+        if row["beta"] != beta:
+            beta = row["beta"]
+            lines.append(
+                f"test at beta {beta:g}: rate {_number(row['rate'])} nats, mse {_number(row['mse'])}"
+            )
+        lines.append(
+            f"  {row['reading']}: ELBO {_number(row['elbo'])}, distortion {_number(row['distortion'])}"
+        )
+    return lines
+
+
+def _metric_line(row: Row) -> str:
+    settings = json.loads(row["settings"])
+    words = dict.fromkeys((row["name"], settings.get("quantity"), settings.get("reading")))
+    name = " ".join(word for word in words if word)
+    if row["value"] is None:
+        return f"{name}: {settings.get('error', 'no value')}"
+    return f"{name}: {_number(row['value'])}"

@@ -1,0 +1,93 @@
+"""Images drawn from the prior of a trained network that was kept."""
+
+from pathlib import Path
+
+from rdbench import datasets, store, variants
+from rdbench.errors import ResultsError
+from rdbench.places import Place
+from rdbench.plan import Trial
+from rdbench.progress import label
+
+
+def find(root: Place, wanted: str) -> Trial:
+    """Return the done trial of a results folder that a user means.
+
+    Args:
+        root: the results folder.
+        wanted: its id or the beginning of it, or what the console calls it: ``bs_vae beta 1 seed 0``, with or
+            without the seed.
+
+    Raises:
+        ResultsError: it is none of them, or several; or the folder is no results folder.
+    """
+    store.stored_sweep(root)  # or it is no results folder
+    rows = store.frame(root, "trials", ("status", "spec"))
+    done = [Trial.from_json(text) for text in rows.loc[rows["status"] == "done", "spec"]]
+    words = " ".join(wanted.split())
+    found = [
+        trial
+        for trial in done
+        if trial.id.startswith(words) or words in (label(trial), label(trial).partition(" seed ")[0])
+    ]
+    if len(found) == 1:
+        return found[0]
+    if not done:
+        raise ResultsError(f"{root}: has no finished trial yet")
+    listed = "; ".join(f"{trial.id} {label(trial)}" for trial in (found or done)[:8])
+    more = f"; and {len(found or done) - 8} more" if len(found or done) > 8 else ""
+    what = f"{len(found)} trials are" if found else "no finished trial is"
+    raise ResultsError(f"{root}: {what} {wanted!r}; name one of: {listed}{more}")
+
+
+def sample(
+    root: Place, wanted: str, count: int, out: Path, data_root: Path, *, device: str = "auto", seed: int = 0
+) -> Trial:
+    """Draw images from a kept network's prior and write them as one PNG, a square grid.
+
+    Args:
+        root: the results folder of a sweep with ``keep_weights: true``.
+        wanted: the trial, see :func:`find`.
+        count: how many images.
+        out: the file to write.
+        data_root: where raw data lies.
+        device: "cpu", "cuda", or "auto" for the GPU if there is one.
+        seed: of the draw.
+
+    Returns:
+        The trial.
+
+    Raises:
+        ResultsError: there is no such trial, or its network was not kept or is damaged.
+        SpecError: there is no such device, or only the trial function could build the network.
+    """
+    trial = find(root, wanted)
+    file = store.weights_file(root, trial.id)
+    if not file.exists():
+        raise ResultsError(
+            f"{root}: the network of {label(trial)} was not kept; sweep again with --set keep_weights=true"
+        )
+    data = datasets.load(trial.dataset, data_root)
+    if data.train.images.dtype != "uint8":
+        raise ResultsError(f"{root}: {data.name} has no images to show")
+
+    import torch
+    from torchvision.utils import save_image
+
+    from rdbench.models import from_bytes
+    from rdbench.precision import resolve_device
+    from rdbench.seeding import generator
+
+    where = torch.device(resolve_device(device))
+    variants.ship(store.variant_sources(root))
+    try:
+        model = from_bytes(trial, data.shape, len(data.train.images), file.read_bytes(), where)
+    except ValueError as error:
+        raise ResultsError(f"{file}: {error}; delete it and run the sweep again") from None
+    if model.rate_free:
+        raise ResultsError(f"{trial.variant.name} has no prior to draw from")
+    with torch.no_grad():
+        images = model.mean(model.decode(model.prior(count, generator(seed, "samples", where))))
+    out.parent.mkdir(parents=True, exist_ok=True)
+    # Clipped, never stretched: what is too dark or too bright shall look so.
+    save_image(images.float().cpu().clamp(0, 1), out, format="png", nrow=max(1, round(count**0.5)), padding=1)
+    return trial
