@@ -25,6 +25,7 @@ The flow, and the house it lives in::
     doctor/       looks at the machine
     report/       tables -> one offline page, files, comparisons
     calibration   measured against theory      estimate     how long a sweep will take
+    search/       chooses the next trials from those that ended, and ends early those that cannot matter
 
 Public, for results: :func:`load_results`, :class:`Results`, :func:`load_sweep`, :class:`Sweep`. For a
 variant of your own: :func:`variant`, :class:`Model`, :class:`About`, :class:`Terms`, :class:`Run`,

@@ -250,7 +250,8 @@ def bench(
     from rdbench.precision import resolve_device
     from rdbench.spec import load_sweep
 
-    trials = packable(plan(load_sweep(spec, set_ or [])).trials)
+    sweep = load_sweep(spec, set_ or []).model_copy(update={"search": None})
+    trials = packable(plan(sweep).trials)
     if not trials:
         raise SpecError(f"{spec}: no variant of it is an objective, which is what the benchmark trains")
     trial = trials[0]

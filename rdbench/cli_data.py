@@ -51,7 +51,7 @@ def data_prepare(
 
     from rdbench import datasets, paths
     from rdbench.progress import preparing
-    from rdbench.spec import load_dataset_options
+    from rdbench.spec_dataset import load_dataset_options
 
     options = load_dataset_options(name, set_ or [])
     with preparing(Console(), name) as progress:

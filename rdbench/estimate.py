@@ -95,5 +95,7 @@ def time_left(whole: Plan, spec: str) -> str | None:
         return None
     trained = todo[0].train.epochs * sizes.train / known["training"]
     evaluated = (sizes.train + sizes.test) / known["evaluation"]
-    seconds = len(todo) * (trained + evaluated)
-    return f"about {duration(seconds)} on {known['device']}, as benchmarked on this machine"
+    trainings = len(todo) if whole.at_most is None else whole.at_most
+    about = "about" if whole.at_most is None else "at most about"
+    time = duration(trainings * (trained + evaluated))
+    return f"{about} {time} on {known['device']}, as benchmarked on this machine"

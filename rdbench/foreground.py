@@ -31,7 +31,7 @@ def run(sweep: Sweep, data_root: Path, device: str, say: Callable[[str], None]) 
     Raises:
         SpecError: a metric cannot be measured here, or there is no such device.
     """
-    trials = plan(sweep).trials
+    trials = plan(sweep.model_copy(update={"search": None})).trials
     trial, others = trials[0], len(trials) - 1
     say(f"{label(trial)}{f', the first of {len(trials)} trials of {sweep.name}' if others else ''}")
     data = datasets.load(sweep.dataset, data_root)

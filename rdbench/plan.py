@@ -64,13 +64,18 @@ class Plan:
 
     Attributes:
         sweep: what was asked for.
-        trials: seed by seed, then by ascending beta, then by variant: whole first curves come early.
+        trials: seed by seed, then by ascending beta, then by variant: whole first curves come early. Of a
+            search, those it has chosen so far.
         done: the ids, among these trials, that need no training.
+        search: what a search has to say of itself, in a line each; none for a grid.
+        at_most: trainings that a search may still spend; None for a grid.
     """
 
     sweep: Sweep
     trials: tuple[Trial, ...]
     done: frozenset[str]
+    search: tuple[str, ...] = ()
+    at_most: int | None = None
 
     @property
     def todo(self) -> list[Trial]:
@@ -79,6 +84,8 @@ class Plan:
 
     def summary(self) -> str:
         """Return the plan's size, and what reading one training several times saves, in a line each."""
+        if self.search:
+            return "\n".join(self.search)
         sweep, trainings, readings = self.sweep, len(self.trials), len(self.sweep.readings)
         factors = [_count(len(sweep.beta), "beta"), _count(len(sweep.variants), "variant")]
         if len(sweep.seeds) > 1:
@@ -102,12 +109,14 @@ class Plan:
 
 
 def plan(sweep: Sweep, done: Collection[str] = ()) -> Plan:
-    """Return the plan of a sweep.
+    """Return the plan of a sweep: of its grid, as a search by curve or target starts from, too.
 
     Args:
-        sweep: what is asked for.
+        sweep: what is asked for. A search by Optuna has no grid, and its plan no trials.
         done: ids of trials that need no training; those of other sweeps are ignored.
     """
+    if sweep.search is not None and sweep.search.name == "optuna":
+        return Plan(sweep, (), frozenset())
     curves = {variant for variant in sweep.variants if is_curve(variant)}
     betas = {"betas": list(sweep.beta)}
     trials = tuple(

@@ -40,10 +40,11 @@ class SweepProgress:
 
     total: int
     console: Console
+    name: Callable[[Trial], str] = label
     finished: int = 0
     failed: int = 0
     _running: dict[str, float] = field(default_factory=dict)
-    _start: float = field(default_factory=time.monotonic)
+    _start: float | None = None  # when the first trial began: what Ray takes to start is no measure
 
     def __post_init__(self) -> None:
         self._bar = Progress(
@@ -68,6 +69,7 @@ class SweepProgress:
 
     def running(self, trial: Trial, fraction: float) -> None:
         """Tell how much of a running trial's training is done, from 0 to 1."""
+        self._start = self._start or time.monotonic()
         self._running[trial.id] = fraction
         self._update()
 
@@ -77,7 +79,7 @@ class SweepProgress:
         self.finished += 1
         self.failed += status == "failed"
         note = "" if self.console.is_terminal else f"; {self._note()}"
-        self._print(f"[{self.finished}/{self.total}] {label(trial)}: {status}{detail}{note}")
+        self._print(f"[{self.finished}/{self.total}] {self.name(trial)}: {status}{detail}{note}")
         self._update()
 
     def lost(self, pack: Sequence[Trial], cause: str) -> None:
@@ -86,7 +88,7 @@ class SweepProgress:
             self._running.pop(trial.id, None)
         more = f" and {len(pack) - 1} more" if len(pack) > 1 else ""
         whose, what = ("their", "them") if more else ("its", "it")
-        self._print(f"{label(pack[0])}{more}: {whose} worker {cause}; starting {what} again")
+        self._print(f"{self.name(pack[0])}{more}: {whose} worker {cause}; starting {what} again")
         self._update()
 
     def stopped(self, trial: Trial) -> None:
@@ -111,7 +113,7 @@ class SweepProgress:
         parts = [f"{len(self._running)} running"] if self._running else []
         parts += [f"{self.failed} failed"] if self.failed else []
         done = self.finished + sum(self._running.values())
-        if 0 < done < self.total:
+        if self._start and 0 < done < self.total:
             elapsed = time.monotonic() - self._start
             parts.append(f"about {duration(elapsed * (self.total - done) / done)} left")
         return ", ".join(parts) or "done"

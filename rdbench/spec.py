@@ -32,7 +32,8 @@ from rdbench.datasets import DatasetOptions
 from rdbench.errors import SpecError
 from rdbench.metrics import MetricOptions
 from rdbench.places import Remote
-from rdbench.spec_errors import fail, from_validation
+from rdbench.search_checks import check_search, check_stop
+from rdbench.spec_errors import fail, from_validation, problems_at
 from rdbench.spec_fields import (
     MAX_MINUTES,
     MAX_TRIALS,
@@ -49,9 +50,10 @@ from rdbench.spec_fields import (
     safe_name,
     settle_variant,
 )
+from rdbench.spec_search import SEARCHES, STOPS, SearchField, StopField
 from rdbench.variants.declaration import Declaration
 from rdbench.variants.source import find
-from rdbench.yaml_lines import Document, KeyPath, Place, kind, override, read_document
+from rdbench.yaml_lines import Document, KeyPath, kind, override, read_document
 
 Reading = Literal["half", "beta_half", "optimal", "optimal_shared"]
 Protocol = Literal["clean", "paper"]
@@ -205,6 +207,8 @@ class Sweep(Settings):
         resources: what a trial is given.
         keep_per_image: also store rate and squared error of every test image.
         keep_weights: also store every trained network, so that metrics can be measured afterwards.
+        search: what chooses the trials; then ``beta`` is where it starts, and its ends are the range.
+        stop: what ends trials early that cannot matter.
     """
 
     name: Annotated[str, AfterValidator(safe_name)]
@@ -222,6 +226,8 @@ class Sweep(Settings):
     resources: Resources = Resources()
     keep_per_image: bool = False
     keep_weights: bool = False
+    search: SearchField = None
+    stop: StopField = None
 
     @field_validator("beta")
     @classmethod
@@ -247,16 +253,7 @@ class Sweep(Settings):
     @classmethod
     def _image_is_large_enough(cls, value: ModelSpec, info: ValidationInfo) -> ModelSpec:
         dataset = info.data.get("dataset")
-        if dataset is None or value.name == "linear":
-            return value
-        _, height, width = datasets.get(dataset.name).shape(dataset)
-        # A convolution of stride 2 takes a side s to ceil(s / 2), so this many bring the shorter one to 1.
-        halvings = (min(height, width) - 1).bit_length()
-        if len(value.channels) > halvings:
-            mend = f"name at most {halvings}" if halvings else "use model: {name: linear}"
-            wrong = f"{len(value.channels)} widths halve {height}x{width} images too often"
-            fail(f"{wrong}; {mend}", "channels")
-        return value
+        return value if dataset is None else _fitting(value, dataset)
 
     @field_validator("metrics")
     @classmethod
@@ -279,6 +276,59 @@ class Sweep(Settings):
             fail(f"the grid asks for {trials:,} trainings; {mend}", "beta")
         return self
 
+    @model_validator(mode="after")
+    def _searchable(self, info: ValidationInfo) -> "Sweep":
+        options = {name: type(value) for each in self.variants for name, value in each.options.items()}
+        grid = (len(self.variants), len(self.beta), len(self.seeds))
+        if self.stop:
+            with problems_at("stop"):
+                check_stop(self.stop, self.search, options=options, grid=grid, epochs=self.train.epochs)
+        if not self.search:
+            return self
+        for index, variant in enumerate(self.variants):
+            if (own := variant.declaration) is not None and own.curve:
+                once = f"{variant.name} trains once for all betas, so there is nothing to search"
+                fail(f"{once}; remove it here, or remove search", "variants", index)
+        with problems_at("search"):
+            check_search(
+                self.search,
+                asked=self.metrics,
+                options=options,
+                grid=grid,
+                rebuild=self._with,
+                stored=bool((info.context or {}).get("stored")),
+            )
+        return self
+
+    def _with(self, name: str, value: Any) -> object:
+        """Return the part of the settings that ``name`` belongs to, with another value."""
+        if name == "beta":
+            return TypeAdapter(Beta).validate_python(value)
+        if name in TrainSpec.model_fields:
+            return TrainSpec.model_validate(self.train.model_dump() | {name: value})
+        if name in ModelSpec.model_fields:
+            return _fitting(ModelSpec.model_validate(self.model.model_dump() | {name: value}), self.dataset)
+        return value
+
+    @model_serializer(mode="wrap")
+    def _without_search(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out what a sweep does not ask for."""
+        return {key: v for key, v in handler(self).items() if v is not None or key not in ("search", "stop")}
+
+
+def _fitting(model: ModelSpec, dataset: DatasetOptions) -> ModelSpec:
+    """Return a model, which must not halve the dataset's images more often than they can be."""
+    if model.name == "linear":
+        return model
+    _, height, width = datasets.get(dataset.name).shape(dataset)
+    # A convolution of stride 2 takes a side s to ceil(s / 2), so this many bring the shorter one to 1.
+    halvings = (min(height, width) - 1).bit_length()
+    if len(model.channels) > halvings:
+        mend = f"name at most {halvings}" if halvings else "use model: {name: linear}"
+        wrong = f"{len(model.channels)} widths halve {height}x{width} images too often"
+        fail(f"{wrong}; {mend}", "channels")
+    return model
+
 
 def _known_keys(document: Document, path: KeyPath) -> Sequence[str]:
     """Return the keys that the mapping at ``path`` may have."""
@@ -286,6 +336,9 @@ def _known_keys(document: Document, path: KeyPath) -> Sequence[str]:
         return list(datasets.get(document.data["dataset"]["name"]).options.model_fields)
     if path[0:1] == ("metrics",) and len(path) == 2:
         return list(metrics.get(document.data["metrics"][path[1]]["name"]).options.model_fields)
+    for key, known in (("search", SEARCHES), ("stop", STOPS)):
+        if path == (key,):
+            return list(known[document.data[key]["name"]].model_fields)
     nested: dict[KeyPath, type[BaseModel]] = {
         (): Sweep,
         ("train",): TrainSpec,
@@ -325,27 +378,6 @@ def load_sweep(
         return Sweep.model_validate(document.data, context={"folders": beside, "stored": stored})
     except ValidationError as error:
         raise from_validation(error, document, lambda at: _known_keys(document, at)) from None
-
-
-def load_dataset_options(name: str, overrides: Sequence[str] = ()) -> DatasetOptions:
-    """Validate a dataset's options as the command line gives them.
-
-    Args:
-        name: of the dataset.
-        overrides: its options, such as ``path=photos``; the values are YAML.
-
-    Raises:
-        SpecError: there is no such dataset, or an option is not valid.
-    """
-    document = Document({"name": name}, {(): Place(0, 0, "dataset")})
-    for text in overrides:
-        document = override(document, text)
-    try:
-        options: DatasetOptions = TypeAdapter(DatasetField).validate_python(document.data)
-    except ValidationError as error:
-        known = list(datasets.get(name).options.model_fields) if name in datasets.names() else []
-        raise from_validation(error, document, lambda at: known) from None
-    return options
 
 
 def dump_sweep(sweep: Sweep) -> str:

@@ -1,7 +1,8 @@
 """What pydantic found wrong with a sweep, said in one line: the place, the key, what is wrong, the mend."""
 
 import difflib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import NoReturn
 
 from pydantic import ValidationError
@@ -43,6 +44,23 @@ def fail(problem: str, *path: str | int, value: object = None) -> NoReturn:
     raise ValidationError.from_exception_data("sweep", [details])
 
 
+@contextmanager
+def problems_at(*path: str | int) -> Iterator[None]:
+    """Have the problems that are raised within placed below a key."""
+    try:
+        yield
+    except ValidationError as error:
+        found: list[InitErrorDetails] = [
+            {
+                "type": PydanticCustomError("problem", "{problem}", {"problem": each["ctx"]["problem"]}),
+                "loc": (*path, *each["loc"]),
+                "input": each["input"],
+            }
+            for each in error.errors(include_url=False)
+        ]
+        raise ValidationError.from_exception_data("sweep", found) from None
+
+
 def choose(value: object, known: Sequence[str]) -> str:
     """Return the mend of a name that is not among ``known``: the closest one, else all of them."""
     close = difflib.get_close_matches(str(value), known, 1)
@@ -62,7 +80,7 @@ def from_validation(
     problems: dict[KeyPath, str] = {}
     for details in error.errors(include_url=False):
         path = _written_path(details, document)
-        problems.setdefault(path, _words(details, path, known_keys))
+        problems.setdefault(path, words(details, path, known_keys))
     # Of the alternatives of a union, the one that got furthest is the one that was meant.
     outer = {path[:size] for path in problems for size in range(len(path))}
     path, text = min(
@@ -88,7 +106,7 @@ def _written_path(details: ErrorDetails, document: Document) -> KeyPath:
     return path + missing
 
 
-def _words(details: ErrorDetails, path: KeyPath, known_keys: Callable[[KeyPath], Sequence[str]]) -> str:
+def words(details: ErrorDetails, path: KeyPath, known_keys: Callable[[KeyPath], Sequence[str]]) -> str:
     """Return what is wrong and the mend."""
     code, value, context = details["type"], details["input"], details.get("ctx", {})
     if code == "problem":

@@ -52,7 +52,7 @@ def commit(root: Place, trial: str, tables: Mapping[str, Iterable[Row]]) -> None
     """
     if "trials" not in tables:
         raise ValueError("a trial is committed by its row in 'trials', which is missing")
-    if any(row["status"] == "failed" for row in tables["trials"]) and is_done(root, trial):
+    if any(row["status"] in ("failed", "stopped") for row in tables["trials"]) and is_done(root, trial):
         return
     write(root, trial, tables)
 
@@ -170,6 +170,7 @@ def finished(
     needs: Iterable[str] = (),
     metrics: Sequence[MetricOptions] = (),
     weights: bool = False,
+    stopped: bool = False,
 ) -> set[str]:
     """Return the ids of the trials that need not be trained again: status done or diverged.
 
@@ -180,6 +181,7 @@ def finished(
         needs: tables that a done trial must also have (``per_image`` where the sweep keeps it).
         metrics: what a done trial must also have measured.
         weights: whether its trained network must have been kept.
+        stopped: whether one that was stopped early is finished, too.
 
     Raises:
         StorageError: the folder cannot be read now.
@@ -204,7 +206,7 @@ def finished(
     return {
         trial
         for trial, status in zip(ids, statuses, strict=True)
-        if status == "diverged" or (status == "done" and trial in whole)
+        if status == "diverged" or (status == "done" and trial in whole) or (status == "stopped" and stopped)
     }
 
 

@@ -1,6 +1,7 @@
 """The sweep verb: what is left to do, the guard on the results folder, the run, and its account."""
 
 import contextlib
+import functools
 import json
 import os
 import traceback
@@ -17,8 +18,10 @@ from rdbench.lease import FILE, Lease
 from rdbench.metrics import MetricOptions
 from rdbench.places import Place
 from rdbench.plan import Plan, changed_settings, plan
-from rdbench.progress import SweepProgress, preparing, usage_line
+from rdbench.progress import SweepProgress, label, preparing, usage_line
+from rdbench.search.running import Searching, named
 from rdbench.spec import Sweep
+from rdbench.spec_search import needed_metrics
 from rdbench.variants.source import find
 
 if TYPE_CHECKING:
@@ -33,12 +36,19 @@ class Account:
     diverged: int
     failed: int
     left: int
+    """Trainings; of a search, as many as it may still spend."""
+    stopped: int = 0
     lacking: int = 0  # of the done ones: a metric or a table that the sweep asks for
     interrupted: bool = False
 
     def __str__(self) -> str:
         lacking = f" ({self.lacking} of them without all that is asked for)" if self.lacking else ""
-        counts = {"diverged": self.diverged, "failed": self.failed, "left to do": self.left}
+        counts = {
+            "diverged": self.diverged,
+            "stopped early": self.stopped,
+            "failed": self.failed,
+            "left to do": self.left,
+        }
         parts = [
             f"{self.done} done{lacking}",
             *(f"{count} {word}" for word, count in counts.items() if count),
@@ -49,7 +59,20 @@ class Account:
 def _finished(root: Place, sweep: Sweep) -> set[str]:
     """Return the ids of the trials that hold all that a sweep asks for."""
     needs = ["per_image"] if sweep.keep_per_image else []
-    return store.finished(root, needs=needs, metrics=sweep.metrics, weights=sweep.keep_weights)
+    return store.finished(
+        root,
+        needs=needs,
+        metrics=sweep.metrics,
+        weights=sweep.keep_weights,
+        stopped=sweep.stop is not None,
+    )
+
+
+def _planned(root: Place, sweep: Sweep) -> Plan:
+    """Return the plan of a sweep given what its folder holds; of a search, as far as it has come."""
+    if sweep.search is None:
+        return plan(sweep, _finished(root, sweep))
+    return Searching(sweep, root, lambda: _finished(root, sweep)).plan()
 
 
 def open_plan(root: Place, sweep: Sweep) -> Plan:
@@ -68,7 +91,7 @@ def open_plan(root: Place, sweep: Sweep) -> Plan:
             )
     elif root.exists() and (not root.is_dir() or any(map(_is_foreign, root.iterdir()))):
         raise ResultsError(f"{root} is not a results folder and is not empty; give another --results folder")
-    return plan(sweep, _finished(root, sweep))
+    return _planned(root, sweep)
 
 
 def _is_foreign(file: Place) -> bool:
@@ -85,8 +108,12 @@ def _account(trials: "pd.DataFrame", whole: Plan, finished: set[str]) -> Account
     ours = trials[trials["trial"].isin([trial.id for trial in whole.trials])]
     counts = ours["status"].value_counts()
     done, diverged, failed = (int(counts.get(status, 0)) for status in ("done", "diverged", "failed"))
+    stopped = int(counts.get("stopped", 0)) if whole.sweep.stop else 0  # else it is to be trained to its end
     lacking = set(ours.loc[ours["status"] == "done", "trial"]) - finished
-    return Account(done, diverged, failed, len(whole.trials) - done - diverged - failed, len(lacking))
+    left = len(whole.trials) - done - diverged - failed - stopped
+    if whole.at_most is not None:
+        left = max(0, whole.at_most - failed)
+    return Account(done, diverged, failed, left, stopped, len(lacking))
 
 
 def run_sweep(
@@ -136,7 +163,7 @@ def run_sweep(
         for line in store.set_aside(root):
             say(line)
         # Planned again now that nobody else is at work here.
-        whole = plan(whole.sweep, _finished(root, whole.sweep))
+        whole = _planned(root, whole.sweep)
         return _run(whole, root, data, console, lease, limit, address, concurrency, allow_missing_metrics)
 
 
@@ -151,7 +178,8 @@ def _run(
     concurrency: int | None,
     allow_missing_metrics: bool,
 ) -> Account:
-    sweep, todo = whole.sweep, whole.todo[:limit]
+    sweep, todo, run = whole.sweep, whole.todo[:limit], uuid.uuid4().hex[:8]
+    asked = sweep
     if todo:
         with preparing(console, sweep.dataset.name) as progress_of_data:
             data = datasets.load(sweep.dataset, paths.data_root(data_option), progress_of_data)
@@ -163,18 +191,24 @@ def _run(
         check_fits(todo[0], data)
         _check_same_data(root, data)
         unmeasurable = missing_metrics(sweep, data)
-        if unmeasurable and not allow_missing_metrics:
+        rests = needed_metrics(sweep.search) & {each.name for each in unmeasurable}
+        if unmeasurable and (rests or not allow_missing_metrics):
             mend = "or go on without it by --allow-missing-metrics"
+            mend = f"the search rests on {', '.join(sorted(rests))}" if rests else mend
             raise SpecError("; ".join(unmeasurable.values()) + f"; {mend}")
         if unmeasurable:
-            here = tuple(asked for asked in sweep.metrics if asked not in unmeasurable)
-            done = _finished(root, sweep.model_copy(update={"metrics": here}))
+            here = tuple(each for each in sweep.metrics if each not in unmeasurable)
+            asked = sweep.model_copy(update={"metrics": here})
+            done = _finished(root, asked)
             todo = [trial for trial in whole.trials if trial.id not in done][:limit]
             for line in unmeasurable.values():
                 console.print(f"left out: {line}", highlight=False, markup=False, soft_wrap=True)
         _say_data(console, data)
     store.save_sweep(root, sweep)
-    interrupted = False
+    interrupted, search = False, None
+    if sweep.search is not None:
+        search = Searching(asked, root, lambda: _finished(root, asked), run, limit)
+        todo = search.next() if todo else []
     if todo:
         job = Job(
             root.resolve(),
@@ -185,12 +219,15 @@ def _run(
             sweep.keep_weights,
             sources,
             data.checksum,
-            uuid.uuid4().hex[:8],
+            run,
             sweep.resources.checkpoint_minutes,
             sweep.resources.trial_timeout,
+            sweep.stop,
         )
         console.print("starting Ray", highlight=False)
-        with SweepProgress(len(todo), console) as progress:
+        total = len(todo) if search is None else min(whole.at_most or 0, limit or whole.at_most or 0)
+        name = label if search is None else functools.partial(named, sweep)
+        with SweepProgress(total, console, name) as progress:
             usage = tune.run(
                 todo,
                 job,
@@ -199,12 +236,19 @@ def _run(
                 address=address,
                 concurrency=concurrency,
                 lease=lease,
+                more=search,
             )
-        resume.tidy(root, _finished(root, sweep))
+        # Of those that were stopped early the checkpoints stay: they may yet be trained to their end.
+        resume.tidy(root, _finished(root, sweep.model_copy(update={"stop": None})))
         if usage.working:
             console.print(usage_line(usage.share, usage.working, usage.starting), highlight=False)
-        interrupted = progress.finished < len(todo)
-    return replace(account(root, whole), interrupted=interrupted)
+        interrupted = usage.stopped if search else progress.finished < len(todo)
+    for line in search.account() if search else []:
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+    after = _planned(root, asked)
+    ended = _account(store.trials_table(root), after, _finished(root, sweep))
+    # A search may have come to its end all the same.
+    return replace(ended, interrupted=interrupted and bool(after.todo))
 
 
 def _runnable(sweep: Sweep) -> dict[str, str]:
@@ -290,13 +334,14 @@ def status_lines(root: Place) -> list[str]:
     """Return how the trials of a results folder stand, with a line for each that did not end well."""
     sweep = store.stored_sweep(root)
     trials, finished = store.trials_table(root), _finished(root, sweep)
-    whole = plan(sweep, finished)
+    whole = _planned(root, sweep)
     lines = [whole.summary(), f"{_account(trials, whole, finished)} in {root}"]
-    planned = trials["trial"].isin([trial.id for trial in whole.trials])
+    name = label if sweep.search is None else functools.partial(named, sweep)
+    names = {trial.id: name(trial) for trial in whole.trials}
+    planned = trials["trial"].isin(names.keys())
     for row in trials[planned & (trials["status"] != "done")].itertuples():
-        reason = _last_line(row.error)
-        lines.append(f"{row.status}: {row.variant} beta {row.beta:g} seed {row.seed}: {reason}")
-    if others := int((~planned).sum()):
+        lines.append(f"{row.status}: {names[str(row.trial)]}: {_last_line(row.error)}")
+    if (others := int((~planned).sum())) and sweep.search is None:  # what a search found there it has told
         noun = "trial" if others == 1 else "trials"
         lines.append(
             f"{others} {noun} more, of variants, versions or betas that the sweep no longer asks for"

@@ -23,7 +23,9 @@ from rdbench.models import Model, from_bytes, to_bytes
 from rdbench.places import Place
 from rdbench.plan import Trial
 from rdbench.resume import Keeper, Stopped
-from rdbench.trial import Tables, failure_tables, metric_rows, run_pack
+from rdbench.search.stopping import Judge
+from rdbench.spec_search import SearchSettings
+from rdbench.trial import Tables, failure_tables, metric_rows, run_pack, stopped_tables
 from rdbench.watchdog import Overdue, run_within
 
 Summary = dict[str, Any]
@@ -57,6 +59,8 @@ class Job:
         run: names this run of the driver; empty for none.
         checkpoint_minutes: the least time between two checkpoints; None for as often as it costs little.
         trial_timeout: minutes that a pack may take; None for any.
+        stop: what ends trials early; None for nothing.
+        peers: ids of the trials that a pack's may be judged by.
     """
 
     results: Place
@@ -70,6 +74,8 @@ class Job:
     run: str = ""
     checkpoint_minutes: float | None = None
     trial_timeout: float | None = None
+    stop: SearchSettings | None = None
+    peers: tuple[str, ...] = ()
 
 
 class _StopAsked:
@@ -95,7 +101,9 @@ class _StopAsked:
 def summary(tables: dict[str, list[dict[str, Any]]]) -> Summary:
     """Return the few figures of an ended trial that the console shows."""
     row = tables["trials"][0]
-    figures = {"status": row["status"], "error": row["error"], "seconds": row.get("seconds")}
+    # Not "stopped", which is what the user does: this one has ended.
+    status = "stopped early" if row["status"] == "stopped" else row["status"]
+    figures = {"status": status, "error": row["error"], "seconds": row.get("seconds")}
     test = [point for point in tables.get("points", []) if point["split"] == "test"]
     # The native reading; where there is none, the one that is a likelihood of any model.
     test.sort(key=lambda point: (not point["native"], point["reading"] != "optimal_shared"))
@@ -197,16 +205,27 @@ def work(
         return _in_parts([[trial] for trial in pack], job, device, on_progress)
     started = datetime.datetime.now(datetime.UTC)
     known, begun_anew, keeper = "", False, None
+    # What has once been trained to its end, and lacks a metric, is not stopped on its second way there.
+    again = job.stop is not None and any(store.is_done(job.results, trial.id) for trial in pack)
     while True:
+        judge = Judge(None if again else job.stop, job.results, pack, job.peers)
         try:
             data = _data(pack[0], job)  # here: preparing it takes what time it takes
             keeper, results = run_within(
                 job.trial_timeout and 60 * job.trial_timeout,
-                functools.partial(_attempt, pack, data, job, device, on_progress, stop),
+                functools.partial(_attempt, pack, data, job, device, on_progress, stop, judge),
             )
             break
         except Stopped:
-            return [_STOPPED for _ in pack]
+            if not all(judge.reasons):
+                return [_STOPPED for _ in pack]
+            # Its checkpoint stays: asked for without the rule that stopped it, a trial goes on from there.
+            keeper = None
+            results = [
+                stopped_tables(trial, reason, started, history)
+                for trial, reason, history in zip(pack, judge.reasons, judge.history, strict=True)
+            ]
+            break
         except StorageError:
             raise
         except Overdue as overdue:
@@ -338,6 +357,7 @@ def _attempt(
     device: str,
     on_progress: Callable[[float], None],
     stop: Callable[[], bool],
+    judge: Judge,
 ) -> tuple[Keeper, list[Tables]]:
     """Train and evaluate a pack, from its checkpoint where there is one."""
     _settle(job)
@@ -350,8 +370,9 @@ def _attempt(
         where,
         data_checksum=data.checksum,
         minutes=job.checkpoint_minutes,
-        stop=stop,
+        stop=lambda: judge.stops() or stop(),
     )
+    judge.history = keeper.history
     results = run_pack(
         pack,
         data,

@@ -25,9 +25,13 @@ LAYERS = [
     {"yaml_lines"},
     {"spec_errors"},
     {"spec_fields"},
-    {"spec"},
+    {"spec_search"},
+    {"search_checks"},
+    {"spec", "spec_dataset"},
     {"plan"},
     {"store"},
+    {"progress"},
+    {"search"},
     {"calibration", "compact"},
     {"provenance", "nets", "augment", "allocator", "graphs", "checkpoint_file"},
     {"models", "resume"},
@@ -38,7 +42,7 @@ LAYERS = [
     {"outcomes", "gallery"},
     {"trial", "faults", "watchdog"},
     {"worker", "throughput", "plain"},
-    {"progress", "report"},
+    {"report"},
     {"estimate", "afterwards", "foreground", "samples"},
     {"packing", "roofline"},
     {"bench", "conformance", "starting_points"},
@@ -81,6 +85,10 @@ def test_a_module_imports_only_from_below(path):
     assert ours in LEVEL, f"give {ours} its place in LAYERS"
     above = {name for name in imported_units(path) - {ours} if LEVEL[name] >= LEVEL[ours]}
     assert not above, f"{ours} imports {above}, which stand beside or above it"
+
+
+def test_no_module_is_longer_than_400_lines():
+    assert [str(path) for path in FILES if len(path.read_text().splitlines()) > 400] == []
 
 
 def imported_packages(path: Path) -> set[str]:

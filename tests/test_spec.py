@@ -7,9 +7,10 @@ import pytest
 from malformed import GOOD, MALFORMED, written
 from pydantic import ValidationError
 
-from rdbench import datasets, likelihood, variants
+from rdbench import datasets, likelihood, search_checks, variants
 from rdbench.errors import SpecError
 from rdbench.spec import ModelSpec, Sweep, TrainSpec, VariantSpec, dump_sweep, load_sweep
+from rdbench.spec_search import MEASURES, direction, needed_metrics
 
 SWEEPS = sorted((Path(__file__).parent.parent / "sweeps").glob("*.yaml"))
 
@@ -160,6 +161,77 @@ def test_a_saved_sweep_writes_its_defaults_out(load):
     saved = dump_sweep(load(GOOD))
     for default in ("epochs: 50", "latent: 32", "protocol: clean", "seeds: [0]"):
         assert default in saved
+
+
+METRICS = "metrics: [{name: iwae, readings: [half]}, fid, prdc, latents]\n"
+
+
+@pytest.mark.parametrize(
+    ("search", "needed"),
+    [
+        ("curve", set()),
+        ("{name: target, rate: 5}", set()),
+        ("{name: optuna, objective: [elbo_own, mse, psnr], constraints: distortion_half < 9}", set()),
+        ("{name: optuna, objective: iwae_half, constraints: [rate < 5, fid <= 9]}", {"iwae", "fid"}),
+        ("{name: optuna, constraints: latents_active_units > 3}", {"latents"}),
+        ("{name: curve, plane: [log_fid, prdc_recall]}", {"fid", "prdc"}),
+    ],
+)
+def test_a_search_may_rest_on_any_measure_and_the_metrics_it_needs_are_known(load, search, needed):
+    sweep = load(GOOD + METRICS + f"search: {search}\n")
+    assert needed_metrics(sweep.search) == needed
+    assert load(dump_sweep(sweep)) == sweep
+
+
+def test_without_a_search_no_metric_is_needed(load):
+    assert needed_metrics(load(GOOD + METRICS).search) == set()
+
+
+def test_a_measure_is_better_one_way_or_neither():
+    assert {direction(name) for name in MEASURES} == {"lower", "higher"}
+    ways = {"iwae_half": "higher", "fid": "lower", "prdc_recall": "higher", "reconstruction_rfid": "lower"}
+    assert {name: direction(name) for name in ways} == ways
+    for name in ("iwae_x", "latents_rate", "elbo", "prdc", "zzz"):
+        assert direction(name) is None
+
+
+def test_metrics_asked_for_twice_do_not_bother_a_search_for_something_else(load):
+    twice = "metrics: [iwae, {name: iwae, samples: 9}, fid]\n"
+    assert load(GOOD + twice + "search: {name: optuna, objective: fid}\n").search.objective == ("fid",)
+
+
+@pytest.mark.parametrize(
+    ("variant", "over", "stop"),
+    [
+        ("bs_vae", "lr: [1e-4, 1e-2]", "asha"),
+        ("bs_vae", "lr: {choices: [0.1, 1]}, channels: {choices: [[8], [16]]}", "{name: median, grace: 49}"),
+        ("student_t", "lr: [1e-4, 1e-2], dof: {choices: [3, 9]}", "asha"),
+        ("student_t", "dof: [3, 9], epochs: [5, 90]", "{name: plateau, patience: 60}"),
+    ],
+)
+def test_trials_of_equal_options_may_be_judged_by_each_other(load, variant, over, stop):
+    text = GOOD.replace("0.1, 1, 10", "1").replace("beta_vae, bs_vae", variant)
+    search = f"search: {{name: optuna, over: {{{over}}}}}\n"
+    assert load(f"{text}seeds: 2\n{search}stop: {stop}\n").stop.name in stop
+
+
+def test_a_batch_of_all_trials_has_none_to_be_judged_by_however_many_seeds_each_setting_has(load):
+    text = GOOD.replace("0.1, 1, 10", "1") + "seeds: 2\nstop: asha\n"
+    search = "search: {name: optuna, over: {lr: [0.1, 1]}, trials: 9, at_a_time: %d}\n"
+    assert load(text + search % 3).search.at_a_time == 3
+    assert "lower at_a_time" in problem(load, text + search % 4)
+
+
+def test_a_sampler_whose_package_is_not_there_is_refused_but_results_of_it_can_be_read(load, monkeypatch):
+    text = GOOD + "search: {name: optuna, sampler: cmaes}\n"
+    there: dict[str, object] = {"cmaes": object()}
+    monkeypatch.setattr(search_checks.importlib.util, "find_spec", there.get)
+    assert load(text).search.sampler == "cmaes"
+    del there["cmaes"]
+    message = problem(load, text)
+    assert message.startswith("sweep.yaml:5: search.sampler: cmaes needs the package cmaes; ")
+    assert message.endswith("run 'uv pip install cmaes', or use tpe")
+    assert load_sweep(Path("sweep.yaml"), stored=True).search.sampler == "cmaes"
 
 
 # What is overridden

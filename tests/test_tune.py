@@ -5,6 +5,7 @@ import json
 import os
 import threading
 import time
+from pathlib import Path
 
 import pandas as pd
 import psutil
@@ -140,6 +141,26 @@ def test_a_worker_that_is_killed_is_replaced_and_its_trial_trained_again(
     assert "Traceback" not in printed.err
     assert "raylet" not in printed.out + printed.err
     assert (account.done, account.failed) == (1, 0)
+
+
+def a_second(pack, job, device, on_progress):
+    """A trial that takes a second, and notes its worker."""
+    time.sleep(1)
+    (job.results / f"{pack[0].seed}.worker").write_text(str(os.getpid()))
+    return [{"status": "done", "error": None, "seconds": 0, "elbo": 0, "rate": 0, "mse": 0, "reading": "-"}]
+
+
+def test_short_trials_too_have_a_worker_on_every_core(trial, tmp_path, console, monkeypatch):
+    """Left to itself Tune asks ahead for one trial, and gives it to the worker that is there already."""
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
+    monkeypatch.syspath_prepend(str(Path(__file__).parent))
+    trials = [trial.model_copy(update={"seed": seed}) for seed in range(8)]
+    job = Job(tmp_path, tmp_path, keep_per_image=False, threads=1)
+    with SweepProgress(8, console) as progress:
+        tune.run(trials, job, Resources(gpus=0), progress, concurrency=3, function=a_second)
+    workers = [file.read_text() for file in tmp_path.glob("*.worker")]
+    assert len(workers) == 8
+    assert len(set(workers)) == 3
 
 
 @pytest.mark.parametrize(

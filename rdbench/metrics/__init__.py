@@ -163,6 +163,7 @@ class Metric:
         needs: what it rests on, of :data:`NEEDS`.
         better: which way each of its quantities is better, by the ``quantity`` of its settings, or by the
             metric's name where a value names none. What is not listed is neither.
+        neither: its quantities that are not listed there.
     """
 
     name: str
@@ -173,6 +174,22 @@ class Metric:
     missing: "Callable[[Any, Dataset, str], str | None]" = lambda options, data, protocol: None
     needs: tuple[str, ...] = ()
     better: Mapping[str, Better] = field(default_factory=dict)
+    neither: tuple[str, ...] = ()
+
+    def value_names(self, options: MetricOptions) -> dict[str, Better | None]:
+        """Return the names of the values it may have under some options, and which way each is better."""
+        quantities = dict(self.better) | dict.fromkeys(self.neither)
+        readings = getattr(options, "readings", ("",))
+        return {
+            value_name(self.name, each, reading): way
+            for each, way in quantities.items()
+            for reading in readings
+        }
+
+
+def value_name(name: str, quantity: str | None, reading: str | None) -> str:
+    """Return what a value of a metric is called: ``fid``, ``prdc_recall``, ``iwae_half``."""
+    return "_".join(dict.fromkeys(part for part in (name, quantity, reading) if part))
 
 
 def better(name: str, quantity: str) -> Better | None:

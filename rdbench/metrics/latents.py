@@ -189,4 +189,5 @@ METRIC = Metric(
     compute,
     protocols=("clean",),
     needs=("gaussian",),
+    neither=("rate", "mutual_information", "marginal_kl", "active_units"),
 )

@@ -12,8 +12,10 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from multiprocessing.connection import Connection
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
 # Ray reads these when it is imported.
@@ -34,7 +36,6 @@ import psutil
 import ray
 from ray import tune
 from ray.air.execution._internal.actor_manager import RayActorManager
-from ray.tune.search import BasicVariantGenerator
 from ray.util.queue import Queue
 
 from rdbench.errors import StorageError, UserError
@@ -43,12 +44,14 @@ from rdbench.tune import cluster
 from rdbench.tune.losses import NODE, Loss, as_actor_error, last_line, loss, verdict
 from rdbench.tune.packs import gpu_share, packs, slots
 from rdbench.tune.session import Event, Request, end_session
+from rdbench.tune.source import Message, Source
 
 HEARTBEAT_SECONDS = 2.0
 ATTEMPTS = 3
 NODES = 20  # nodes that a pack may lose before that counts against it
 
 Emit = Callable[[Event], None]
+Hear = Callable[[], list[Message]]
 
 
 @functools.lru_cache(maxsize=1)
@@ -73,6 +76,8 @@ def _work(config: dict[str, Any], shipment: bytes, folder: str | None, device: s
             last_beat = time.monotonic()
             tune.report({"share": share})
 
+    if config["job"]["peers"]:
+        job = replace(job, peers=tuple(config["job"]["peers"]))
     try:
         ended = function([Trial.from_json(text) for text in config["job"]["trials"]], job, device, heartbeat)
     except StorageError as error:
@@ -94,8 +99,8 @@ def _work(config: dict[str, Any], shipment: bytes, folder: str | None, device: s
 class _Narrator(tune.Callback):  # type: ignore[misc]
     """Reports Tune's events, and lets nothing new begin once the user asked to stop."""
 
-    def __init__(self, emit: Emit, stopping: Callable[[], bool], source: BasicVariantGenerator) -> None:
-        self._emit, self._stopping, self._source = emit, stopping, source
+    def __init__(self, emit: Emit, source: Source) -> None:
+        self._emit, self._source = emit, source
         self._said: dict[str, Loss | None] = {}  # what a worker said before it ended its process
         self._losses: dict[str, list[Loss]] = {}
         self.first_bytes: int | None = None
@@ -104,8 +109,7 @@ class _Narrator(tune.Callback):  # type: ignore[misc]
         return {}  # Tune snapshots its callbacks; nobody resumes from that, and a link cannot be pickled
 
     def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
-        if self._stopping():
-            self._source.set_finished()
+        self._source.listen()
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         self._emit({"kind": "began", "pack": trial.config["job"]["pack"]})
@@ -186,13 +190,14 @@ def _choose(trial: str) -> int:
     return packing.choose(Trial.from_json(trial), "cuda")
 
 
-def drive(request: Request, emit: Emit, stopping: Callable[[], bool]) -> None:
+def drive(request: Request, emit: Emit, hear: Hear) -> None:
     """Run what is asked for on the Ray that this process has joined, until all has ended or shall stop.
 
     Args:
         request: what to do.
         emit: is told of every event.
-        stopping: whether the user asked to stop: then no pack begins that has not begun.
+        hear: returns what the supervisor has said since it was asked last. When the user asked to stop no
+            pack begins that has not begun.
     """
     resources = ray.cluster_resources()
     share = gpu_share(request.resources, resources)
@@ -200,25 +205,47 @@ def drive(request: Request, emit: Emit, stopping: Callable[[], bool]) -> None:
     at_a_time = slots(request.resources, share, resources, request.concurrency)
     device = "cuda" if share else "cpu"
     emit({"kind": "ready", "slots": at_a_time, "device": device})
-    trials = [Trial.from_json(text) for text in request.trials]
-    places = {trial.id: place for place, trial in enumerate(trials)}
-    jobs = packs(trials, _pack_size(request, share, trials), at_a_time, request.begun)
-    configs = [
-        {"pack": [places[trial.id] for trial in pack], "trials": [trial.to_json() for trial in pack]}
-        for pack in jobs
-    ]
-    source = BasicVariantGenerator(max_concurrent=request.concurrency or 0)
-    narrator = _Narrator(emit, stopping, source)
+    sizes: dict[str, int] = {}
+    told = 0
+
+    def cut(settings: list[str], peers: tuple[str, ...]) -> list[dict[str, Any]]:
+        """Return a batch's packs: those whose trials can train side by side."""
+        nonlocal told
+        trials = [Trial.from_json(text) for text in settings]
+        places = {trial.id: place for place, trial in enumerate(trials, told)}
+        told += len(trials)
+        alike: dict[str, list[Trial]] = {}
+        for trial in trials:
+            alike.setdefault(trial.pack_key, []).append(trial)
+        for key, group in alike.items():
+            sizes[key] = sizes.get(key) or _pack_size(request, share, group)
+        return [
+            {
+                "pack": [places[trial.id] for trial in pack],
+                "trials": [trial.to_json() for trial in pack],
+                "peers": peers,
+            }
+            for key, group in alike.items()
+            for pack in packs(group, sizes[key], at_a_time, request.begun)
+        ]
+
+    source = Source(cut, hear, request.concurrency)
+    source.add(request.trials, request.peers)
+    if not request.more:
+        source.add([], ())
+    narrator = _Narrator(emit, source)
     _tell_tune_of_memory()
+    # Else Tune asks a searcher for one trial ahead only, and starts the workers one after another.
+    os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(max(200, at_a_time))
     trainable = tune.with_parameters(
         _work, shipment=request.shipment, folder=request.folder if request.is_local else None, device=device
     )
     with tempfile.TemporaryDirectory(prefix="tune-", dir=request.scratch or None) as scratch:
         tune.Tuner(
             tune.with_resources(trainable, {"cpu": request.resources.cpus, "gpu": share}),
-            param_space={"job": tune.grid_search(configs)},
             tune_config=tune.TuneConfig(
                 search_alg=source,
+                num_samples=-1,
                 reuse_actors=True,
                 trial_name_creator=lambda trial: trial.trial_id,
                 trial_dirname_creator=lambda trial: trial.trial_id,
@@ -237,26 +264,27 @@ def drive(request: Request, emit: Emit, stopping: Callable[[], bool]) -> None:
 
 def _drive_there(request: Request, events: Queue, asked: Queue) -> None:
     """Drive from a cluster's head node; what a Ray client has is too little for Tune."""
-    state = {"stop": False, "looked": 0.0}
+    looked = 0.0
 
-    def stopping() -> bool:
-        if not state["stop"] and time.monotonic() - state["looked"] > 1:
-            state["looked"] = time.monotonic()
-            state["stop"] = not asked.empty()
-        return bool(state["stop"])
+    def hear() -> list[Message]:
+        nonlocal looked
+        if time.monotonic() - looked < 1:
+            return []
+        looked = time.monotonic()
+        return [asked.get() for _ in range(asked.qsize())]
 
-    drive(request, events.put, stopping)
+    drive(request, events.put, hear)
 
 
-def _drive_through_client(request: Request, emit: Emit, stopping: Callable[[], bool]) -> None:
+def _drive_through_client(request: Request, emit: Emit, hear: Hear) -> None:
     options = {"num_cpus": 0, "resources": {"node:__internal_head__": 0.001}}
     events, asked = Queue(actor_options=options), Queue(actor_options=options)
     driving = ray.remote(max_retries=0, **options)(_drive_there).remote(request, events, asked)
     ended = False
     while not ended:
         ended = bool(ray.wait([driving], timeout=0.3)[0])
-        if stopping() and asked.empty():
-            asked.put(True)
+        for message in hear():
+            asked.put(message)
         while not events.empty():
             emit(events.get())
     ray.get(driving)
@@ -267,7 +295,8 @@ def main(descriptor: int) -> None:
     os.set_inheritable(descriptor, False)
     link = Connection(descriptor)
     request: Request = link.recv()
-    stop, sending = threading.Event(), threading.Lock()
+    heard: SimpleQueue[Message] = SimpleQueue()
+    sending = threading.Lock()
 
     def emit(event: Event) -> None:
         with sending:
@@ -276,8 +305,7 @@ def main(descriptor: int) -> None:
     def listen() -> None:
         with suppress(EOFError, OSError):
             while True:
-                link.recv()
-                stop.set()
+                heard.put(link.recv())
         # The supervisor is gone, or wants an end now.
         if not request.is_local:
             threading.Timer(5, end_session, [os.getsid(0)]).start()
@@ -299,7 +327,7 @@ def main(descriptor: int) -> None:
             cluster.join(request.address)
             cluster.check_nodes()
         run = _drive_through_client if request.address.startswith("ray://") else drive
-        run(request, emit, stop.is_set)
+        run(request, emit, lambda: [heard.get() for _ in range(heard.qsize())])
         if not request.is_local:
             ray.shutdown()
     except UserError as error:

@@ -44,6 +44,8 @@ class Request:
     Attributes:
         trials: settings of each, as JSON; others know a trial by its place in this list.
         begun: ids of the trials of each pack that has a checkpoint.
+        peers: ids of trials that these may be judged by.
+        more: whether batches may follow, by :meth:`Session.add`.
         resources: of each pack.
         address: "local", or a cluster's.
         concurrency: packs at a time; None for as many as there is room for.
@@ -58,6 +60,8 @@ class Request:
     address: str
     concurrency: int | None
     shipment: bytes
+    peers: tuple[str, ...] = ()
+    more: bool = False
     folder: str = field(default_factory=os.getcwd)
     scratch: str = ""
 
@@ -126,6 +130,15 @@ class Session:
             return self._link.recv() if self._link.poll(seconds) else None
         except (EOFError, OSError, pickle.UnpicklingError):
             raise SessionDiedError(self._last_words()) from None
+
+    def add(self, trials: list[str], peers: tuple[str, ...]) -> None:
+        """Hand the driver another batch; none says that no more follow.
+
+        Args:
+            trials: settings of each, as JSON; their places go on from those before.
+            peers: ids of trials that these may be judged by.
+        """
+        self._send(("add", trials, peers))
 
     def stop(self) -> None:
         """Ask the driver to begin nothing new."""

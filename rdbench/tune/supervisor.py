@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from rdbench import resume, store
 from rdbench.errors import ClusterError, RayDiedError, StorageError
@@ -25,6 +25,17 @@ RESTARTS = 3  # in a row without a trial that ended
 START_SECONDS = 600.0  # on a machine that is very busy Ray takes minutes
 PATIENCE_SECONDS = 30.0
 
+
+class Batches(Protocol):
+    """Trials that are chosen by the results of those before."""
+
+    def next(self) -> list[Trial]:
+        """Return the next batch, now that all before have ended; none when there is nothing left to do."""
+
+    def peers(self) -> tuple[str, ...]:
+        """Return the ids of the trials that those of the present batch may be judged by."""
+
+
 Work = Callable[[Sequence[Trial], Job, str, Callable[[float], None]], list[Summary]]
 
 
@@ -38,6 +49,7 @@ class Usage:
         busy: seconds that workers spent on packs, summed over workers.
         slots: packs that can run at a time.
         driver_growth: bytes that the driver's process grew by, from the first pack's end to the last's.
+        stopped: whether the user asked to stop.
     """
 
     starting: float
@@ -45,6 +57,7 @@ class Usage:
     busy: float
     slots: int
     driver_growth: int = 0
+    stopped: bool = False
 
     @property
     def share(self) -> float:
@@ -86,6 +99,7 @@ def run(
     concurrency: int | None = None,
     function: Work = work,
     lease: Lease | None = None,
+    more: Batches | None = None,
 ) -> Usage:
     """Run trials on Ray until each is committed, has failed, or the user interrupts.
 
@@ -93,7 +107,7 @@ def run(
     at once. Whoever calls sees by ``progress`` that not all has finished.
 
     Args:
-        trials: what to run, in this order; they differ in variant, beta and seed only.
+        trials: what to run, in this order.
         job: what all of them share.
         resources: of each pack.
         progress: is told of every event.
@@ -101,6 +115,7 @@ def run(
         concurrency: packs at a time; by default as many as the CPUs and GPUs allow.
         function: what a worker does with a pack: one that can be imported there.
         lease: on the results folder. Without one, what runs is not asked to stop but run to its end.
+        more: asked for the next batch when all trials so far have ended; none ends the run.
 
     Raises:
         ClusterError: the cluster cannot be joined, has no room for a pack, or dies again and again.
@@ -109,7 +124,7 @@ def run(
     """
     with _counted() as asked:
         return _Supervisor(
-            trials, job, resources, progress, address, concurrency, function, lease, asked
+            trials, job, resources, progress, address, concurrency, function, lease, more, asked
         ).run()
 
 
@@ -126,10 +141,13 @@ class _Supervisor:
         concurrency: int | None,
         function: Work,
         lease: Lease | None,
+        more: Batches | None,
         asked: _Signals,
     ) -> None:
         self._todo, self._job, self._resources, self._progress = list(trials), job, resources, progress
         self._address, self._concurrency, self._lease, self._asked = address, concurrency, lease, asked
+        self._more = more
+        self._peers: tuple[str, ...] = more.peers() if more else ()
         self._shipment = pickle.dumps((function, job))
         self._told: set[str] = set()
         self._running: set[tuple[int, ...]] = set()
@@ -151,11 +169,12 @@ class _Supervisor:
             except SessionDiedError as death:
                 deaths = 1 if len(self._told) > before else deaths + 1
                 self._recover(str(death), deaths)
-            if not self._todo:
+            if not self._todo and not self._next_batch():
                 break
         began, ended = self._began or time.monotonic(), self._ended or time.monotonic()
         working = max(0.0, ended - began)
-        return Usage(began - self._start, working, self._busy, self._slots, self._growth)
+        stopped = self._awaited is not None
+        return Usage(began - self._start, working, self._busy, self._slots, self._growth, stopped)
 
     def _request(self) -> Request:
         return Request(
@@ -165,6 +184,8 @@ class _Supervisor:
             self._address,
             self._concurrency,
             self._shipment,
+            self._peers,
+            self._more is not None,
         )
 
     def _recover(self, cause: str, deaths: int) -> None:
@@ -191,6 +212,17 @@ class _Supervisor:
                 else f"Ray has not started ({cause}); trying again"
             )
 
+    def _next_batch(self) -> list[Trial]:
+        """Return the trials that are to follow when all so far have ended; none where nothing does."""
+        batch = self._more.next() if self._more and self._awaited is None else []
+        if not batch:
+            self._more = None
+            return []
+        self._todo += batch
+        assert self._more is not None
+        self._peers = self._more.peers()
+        return batch
+
     def _follow(self, session: Session) -> None:
         """Listen to a driver until it is done, or shall be ended.
 
@@ -199,6 +231,9 @@ class _Supervisor:
         """
         started, ready, waited = time.monotonic(), False, False
         while not self._shall_end(session):
+            if self._more and all(trial.id in self._told for trial in self._todo):
+                batch = self._next_batch()
+                session.add([trial.to_json() for trial in batch], self._peers)
             event = session.next(0.1)
             if event:
                 ready = True

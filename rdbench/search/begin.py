@@ -1,0 +1,100 @@
+"""The record of searches in a results folder: what was there when each began, and what it has chosen.
+
+``search.json`` is written before a batch is trained. A search is known by all that its choices follow from;
+how much it may spend and what is near enough are none of that, so a search is extended by raising ``trials``.
+"""
+
+import hashlib
+import json
+from collections.abc import Collection
+from typing import Any
+
+from rdbench.errors import ResultsError
+from rdbench.places import Place, write_atomically
+from rdbench.plan import Trial, canonical_json
+from rdbench.search import Begun, Search
+from rdbench.spec import Sweep
+
+NAME = "search.json"
+
+_NO_PART = ("trials", "gap", "within")
+
+
+def key(sweep: Sweep) -> str:
+    """Return what a search is known by: 12 hexadecimal digits."""
+    kept = ("dataset", "protocol", "train", "model", "variants", "beta", "seeds")
+    settings = sweep.model_dump(mode="json", include={*kept})
+    search = {
+        name: value for name, value in sweep.search.model_dump(mode="json").items() if name not in _NO_PART
+    }
+    for variant in settings["variants"]:
+        variant.pop("source", None)
+    return hashlib.sha256(canonical_json([settings, search]).encode()).hexdigest()[:12]
+
+
+def begin(sweep: Sweep, root: Place, ended: Collection[str]) -> Search:
+    """Return the search a sweep asks for, as it stands in its results folder.
+
+    Args:
+        sweep: with a search.
+        root: the results folder, which need not exist.
+        ended: ids of the trials there that ended.
+
+    Raises:
+        ResultsError: the folder's record of searches, or Optuna's journal, cannot be read.
+    """
+    name = key(sweep)
+    begun = _read(root, sweep).get(name) or Begun(sweep, frozenset(ended))
+    if sweep.search.name == "curve":
+        from rdbench.search.curves import CurveRounds
+
+        return CurveRounds(begun, sweep.search)
+    if sweep.search.name == "target":
+        from rdbench.search.target import TargetRounds
+
+        return TargetRounds(begun, sweep.search)
+    from rdbench.search.studies import Study
+
+    return Study(begun, sweep.search, root, name)
+
+
+def keep(search: Search, root: Place) -> None:
+    """Record in the results folder how far a search has come.
+
+    Raises:
+        ResultsError: what is recorded there cannot be read.
+        StorageError: the folder cannot be written.
+    """
+    search.keep()
+    sweep = search.begun.sweep
+    before = _read(root, sweep)
+    record = before | {key(sweep): search.begun}
+    content = {
+        name: {
+            "there": sorted(each.there),
+            "batches": [[json.loads(trial.to_json()) for trial in batch] for batch in each.batches],
+        }
+        for name, each in record.items()
+    }
+    if record != before:
+        write_atomically(root / NAME, json.dumps(content, separators=(",", ":")).encode())
+
+
+def _read(root: Place, sweep: Sweep) -> dict[str, Begun]:
+    file = root / NAME
+    if not file.is_file():
+        return {}
+    try:
+        known: Any = json.loads(file.read_bytes())
+        return {
+            name: Begun(
+                sweep,
+                frozenset(map(str, each["there"])),
+                [[Trial.from_json(json.dumps(trial)) for trial in batch] for batch in each["batches"]],
+            )
+            for name, each in known.items()
+        }
+    except (ValueError, TypeError, KeyError, AttributeError):
+        raise ResultsError(
+            f"{file}: is no record of searches; move it away, and a search begins anew from what is there"
+        ) from None

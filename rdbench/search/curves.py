@@ -1,0 +1,80 @@
+"""The search ``curve``: bisects the widest gaps of every variant's curve (:mod:`rdbench.search.curve`)."""
+
+from collections.abc import Collection, Mapping
+
+from rdbench.plan import Trial
+from rdbench.search import Begun, Rounds, at_beta, by_beta, cost
+from rdbench.search import curve as geometry
+from rdbench.search.ended import Ended
+from rdbench.spec import VariantSpec
+from rdbench.spec_search import TRIALS_A_CURVE, CurveSearch
+
+Curves = dict[VariantSpec, dict[float, list[geometry.Point]]]
+
+
+class CurveRounds(Rounds):
+    """The search ``curve``: first the sweep's betas, then wherever the curves have their widest gaps."""
+
+    def __init__(self, begun: Begun, settings: CurveSearch) -> None:
+        self.begun = begun
+        self.settings = settings
+        self.budget = settings.trials or TRIALS_A_CURVE * len(begun.sweep.variants) * len(begun.sweep.seeds)
+
+    def curves(self, known: Collection[Ended]) -> Curves:
+        """Return the points of every variant at every known beta, of the seeds that have one."""
+        found: Curves = {}
+        for variant in self.begun.sweep.variants:
+            own = by_beta(self.begun.sweep, variant, known)
+            found[variant] = {beta: self._points(trials) for beta, trials in own.items()}
+        return found
+
+    def _points(self, trials: Collection[Ended]) -> list[geometry.Point]:
+        points = []
+        for each in trials:
+            x, y = (geometry.coordinate(name, each.values) for name in self.settings.plane)
+            if x is not None and y is not None:
+                points.append((x, y))
+        return points
+
+    def choose(self, known: Collection[Ended]) -> list[list[Trial]]:
+        """Return the betas that part the widest gaps."""
+        chosen = geometry.choose(self.curves(known), self.settings.at_a_time, self.settings.gap)
+        return [at_beta(self.begun.sweep, variant, beta) for variant, beta in chosen]
+
+    def account(self, ended: Mapping[str, Ended]) -> list[str]:
+        """Return the widest gap of each variant before and after, what that cost, and why it ended."""
+        known, spent = self.known(ended), self.spent(ended)
+        now = self.curves(known)
+        # Before: of what was there and the start grid, on the axes' ranges of the end.
+        start = self.begun.there | {trial.id for batch in self.begun.batches[:1] for trial in batch}
+        first = self.curves([each for each in known if each.trial.id in start])
+        scale = geometry.scales(now.values())
+        lines = []
+        for variant, curve in now.items():
+            before, after = geometry.widest(first[variant], scale), geometry.widest(curve, scale)
+            if not before:
+                lines.append(f"{variant.name}: fewer than two betas gave a point; no gap to part")
+                continue
+            count = sum(bool(points) for points in curve.values())
+            lines.append(
+                f"{variant.name}: widest gap {before[0].size:.3f} -> {after[0].size:.3f} of the plane's"
+                f" range, {count} betas"
+            )
+            if walls := [f"{beta:g}" for beta, points in curve.items() if not points]:
+                lines.append(f"{variant.name}: no point at beta {', '.join(walls)}")
+        lines.append(f"{cost(spent, self.budget)}; {self._why(ended, now)}")
+        return [f"search curve: {line}" for line in lines]
+
+    def _why(self, ended: Mapping[str, Ended], curves: Curves) -> str:
+        if any(trial.id not in ended for trial in self.trials()):
+            return "not done yet"
+        gaps = geometry.largest(curves).values()
+        if gaps and all(gap.size <= self.settings.gap for gap in gaps):
+            return f"done: every gap is at most {self.settings.gap:g}"
+        if not geometry.choose(curves, 1, self.settings.gap):
+            return (
+                "done: what gaps are left lie between betas too close to part, or at trials without a point"
+            )
+        # A further beta is paid for, or not, with all its seeds.
+        left = self.budget - sum(trial.id not in self.begun.there for trial in self.trials())
+        return "not done yet" if left >= len(self.begun.sweep.seeds) else "done: the trials are spent"

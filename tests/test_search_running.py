@@ -1,0 +1,305 @@
+"""A search at work in a results folder: what it goes on from, and what it says of itself."""
+
+import datetime
+import json
+from pathlib import Path
+
+import pytest
+from search_builders import begun, predicted, run, sweep
+
+from rdbench import store
+from rdbench.errors import ResultsError
+from rdbench.search import begin, ended
+from rdbench.search.curves import CurveRounds
+from rdbench.search.running import Searching, named
+from rdbench.spec import Sweep
+from rdbench.trial import failure_tables
+
+NOW = datetime.datetime(2025, 1, 2, tzinfo=datetime.UTC)
+
+
+def commit(root, trial, status="done", run="", values=None):
+    """Write a trial into a results folder as theory has it."""
+    (row,) = failure_tables(trial, "why", NOW)["trials"]
+    row |= {"status": status, "run": run or None, "seconds": 2.0, "dataset_checksum": "c0ffee"}
+    tables = {"trials": [row]}
+    if status == "done":
+        own = predicted(trial).values | (values or {})
+        key = {"variant": trial.variant.name, "beta": trial.beta, "seed": trial.seed, "native": False}
+        tables["points"] = [
+            key
+            | {
+                "split": split,
+                "reading": reading,
+                "n_images": 100,
+                "sse": 16 * own["mse"],
+                "elbo": own["elbo_optimal"],
+                "distortion": 1.0,
+            }
+            | {name: own[name] + (split == "train") for name in ("rate", "mse", "psnr")}
+            for split in ("train", "test")
+            for reading in ("half", "optimal")
+        ]
+    store.commit(root, trial.id, tables)
+
+
+def searching(root, wanted: Sweep, **options) -> Searching:
+    store.save_sweep(root, wanted)
+    return Searching(wanted, root, lambda: store.finished(root), **options)
+
+
+def work(search: Searching, status="done") -> list[float]:
+    """Run a search to its end; the betas, in the order in which they were handed out."""
+    betas = []
+    while batch := search.next():
+        for trial in batch:
+            commit(search.root, trial, status, search.run)
+        betas += [trial.beta for trial in batch]
+    return betas
+
+
+WANTED = {"name": "curve", "trials": 10, "gap": 0, "at_a_time": 2}
+
+
+def test_a_search_in_a_folder_does_what_it_does_in_memory(tmp_path):
+    wanted = sweep(WANTED)
+    betas = work(searching(tmp_path, wanted))
+    alone = run(CurveRounds(begun(wanted), wanted.search))
+    assert betas == [each.trial.beta for each in alone.values()]
+
+
+def test_a_search_that_was_killed_goes_on_as_it_would_have(tmp_path):
+    """Half a batch is in the folder: it must not pass for results that were there before."""
+    undisturbed = work(searching(tmp_path / "a", sweep(WANTED)))
+    root = tmp_path / "b"
+    for kept in (3, 1, 0, 1, 2):
+        for trial in searching(root, sweep(WANTED)).next()[:kept]:
+            commit(root, trial)
+    work(searching(root, sweep(WANTED)))
+    assert set(store.load_results(root, ()).trials["beta"]) == set(undisturbed)
+
+
+def test_what_was_there_before_the_search_is_told_from_its_own(tmp_path):
+    grid = sweep(None, beta={"logspace": [1e-4, 1e3, 7]})
+    from rdbench.plan import plan
+
+    for trial in plan(grid).trials:
+        commit(tmp_path, trial)
+    search = searching(tmp_path, sweep(WANTED | {"trials": 6}))
+    lines = search.plan().search
+    assert lines[0] == "search curve: 0 of at most 6 trials done, besides 7 that were there"
+    assert len(work(search)) == 6
+    assert "6 of at most 6 trials, 12 s of training" in search.account()[-1]
+    again = searching(tmp_path, sweep(WANTED | {"trials": 6}))
+    assert again.next() == []
+    assert again.plan().search[0] == "search curve: 6 of at most 6 trials done, besides 7 that were there"
+
+
+def test_more_trials_extend_a_search_and_another_search_begins_with_all_that_is_there(tmp_path):
+    work(searching(tmp_path, sweep(WANTED)))
+    assert len(work(searching(tmp_path, sweep(WANTED | {"trials": 13})))) == 3
+    other = searching(tmp_path, sweep(WANTED | {"plane": ["rate", "mse"]}))
+    assert other.plan().search[0].endswith("0 of at most 10 trials done, besides 13 that were there")
+    for trial in other.next():
+        commit(tmp_path, trial)
+    # Each goes on from its own record.
+    first = searching(tmp_path, sweep(WANTED | {"trials": 13})).plan()
+    assert first.search[0] == "search curve: 13 of at most 13 trials done"
+
+
+def test_a_dry_run_shows_the_first_proposals_and_writes_nothing(tmp_path):
+    whole = Searching(sweep(WANTED), tmp_path / "none", lambda: set()).plan()
+    assert whole.summary().splitlines() == [
+        "search curve: 0 of at most 10 trials done",
+        "next: beta_vae beta 0.0001 seed 0, beta_vae beta 0.00562341 seed 0, beta_vae beta 0.316228 seed 0,"
+        " beta_vae beta 17.7828 seed 0, beta_vae beta 1000 seed 0; the choice after them follows from their"
+        " results",
+    ]
+    assert whole.at_most == 10
+    assert not (tmp_path / "none").exists()
+    over = {"name": "optuna", "over": {"lr": [1e-4, 1e-2]}, "at_a_time": 2, "trials": 4}
+    lines = Searching(sweep(over), tmp_path / "none", lambda: set()).plan().search
+    assert lines[0] == "search optuna: 0 of at most 4 trials done"
+    assert lines[1].count(" lr 0.0") == 2
+    assert not (tmp_path / "none").exists()
+
+
+def test_trials_that_failed_in_this_run_are_walls_and_in_the_next_are_tried_again(tmp_path):
+    first = searching(tmp_path, sweep(WANTED), run="one")
+    assert len(work(first, "failed")) == 5
+    assert any("fewer than two betas" in line for line in first.account())
+    assert len(searching(tmp_path, sweep(WANTED), run="two").next()) == 5
+
+
+def test_a_batch_whose_trials_were_not_finished_is_followed_by_none(tmp_path):
+    """The user stops: workers leave checkpoints, and nothing new begins."""
+    search = searching(tmp_path, sweep(WANTED))
+    first, *rest = search.next()
+    commit(tmp_path, first)
+    assert search.next() == []
+    assert [t.id for t in searching(tmp_path, sweep(WANTED)).next()] == [t.id for t in rest]
+
+
+def test_a_limit_bounds_what_one_run_hands_out(tmp_path):
+    assert len(work(searching(tmp_path, sweep(WANTED), limit=3))) == 3
+    assert len(work(searching(tmp_path, sweep(WANTED), limit=3))) == 3
+    assert len(work(searching(tmp_path, sweep(WANTED)))) == 4
+
+
+def test_a_done_trial_that_lacks_what_is_asked_for_is_handed_out_once_more_and_no_oftener(tmp_path):
+    wanted = sweep(WANTED | {"trials": 5})
+    work(searching(tmp_path, wanted))
+    whole = store.finished(tmp_path)
+    lacking = sorted(whole)[0]
+    search = Searching(wanted, tmp_path, lambda: whole - {lacking})
+    assert [trial.id for trial in search.next()] == [lacking]
+    assert search.next() == []
+
+
+def test_the_numbers_of_a_trial_are_its_test_splits_and_finite(tmp_path):
+    wanted = sweep(WANTED)
+    (trial, *_) = searching(tmp_path, wanted).next()
+    commit(tmp_path, trial, values={"psnr": float("nan")})
+    (found,) = ended.load(tmp_path).values()
+    assert found.values["rate"] == predicted(trial).values["rate"]
+    assert found.values["elbo_half"] == predicted(trial).values["elbo_optimal"]
+    assert "psnr" not in found.values
+    assert found.seconds == 2.0
+    assert ended.load(tmp_path / "nothing") == {}
+
+
+def test_what_another_version_trained_is_no_result_of_this_one(tmp_path, monkeypatch):
+    work(searching(tmp_path, sweep(WANTED)))
+    assert len(ended.load(tmp_path)) == 10
+    monkeypatch.setattr("rdbench.plan.RECIPE", 99)
+    assert ended.load(tmp_path) == {}
+
+
+def test_metrics_are_those_that_the_sweep_asks_for_by_the_names_of_their_values(tmp_path):
+    wanted = sweep(WANTED, metrics=["prdc", {"name": "iwae", "samples": 20}])
+    (trial, *_) = searching(tmp_path, wanted).next()
+    commit(tmp_path, trial)
+    tables = store.trial_tables(tmp_path, trial.id)
+    prdc, iwae = (each.settings() for each in wanted.metrics)
+    rows = [
+        {"name": name, "value": value, "settings": json.dumps(settings), "protocol": "clean"}
+        for name, value, settings in [
+            ("prdc", 0.5, prdc | {"quantity": "recall"}),
+            ("prdc", None, prdc | {"quantity": "density", "error": "why"}),
+            ("iwae", -3.0, iwae | {"reading": "half"}),
+            ("iwae", -9.0, iwae | {"reading": "half", "samples": 10}),  # of a former spec
+        ]
+    ]
+    store.commit(tmp_path, trial.id, tables | {"metrics": rows})
+    (found,) = ended.load(tmp_path, wanted.metrics).values()
+    assert (found.values["prdc_recall"], found.values["iwae_half"]) == (0.5, -3.0)
+    assert "prdc_density" not in found.values
+    (found,) = ended.load(tmp_path).values()
+    assert "prdc_recall" not in found.values
+
+
+def test_a_damaged_record_of_searches_is_an_error_with_its_mend(tmp_path):
+    (tmp_path / begin.NAME).write_text("[1, 2]")
+    with pytest.raises(ResultsError, match=r"search.json: is no record of searches; move it away"):
+        begin.begin(sweep(WANTED), tmp_path, ())
+
+
+@pytest.mark.parametrize(
+    "content",
+    ['{"a": [{}]}', '{"a": {"there": []}}', '{"a": {"there": [], "batches": [[{}]]}}', '{"a": 1}', "no"],
+)
+def test_any_other_damage_is_told_so_too(tmp_path, content):
+    (tmp_path / begin.NAME).write_text(content)
+    with pytest.raises(ResultsError, match="is no record of searches"):
+        begin.begin(sweep(WANTED), tmp_path, ())
+
+
+def test_what_failed_and_is_tried_again_costs_no_other_trial(tmp_path):
+    """The search goes on from what it chose, though it might choose otherwise now."""
+    first = searching(tmp_path, sweep(WANTED), run="one")
+    while batch := first.next():
+        for trial in batch:
+            commit(tmp_path, trial, "failed" if trial.beta == 0.316228 else "done", "one")
+    chosen = set(store.load_results(tmp_path, ()).trials["trial"])
+    again = searching(tmp_path, sweep(WANTED), run="two")
+    assert [trial.beta for trial in again.next()] == [0.316228]
+    work(searching(tmp_path, sweep(WANTED), run="two"))
+    assert set(store.load_results(tmp_path, ()).trials["trial"]) == chosen
+
+
+def test_what_a_trial_is_judged_by_does_not_hang_on_when_the_driver_was_killed(tmp_path):
+    search = searching(tmp_path, sweep(WANTED | {"at_a_time": 3}))
+    for trial in search.next():
+        commit(tmp_path, trial)
+    batch = search.next()
+    undisturbed = search.peers()
+    assert len(undisturbed) == 5
+    commit(tmp_path, batch[0])
+    resumed = searching(tmp_path, sweep(WANTED | {"at_a_time": 3}))
+    assert [trial.id for trial in resumed.next()] == [trial.id for trial in batch[1:]]
+    assert resumed.peers() == undisturbed
+
+
+@pytest.mark.parametrize("search", [WANTED, {"name": "optuna", "objective": "mse", "trials": 6}])
+def test_a_metric_that_is_added_later_is_measured_and_chooses_no_other_trials(tmp_path, search):
+    wanted = sweep(search, beta=[0.01, 1, 100])
+    work(searching(tmp_path, wanted))
+    before = store.finished(tmp_path)
+    more = sweep(search, beta=[0.01, 1, 100], metrics=["latents"])
+    handed = []
+    lacking = Searching(more, tmp_path, lambda: set())
+    assert lacking.plan().at_most == len(before)
+    while batch := lacking.next():
+        handed += [trial.id for trial in batch]
+    assert sorted(handed) == sorted(before)
+
+
+def test_a_trial_that_was_stopped_is_trained_to_its_end_once_nothing_stops_it(tmp_path):
+    stopping = sweep(WANTED, stop="plateau")
+    work(searching(tmp_path, stopping), "stopped")
+    assert len(store.load_results(tmp_path, ()).trials) == 5
+    assert len(work(searching(tmp_path, sweep(WANTED)))) == 10
+
+
+def test_what_a_search_varies_tells_its_trials_apart():
+    over = {"lr": [1e-4, 1e-2], "channels": {"choices": [[8, 16], [16]]}, "dof": [1.0, 9.0]}
+    wanted = sweep(
+        {"name": "optuna", "over": over},
+        dataset="digits", variants=["student_t"], model={}, beta=[1],
+    )  # fmt: skip
+    (trial,) = searching_in_memory(wanted)
+    has = trial.variant.options["dof"]
+    channels = list(trial.model.channels)
+    assert named(wanted, trial) == (
+        f"student_t beta 1 lr {trial.train.lr:g} channels {channels} dof {has:g} seed 0"
+    )
+
+
+def searching_in_memory(wanted):
+    from rdbench.search.studies import Study
+
+    return Study(begun(wanted), wanted.search, Path("nowhere"), "a").propose({})
+
+
+def test_what_does_not_change_a_searchs_choices_does_not_make_it_another():
+    assert begin.key(sweep(WANTED)) == begin.key(sweep(WANTED | {"trials": 99, "gap": 0.5}))
+    assert begin.key(sweep(WANTED)) == begin.key(sweep(WANTED, name="other", readings=["half"]))
+    for other in (
+        sweep(WANTED | {"at_a_time": 3}),
+        sweep(WANTED, seeds=2),
+        sweep(WANTED, train={"epochs": 2}),
+    ):
+        assert begin.key(sweep(WANTED)) != begin.key(other)
+
+
+def test_an_optuna_search_in_a_folder_goes_on_from_its_journal(tmp_path):
+    over = {"name": "optuna", "over": {"lr": [1e-4, 1e-2]}, "trials": 9, "objective": "mse", "at_a_time": 2}
+    wanted = sweep(over)
+    whole = work(searching(tmp_path / "a", wanted))
+    for _ in range(7):
+        for trial in searching(tmp_path / "b", wanted).next()[:1]:
+            commit(tmp_path / "b", trial)
+    work(searching(tmp_path / "b", wanted))
+    assert set(store.load_results(tmp_path / "b", ()).trials["beta"]) == set(whole)
+    assert len(whole) == 9
+    assert searching(tmp_path / "a", wanted).account()[0].startswith("search optuna: mse ")

@@ -1,0 +1,157 @@
+"""The search ``target`` finds the beta at which a rate or a PSNR is met."""
+
+import pytest
+from search_builders import begun, betas, predicted, run, sweep
+
+from rdbench.search.ended import Ended
+from rdbench.search.target import TargetRounds, next_beta
+
+
+def searching(there=None, **settings) -> TargetRounds:
+    search = {"name": "target"} | settings.pop("search")
+    wanted = sweep(search, **({"beta": [1e-3, 0.1, 10]} | settings))
+    return TargetRounds(begun(wanted, there), wanted.search)
+
+
+@pytest.mark.parametrize("rate", [0.1, 1, 5, 20, 30])
+def test_a_rate_is_met_within_eight_trials(rate):
+    search = searching(search={"rate": rate})
+    found = run(search)
+    assert len(found) <= 8
+    assert min(abs(each.values["rate"] / rate - 1) for each in found.values()) <= 0.03
+    assert search.account(found)[0].startswith("search target: beta_vae: rate ")
+    assert search.account(found)[-1].endswith(" s of training; done")
+
+
+def test_a_psnr_is_met_within_a_tenth_of_a_decibel():
+    found = run(searching(search={"psnr": 12}))
+    assert min(abs(each.values["psnr"] - 12) for each in found.values()) <= 0.1
+    assert len(found) <= 8
+
+
+def test_how_near_is_near_enough_can_be_said():
+    loose = run(searching(search={"rate": 5, "within": 0.3}))
+    tight = run(searching(search={"rate": 5, "within": 1e-4, "trials": 12}))
+    assert len(loose) < len(tight)
+    assert min(abs(each.values["rate"] / 5 - 1) for each in tight.values()) <= 1e-4
+
+
+def test_killed_and_resumed_it_proposes_what_it_would_have_proposed():
+    whole = run(searching(search={"rate": 5}))
+    ended: dict[str, Ended] = {}
+    while todo := searching(search={"rate": 5}).propose(ended):
+        ended[todo[-1].id] = predicted(todo[-1])  # one of a batch, and then a new search
+    assert ended.keys() == whole.keys()
+
+
+def test_a_target_out_of_reach_is_said_and_costs_no_more_than_the_start():
+    search = searching(search={"rate": 500})
+    found = run(search)
+    assert betas(found) == [1e-3, 0.1, 10]
+    assert "rate 500 nats not met: nearest 37.77" in search.account(found)[0]
+    assert "out of reach; let the range of beta begin below 0.001" in search.account(found)[0]
+
+
+def test_a_target_behind_a_wall_is_out_of_reach():
+    search = searching(search={"rate": 30})
+    found = run(search, lambda t: Ended(t, "diverged") if t.beta < 0.1 else predicted(t))
+    assert betas(found) == [1e-3, 0.1, 10]
+
+
+def test_a_jump_over_the_target_ends_the_search():
+    jump = {0.99995: 10.0, 1.0: 0.1}
+    assert next_beta({0.5: 11.0} | jump, 5.0).why == "it jumps between beta 0.99995 and 1"
+
+
+def test_a_step_stays_off_the_ends_of_its_interval():
+    """So that a curve that is flat and then falls does not creep."""
+    step = next_beta({0.01: 100.0, 100.0: 99.0 - 98.999}, 0.01)
+    assert 0.01 * 1.5 < step.beta < 100 / 1.5
+
+
+def test_several_variants_are_each_brought_there_and_compared():
+    search = searching(search={"rate": 5}, variants=["beta_vae", "bs_vae"])
+
+    def end(trial):
+        if trial.variant.name == "beta_vae":
+            return predicted(trial)
+        worse = predicted(trial.model_copy(update={"beta": trial.beta * 3}))
+        return Ended(trial, "done", dict(worse.values) | {"mse": worse.values["mse"] * 1.1}, 1.0)
+
+    found = run(search, end)
+    assert search.account(found)[2].startswith("search target: best at 5 nats: beta_vae; mse beta_vae 0.1")
+    assert len(found) <= 16
+
+
+def test_seeds_count_by_their_mean_and_a_lost_seed_makes_a_wall():
+    def end(trial):
+        own = predicted(trial)
+        rate = own.values["rate"] * (1 + 0.2 * (trial.seed - 0.5))
+        return Ended(trial, "done", dict(own.values) | {"rate": rate})
+
+    search = searching(search={"rate": 5}, seeds=2)
+    found = run(search, end)
+    by_beta: dict[float, list[float]] = {}
+    for each in found.values():
+        by_beta.setdefault(each.trial.beta, []).append(each.values["rate"])
+    assert min(abs(sum(rates) / 2 / 5 - 1) for rates in by_beta.values()) <= 0.03
+    search = searching(search={"rate": 5}, seeds=2)
+    lost = run(search, lambda t: Ended(t, "failed") if t.seed else end(t))
+    assert len(lost) == 6
+    assert "no beta gave a rate" in search.account(lost)[0]
+
+
+def test_a_beta_of_which_only_some_seeds_are_there_is_not_taken_for_their_mean():
+    two = sweep({"name": "target", "rate": 5}, beta=[1e-3, 0.1, 10], seeds=2)
+    near = sweep({"name": "target", "rate": 5}, beta=[0.2402, 10], seeds=[0])
+    there = {trial.id: predicted(trial) for trial in TargetRounds(begun(near), near.search).propose({})[:1]}
+    assert abs(next(iter(there.values())).values["rate"] / 5 - 1) < 0.03
+    search = TargetRounds(begun(two, there), two.search)
+    assert len(run(search, ended=there)) > 7
+
+
+def test_a_collapsed_end_of_the_range_is_no_obstacle():
+    """Its rate is 0, or by rounding a little less."""
+    search = searching(search={"rate": 1}, beta=[1e-3, 1, 1000])
+
+    def end(trial):
+        own = predicted(trial)
+        return Ended(trial, "done", dict(own.values) | {"rate": own.values["rate"] - 1e-9})
+
+    assert len(run(search, end)) <= 7
+
+
+def test_who_comes_nearer_to_the_target_does_not_win_by_that():
+    """Both variants on one curve: what differs at the target is where their betas happened to fall."""
+    search = searching(search={"rate": 5}, variants=["beta_vae", "bs_vae"])
+
+    def end(trial):
+        shifted = trial.beta * (1.5 if trial.variant.name == "bs_vae" else 1)
+        return Ended(trial, "done", predicted(trial.model_copy(update={"beta": shifted})).values, 1.0)
+
+    found = run(search, end)
+    assert search.account(found)[2].startswith("search target: at 5 nats too near to call: mse ")
+
+
+def test_a_trial_without_a_result_is_stepped_around():
+    lost = []
+
+    def end(trial):
+        if len(lost) < 2 and trial.beta not in (1e-3, 0.1, 10):
+            lost.append(trial.beta)
+            return Ended(trial, "diverged")
+        return predicted(trial)
+
+    search = searching(search={"rate": 5, "trials": 12})
+    found = run(search, end)
+    assert len(lost) == 2
+    assert min(abs(each.values.get("rate", 99) / 5 - 1) for each in found.values()) <= 0.03
+
+
+def test_where_no_trial_gives_a_result_the_search_ends_and_says_so():
+    search = searching(search={"rate": 5, "trials": 100})
+    found = run(search, lambda t: predicted(t) if t.beta in (1e-3, 0.1, 10) else Ended(t, "failed"))
+    assert 8 < len(found) < 30
+    line = search.account(found)[0]
+    assert "not met: nearest 0 at beta 10, beyond it 10.14 at beta 0.1" in line
+    assert "no trial between beta 0.1 and 10 gave a result" in line
