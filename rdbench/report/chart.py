@@ -14,7 +14,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from rdbench.errors import StorageError
 from rdbench.places import write_atomically
@@ -71,6 +71,8 @@ class Chart:
         views: key -> Vega-Lite spec. Its ``description`` says what is to be seen, in a sentence, from the
             data: the chart's finding, and its text for screen readers.
         data: the rows of each named dataset of the specs.
+        kind: "search" of one that shows what a search tried; its views are different charts, and an export
+            writes them all.
     """
 
     name: str
@@ -80,6 +82,7 @@ class Chart:
     switches: tuple[Switch, ...]
     views: dict[str, dict[str, Any]]
     data: dict[str, Rows]
+    kind: Literal["", "search"] = ""
 
     @property
     def first(self) -> str:

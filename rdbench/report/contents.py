@@ -6,11 +6,13 @@ from typing import Any
 
 from rdbench.errors import ResultsError
 from rdbench.places import Place
-from rdbench.report import bd_rate, claims, costs, paired, shannon, sources, table1, tables
+from rdbench.report import bd_rate, claims, costs, paired, proposals, shannon, sources, table1, tables
 from rdbench.report.beta_chart import beta_chart
 from rdbench.report.chart import Chart
 from rdbench.report.gather import Section, gather
 from rdbench.report.rate_chart import rate_chart
+from rdbench.report.search_chart import search_chart
+from rdbench.report.studies import SearchView
 from rdbench.report.table import Table
 from rdbench.report.training_chart import training_chart
 from rdbench.store import Results, load_results
@@ -18,6 +20,21 @@ from rdbench.store import Results, load_results
 Draw = Callable[[Section, Sequence[str]], Chart | None]
 
 CHARTS: tuple[Draw, ...] = (rate_chart, beta_chart, training_chart)
+
+
+@dataclass(frozen=True)
+class SearchContents:
+    """One search, ready to be shown.
+
+    Attributes:
+        view: what it found, in words.
+        chart, table: its proposals, both also among those of the section; None of a search by beta alone, and
+            the chart where no proposal gave a result.
+    """
+
+    view: SearchView
+    chart: Chart | None = None
+    table: Table | None = None
 
 
 @dataclass(frozen=True)
@@ -31,6 +48,7 @@ class SectionContents:
         section: the trials themselves.
         variants: all of them, in the order that gives each its colour and shape.
         charts, tables: what there is to show; one without content is not there.
+        searches: those of its folders.
     """
 
     key: str
@@ -40,6 +58,7 @@ class SectionContents:
     variants: tuple[str, ...]
     charts: tuple[Chart, ...]
     tables: tuple[Table, ...]
+    searches: tuple[SearchContents, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -65,8 +84,10 @@ def contents(results: Sequence[Place]) -> Contents:
     for index, (section, names) in enumerate(zip(sections, sources.headings(sections), strict=True)):
         variants = tuple(sorted({variant for variant, _ in tables.keys(section)}))
         charts = _there(make(section, variants) for make in CHARTS)
-        own = _there(_tables(section))
-        found.append(SectionContents(f"s{index}", *names, section, variants, charts, own))
+        searches = tuple(_searches(section))
+        charts += _there(each.chart for each in searches)
+        own = _there(_tables(section, searches))
+        found.append(SectionContents(f"s{index}", *names, section, variants, charts, own, searches))
     return Contents(tuple(found), loaded, tuple(problems))
 
 
@@ -74,12 +95,26 @@ def _there(made: Iterable[Any]) -> tuple[Any, ...]:
     return tuple(each for each in made if each is not None)
 
 
-def _tables(section: Section) -> Iterable[Table | None]:
+def _searches(section: Section) -> Iterable[SearchContents]:
+    """Yield the section's searches; those with proposals are numbered in the names of charts and tables."""
+    number = 0
+    for view in section.searches:
+        if view.study is None:
+            yield SearchContents(view)
+            continue
+        number += 1
+        after = f"_{number}" if number > 1 else ""
+        chart = search_chart(view.study, f"search{after}")
+        yield SearchContents(view, chart, proposals.table(view.study, f"proposals{after}"))
+
+
+def _tables(section: Section, searches: Sequence[SearchContents]) -> Iterable[Table | None]:
     """Yield the section's tables in the order of the page."""
     yield claims.table(section)
     yield bd_rate.table(section)
     yield bd_rate.envelope_table(section)
     yield shannon.table(section)
+    yield from (each.table for each in searches)
     yield table1.table1(section)
     yield tables.elbo(section)
     yield tables.proxy_metrics(section)

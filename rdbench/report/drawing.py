@@ -9,7 +9,10 @@ from typing import Any
 
 import altair as alt
 
-from rdbench.report import beta_chart, layers, rate_chart, training_chart
+from rdbench.report import beta_chart, layers, rate_chart, search_chart, training_chart
+
+BLUE = "#3f66c9"
+"""Of points that belong to no variant."""
 
 
 def rate(scale: str, seeds: bool, shannon: bool, columns: int) -> dict[str, Any]:
@@ -125,3 +128,37 @@ def training(kind: str, dots: bool) -> dict[str, Any]:
         dot = base.transform_filter("length(datum.epoch) == 1").mark_point(filled=True, **layers.QUIET)
         drawn.append(dot.encode(x, y, colour, tooltip=tooltip))
     return layers.configure(alt.layer(*drawn), training_chart.HEIGHT)
+
+
+def search_slice(kind: str) -> dict[str, Any]:
+    """Return the template of a view of what was tried over one setting, or over another objective."""
+    scale = alt.Scale(type="log" if kind == "log" else "linear", domain=["$xdomain"], nice=False, zero=False)
+    axis = alt.Axis(tickCount=6, format="~g")
+    if kind == "log":
+        axis["values"] = ["$xticks"]
+    if kind == "whole":
+        axis["tickMinStep"] = 1
+    x = alt.X("$x:Q", title="$xtitle", scale=scale, axis=axis)
+    if kind == "choice":
+        x = alt.X("$x:N", title="$xtitle", axis=alt.Axis(labelAngle=0, labelLimit=120))
+    y = alt.Y("$y:Q", title="$ytitle", scale=alt.Scale(domain=["$ydomain"], nice=False, zero=False))
+    value = alt.Tooltip("$y:Q", title="$ytitle", format=layers.NUMBER)
+    ring = layers.rows("tried", "datum.best").mark_point(size=260, strokeWidth=2, **layers.QUIET)
+    points = layers.rows("tried").mark_point(size=70, filled=True, clip=True, color=BLUE)
+    faint = alt.condition("datum.feasible", alt.value(1.0), alt.value(0.3))
+    drawn = [
+        ring.encode(x, y, color=alt.value(layers.GREY)),
+        points.encode(x, y, opacity=faint, tooltip=[alt.Tooltip("about:N", title="settings"), value]),
+    ]
+    return layers.configure(alt.layer(*drawn), search_chart.HEIGHT)
+
+
+def search_importance() -> dict[str, Any]:
+    """Return the template of the importances of the searched settings."""
+    # Two lines, for a phone.
+    title = ["importance (PED-ANOVA)", "for $ytitle"]
+    x = alt.X("share:Q", title=title, axis=alt.Axis(format="%", tickCount=5))
+    y = alt.Y("setting:N", title=None, sort="-x")
+    tooltip = [alt.Tooltip("setting:N"), alt.Tooltip("share:Q", title="importance", format=".0%")]
+    bars = alt.Chart(alt.NamedData("$rows")).mark_bar(color=BLUE).encode(x, y, tooltip=tooltip)
+    return layers.configure(alt.layer(bars), search_chart.HEIGHT)

@@ -33,8 +33,8 @@ def export(results: Sequence[Place], out: Place, formats: Sequence[Format]) -> l
         out: the folder to write, made where it is not there. Files of the same names are replaced; others
             are left alone.
         formats: "svg" and "png": each chart, one file an option of its first control (the others at their
-            first option), on white. "csv" and "latex": each table. "json": all tables and what the charts
-            show, in one file, ``report.json``.
+            first option), of a search each view, on white. "csv" and "latex": each table. "json": all tables
+            and what the charts show, in one file, ``report.json``.
 
     Returns:
         The files, in the order of the page; those of equal results are equal byte for byte.
@@ -77,7 +77,7 @@ def _files(found: Contents, formats: Sequence[Format]) -> Iterator[File]:
 def _charts(folder: str, section: SectionContents, formats: Sequence[Format]) -> Iterator[File]:
     views = [(chart, key) for chart in section.charts for key in shown_views(chart)]
     for name, (chart, key) in zip(
-        unique_names(f"{chart.name}_{key.split('/')[0]}" if key else chart.name for chart, key in views),
+        unique_names(_stem(chart, key) for chart, key in views),
         views,
         strict=True,
     ):
@@ -85,6 +85,11 @@ def _charts(folder: str, section: SectionContents, formats: Sequence[Format]) ->
             yield f"{folder}/{name}.svg", draw_svg(chart, key).encode()
         if "png" in formats:
             yield f"{folder}/{name}.png", draw_png(chart, key)
+
+
+def _stem(chart: Chart, key: str) -> str:
+    told = key.replace("/", "_") if chart.kind == "search" else key.split("/")[0]
+    return f"{chart.name}_{told}" if key else chart.name
 
 
 def _tables(folder: str, section: SectionContents, formats: Sequence[Format]) -> Iterator[File]:
@@ -113,9 +118,14 @@ def unique_names(texts: Iterable[str]) -> list[str]:
 
 
 def shown_views(chart: Chart) -> list[str]:
-    """Return the keys of the views to write: each option of the first control, the others at their first."""
+    """Return the keys of the views to write: each option of the first control, the others at their first.
+
+    Of a search, all.
+    """
     if not chart.controls:
         return [chart.first]
+    if chart.kind == "search":
+        return list(chart.views)
     found = []
     for option, _ in chart.controls[0].options:
         key = "/".join([option, *chart.first.split("/")[1:]])
@@ -164,6 +174,11 @@ def as_data(found: Contents) -> dict[str, Any]:
                     {"name": chart.name, "title": chart.title, "notes": list(chart.notes),
                      "findings": {key: view.get("description", "") for key, view in chart.views.items()}}
                     for chart in each.charts
+                ],
+                "searches": [
+                    {"name": search.name, "kind": search.kind, "amounts": search.amounts,
+                     "account": list(search.account)}
+                    for search in each.section.searches
                 ],
                 "tables": [to_json(table) for table in each.tables],
             }

@@ -2,22 +2,23 @@
 
 import functools
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
 import pandas as pd
 
-from rdbench.errors import UserError
+from rdbench.errors import ResultsError, SpecError, UserError
 from rdbench.likelihood import OWN, READINGS
 from rdbench.plan import Trial, plan
-from rdbench.spec import VariantSpec
+from rdbench.report.studies import SearchView, search_view, tried
+from rdbench.spec import Sweep, VariantSpec
 from rdbench.store import Results
 
 VARIES = ("variant", "beta", "seed")
 """What may differ between the trials of a section; all other settings are the same."""
 
-_BETTER = ("done", "diverged", "failed")
+_BETTER = ("done", "diverged", "stopped", "failed")
 
 
 @dataclass
@@ -36,6 +37,8 @@ class Section:
         metrics: the ``metrics`` rows, likewise.
         per_image: the ``per_image`` rows, likewise.
         missing: trials that were asked for and are not there: variant, beta, seed.
+        searches: those of its folders. Of trials that one by Optuna gave other settings than its sweep's, the
+            best alone are among the section's trials, with the differences in the variant's name.
     """
 
     settings: dict[str, Any]
@@ -48,6 +51,7 @@ class Section:
     metrics: pd.DataFrame = field(default_factory=pd.DataFrame)
     per_image: pd.DataFrame = field(default_factory=pd.DataFrame)
     missing: pd.DataFrame = field(default_factory=pd.DataFrame)
+    searches: list[SearchView] = field(default_factory=list)
 
     @functools.cached_property
     def splits(self) -> dict[tuple[str, str], pd.DataFrame]:
@@ -99,16 +103,26 @@ def variant_label(variant: VariantSpec) -> str:
         for name, value in sorted(variant.options.items())
         if name != "betas" and (name not in defaults or value != defaults[name])
     }
-    options = ", ".join(f"{key}={value}" for key, value in told.items())
+    options = ", ".join(
+        f"{key}={list(value) if isinstance(value, tuple) else value}" for key, value in told.items()
+    )
     version = f" [{variant.code[:6]}]" if variant.code else ""
     return variant.name + (f" ({options})" if options else "") + version
 
 
-def _split_settings(trial: Trial) -> tuple[str, dict[str, Any]]:
-    """Return (the shared settings as canonical JSON, what names the trial within them)."""
+def _split_settings(trial: Trial, further: Mapping[str, Any] | None = None) -> tuple[str, dict[str, Any]]:
+    """Return (the shared settings as canonical JSON, what names the trial within them).
+
+    Args:
+        trial: any.
+        further: settings that its variant is named by like by options of its own.
+    """
     content = json.loads(trial.to_json())
     shared = {key: value for key, value in content.items() if key not in VARIES}
-    label = variant_label(trial.variant)
+    variant = trial.variant
+    if further:
+        variant = variant.model_copy(update={"options": variant.options | dict(further)})
+    label = variant_label(variant)
     names = {"variant": label, "beta": trial.beta, "seed": trial.seed}
     return json.dumps(shared, sort_keys=True), names | {"betas": trial.variant.options.get("betas")}
 
@@ -130,18 +144,53 @@ def _reread(row: dict[str, Any], root: str, problems: list[str]) -> Trial | None
     return trial
 
 
-def _known(results: Results, source: int, problems: list[str]) -> tuple[list[_Known], dict[str, Trial]]:
+def _as_searched(trial: Trial, sweep: Sweep) -> tuple[Trial, dict[str, Any]]:
+    """Return (a trial with the sweep's settings of training and network, those of its own that differ).
+
+    The options of its variant that the search varies count among the latter; its variant keeps them.
+    """
+    own = trial.model_copy(update={"train": sweep.train, "model": sweep.model})
+    differing = {
+        name: value
+        for now, asked in ((trial.train, sweep.train), (trial.model, sweep.model))
+        for name, value in now.model_dump().items()
+        if value != getattr(asked, name)
+    }
+    if trial.variant not in sweep.variants:
+        options = trial.variant.options
+        differing |= {name: value for name, value in options.items() if name in sweep.search.over}
+    return own, differing
+
+
+def _known(
+    results: Results, source: int, problems: list[str], search: SearchView | None
+) -> tuple[list[_Known], dict[str, Trial]]:
     """Return (the committed trials of a folder, the trials its sweep asks for by id)."""
+    searched = tried(search)
     planned = {trial.id: trial for trial in plan(results.sweep).trials}
     found = []
     for row in records(results.trials):
         trial = planned.get(row["trial"]) or _reread(row, str(results.root), problems)
         if trial is not None:
-            settings, names = _split_settings(trial)
+            differing: dict[str, Any] = {}
+            if row["trial"] in searched:
+                trial, differing = _as_searched(trial, results.sweep)
+            if differing and not searched[row["trial"]]:
+                continue  # a point of the search's own chart
+            settings, names = _split_settings(trial, differing)
             checksum = row["dataset_checksum"] if isinstance(row["dataset_checksum"], str) else None
             readings = tuple(results.sweep.readings)
             found.append(_Known(row["trial"], settings, checksum, readings, row | names, source))
     return found, planned
+
+
+def _search(results: Results, problems: list[str]) -> SearchView | None:
+    """Return the search of a folder; None where there is none, or none that can be read: a problem then."""
+    try:
+        return search_view(results)
+    except (ResultsError, SpecError) as error:
+        problems.append(str(error))
+        return None
 
 
 def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
@@ -165,8 +214,9 @@ def gather(loaded: Sequence[Results]) -> tuple[list[Section], list[str]]:
     problems = [problem for results in loaded for problem in results.problems]
     best: dict[str, _Known] = {}
     asked: dict[str, tuple[Trial, tuple[str, ...]]] = {}
+    searches = [_search(results, problems) for results in loaded]
     for source, results in enumerate(loaded):
-        found, planned = _known(results, source, problems)
+        found, planned = _known(results, source, problems, searches[source])
         for known in found:
             rival = best.get(known.id)
             if rival is not None and None not in (pair := {rival.checksum, known.checksum}) and len(pair) > 1:
@@ -198,10 +248,22 @@ def gather(loaded: Sequence[Results]) -> tuple[list[Section], list[str]]:
             # A variant that trains once for all betas misses them all.
             betas = names["betas"] or [trial.beta]
             missing.setdefault(key, []).extend(names | {"beta": beta} for beta in betas)
+    for results, search in zip(loaded, searches, strict=True):
+        if search is not None:
+            settings, _ = _split_settings(_any_trial(results.sweep))
+            key = _find(sections, settings, None)
+            section = sections.get(key) or sections.setdefault(key, Section(json.loads(settings), key[1]))
+            section.readings = _union(section.readings, tuple(results.sweep.readings))
+            section.searches.append(search)
     for key, section in sections.items():
         _fill(section, members.get(key, []), missing.get(key, []), loaded)
     order = sorted(sections, key=lambda key: (sections[key].dataset, sections[key].protocol, *map(str, key)))
     return [sections[key] for key in order], problems
+
+
+def _any_trial(sweep: Sweep) -> Trial:
+    """Return a trial of a sweep's own settings."""
+    return plan(sweep.model_copy(update={"search": None})).trials[0]
 
 
 def _superseded(best: dict[str, _Known], asked: dict[str, Any]) -> list[str]:

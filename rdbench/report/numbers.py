@@ -1,6 +1,7 @@
 """How the report writes numbers. A number that is not there is an en dash, never 0."""
 
 import math
+from typing import Any
 
 from rdbench.report.curves import Estimate
 
@@ -42,6 +43,13 @@ def interval(estimate: Estimate | None) -> str:
 def plain(value: float) -> str:
     """Write a setting such as beta as it would be typed: 0.01, 1, 100, 1e-05."""
     return f"{value:g}"
+
+
+def setting(value: Any) -> str:
+    """Write the value of any setting: a number as :func:`plain` does, a list in brackets."""
+    if isinstance(value, tuple | list):
+        return f"[{', '.join(map(setting, value))}]"
+    return plain(value) if isinstance(value, float) else str(value)
 
 
 def seconds(value: float | None) -> str:

@@ -68,6 +68,7 @@ def section_view(found: SectionContents, budget: int) -> dict[str, Any]:
         # A chart or table without content is not there, which the template may ask.
         "charts": defaultdict(lambda: None, {chart.name: chart for chart in found.charts}),
         "tables": defaultdict(lambda: None, by_name),
+        "searches": found.searches,
         "bound": found.section.dataset == "gaussian",
         "paired": [table for name, table in by_name.items() if name.startswith("paired_")],
         "measured": [table for name, table in by_name.items() if name.startswith("measured_")],

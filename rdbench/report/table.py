@@ -65,6 +65,7 @@ class Table:
         columns, rows: each row has a cell for each column.
         notes: further lines below it.
         folded: the page shows it closed.
+        shown: rows that the page shows at most, the first; an export has all.
     """
 
     name: str
@@ -74,6 +75,7 @@ class Table:
     rows: tuple[tuple[Cell, ...], ...]
     notes: tuple[str, ...] = ()
     folded: bool = False
+    shown: int | None = None
 
     def __post_init__(self) -> None:
         if any(len(row) != len(self.columns) for row in self.rows):
