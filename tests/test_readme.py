@@ -1,0 +1,93 @@
+"""What the README says is so: commands that parse, sweeps that load, files and names that are there.
+
+``tests/readme.py`` runs all of it, which takes a while.
+"""
+
+import ast
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+import typer
+from readme import README, blocks
+
+from rdbench import cli, datasets, metrics
+from rdbench.spec import load_sweep
+from rdbench.variants.source import shipped
+
+ROOT = README.parent
+TEXT = README.read_text()
+BLOCKS = blocks(TEXT)
+COMMANDS = [
+    command
+    for block in BLOCKS
+    if block.language == "sh"
+    for line in block.text.splitlines()
+    for command in line.split(" && ")
+    if "rdbench" in command
+]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_command_parses(command):
+    words = shlex.split(command)
+    words = words[words.index("rdbench") + 1 :]
+    verb = typer.main.get_command(cli.app)
+    while hasattr(verb, "commands"):
+        verb, words = verb.commands[words[0]], words[1:]
+    verb.make_context(verb.name, words)
+
+
+def test_there_are_commands_of_every_kind():
+    assert len(COMMANDS) > 12
+    assert {"sweep", "report", "compare", "trial", "sample", "doctor"} <= {
+        shlex.split(command)[shlex.split(command).index("rdbench") + 1] for command in COMMANDS
+    }
+
+
+@pytest.mark.parametrize(
+    "block", [block for block in BLOCKS if block.language == "yaml"], ids=lambda b: b.line
+)
+def test_a_sweep_file_loads(block, tmp_path, monkeypatch):
+    """A fragment, with what every sweep needs around it."""
+    monkeypatch.chdir(tmp_path)
+    whole = {"name": "a", "dataset": "digits", "variants": "[bs_vae]", "beta": "[0.01, 1, 100]"}
+    given = {line.partition(":")[0] for line in block.text.splitlines()}
+    file = tmp_path / "sweep.yaml"
+    file.write_text(
+        "".join(f"{key}: {value}\n" for key, value in whole.items() if key not in given) + block.text
+    )
+    assert load_sweep(file).name
+
+
+@pytest.mark.parametrize("block", [b for b in BLOCKS if b.language == "python"], ids=lambda b: b.line)
+def test_python_code_compiles(block):
+    assert ast.parse(block.text).body
+
+
+def test_files_and_links_are_there():
+    links = re.findall(r"\]\(([^)#]+)\)", TEXT)
+    assert [link for link in links if "://" not in link and not (ROOT / link).exists()] == []
+    named = re.findall(r"(?:sweeps|reports|docker|tests|docs|rdbench)/[\w./-]*\w", TEXT)
+    assert [name for name in named if not (ROOT / name).exists()] == []
+    sweeps = {path.name for path in (ROOT / "sweeps").glob("*.yaml")}
+    listed = set(re.findall(r"`(\w+\.yaml)`", TEXT))
+    assert sweeps - listed == set(), "sweeps that the README does not list"
+
+
+@pytest.mark.parametrize(
+    "names", [shipped(), datasets.names(), metrics.names()], ids=["variants", "datasets", "metrics"]
+)
+def test_the_tables_name_all_there_is(names):
+    assert [name for name in names if f"`{name}`" not in TEXT] == []
+
+
+def test_the_house_of_the_contributors_guide_is_there():
+    guide = (ROOT / "CONTRIBUTING.md").read_text()
+    named = re.findall(r"`((?:sweeps|reports|tests|rdbench|\.ci)/[\w./-]*\w)`", guide)
+    assert named
+    assert [name for name in named if not (ROOT / name).exists()] == []
+    files = re.findall(r"`(\w+\.py)`", guide)
+    there = {path.name for path in Path(ROOT).glob("rdbench/**/*.py")}
+    assert [file for file in files if file not in there] == []
