@@ -167,6 +167,12 @@ def test_it_starts_warm_from_trials_that_were_there(tmp_path):
     assert len(study(tmp_path / "narrow", narrow, before).study.trials) == 0
 
 
+def test_however_much_is_known_before_the_search_goes_on(tmp_path):
+    before = run(study(tmp_path / "before", wanted(trials=60, sampler="random")), bowl)
+    search = study(tmp_path / "after", wanted(trials=3), before)
+    assert len(run(search, bowl, before)) == 63
+
+
 def test_settings_of_which_only_some_seeds_are_there_do_not_warm_a_search(tmp_path):
     before = run(study(tmp_path / "before", wanted(trials=6)), bowl)
     search = study(tmp_path / "after", wanted(trials=6, sweep={"seeds": 2}), before)
@@ -307,6 +313,9 @@ def test_settings_are_proposed_once_and_a_space_that_is_searched_through_ends_th
         "search optuna: mse 2 at latent 2",
         "search optuna: 3 of at most 12 trials, 3 s of training; done: nothing new was proposed any more",
     ]
+    before = len(search.study.trials)
+    assert search.propose(ended) == []
+    assert len(search.study.trials) == before, "it was searched through, and asks no more"
 
 
 def test_a_trial_that_was_stopped_or_failed_and_has_a_result_after_all_is_told_anew(tmp_path):

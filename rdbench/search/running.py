@@ -75,11 +75,6 @@ class Searching:
         """Return the ids of the trials that those of the present batch may be judged by: all before it."""
         return self._peers
 
-    @property
-    def handed(self) -> int:
-        """How many trials this run has handed out."""
-        return len(self._handed)
-
     def account(self) -> list[str]:
         """Return what the search found and spent, and why it is done."""
         ended = self.ended()

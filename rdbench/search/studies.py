@@ -81,8 +81,12 @@ class Study(Search):
         self._tell(ended)
         seeds, number = len(self.begun.sweep.seeds), len(self._asked())
         count = min(self.settings.at_a_time, (self.budget - number * seeds) // seeds)
-        found = [self._ask() for _ in range(count)]
-        return any(found)
+        if self._is_exhausted():
+            return False
+        found = 0
+        while found < count and self._ask():
+            found += 1
+        return found > 0
 
     def trials(self) -> list[Trial]:
         """Return the trials of all batches so far, each once."""
@@ -114,8 +118,14 @@ class Study(Search):
                 trial.set_user_attr("proposal", len(asked))
                 return True
             # Among whole numbers and choices samplers repeat themselves; that costs no training.
+            trial.set_user_attr("repeat", value=True)
             self.study.tell(trial, state=TrialState.FAIL)
         return False
+
+    def _is_exhausted(self) -> bool:
+        """Tell whether nothing but repeats was proposed at last."""
+        last = self.study.get_trials(deepcopy=False)[-REPEATS:]
+        return len(last) == REPEATS and all("repeat" in each.user_attrs for each in last)
 
     def _tell(self, ended: Mapping[str, Ended]) -> None:
         """Tell the results of proposals that have all ended, in order.
@@ -210,10 +220,7 @@ class Study(Search):
             return "not done yet"
         if self.budget - len(trials) < seeds:
             return "done: the trials are spent"
-        repeats = self.study.get_trials(deepcopy=False)[-REPEATS:]
-        if len(repeats) == REPEATS and not any("proposal" in each.user_attrs for each in repeats):
-            return "done: nothing new was proposed any more"
-        return "not done yet"
+        return "done: nothing new was proposed any more" if self._is_exhausted() else "not done yet"
 
     def best(self) -> list[FrozenTrial]:
         """Return the best trial, or those of the front; none where there is no feasible one."""
