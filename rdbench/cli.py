@@ -317,7 +317,10 @@ def evaluate(
 
 @app.command("metrics")
 def list_metrics() -> None:
-    """List the proxy metrics a sweep file can name, with their options and defaults."""
+    """List the proxy metrics a sweep file can name, with their options and defaults.
+
+    Example: rdbench sweep sweeps/quickstart.yaml --set 'metrics=[fd_classifier, {name: prdc, k: 3}]'
+    """
     from rdbench import metrics
 
     names = metrics.names()

@@ -92,7 +92,10 @@ def report(
 
 @report_app.command()
 def status(results: Results) -> None:
-    """Say how the trials of a results folder stand, and name those that did not end well."""
+    """Say how the trials of a results folder stand, and name those that did not end well.
+
+    Example: rdbench status results/quickstart
+    """
     from rdbench.places import place
     from rdbench.sweep import status_lines
 

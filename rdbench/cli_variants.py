@@ -24,6 +24,8 @@ def list_variants() -> None:
 
     Those that ship with rdbench, and those of installed packages. One in a file of yours needs no entry here:
     name it as ./my_vae.py:my_vae. 'rdbench new variant' writes one to begin with.
+
+    Example: rdbench sweep sweeps/quickstart.yaml --set 'variants=[bs_vae, {name: student_t, dof: 5}]'
     """
     from rdbench import variants
 

@@ -28,7 +28,13 @@ RAY = (
     "test_cli",
     "test_sweeps_on_images",
 )
-LONG = ("test_nodes", "test_search_sweep", "test_conformance", "test_packs", "test_gallery_multi_rate")  # of the others
+LONG = (
+    "test_nodes",
+    "test_search_sweep",
+    "test_conformance",
+    "test_packs",
+    "test_gallery_multi_rate",
+)  # of the others
 
 DIGITS = """
 name: test

@@ -39,6 +39,17 @@ def test_a_command_parses(command):
     verb.make_context(verb.name, words)
 
 
+def verbs(command, name=""):
+    below = getattr(command, "commands", {})
+    return [each for key in below for each in verbs(below[key], f"{name} {key}".strip())] or [(name, command)]
+
+
+@pytest.mark.parametrize(("name", "verb"), verbs(typer.main.get_command(cli.app)))
+def test_every_verb_says_what_it_does_and_shows_an_example(name, verb):
+    assert "Example" in verb.help
+    assert f"rdbench {name}" in verb.help or name in ("variants", "metrics")
+
+
 def test_there_are_commands_of_every_kind():
     assert len(COMMANDS) > 12
     assert {"sweep", "report", "compare", "trial", "sample", "doctor"} <= {
