@@ -199,8 +199,8 @@ def _run(
         if unmeasurable:
             here = tuple(each for each in sweep.metrics if each not in unmeasurable)
             asked = sweep.model_copy(update={"metrics": here})
-            done = _finished(root, asked)
-            todo = [trial for trial in whole.trials if trial.id not in done][:limit]
+            whole = _planned(root, asked)
+            todo = whole.todo[:limit]
             for line in unmeasurable.values():
                 console.print(f"left out: {line}", highlight=False, markup=False, soft_wrap=True)
         _say_data(console, data)

@@ -373,6 +373,8 @@ def _attempt(
         stop=lambda: judge.stops() or stop(),
     )
     judge.history = keeper.history
+    if judge.stops():  # killed between the checkpoint of its last epoch and its commit
+        raise Stopped
     results = run_pack(
         pack,
         data,

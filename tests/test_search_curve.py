@@ -201,3 +201,14 @@ def test_a_budget_that_does_not_pay_for_all_seeds_of_a_beta_leaves_it():
     wanted = sweep({"name": "curve", "trials": 16, "gap": 0}, seeds=3)
     found = run(searching(wanted))
     assert len(found) == 15  # the start grid; one trial is left, and a beta costs three
+
+
+def test_the_start_grid_is_paid_for_however_many_betas_it_has():
+    wanted = sweep("curve", beta={"logspace": [1e-4, 1e3, 41]})
+    found = run(searching(wanted))
+    assert set(wanted.beta) <= set(betas(found))
+    assert len(found) == 45
+
+
+def test_a_search_that_has_not_begun_is_not_done():
+    assert searching(sweep("curve")).account({})[-1].endswith("; not done yet")

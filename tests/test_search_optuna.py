@@ -311,7 +311,7 @@ def test_settings_are_proposed_once_and_a_space_that_is_searched_through_ends_th
     assert len(asked) == 3
     assert search.account(ended) == [
         "search optuna: mse 2 at latent 2",
-        "search optuna: 3 of at most 12 trials, 3 s of training; done: nothing new was proposed any more",
+        "search optuna: 3 of at most 12 trials, 3 s of training; done: there are no other settings",
     ]
     before = len(search.study.trials)
     assert search.propose(ended) == []
@@ -346,3 +346,60 @@ def test_the_best_so_far_is_told_though_the_batch_is_not_in(tmp_path):
 def test_how_a_search_begins_does_not_hang_on_how_much_it_may_spend(tmp_path):
     few, many = (chosen(run(study(tmp_path / str(n), wanted(trials=n)), bowl)) for n in (8, 16))
     assert many[:8] == few
+
+
+@pytest.mark.parametrize("name", ["tpe", "gp"])
+@pytest.mark.parametrize(
+    ("over", "trials"), [({"beta": [1e-2, 1e2]}, 20), ({"latent": [2, 40]}, 25), ({"latent": [2, 8]}, 7)]
+)
+def test_an_optimum_at_an_edge_does_not_end_a_search(tmp_path, name, over, trials):
+    """A sampler may then propose the same again and again."""
+    wish = wanted(over=over, trials=trials, sampler=name, sweep={} if "beta" in over else {"beta": [1]})
+    search = study(tmp_path, wish)
+    found = run(search, lambda t: Ended(t, "done", {"mse": -t.beta - t.model.latent}))
+    assert len(found) == trials
+    assert search.account(found)[-1].endswith("done: the trials are spent")
+
+
+def test_what_is_there_without_the_objective_may_be_proposed_and_what_diverged_there_is_not(tmp_path):
+    wish = wanted(over={"latent": {"choices": [2, 4, 8]}}, trials=9, sweep={"beta": [1]})
+    alone = run(study(tmp_path / "alone", wish), lambda t: Ended(t, "done", {"rate": 1.0}))
+    there = {
+        name: Ended(each.trial, "diverged") if n == 0 else each
+        for n, (name, each) in enumerate(alone.items())
+    }
+    search = study(tmp_path / "warm", wish, there)
+    lacking = {name for name, each in there.items() if each.status == "done"}
+    assert search.advance(there)
+    while search.advance(there):
+        pass
+    assert {trial.id for trial in search.trials()} == lacking
+
+
+def test_a_search_pays_for_new_trials_alone(tmp_path):
+    wish = wanted(over={"latent": {"choices": [2, 4, 8, 16]}}, trials=4, sweep={"beta": [1], "seeds": 2})
+    alone = run(study(tmp_path / "alone", wish), lambda t: Ended(t, "done", {"mse": 1.0}))
+    both = run(
+        study(
+            tmp_path / "both",
+            wanted(**{**wish.search.model_dump(), "trials": 8, "sweep": {"beta": [1], "seeds": 2}}),
+        ),
+        lambda t: Ended(t, "done", {"mse": 1.0}),
+    )
+    there = {name: each for name, each in both.items() if each.trial.seed == 0}
+    search = study(tmp_path / "warm", wish, there)
+    found = run(search, lambda t: Ended(t, "done", {"mse": 1.0}), there)
+    assert len(alone) == 4
+    assert 3 <= len(found) - len(there) <= 4  # a proposal may yet cost two
+
+
+def test_variants_of_one_name_are_all_searched(tmp_path):
+    two = [{"name": "student_t", "dof": 2.0}, {"name": "student_t", "dof": 10.0}]
+    wish = wanted(
+        over={"lr": [1e-4, 1e-2]},
+        trials=12,
+        sampler="random",
+        sweep={"variants": two, "dataset": "digits", "model": {}},
+    )
+    found = run(study(tmp_path, wish), lambda t: Ended(t, "done", {"mse": 1.0}))
+    assert {each.trial.variant.options["dof"] for each in found.values()} == {2.0, 10.0}

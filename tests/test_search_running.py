@@ -281,6 +281,32 @@ def searching_in_memory(wanted):
     return Study(begun(wanted), wanted.search, Path("nowhere"), "a").propose({})
 
 
+def test_a_metric_measured_otherwise_is_another_search_where_it_rests_on_it():
+    rests = {"name": "optuna", "over": {"lr": [1e-4, 1e-2]}, "objective": "iwae_half"}
+    few, many = (begin.key(sweep(rests, metrics=[{"name": "iwae", "samples": n}])) for n in (10, 100))
+    assert few != many
+    few, many = (begin.key(sweep(WANTED, metrics=[{"name": "iwae", "samples": n}])) for n in (10, 100))
+    assert few == many
+
+
+def test_trials_of_another_search_in_the_folder_are_no_peers(tmp_path):
+    search = searching(tmp_path, sweep(WANTED))
+    for trial in search.next():
+        commit(tmp_path, trial)
+    search.next()
+    undisturbed = search.peers()
+    work(searching(tmp_path, sweep(WANTED | {"plane": ["rate", "mse"]})))
+    resumed = searching(tmp_path, sweep(WANTED))
+    resumed.next()
+    assert resumed.peers() == undisturbed
+
+
+def test_what_failed_counts_as_ended_for_whoever_only_looks(tmp_path):
+    work(searching(tmp_path, sweep(WANTED), run="one"), "failed")
+    assert len(ended.load(tmp_path, failed_in=None)) == 5
+    assert ended.load(tmp_path) == {}
+
+
 def test_what_does_not_change_a_searchs_choices_does_not_make_it_another():
     assert begin.key(sweep(WANTED)) == begin.key(sweep(WANTED | {"trials": 99, "gap": 0.5}))
     assert begin.key(sweep(WANTED)) == begin.key(sweep(WANTED, name="other", readings=["half"]))

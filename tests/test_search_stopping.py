@@ -115,3 +115,12 @@ def test_a_pack_ends_when_all_of_its_trials_would(tmp_path):
     assert judge.stops()
     assert judge.reasons[0].startswith("at epoch 3")
     assert Judge(None, tmp_path, pack, ()).stops() is False
+
+
+def test_a_history_from_before_an_interruption_is_judged_epoch_by_epoch(tmp_path):
+    """So that a kill between the checkpoint that stopped a trial and its commit changes nothing."""
+    (trial,) = plan(sweep(None, beta=[1], train={"epochs": 9})).trials
+    judge = Judge(PlateauStop(patience=2), tmp_path, [trial], ())
+    judge.history = [[{"loss": loss, "sse": 1.0} for loss in (3.0, 3.0, 3.0, 1.0, 1.0)]]
+    assert judge.stops()
+    assert judge.reasons == ["at epoch 3 of 9: neither loss nor error has fallen for 2 epochs"]

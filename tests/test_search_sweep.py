@@ -6,7 +6,7 @@ import pytest
 from rich.console import Console
 from search_builders import sweep
 
-from rdbench import resume, store
+from rdbench import resume, store, tune
 from rdbench.errors import SpecError
 from rdbench.plan import plan
 from rdbench.search.ended import load
@@ -61,6 +61,27 @@ def test_a_metric_the_search_rests_on_cannot_be_left_out(sweep_file, tmp_path):
         run_sweep(
             open_plan(root, wanted), root, tmp_path, Console(file=io.StringIO()), allow_missing_metrics=True
         )
+
+
+def test_a_search_goes_on_without_a_metric_that_cannot_be_measured_here(sweep_file, tmp_path, monkeypatch):
+    def serially(todo, job, resources, progress, *, more, **options):
+        while todo:
+            for trial in todo:
+                work([trial], job, "cpu")
+            todo = more.next()
+        return tune.Usage(0, 0, 0, 1)
+
+    monkeypatch.setattr("rdbench.tune.run", serially)
+    search = "search={name: curve, trials: 5, at_a_time: 2, gap: 0}"
+    short = ["train.epochs=1", "model.channels=[2]", "model.latent=2", "beta=[0.01, 1, 100]"]
+    wanted = load_sweep(sweep_file, [search, "metrics=[fid]", "variants=[bs_vae]", *short])
+    root = tmp_path / "results"
+    for limit, done in ((3, 3), (None, 5)):
+        ended = run_sweep(
+            open_plan(root, wanted), root, tmp_path, Console(file=io.StringIO()),
+            limit=limit, allow_missing_metrics=True,
+        )  # fmt: skip
+        assert ended.done == done
 
 
 # The source of the driver's packs

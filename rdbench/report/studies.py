@@ -112,7 +112,7 @@ def search_view(results: Results) -> SearchView | None:
         return None
     from rdbench.search.begin import begin  # here: half a second, where it is by Optuna
 
-    ended = load(results.root, sweep.metrics, stopped=sweep.stop is not None)
+    ended = load(results.root, sweep.metrics, failed_in=None, stopped=sweep.stop is not None)
     search = begin(sweep, results.root, ended.keys())
     # This also tells a study, in memory, what has ended since its last batch was chosen.
     lines = search.account(ended)

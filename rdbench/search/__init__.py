@@ -131,6 +131,36 @@ class Rounds(Search):
         return [ended[name] for name in sorted(ours) if name in ended]
 
 
+def budget(asked: int | None, sweep: Sweep, each: int) -> int:
+    """Return the trainings a search may spend.
+
+    Args:
+        asked: what the sweep file says; None where it leaves that to us.
+        sweep: the sweep.
+        each: for each variant and seed, by default; a start grid that leaves nothing of it gets four more.
+    """
+    return asked or max(each, len(sweep.beta) + 4) * len(sweep.variants) * len(sweep.seeds)
+
+
+def labels(variants: Sequence[VariantSpec], without: Collection[str] = ()) -> dict[VariantSpec, str]:
+    """Return what each variant is called among others: with options, and code, where names are alike.
+
+    Args:
+        variants: all that are named together.
+        without: options that tell nothing, being searched.
+    """
+    names = [variant.name for variant in variants]
+    found = {}
+    for variant in variants:
+        name, alike = variant.name, [other for other in variants if other.name == variant.name]
+        if names.count(name) > 1:
+            told = sorted((key, value) for key, value in variant.options.items() if key not in without)
+            name += f" ({', '.join(f'{key}={value}' for key, value in told)})" if told else ""
+            name += f" [{variant.code[:6]}]" if len({other.code for other in alike}) > 1 else ""
+        found[variant] = name
+    return found
+
+
 def at_beta(sweep: Sweep, variant: VariantSpec, beta: float) -> list[Trial]:
     """Return the trials of a variant at a beta: one for each seed of the sweep."""
     one = sweep.model_copy(update={"variants": (variant,), "beta": (beta,), "search": None})

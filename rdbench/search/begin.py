@@ -14,6 +14,7 @@ from rdbench.places import Place, write_atomically
 from rdbench.plan import Trial, canonical_json
 from rdbench.search import Begun, Search
 from rdbench.spec import Sweep
+from rdbench.spec_search import needed_metrics
 
 NAME = "search.json"
 
@@ -29,6 +30,8 @@ def key(sweep: Sweep) -> str:
     }
     for variant in settings["variants"]:
         variant.pop("source", None)
+    rests = needed_metrics(sweep.search)
+    settings["metrics"] = [each.settings() for each in sweep.metrics if each.name in rests]
     return hashlib.sha256(canonical_json([settings, search]).encode()).hexdigest()[:12]
 
 
@@ -96,5 +99,6 @@ def _read(root: Place, sweep: Sweep) -> dict[str, Begun]:
         }
     except (ValueError, TypeError, KeyError, AttributeError):
         raise ResultsError(
-            f"{file}: is no record of searches; move it away, and a search begins anew from what is there"
+            f"{file}: is no record of searches; move it away, with optuna.journal where there is one, and a"
+            " search begins anew from what is there"
         ) from None

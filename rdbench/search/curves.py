@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping
 
 from rdbench.plan import Trial
-from rdbench.search import Begun, Rounds, at_beta, by_beta, cost
+from rdbench.search import Begun, Rounds, at_beta, budget, by_beta, cost, labels
 from rdbench.search import curve as geometry
 from rdbench.search.ended import Ended
 from rdbench.spec import VariantSpec
@@ -18,7 +18,7 @@ class CurveRounds(Rounds):
     def __init__(self, begun: Begun, settings: CurveSearch) -> None:
         self.begun = begun
         self.settings = settings
-        self.budget = settings.trials or TRIALS_A_CURVE * len(begun.sweep.variants) * len(begun.sweep.seeds)
+        self.budget = budget(settings.trials, begun.sweep, TRIALS_A_CURVE)
 
     def curves(self, known: Collection[Ended]) -> Curves:
         """Return the points of every variant at every known beta, of the seeds that have one."""
@@ -49,24 +49,24 @@ class CurveRounds(Rounds):
         start = self.begun.there | {trial.id for batch in self.begun.batches[:1] for trial in batch}
         first = self.curves([each for each in known if each.trial.id in start])
         scale = geometry.scales(now.values())
-        lines = []
+        names, lines = labels(self.begun.sweep.variants), []
         for variant, curve in now.items():
             before, after = geometry.widest(first[variant], scale), geometry.widest(curve, scale)
             if not before:
-                lines.append(f"{variant.name}: fewer than two betas gave a point; no gap to part")
+                lines.append(f"{names[variant]}: fewer than two betas gave a point; no gap to part")
                 continue
             count = sum(bool(points) for points in curve.values())
             lines.append(
-                f"{variant.name}: widest gap {before[0].size:.3f} -> {after[0].size:.3f} of the plane's"
+                f"{names[variant]}: widest gap {before[0].size:.3f} -> {after[0].size:.3f} of the plane's"
                 f" range, {count} betas"
             )
             if walls := [f"{beta:g}" for beta, points in curve.items() if not points]:
-                lines.append(f"{variant.name}: no point at beta {', '.join(walls)}")
+                lines.append(f"{names[variant]}: no point at beta {', '.join(walls)}")
         lines.append(f"{cost(spent, self.budget)}; {self._why(ended, now)}")
         return [f"search curve: {line}" for line in lines]
 
     def _why(self, ended: Mapping[str, Ended], curves: Curves) -> str:
-        if any(trial.id not in ended for trial in self.trials()):
+        if not self.trials() or any(trial.id not in ended for trial in self.trials()):
             return "not done yet"
         gaps = geometry.largest(curves).values()
         if gaps and all(gap.size <= self.settings.gap for gap in gaps):

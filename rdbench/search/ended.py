@@ -34,14 +34,19 @@ class Ended:
 
 
 def load(
-    root: Place, asked: Collection[MetricOptions] = (), *, failed_in: str = "", stopped: bool = True
+    root: Place,
+    asked: Collection[MetricOptions] = (),
+    *,
+    failed_in: str | None = "",
+    stopped: bool = True,
 ) -> dict[str, Ended]:
     """Return the ended trials of a results folder by id; none where there is no folder.
 
     Args:
         root: the results folder.
         asked: the metrics to look for, with their settings; others that lie there are not looked at.
-        failed_in: the run whose failed trials count as ended: those of other runs are tried again.
+        failed_in: the run whose failed trials count as ended: those of other runs are tried again. None for
+            those of every run.
         stopped: whether trials that were stopped early count as ended, or are to be trained to their end.
     """
     if not store.trial_ids(root):
@@ -59,7 +64,8 @@ def load(
             values.setdefault(row["trial"], {}).update(_finite({name: row["value"]}))
     ended = {}
     for row in _records(found.trials):
-        if row["status"] == "failed" and (not failed_in or row["run"] != failed_in):
+        counts = failed_in is None or (failed_in and row["run"] == failed_in)
+        if row["status"] == "failed" and not counts:
             continue
         if row["status"] == "stopped" and not stopped:
             continue

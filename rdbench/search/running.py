@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from rdbench.places import Place
 from rdbench.plan import Plan, Trial
-from rdbench.search import Search
+from rdbench.search import Search, labels
 from rdbench.search.begin import begin, keep
 from rdbench.search.ended import Ended, load
 from rdbench.spec import Sweep
@@ -61,8 +61,9 @@ class Searching:
         search = begin(self.sweep, self.root, ended.keys())
         todo = search.propose(ended, self._complete())
         keep(search, self.root)
-        present = {trial.id for trial in search.present()}
-        self._peers = tuple(sorted(name for name in ended if name not in present))
+        ours = search.begun.there | {trial.id for trial in search.trials()}
+        ours -= {trial.id for trial in search.present()}
+        self._peers = tuple(sorted(ours & ended.keys()))
         if self.limit is not None:
             todo = todo[: max(0, self.limit - len(self._handed))]
         # What was handed out and has not ended was lost, or the user stops: no batch can follow.
@@ -97,8 +98,9 @@ def _lines(sweep: Sweep, search: Search, ended: Mapping[str, Ended], todo: list[
 
 def named(sweep: Sweep, trial: Trial) -> str:
     """Return what tells a trial from the others that a search proposes: what the sweep does not fix."""
-    words = [trial.variant.name, f"beta {trial.beta:g}"]
     over = getattr(sweep.search, "over", {})
+    names = labels(sweep.variants, over)
+    words = [names.get(trial.variant, trial.variant.name), f"beta {trial.beta:g}"]
     has = trial.train.model_dump() | trial.model.model_dump() | trial.variant.options
     words += [f"{name} {_shown(has[name])}" for name in over if name in has]
     return " ".join([*words, f"seed {trial.seed}"])

@@ -1,7 +1,9 @@
 """What a search by Optuna may vary: from the ranges of a sweep file to distributions, and back to trials."""
 
+import itertools
 import json
-from collections.abc import Collection, Mapping
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import optuna
@@ -13,12 +15,15 @@ from optuna.distributions import (
 )
 
 from rdbench.plan import Trial
-from rdbench.search import at_beta
+from rdbench.search import at_beta, labels
 from rdbench.spec import ModelSpec, Sweep, TrainSpec, VariantSpec
 from rdbench.spec_search import OF_MODEL, OF_TRAINING, OptunaSearch, searched_type
 
 DIGITS = 6
 """Significant digits of a proposed number, so that it reads the same in a table, a label and a sweep file."""
+
+MANY = 10_000
+"""Settings that are no longer listed one by one."""
 
 Params = dict[str, Any]
 
@@ -34,7 +39,7 @@ class Space:
         self.over = dict(search.over)
         if "beta" not in self.over and len(sweep.beta) > 1:
             self.over = {"beta": [sweep.beta[0], sweep.beta[-1]], **self.over}
-        self.labels = {_label(variant, self.over): variant for variant in sweep.variants}
+        self.labels = {name: variant for variant, name in labels(sweep.variants, self.over).items()}
 
     def distributions(self, variant: VariantSpec) -> dict[str, BaseDistribution]:
         """Return what is searched for one variant."""
@@ -45,6 +50,21 @@ class Space:
             for name, given in self.over.items()
             if name in own
         }
+
+    def every(self) -> list[Params] | None:
+        """Return all settings there are; None where they are too many to list."""
+        found: list[Params] = []
+        for label, variant in self.labels.items():
+            kinds = self.distributions(variant)
+            choices = [_choices(kind) for kind in kinds.values()]
+            if any(each is None for each in choices) or math.prod(len(each or ()) for each in choices) > MANY:
+                return None
+            own = {"variant": label} if len(self.labels) > 1 else {}
+            found += [
+                own | dict(zip(kinds, values, strict=True))
+                for values in itertools.product(*(each for each in choices if each is not None))
+            ]
+        return found
 
     def suggest(self, trial: optuna.Trial) -> Params:
         """Have the sampler propose every setting of a trial."""
@@ -91,13 +111,6 @@ class Space:
         return None
 
 
-def _label(variant: VariantSpec, over: Collection[str]) -> str:
-    """Return what a variant is called: with its options, but those that are searched."""
-    given = sorted((name, value) for name, value in variant.options.items() if name not in over)
-    options = ", ".join(f"{name}={value}" for name, value in given)
-    return variant.name + (f" ({options})" if options else "")
-
-
 def _distribution(given: Any, expected: type) -> BaseDistribution:
     if isinstance(given, Mapping):
         return CategoricalDistribution(
@@ -108,6 +121,14 @@ def _distribution(given: Any, expected: type) -> BaseDistribution:
     if expected is int:
         return IntDistribution(int(low), int(high), log=log)
     return FloatDistribution(float(low), float(high), log=log)
+
+
+def _choices(wanted: BaseDistribution) -> Sequence[Any] | None:
+    if isinstance(wanted, CategoricalDistribution):
+        return list(wanted.choices)
+    if isinstance(wanted, IntDistribution):
+        return range(wanted.low, wanted.high + 1)
+    return None
 
 
 def _suggest(trial: optuna.Trial, name: str, wanted: BaseDistribution) -> Any:

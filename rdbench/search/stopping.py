@@ -131,6 +131,7 @@ class Judge:
         self._peers = peer_losses(root, pack, among if judged else ())
         self.history: list[list[dict[str, Any]]] = [[] for _ in pack]
         self.reasons = [""] * len(pack)
+        self._judged = [0] * len(pack)  # epochs
 
     def stops(self) -> bool:
         """Judge every trial by its history; tell whether all are to be stopped. Asked as an epoch ends."""
@@ -138,8 +139,11 @@ class Judge:
             return False
         for member, (trial, rows) in enumerate(zip(self._pack, self.history, strict=True)):
             losses, errors = ([float(row[key]) for row in rows] for key in ("loss", "sse"))
-            # Once out, out: what a trial does while others of its pack go on is no merit of its own.
-            self.reasons[member] = self.reasons[member] or verdict(
-                self._stop, losses, trial.train.epochs, self._peers[member], errors
-            )
+            # Each epoch by itself, those before an interruption too. And once out, out: what a trial does
+            # while others of its pack go on is no merit of its own.
+            for done in range(self._judged[member] + 1, len(rows) + 1):
+                self.reasons[member] = self.reasons[member] or verdict(
+                    self._stop, losses[:done], trial.train.epochs, self._peers[member], errors[:done]
+                )
+            self._judged[member] = len(rows)
         return all(self.reasons)

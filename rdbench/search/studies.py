@@ -30,8 +30,8 @@ from rdbench.spec_search import OptunaSearch, constraint, direction
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 
-REPEATS = 50
-"""So often in a row a sampler may propose what was proposed before; then the space counts as searched."""
+PATIENCE, REPEATS = 5, 50
+"""So often a sampler may repeat itself until settings are drawn at random; and until we give up."""
 POPULATION = 12
 """Of a generation of NSGA-II: few, as a training is dear."""
 
@@ -79,14 +79,14 @@ class Study(Search):
         if not self.study.get_trials(deepcopy=False):
             self._warm_start(ended)
         self._tell(ended)
-        seeds, number = len(self.begun.sweep.seeds), len(self._asked())
-        count = min(self.settings.at_a_time, (self.budget - number * seeds) // seeds)
-        if self._is_exhausted():
-            return False
         found = 0
-        while found < count and self._ask():
+        while found < self.settings.at_a_time and self._left() >= len(self.begun.sweep.seeds) and self._ask():
             found += 1
         return found > 0
+
+    def _left(self) -> int:
+        """Return how many trainings may still be spent."""
+        return self.budget - sum(trial.id not in self.begun.there for trial in self.trials())
 
     def trials(self) -> list[Trial]:
         """Return the trials of all batches so far, each once."""
@@ -105,27 +105,45 @@ class Study(Search):
         """Return this search's own proposals, in order: not what it was warmed up with, nor repeats."""
         return [each for each in self.study.get_trials(deepcopy=False) if "proposal" in each.user_attrs]
 
+    def _known(self) -> list[FrozenTrial]:
+        """Return what the study knows of, or will: what was proposed, and what was there before."""
+        return [
+            each
+            for each in self.study.get_trials(deepcopy=False)
+            if {"proposal", "there", "again"} & each.user_attrs.keys()
+        ]
+
     def _ask(self) -> bool:
-        """Have one set of settings proposed that is new; False where none is found."""
-        asked = self._asked()
-        there = self.begun.there | {trial.id for each in asked for trial in self.space.trials(each.params)}
-        for _ in range(REPEATS):
+        """Have one set of settings proposed that is new; False where there is none.
+
+        A sampler repeats itself among whole numbers and choices, and at an edge of its space, however often
+        it is asked: then one that is left is drawn.
+        """
+        if self._is_exhausted():
+            return False
+        known = self._known()
+        there = {trial.id for each in known for trial in self.space.trials(each.params)}
+        for attempt in range(REPEATS):
             number = len(self.study.get_trials(deepcopy=False))
             self.study.sampler = sampler(self.settings, number)
+            if attempt >= PATIENCE:
+                self.study.sampler = sampler(self.settings.model_copy(update={"sampler": "random"}), number)
+                every = self.space.every() or ()
+                fresh = [params for params in every if not any(params == each.params for each in known)]
+                if fresh:
+                    self.study.enqueue_trial(fresh[np.random.default_rng(number).integers(len(fresh))])
             trial = self.study.ask()
             self.space.suggest(trial)
             if not all(each.id in there for each in self.space.trials(trial.params)):
-                trial.set_user_attr("proposal", len(asked))
+                trial.set_user_attr("proposal", len(self._asked()))
                 return True
-            # Among whole numbers and choices samplers repeat themselves; that costs no training.
-            trial.set_user_attr("repeat", value=True)
             self.study.tell(trial, state=TrialState.FAIL)
         return False
 
     def _is_exhausted(self) -> bool:
-        """Tell whether nothing but repeats was proposed at last."""
-        last = self.study.get_trials(deepcopy=False)[-REPEATS:]
-        return len(last) == REPEATS and all("repeat" in each.user_attrs for each in last)
+        """Tell whether all settings there are have been proposed."""
+        every, known = self.space.every(), self._known()
+        return every is not None and all(any(params == each.params for each in known) for params in every)
 
     def _tell(self, ended: Mapping[str, Ended]) -> None:
         """Tell the results of proposals that have all ended, in order.
@@ -156,7 +174,11 @@ class Study(Search):
         }
 
     def _add(
-        self, params: Params, values: list[float], bounds: dict[str, float], attributes: dict[str, Any]
+        self,
+        params: Params,
+        values: list[float] | None,
+        bounds: dict[str, float],
+        attributes: dict[str, Any],
     ) -> None:
         variant = self.space.labels[params.get("variant", next(iter(self.space.labels)))]
         kinds = dict(self.space.distributions(variant))
@@ -164,7 +186,12 @@ class Study(Search):
             kinds["variant"] = optuna.distributions.CategoricalDistribution(list(self.space.labels))
         self.study.add_trial(
             optuna.trial.create_trial(
-                values=values, params=params, distributions=kinds, constraints=bounds, user_attrs=attributes
+                state=TrialState.COMPLETE if values else TrialState.PRUNED,
+                values=values,
+                params=params,
+                distributions=kinds,
+                constraints=bounds,
+                user_attrs=attributes,
             )
         )
 
@@ -192,9 +219,11 @@ class Study(Search):
             trials = self.space.trials(params)
             if any(trial.id not in ended for trial in trials):
                 continue
-            values, bounds, _ = self._result([ended[trial.id] for trial in trials])
-            if values:
-                self._add(params, values, bounds, {})
+            group = [ended[trial.id] for trial in trials]
+            values, bounds, _ = self._result(group)
+            # What is done and lacks a measure may be proposed, and is then measured.
+            if values or any(each.status != "done" for each in group):
+                self._add(params, values, bounds, {"there": True})
 
     def account(self, ended: Mapping[str, Ended]) -> list[str]:
         """Return the best settings, or the front, what that cost, and whether it is done."""
@@ -215,12 +244,12 @@ class Study(Search):
         return [f"search optuna: {line}" for line in lines]
 
     def _why(self, ended: Mapping[str, Ended]) -> str:
-        trials, seeds = self.trials(), len(self.begun.sweep.seeds)
-        if any(trial.id not in ended for trial in trials):
+        trials = self.trials()
+        if not trials or any(trial.id not in ended for trial in trials):
             return "not done yet"
-        if self.budget - len(trials) < seeds:
+        if self._left() < len(self.begun.sweep.seeds):
             return "done: the trials are spent"
-        return "done: nothing new was proposed any more" if self._is_exhausted() else "not done yet"
+        return "done: there are no other settings" if self._is_exhausted() else "not done yet"
 
     def best(self) -> list[FrozenTrial]:
         """Return the best trial, or those of the front; none where there is no feasible one."""

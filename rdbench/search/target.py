@@ -8,19 +8,21 @@ straight over log beta: each dimension's rate falls linearly there, and one afte
 
 import itertools
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from rdbench.plan import Trial
-from rdbench.search import Begun, Rounds, at_beta, by_beta, cost
+from rdbench.search import Begun, Rounds, at_beta, budget, by_beta, cost, labels
 from rdbench.search.ended import Ended, mean_values
 from rdbench.spec import VariantSpec
 from rdbench.spec_search import TRIALS_A_TARGET, TargetSearch
 
 EDGE = 0.05
 """Of an interval: how near to either end a new beta may lie."""
+WALL = 0.05
+"""Of log beta: nearer to a beta that gave no result none is tried."""
 CLOSEST = 1e-4
 """Of log beta: a target between two betas this near is jumped over."""
 
@@ -50,9 +52,7 @@ def next_beta(heights: Mapping[float, float], wanted: float, walls: Collection[f
         if (heights[low] - wanted) * (heights[high] - wanted) <= 0
     ]
     if not crossings:
-        if wanted > max(heights.values()):
-            return Step(None, f"out of reach; let the range of beta begin below {betas[0]:g}")
-        return Step(None, f"out of reach; let the range of beta end above {betas[-1]:g}")
+        return _beyond(betas, walls, below=wanted > max(heights.values()))
     # The seeds' noise may cross it more than once: take the narrowest.
     low, high = min(crossings, key=lambda pair: (math.log(pair[1] / pair[0]), pair[0]))
     width = math.log(high / low)
@@ -70,13 +70,28 @@ def next_beta(heights: Mapping[float, float], wanted: float, walls: Collection[f
     return Step(float(f"{math.exp(tried[np.argmin(np.abs(found - wanted))]):.6g}"))
 
 
+def _beyond(betas: Sequence[float], walls: Collection[float], *, below: bool) -> Step:
+    """Return the next beta to try where the target is below the first beta that gave a result, or above the
+    last."""
+    end = betas[0] if below else betas[-1]
+    lost = [wall for wall in walls if (wall < end if below else wall > end)]
+    if not lost:
+        mend = f"begin below {end:g}" if below else f"end above {end:g}"
+        return Step(None, f"out of reach; let the range of beta {mend}")
+    # The end of the range gave no result: something between may.
+    nearest = max(lost) if below else min(lost)
+    if abs(math.log(nearest / end)) < WALL:
+        return Step(None, f"no trial {'below' if below else 'above'} beta {end:g} gave a result")
+    return Step(float(f"{math.sqrt(nearest * end):.6g}"))
+
+
 class TargetRounds(Rounds):
     """The search ``target``: first the sweep's betas, then root finding, a beta a variant at a time."""
 
     def __init__(self, begun: Begun, settings: TargetSearch) -> None:
         self.begun = begun
         self.settings = settings
-        self.budget = settings.trials or TRIALS_A_TARGET * len(begun.sweep.variants) * len(begun.sweep.seeds)
+        self.budget = budget(settings.trials, begun.sweep, TRIALS_A_TARGET)
 
     def _values(self, known: Collection[Ended], variant: VariantSpec) -> dict[float, dict[str, float]]:
         """Return the means over seeds of what each beta measured; nothing for one that lost a seed."""
@@ -112,23 +127,23 @@ class TargetRounds(Rounds):
         unit = "nats" if measure == "rate" else "dB"
         other = "mse" if measure == "rate" else "rate"
         known, lines = self.known(ended), []
-        there: dict[str, _Crossing] = {}
+        names = labels(self.begun.sweep.variants)
+        there: dict[str, _Between] = {}
         for variant in self.begun.sweep.variants:
             values = {beta: found for beta, found in self._values(known, variant).items() if found}
             if not values:
-                lines.append(f"{variant.name}: no beta gave a {measure}")
+                lines.append(f"{names[variant]}: no beta gave a {measure}")
                 continue
             beta = min(values, key=lambda each: abs(values[each][measure] - wanted))
             found = values[beta]
             if abs(found[measure] - wanted) <= within:
                 lines.append(
-                    f"{variant.name}: {measure} {found[measure]:.4g} {unit} at beta {beta:g},"
+                    f"{names[variant]}: {measure} {found[measure]:.4g} {unit} at beta {beta:g},"
                     f" {other} {found.get(other, math.nan):.5g}"
                 )
-                if crossing := _crossing(
-                    [(e[measure], e[other]) for e in values.values() if other in e], wanted
-                ):
-                    there[variant.name] = crossing
+                points = [(each[measure], each[other]) for each in values.values() if other in each]
+                if between := _between(points, wanted):
+                    there[names[variant]] = between
             else:
                 why = self.step(known, variant).why or "the trials are spent"
                 far = [
@@ -139,7 +154,7 @@ class TargetRounds(Rounds):
                 over = min(far, key=lambda each: abs(values[each][measure] - wanted), default=None)
                 beyond = f", beyond it {values[over][measure]:.4g} at beta {over:g}" if over else ""
                 lines.append(
-                    f"{variant.name}: {measure} {wanted:g} {unit} not met: nearest {found[measure]:.4g} at"
+                    f"{names[variant]}: {measure} {wanted:g} {unit} not met: nearest {found[measure]:.4g} at"
                     f" beta {beta:g}{beyond}; {why}"
                 )
         if len(there) > 1:
@@ -156,32 +171,49 @@ class TargetRounds(Rounds):
 
 
 @dataclass(frozen=True)
-class _Crossing:
-    """What goes with the wanted measure, read between the points on either side of it.
+class _Between:
+    """What goes with the wanted measure: read off the chord between the points on either side of it.
 
-    ``between`` is how far it is from the nearer of the two: what the reading may be off by.
+    A rate-distortion curve is convex, so the chord is as high as it can be, and the neighbouring chords, made
+    longer, are as low: ``least``. Noise is not in it.
     """
 
     value: float
-    between: float
+    least: float
 
 
-def _crossing(points: Collection[tuple[float, float]], wanted: float) -> _Crossing | None:
+def _between(points: Collection[tuple[float, float]], wanted: float) -> _Between | None:
     """Return what goes with ``wanted``, of points (measure, other); None where it is not between any."""
-    below = max((point for point in points if point[0] <= wanted), default=None)
-    above = min((point for point in points if point[0] >= wanted), default=None)
-    if below is None or above is None:
+    order = sorted(set(points))
+    place = next((place for place, point in enumerate(order) if point[0] >= wanted), None)
+    if place is None:
         return None
-    share = (wanted - below[0]) / (above[0] - below[0]) if above[0] > below[0] else 0.0
-    value = below[1] + share * (above[1] - below[1])
-    return _Crossing(value, min(abs(value - below[1]), abs(value - above[1])))
+    if order[place][0] == wanted:
+        return _Between(order[place][1], order[place][1])
+    if place == 0:
+        return None
+    low, high = order[place - 1], order[place]
+    value = _on_chord(low, high, wanted)
+    least = min(low[1], high[1])
+    if place > 1:
+        least = max(least, _on_chord(order[place - 2], low, wanted))
+    if place + 1 < len(order):
+        least = max(least, _on_chord(high, order[place + 1], wanted))
+    return _Between(value, min(value, least))
 
 
-def _verdict(there: Mapping[str, _Crossing], at: str, other: str) -> str:
+def _on_chord(one: tuple[float, float], other: tuple[float, float], at: float) -> float:
+    """Return the height of the line through two points."""
+    if one[0] == other[0]:
+        return min(one[1], other[1])
+    return one[1] + (other[1] - one[1]) * (at - one[0]) / (other[0] - one[0])
+
+
+def _verdict(there: Mapping[str, _Between], at: str, other: str) -> str:
     """Say which variant has the least of ``other`` at the target, if that can be told."""
     order = sorted(there, key=lambda name: there[name].value)
     told = ", ".join(f"{name} {there[name].value:.5g}" for name in order)
-    first, second = there[order[0]], there[order[1]]
-    if second.value - first.value <= max(first.between, second.between):
+    first = there[order[0]]
+    if any(each.least <= first.value for name, each in there.items() if name != order[0]):
         return f"at {at} too near to call: {other} {told}, interpolated"
     return f"best at {at}: {order[0]}; {other} {told}, interpolated"
