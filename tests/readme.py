@@ -49,8 +49,9 @@ def run(block: Block) -> int:
     if block.file:
         Path(block.file).write_text(block.text)
         return 0
-    command = ["uv", "run", "python", "-c", block.text] if block.language == "python" else block.text
-    return subprocess.run(command, shell=isinstance(command, str), executable=None, check=False).returncode
+    python = ["uv", "run", "python", "-c", block.text]
+    command = python if block.language == "python" else ["sh", "-ec", block.text]
+    return subprocess.run(command, check=False).returncode
 
 
 def main(everything: bool, tests: bool) -> int:
