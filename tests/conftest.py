@@ -18,23 +18,18 @@ from rdbench.spec import Sweep, load_sweep
 # it is imported, which is left to the tests that need it.
 os.environ["OMP_NUM_THREADS"] = "1"
 
-# Files whose tests start Ray. One process runs nearly all of them, one by one: each takes all cores for some
-# seconds, and some look for processes that are left over. They begin, being the longest part.
+# Files whose tests start Ray. One process runs all of them, one by one: of two clusters at a time on one
+# machine each would find the other, and either takes all its cores. They begin, being the longest part.
 RAY = (
     "test_chaos",
     "test_faults",
+    "test_nodes",
     "test_tune",
     "test_remote",
     "test_cli",
     "test_sweeps_on_images",
 )
-LONG = (
-    "test_nodes",
-    "test_search_sweep",
-    "test_conformance",
-    "test_packs",
-    "test_gallery_multi_rate",
-)  # of the others
+LONG = ("test_conformance", "test_packs", "test_gallery_multi_rate")  # of the others
 
 DIGITS = """
 name: test
