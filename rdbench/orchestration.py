@@ -9,10 +9,10 @@ from pathlib import Path
 
 from rich.console import Console
 
-from rdbench import tune
 from rdbench.plan import Trial
 from rdbench.progress import SweepProgress
 from rdbench.spec import Resources
+from rdbench.tune import supervisor
 from rdbench.worker import Job, Summary
 
 
@@ -61,5 +61,5 @@ def measure(trial: Trial, count: int) -> Overhead:
     with tempfile.TemporaryDirectory() as folder, progress:
         job = Job(Path(folder), Path(folder), keep_per_image=False, threads=1)
         resources = Resources(gpus=0, pack=1)
-        usage = tune.run(trials, job, resources, progress, function=_return_at_once)
+        usage = supervisor.run(trials, job, resources, progress, function=_return_at_once)
     return Overhead(count, time.monotonic() - start, usage.starting, usage.driver_growth)

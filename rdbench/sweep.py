@@ -183,8 +183,9 @@ def _run(
     if todo:
         with preparing(console, sweep.dataset.name) as progress_of_data:
             data = datasets.load(sweep.dataset, paths.data_root(data_option), progress_of_data)
-        from rdbench import resume, tune
+        from rdbench import resume
         from rdbench.trial import check_fits
+        from rdbench.tune import supervisor
         from rdbench.worker import Job
 
         sources = _runnable(sweep)
@@ -228,7 +229,7 @@ def _run(
         total = len(todo) if search is None else min(whole.at_most or 0, limit or whole.at_most or 0)
         name = label if search is None else functools.partial(named, sweep)
         with SweepProgress(total, console, name) as progress:
-            usage = tune.run(
+            usage = supervisor.run(
                 todo,
                 job,
                 sweep.resources,

@@ -163,13 +163,13 @@ def test_a_metric_this_machine_cannot_measure_stops_the_sweep_before_it_trains(s
 
 
 def test_what_is_left_out_by_request_is_null_with_its_reason(sweep_file, tmp_path, monkeypatch):
-    from rdbench import tune
+    from rdbench.tune.supervisor import Usage
 
     def here(todo, job, resources, progress, **more):
         work(list(todo), job, "cpu")
-        return tune.Usage(1.0, 1.0, 1.0, 1)
+        return Usage(1.0, 1.0, 1.0, 1)
 
-    monkeypatch.setattr(tune, "run", here)
+    monkeypatch.setattr("rdbench.tune.supervisor.run", here)
     asking = load_sweep(sweep_file, ["metrics=[fid, latents]"])
     root, console = tmp_path / "results", Console(file=io.StringIO())
     account = run_sweep(open_plan(root, asking), root, tmp_path, console, allow_missing_metrics=True)

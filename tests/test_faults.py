@@ -21,7 +21,7 @@ from ray.core.generated.common_pb2 import ActorDeathCause
 from ray.exceptions import OutOfMemoryError, RayActorError
 from rich.console import Console
 
-from rdbench import store, tune, worker
+from rdbench import store, worker
 from rdbench.errors import ClusterError, StorageError
 from rdbench.lease import Lease, stop_requested
 from rdbench.places import write_atomically
@@ -29,6 +29,7 @@ from rdbench.plan import Trial, plan
 from rdbench.progress import SweepProgress
 from rdbench.spec import Resources, load_sweep
 from rdbench.trial import failure_tables
+from rdbench.tune import supervisor
 from rdbench.tune.losses import KILLED, MEMORY, NODE, Loss, as_actor_error, cause_of_death, loss, verdict
 from rdbench.worker import Job
 
@@ -125,7 +126,7 @@ def drive(spec, root, function, count, **more):
     error = None
     with Lease(root, "rdbench sweep") as lease, progress:
         try:
-            tune.run(
+            supervisor.run(
                 trials_of(spec, count),
                 job,
                 Resources(gpus=0),

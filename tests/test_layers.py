@@ -131,3 +131,10 @@ def test_it_starts_without_torch_or_ray(module):
     code = f"import sys, rdbench.{module}; print([name for name in {heavy} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_the_process_that_drives_ray_starts_without_torch():
+    """Each sweep starts one before anything is trained, and torch alone would double what it takes."""
+    code = "import sys, rdbench.tune.driver; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"

@@ -265,14 +265,15 @@ def test_a_metric_that_cannot_be_measured_is_null_with_its_reason_and_the_trial_
 
 
 def test_a_sweep_has_its_workers_measure_what_it_asks_for(sweep, tmp_path, monkeypatch):
-    from rdbench import tune, worker
+    from rdbench import worker
+    from rdbench.tune.supervisor import Usage
 
     def work_here(todo, job, *rest, **more):
         for trial in todo:
             worker.work([trial], job, "cpu")
-        return tune.Usage(starting=1.0, working=9.0, busy=8.0, slots=1)
+        return Usage(starting=1.0, working=9.0, busy=8.0, slots=1)
 
-    monkeypatch.setattr(tune, "run", work_here)
+    monkeypatch.setattr("rdbench.tune.supervisor.run", work_here)
     root = tmp_path / "results"
     asking = sweep.model_copy(update={"metrics": (SMALL,)})
     ended = run_sweep(open_plan(root, asking), root, tmp_path, Console(file=io.StringIO()))

@@ -18,13 +18,13 @@ from conftest import DIGITS
 from rich.console import Console
 
 import rdbench
-from rdbench import tune
 from rdbench.errors import ClusterError
 from rdbench.lease import Lease
 from rdbench.places import write_atomically
 from rdbench.plan import plan
 from rdbench.progress import SweepProgress
 from rdbench.spec import Resources, load_sweep
+from rdbench.tune import supervisor
 from rdbench.tune.session import end_session
 from rdbench.worker import Job
 
@@ -138,7 +138,7 @@ def drive(tmp_path):
         said = io.StringIO()
         progress = SweepProgress(count, Console(file=said))
         with Lease(root, "rdbench sweep") as lease, progress:
-            tune.run(
+            supervisor.run(
                 plan(sweep).trials,
                 job,
                 Resources(gpus=0, **resources),

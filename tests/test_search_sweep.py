@@ -6,7 +6,7 @@ import pytest
 from rich.console import Console
 from search_builders import sweep
 
-from rdbench import resume, store, tune
+from rdbench import resume, store
 from rdbench.errors import SpecError
 from rdbench.plan import plan
 from rdbench.search.ended import load
@@ -14,6 +14,7 @@ from rdbench.spec import load_sweep
 from rdbench.spec_search import MedianStop, PlateauStop
 from rdbench.sweep import open_plan, run_sweep, status_lines
 from rdbench.tune.source import Source
+from rdbench.tune.supervisor import Usage
 from rdbench.worker import Job, work
 
 
@@ -69,9 +70,9 @@ def test_a_search_goes_on_without_a_metric_that_cannot_be_measured_here(sweep_fi
             for trial in todo:
                 work([trial], job, "cpu")
             todo = more.next()
-        return tune.Usage(0, 0, 0, 1)
+        return Usage(0, 0, 0, 1)
 
-    monkeypatch.setattr("rdbench.tune.run", serially)
+    monkeypatch.setattr("rdbench.tune.supervisor.run", serially)
     search = "search={name: curve, trials: 5, at_a_time: 2, gap: 0}"
     short = ["train.epochs=1", "model.channels=[2]", "model.latent=2", "beta=[0.01, 1, 100]"]
     wanted = load_sweep(sweep_file, [search, "metrics=[fid]", "variants=[bs_vae]", *short])

@@ -13,12 +13,14 @@ import pytest
 import torch
 from rich.console import Console
 
-from rdbench import datasets, orchestration, store, tune
+from rdbench import datasets, orchestration, store
 from rdbench.plan import plan
 from rdbench.progress import SweepProgress
 from rdbench.spec import Resources, VariantSpec, load_sweep
 from rdbench.sweep import open_plan, run_sweep
 from rdbench.trial import run_trial
+from rdbench.tune import supervisor
+from rdbench.tune.packs import gpu_share, packs, slots
 from rdbench.worker import Job
 
 
@@ -101,7 +103,7 @@ def test_a_trial_that_raises_is_recorded_with_its_traceback_and_the_others_go_on
     )  # whose files are not there
     job = Job(tmp_path / "results", tmp_path, keep_per_image=False, threads=1)
     with SweepProgress(2, console) as progress:
-        tune.run([broken, trials[1]], job, Resources(), progress)
+        supervisor.run([broken, trials[1]], job, Resources(), progress)
     rows = {
         path.stem: pd.read_parquet(path).iloc[0]
         for path in (tmp_path / "results" / "trials").glob("*.parquet")
@@ -157,7 +159,7 @@ def test_short_trials_too_have_a_worker_on_every_core(trial, tmp_path, console, 
     trials = [trial.model_copy(update={"seed": seed}) for seed in range(8)]
     job = Job(tmp_path, tmp_path, keep_per_image=False, threads=1)
     with SweepProgress(8, console) as progress:
-        tune.run(trials, job, Resources(gpus=0), progress, concurrency=3, function=a_second)
+        supervisor.run(trials, job, Resources(gpus=0), progress, concurrency=3, function=a_second)
     workers = [file.read_text() for file in tmp_path.glob("*.worker")]
     assert len(workers) == 8
     assert len(set(workers)) == 3
@@ -177,18 +179,18 @@ def test_short_trials_too_have_a_worker_on_every_core(trial, tmp_path, console, 
 )
 def test_a_gpu_is_given_whole_to_a_pack_and_shared_by_single_trials(resources, cluster, expected):
     asked = Resources(**resources)
-    share = tune.gpu_share(asked, cluster)
-    assert (share, tune.slots(asked, share, cluster, None)) == expected
-    assert tune.slots(asked, share, cluster, 1) == 1
+    share = gpu_share(asked, cluster)
+    assert (share, slots(asked, share, cluster, None)) == expected
+    assert slots(asked, share, cluster, 1) == 1
 
 
 def test_packs_keep_every_slot_at_work(trial):
     trials = [trial.model_copy(update={"seed": seed}) for seed in range(10)]
-    cut = tune.packs(trials, 4, 1)
+    cut = packs(trials, 4, 1)
     assert [len(pack) for pack in cut] == [4, 4, 2]
     assert [one for pack in cut for one in pack] == trials
-    assert [len(pack) for pack in tune.packs(trials, 64, 2)] == [5, 5]
-    assert [len(pack) for pack in tune.packs(trials, 1, 2)] == [1] * 10
+    assert [len(pack) for pack in packs(trials, 64, 2)] == [5, 5]
+    assert [len(pack) for pack in packs(trials, 1, 2)] == [1] * 10
 
 
 def test_a_model_trains_alone_after_the_objectives(trial):
@@ -198,36 +200,36 @@ def test_a_model_trains_alone_after_the_objectives(trial):
         for beta in (1.0, 2.0, 3.0)
         for variant in (trial.variant, model)
     ]
-    cut = [[one.variant.name for one in pack] for pack in tune.packs(trials, 4, 1)]
+    cut = [[one.variant.name for one in pack] for pack in packs(trials, 4, 1)]
     assert cut == [["bs_vae"] * 3, ["sigma_vae"], ["sigma_vae"], ["sigma_vae"]]
     # Where nothing is packed the plan's order stands: whole first curves come early.
-    assert [pack for (pack,) in tune.packs(trials, 1, 2)] == trials
+    assert [pack for (pack,) in packs(trials, 1, 2)] == trials
 
 
 def test_packs_that_were_interrupted_come_first_and_as_they_were(trial):
     trials = [trial.model_copy(update={"seed": seed}) for seed in range(8)]
     ids = [one.id for one in trials]
-    cut = tune.packs(trials, 4, 1, [(ids[5], ids[2], ids[7]), (ids[6],)])
+    cut = packs(trials, 4, 1, [(ids[5], ids[2], ids[7]), (ids[6],)])
     assert [[one.seed for one in pack] for pack in cut] == [[5, 2, 7], [6], [0, 1, 3, 4]]
     # One of its trials is no longer asked for, or is done: its checkpoint is of no use.
-    cut = tune.packs(trials[1:], 4, 1, [(ids[0], ids[1])])
+    cut = packs(trials[1:], 4, 1, [(ids[0], ids[1])])
     assert [[one.seed for one in pack] for pack in cut] == [[1, 2, 3, 4], [5, 6, 7]]
     # Whoever asks for smaller packs, for want of memory, gets them; single trials still come first.
-    cut = tune.packs(trials[:3], 1, 2, [(ids[1], ids[2])])
+    cut = packs(trials[:3], 1, 2, [(ids[1], ids[2])])
     assert [[one.seed for one in pack] for pack in cut] == [[0], [1], [2]]
-    cut = tune.packs(trials[:3], 1, 2, [(ids[2],)])
+    cut = packs(trials[:3], 1, 2, [(ids[2],)])
     assert [[one.seed for one in pack] for pack in cut] == [[2], [0], [1]]
 
 
 def test_what_cannot_train_together_is_not_taken_up_as_a_pack(trial):
     model = trial.model_copy(update={"variant": VariantSpec.model_validate("sigma_vae")})
-    cut = tune.packs([trial, model], 2, 1, [(trial.id, model.id)])
+    cut = packs([trial, model], 2, 1, [(trial.id, model.id)])
     assert cut == [[trial], [model]]
 
 
 def test_trials_of_different_recipes_are_never_packed(trial):
     with pytest.raises(ValueError, match="cannot be packed"):
-        tune.packs([trial, trial.model_copy(update={"protocol": "paper"})], 2, 1)
+        packs([trial, trial.model_copy(update={"protocol": "paper"})], 2, 1)
 
 
 def test_packs_through_ray_leave_the_rows_of_single_trials(sweep_file, tmp_path, console):

@@ -11,8 +11,3 @@ Ray has a process of its own because Ray ends the process that drives it when on
 prints while it does. Nothing is lost with it: workers commit finished trials to the results folder
 themselves, and what is left to do is always the plan less the finished rows.
 """
-
-from rdbench.tune.packs import gpu_share, packs, slots
-from rdbench.tune.supervisor import Usage, run
-
-__all__ = ["Usage", "gpu_share", "packs", "run", "slots"]
