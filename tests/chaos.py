@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -102,7 +103,14 @@ def wait_gone(processes: list[psutil.Process]) -> list[psutil.Process]:
     return psutil.wait_procs(processes, timeout=20)[1]
 
 
-def disturb(folder: Path, results: Path, rng: random.Random, longest: float, kills: int) -> Outcome:
+def disturb(
+    folder: Path,
+    results: Path,
+    rng: random.Random,
+    longest: float,
+    kills: int,
+    targets: Sequence[str] = TARGETS,
+) -> Outcome:
     """Run a sweep to its end, killing it on the way.
 
     Args:
@@ -111,6 +119,7 @@ def disturb(folder: Path, results: Path, rng: random.Random, longest: float, kil
         rng: draws targets and moments.
         longest: seconds within which the kills fall, from the start of a run.
         kills: how many.
+        targets: what may be killed.
     """
     outcome, before = Outcome(), {}
     left, running, driver = kills, None, None
@@ -120,7 +129,7 @@ def disturb(folder: Path, results: Path, rng: random.Random, longest: float, kil
             driver, began = psutil.Process(running.pid), time.monotonic()
         seen = family(driver)
         if left:
-            target, moment = rng.choice(TARGETS), rng.uniform(0, longest)
+            target, moment = rng.choice(targets), rng.uniform(0, longest)
             with contextlib.suppress(subprocess.TimeoutExpired):
                 running.wait(max(0, began + moment - time.monotonic()))
             while running.poll() is None and (victim := find(driver, target)) is None:
@@ -159,12 +168,17 @@ def disturb(folder: Path, results: Path, rng: random.Random, longest: float, kil
 
 
 def killed(
-    folder: Path, name: str, rng: random.Random, longest: float, kills: int
+    folder: Path,
+    name: str,
+    rng: random.Random,
+    longest: float,
+    kills: int,
+    targets: Sequence[str] = TARGETS,
 ) -> tuple[Outcome, dict[str, bytes]]:
     """Run a sweep that is killed at least once; return what became of it, and its points."""
     for attempt in itertools.count():
         results = folder / f"{name}-{attempt}"
-        outcome = disturb(folder, results, rng, longest, kills)
+        outcome = disturb(folder, results, rng, longest, kills, targets)
         if outcome.kills or outcome.problems:
             break
         longest *= 0.7  # it ended before it could be killed
