@@ -60,6 +60,9 @@ def report(
             " all tables in one file. Repeatable.",
         ),
     ] = None,
+    title: Annotated[
+        str, typer.Option(help="The page's heading; by default it names the sweeps.", metavar="TEXT")
+    ] = "",
 ) -> None:
     """Write one offline HTML page from results folders, or their charts and tables as files.
 
@@ -67,7 +70,7 @@ def report(
 
     Examples:
 
-      rdbench report results/quickstart --out report.html
+      rdbench report results/quickstart --out report.html --title "Digits, 30 epochs"
 
       rdbench report results/mnist results/celeba --format svg --format latex --out paper/figures
     """
@@ -87,7 +90,7 @@ def report(
         page = folder / "report.html"
         typer.echo(f"{summary(export(folders, folder, files))} written to {folder}")
     if ReportFormat.html in formats:
-        typer.echo(f"report written to {make_report(folders, page)}")
+        typer.echo(f"report written to {make_report(folders, page, title)}")
 
 
 @report_app.command()

@@ -128,6 +128,14 @@ def test_the_page_says_where_the_numbers_come_from(tmp_path):
         assert fact in text
 
 
+def test_a_title_of_ones_own_is_the_heading_and_is_in_the_command(tmp_path):
+    root = write(tmp_path / "a", make_sweep())
+    text = make_report([root], tmp_path / "out.html", "Scaled <down>: 2 epochs").read_text()
+    assert "<h1>Scaled &lt;down&gt;: 2 epochs</h1>" in text
+    assert "<title>Scaled &lt;down&gt;: 2 epochs</title>" in text
+    assert "--title &#39;Scaled &lt;down&gt;: 2 epochs&#39;" in text
+
+
 def test_the_same_results_give_the_same_page_under_3_mb(tmp_path):
     root = write(tmp_path / "a", make_sweep(beta=list(range(1, 11))), images=True)
     first = make_report([root], tmp_path / "out.html").read_bytes()

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from rdbench.places import Place
 
 
-def make_report(results: Sequence["Place"], out: "Place") -> "Place":
+def make_report(results: Sequence["Place"], out: "Place", title: str = "") -> "Place":
     """Write the report of one or more results folders.
 
     Args:
@@ -21,6 +21,7 @@ def make_report(results: Sequence["Place"], out: "Place") -> "Place":
             and set of settings share a section, whichever folder they came from; others never meet in a
             table or curve.
         out: the HTML file to write; one that is there is replaced.
+        title: the page's heading; by default it names the sweeps.
 
     Returns:
         ``out``. The same results give the same bytes.
@@ -30,4 +31,4 @@ def make_report(results: Sequence["Place"], out: "Place") -> "Place":
     """
     from rdbench.report.page import write_page
 
-    return write_page(results, out)
+    return write_page(results, out, title)

@@ -29,26 +29,28 @@ PICTURE_BYTES_MOST = 6_000_000
 """up to this."""
 
 
-def write_page(results: Sequence[Place], out: Place) -> Place:
+def write_page(results: Sequence[Place], out: Place, title: str = "") -> Place:
     """Write the report; see :func:`rdbench.report.make_report`."""
-    page = render(results, out)
+    page = render(results, out, title)
     write_atomically(out, page.encode())
     return out
 
 
-def render(results: Sequence[Place], out: Place) -> str:
+def render(results: Sequence[Place], out: Place, title: str = "") -> str:
     """Return the page as text."""
     found = contents(results)
     with_pictures = sum(each.section.images["trial"].nunique() for each in found.sections)
     budget = min(PICTURE_BYTES_MOST, max(PICTURE_BYTES, PICTURE_BYTES_MORE * with_pictures))
     charts = {each.key: {chart.name: _for_script(chart) for chart in each.charts} for each in found.sections}
     charts = {key: own for key, own in charts.items() if own}
+    names = dict.fromkeys(item.sweep.name for item in found.loaded)
+    titled = ["--title", title] if title else []
     return _environment().get_template("page.html.j2").render(
-        names=", ".join(dict.fromkeys(item.sweep.name for item in found.loaded)),
+        title=title or "Rate-distortion report: " + ", ".join(names),
         sections=[section_view(each, budget // len(found.sections)) for each in found.sections],
         problems=found.problems,
         sweeps=[(str(item.root), dump_sweep(item.sweep)) for item in found.loaded],
-        command=shlex.join(["rdbench", "report", *map(str, results), "--out", str(out)]),
+        command=shlex.join(["rdbench", "report", *map(str, results), "--out", str(out), *titled]),
         version=rdbench.__version__,
         charts=as_json(charts),
         vega=_vega() if charts else "",
