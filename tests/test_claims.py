@@ -229,7 +229,16 @@ def test_a_claimed_beta_that_is_not_there_is_named_with_the_reason():
     other = {key: value for key, value in ELBO.items() if key != ("bs_vae", 0.1)}
     kept = claims.claims(section(other, lost=[("bs_vae", 0.1)]))[LIKELIHOOD]
     assert kept.verdict == "held"
-    assert kept.figures.endswith("of 2 β; no value at β = 0.1")
+    assert kept.figures.endswith("of 2 β of Table 1; no value at β = 0.1")
+
+
+def test_a_lucky_beta_of_a_dense_grid_does_not_decide_what_the_paper_says_of_its_own_five():
+    elbo = ELBO | {("bs_vae", 0.5): [900.0], ("bs_vae", 2.0): [880.0]}
+    found = claims.claims(section(elbo))[LIKELIHOOD]
+    assert found.verdict == "held"
+    assert found.figures.endswith("of 3 β of Table 1; not of Table 1, β = 0.5 has 900.0")
+    alone = {("bs_vae", beta): [1.0] for beta in (0.5, 1.0, 2.0)} | {("beta_vae", 1.0): [1.0]}
+    assert claims.claims(section(alone))[LIKELIHOOD].verdict == "not tested"
 
 
 def test_a_single_beta_has_no_best():
