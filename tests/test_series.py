@@ -58,6 +58,26 @@ def test_a_value_that_was_not_measured_has_its_reason(tmp_path):
     assert (cell.text, cell.note) == ("–", "OSError: no weights")
 
 
+def test_a_trial_for_which_a_metric_is_undefined_leaves_the_name_to_the_values_of_the_others(tmp_path):
+    """Rows as they are stored: one without a value has what was asked for, and nothing that was found."""
+    asked = {"samples": 100, "versions": {}}
+    found = {"resizing": "none", "n_samples": 100}
+    rows = [
+        ("prdc", "bs_vae", 1.0, 0, value, asked | found | {"quantity": quantity}, "aaaa")
+        for quantity, value in (("recall", 0.5), ("precision", 0.7))
+    ]
+    undefined = asked | {"error": "not defined for this variant: it has no prior", "undefined": True}
+    section = with_metrics(tmp_path, *rows, ("prdc", "bs_vae", 10.0, 0, None, undefined, None))
+    precision, recall = series.proxies(section)
+    assert (precision.name, recall.name) == ("prdc_precision", "prdc_recall")
+    assert precision.values == {("bs_vae", 1.0): {0: 0.7}}
+    for each in (precision, recall):
+        assert each.reasons == {("bs_vae", 10.0): "not defined for this variant: it has no prior"}
+    other = asked | {"samples": 7, "error": "no memory"}
+    section = with_metrics(tmp_path / "b", *rows, ("prdc", "bs_vae", 10.0, 0, None, other, None))
+    assert [each.name for each in series.proxies(section)] == ["prdc_precision", "prdc_recall", "prdc"]
+
+
 def test_warnings_are_told_once(tmp_path):
     rows = [("kid", "bs_vae", 1.0, seed, 0.1, {"warning": "few images"}, None) for seed in (0, 1)]
     section = with_metrics(tmp_path, *rows)

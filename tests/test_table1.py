@@ -208,7 +208,9 @@ def test_each_way_of_measuring_fid_has_a_column_that_says_how():
     assert [heading for heading, _ in heads(table)[2:5]] == fids
     assert [cell.value for cell in row(table, "bs_vae", "1")[2:5]] == [60, 61, 62]
     assert table.notes[1] == "FID (2): samples 20, protocol paper."
-    assert [cell.note for cell in row(table, "beta_vae", "1")[2:5]] == ["no weights", *["not measured"] * 2]
+    # The stand-in was asked for in the same words.
+    notes = [cell.note for cell in row(table, "beta_vae", "1")[2:5]]
+    assert notes == ["no weights", "not measured", "no weights"]
 
 
 def test_another_metric_is_no_fid():

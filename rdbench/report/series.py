@@ -13,7 +13,7 @@ from typing import Any, cast
 import numpy as np
 from scipy.special import stdtr
 
-from rdbench.metrics import FINDINGS, Better, better
+from rdbench.metrics import FINDINGS, Better, better, value_name
 from rdbench.report.curves import Estimate, estimate
 from rdbench.report.gather import Section, records
 
@@ -27,6 +27,9 @@ READING_NAMES = {
 
 Key = tuple[str, float]
 """Variant and beta."""
+
+_Measured = tuple[dict[str, Any], dict[str, Any]]
+"""A row of the ``metrics`` table, and its settings."""
 
 
 @dataclass(frozen=True)
@@ -131,31 +134,56 @@ def series(section: Section) -> list[Series]:
 
 
 def proxies(section: Section) -> list[Series]:
-    """Return the proxy metrics of a section; values measured in different ways are different series."""
-    grouped: dict[tuple[str, str], list[tuple[dict[str, Any], dict[str, Any]]]] = {}
+    """Return the proxy metrics of a section; values measured in different ways are different series.
+
+    A row without a value says only what was asked for: it gives its reason to every series that was measured
+    so, and stands for itself where there is none.
+    """
+    measured: dict[tuple[str, str], list[_Measured]] = {}
+    missing: list[_Measured] = []
     for row in records(section.metrics):
         settings = json.loads(row["settings"])
-        grouped.setdefault(_measured_how(row, settings), []).append((row, settings))
+        if "error" in settings:
+            missing.append((row, settings))
+        else:
+            measured.setdefault(_measured_how(row, settings), []).append((row, settings))
+    alone: dict[tuple[str, str], list[_Measured]] = {}
+    told: dict[tuple[str, str], list[_Measured]] = {}
+    for row, settings in missing:
+        answered = [way for way, rows in measured.items() if _asks_for(row, settings, *rows[0])]
+        for way in answered:
+            told.setdefault(way, []).append((row, settings))
+        if not answered:
+            alone.setdefault(_measured_how(row, settings), []).append((row, settings))
     taken: Counter[str] = Counter()
     found = []
-    for title, how in sorted(grouped):
-        rows = grouped[title, how]
-        first, about = rows[0]
-        metric = first["name"]
-        quantity, reading = about.get("quantity") or metric, about.get("reading") or ""
-        name = "_".join(dict.fromkeys(part for part in (metric, quantity, reading) if part))
-        taken[name] += 1
-        name += f"_{taken[name]}" if taken[name] > 1 else ""
-        own = Series(name, title, "", better(metric, quantity), metric, reading, how)
-        for row, settings in rows:
-            key = (row["variant"], row["beta"])
-            if row["value"] is not None and math.isfinite(row["value"]):
-                own.values.setdefault(key, {})[int(row["seed"])] = float(row["value"])
-            elif "error" in settings:
-                lines = str(settings["error"]).strip().splitlines()
-                own.reasons[key] = lines[-1] if lines else "no reason was recorded"
-        found.append(own)
+    for grouped in (measured, alone):
+        for title, how in sorted(grouped):
+            rows = grouped[title, how]
+            first, about = rows[0]
+            metric, quantity, reading = first["name"], about.get("quantity"), about.get("reading") or ""
+            name = value_name(metric, quantity, reading)
+            taken[name] += 1
+            name += f"_{taken[name]}" if taken[name] > 1 else ""
+            own = Series(name, title, "", better(metric, quantity or metric), metric, reading, how)
+            for row, settings in rows + told.get((title, how), []):
+                key = (row["variant"], row["beta"])
+                if row["value"] is not None and math.isfinite(row["value"]):
+                    own.values.setdefault(key, {})[int(row["seed"])] = float(row["value"])
+                elif "error" in settings:
+                    lines = str(settings["error"]).strip().splitlines()
+                    own.reasons[key] = lines[-1] if lines else "no reason was recorded"
+            found.append(own)
     return found
+
+
+def _asks_for(
+    row: dict[str, Any], settings: dict[str, Any], other: dict[str, Any], its: dict[str, Any]
+) -> bool:
+    """Tell whether a row without a value asked for what another row measured."""
+    asked = {name: value for name, value in settings.items() if name not in FINDINGS}
+    same = (row["name"], row["protocol"]) == (other["name"], other["protocol"])
+    return same and all(name in its and its[name] == value for name, value in asked.items())
 
 
 def remarks(section: Section) -> list[str]:
