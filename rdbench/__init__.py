@@ -4,27 +4,36 @@ The flow, and the house it lives in::
 
     sweep.yaml -> spec -> plan -> tune -> worker -> trial -> store -> report
 
-    cli           the verbs; no logic          sweep        what is left to do, and its account
-    spec          YAML -> validated Sweep      plan         Sweep -> trials, known by their settings
+    cli, cli_*    the verbs; no logic          sweep        what is left to do, and its account
+    spec, spec_*  YAML -> validated Sweep      plan         Sweep -> trials, known by their settings
+    yaml_lines    where in a file a value is   search_checks  whether a search fits its sweep
     tune/         Ray Tune schedules packs     worker       runs a pack, commits each trial
     lease         one driver a folder          resume       state of trainings, to go on from
     faults        whose fault an exception is  watchdog     a limit on a trial's time
+    progress      the console's lines          errors       what is the user's to mend, in one line
     trial         from settings to tables      evaluation   rate and distortion, measured once an image
     models        a VAE of one's own           runs         what a trial function is given
     outcomes      trains each kind of variant  afterwards   metrics of networks that were kept
+    foreground    one trial, with its stack    samples      images drawn from a kept network
     training      fit a pack of trials         batches      its images and random numbers
+    seeding       a generator for each purpose precision    the arithmetic of a trial
     nets          encoder and decoder, packed  augment      torchvision's augmentations in batches
+    graphs        a step as a CUDA graph       allocator    memory that stays with the process
     likelihood    readings of sigma^2          theory       Shannon's R(D) of Gaussian sources
     datasets/     prepared once, memory-mapped metrics/     one file a proxy metric
     features/     what they look at images through
     statistics/   what they make of features   variants/    one file a variant: what is its own
-    bench         against a plain loop         packing      how many trials a GPU takes at once
+    conformance/  whether a variant is right   starting_points  files to begin one from
+    bench         against a plain loop (plain) packing      how many trials a GPU takes at once
+    throughput    how fast packs train         roofline     what a device can do at most
+    orchestration what Ray itself costs        estimate     how long a sweep will take
     store         the Parquet tables           places       a folder, or (remote) a bucket
     parquet       rows to bytes, with a digest table_files  own and compacted files as one
     compact       merges them                  snapshots    kept whole, to be read at once
-    doctor/       looks at the machine
+    checkpoint_file  tensors without pickle    provenance   versions, commit, machine
+    paths         where data and caches lie    cores        that this process may run on
+    doctor/       looks at the machine         calibration  measured against theory
     report/       tables -> one offline page, files, comparisons
-    calibration   measured against theory      estimate     how long a sweep will take
     search/       chooses the next trials from those that ended, and ends early those that cannot matter
 
 Public, for results: :func:`load_results`, :class:`Results`, :func:`load_sweep`, :class:`Sweep`. For a

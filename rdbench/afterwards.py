@@ -12,6 +12,8 @@ from rdbench.metrics import MetricOptions, get, is_measured
 from rdbench.parquet import Row
 from rdbench.places import Place
 from rdbench.plan import Trial
+from rdbench.progress import label
+from rdbench.search import labels
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,8 @@ def _evaluate(
 ) -> Measured:
     root = results.root
     protocol = results.sweep.protocol
+    if not asked:
+        raise SpecError(f"{root}: its sweep asks for no metric; name one: --metrics fd_classifier")
     data = datasets.load(results.sweep.dataset, data_root)
     for options in asked:
         if reason := get(options.name).missing(options, data, protocol):
@@ -97,8 +101,9 @@ def _evaluate(
     done = results.trials[results.trials["status"] == "done"]
     measured = already = without = 0
     failed: list[str] = []
-    for number, text in enumerate(done["spec"], start=1):
-        trial = Trial.from_json(text)
+    trials = [Trial.from_json(text) for text in done["spec"]]
+    names = labels(tuple(dict.fromkeys(trial.variant for trial in trials)))
+    for number, trial in enumerate(trials, start=1):
         stored = store.trial_tables(root, trial.id).get("metrics", [])
         lacking = [options for options in asked if not is_measured(options, stored)]
         file = store.weights_file(root, trial.id)
@@ -108,7 +113,7 @@ def _evaluate(
         if not file.exists():
             without += 1
             continue
-        name = f"{trial.variant.name} beta {trial.beta:g} seed {trial.seed}"
+        name = label(trial, names[trial.variant])
         try:
             model = from_bytes(trial, data.shape, len(data.train.images), file.read_bytes(), where)
         except ValueError as error:

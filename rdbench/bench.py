@@ -6,7 +6,6 @@ worker with a pack of trials.
 """
 
 import multiprocessing as mp
-import os
 import platform
 import statistics
 from collections.abc import Callable, Sequence
@@ -17,6 +16,7 @@ from typing import Any
 import torch
 
 from rdbench import estimate, provenance
+from rdbench.cores import usable_cores
 from rdbench.errors import SpecError
 from rdbench.plain import PlainLoop
 from rdbench.plan import Trial
@@ -212,8 +212,7 @@ def run(
     check_precision(trial.train.precision, device)
     if device == "cpu" and max(packs) > 1:
         raise SpecError("--pack: a CPU trains the trials of a pack one after another; packs are for GPUs")
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    workers = workers or (cores if device == "cpu" else 1)
+    workers = workers or (usable_cores() if device == "cpu" else 1)
     say("measuring what the device can do at most")
     data = synthetic(trial, max(4, steps) * trial.train.batch_size)
     flops, traffic = cost_per_image(trial, data.shape)

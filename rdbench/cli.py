@@ -87,8 +87,8 @@ def sweep(
     address: Annotated[
         str,
         typer.Option(
-            help="A Ray cluster: 'auto' for the one this machine is a node of, or ray://HOST:10001; 'local'"
-            " starts Ray on this machine.",
+            help="A Ray cluster: 'auto' for the one this machine is a node of, HOST:PORT of its head from a"
+            " node, ray://HOST:10001 from outside; 'local' starts Ray on this machine.",
             metavar="ADDR",
         ),
     ] = "local",
@@ -136,7 +136,7 @@ def sweep(
     if dry_run:
         from rdbench.estimate import time_left
 
-        if estimate := time_left(whole, str(spec)):
+        if estimate := time_left(whole, str(spec), set_ or []):
             typer.echo(estimate)
         return
     account = run_sweep(
@@ -164,9 +164,11 @@ def sweep(
 @app.command()
 def calibrate(
     results: Annotated[
-        Path,
-        typer.Option(help="The folder that holds a results folder for each of the sweeps.", metavar="DIR"),
-    ] = Path("results"),
+        str,
+        typer.Option(
+            help="The folder, or address, that holds a results folder for each of the sweeps.", metavar="DIR"
+        ),
+    ] = "results",
     set_: Overrides = None,
     concurrency: Annotated[
         int | None,
@@ -184,6 +186,7 @@ def calibrate(
     from rich.console import Console
 
     from rdbench import calibration
+    from rdbench.places import place
     from rdbench.report import make_report
     from rdbench.spec import load_sweep
     from rdbench.store import load_results
@@ -191,7 +194,8 @@ def calibrate(
 
     console, found = Console(), []
     sweeps = [load_sweep(calibration.shipped_sweep(name), set_ or []) for name in calibration.SWEEPS]
-    plans = {results / wanted.name: open_plan(results / wanted.name, wanted) for wanted in sweeps}
+    folder = place(results)
+    plans = {folder / wanted.name: open_plan(folder / wanted.name, wanted) for wanted in sweeps}
     for root, whole in plans.items():
         console.print(whole.summary(), highlight=False, markup=False, soft_wrap=True)
         account = run_sweep(whole, root, None, console, concurrency=concurrency)
@@ -200,7 +204,7 @@ def calibrate(
             raise typer.Exit(EXIT_INTERRUPTED)
         found += calibration.calibrate(load_results(root))
     typer.echo(calibration.table(found))
-    typer.echo(f"report written to {make_report(list(plans), results / 'calibration.html')}")
+    typer.echo(f"report written to {make_report(list(plans), folder / 'calibration.html')}")
     typer.echo(calibration.summary(found))
     if not calibration.is_calibrated(found):
         raise typer.Exit(EXIT_NOT_CALIBRATED)

@@ -134,7 +134,7 @@ def compare(
 
       bd_rate: BD-rate of B against A in per cent, of MSE and of the distortion under every reading.
 
-      bd_rate.mse, bd_rate.half, .beta_half, .optimal, .optimal_shared: one of these alone.
+      bd_rate.mse, bd_rate.half, .beta_half, .optimal, .optimal_shared, .own: one of these alone.
 
       delta.NAME: mean of B less mean of A of a metric, in its unit; with % after the number, in per cent of
       A's mean. NAME is elbo_READING, rate, mse, psnr, or a proxy metric's as the comparison names it.

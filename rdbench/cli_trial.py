@@ -31,7 +31,8 @@ def trial(
     """Run one trial of a sweep here and now: no Ray, nothing stored, every exception with its whole stack.
 
     For whoever writes a variant: breakpoint() stops where it stands. The numbers are those the sweep would
-    store. Exit code 0: done; 1: diverged.
+    store, but of a variant that one training gives the whole curve of, such as multi_rate: with --beta it
+    trains for that beta alone. Exit code 0: done; 1: diverged.
 
     Examples:
 

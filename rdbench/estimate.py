@@ -2,6 +2,8 @@
 
 import json
 import platform
+import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,7 @@ from filelock import FileLock
 from rdbench import datasets, paths
 from rdbench.datasets import DatasetOptions
 from rdbench.places import write_atomically
-from rdbench.plan import Plan, Trial, canonical_json
+from rdbench.plan import Plan, Trial, canonical_json, packable
 from rdbench.progress import duration
 
 
@@ -78,24 +80,29 @@ def _read(file: Path) -> dict[str, dict[str, Any]]:
     return known if isinstance(known, dict) else {}
 
 
-def time_left(whole: Plan, spec: str) -> str | None:
-    """Return how long what a plan has left will take here, in words; None where nothing is
-    left, or only the data know how many images they are.
+def time_left(whole: Plan, spec: str, overrides: Sequence[str] = ()) -> str | None:
+    """Return how long what a plan has left will take here, in words; None where that is not to be known:
+    nothing is left, no variant is one that is benchmarked, or only the data know how many images they are.
 
     Training and evaluation only: metrics, and starting Ray, come on top.
+
+    Args:
+        whole: the plan.
+        spec: the sweep file, and ``overrides`` what ``--set`` changed of it, for the command that is named.
     """
-    todo = whole.todo
+    todo = packable(whole.todo)
     if not todo:
         return None
     known = _read(_file()).get(_key(todo[0]))
     if known is None:
-        return f"how long? run 'rdbench bench {spec}' once on this machine, and the next dry run tells"
+        command = shlex.join(["rdbench", "bench", spec, *(f"--set={each}" for each in overrides)])
+        return f'how long? run "{command}" once on this machine, and the next dry run tells'
     sizes = images(todo[0].dataset)
     if sizes is None:
         return None
     trained = todo[0].train.epochs * sizes.train / known["training"]
     evaluated = (sizes.train + sizes.test) / known["evaluation"]
-    trainings = len(todo) if whole.at_most is None else whole.at_most
+    trainings = len(whole.todo) if whole.at_most is None else whole.at_most
     about = "about" if whole.at_most is None else "at most about"
     time = duration(trainings * (trained + evaluated))
     return f"{about} {time} on {known['device']}, as benchmarked on this machine"

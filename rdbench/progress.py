@@ -29,9 +29,9 @@ def usage_line(share: float, working: float, starting: float) -> str:
     return f"workers busy {share:.0%} of {duration(working)}, after {duration(starting)} to start Ray"
 
 
-def label(trial: Trial) -> str:
-    """Return what a trial is called on the console."""
-    return f"{trial.variant.name} beta {trial.beta:g} seed {trial.seed}"
+def label(trial: Trial, variant: str = "") -> str:
+    """Return what a trial is called on the console, its variant by another name than its own if given one."""
+    return f"{variant or trial.variant.name} beta {trial.beta:g} seed {trial.seed}"
 
 
 @dataclass

@@ -7,9 +7,9 @@ brings along are switched off: theirs within ours would multiply, and they give 
 """
 
 import contextlib
-import fnmatch
 import functools
 import io
+import math
 import os
 import random
 import re
@@ -146,10 +146,6 @@ class Remote:
         """Yield what lies directly in a folder; nothing where there is none."""
         return (self / info.base_name for info in self._infos())
 
-    def glob(self, pattern: str) -> Iterator["Remote"]:
-        """Yield what lies directly in a folder and has a name like ``pattern``."""
-        return (place for place in self.iterdir() if fnmatch.fnmatchcase(place.name, pattern))
-
     def unlink(self, missing_ok: bool = False) -> None:
         """Delete an object."""
         with contextlib.suppress(*([FileNotFoundError] if missing_ok else [])):
@@ -186,7 +182,7 @@ class Remote:
 
     def _patiently(self, done: str, operation: Callable[[], T]) -> T:
         """Return what an operation does, trying again while there is hope; then raise StorageError."""
-        patience = float(os.environ.get(PATIENCE_VARIABLE) or PATIENCE)
+        patience = _patience()
         deadline, pause = time.monotonic() + patience, 0.1
         while True:
             try:
@@ -256,3 +252,15 @@ def _filesystem(scheme: str, bucket: str, query: str) -> Any:
     except ValueError as error:  # pyarrow's ArrowInvalid, which is one
         raise StorageError(f"{scheme}://{bucket}: {str(error).splitlines()[0]}; mend the address") from None
     return found
+
+
+def _patience() -> float:
+    """Return the seconds after which a bucket that does not answer is given up."""
+    given = os.environ.get(PATIENCE_VARIABLE) or PATIENCE
+    try:
+        seconds = float(given)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds < math.inf:
+        raise StorageError(f"{PATIENCE_VARIABLE}={given} is no number of seconds; write one such as 60")
+    return seconds

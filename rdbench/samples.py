@@ -7,6 +7,7 @@ from rdbench.errors import ResultsError
 from rdbench.places import Place
 from rdbench.plan import Trial
 from rdbench.progress import label
+from rdbench.search import labels
 
 
 def find(root: Place, wanted: str) -> Trial:
@@ -23,17 +24,19 @@ def find(root: Place, wanted: str) -> Trial:
     store.stored_sweep(root)  # or it is no results folder
     rows = store.frame(root, "trials", ("status", "spec"))
     done = [Trial.from_json(text) for text in rows.loc[rows["status"] == "done", "spec"]]
+    variants = labels(tuple(dict.fromkeys(trial.variant for trial in done)))
+    names = {trial.id: label(trial, variants[trial.variant]) for trial in done}
     words = " ".join(wanted.split())
     found = [
         trial
         for trial in done
-        if trial.id.startswith(words) or words in (label(trial), label(trial).partition(" seed ")[0])
+        if trial.id.startswith(words) or words in (name := names[trial.id], name.partition(" seed ")[0])
     ]
     if len(found) == 1:
         return found[0]
     if not done:
         raise ResultsError(f"{root}: has no finished trial yet")
-    listed = "; ".join(f"{trial.id} {label(trial)}" for trial in (found or done)[:8])
+    listed = "; ".join(f"{trial.id} {names[trial.id]}" for trial in (found or done)[:8])
     more = f"; and {len(found or done) - 8} more" if len(found or done) > 8 else ""
     what = f"{len(found)} trials are" if found else "no finished trial is"
     raise ResultsError(f"{root}: {what} {wanted!r}; name one of: {listed}{more}")

@@ -13,6 +13,9 @@ A results folder holds one folder a table and one file a trial in it::
       checkpoints/<trial>.safetensors   the trained network (keep_weights: true)
       trials/<trial>.parquet      one row: settings, status, timing, provenance; written last, the commit
 
+(beside them ``resume/``, ``driver.json``, ``search.json`` and ``optuna.journal``, which belong to
+:mod:`rdbench.resume`, :mod:`rdbench.lease` and :mod:`rdbench.search`, and ``set_aside/`` with damaged files).
+
 A file is written under a temporary name and renamed, so a reader never sees half of one, and a trial
 without its ``trials`` row does not exist. A number that was not measured is null, never 0. Any Parquet
 reader opens a table whole: ``pandas.read_parquet("results/x/points")``.
@@ -271,7 +274,7 @@ def frame(root: Place, table: str, columns: Sequence[str] = ()) -> "pd.DataFrame
 def damaged(root: Place) -> table_files.Problems:
     """Return the files among the tables that cannot be read as such, and why.
 
-    In a bucket, where no object is ever half written, only tables that a rerun stands on are looked at.
+    In a bucket, where no object is ever half written, only the tables that every report reads are looked at.
 
     Raises:
         StorageError: the folder cannot be read now.

@@ -6,6 +6,7 @@ import json
 import os
 import traceback
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,8 +18,8 @@ from rdbench.errors import ResultsError, SpecError, StorageError
 from rdbench.lease import FILE, Lease
 from rdbench.metrics import MetricOptions
 from rdbench.places import Place
-from rdbench.plan import Plan, changed_settings, plan
-from rdbench.progress import SweepProgress, label, preparing, usage_line
+from rdbench.plan import Plan, Trial, changed_settings, plan
+from rdbench.progress import SweepProgress, preparing, usage_line
 from rdbench.search.running import Searching, named
 from rdbench.spec import Sweep
 from rdbench.spec_search import needed_metrics
@@ -190,6 +191,7 @@ def _run(
 
         sources = _runnable(sweep)
         check_fits(todo[0], data)
+        _check_models(todo, data)
         _check_same_data(root, data)
         unmeasurable = missing_metrics(sweep, data)
         rests = needed_metrics(sweep.search) & {each.name for each in unmeasurable}
@@ -227,8 +229,7 @@ def _run(
         )
         console.print("starting Ray", highlight=False)
         total = len(todo) if search is None else min(whole.at_most or 0, limit or whole.at_most or 0)
-        name = label if search is None else functools.partial(named, sweep)
-        with SweepProgress(total, console, name) as progress:
+        with SweepProgress(total, console, functools.partial(named, sweep)) as progress:
             usage = supervisor.run(
                 todo,
                 job,
@@ -277,6 +278,22 @@ def _runnable(sweep: Sweep) -> dict[str, str]:
         if variant.code and not (found := find(variant.source)).module:
             texts[variant.code] = found.text
     return texts
+
+
+def _check_models(todo: Sequence[Trial], data: datasets.Dataset) -> None:
+    """Build one model of each variant that has its own, so that an option it refuses is told here.
+
+    Raises:
+        SpecError: it cannot be built.
+    """
+    from rdbench.models import build
+
+    for trial in {trial.variant: trial for trial in todo}.values():
+        if variants.get(trial.variant).declaration.kind == "model":
+            try:
+                build(trial, data.shape, len(data.train.images))
+            except (SpecError, ValueError, TypeError) as error:
+                raise SpecError(f"variants: {trial.variant.name} cannot be built: {error}") from None
 
 
 def missing_metrics(sweep: Sweep, data: datasets.Dataset) -> dict[MetricOptions, str]:
@@ -337,8 +354,7 @@ def status_lines(root: Place) -> list[str]:
     trials, finished = store.trials_table(root), _finished(root, sweep)
     whole = _planned(root, sweep)
     lines = [whole.summary(), f"{_account(trials, whole, finished)} in {root}"]
-    name = label if sweep.search is None else functools.partial(named, sweep)
-    names = {trial.id: name(trial) for trial in whole.trials}
+    names = {trial.id: named(sweep, trial) for trial in whole.trials}
     planned = trials["trial"].isin(names.keys())
     for row in trials[planned & (trials["status"] != "done")].itertuples():
         lines.append(f"{row.status}: {names[str(row.trial)]}: {_last_line(row.error)}")

@@ -300,8 +300,9 @@ def metric_rows(
     asked: Sequence[MetricOptions],
 ) -> Rows:
     """Return rows of the ``metrics`` table of a model that was trained before, as its trial would."""
-    (measured,) = measure(model, [trial], data, "test", device)
-    return metrics.rows(asked, _trained(model, trial, data, measured, device))
+    with models.seeded(trial, device):
+        (measured,) = measure(model, [trial], data, "test", device)
+        return metrics.rows(asked, _trained(model, trial, data, measured, device))
 
 
 def _speed(history: Rows) -> float | None:

@@ -147,6 +147,11 @@ def test_the_command_measures_what_it_is_asked(kept):
         CliRunner().invoke(app, ["evaluate", str(kept), "--metrics", "fidd"], catch_exceptions=False)
 
 
+def test_no_metric_at_all_is_a_mistake_and_not_measured_already(kept):
+    with pytest.raises(SpecError, match="asks for no metric; name one: --metrics"):
+        CliRunner().invoke(app, ["evaluate", str(kept)], catch_exceptions=False)
+
+
 def test_trials_whose_networks_were_not_kept_are_counted(kept, sweep, tmp_path):
     for trial in plan(sweep).trials:
         store.weights_file(kept, trial.id).unlink()

@@ -29,7 +29,7 @@ def _own_cache(tmp_path, monkeypatch):
 
 def test_a_benchmark_runs_all_contenders_and_the_dry_run_uses_its_figures(sweep_file):
     before = CliRunner().invoke(app, ["sweep", str(sweep_file), "--dry-run"])
-    assert f"run 'rdbench bench {sweep_file}' once" in before.output
+    assert f'run "rdbench bench {sweep_file}" once' in before.output
     command = ["bench", str(sweep_file), "--repetitions", "2", "--steps", "2", "--pack", "1"]
     done = CliRunner().invoke(app, [*command, "--workers", "1", "--device", "cpu", "--json"])
     assert done.exit_code == 0, done.output
@@ -73,7 +73,15 @@ def test_a_damaged_file_of_figures_is_measured_again(sweep):
     whole = plan(sweep)
     estimate.remember(whole.trials[0], "a machine", 1.0, 1.0)
     (estimate.paths.cache_root() / "bench.json").write_text("{")
-    assert "run 'rdbench bench" in estimate.time_left(whole, "x.yaml")
+    assert 'run "rdbench bench x.yaml" once' in estimate.time_left(whole, "x.yaml")
+
+
+def test_the_hint_names_the_overrides_or_the_benchmark_would_be_of_another_setting(sweep_file):
+    overrides = ["train.batch_size=32", "variants=[bs_vae, sigma_vae]"]
+    whole = plan(load_sweep(sweep_file, overrides))
+    said = estimate.time_left(whole, "x.yaml", overrides)
+    assert "rdbench bench x.yaml --set=train.batch_size=32 '--set=variants=[bs_vae, sigma_vae]'" in said
+    assert estimate.time_left(plan(load_sweep(sweep_file, ["variants=[sigma_vae]"])), "x.yaml") is None
 
 
 @pytest.mark.parametrize(

@@ -174,12 +174,12 @@ def test_the_figures_say_whether_the_best_can_be_told_from_the_next():
         LIKELIHOOD
     ]
     assert apart.verdict == "held"
-    assert "told apart by Welch" in apart.figures
+    assert "told apart by a t-test" in apart.figures
     close = claims.claims(section(both([[850.0, 890], [851.0, 888], [1.0, 2]], [[0.0], [0.0], [0.0]])))[
         LIKELIHOOD
     ]
     assert close.verdict == "did not hold"
-    assert "not distinguishable by Welch" in close.figures
+    assert "not distinguishable by a t-test" in close.figures
 
 
 def test_without_fid_its_claims_are_not_tested():

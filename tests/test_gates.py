@@ -20,6 +20,7 @@ from rdbench.report.gates import check_gate, parse_gate
     [
         ("bd_rate > 2", ("bd_rate", ">", 2.0, True)),
         ("bd_rate.mse>=2.5%", ("bd_rate.mse", ">=", 2.5, True)),
+        ("bd_rate.own < 3", ("bd_rate.own", "<", 3.0, True)),
         (" delta.elbo_optimal  <  -5 ", ("delta.elbo_optimal", "<", -5.0, False)),
         ("delta.fid > 1e-1 %", ("delta.fid", ">", 0.1, True)),
         ("delta.mse <=+.5", ("delta.mse", "<=", 0.5, False)),

@@ -1,6 +1,7 @@
 """Imports go one way, and what must start at once imports nothing heavy."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +15,7 @@ PACKAGE = Path(rdbench.__file__).parent
 
 # From the ground up: a module imports only from layers below its own (or from its own package).
 LAYERS = [
-    {"errors"},
+    {"errors", "cores"},
     {"paths", "remote", "likelihood", "seeding"},
     {"places"},
     {"theory", "snapshots", "parquet", "lease"},
@@ -85,6 +86,13 @@ def test_a_module_imports_only_from_below(path):
     assert ours in LEVEL, f"give {ours} its place in LAYERS"
     above = {name for name in imported_units(path) - {ours} if LEVEL[name] >= LEVEL[ours]}
     assert not above, f"{ours} imports {above}, which stand beside or above it"
+
+
+def test_the_package_names_every_module_in_its_docstring():
+    words = set(re.findall(r"\w+", rdbench.__doc__.replace("*", "")))
+    units = {unit(path) for path in FILES} - {"__main__", "gallery"}
+    families = ("cli_", "spec_")  # named together
+    assert {name for name in units if not name.startswith(families)} - words == set()
 
 
 def test_no_module_is_longer_than_400_lines():

@@ -1,3 +1,5 @@
+"""Where data, caches and results lie: flag, then variable, then the user's own folder."""
+
 from pathlib import Path
 
 import pytest

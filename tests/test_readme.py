@@ -102,3 +102,8 @@ def test_the_house_of_the_contributors_guide_is_there():
     files = re.findall(r"`(\w+\.py)`", guide)
     there = {path.name for path in Path(ROOT).glob("rdbench/**/*.py")}
     assert [file for file in files if file not in there] == []
+
+
+def test_every_sweep_that_ships_is_in_the_table():
+    missing = [path.name for path in sorted((ROOT / "sweeps").iterdir()) if f"`{path.name}`" not in TEXT]
+    assert missing == []

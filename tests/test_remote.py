@@ -95,7 +95,7 @@ def test_a_place_in_a_bucket_behaves_as_a_path(there):
     assert there.is_dir()
     assert not there.is_file()
     assert [place.name for place in there.iterdir()] == ["a"]
-    assert list((there / "a").glob("*.parquet")) == [file]
+    assert list((there / "a").iterdir()) == [file]
     ((name, (size, changed)),) = places.entries(there / "a").items()
     assert (name, size) == ("b.parquet", 6)
     assert abs(changed / 1e9 - time.time()) < 600
@@ -184,6 +184,13 @@ def test_pyarrow_does_not_try_again_by_itself(proxy, there, impatient, monkeypat
     with pytest.raises(StorageError):
         (there / "file").read_bytes()
     assert sum(proxy.requests.values()) == 1
+
+
+@pytest.mark.parametrize("given", ["soon", "-1", "nan", "inf"])
+def test_a_patience_that_is_no_number_of_seconds_is_one_line(there, monkeypatch, given):
+    monkeypatch.setenv(remote.PATIENCE_VARIABLE, given)
+    with pytest.raises(StorageError, match=f"^RDBENCH_STORAGE_PATIENCE={given} is no number of seconds"):
+        (there / "file").read_bytes()
 
 
 @pytest.mark.parametrize("fault", ["503", "drop"])

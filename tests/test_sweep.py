@@ -6,9 +6,11 @@ import pytest
 from rich.console import Console
 
 from rdbench import datasets, places, store
-from rdbench.errors import ResultsError
+from rdbench.errors import ResultsError, SpecError
 from rdbench.lease import Lease
 from rdbench.plan import plan
+from rdbench.search.running import named
+from rdbench.spec import load_sweep
 from rdbench.sweep import open_plan, run_sweep, status_lines
 from rdbench.worker import Job, work
 
@@ -80,3 +82,17 @@ def test_data_that_have_changed_are_refused(sweep, finished, tmp_path, monkeypat
     with pytest.raises(ResultsError, match="have changed since"):
         run(sweep, finished, tmp_path)
     assert not (finished / "driver.json").exists()
+
+
+def test_an_option_that_a_variant_refuses_is_told_before_anything_is_trained(sweep_file, root, tmp_path):
+    wanted = load_sweep(sweep_file, ["variants=[bs_vae, {name: geco, mse: -1}]"])
+    with pytest.raises(SpecError, match="variants: geco cannot be built: geco: mse must be > 0"):
+        run(wanted, root, tmp_path)
+    assert not (root / "trials").exists()
+
+
+def test_trials_of_one_variant_with_other_options_have_names_of_their_own(sweep_file, root):
+    wanted = load_sweep(sweep_file, ["variants=[{name: student_t, dof: 3}, {name: student_t, dof: 5}]"])
+    first, second = (each.model_copy(update={"seed": 4}) for each in plan(wanted).trials)
+    assert named(wanted, first) == "student_t (dof=3.0) beta 1 seed 4"
+    assert named(wanted, second) == "student_t (dof=5.0) beta 1 seed 4"

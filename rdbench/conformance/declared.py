@@ -4,11 +4,9 @@ import ast
 import inspect
 
 from rdbench.conformance.subject import CheckError, Note, Subject
-from rdbench.likelihood import READINGS
+from rdbench.likelihood import OWN, READINGS
 from rdbench.models import Model
 from rdbench.variants.source import shipped
-
-NATIVE = (*READINGS, "own")
 
 
 def declared(subject: Subject) -> str:
@@ -19,11 +17,10 @@ def declared(subject: Subject) -> str:
         raise CheckError(
             f"{found.name} is the name of one of rdbench's own, and tables would mix the two; rename it"
         )
-    allowed = NATIVE if found.kind != "objective" else READINGS
-    if found.native is not None and found.native not in allowed:
+    if found.native == OWN and found.kind == "objective":
         raise CheckError(
-            f"native={found.native!r} is no reading of sigma^2 for a variant of kind {found.kind};"
-            f" write one of {', '.join(allowed)}, or None"
+            f"native={OWN!r} is for a model with a likelihood of its own; of an objective it is one of"
+            f" {', '.join(READINGS)}, or None"
         )
     options = ", ".join(f"{name}={value!r}" for name, value in subject.spec.options.items())
     said = f"{found.kind} {found.name}, native reading {found.native or 'none'}, {options or 'no options'}"

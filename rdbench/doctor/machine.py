@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from rdbench.cores import usable_cores
 from rdbench.doctor import Finding, gigabytes
 
 CGROUPS = Path("/sys/fs/cgroup")
@@ -20,11 +21,6 @@ GOOD_SHARED_BYTES = 2 * SHARED_BYTES
 OPEN_FILES, GOOD_OPEN_FILES = 1024, 4096
 CLOCK_SECONDS = 60.0
 FIRST_YEAR = 2026  # when rdbench was written: a clock before it is wrong
-
-
-def usable_cores() -> int:
-    """Return the cores this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def processor() -> Iterator[Finding]:

@@ -4,7 +4,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from rdbench import paths
-from rdbench.doctor import Finding, State, folders, machine
+from rdbench.cores import usable_cores
+from rdbench.doctor import Finding, State, folders
 from rdbench.errors import SpecError, UserError
 from rdbench.spec import Sweep, load_sweep
 
@@ -98,11 +99,11 @@ def _resources(wanted: Sweep) -> Finding:
     import torch
 
     asked, gpus = wanted.resources, torch.cuda.device_count() if torch.cuda.is_available() else 0
-    found = f"cpus: {asked.cpus}, gpus: {asked.gpus}; here are {machine.usable_cores()} and {gpus}"
+    found = f"cpus: {asked.cpus}, gpus: {asked.gpus}; here are {usable_cores()} and {gpus}"
     if asked.gpus != "auto" and asked.gpus > gpus:
         mend = "use resources: {gpus: auto}, or join a cluster that has them by --address"
         return Finding("sweep: resources", found, "problem", mend)
-    if asked.cpus > machine.usable_cores():
+    if asked.cpus > usable_cores():
         mend = "threads that share cores are many times slower: use fewer resources.cpus"
         return Finding("sweep: resources", found, "note", mend)
     return Finding("sweep: resources", found)

@@ -84,7 +84,7 @@ def _axis(each: Series) -> list[str]:
 def finding(each: Series, variants: Sequence[str]) -> str:
     """Say what a series shows: the best beta of each variant, and whether its runner-up can be told from it.
 
-    The test is Welch's at 5%, of those two means alone: no allowance is made for having picked the best.
+    The t-test at 5% is of those two means alone: no allowance is made for having picked the best.
     """
     sentences = []
     for variant in variants:

@@ -23,8 +23,8 @@ Verdict = Literal["held", "did not hold", "not tested"]
 Outcome = tuple[Verdict, str]
 
 TOLD_APART = {
-    True: "told apart by Welch's test at 5%",
-    False: "not distinguishable by Welch's test at 5%",
+    True: "told apart by a t-test at 5%",
+    False: "not distinguishable by a t-test at 5%",
     None: "no test, as n = 1",
 }
 

@@ -1,20 +1,18 @@
 """Compare results from before (A) and after (B) a change: differences with intervals, and verdicts."""
 
-import math
 import re
-import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 import pandas as pd
-from scipy.special import stdtr, stdtrit
 
 from rdbench.places import Place
 from rdbench.report import sources, tables
 from rdbench.report.bd_rate import BdRate, bd_rate_between
 from rdbench.report.curves import Estimate, estimate, finite_points
+from rdbench.report.difference import Test, difference
 from rdbench.report.gather import Section, gather, records
 from rdbench.report.series import READING_NAMES, Key, Series, series
 from rdbench.store import load_results
@@ -27,7 +25,6 @@ LEVEL = 0.05
 Verdict = Literal["better", "worse", "mixed", "different", "no difference shown", "not comparable"]
 Way = Literal["better", "worse", "different"]
 WAYS: tuple[Way, ...] = get_args(Way)
-Test = Literal["paired t", "Welch's t", "none"]
 
 
 @dataclass(frozen=True)
@@ -188,40 +185,12 @@ def holm(p: Sequence[float]) -> list[float]:
 
 
 def change(key: Key, before: dict[int, float], after: dict[int, float]) -> Change:
-    """Return the difference of the means of two samples of finite values, seed -> value, neither empty.
-
-    With the same two seeds or more on both sides, 95% interval and p-value are those of the paired t-test,
-    seed by seed; else of Welch's. A single seed on either side has neither.
-    """
+    """Return the :func:`difference` of the means of two samples, seed -> finite value, neither empty."""
     one, other = estimate(list(before.values())), estimate(list(after.values()))
     if one is None or other is None:
         raise ValueError("a difference needs a finite value on both sides")
-    mean, bare = other.mean - one.mean, (*key, one, other)
-    if min(one.n, other.n) < 2:
-        return Change(*bare, mean, None, "none", None)
-    test: Test = "paired t" if before.keys() == after.keys() else "Welch's t"
-    if test == "paired t":
-        mean, variance = _mean_and_squared_error([after[seed] - before[seed] for seed in before])
-        freedom = one.n - 1.0
-    else:
-        (_, first), (_, second) = (_mean_and_squared_error(list(own.values())) for own in (before, after))
-        variance = first + second
-        shares = (first / variance, second / variance) if variance else (0.0, 0.0)
-        parts = shares[0] ** 2 / (one.n - 1) + shares[1] ** 2 / (other.n - 1)
-        freedom = 1 / parts if parts else 1.0
-    error = math.sqrt(variance)
-    if not error:
-        return Change(*bare, mean, 0.0, test, 0.0 if mean else 1.0)
-    p = float(2 * stdtr(freedom, -abs(mean) / error))
-    return Change(*bare, mean, float(stdtrit(freedom, 0.975)) * error, test, p)
-
-
-def _mean_and_squared_error(values: list[float]) -> tuple[float, float]:
-    n = len(values)
-    size = max(map(abs, values)) or 1.0  # else the square of a huge value overflows before it is divided
-    mean = math.fsum(value / size for value in values) / n
-    squares = math.fsum((value / size - mean) ** 2 for value in values) / (n - 1) / n
-    return mean * size, min(squares * size * size, sys.float_info.max)
+    found = difference(before, after)
+    return Change(*key, one, other, found.mean, found.half_width, found.test, found.p)
 
 
 def compare(a: Sequence[Place], b: Sequence[Place]) -> Comparison:

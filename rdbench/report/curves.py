@@ -1,4 +1,4 @@
-"""From ``points`` rows to what the charts draw: means over seeds, labels, and which curve lies lowest."""
+"""From ``points`` rows to what the charts draw: means over seeds, and which curve lies lowest."""
 
 import math
 from collections.abc import Sequence

@@ -21,7 +21,7 @@ from typing import Literal
 
 from rdbench import metrics
 from rdbench.errors import ResultsError
-from rdbench.likelihood import READINGS
+from rdbench.likelihood import OWN, READINGS
 from rdbench.report.bd_rate import LITTLE_OVERLAP
 from rdbench.report.compare import Comparison, Metric, Pair
 from rdbench.report.comparison import as_data, as_markdown, as_text
@@ -29,8 +29,8 @@ from rdbench.report.numbers import number
 from rdbench.report.write_table import markdown_text, one_line
 
 OPERATORS: dict[str, Callable[[float, float], bool]] = {">": gt, ">=": ge, "<": lt, "<=": le}
-BD_RATES = ("bd_rate", "bd_rate.mse", *(f"bd_rate.{reading}" for reading in READINGS))
-_POINTS = ("rate", "mse", "psnr", *(f"elbo_{reading}" for reading in READINGS))
+BD_RATES = ("bd_rate", "bd_rate.mse", *(f"bd_rate.{reading}" for reading in (*READINGS, OWN)))
+_POINTS = ("rate", "mse", "psnr", *(f"elbo_{reading}" for reading in (*READINGS, OWN)))
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 
 

@@ -10,11 +10,9 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any, cast
 
-import numpy as np
-from scipy.special import stdtr
-
 from rdbench.metrics import FINDINGS, Better, better, value_name
 from rdbench.report.curves import Estimate, estimate
+from rdbench.report.difference import difference
 from rdbench.report.gather import Section, records
 
 READING_NAMES = {
@@ -79,24 +77,14 @@ class Series:
         return max(found, key=lambda key: (sign * found[key].mean, -key[1]), default=None)
 
     def tells_apart(self, one: Key, other: Key) -> bool | None:
-        """Tell whether the means over seeds of two (variant, beta) differ, by Welch's t-test at 5%.
+        """Tell whether the means over seeds of two (variant, beta) differ, by the test of
+        :func:`~rdbench.report.difference.difference` at 5%.
 
         Returns:
             None where either has a single seed, so that nothing is known of its spread.
         """
-        samples = [np.array(list(self.values[key].values())) for key in (one, other)]
-        if min(map(len, samples)) < 2:
-            return None
-        size = max(float(np.abs(own).max()) for own in samples) or 1.0
-        samples = [own / size for own in samples]  # else the square of a huge value overflows
-        # Of the squared standard errors; scipy.special alone, as scipy.stats takes a second to import.
-        first, second = (float(own.var(ddof=1)) / len(own) for own in samples)
-        difference = abs(float(samples[0].mean() - samples[1].mean()))
-        if first + second == 0:
-            return difference > 0
-        shares = (first / (first + second), second / (first + second))
-        freedom = 1 / sum(part**2 / (len(own) - 1) for part, own in zip(shares, samples, strict=True))
-        return bool(2 * stdtr(freedom, -difference / math.sqrt(first + second)) < 0.05)
+        p = difference(self.values[one], self.values[other]).p
+        return None if p is None else p < 0.05
 
 
 def of_points(

@@ -33,8 +33,8 @@ LONG = 24
 KEYS = (Column("variant", kind="key"), Column("β", kind="key"))
 
 MARKED = (
-    "Bold: the best mean. ≈: not distinguishable from it over seeds (Welch's t-test at 5%; with a single seed"
-    " nothing is known of the spread, and nothing is marked)."
+    "Bold: the best mean. ≈: not distinguishable from it over seeds (t-test at 5%, paired where the seeds"
+    " are the same, else Welch's; with a single seed nothing is known of the spread, and nothing is marked)."
 )
 
 

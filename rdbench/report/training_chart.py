@@ -19,7 +19,7 @@ DIGITS = 4
 """Significant digits of the data: lines are read by eye, and a long training has many points."""
 
 MEASURES = {
-    "loss": "training loss (nats per image)",
+    "loss": "training loss (per image)",
     "rate": "training rate (nats per image)",
     "sse": "training squared error (per image)",
     "images_per_second": "images per second",

@@ -143,7 +143,7 @@ def budget(asked: int | None, sweep: Sweep, each: int) -> int:
 
 
 def labels(variants: Sequence[VariantSpec], without: Collection[str] = ()) -> dict[VariantSpec, str]:
-    """Return what each variant is called among others: with options, and code, where names are alike.
+    """Return what each variant is called among others: where names are alike, with what tells them apart.
 
     Args:
         variants: all that are named together.
@@ -154,7 +154,11 @@ def labels(variants: Sequence[VariantSpec], without: Collection[str] = ()) -> di
     for variant in variants:
         name, alike = variant.name, [other for other in variants if other.name == variant.name]
         if names.count(name) > 1:
-            told = sorted((key, value) for key, value in variant.options.items() if key not in without)
+            told = sorted(
+                (key, value)
+                for key, value in variant.options.items()
+                if key not in without and any(other.options.get(key) != value for other in alike)
+            )
             name += f" ({', '.join(f'{key}={value}' for key, value in told)})" if told else ""
             name += f" [{variant.code[:6]}]" if len({other.code for other in alike}) > 1 else ""
         found[variant] = name

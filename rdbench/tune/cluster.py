@@ -2,7 +2,6 @@
 
 import hashlib
 import logging
-import os
 import platform
 import socket
 import threading
@@ -15,6 +14,7 @@ import ray
 from ray._private import worker as ray_worker
 
 import rdbench
+from rdbench.cores import usable_cores
 from rdbench.errors import ClusterError
 from rdbench.spec import Resources
 from rdbench.tune.session import DAEMONS, LONGEST_SCRATCH, Request
@@ -26,11 +26,10 @@ STORE_BYTES = 128 << 20  # only settings pass through it
 
 def start(request: Request) -> None:
     """Start Ray on this machine alone, listening on the loopback address."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     short = len(request.scratch) <= LONGEST_SCRATCH
     ray.init(
         "local",
-        num_cpus=max(cores, request.resources.cpus * (request.concurrency or 1)),
+        num_cpus=max(usable_cores(), request.resources.cpus * (request.concurrency or 1)),
         include_dashboard=False,
         object_store_memory=STORE_BYTES,
         log_to_driver=False,

@@ -17,8 +17,7 @@ from rdbench.variants import variant
 class Autoencoder(Model):
     """sse, with z = mu(x): deterministic, the rate-free limit. Beta has no effect: train it at one.
 
-    It has no prior either. Samples "from the prior" decode N(0, I), for which it was never trained: they,
-    and every metric of samples, show what happens without a rate and are no fault of the harness.
+    It has no prior either, so nothing is sampled from it and no metric of samples is defined.
     """
 
     gaussian = False

@@ -39,7 +39,7 @@ class Source:
 def shipped() -> dict[str, Path]:
     """Return the files of the variants that ship with rdbench, by name: one file each, named after it."""
     folder = Path(__file__).parent
-    own = {"__init__", "declaration", "source", "load"}
+    own = {"__init__", "declaration", "source"}
     return {path.stem: path for path in sorted(folder.glob("*.py")) if path.stem not in own}
 
 
@@ -60,16 +60,16 @@ def find(reference: str, folders: Iterable[Path] = ()) -> Source:
     """
     if ":" not in reference:
         if path := shipped().get(reference):
-            return _read(path, f"rdbench.variants.{reference}", None, reference, ours=True)
+            return _read(path, f"rdbench.variants.{reference}", None, ours=True)
         if value := plugged_in().get(reference):
             return find(value)
         if reference.endswith(".py") and Path(reference).is_file():
-            _read(Path(reference), "", "", reference)  # says what it declares
+            _read(Path(reference), "", "")  # says what it declares
         raise SpecError(f"no variant named {reference!r}")
     place, _, symbol = reference.rpartition(":")
     if place.endswith(".py") or "/" in place or os.sep in place:
-        return _read(_file(place, folders), "", symbol, reference)
-    return _read(_module_file(place), place, symbol, reference)
+        return _read(_file(place, folders), "", symbol)
+    return _read(_module_file(place), place, symbol)
 
 
 def _file(place: str, folders: Iterable[Path]) -> Path:
@@ -94,7 +94,7 @@ def _module_file(name: str) -> Path:
     return Path(spec.origin)
 
 
-def _read(path: Path, module: str, symbol: str | None, reference: str, ours: bool = False) -> Source:
+def _read(path: Path, module: str, symbol: str | None, ours: bool = False) -> Source:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
