@@ -297,13 +297,13 @@ def evaluate(
 
     Only what is missing is measured. Variants that came from files run from the copies in the results folder:
     evaluate no folder of somebody whose code you would not run. Exit code 3: a metric could not be measured
-    for some trial.
+    for some trial, or no trial has its network.
 
     Examples:
 
-      rdbench evaluate results/quickstart --metrics fd_classifier --metrics prdc
+      rdbench evaluate results/kept --metrics fd_classifier --metrics prdc
 
-      rdbench evaluate results/quickstart --metrics '{name: fd_classifier, samples: 2000}'
+      rdbench evaluate results/kept --metrics '{name: fd_classifier, samples: 2000}'
     """
     from rdbench import afterwards, paths
     from rdbench.places import place
@@ -315,7 +315,7 @@ def evaluate(
     for line in found.failed:
         typer.echo(f"failed: {line}", err=True)
     typer.echo(f"{found} in {results}")
-    if found.failed:
+    if found.failed or (found.without_weights and not found.measured + found.already):
         raise typer.Exit(EXIT_SOME_FAILED)
 
 

@@ -130,7 +130,8 @@ def compare(
     differ are listed.
 
     A condition of --fail-if is QUANTITY OPERATOR NUMBER with > >= < or <=. The gate fails where it holds for
-    any variant (and beta), and where the quantity was not measured on both sides. Quantities:
+    any variant (and beta), and where the quantity was not measured on both sides. It goes by the mean over
+    seeds, not by the interval: leave room for their spread. Quantities:
 
       bd_rate: BD-rate of B against A in per cent, of MSE and of the distortion under every reading.
 

@@ -69,7 +69,7 @@ def sample(
     A variant that came from a file runs from the copy in the results folder: use no folder of somebody whose
     code you would not run.
 
-    Example: rdbench sample results/quickstart 'bs_vae beta 1' --n 64 --out grid.png
+    Example: rdbench sample results/kept 'bs_vae beta 1' --n 64 --out grid.png
     """
     from rdbench import paths, samples
     from rdbench.places import place

@@ -62,8 +62,9 @@ def check(
 ) -> None:
     """Check that a variant keeps what the harness counts on, before a sweep spends hours on it.
 
-    Some fifteen checks, a line each, in a few seconds on 128 small digits: what it declares; the shapes of
-    all it returns; finite losses and gradients at beta 1e-4 to 1e3; that the rate is a KL divergence; that
+    Some fifteen checks, a line each, in a few seconds on 128 digits of 8x8, with 4 latents and channels
+    [8, 16]: what it declares; the shapes of all it returns; finite losses and gradients at beta 1e-4 to 1e3;
+    that the rate is the KL divergence where posterior and prior are Gaussian, and else not negative; that
     evaluation changes nothing; that a trial repeats to the last digit, here and in a fresh process that has
     its source text alone, as a worker on another machine.
 

@@ -155,8 +155,10 @@ def _caption(
     section: Section, fids: list[Series], seeds: set[int], paper: dict[Key, dict[str, float]]
 ) -> str:
     parts = [
-        "log p(x): lower bounds (ELBO), nats per image, higher is better, at the σ² that is optimal for each"
-        " image in every row, as the paper reads them."
+        "log p(x): what the paper prints as lower bounds, the ELBO in nats per image at the σ² that is"
+        " optimal for each image, in every row; higher is better. As that σ² is fitted to the image it"
+        " scores, no one model has these densities: for a bound on a likelihood see the σ² that is one for"
+        " all images."
     ]
     parts.append("FID: lower is better." if fids else "FID was not measured.")
     parts += [over_seeds(seeds), MARKED, "Each column by itself."]
