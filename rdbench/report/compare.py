@@ -20,6 +20,8 @@ from rdbench.store import load_results
 _VERSION = re.compile(r" \[[0-9a-f]{6}\]$")
 
 LEVEL = 0.05
+ARBITRARY_ZERO = ("elbo_", "psnr", "iwae", "reconstruction_psnr")
+"""Beginnings of the names of measures of which a percentage would depend on the unit."""
 """Of the whole family of tests of one metric, after Holm's correction."""
 
 Verdict = Literal["better", "worse", "mixed", "different", "no difference shown", "not comparable"]
@@ -99,7 +101,10 @@ class Metric:
 
     @property
     def relative(self) -> float | None:
-        """The mean relative change over the points, in per cent; None where no point has one."""
+        """The mean relative change over the points, in per cent; None where no point has one, or where the
+        measure's zero is arbitrary, as a density's and a decibel's is."""
+        if self.series.name.startswith(ARBITRARY_ZERO):
+            return None
         found = estimate([change.relative for change in self.changes if change.relative is not None])
         return None if found is None else found.mean
 

@@ -58,7 +58,7 @@ def _verdicts(pair: Pair) -> Table:
 
 def _percent(value: float | None, mark: Mark = "") -> Cell:
     if value is None:
-        return Cell(ABSENT, "no relative change of 0")
+        return Cell(ABSENT, "it has no zero to be relative to, or is 0")
     text = number(value, 2 if abs(value) < 1e6 else None)
     return Cell(f"+{text}" if value > 0 and float(f"{value:.2f}") else text, mark=mark, value=value)
 
