@@ -333,7 +333,8 @@ def envelope_table(section: Section) -> Table | None:
         " variant of lower or equal rate beats. Test split. A curve is the hull of the variant's own means,"
         " joined by straight lines; a variant with fewer than two points has none and is not compared. Where"
         " points are far apart such lines say little: MSE and the readings of one σ² for all images order"
-        " two models of one rate alike, and if their shares differ it is the lines between the points that do."
+        " two models of one rate alike, and if their shares differ it is the lines between the points that"
+        " do."
     )
     columns = (
         Column("measure", kind="key"), Column("variant", kind="key"), Column("share, %"),
