@@ -424,7 +424,7 @@ def test_a_line_is_the_mean_over_seeds_by_epoch():
         "variant_1": [{"variant": "bs_vae", "beta": 1.0, "n": 2, "epoch": [1, 2], "loss": [6.0, 4.0],
                        "rate": [1.0, 1.0], "sse": [2.0, 2.0], "images_per_second": [100.0, 100.0]}]
     }  # fmt: skip
-    assert drawn.finding == "bs_vae, training loss (nats per image): 4.000 after 2 epochs at β = 1."
+    assert drawn.finding == "bs_vae, training loss (per image): 4.000 after 2 epochs at β = 1."
 
 
 @pytest.mark.parametrize(("losses", "scale"), [([9.0, 1.0], "log"), ([900.0, -20.0], "symlog")])

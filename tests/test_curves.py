@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pandas as pd
 import pytest
 from report_builders import make_sweep, section_of, write
@@ -103,3 +104,24 @@ def test_labels_cover_no_point_and_no_label_and_round_numbers_come_first():
 def test_a_rate_of_zero_gets_no_label_on_a_logarithmic_axis():
     ranges = (labels.domain([0.0, 1.0], log=True), labels.domain([1.0, 2.0]))
     assert labels.place([0.0, 1.0], [1.0, 2.0], [1, 2], ranges, log_x=True)[0] is None
+
+
+def test_a_share_is_exact_however_short_the_stretch():
+    """Two curves that cross within a thousandth of the range, at 3/4 of it and at a knot of one alone."""
+    one = pd.DataFrame({"variant": "one", "rate": [0.0, 1e-4, 1.0], "mse": [3.0, 2.0, 1.0]})
+    other = pd.DataFrame({"variant": "other", "rate": [0.0, 1.0], "mse": [2.5, 1.0]})
+    shares = curves.lowest_shares(pd.concat([one, other]), "mse", as_drawn=True)
+    # one - other: 0.5 at 0, -0.49985 at 1e-4, 0 at 1.
+    crossing = 1e-4 * 0.5 / (0.5 + 0.49985)
+    assert shares.shares["other"] == pytest.approx(crossing, rel=1e-9)
+    assert shares.shares["one"] == pytest.approx(1 - crossing, rel=1e-12)
+
+
+def test_a_curve_that_is_below_another_everywhere_has_all_of_the_share():
+    rates = np.geomspace(1e-3, 300, 57)
+    one = pd.DataFrame({"variant": "one", "rate": rates, "mse": 1 / (1 + rates)})
+    other = one.assign(variant="other", mse=one["mse"] * (1 + 1e-15) + 1e-12)
+    assert curves.lowest_shares(pd.concat([one, other]), "mse", as_drawn=True).shares == {
+        "one": 1.0,
+        "other": 0.0,
+    }

@@ -328,7 +328,7 @@ def envelope_table(section: Section) -> Table | None:
     if not rows:
         return None
     caption = (
-        "Share: of the rates that all curves span, evenly spaced, those at which the variant's curve is the"
+        "Share: of the rates that all curves span, in nats, those at which the variant's curve is the"
         " lowest; ties belong to none. On the envelope: its points, means over seeds, that no point of any"
         " variant of lower or equal rate beats. Test split. A curve is the hull of the variant's own means,"
         " joined by straight lines; a variant with fewer than two points has none and is not compared. Where"

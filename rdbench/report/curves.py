@@ -1,5 +1,6 @@
 """From ``points`` rows to what the charts draw: means over seeds, and which curve lies lowest."""
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,6 +9,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from scipy.special import stdtrit
+
+Floats = npt.NDArray[np.float64]
 
 MEASURED = ("rate", "distortion", "elbo", "mse", "psnr", "bits_per_dim")
 
@@ -74,7 +77,7 @@ def mean_points(rows: pd.DataFrame) -> pd.DataFrame:
     return means.reset_index()
 
 
-def pareto(rate: npt.NDArray[np.float64], height: npt.NDArray[np.float64]) -> npt.NDArray[np.intp]:
+def pareto(rate: Floats, height: Floats) -> npt.NDArray[np.intp]:
     """Return the places of the points that no point of lower or equal rate beats, by ascending rate.
 
     Args:
@@ -99,9 +102,7 @@ def envelope(rows: pd.DataFrame, measure: str) -> pd.DataFrame:
     return rows.iloc[pareto(rows["rate"].to_numpy(float), rows[measure].to_numpy(float))]
 
 
-def lower_envelope(
-    curves: Sequence[tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]], at: npt.NDArray[np.float64]
-) -> npt.NDArray[np.float64]:
+def lower_envelope(curves: Sequence[tuple[Floats, Floats]], at: Floats) -> Floats:
     """Return the lowest height that any curve reaches at a rate, or at a lower one.
 
     Args:
@@ -131,9 +132,8 @@ class Shares:
 def lowest_shares(means: pd.DataFrame, measure: str, *, as_drawn: bool = False) -> Shares | None:
     """Tell over which share of the rates that all curves span each variant's curve is the lowest.
 
-    A curve is the :func:`envelope` of its means, joined by straight lines; the curves are compared at
-    1,001 evenly spaced rates. Where two are equal neither is the lowest, so the shares may add up to less
-    than 1.
+    A curve is the :func:`envelope` of its means, joined by straight lines. Where two are equal over a stretch
+    neither is the lowest, so the shares may add up to less than 1.
 
     Args:
         means: from :func:`mean_points`.
@@ -155,10 +155,25 @@ def lowest_shares(means: pd.DataFrame, measure: str, *, as_drawn: bool = False) 
     high = min(float(rate[-1]) for rate, _ in curves.values())
     if not low < high:
         return None
-    grid = np.linspace(low, high, 1001)
-    heights = np.stack([np.interp(grid, rate, height) for rate, height in curves.values()])
+    edges = _with_crossings(list(curves.values()), low, high)
+    middles, widths = (edges[1:] + edges[:-1]) / 2, np.diff(edges)
+    heights = np.stack([np.interp(middles, rate, height) for rate, height in curves.values()])
     lowest = (heights == heights.min(0)) & ((heights == heights.min(0)).sum(0) == 1)
-    return Shares(dict(zip(curves, lowest.mean(1).tolist(), strict=True)), low, high)
+    shares = (lowest * widths).sum(1) / widths.sum()
+    return Shares(dict(zip(curves, shares.tolist(), strict=True)), low, high)
+
+
+def _with_crossings(curves: Sequence[tuple[Floats, Floats]], low: float, high: float) -> Floats:
+    """Return the rates between which every curve is straight and no two of them cross, both ends included."""
+    knots = np.unique(np.concatenate([[low, high], *(rate for rate, _ in curves)]))
+    knots = knots[(knots >= low) & (knots <= high)]
+    heights = [np.interp(knots, rate, height) for rate, height in curves]
+    found = [knots]
+    for one, other in itertools.combinations(heights, 2):
+        gap = one - other
+        at = np.flatnonzero(np.sign(gap[1:]) * np.sign(gap[:-1]) < 0)
+        found.append(knots[at] + (knots[at + 1] - knots[at]) * gap[at] / (gap[at] - gap[at + 1]))
+    return np.unique(np.concatenate(found))
 
 
 @dataclass(frozen=True)
