@@ -61,7 +61,8 @@ def report(
         ),
     ] = None,
     title: Annotated[
-        str, typer.Option(help="The page's heading; by default it names the sweeps.", metavar="TEXT")
+        str,
+        typer.Option(help="The HTML page's heading; by default it names the sweeps.", metavar="TEXT"),
     ] = "",
 ) -> None:
     """Write one offline HTML page from results folders, or their charts and tables as files.
@@ -138,7 +139,8 @@ def compare(
       bd_rate.mse, bd_rate.half, .beta_half, .optimal, .optimal_shared, .own: one of these alone.
 
       delta.NAME: mean of B less mean of A of a metric, in its unit; with % after the number, in per cent of
-      A's mean. NAME is elbo_READING, rate, mse, psnr, or a proxy metric's as the comparison names it.
+      A's mean (not of an ELBO, IWAE or PSNR, whose zero means nothing). NAME is elbo_READING, rate, mse,
+      psnr, or a proxy metric's as the comparison names it.
 
     Exit code 0: compared, and no gate failed; 4: a gate failed; 2: the request was wrong.
 

@@ -73,7 +73,6 @@ def sample(
     """
     from rdbench import paths, samples
     from rdbench.places import place
-    from rdbench.progress import label
 
-    found = samples.sample(place(results), trial, n, out, paths.data_root(data), device=device, seed=seed)
-    typer.echo(f"{n} samples of {label(found)} written to {out}")
+    name = samples.sample(place(results), trial, n, out, paths.data_root(data), device=device, seed=seed)
+    typer.echo(f"{n} samples of {name} written to {out}")

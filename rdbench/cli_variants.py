@@ -64,7 +64,8 @@ def check(
 
     Some fifteen checks, a line each, in a few seconds on 128 digits of 8x8, with 4 latents and channels
     [8, 16]: what it declares; the shapes of all it returns; finite losses and gradients at beta 1e-4 to 1e3;
-    that the rate is the KL divergence where posterior and prior are Gaussian, and else not negative; that
+    that the rate is the KL divergence where the model says ``gaussian`` (a diagonal posterior, a standard
+    normal prior), and else not negative; that
     evaluation changes nothing; that a trial repeats to the last digit, here and in a fresh process that has
     its source text alone, as a worker on another machine.
 

@@ -90,11 +90,13 @@ def time_left(whole: Plan, spec: str, overrides: Sequence[str] = ()) -> str | No
         whole: the plan.
         spec: the sweep file, and ``overrides`` what ``--set`` changed of it, for the command that is named.
     """
-    todo = packable(whole.todo)
+    todo = whole.todo
     if not todo:
         return None
     known = _read(_file()).get(_key(todo[0]))
     if known is None:
+        if not packable(todo):
+            return None  # which no benchmark would be of
         command = shlex.join(["rdbench", "bench", spec, *(f"--set={each}" for each in overrides)])
         return f'how long? run "{command}" once on this machine, and the next dry run tells'
     sizes = images(todo[0].dataset)

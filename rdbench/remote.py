@@ -20,7 +20,7 @@ from pathlib import PurePosixPath
 from typing import Any, TypeVar
 from urllib.parse import parse_qsl, quote
 
-from rdbench.errors import StorageError
+from rdbench.errors import StorageError, UserError
 
 PATIENCE_VARIABLE = "RDBENCH_STORAGE_PATIENCE"
 PATIENCE = 60.0
@@ -262,5 +262,5 @@ def _patience() -> float:
     except ValueError:
         seconds = -1.0
     if not 0 <= seconds < math.inf:
-        raise StorageError(f"{PATIENCE_VARIABLE}={given} is no number of seconds; write one such as 60")
+        raise UserError(f"{PATIENCE_VARIABLE}={given} is no number of seconds; write one such as 60")
     return seconds

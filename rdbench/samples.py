@@ -8,10 +8,11 @@ from rdbench.places import Place
 from rdbench.plan import Trial
 from rdbench.progress import label
 from rdbench.search import labels
+from rdbench.search.running import named
 
 
-def find(root: Place, wanted: str) -> Trial:
-    """Return the done trial of a results folder that a user means.
+def find(root: Place, wanted: str) -> tuple[Trial, str]:
+    """Return the done trial of a results folder that a user means, and what the console calls it.
 
     Args:
         root: the results folder.
@@ -21,11 +22,14 @@ def find(root: Place, wanted: str) -> Trial:
     Raises:
         ResultsError: it is none of them, or several; or the folder is no results folder.
     """
-    store.stored_sweep(root)  # or it is no results folder
+    sweep = store.stored_sweep(root)
     rows = store.frame(root, "trials", ("status", "spec"))
     done = [Trial.from_json(text) for text in rows.loc[rows["status"] == "done", "spec"]]
     variants = labels(tuple(dict.fromkeys(trial.variant for trial in done)))
-    names = {trial.id: label(trial, variants[trial.variant]) for trial in done}
+    names = {
+        trial.id: named(sweep, trial) if sweep.search else label(trial, variants[trial.variant])
+        for trial in done
+    }
     words = " ".join(wanted.split())
     found = [
         trial
@@ -33,7 +37,7 @@ def find(root: Place, wanted: str) -> Trial:
         if trial.id.startswith(words) or words in (name := names[trial.id], name.partition(" seed ")[0])
     ]
     if len(found) == 1:
-        return found[0]
+        return found[0], names[found[0].id]
     if not done:
         raise ResultsError(f"{root}: has no finished trial yet")
     listed = "; ".join(f"{trial.id} {names[trial.id]}" for trial in (found or done)[:8])
@@ -44,7 +48,7 @@ def find(root: Place, wanted: str) -> Trial:
 
 def sample(
     root: Place, wanted: str, count: int, out: Path, data_root: Path, *, device: str = "auto", seed: int = 0
-) -> Trial:
+) -> str:
     """Draw images from a kept network's prior and write them as one PNG, a square grid.
 
     Args:
@@ -57,17 +61,17 @@ def sample(
         seed: of the draw.
 
     Returns:
-        The trial.
+        What the console calls the trial.
 
     Raises:
         ResultsError: there is no such trial, or its network was not kept or is damaged.
         SpecError: there is no such device, or only the trial function could build the network.
     """
-    trial = find(root, wanted)
+    trial, name = find(root, wanted)
     file = store.weights_file(root, trial.id)
     if not file.exists():
         raise ResultsError(
-            f"{root}: the network of {label(trial)} was not kept; sweep again with --set keep_weights=true"
+            f"{root}: the network of {name} was not kept; sweep again with --set keep_weights=true"
         )
     data = datasets.load(trial.dataset, data_root)
     if data.train.images.dtype != "uint8":
@@ -87,10 +91,10 @@ def sample(
     except ValueError as error:
         raise ResultsError(f"{file}: {error}; delete it and run the sweep again") from None
     if model.rate_free:
-        raise ResultsError(f"{trial.variant.name} has no prior to draw from")
+        raise ResultsError(f"{name} has no prior to draw from")
     with torch.no_grad():
         images = model.mean(model.decode(model.prior(count, generator(seed, "samples", where))))
     out.parent.mkdir(parents=True, exist_ok=True)
     # Clipped, never stretched: what is too dark or too bright shall look so.
     save_image(images.float().cpu().clamp(0, 1), out, format="png", nrow=max(1, round(count**0.5)), padding=1)
-    return trial
+    return name

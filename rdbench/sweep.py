@@ -21,7 +21,7 @@ from rdbench.places import Place
 from rdbench.plan import Plan, Trial, changed_settings, plan
 from rdbench.progress import SweepProgress, preparing, usage_line
 from rdbench.search.running import Searching, named
-from rdbench.spec import Sweep
+from rdbench.spec import Sweep, VariantSpec
 from rdbench.spec_search import needed_metrics
 from rdbench.variants.source import find
 
@@ -270,14 +270,22 @@ def _runnable(sweep: Sweep) -> dict[str, str]:
             raise
         except (Exception, SystemExit) as error:
             where = variant.source or variant.name
-            last = traceback.extract_tb(error.__traceback__)[-1]
             raise SpecError(
-                f"variants: {where} cannot be imported: line {last.lineno}: {type(error).__name__}: {error};"
+                f"variants: {where} cannot be imported: {_in_brief(error, variant)};"
                 f" 'rdbench check {where}' looks closer"
             ) from None
         if variant.code and not (found := find(variant.source)).module:
             texts[variant.code] = found.text
     return texts
+
+
+def _in_brief(error: BaseException, variant: VariantSpec) -> str:
+    """Return the line of an author's file that an exception came from, its type and first line of text."""
+    frames = traceback.extract_tb(error.__traceback__)
+    file = str(find(variant.source).path) if variant.source else ""
+    own = [frame for frame in frames if frame.filename == file]
+    text = (str(error).strip() or "no message").splitlines()[0]
+    return f"line {(own or frames)[-1].lineno}: {type(error).__name__}: {text}"
 
 
 def _check_models(todo: Sequence[Trial], data: datasets.Dataset) -> None:
@@ -292,8 +300,14 @@ def _check_models(todo: Sequence[Trial], data: datasets.Dataset) -> None:
         if variants.get(trial.variant).declaration.kind == "model":
             try:
                 build(trial, data.shape, len(data.train.images))
-            except (SpecError, ValueError, TypeError) as error:
+            except (SpecError, ValueError) as error:  # as is said of an option that is refused
                 raise SpecError(f"variants: {trial.variant.name} cannot be built: {error}") from None
+            except Exception as error:  # an author's code may raise anything
+                where = trial.variant.source or trial.variant.name
+                raise SpecError(
+                    f"variants: {where} cannot be built: {_in_brief(error, trial.variant)};"
+                    f" 'rdbench check {where}' looks closer"
+                ) from None
 
 
 def missing_metrics(sweep: Sweep, data: datasets.Dataset) -> dict[MetricOptions, str]:
@@ -369,5 +383,6 @@ def status_lines(root: Place) -> list[str]:
             reason = _last_line(json.loads(str(row.settings))["error"])
         except (ValueError, TypeError, KeyError):  # a folder may come from anywhere
             reason = _last_line("")
-        lines.append(f"no {row.name}: {row.variant} beta {row.beta:g} seed {row.seed}: {reason}")
+        name = names.get(str(row.trial)) or f"{row.variant} beta {row.beta:g} seed {row.seed}"
+        lines.append(f"no {row.name}: {name}: {reason}")
     return lines + [f"problem: {problem}" for problem in store.problem_lines(root)]

@@ -174,7 +174,8 @@ def _measured_tables(
             tables["images"] = picture_rows(outcome.model, trial, data, device)
         if asked:
             model = _trained(outcome.model, trial, data, test, device)
-            tables["metrics"] = metrics.rows(asked, model)
+            with models.seeded(trial, device):  # anew, so that a metric measured later finds the same state
+                tables["metrics"] = metrics.rows(asked, model)
     return tables
 
 
@@ -302,6 +303,7 @@ def metric_rows(
     """Return rows of the ``metrics`` table of a model that was trained before, as its trial would."""
     with models.seeded(trial, device):
         (measured,) = measure(model, [trial], data, "test", device)
+    with models.seeded(trial, device):
         return metrics.rows(asked, _trained(model, trial, data, measured, device))
 
 

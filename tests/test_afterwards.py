@@ -18,7 +18,7 @@ from rdbench.plan import plan
 from rdbench.report import make_report
 from rdbench.spec import load_sweep
 from rdbench.sweep import open_plan, run_sweep
-from rdbench.trial import run_trial
+from rdbench.trial import metric_rows, run_trial
 from rdbench.worker import Job, work
 
 CPU = torch.device("cpu")
@@ -63,6 +63,21 @@ def test_a_metric_measured_afterwards_is_the_one_measured_in_the_trial(kept, swe
         theirs = run_trial(trial, data, CPU, asked=[ASKED])["metrics"]
         assert [{**row, "trial": trial.id} for row in theirs] == ours
     assert str(afterwards.evaluate(kept, [ASKED], tmp_path, "cpu")) == "2 had it already"
+
+
+def test_a_model_that_draws_from_the_global_generator_finds_it_as_in_its_trial(trial, data, monkeypatch):
+    drawn = []
+
+    def rows(asked, model):
+        drawn.append(torch.rand(1).item())
+        return []
+
+    monkeypatch.setattr(metrics, "rows", rows)
+    networks = []
+    run_trial(trial, data, CPU, asked=[ASKED], on_network=lambda trial, network: networks.append(network))
+    torch.manual_seed(5)
+    metric_rows(networks[0], trial, data, CPU, [ASKED])
+    assert drawn[0] == drawn[1]
 
 
 def test_a_sweep_with_a_new_metric_measures_and_does_not_train(kept, sweep, tmp_path, monkeypatch):

@@ -69,6 +69,13 @@ def test_the_estimate_is_the_arithmetic_of_the_benchmark(sweep, capsys):
     assert estimate.time_left(plan(sweep, {trial.id for trial in whole.trials}), "x.yaml") is None
 
 
+def test_what_was_benchmarked_tells_of_models_too_that_cannot_be_benchmarked(sweep_file):
+    both = plan(load_sweep(sweep_file, ["variants=[bs_vae, sigma_vae]"]))
+    estimate.remember(both.trials[0], "a machine", training=4.0, evaluation=89.0)
+    left = plan(both.sweep, {trial.id for trial in both.trials if trial.variant.name == "bs_vae"})
+    assert estimate.time_left(left, "x.yaml").startswith("about 2 min 12 s on a machine")
+
+
 def test_a_damaged_file_of_figures_is_measured_again(sweep):
     whole = plan(sweep)
     estimate.remember(whole.trials[0], "a machine", 1.0, 1.0)

@@ -77,6 +77,7 @@ def test_the_papers_own_numbers_hold_the_papers_claims():
     assert [each.verdict for each in found] == ["held"] * 4
     assert "100" in found[BELOW].figures
     assert "10.00 to 100.0 nats" in found[BELOW].figures
+    assert found[BELOW].figures.endswith("both at the optimal σ², which no claim is about, over 100.0%")
     assert "better at 3 of 3 β" in found[BETTER].figures
     assert "β = 10: 38.40 against 351.7" in found[BETTER].figures
     assert found[LIKELIHOOD].figures.startswith("best β = 1: 887.0, next β = 0.1: 850.0 (no test, as n = 1)")

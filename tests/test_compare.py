@@ -150,6 +150,13 @@ def test_the_mean_relative_change():
     assert changes[1].relative is None
 
 
+@pytest.mark.parametrize("name", ["elbo_half", "psnr", "iwae_half", "reconstruction_psnr"])
+def test_of_a_measure_whose_zero_means_nothing_there_is_no_relative_change(name):
+    e = Estimate(-10.0, None, 1)
+    change = Change("a", 1.0, e, e, 1.0, None, "none", None)
+    assert Metric(Series(name, "m", "", "higher"), (change,)).relative is None
+
+
 # Folders
 
 

@@ -125,3 +125,15 @@ def test_a_curve_that_is_below_another_everywhere_has_all_of_the_share():
         "one": 1.0,
         "other": 0.0,
     }
+
+
+def test_one_curve_through_other_points_of_the_same_lines_is_a_tie():
+    rate = np.array([1.0, 3.0, 10.0])
+    height = np.array([0.7, 0.3, 0.1])
+    for between in np.linspace(1.1, 2.9, 50):
+        more = np.insert(rate, 1, between)
+        means = pd.concat(
+            pd.DataFrame({"variant": name, "rate": x, "mse": np.interp(x, rate, height)})
+            for name, x in (("a", rate), ("b", more))
+        )
+        assert curves.lowest_shares(means, "mse", as_drawn=True).shares == {"a": 0.0, "b": 0.0}

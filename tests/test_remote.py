@@ -11,7 +11,7 @@ from report_builders import make_sweep, write
 from s3_server import Proxy, moto
 
 from rdbench import compact, places, remote, store
-from rdbench.errors import ResultsError, StorageError
+from rdbench.errors import ResultsError, StorageError, UserError
 from rdbench.lease import Lease, stop_requested
 from rdbench.plan import plan
 from rdbench.report import make_report
@@ -189,7 +189,7 @@ def test_pyarrow_does_not_try_again_by_itself(proxy, there, impatient, monkeypat
 @pytest.mark.parametrize("given", ["soon", "-1", "nan", "inf"])
 def test_a_patience_that_is_no_number_of_seconds_is_one_line(there, monkeypatch, given):
     monkeypatch.setenv(remote.PATIENCE_VARIABLE, given)
-    with pytest.raises(StorageError, match=f"^RDBENCH_STORAGE_PATIENCE={given} is no number of seconds"):
+    with pytest.raises(UserError, match=f"^RDBENCH_STORAGE_PATIENCE={given} is no number of seconds"):
         (there / "file").read_bytes()
 
 

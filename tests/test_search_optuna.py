@@ -40,6 +40,18 @@ def chosen(found) -> list[tuple[float, float]]:
     return [(each.trial.beta, each.trial.train.lr) for each in found.values()]
 
 
+def test_variants_have_the_names_that_journals_on_disk_have():
+    """All their options, also those that are the same in both: a search that began before must go on."""
+    two = [{"name": "student_t", "dof": 3.0}, {"name": "student_t", "dof": 5.0}]
+    over = {"lr": [1e-4, 1e-1]}
+    settings = {"dataset": "digits", "model": {}, "beta": [1], "variants": two}
+    wish = wanted(over=over, sweep=settings)
+    assert list(Space(wish, wish.search).labels) == [
+        "student_t (dof=3.0, initial_scale=1.0, per_value=False)",
+        "student_t (dof=5.0, initial_scale=1.0, per_value=False)",
+    ]
+
+
 def test_it_spends_its_trials_and_tells_the_best(tmp_path):
     search = study(tmp_path, wanted(trials=30))
     found = run(search, bowl)

@@ -78,6 +78,18 @@ def test_a_trial_for_which_a_metric_is_undefined_leaves_the_name_to_the_values_o
     assert [each.name for each in series.proxies(section)] == ["prdc_precision", "prdc_recall", "prdc"]
 
 
+def test_a_failure_is_told_beside_the_values_of_its_own_variant(tmp_path):
+    asked, broken = {"samples": 100}, {"samples": 100, "error": "no memory"}
+    section = with_metrics(
+        tmp_path,
+        ("fd_classifier", "bs_vae", 1.0, 0, 4.0, asked, "aaaa"),
+        ("fd_classifier", "beta_vae", 1.0, 0, 5.0, asked, "bbbb"),
+        ("fd_classifier", "beta_vae", 10.0, 0, None, broken, None),
+    )
+    told = {tuple(each.values): each.reasons for each in series.proxies(section)}
+    assert told == {(("bs_vae", 1.0),): {}, (("beta_vae", 1.0),): {("beta_vae", 10.0): "no memory"}}
+
+
 def test_warnings_are_told_once(tmp_path):
     rows = [("kid", "bs_vae", 1.0, seed, 0.1, {"warning": "few images"}, None) for seed in (0, 1)]
     section = with_metrics(tmp_path, *rows)

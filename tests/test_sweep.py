@@ -91,8 +91,27 @@ def test_an_option_that_a_variant_refuses_is_told_before_anything_is_trained(swe
     assert not (root / "trials").exists()
 
 
+def test_a_model_that_raises_is_a_line_that_names_the_authors_own(sweep_file, root, tmp_path):
+    mine = tmp_path / "mine.py"
+    mine.write_text(
+        "import rdbench, torch\n\n@rdbench.variant('mine')\nclass Mine(rdbench.Model):\n"
+        "    def __init__(self, about):\n        super().__init__(about)\n"
+        "        torch.zeros(2, 3) @ torch.zeros(2, 3)\n"
+    )
+    wanted = load_sweep(sweep_file, [f"variants=[bs_vae, '{mine}:mine']"])
+    with pytest.raises(
+        SpecError, match=r"Mine cannot be built: line 7: RuntimeError: .*; 'rdbench check "
+    ) as told:
+        run(wanted, root, tmp_path)
+    assert "\n" not in str(told.value)
+    assert not (root / "trials").exists()
+
+
 def test_trials_of_one_variant_with_other_options_have_names_of_their_own(sweep_file, root):
     wanted = load_sweep(sweep_file, ["variants=[{name: student_t, dof: 3}, {name: student_t, dof: 5}]"])
     first, second = (each.model_copy(update={"seed": 4}) for each in plan(wanted).trials)
     assert named(wanted, first) == "student_t (dof=3.0) beta 1 seed 4"
     assert named(wanted, second) == "student_t (dof=5.0) beta 1 seed 4"
+    wanted = load_sweep(sweep_file, ["variants=[multi_rate, {name: multi_rate, root: true}]"])
+    names = {named(wanted, trial) for trial in plan(wanted).trials}
+    assert names == {"multi_rate (root=False) beta 1 seed 0", "multi_rate (root=True) beta 1 seed 0"}

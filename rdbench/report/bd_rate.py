@@ -332,9 +332,8 @@ def envelope_table(section: Section) -> Table | None:
         " lowest; ties belong to none. On the envelope: its points, means over seeds, that no point of any"
         " variant of lower or equal rate beats. Test split. A curve is the hull of the variant's own means,"
         " joined by straight lines; a variant with fewer than two points has none and is not compared. Where"
-        " points are far apart such lines say little: MSE and the readings of one σ² for all images order"
-        " two models of one rate alike, and if their shares differ it is the lines between the points that"
-        " do."
+        " points are far apart such lines say little: MSE and the distortion at σ² = 1/2 order two models of"
+        " one rate alike, and if their shares differ it is the lines between the points that do."
     )
     columns = (
         Column("measure", kind="key"), Column("variant", kind="key"), Column("share, %"),

@@ -156,9 +156,8 @@ def _below_both(section: Section) -> Outcome:
             continue
         share = found.shares[f"{OURS}, optimal"]
         held.append(share == 1)
-        shown = share if share in (0, 1) else min(0.999, max(0.001, share))  # only all of it is 100%
         figures.append(
-            f"{READING_NAMES[reading]}: below it over {number(100 * shown, 1)}% of the rates both span,"
+            f"{READING_NAMES[reading]}: below it over {_share(share)} of the rates both span,"
             f" {number(found.low)} to {number(found.high)} nats"
         )
     verdict: Verdict = "did not hold" if False in held else "not tested" if None in held else "held"
@@ -167,9 +166,14 @@ def _below_both(section: Section) -> Outcome:
         pd.concat([means(OURS, "optimal"), means(CONSTANT, "optimal")]), "distortion", as_drawn=True
     )
     if found is not None:
-        same = number(100 * found.shares[f"{OURS}, optimal"], 1)
-        figures.append(f"and with both at the optimal σ², which no claim is about, over {same}%")
+        same = _share(found.shares[f"{OURS}, optimal"])
+        figures.append(f"and with both at the optimal σ², which no claim is about, over {same}")
     return verdict, "; ".join(figures)
+
+
+def _share(share: float) -> str:
+    """Return a share in per cent: only all of it is 100%, only nothing 0%."""
+    return f"{number(100 * (share if share in (0, 1) else min(0.999, max(0.001, share))), 1)}%"
 
 
 def _better_at_each(own: Series) -> Outcome:

@@ -20,9 +20,10 @@ from rdbench.store import load_results
 _VERSION = re.compile(r" \[[0-9a-f]{6}\]$")
 
 LEVEL = 0.05
+"""Of the whole family of tests of one metric, after Holm's correction."""
+
 ARBITRARY_ZERO = ("elbo_", "psnr", "iwae", "reconstruction_psnr")
 """Beginnings of the names of measures of which a percentage would depend on the unit."""
-"""Of the whole family of tests of one metric, after Holm's correction."""
 
 Verdict = Literal["better", "worse", "mixed", "different", "no difference shown", "not comparable"]
 Way = Literal["better", "worse", "different"]

@@ -158,7 +158,10 @@ def lowest_shares(means: pd.DataFrame, measure: str, *, as_drawn: bool = False) 
     edges = _with_crossings(list(curves.values()), low, high)
     middles, widths = (edges[1:] + edges[:-1]) / 2, np.diff(edges)
     heights = np.stack([np.interp(middles, rate, height) for rate, height in curves.values()])
-    lowest = (heights == heights.min(0)) & ((heights == heights.min(0)).sum(0) == 1)
+    # Two that are joined through the same points by different knots part by rounding: that is a tie.
+    scale = max(float(np.abs(height).max()) for _, height in curves.values())
+    least = heights <= heights.min(0) + 1e-12 * scale
+    lowest = least & (least.sum(0) == 1)
     shares = (lowest * widths).sum(1) / widths.sum()
     return Shares(dict(zip(curves, shares.tolist(), strict=True)), low, high)
 

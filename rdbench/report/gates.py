@@ -7,7 +7,7 @@ condition holds for any variant (and beta), and where its quantity could not be 
 ``bd_rate``         BD-rate of B against A in per cent, of MSE and of every reading's distortion
 ``bd_rate.mse``     that of MSE alone; ``bd_rate.optimal`` of the distortion under one reading
 ``delta.NAME``      mean of B less mean of A of the metric ``NAME``, in its unit; with ``%`` after the
-                    number, in per cent of A's mean
+                    number, in per cent of A's mean, where that has a zero: not of an ELBO, IWAE or PSNR
 ==================  ===================================================================================
 """
 
@@ -23,7 +23,7 @@ from rdbench import metrics
 from rdbench.errors import ResultsError
 from rdbench.likelihood import OWN, READINGS
 from rdbench.report.bd_rate import LITTLE_OVERLAP
-from rdbench.report.compare import Comparison, Metric, Pair
+from rdbench.report.compare import ARBITRARY_ZERO, Comparison, Metric, Pair
 from rdbench.report.comparison import as_data, as_markdown, as_text
 from rdbench.report.numbers import number
 from rdbench.report.write_table import markdown_text, one_line
@@ -86,6 +86,9 @@ def parse_gate(text: str) -> Gate:
         hint = f" (did you mean delta.{quantity}?)" if _may_be_metric(quantity) else ""
         raise ResultsError(_line(text, f"{quantity!r} is no quantity{hint}; there are {', '.join(BD_RATES)}"
                                  f" and delta.NAME of a metric; {form}"))  # fmt: skip
+    if amount.endswith("%") and quantity.removeprefix("delta.").startswith(ARBITRARY_ZERO):
+        mend = "leave the % out: the number is then in its unit"
+        raise ResultsError(_line(text, f"{quantity} has no zero, so no per cent either; {mend}"))
     if operator not in OPERATORS:
         raise ResultsError(
             _line(text, f"{operator!r} is no operator; there are {' '.join(OPERATORS)}; {form}")

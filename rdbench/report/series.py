@@ -125,7 +125,7 @@ def proxies(section: Section) -> list[Series]:
     """Return the proxy metrics of a section; values measured in different ways are different series.
 
     A row without a value says only what was asked for: it gives its reason to every series that was measured
-    so, and stands for itself where there is none.
+    so, of its variant if there are any, and stands for itself where there is none.
     """
     measured: dict[tuple[str, str], list[_Measured]] = {}
     missing: list[_Measured] = []
@@ -139,7 +139,11 @@ def proxies(section: Section) -> list[Series]:
     told: dict[tuple[str, str], list[_Measured]] = {}
     for row, settings in missing:
         answered = [way for way, rows in measured.items() if _asks_for(row, settings, *rows[0])]
-        for way in answered:
+        # Features may differ, which a failure does not know: its variant's other seeds do.
+        likely = [
+            way for way in answered if row["variant"] in {other["variant"] for other, _ in measured[way]}
+        ]
+        for way in likely or answered:
             told.setdefault(way, []).append((row, settings))
         if not answered:
             alone.setdefault(_measured_how(row, settings), []).append((row, settings))

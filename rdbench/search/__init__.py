@@ -142,12 +142,15 @@ def budget(asked: int | None, sweep: Sweep, each: int) -> int:
     return asked or max(each, len(sweep.beta) + 4) * len(sweep.variants) * len(sweep.seeds)
 
 
-def labels(variants: Sequence[VariantSpec], without: Collection[str] = ()) -> dict[VariantSpec, str]:
+def labels(
+    variants: Sequence[VariantSpec], without: Collection[str] = (), *, whole: bool = False
+) -> dict[VariantSpec, str]:
     """Return what each variant is called among others: where names are alike, with what tells them apart.
 
     Args:
         variants: all that are named together.
         without: options that tell nothing, being searched.
+        whole: name all other options too, also those that are the same in all.
     """
     names = [variant.name for variant in variants]
     found = {}
@@ -157,7 +160,8 @@ def labels(variants: Sequence[VariantSpec], without: Collection[str] = ()) -> di
             told = sorted(
                 (key, value)
                 for key, value in variant.options.items()
-                if key not in without and any(other.options.get(key) != value for other in alike)
+                if key not in {*without, "betas"}
+                and (whole or any(other.options.get(key) != value for other in alike))
             )
             name += f" ({', '.join(f'{key}={value}' for key, value in told)})" if told else ""
             name += f" [{variant.code[:6]}]" if len({other.code for other in alike}) > 1 else ""

@@ -100,7 +100,9 @@ def named(sweep: Sweep, trial: Trial) -> str:
     """Return what tells a trial from the others that a search proposes: what the sweep does not fix."""
     over = getattr(sweep.search, "over", {})
     names = labels(sweep.variants, over)
-    words = [names.get(trial.variant, trial.variant.name), f"beta {trial.beta:g}"]
+    asked = {key: value for key, value in trial.variant.options.items() if key != "betas"}
+    variant = trial.variant.model_copy(update={"options": asked})
+    words = [names.get(variant, variant.name), f"beta {trial.beta:g}"]
     has = trial.train.model_dump() | trial.model.model_dump() | trial.variant.options
     words += [f"{name} {_shown(has[name])}" for name in over if name in has]
     return " ".join([*words, f"seed {trial.seed}"])

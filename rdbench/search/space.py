@@ -39,7 +39,9 @@ class Space:
         self.over = dict(search.over)
         if "beta" not in self.over and len(sweep.beta) > 1:
             self.over = {"beta": [sweep.beta[0], sweep.beta[-1]], **self.over}
-        self.labels = {name: variant for variant, name in labels(sweep.variants, self.over).items()}
+        # As the journal of a study has them, which must be read again whatever a console would say.
+        named = labels(sweep.variants, self.over, whole=True)
+        self.labels = {name: variant for variant, name in named.items()}
 
     def distributions(self, variant: VariantSpec) -> dict[str, BaseDistribution]:
         """Return what is searched for one variant."""
