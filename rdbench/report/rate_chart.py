@@ -237,10 +237,10 @@ def _notes(
         have = "has" if zero == 1 else "have"
         notes.append(f"{zero} of {asked} points {have} rate 0 and no place on the logarithmic axis.")
     if beyond and min(rates) < NATS:
-        lie = "lies" if beyond == 1 else "lie"
+        lie, them = ("lies", "it") if beyond == 1 else ("lie", "them")
         notes.append(
             f"{beyond} of {asked} points {lie} beyond {NATS:g} nats, where the linear axis ends as in Fig. 3"
-            " of the paper; drag or zoom out to see them, or take the logarithmic axis."
+            f" of the paper; drag or zoom out to see {them}, or take the logarithmic axis."
         )
     return notes
 
