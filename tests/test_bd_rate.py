@@ -357,17 +357,17 @@ def test_the_envelope_table_gives_each_variants_share_and_points():
     assert len(table.rows) == 9
 
 
-def test_equal_points_are_all_on_the_envelope_and_equal_curves_share_no_rate():
+def test_equal_points_are_all_on_the_envelope_and_equal_curves_are_both_the_lowest():
     own = section({name: sweep([1, 4], [0.5, 0.4]) for name in ("a", "b")})
     rows = bd_rate.envelope_table(own).rows[:2]
-    assert [[row[2].value, row[4].value] for row in rows] == [[0, 2], [0, 2]]
+    assert [[row[2].value, row[4].value] for row in rows] == [[100, 2], [100, 2]]
 
 
 def test_curves_apart_in_rate_have_no_share_and_say_why():
     own = section({"a": sweep([1, 2], [0.5, 0.4]), "b": sweep([3, 4], [0.3, 0.2])})
     row = bd_rate.envelope_table(own).rows[0]
     assert row[2].text == "–"
-    assert "no rates that all curves span" in row[2].note
+    assert "no rates that another curve spans" in row[2].note
 
 
 def test_a_curve_as_drawn_keeps_the_points_its_own_hull_drops():

@@ -292,7 +292,7 @@ def test_the_finding_names_the_better_curve_of_each_measure(measure):
         "mse": "MSE: bs_vae has the lowest mean squared error",
         "psnr": "PSNR: bs_vae has the highest PSNR",
     }
-    assert said == f"{which[measure]} at every rate that all curves span, 2.500 to 10.00 nats."
+    assert said == f"{which[measure]} at every rate that both curves span, 2.500 to 10.00 nats."
 
 
 def test_the_finding_of_one_point_is_its_numbers():

@@ -51,8 +51,22 @@ def test_the_lowest_curve_is_named_with_the_share_of_the_shared_rates():
     )
     # Over 0 to 4 nats, a is 4 - r and b is 3 - r/4: they cross at 4/3, and a is lower over the last 2/3.
     found = curves.lowest_curve(means, "mse")
-    assert (found.variant, found.low, found.high) == ("a", 0.0, 4.0)
+    assert (found.variants, found.low, found.high) == (("a",), 0.0, 4.0)
     assert found.share == pytest.approx(2 / 3, abs=2e-3)
+
+
+def test_a_narrow_curve_among_others_narrows_nothing_and_equal_ones_are_named_together():
+    """a and its twin span 0 to 8, b 4 to 12 and the narrow one 1 to 2, where it is the lowest."""
+    lines = {"a": ([0.0, 8.0], [9.0, 1.0]), "twin": ([0.0, 8.0], [9.0, 1.0])}
+    lines |= {"b": ([4.0, 12.0], [3.0, 2.0]), "narrow": ([1.0, 2.0], [1.5, 1.0])}
+    means = pd.concat(pd.DataFrame({"variant": v, "rate": x, "mse": y}) for v, (x, y) in lines.items())
+    found = curves.lowest_shares(means, "mse")
+    # b = 3 - (r - 4) / 8 meets a = 9 - r at 44 / 7; from 8 on it is alone.
+    meet = 44 / 7
+    assert (found.low, found.high) == (0.0, 8.0)
+    for name, length in {"a": 1 + 2 + (8 - meet), "twin": 3 + (8 - meet), "b": meet - 4, "narrow": 1}.items():
+        assert found.shares[name] == pytest.approx(length / 8, rel=1e-12), name
+    assert curves.lowest_curve(means, "mse").variants == ("a", "twin")
 
 
 @pytest.mark.parametrize("b_rates", [[5.0, 6.0], [2.0, 2.0]])
@@ -136,4 +150,4 @@ def test_one_curve_through_other_points_of_the_same_lines_is_a_tie():
             pd.DataFrame({"variant": name, "rate": x, "mse": np.interp(x, rate, height)})
             for name, x in (("a", rate), ("b", more))
         )
-        assert curves.lowest_shares(means, "mse", as_drawn=True).shares == {"a": 0.0, "b": 0.0}
+        assert curves.lowest_shares(means, "mse", as_drawn=True).shares == {"a": 1.0, "b": 1.0}

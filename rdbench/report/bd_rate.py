@@ -321,19 +321,20 @@ def envelope_table(section: Section) -> Table | None:
                 span = Cell(f"{number(found.low)} to {number(found.high)}")
             else:
                 alone = len(envelope(own, measure)) < 2
-                why = "fewer than two points on its hull" if alone else "no rates that all curves span"
+                why = "fewer than two points on its hull" if alone else "no rates that another curve spans"
                 cell = span = Cell(ABSENT, why)
             rows.append((Cell(title), Cell(str(variant)), cell, span, Cell(str(on), value=on),
                          Cell(str(len(own)), value=len(own))))  # fmt: skip
     if not rows:
         return None
     caption = (
-        "Share: of the rates that all curves span, in nats, those at which the variant's curve is the"
-        " lowest; ties belong to none. On the envelope: its points, means over seeds, that no point of any"
-        " variant of lower or equal rate beats. Test split. A curve is the hull of the variant's own means,"
-        " joined by straight lines; a variant with fewer than two points has none and is not compared. Where"
-        " points are far apart such lines say little: MSE and the distortion at σ² = 1/2 order two models of"
-        " one rate alike, and if their shares differ it is the lines between the points that do."
+        "Share: of the rates that two curves or more span, in nats, those at which the variant's curve is the"
+        " lowest of those there; where curves are equal, each is. On the envelope: its points, means over"
+        " seeds, that no point of any variant of lower or equal rate beats. Test split. A curve is the hull"
+        " of the variant's own means, joined by straight lines; a variant with fewer than two points has none"
+        " and is not compared. Where points are far apart such lines say little: MSE and the distortion at"
+        " σ² = 1/2 order two models of one rate alike, and if their shares differ it is the lines between the"
+        " points that do."
     )
     columns = (
         Column("measure", kind="key"), Column("variant", kind="key"), Column("share, %"),

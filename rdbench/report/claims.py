@@ -154,7 +154,7 @@ def _below_both(section: Section) -> Outcome:
             held.append(None)
             figures.append(f"{READING_NAMES[reading]}: there are not two curves that span rates in common")
             continue
-        share = found.shares[f"{OURS}, optimal"]
+        share = 1 - found.shares[f"{CONSTANT}, {reading}"]  # lower, not as low
         held.append(share == 1)
         figures.append(
             f"{READING_NAMES[reading]}: below it over {_share(share)} of the rates both span,"
@@ -166,7 +166,7 @@ def _below_both(section: Section) -> Outcome:
         pd.concat([means(OURS, "optimal"), means(CONSTANT, "optimal")]), "distortion", as_drawn=True
     )
     if found is not None:
-        same = _share(found.shares[f"{OURS}, optimal"])
+        same = _share(1 - found.shares[f"{CONSTANT}, optimal"])
         figures.append(f"and with both at the optimal σ², which no claim is about, over {same}")
     return verdict, "; ".join(figures)
 

@@ -122,7 +122,12 @@ def lower_envelope(curves: Sequence[tuple[Floats, Floats]], at: Floats) -> Float
 
 @dataclass(frozen=True)
 class Shares:
-    """Over which share of the rates ``low`` to ``high`` (nats), which all curves span, each is the lowest."""
+    """Over which share of the rates that two curves or more span each is the lowest of those there.
+
+    Attributes:
+        shares: of each curve; where some are equal, the stretch counts for each of them.
+        low, high: the ends of those rates, in nats.
+    """
 
     shares: dict[str, float]
     low: float
@@ -130,10 +135,10 @@ class Shares:
 
 
 def lowest_shares(means: pd.DataFrame, measure: str, *, as_drawn: bool = False) -> Shares | None:
-    """Tell over which share of the rates that all curves span each variant's curve is the lowest.
+    """Tell over which share of the rates that two curves or more span each variant's is the lowest of those.
 
-    A curve is the :func:`envelope` of its means, joined by straight lines. Where two are equal over a stretch
-    neither is the lowest, so the shares may add up to less than 1.
+    Rates that all curves span would not do: one narrow curve among many would leave next to none. A curve is
+    the :func:`envelope` of its means, joined by straight lines.
 
     Args:
         means: from :func:`mean_points`.
@@ -141,8 +146,8 @@ def lowest_shares(means: pd.DataFrame, measure: str, *, as_drawn: bool = False) 
         as_drawn: join all of a variant's means, also those that another of its own beats.
 
     Returns:
-        A share for each variant that has a curve, of two points or more. None where there are not two such
-        curves that share a range of rates.
+        A share for each variant that has a curve, of two points or more. None where no two such curves share
+        a range of rates.
     """
     curves = {}
     for variant, rows in means.groupby("variant"):
@@ -151,26 +156,25 @@ def lowest_shares(means: pd.DataFrame, measure: str, *, as_drawn: bool = False) 
             curves[str(variant)] = (rows["rate"].to_numpy(float), rows[measure].to_numpy(float))
     if len(curves) < 2:
         return None
-    low = max(float(rate[0]) for rate, _ in curves.values())
-    high = min(float(rate[-1]) for rate, _ in curves.values())
-    if not low < high:
-        return None
-    edges = _with_crossings(list(curves.values()), low, high)
+    edges = _with_crossings(list(curves.values()))
     middles, widths = (edges[1:] + edges[:-1]) / 2, np.diff(edges)
-    heights = np.stack([np.interp(middles, rate, height) for rate, height in curves.values()])
+    heights = np.stack([np.interp(middles, rate, height, np.inf, np.inf) for rate, height in curves.values()])
+    compared = np.isfinite(heights).sum(0) >= 2
+    if not compared.any():
+        return None
     # Two that are joined through the same points by different knots part by rounding: that is a tie.
     scale = max(float(np.abs(height).max()) for _, height in curves.values())
-    least = heights <= heights.min(0) + 1e-12 * scale
-    lowest = least & (least.sum(0) == 1)
-    shares = (lowest * widths).sum(1) / widths.sum()
-    return Shares(dict(zip(curves, shares.tolist(), strict=True)), low, high)
+    lowest = (heights <= heights.min(0) + 1e-12 * scale) & compared
+    *lengths, whole = (np.vstack([lowest, compared]) * widths).sum(1)  # alike, so that all of it is 1
+    shares = np.array(lengths) / whole
+    low, high = edges[:-1][compared].min(), edges[1:][compared].max()
+    return Shares(dict(zip(curves, shares.tolist(), strict=True)), float(low), float(high))
 
 
-def _with_crossings(curves: Sequence[tuple[Floats, Floats]], low: float, high: float) -> Floats:
-    """Return the rates between which every curve is straight and no two of them cross, both ends included."""
-    knots = np.unique(np.concatenate([[low, high], *(rate for rate, _ in curves)]))
-    knots = knots[(knots >= low) & (knots <= high)]
-    heights = [np.interp(knots, rate, height) for rate, height in curves]
+def _with_crossings(curves: Sequence[tuple[Floats, Floats]]) -> Floats:
+    """Return the rates between which every curve is straight, or not there, and no two of them cross."""
+    knots = np.unique(np.concatenate([rate for rate, _ in curves]))
+    heights = [np.interp(knots, rate, height, np.nan, np.nan) for rate, height in curves]
     found = [knots]
     for one, other in itertools.combinations(heights, 2):
         gap = one - other
@@ -181,27 +185,33 @@ def _with_crossings(curves: Sequence[tuple[Floats, Floats]], low: float, high: f
 
 @dataclass(frozen=True)
 class Lowest:
-    """Where one curve lies lowest: ``share`` of the rates ``low`` to ``high`` (nats) that all curves span."""
+    """Which curves lie lowest over most of the rates that two curves or more span.
 
-    variant: str
+    Attributes:
+        variants: several where they are equal.
+        share: of those rates.
+        low, high: their ends, in nats.
+    """
+
+    variants: tuple[str, ...]
     share: float
     low: float
     high: float
 
 
 def lowest_curve(means: pd.DataFrame, measure: str) -> Lowest | None:
-    """Tell which variant's curve is lowest over most of the rates that all curves span.
+    """Tell which variant's curve is lowest over most of the rates that two curves or more span.
 
     Args:
         means: from :func:`mean_points`.
         measure: the column to compare: "distortion" or "mse".
 
     Returns:
-        None where :func:`lowest_shares` is, or where no curve is the lowest anywhere.
+        None where :func:`lowest_shares` is, or where all curves are equal.
     """
     found = lowest_shares(means, measure)
     if found is None:
         return None
-    winner = max(found.shares, key=lambda variant: found.shares[variant])
-    share = found.shares[winner]
-    return Lowest(winner, share, found.low, found.high) if share > 0 else None
+    share = max(found.shares.values())
+    best = tuple(variant for variant, own in found.shares.items() if own == share)
+    return Lowest(best, share, found.low, found.high) if len(best) < len(found.shares) else None

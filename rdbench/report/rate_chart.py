@@ -193,9 +193,11 @@ def _finding(means: Rows, measure: Measure) -> str:
         percent = min(99, max(1, round(100 * best.share)))
         share = "at every rate" if best.share == 1 else f"over {percent}% of the rates"
         which = "highest" if measure.higher else "lowest"
+        have = "has" if len(best.variants) == 1 else "have"
+        span = "that both curves span" if frame["variant"].nunique() == 2 else "that two curves or more span"
         return (
-            f"{title}: {best.variant} has the {which} {measure.what} {share}"
-            f" that all curves span, {number(best.low)} to {number(best.high)} nats."
+            f"{title}: {' and '.join(best.variants)} {have} the {which} {measure.what} {share}"
+            f" {span}, {number(best.low)} to {number(best.high)} nats."
         )
     if len(drawn) == 1:
         row = drawn[0]
