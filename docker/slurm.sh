@@ -57,10 +57,11 @@ if [ "$SLURM_JOB_NUM_NODES" -gt 1 ]; then
     started+=($!)
 fi
 
+out_of_time= sweep=
+trap 'out_of_time=yes; [ -z "$sweep" ] || kill -INT "$sweep"' TERM
 rdbench sweep "$@" --address "$head:$port" &
 sweep=$!
-out_of_time=
-trap 'out_of_time=yes; kill -INT "$sweep"' TERM
+[ -z "$out_of_time" ] || kill -INT "$sweep"  # the signal came before there was anything to stop
 
 code=0
 while true; do

@@ -33,7 +33,6 @@ model: {latent: 4, channels: [16, 32]}
 resources: {checkpoint_minutes: 0}
 """
 TARGETS = ("driver", "worker", "raylet")
-LONGEST = 15  # seconds after a sweep's start within which its first kill falls, where that is not measured
 PATIENCE = 300  # seconds until a sweep that neither ends nor goes on counts as hanging
 
 

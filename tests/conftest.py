@@ -18,17 +18,11 @@ from rdbench.spec import Sweep, load_sweep
 # it is imported, which is left to the tests that need it.
 os.environ["OMP_NUM_THREADS"] = "1"
 
-# Files whose tests start Ray. One process runs all of them, one by one: of two clusters at a time on one
-# machine each would find the other, and either takes all its cores. They begin, being the longest part.
-RAY = (
-    "test_chaos",
-    "test_faults",
-    "test_nodes",
-    "test_tune",
-    "test_remote",
-    "test_cli",
-    "test_sweeps_on_images",
-)
+# Files whose tests start Ray, the longest part. One process runs these, one by one, from the start: beside
+# another Ray a node may not join the cluster that a test starts. The last ones, where there is nothing but a
+# sweep's own Ray, end the run in whichever process is free.
+RAY = ("test_nodes", "test_chaos", "test_faults", "test_tune")
+LAST = ("test_search_sweep", "test_sweeps_on_images", "test_remote", "test_cli")
 LONG = ("test_conformance", "test_packs", "test_gallery_multi_rate")  # of the others
 
 DIGITS = """
@@ -66,8 +60,8 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with what takes longest, so that no process is left alone with it at the end."""
-    first = {name: place for place, name in enumerate((*RAY, *LONG))}
-    items.sort(key=lambda item: first.get(item.path.stem, len(first)))
+    places = {name: place for place, name in enumerate((*RAY, *LONG, "all others", *LAST))}
+    items.sort(key=lambda item: places.get(item.path.stem, places["all others"]))
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -186,8 +186,8 @@ SHIMS = {
     "ray": '[ "$1" != start ] || { echo "ray $*" >> calls; exec sleep 60; }',
     "python": "echo 0123",
     # A sweep, which Ctrl-C stops with exit code 130, and which lasts as long as the test says.
-    "rdbench": 'echo "rdbench $* $RAY_AUTH_MODE $RAY_AUTH_TOKEN" >> calls\n'
-    "trap 'echo stopped >> calls; exit 130' INT\n"
+    "rdbench": "trap 'echo stopped >> calls; exit 130' INT\n"
+    'echo "rdbench $* $RAY_AUTH_MODE $RAY_AUTH_TOKEN" >> calls\n'
     'for _ in $(seq "$LASTS"); do sleep 0.1; done; exit "${CODE:-0}"',
 }
 

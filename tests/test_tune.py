@@ -34,16 +34,26 @@ def run(whole, root, data_root, console, **more):
     return account, console.file.getvalue()
 
 
-def test_a_sweep_trains_its_plan_once(sweep, tmp_path, console):
+def test_a_sweep_trains_its_plan_once_and_when_it_is_extended_only_what_is_new(
+    sweep, sweep_file, tmp_path, console
+):
     root = tmp_path / "results"
-    account, said = run(open_plan(root, sweep), root, tmp_path, console)
-    assert (account.done, account.diverged, account.failed, account.left) == (2, 0, 0, 0)
-    assert "[2/2]" in said
+    account, _ = run(open_plan(root, sweep), root, tmp_path, console, limit=1)
+    assert (account.done, account.diverged, account.failed, account.left) == (1, 0, 0, 1)
+    (first,) = (root / "trials").iterdir()
+    trained = first.stat().st_mtime_ns
+
+    whole = open_plan(root, load_sweep(sweep_file, ["beta=[0.5,1]"]))
+    assert len(whole.todo) == 3
+    account, said = run(whole, root, tmp_path, console, concurrency=1)
+    assert (account.done, account.diverged, account.failed, account.left) == (4, 0, 0, 0)
+    assert "[3/3]" in said
     assert "test ELBO" in said
+    assert first.stat().st_mtime_ns == trained
     results = store.load_results(root)
-    assert len(results.points) == 2 * 2 * 4  # trials x splits x readings
-    assert len(results.history) == 2 * 2
-    assert len(results.images) == 2 * 3 * 16
+    assert len(results.points) == 4 * 2 * 4  # trials x splits x readings
+    assert len(results.history) == 4 * 2
+    assert len(results.images) == 4 * 3 * 16
     trials = results.trials
     assert (trials["epochs"] == 2).all()
     assert (trials["peak_memory_bytes"] > 50e6).all()
@@ -56,63 +66,38 @@ def test_a_sweep_trains_its_plan_once(sweep, tmp_path, console):
     assert account.done == 2
     assert {path: path.stat().st_mtime_ns for path in (root / "trials").iterdir()} == written
 
-
-def test_numbers_do_not_depend_on_worker_history_or_sweep(sweep, sweep_file, tmp_path, console):
-    """One worker runs all, in one order; then each trial is run alone, in this process."""
-    import torch
-
-    from rdbench import datasets
-    from rdbench.trial import run_trial
-
-    root = tmp_path / "results"
-    whole = open_plan(root, load_sweep(sweep_file, ["beta=[0.5,1,2]"]))
-    run(whole, root, tmp_path, console, concurrency=1)
+    # Numbers do not depend on what a worker did before, nor on the sweep: each trial alone, in this process.
     data = datasets.load(sweep.dataset, tmp_path)
-    for trial in plan(sweep).trials:  # the sweep of beta 1 alone
+    for trial in plan(whole.sweep).trials:
         store.commit(tmp_path / "alone", trial.id, run_trial(trial, data, torch.device("cpu")))
         file = f"points/{trial.id}.parquet"
         assert (root / file).read_bytes() == (tmp_path / "alone" / file).read_bytes()
 
 
-def test_an_extended_sweep_trains_only_what_is_new(sweep, sweep_file, tmp_path, console):
+def test_a_trial_that_raises_or_diverges_is_recorded_and_the_others_go_on(
+    sweep, sweep_file, tmp_path, console
+):
+    fine = plan(sweep).trials[1]
+    celeba = {"dataset": datasets.make_options("celeba")}  # whose files are not there
+    broken = plan(sweep).trials[0].model_copy(update=celeba)
+    steep = load_sweep(sweep_file, ["train.lr=10", "beta=[1e8]", "variants=[bs_vae]"])
+    (diverging,) = plan(steep).trials
     root = tmp_path / "results"
-    run(open_plan(root, sweep), root, tmp_path, console, limit=1)
-    extended = load_sweep(sweep_file, ["beta=[1,2]"])
-    whole = open_plan(root, extended)
-    assert len(whole.todo) == 3
-    account, _ = run(whole, root, tmp_path, console, limit=2)
-    assert (account.done, account.left) == (3, 1)
-
-
-def test_a_trial_that_diverges_keeps_its_row_and_its_history(sweep_file, tmp_path, console):
-    root = tmp_path / "results"
-    whole = open_plan(root, load_sweep(sweep_file, ["train.lr=10", "beta=[1e8]", "variants=[bs_vae]"]))
-    account, said = run(whole, root, tmp_path, console)
-    assert (account.done, account.diverged, account.failed) == (0, 1, 0)
-    assert "diverged (the loss became" in said
-    row = store.load_results(root).trials.iloc[0]
-    assert "epoch 1 of 2" in row["error"]
-    assert row["parameters"] > 0
-    assert open_plan(root, whole.sweep).todo == []
-
-
-def test_a_trial_that_raises_is_recorded_with_its_traceback_and_the_others_go_on(sweep, tmp_path, console):
-    trials = list(plan(sweep).trials)
-    broken = trials[0].model_copy(
-        update={"dataset": datasets.make_options("celeba")}
-    )  # whose files are not there
-    job = Job(tmp_path / "results", tmp_path, keep_per_image=False, threads=1)
-    with SweepProgress(2, console) as progress:
-        supervisor.run([broken, trials[1]], job, Resources(), progress)
-    rows = {
-        path.stem: pd.read_parquet(path).iloc[0]
-        for path in (tmp_path / "results" / "trials").glob("*.parquet")
-    }
+    store.save_sweep(root, steep)
+    job = Job(root, tmp_path, keep_per_image=False, threads=1)
+    with SweepProgress(3, console) as progress:
+        supervisor.run([broken, diverging, fine], job, Resources(), progress)
+    rows = {path.stem: pd.read_parquet(path).iloc[0] for path in (root / "trials").glob("*.parquet")}
     assert rows[broken.id]["status"] == "failed"
     assert "Traceback" in rows[broken.id]["error"]
     assert "list_eval_partition.txt" in rows[broken.id]["error"].splitlines()[-1]
-    assert rows[trials[1].id]["status"] == "done"
+    assert rows[diverging.id]["status"] == "diverged"
+    assert "epoch 1 of 2" in rows[diverging.id]["error"]
+    assert rows[diverging.id]["parameters"] > 0
+    assert open_plan(root, steep).todo == []
+    assert rows[fine.id]["status"] == "done"
     assert "failed (" in console.file.getvalue()
+    assert "diverged (the loss became" in console.file.getvalue()
 
 
 def test_a_worker_that_is_killed_is_replaced_and_its_trial_trained_again(
