@@ -71,6 +71,17 @@ def as_float(pixels: Tensor) -> Tensor:
     return pixels
 
 
+def channels_last(images: Tensor) -> Tensor:
+    """Return images (batch, channels, height, width) in the memory order that the networks are fastest in.
+
+    One channel is contiguous in either order, so torch's own conversion leaves its strides alone; but by
+    them a convolution chooses the order of its result, and half of the first block would be in the other one.
+    """
+    if images.shape[1] == 1:
+        return images.reshape(len(images), *images.shape[2:], 1).permute(0, 3, 1, 2)
+    return images.contiguous(memory_format=torch.channels_last)
+
+
 def ahead(items: Callable[[], Iterable[Any]], depth: int) -> Iterator[Any]:
     """Yield what ``items()`` yields, made by a thread that runs at most ``depth`` items ahead.
 
@@ -159,7 +170,7 @@ class Draws:
     def images(self, pixels: Tensor, parameters: Tensor) -> Tensor:
         """Return a batch for the pack, float32 (batch, members x channels, height, width), channels last."""
         augmented = augment.apply(self._kind, as_float(pixels), parameters)
-        return self.members(augmented).contiguous(memory_format=torch.channels_last)
+        return channels_last(self.members(augmented))
 
     def members(self, rows: Tensor) -> Tensor:
         """Turn (seeds x batch, values, ...) into (batch, members x values, ...)."""

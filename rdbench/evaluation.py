@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from rdbench import augment
-from rdbench.batches import Images
+from rdbench.batches import Images, channels_last
 from rdbench.datasets import Dataset, Split
 from rdbench.likelihood import OWN, READINGS, bits_per_dim, distortion, kl_standard_normal, psnr
 from rdbench.models import Model, Standard
@@ -104,7 +104,7 @@ def measure(
     members = len(pack)
     sse, rate = [], []  # on the device until the end: no waiting inside
     for images, noise in _batches(pack, data, getattr(data, name), name, device):
-        images = images.contiguous(memory_format=torch.channels_last)
+        images = channels_last(images)
         reconstruction, mean, log_var = network(images, noise)
         sse.append(per_member((images - reconstruction).double().square(), members).sum(2))
         mean, log_var = (part.double().unflatten(1, (members, -1)) for part in (mean, log_var))
@@ -116,7 +116,7 @@ def measure(
 def _measure_model(model: Model, trial: Trial, data: Dataset, name: str, device: torch.device) -> Measurement:
     parts: dict[str, list[Tensor]] = {"sse": [], "rate": [], "distortion": []}
     for images, noise in _batches([trial], data, getattr(data, name), name, device):
-        images = images.contiguous(memory_format=torch.channels_last)
+        images = channels_last(images)
         terms = model(images, noise)
         parts["sse"].append((images - terms.reconstruction).double().square().flatten(1).sum(1))
         if not model.rate_free:
@@ -200,7 +200,7 @@ def picture_rows(model: Model, trial: Trial, data: Dataset, device: torch.device
     originals = Images(data.test, device).batch(torch.arange(count))
     noise = generator(trial.seed, "evaluate/pictures", device)
     epsilon = torch.randn(count, trial.model.latent, generator=noise, device=device)
-    terms = model(originals.contiguous(memory_format=torch.channels_last), epsilon)
+    terms = model(channels_last(originals), epsilon)
     kinds = {
         "original": originals,
         "reconstruction": terms.reconstruction,

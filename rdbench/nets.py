@@ -69,21 +69,31 @@ def linear(members: int, inputs: int, outputs: int) -> nn.Module:
     return nn.Linear(inputs, outputs) if members == 1 else Linears(members, inputs, outputs)
 
 
-class EveryNth(nn.Module):
-    """Every n-th pixel of both directions: a 1x1 convolution of stride n sees no others.
+def every_nth(n: int) -> nn.Module:
+    """Return a layer that keeps every n-th pixel of both directions: all that a 1x1 kernel of stride n sees.
 
-    Taken before the convolution rather than by its stride, because oneDNN's strided 1x1 kernel for AVX2
+    It stands before a 1x1 convolution, in place of its stride, because oneDNN's strided 1x1 kernel for AVX2
     writes past its buffers in the backward pass of channels-last images of 2 to 7 channels (seen in torch
-    2.15: aborts, or worse, goes on).
+    2.15: aborts, or worse, goes on). It is a pooling of one pixel and not a slice, whose gradient is never
+    channels-last: everything before it would then be computed ten times slower on a CPU.
     """
+    return nn.AvgPool2d(1, n)
 
-    def __init__(self, n: int) -> None:
-        super().__init__()
-        self.n = n
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (batch, channels, h, w) to (batch, channels, ceil(h / n), ceil(w / n))."""
-        return x[:, :, :: self.n, :: self.n]
+def _to_one_channel(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """Return the transposed 3x3 convolution of stride 1 and padding 1 to a single channel.
+
+    One matrix product for the nine taps, and nine shifted sums: oneDNN fills its vectors with output channels
+    and takes more than twice as long.
+    """
+    batch, channels, height, width = x.shape
+    taps = weight.permute(2, 3, 1, 0).reshape(9, channels)
+    parts = (taps @ x.permute(0, 2, 3, 1).reshape(-1, channels).T).view(3, 3, batch, height, width)
+    padded = x.new_zeros(batch, height + 2, width + 2)
+    for row in range(3):
+        for column in range(3):
+            padded[:, row : row + height, column : column + width] += parts[row, column]
+    return (padded[:, 1:-1, 1:-1] + bias).unsqueeze(1)
 
 
 class _Transposed(torch.autograd.Function):
@@ -97,6 +107,12 @@ class _Transposed(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, layer: nn.ConvTranspose2d) -> Tensor:
         ctx.save_for_backward(x, weight)
         ctx.layer = layer
+        if layer.out_channels == 1 and (layer.kernel_size, layer.stride, layer.padding) == (
+            (3, 3),
+            (1, 1),
+            (1, 1),
+        ):
+            return _to_one_channel(x, weight, bias)
         result: Tensor = nn.ConvTranspose2d.forward(layer, x)
         return result
 
@@ -112,12 +128,12 @@ class _Transposed(torch.autograd.Function):
 
 
 class TransposedConvolution(nn.ConvTranspose2d):
-    """torch's layer, with a cheaper backward pass on a CPU."""
+    """torch's layer, cheaper on channels-last images on a CPU."""
 
     def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
         """Map (batch, inputs, h, w) to (batch, outputs, ...)."""
         channels_last = x.device.type == "cpu" and x.is_contiguous(memory_format=torch.channels_last)
-        if channels_last and torch.is_grad_enabled() and not torch.is_autocast_enabled("cpu"):
+        if channels_last and not torch.is_autocast_enabled("cpu"):
             result: Tensor = _Transposed.apply(x, self.weight, self.bias, self)
             return result
         return super().forward(x, output_size)
@@ -143,7 +159,7 @@ class ResidualBlock(nn.Module):
         self.shortcut: nn.Module = nn.Identity()
         if stride != 1 or inputs != outputs:
             self.shortcut = nn.Sequential(
-                EveryNth(stride),
+                every_nth(stride),
                 nn.Conv2d(total_in, total_out, 1, groups=members),
                 nn.BatchNorm2d(total_out),
             )

@@ -16,7 +16,7 @@ import torch
 
 from rdbench import metrics, models, provenance, variants
 from rdbench.allocator import keep_freed_memory
-from rdbench.batches import Images
+from rdbench.batches import Images, channels_last
 from rdbench.datasets import Dataset
 from rdbench.errors import DatasetError
 from rdbench.evaluation import Measurement, measure, picture_rows, point_rows
@@ -128,7 +128,7 @@ def _trained(
         decode=lambda latents: model.mean(model.decode(latents)),
         latent=trial.model.latent,
         data=data,
-        test_images=lambda index: images.batch(index).contiguous(memory_format=torch.channels_last),
+        test_images=lambda index: channels_last(images.batch(index)),
         n_test=len(images),
         test_sse=measured.sse,
         beta=model.about.beta,
