@@ -98,7 +98,7 @@ def failure_tables(trial: Trial, error: str, started: datetime.datetime) -> Tabl
     return {"trials": [_trial_row(trial, "failed", error, started)]}
 
 
-def stopped_tables(trial: Trial, reason: str, started: datetime.datetime, history: Rows) -> Tables:
+def stopped_tables(trial: Trial, reason: str, history: Rows, started: datetime.datetime) -> Tables:
     """Return the tables of a trial that was stopped early: its history, and no points."""
     row = _trial_row(trial, "stopped", reason, started)
     own = {"seconds": sum(each["seconds"] for each in history), "images_per_second": _speed(history)}

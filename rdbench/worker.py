@@ -215,6 +215,11 @@ def work(
                 job.trial_timeout and 60 * job.trial_timeout,
                 functools.partial(_attempt, pack, data, job, device, on_progress, stop, judge),
             )
+            # What went on for the others' sake alone ends as it would have alone: without points.
+            results = [
+                stopped_tables(trial, *out, started) if (out := judge.stopped(member)) else tables
+                for member, (trial, tables) in enumerate(zip(pack, results, strict=True))
+            ]
             break
         except Stopped:
             if not all(judge.reasons):
@@ -222,8 +227,9 @@ def work(
             # Its checkpoint stays: asked for without the rule that stopped it, a trial goes on from there.
             keeper = None
             results = [
-                stopped_tables(trial, reason, started, history)
-                for trial, reason, history in zip(pack, judge.reasons, judge.history, strict=True)
+                stopped_tables(trial, *out, started)
+                for member, trial in enumerate(pack)
+                if (out := judge.stopped(member))
             ]
             break
         except StorageError:

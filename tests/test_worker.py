@@ -12,7 +12,9 @@ from rdbench import places, store, worker
 from rdbench.errors import StorageError
 from rdbench.lease import Lease, stop_requested
 from rdbench.resume import interrupted
+from rdbench.search import stopping
 from rdbench.spec import VariantSpec
+from rdbench.spec_search import PlateauStop
 from rdbench.trial import failure_tables, run_pack
 from rdbench.worker import Job, work
 
@@ -210,6 +212,28 @@ def test_asked_to_stop_a_worker_keeps_its_state_and_goes_on_the_next_time(trial,
     assert begun == [1.0]  # the third epoch alone
     assert interrupted(job.results) == []
     assert len(store.trial_tables(job.results, trial.id)["history"]) == 3
+
+
+def test_a_trial_is_stopped_early_in_a_pack_as_alone(trial, job, monkeypatch):
+    recipe = trial.train.model_copy(update={"epochs": 4})
+    pack = [trial.model_copy(update={"beta": beta, "train": recipe}) for beta in (0.01, 100.0)]
+    freely = dataclasses.replace(job, results=job.results / "freely")
+    work(pack, freely, "cpu")
+    firsts = [store.trial_tables(freely.results, one.id)["history"][0]["loss"] for one in pack]
+
+    def stops_the_second(stop, losses, epochs, *rest):
+        return "at epoch 2" if len(losses) == 2 and losses[0] > sum(firsts) / 2 else ""
+
+    monkeypatch.setattr(stopping, "verdict", stops_the_second)
+    found = []
+    for place, packs in (("alone", [[pack[0]], [pack[1]]]), ("packed", [pack])):
+        monkeypatch.setattr(worker, "_side_by_side", lambda pack, device: True)
+        own = dataclasses.replace(job, results=job.results / place, stop=PlateauStop())
+        summaries = [each for part in packs for each in work(part, own, "cpu")]
+        tables = [store.trial_tables(own.results, one.id) for one in pack]
+        found.append([(len(each["history"]), len(each.get("points", []))) for each in tables])
+        assert [each["status"] for each in summaries] == ["done", "stopped early"]
+    assert found[0] == found[1] == [(4, 8), (2, 0)]
 
 
 def test_it_is_the_lease_that_asks_to_stop(trial, job):

@@ -132,6 +132,7 @@ class Judge:
         self.history: list[list[dict[str, Any]]] = [[] for _ in pack]
         self.reasons = [""] * len(pack)
         self._judged = [0] * len(pack)  # epochs
+        self._lasted = [0] * len(pack)  # epochs, of those that are to be stopped
 
     def stops(self) -> bool:
         """Judge every trial by its history; tell whether all are to be stopped. Asked as an epoch ends."""
@@ -142,8 +143,16 @@ class Judge:
             # Each epoch by itself, those before an interruption too. And once out, out: what a trial does
             # while others of its pack go on is no merit of its own.
             for done in range(self._judged[member] + 1, len(rows) + 1):
-                self.reasons[member] = self.reasons[member] or verdict(
-                    self._stop, losses[:done], trial.train.epochs, self._peers[member], errors[:done]
-                )
+                if not self.reasons[member]:
+                    self.reasons[member] = verdict(
+                        self._stop, losses[:done], trial.train.epochs, self._peers[member], errors[:done]
+                    )
+                    self._lasted[member] = done
             self._judged[member] = len(rows)
         return all(self.reasons)
+
+    def stopped(self, member: int) -> tuple[str, list[dict[str, Any]]] | None:
+        """Return why a trial is to be stopped, and its history up to there; None while it goes on."""
+        if not self.reasons[member]:
+            return None
+        return self.reasons[member], self.history[member][: self._lasted[member]]
