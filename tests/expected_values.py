@@ -13,22 +13,39 @@ from pathlib import Path
 EXPECTED = Path(__file__).parent / "expected" / "points.json"
 
 SWEEPS = {
-    "digits": """
-        name: digits
+    "digits_conv": """
+        name: digits_conv
         dataset: {name: digits, train_images: 256, test_images: 100}
         variants: [beta_vae, bs_vae]
         beta: [0.1, 1]
         train: {epochs: 3, batch_size: 64}
         model: {latent: 4, channels: [8, 16]}
         """,
-    "digits_paper_protocol": """
-        name: digits_paper_protocol
+    "digits_conv_paper_protocol": """
+        name: digits_conv_paper_protocol
         dataset: {name: digits, train_images: 256, test_images: 100}
         variants: [bs_vae]
         beta: [1]
         protocol: paper
         train: {epochs: 3, batch_size: 64}
         model: {latent: 4, channels: [8, 16]}
+        """,
+    "digits_linear": """
+        name: digits_linear
+        dataset: {name: digits, train_images: 256, test_images: 100}
+        variants: [beta_vae, bs_vae]
+        beta: [0.1, 1]
+        model: {name: linear, latent: 4}
+        train: {epochs: 5, batch_size: 64}
+        """,
+    "digits_linear_paper_protocol": """
+        name: digits_linear_paper_protocol
+        dataset: {name: digits, train_images: 256, test_images: 100}
+        variants: [bs_vae]
+        beta: [1]
+        protocol: paper
+        model: {name: linear, latent: 4}
+        train: {epochs: 5, batch_size: 64}
         """,
     "gaussian": """
         name: gaussian
