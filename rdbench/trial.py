@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from rdbench import metrics, models, provenance, variants
-from rdbench.allocator import keep_freed_memory
+from rdbench.allocator import give_back_freed_memory, keep_freed_memory
 from rdbench.batches import Images, channels_last
 from rdbench.datasets import Dataset
 from rdbench.errors import DatasetError
@@ -235,6 +235,7 @@ def run_pack(
         ]
     check_fits(pack[0], data)
     keep_freed_memory()
+    give_back_freed_memory()
     started = datetime.datetime.now(datetime.UTC)
     start = time.perf_counter()
     memory = PeakMemory(device)
