@@ -49,7 +49,7 @@ class Tolerance:
 
 
 TOLERANCES = {
-    # Its optimum does not hang on the data's finite sample in many dimensions, so the bars are tighter.
+    # Its optimum does not depend on the data's finite sample in many dimensions, so the bars are tighter.
     "beta_vae": Tolerance(rate=0.02, sse=0.02, distance=0.01),
     "bs_vae": Tolerance(rate=0.03, sse=0.01, distance=None),
 }
