@@ -1,9 +1,11 @@
 """How long a sweep will take, from what ``rdbench bench`` measured on this machine."""
 
 import json
+import logging
 import platform
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,9 +14,12 @@ from filelock import FileLock
 
 from rdbench import datasets, paths
 from rdbench.datasets import DatasetOptions
+from rdbench.errors import StorageError
 from rdbench.places import write_atomically
 from rdbench.plan import Plan, Trial, canonical_json, packable
 from rdbench.progress import duration
+
+log = logging.getLogger("rdbench.estimate")
 
 
 @dataclass(frozen=True)
@@ -40,12 +45,12 @@ def _file() -> Path:
     return paths.cache_root() / "bench.json"
 
 
-def _key(trial: Trial) -> str:
-    """Return what the time of an image depends on, besides the machine."""
+def speed_key(trial: Trial, **machine: str) -> str:
+    """Return what the time of an image depends on: settings of the trial, and what tells machines apart."""
     info = datasets.get(trial.dataset.name)
     return canonical_json(
         {
-            "host": platform.node(),
+            **machine,
             "shape": info.shape(trial.dataset),
             "augmentation": info.augmentation(trial.dataset) if trial.train.augment else "none",
             "model": trial.model.model_dump(mode="json"),
@@ -64,15 +69,37 @@ def remember(trial: Trial, device: str, training: float, evaluation: float) -> N
         training: images a second of the whole machine, at its best pack.
         evaluation: images a second of the whole machine.
     """
-    file = _file()
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{file}.lock"):
-        known = _read(file)
+    with remembered(_file()) as known:
         known[_key(trial)] = {"device": device, "training": training, "evaluation": evaluation}
-        write_atomically(file, json.dumps(known, indent=1).encode())
 
 
-def _read(file: Path) -> dict[str, dict[str, Any]]:
+def _key(trial: Trial) -> str:
+    return speed_key(trial, host=platform.node())
+
+
+@contextmanager
+def remembered(file: Path) -> Iterator[dict[str, Any]]:
+    """Hold a JSON file of the cache alone: yield what it holds, and write back what was added.
+
+    What was measured serves now even where it cannot be kept: then a line says so, and the work goes on.
+    """
+    with ExitStack() as held:
+        with suppress(OSError, NotImplementedError):  # the latter: a file system without locks
+            file.parent.mkdir(parents=True, exist_ok=True)
+            held.enter_context(FileLock(f"{file}.lock"))
+        known = _read(file)
+        before = dict(known)
+        yield known
+        if known != before:
+            try:
+                write_atomically(file, json.dumps(known, indent=1).encode())
+            except StorageError as error:
+                what = str(error).partition(";")[0]
+                mend = "set RDBENCH_CACHE to a folder with room that you can write to"
+                log.warning("what was measured is not remembered: %s; %s", what, mend)
+
+
+def _read(file: Path) -> dict[str, Any]:
     try:
         known = json.loads(file.read_text())
     except (OSError, ValueError):

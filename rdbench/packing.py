@@ -1,15 +1,12 @@
 """How many trials to train side by side on a GPU: measured there once, and remembered."""
 
-import json
 from collections.abc import Callable
-from pathlib import Path
 
 import torch
-from filelock import FileLock
 
-from rdbench import datasets, paths, provenance
-from rdbench.places import write_atomically
-from rdbench.plan import Trial, canonical_json
+from rdbench import paths, provenance
+from rdbench.estimate import remembered, speed_key
+from rdbench.plan import Trial
 from rdbench.spec_fields import MAX_PACK
 from rdbench.throughput import Throughput, measure_training
 
@@ -31,30 +28,16 @@ def choose(trial: Trial, device: str) -> int:
     if device == "cpu":
         return 1
     where = torch.device(device)
-    info = datasets.get(trial.dataset.name)
-    key = canonical_json(
-        {
-            "device": provenance.device_name(where),
-            "torch": torch.__version__,
-            "shape": info.shape(trial.dataset),
-            "augmentation": info.augmentation(trial.dataset) if trial.train.augment else "none",
-            "model": trial.model.model_dump(mode="json"),
-            "batch_size": trial.train.batch_size,
-            "precision": trial.train.precision,
-        }
-    )
-    file = paths.cache_root() / "packs.json"
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{file}.lock"):
-        known = _read(file)
-        if key not in known:
+    key = speed_key(trial, device=provenance.device_name(where), torch=torch.__version__)
+    with remembered(paths.cache_root() / "packs.json") as known:
+        if type(known.get(key)) is not int:  # not measured yet, or damaged
             total = torch.cuda.get_device_properties(where).total_memory
             try:
                 known[key] = largest_useful(lambda size: measure_training(trial, size, where, STEPS), total)
             except ArithmeticError:
                 return 1  # settings that diverge at once: nothing to measure, nothing to remember
-            write_atomically(file, json.dumps(known, indent=1).encode())
-    return known[key]
+        size: int = known[key]
+    return size
 
 
 def largest_useful(measure: Callable[[int], Throughput], memory: int) -> int:
@@ -75,11 +58,3 @@ def largest_useful(measure: Callable[[int], Throughput], memory: int) -> int:
             break
         best, size = twice, size * 2
     return size
-
-
-def _read(file: Path) -> dict[str, int]:
-    try:
-        known = json.loads(file.read_text())
-        return {str(key): int(value) for key, value in known.items()}
-    except (OSError, ValueError, AttributeError, TypeError):
-        return {}  # not there yet, or damaged: measured again

@@ -1,10 +1,11 @@
 """Images drawn from the prior of a trained network that was kept."""
 
+import io
 from pathlib import Path
 
 from rdbench import datasets, store, variants
 from rdbench.errors import ResultsError
-from rdbench.places import Place
+from rdbench.places import Place, write_atomically
 from rdbench.plan import Trial
 from rdbench.progress import label
 from rdbench.search import labels
@@ -39,7 +40,7 @@ def find(root: Place, wanted: str) -> tuple[Trial, str]:
     if len(found) == 1:
         return found[0], names[found[0].id]
     if not done:
-        raise ResultsError(f"{root}: has no finished trial yet")
+        raise ResultsError(f"{root}: has no finished trial yet; run its sweep first")
     listed = "; ".join(f"{trial.id} {names[trial.id]}" for trial in (found or done)[:8])
     more = f"; and {len(found or done) - 8} more" if len(found or done) > 8 else ""
     what = f"{len(found)} trials are" if found else "no finished trial is"
@@ -66,6 +67,8 @@ def sample(
     Raises:
         ResultsError: there is no such trial, or its network was not kept or is damaged.
         SpecError: there is no such device, or only the trial function could build the network.
+        DatasetError: the dataset is not there, or not what it should be.
+        StorageError: the PNG cannot be written.
     """
     trial, name = find(root, wanted)
     file = store.weights_file(root, trial.id)
@@ -75,7 +78,7 @@ def sample(
         )
     data = datasets.load(trial.dataset, data_root)
     if data.train.images.dtype != "uint8":
-        raise ResultsError(f"{root}: {data.name} has no images to show")
+        raise ResultsError(f"{root}: {data.name} has no images to show; sample is for datasets of images")
 
     import torch
     from torchvision.utils import save_image
@@ -91,10 +94,11 @@ def sample(
     except ValueError as error:
         raise ResultsError(f"{file}: {error}; delete it and run the sweep again") from None
     if model.rate_free:
-        raise ResultsError(f"{name} has no prior to draw from")
+        raise ResultsError(f"{name} has no prior to draw from; name a trial of a variant that has one")
     with torch.no_grad():
         images = model.mean(model.decode(model.prior(count, generator(seed, "samples", where))))
-    out.parent.mkdir(parents=True, exist_ok=True)
+    png = io.BytesIO()
     # Clipped, never stretched: what is too dark or too bright shall look so.
-    save_image(images.float().cpu().clamp(0, 1), out, format="png", nrow=max(1, round(count**0.5)), padding=1)
+    save_image(images.float().cpu().clamp(0, 1), png, format="png", nrow=max(1, round(count**0.5)), padding=1)
+    write_atomically(out, png.getvalue())
     return name

@@ -83,6 +83,20 @@ def test_a_damaged_file_of_figures_is_measured_again(sweep):
     assert 'run "rdbench bench x.yaml" once' in estimate.time_left(whole, "x.yaml")
 
 
+def test_figures_that_cannot_be_kept_cost_a_line_and_not_the_benchmark(
+    sweep, trial, tmp_path, monkeypatch, caplog
+):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("RDBENCH_CACHE", str(tmp_path / "file" / "cache"))
+    whole = plan(sweep)
+    estimate.remember(whole.trials[0], "a machine", 1.0, 1.0)
+    assert 'run "rdbench bench x.yaml" once' in estimate.time_left(whole, "x.yaml")
+    pretend_a_gpu(monkeypatch, lambda trial, size, device, steps: Throughput(min(size, 2), GIB))
+    assert packing.choose(trial, "cuda") == 2
+    assert [line.partition(":")[0] for line in caplog.messages] == ["what was measured is not remembered"] * 2
+    assert "set RDBENCH_CACHE to a folder" in caplog.messages[1]
+
+
 def test_the_hint_names_the_overrides_or_the_benchmark_would_be_of_another_setting(sweep_file):
     overrides = ["train.batch_size=32", "variants=[bs_vae, sigma_vae]"]
     whole = plan(load_sweep(sweep_file, overrides))
@@ -175,12 +189,8 @@ def test_a_pack_stops_where_the_next_would_not_fit():
     assert pack_of({1: 100, 2: 200}) == (2, [1, 2, 4])
 
 
-def test_a_pack_is_measured_once_a_machine_and_setting(trial, monkeypatch):
-    measured = []
-
-    def measure(trial, size, device, steps):
-        measured.append(size)
-        return Throughput({1: 10.0, 2: 20.0}.get(size, 20.0), GIB)
+def pretend_a_gpu(monkeypatch, measure):
+    """Have packs measured by a function, on a GPU of 100 GiB."""
 
     class Properties:
         total_memory = 100 * GIB
@@ -188,6 +198,16 @@ def test_a_pack_is_measured_once_a_machine_and_setting(trial, monkeypatch):
     monkeypatch.setattr(packing, "measure_training", measure)
     monkeypatch.setattr(packing.provenance, "device_name", lambda device: "a GPU")
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: Properties)
+
+
+def test_a_pack_is_measured_once_a_machine_and_setting(trial, monkeypatch):
+    measured = []
+
+    def measure(trial, size, device, steps):
+        measured.append(size)
+        return Throughput({1: 10.0, 2: 20.0}.get(size, 20.0), GIB)
+
+    pretend_a_gpu(monkeypatch, measure)
     assert packing.choose(trial, "cuda") == 2
     assert packing.choose(trial.model_copy(update={"beta": 7.0, "seed": 3}), "cuda") == 2
     assert measured == [1, 2, 4]
@@ -198,16 +218,9 @@ def test_a_pack_is_measured_once_a_machine_and_setting(trial, monkeypatch):
 
 
 def test_settings_that_diverge_at_once_train_one_by_one(trial, monkeypatch):
-    class Properties:
-        total_memory = 100 * GIB
-
-    monkeypatch.setattr(packing.provenance, "device_name", lambda device: "a GPU")
-    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: Properties)
     wild = trial.model_copy(update={"train": trial.train.model_copy(update={"lr": 1e30})})
     measure = packing.measure_training
-    monkeypatch.setattr(
-        packing, "measure_training", lambda trial, size, device, steps: measure(trial, size, CPU, steps)
-    )
+    pretend_a_gpu(monkeypatch, lambda trial, size, device, steps: measure(trial, size, CPU, steps))
     assert packing.choose(wild, "cuda") == 1
 
 
