@@ -43,9 +43,13 @@ def trial(
     from rdbench import foreground, paths
     from rdbench.spec import load_sweep
 
-    chosen = {"variants": variant, "beta": beta, "seeds": seed}
-    overrides = [f"{key}=[{value}]" for key, value in chosen.items() if value is not None]
-    sweep = load_sweep(spec, [*(set_ or []), *overrides])
+    chosen = {"variants": ("--variant", variant), "beta": ("--beta", beta), "seeds": ("--seed", seed)}
+    written = {
+        f"{key}=[{value}]": f"{option} {value}"
+        for key, (option, value) in chosen.items()
+        if value is not None
+    }
+    sweep = load_sweep(spec, [*(set_ or []), *written], written=written)
     if foreground.run(sweep, paths.data_root(data), device, typer.echo) == "diverged":
         raise typer.Exit(EXIT_DIVERGED)
 

@@ -150,12 +150,14 @@ def point_rows(
         split: its name.
         beta: the trial's beta.
         n: values in one image.
-        native: the variant's own reading; None where its loss is no likelihood.
+        native: the reading whose distortion the variant's loss minimises; None where there is none.
         pixels: values are in [0, 1], so a PSNR has a meaning.
     """
     rate, rate_se = (None, None) if measured.rate is None else _mean_and_error(measured.rate)
     sse = float(measured.sse.mean())
-    distortions = {reading: distortion(reading, measured.sse, beta, n) for reading in READINGS}
+    distortions: dict[str, Any] = {
+        reading: distortion(reading, measured.sse, beta, n) for reading in READINGS
+    }
     if measured.distortion is not None:
         distortions[OWN] = measured.distortion
     rows = []

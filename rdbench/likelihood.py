@@ -14,7 +14,7 @@ effective VAE training with calibrated decoders", ICML 2021 (the shared optimal 
 """
 
 import math
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 else:
     Values = TypeVar("Values")
 
-READINGS = ("half", "beta_half", "optimal", "optimal_shared")
+Reading = Literal["half", "beta_half", "optimal", "optimal_shared"]
+READINGS: tuple[Reading, ...] = get_args(Reading)
 
 OWN = "own"
 """The reading of a model with a likelihood of its own, which the model computes; beside those of sigma^2."""

@@ -17,7 +17,7 @@ def data_root(option: Path | None = None) -> Path:
         import platformdirs
 
         chosen = platformdirs.user_data_path("rdbench", appauthor=False)
-    return _absolute(chosen)
+    return absolute(chosen)
 
 
 def cache_root() -> Path:
@@ -27,7 +27,7 @@ def cache_root() -> Path:
         import platformdirs
 
         chosen = platformdirs.user_cache_path("rdbench", appauthor=False)
-    return _absolute(chosen)
+    return absolute(chosen)
 
 
 def _from_environment(variable: str) -> Path | None:
@@ -35,7 +35,10 @@ def _from_environment(variable: str) -> Path | None:
     return Path(value) if value else None  # set but empty is how shells and compose files say "not set"
 
 
-def _absolute(path: Path) -> Path:
-    # Workers run in another folder than the command line, so a relative path has to be settled here.
+def absolute(path: str | Path) -> Path:
+    """Return a path as it is meant in this process's working folder, ``~`` expanded, ``..`` resolved by name.
+
+    Workers run in another folder than the command line, so a relative path has to be settled here.
+    """
     # os.path, as Path.absolute keeps '..' and Path.expanduser fails for an unknown ~user.
     return Path(os.path.abspath(os.path.expanduser(path)))  # noqa: PTH100, PTH111

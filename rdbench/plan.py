@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
+from rdbench.errors import counted
 from rdbench.spec import ModelSpec, Protocol, Settings, Sweep, TrainSpec, VariantSpec
 from rdbench.spec_fields import Beta, DatasetField, Seed
 
@@ -87,23 +88,23 @@ class Plan:
         if self.search:
             return "\n".join(self.search)
         sweep, trainings, readings = self.sweep, len(self.trials), len(self.sweep.readings)
-        factors = [_count(len(sweep.beta), "beta"), _count(len(sweep.variants), "variant")]
+        factors = [counted(len(sweep.beta), "beta"), counted(len(sweep.variants), "variant")]
         if len(sweep.seeds) > 1:
-            factors.append(_count(len(sweep.seeds), "seed"))
-        factors.append(_count(readings, "reading"))
+            factors.append(counted(len(sweep.seeds), "seed"))
+        factors.append(counted(readings, "reading"))
         points = len(sweep.beta) * len(sweep.variants) * len(sweep.seeds) * readings
-        asked = f"{_count(trainings, 'training')}, {_count(points, 'point')}"
+        asked = f"{counted(trainings, 'training')}, {counted(points, 'point')}"
         lines = [f"{' x '.join(factors)}: {asked}; {len(self.done):,} done"]
         lines += [f"variant {each.name} runs {each.source}" for each in sweep.variants if each.source]
         lines += [
-            f"variant {each.name} trains once for all betas: {_count(count, 'training')} saved"
+            f"variant {each.name} trains once for all betas: {counted(count, 'training')} saved"
             for each in sweep.variants
             if is_curve(each) and (count := (len(sweep.beta) - 1) * len(sweep.seeds))
         ]
         if saved := trainings_saved(sweep):
             lines.append(
                 "sigma^2 = 1/2 and sigma^2 = beta/2 are two readings of one training:"
-                f" {_count(saved, 'training')} saved"
+                f" {counted(saved, 'training')} saved"
             )
         return "\n".join(lines)
 
@@ -211,7 +212,3 @@ def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def _shown(settings: Mapping[str, Any], key: str) -> str:
     return json.dumps(settings[key], ensure_ascii=False) if key in settings else "(not set)"
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"

@@ -9,7 +9,7 @@ import io
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
@@ -30,6 +30,7 @@ from pydantic import (
 from rdbench import datasets, metrics
 from rdbench.datasets import DatasetOptions
 from rdbench.errors import SpecError
+from rdbench.likelihood import READINGS, Reading
 from rdbench.metrics import MetricOptions
 from rdbench.places import Remote
 from rdbench.search_checks import check_search, check_stop
@@ -55,7 +56,6 @@ from rdbench.variants.declaration import Declaration
 from rdbench.variants.source import find
 from rdbench.yaml_lines import Document, KeyPath, kind, override, read_document
 
-Reading = Literal["half", "beta_half", "optimal", "optimal_shared"]
 Protocol = Literal["clean", "paper"]
 
 
@@ -177,7 +177,7 @@ class Resources(Settings):
         pack: trials trained side by side in one network, as one job; ``auto`` is 1 on a CPU, and on a GPU
             what was measured to be fastest there.
         checkpoint_minutes: the least time between two checkpoints of a training, which are written as epochs
-            end; null: as often as writing them takes under a hundredth of the time.
+            end; null: as writing them takes under a hundredth of the time, but every ten minutes at least.
         trial_timeout: minutes that a trial, or the pack it trains in, may take until it counts as hung and
             failed; null for any time.
     """
@@ -214,9 +214,7 @@ class Sweep(Settings):
     name: Annotated[str, AfterValidator(safe_name)]
     dataset: DatasetField
     variants: Annotated[tuple[VariantSpec, ...], BeforeValidator(as_tuple), AfterValidator(distinct)]
-    readings: Annotated[tuple[Reading, ...], BeforeValidator(as_tuple), AfterValidator(distinct)] = get_args(
-        Reading
-    )
+    readings: Annotated[tuple[Reading, ...], BeforeValidator(as_tuple), AfterValidator(distinct)] = READINGS
     beta: Annotated[tuple[Beta, ...], BeforeValidator(expand_grid), AfterValidator(distinct)]
     seeds: Annotated[tuple[Seed, ...], BeforeValidator(expand_seeds), AfterValidator(distinct)] = (0,)
     protocol: Protocol = "clean"
@@ -339,13 +337,8 @@ def _known_keys(document: Document, path: KeyPath) -> Sequence[str]:
     for key, known in (("search", SEARCHES), ("stop", STOPS)):
         if path == (key,):
             return list(known[document.data[key]["name"]].model_fields)
-    nested: dict[KeyPath, type[BaseModel]] = {
-        (): Sweep,
-        ("train",): TrainSpec,
-        ("model",): ModelSpec,
-        ("resources",): Resources,
-    }
-    return list(nested[path].model_fields) if path in nested else []
+    parts = ((), Sweep), (("train",), TrainSpec), (("model",), ModelSpec), (("resources",), Resources)
+    return next((list(part.model_fields) for at, part in parts if at == path), [])
 
 
 def _long_form(document: Document) -> Document:
@@ -356,7 +349,12 @@ def _long_form(document: Document) -> Document:
 
 
 def load_sweep(
-    path: Path | Remote, overrides: Sequence[str] = (), *, stored: bool = False, folders: Sequence[Path] = ()
+    path: Path | Remote,
+    overrides: Sequence[str] = (),
+    *,
+    stored: bool = False,
+    folders: Sequence[Path] = (),
+    written: Mapping[str, str] = {},
 ) -> Sweep:
     """Read and validate a sweep file.
 
@@ -366,13 +364,14 @@ def load_sweep(
             values are YAML.
         stored: it is that of a results folder, to be read: a variant whose source is gone is known by name.
         folders: where to look for a variant's file if the sweep file is not on this machine.
+        written: what an override is called in an error, where the user did not write it as ``--set``.
 
     Raises:
         SpecError: the file or an override is not valid; one line names the place, the key and the mend.
     """
     document = _long_form(read_document(path))
     for text in overrides:
-        document = _long_form(override(document, text))
+        document = _long_form(override(document, text, written.get(text, "")))
     beside = (path.parent,) if isinstance(path, Path) else tuple(folders)
     try:
         return Sweep.model_validate(document.data, context={"folders": beside, "stored": stored})

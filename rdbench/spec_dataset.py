@@ -28,5 +28,5 @@ def load_dataset_options(name: str, overrides: Sequence[str] = ()) -> DatasetOpt
         options: DatasetOptions = TypeAdapter(DatasetField).validate_python(document.data)
     except ValidationError as error:
         known = list(datasets.get(name).options.model_fields) if name in datasets.names() else []
-        raise from_validation(error, document, lambda at: known) from None
+        raise from_validation(error, document, lambda at: known, "--set {}=...") from None
     return options

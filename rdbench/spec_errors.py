@@ -1,6 +1,5 @@
 """What pydantic found wrong with a sweep, said in one line: the place, the key, what is wrong, the mend."""
 
-import difflib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import NoReturn
@@ -8,8 +7,10 @@ from typing import NoReturn
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
 
-from rdbench.errors import SpecError
+from rdbench.errors import SpecError, choose
 from rdbench.yaml_lines import Document, KeyPath, error_at, kind
+
+__all__ = ["choose", "fail", "from_validation", "problems_at", "words"]
 
 # What pydantic's type errors ask for, and how that is written in YAML.
 _EXPECTED = {
@@ -37,10 +38,10 @@ _EXAMPLES: dict[str | int, str] = {
 }
 
 
-def fail(problem: str, *path: str | int, value: object = None) -> NoReturn:
+def fail(problem: str, *path: str | int) -> NoReturn:
     """Raise, from within a pydantic validator, a problem at ``path`` below the field being validated."""
     error = PydanticCustomError("problem", "{problem}", {"problem": problem})
-    details = InitErrorDetails(type=error, loc=path, input=value)
+    details = InitErrorDetails(type=error, loc=path, input=None)
     raise ValidationError.from_exception_data("sweep", [details])
 
 
@@ -61,14 +62,11 @@ def problems_at(*path: str | int) -> Iterator[None]:
         raise ValidationError.from_exception_data("sweep", found) from None
 
 
-def choose(value: object, known: Sequence[str]) -> str:
-    """Return the mend of a name that is not among ``known``: the closest one, else all of them."""
-    close = difflib.get_close_matches(str(value), known, 1)
-    return f"did you mean {close[0]!r}?" if close else f"choose from {', '.join(known)}"
-
-
 def from_validation(
-    error: ValidationError, document: Document, known_keys: Callable[[KeyPath], Sequence[str]]
+    error: ValidationError,
+    document: Document,
+    known_keys: Callable[[KeyPath], Sequence[str]],
+    form: str = "'{}: ...'",
 ) -> SpecError:
     """Return the first problem by place, and how many more there are.
 
@@ -76,11 +74,12 @@ def from_validation(
         error: what pydantic raised for ``document.data``.
         document: the data and where each value was written.
         known_keys: the keys allowed in the mapping at a path; none if they are not known.
+        form: how a key that is missing would be written; ``{}`` stands for it.
     """
     problems: dict[KeyPath, str] = {}
     for details in error.errors(include_url=False):
         path = _written_path(details, document)
-        problems.setdefault(path, words(details, path, known_keys))
+        problems.setdefault(path, words(details, path, known_keys, form))
     # Of the alternatives of a union, the one that got furthest is the one that was meant.
     outer = {path[:size] for path in problems for size in range(len(path))}
     path, text = min(
@@ -106,14 +105,19 @@ def _written_path(details: ErrorDetails, document: Document) -> KeyPath:
     return path + missing
 
 
-def words(details: ErrorDetails, path: KeyPath, known_keys: Callable[[KeyPath], Sequence[str]]) -> str:
+def words(
+    details: ErrorDetails,
+    path: KeyPath,
+    known_keys: Callable[[KeyPath], Sequence[str]],
+    form: str = "'{}: ...'",
+) -> str:
     """Return what is wrong and the mend."""
     code, value, context = details["type"], details["input"], details.get("ctx", {})
     if code == "problem":
         return str(context["problem"])
     if code == "missing":
-        example = _EXAMPLES.get(path[0], "") if len(path) == 1 else ""
-        return f"this key is required; add '{example or f'{path[-1]}: ...'}'"
+        example = _EXAMPLES.get(path[0]) if len(path) == 1 else None
+        return f"this key is required; add {repr(example) if example else form.format(path[-1])}"
     if code == "extra_forbidden":
         keys = known_keys(path[:-1])
         return f"unknown key; {choose(path[-1], keys) if keys else 'remove it'}"

@@ -14,9 +14,9 @@ from pydantic import BaseModel, Field, PlainValidator, SerializeAsAny
 
 from rdbench import datasets, metrics, variants
 from rdbench.datasets import DatasetOptions
-from rdbench.errors import SpecError
+from rdbench.errors import SpecError, choose
 from rdbench.metrics import MetricOptions
-from rdbench.spec_errors import choose, fail
+from rdbench.spec_errors import fail
 from rdbench.variants.source import find
 from rdbench.yaml_lines import kind
 

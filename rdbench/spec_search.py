@@ -4,11 +4,10 @@ Checked as the file is read, without Optuna; against the rest of the sweep in :m
 What these mean is told in :mod:`rdbench.search`.
 """
 
-import difflib
 import math
 import re
 from collections.abc import Callable, Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import (
     AfterValidator,
@@ -20,16 +19,18 @@ from pydantic import (
 )
 
 from rdbench import metrics
+from rdbench.errors import choose
 from rdbench.likelihood import OWN, READINGS
 from rdbench.metrics import Better, value_name
-from rdbench.spec_errors import choose, fail, problems_at
+from rdbench.spec_errors import fail, problems_at
 from rdbench.spec_fields import MAX_SEED, MAX_TRIALS, as_tuple
 from rdbench.yaml_lines import kind
 
 TRIALS_A_CURVE, TRIALS_A_TARGET = 16, 8
 """Trainings a search may spend by default, for each variant and seed."""
 
-SAMPLERS = ("tpe", "gp", "random", "qmc", "nsgaii", "cmaes")
+Sampler = Literal["tpe", "gp", "random", "qmc", "nsgaii", "cmaes"]
+SAMPLERS: tuple[Sampler, ...] = get_args(Sampler)
 OF_TRAINING = ("lr", "weight_decay", "batch_size", "epochs")
 OF_MODEL = ("latent", "channels")
 
@@ -142,9 +143,7 @@ def _constraints(value: object) -> object:
 def _sampler(value: object) -> object:
     # Of such short names most resemble some other one: "bayes" is no slip of the pen for "cmaes".
     if value not in SAMPLERS:
-        close = difflib.get_close_matches(str(value), SAMPLERS, 1, 0.7)
-        mend = f"did you mean {close[0]!r}?" if close else f"choose from {', '.join(SAMPLERS)}"
-        fail(f"{kind(value)} is not known here; {mend}")
+        fail(f"{kind(value)} is not known here; {choose(value, SAMPLERS, 0.7)}")
     return value
 
 
@@ -198,9 +197,7 @@ class OptunaSearch(SearchSettings):
         tuple[str, ...], BeforeValidator(_one_or_more), Field(min_length=1, max_length=3)
     ] = ("elbo_optimal_shared",)
     constraints: Annotated[tuple[str, ...], BeforeValidator(_constraints)] = ()
-    sampler: Annotated[
-        Literal["tpe", "gp", "random", "qmc", "nsgaii", "cmaes"], BeforeValidator(_sampler)
-    ] = "tpe"
+    sampler: Annotated[Sampler, BeforeValidator(_sampler)] = "tpe"
     seed: int = Field(default=0, ge=0, le=MAX_SEED)
     at_a_time: int = Field(default=1, ge=1, le=1000)
 

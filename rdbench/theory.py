@@ -44,7 +44,8 @@ class Prediction:
     """Where a variant's optimum lies.
 
     ``level`` is the water level, ``rate`` (nats) and ``sse`` the expectations of what a trial measures,
-    ``active`` the number of latents in use, ``elbo`` (nats) what each reading of sigma^2 makes of them.
+    ``active`` the number of latents in use, ``elbo`` (nats) what each reading of sigma^2 makes of them. The
+    last two are the tests' oracle; calibration goes by rate and sse.
     """
 
     level: float
@@ -144,7 +145,8 @@ def log_likelihood(eigenvalues: Eigenvalues, variance: float, latent: int | None
 
         E ln p(x) = -1/2 sum (ln(2 pi m_i) + l_i / m_i)
 
-    A linear VAE of constant variance s trained with beta = 1 has this ELBO: its bound is tight.
+    A linear VAE of constant variance s trained with beta = 1 has this ELBO: its bound is tight. It is the
+    tests' oracle of :func:`predict` and of trained models.
 
     Args:
         eigenvalues: of the source's covariance, any order.
@@ -254,7 +256,8 @@ def predict(
         eigenvalues: of the source's covariance, any order; as many as an image has values.
         latent: latent dimensions, >= 1; more than the source has stay unused.
         beta: weight of the rate, > 0.
-        decoder_variance: the constant s of ``beta_vae``; rdbench's loss "sse + beta rate" has s = 1/2.
+        decoder_variance: the constant s of ``beta_vae``; rdbench's loss "sse + beta rate" has s = 1/2, and
+            other values are for the tests.
 
     Returns:
         The optimum, with the expected ELBO under every reading of sigma^2. For ``optimal_shared`` with
@@ -278,7 +281,7 @@ def predict(
     residuals = np.concatenate([np.minimum(coded, level), rest])
     # Every distortion is linear in sse but that of `optimal`, which is linear in its logarithm.
     typical = dict.fromkeys(READINGS, sse) | {"optimal": float(np.exp(mean_log_sse(residuals)))}
-    elbo = {
+    elbo: dict[str, float] = {
         reading: -(float(distortion(reading, error, beta, len(residuals))) + rate)
         for reading, error in typical.items()
     }

@@ -95,14 +95,20 @@ def read_document(path: Path | Remote) -> Document:
     return Document(data, reader.places)
 
 
-def override(document: Document, text: str) -> Document:
+def override(document: Document, text: str, written: str = "") -> Document:
     """Return ``document`` with one value replaced, as ``train.epochs=2`` asks; the value is YAML.
+
+    Args:
+        document: what to replace it in.
+        text: the key and the value.
+        written: what the user wrote for it, for errors; by default ``--set`` and the text.
 
     Raises:
         SpecError: the text is not KEY=VALUE, the value is not YAML, or the key leads through a value.
     """
     source = document.overrides + 1
-    place = Place(source, 0, f"--set {text if len(text) <= 80 else text[:77] + '...'}")
+    written = written or f"--set {text}"
+    place = Place(source, 0, written if len(written) <= 86 else f"{written[:83]}...")
     key, equals, value_text = text.partition("=")
     path: KeyPath = tuple(key.strip().split("."))
     if not equals or not all(path):

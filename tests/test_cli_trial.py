@@ -134,6 +134,29 @@ def test_a_trial_that_cannot_be_sampled_is_one_line(rdbench, kept, wanted, says)
     assert len(err.splitlines()) == 1
 
 
+def test_a_picture_that_cannot_be_written_is_one_line(rdbench, kept, tmp_path):
+    (tmp_path / "file").touch()
+    code, out, err = rdbench("sample", kept, "beta_vae beta 1", "--out", tmp_path / "file" / "grid.png")
+    assert (code, out) == (5, "")
+    assert "grid.png: cannot be written" in err
+    assert len(err.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "key"), [("--beta", "0.0", "beta[0]"), ("--seed", "-1", "seeds[0]")]
+)
+def test_a_mistake_in_an_option_names_that_option(rdbench, spec, option, value, key):
+    code, _, err = rdbench("trial", spec, option, value)
+    assert code == 2
+    assert err.startswith(f"error: {option} {value}: {key}: {value} is out of range; use at least ")
+
+
+def test_an_option_wins_over_every_override(rdbench, spec):
+    code, out, _ = rdbench("trial", spec, "--set", "seeds=[1]", "--set", "seeds=[2]", "--seed", 1)
+    assert code == 0
+    assert "seed 1" in out
+
+
 def test_a_folder_without_results_is_one_line(rdbench, tmp_path):
     code, _, err = rdbench("sample", tmp_path, "bs_vae beta 1")
     assert (code, err) == (

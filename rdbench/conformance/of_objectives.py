@@ -9,6 +9,7 @@ from torch import Tensor
 from rdbench.conformance.subject import BETAS, CheckError, Note, Subject, need_finite, need_tensor
 
 N = 64  # values in an image
+BATCH = 5
 ERRORS = (1e-6, 1.0, 1e6)
 RATES = (0.0, 1.0, 1e4)
 
@@ -19,9 +20,9 @@ def _loss(subject: Subject, sse: Tensor, rate: Tensor, beta: Tensor) -> Tensor:
     return loss
 
 
-def _inputs(subject: Subject, batch: int = 5, members: int = 3) -> tuple[Tensor, Tensor, Tensor]:
+def _inputs(subject: Subject, members: int = 3) -> tuple[Tensor, Tensor, Tensor]:
     draws = torch.Generator().manual_seed(0)
-    sse, rate = torch.rand(2, batch, members, generator=draws).to(subject.device)
+    sse, rate = torch.rand(2, BATCH, members, generator=draws).to(subject.device)
     return 0.5 + sse, 1 + 5 * rate, torch.tensor([0.1, 1.0, 10.0][:members])
 
 

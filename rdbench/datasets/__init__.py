@@ -6,7 +6,6 @@
 A new dataset is one file with an ``INFO``, and its name in the list below.
 """
 
-import difflib
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -26,7 +25,7 @@ from rdbench.datasets.base import (
     Progress,
     Split,
 )
-from rdbench.errors import DatasetError
+from rdbench.errors import DatasetError, choose
 
 __all__ = [
     "Augmentation",
@@ -66,13 +65,9 @@ def names() -> list[str]:
 
 
 def get(name: str) -> DatasetInfo:
-    """The dataset of this name. Raises DatasetError with the names that come close."""
+    """The dataset of this name. Raises DatasetError with the name that comes closest."""
     if name not in _REGISTRY:
-        close = difflib.get_close_matches(name, names())
-        hint = (
-            f"did you mean {' or '.join(map(repr, close))}?" if close else f"choose from {', '.join(names())}"
-        )
-        raise DatasetError(f"unknown dataset {name!r}; {hint}")
+        raise DatasetError(f"unknown dataset {name!r}; {choose(name, names())}")
     return _REGISTRY[name]
 
 

@@ -13,6 +13,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from rdbench.errors import UserError, counted
+
 State = Literal["ok", "note", "problem"]
 
 _LONGEST = 400  # characters of a value that are shown: an environment variable may hold pages
@@ -81,8 +83,6 @@ def examine(
 
 
 def _guarded(what: str, check: Check) -> Iterator[Finding]:
-    from rdbench.errors import UserError
-
     try:
         yield from check()
     except UserError as error:
@@ -129,7 +129,7 @@ def summary(findings: Iterable[Finding]) -> list[str]:
         if row.state == "problem"
     ]
     notes = sum(row.state == "note" for row in rows)
-    return [*lines, f"{_count(len(lines), 'problem')}, {_count(notes, 'note')}, {len(rows)} looked at"]
+    return [*lines, f"{counted(len(lines), 'problem')}, {counted(notes, 'note')}, {len(rows)} looked at"]
 
 
 def to_json(findings: Iterable[Finding]) -> dict[str, Any]:
@@ -164,7 +164,3 @@ def _line(text: str) -> str:
 def _stacked(row: Finding) -> str:
     mend = f"\n  -> {row.mend}" if row.mend else ""
     return f"{row.state:7} {row.what}\n  {row.found}{mend}"
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"

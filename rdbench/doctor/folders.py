@@ -74,8 +74,6 @@ def _try_to_write(there: Path) -> None:
 
 
 def _no_more_files(there: Path) -> bool:
-    if not hasattr(os, "statvfs"):
-        return False
     status = os.statvfs(there)
     return status.f_files > 0 and status.f_favail == 0  # some file systems count none
 
@@ -133,8 +131,7 @@ def results(where: str) -> Iterator[Finding]:
     """Yield whether a results folder can be written, and which driver holds it."""
     mend = "give another --results folder"
     if "://" not in where:
-        place = Path(os.path.abspath(os.path.expanduser(where)))  # noqa: PTH100, PTH111  # as paths does
-        yield folder("results", place, mend)
+        yield folder("results", paths.absolute(where), mend)
     else:
         yield _remote(where)
     yield from _holder(where)

@@ -2,6 +2,7 @@
 
 import math
 import os
+import resource
 import subprocess
 import tempfile
 import time
@@ -195,10 +196,6 @@ def shared_memory() -> Iterator[Finding]:
 
 def open_files() -> Iterator[Finding]:
     """Yield how many files a process may open; Ray raises its own limit as far as it may."""
-    try:
-        import resource
-    except ImportError:  # Windows
-        return
     soft, hard = (
         math.inf if limit == resource.RLIM_INFINITY else limit
         for limit in resource.getrlimit(resource.RLIMIT_NOFILE)

@@ -15,11 +15,13 @@ def find_classes(data: Dataset) -> Labels:
     Raises:
         DatasetError: the dataset has no labels, or one class only, or its images are not uint8.
     """
+    mend = "leave out what needs one"
     if data.train.labels is None or data.test.labels is None:
-        raise DatasetError(f"{data.name} has no labels to train a classifier on; leave out what needs one")
+        raise DatasetError(f"{data.name} has no labels to train a classifier on; {mend}")
     classes: Labels = np.unique(data.train.labels)
     if len(classes) < 2:
-        raise DatasetError(f"{data.name} has one class only, and a classifier tells two or more apart")
+        raise DatasetError(f"{data.name} has one class only, and a classifier needs two or more; {mend}")
     if data.train.images.dtype != np.uint8:
-        raise DatasetError(f"{data.name}: a classifier takes uint8 images, not {data.train.images.dtype}")
+        kind = data.train.images.dtype
+        raise DatasetError(f"{data.name}: a classifier takes uint8 images, not {kind}; {mend}")
     return classes

@@ -61,7 +61,6 @@ def reference_moments(
     *,
     dataset: str,
     split: str,
-    count: int | None = None,
 ) -> "Moments":
     """Return mean and covariance of the features of a split's images.
 
@@ -71,22 +70,19 @@ def reference_moments(
         device: where the network is.
         dataset: checksum of the dataset.
         split: "train" or "test".
-        count: only so many of the images, or all; see :func:`chosen`.
 
     Raises:
-        ValueError: there are fewer images, or they are not uint8.
+        ValueError: the images are not uint8.
         CacheError: the cache cannot be written to.
     """
     from rdbench.features.samples import stored_images
     from rdbench.statistics.frechet import Moments
 
-    some = chosen(images, count)
-
     def compute() -> Arrays:
-        found = moments(features, stored_images(some, features.batch, device))
+        found = moments(features, stored_images(images, features.batch, device))
         return {"count": np.array(found.count), "mean": found.mean, "covariance": found.covariance}
 
-    arrays = cached(_key("moments", features, dataset, split, len(some)), compute)
+    arrays = cached(_key("moments", features, dataset, split, len(images)), compute)
     return Moments(int(arrays["count"]), arrays["mean"], arrays["covariance"])
 
 
@@ -97,11 +93,15 @@ def reference_features(
     *,
     dataset: str,
     split: str,
-    count: int | None = None,
+    count: int,
 ) -> npt.NDArray[np.float32]:
-    """Return the features of a split's images, float32 (count, size).
+    """Return the features of ``count`` of a split's images, see :func:`chosen`, float32 (count, size).
 
-    Arguments and errors are those of :func:`reference_moments`.
+    The other arguments are those of :func:`reference_moments`.
+
+    Raises:
+        ValueError: there are fewer images, none are asked for, or they are not uint8.
+        CacheError: the cache cannot be written to.
     """
     from rdbench.features.samples import stored_images
 
@@ -113,15 +113,15 @@ def reference_features(
     return cached(_key("features", features, dataset, split, len(some)), compute)["features"]
 
 
-def chosen(images: npt.NDArray[np.uint8], count: int | None) -> npt.NDArray[np.uint8]:
-    """Return ``count`` of the images in their order, the same ones each time; None is all.
+def chosen(images: npt.NDArray[np.uint8], count: int) -> npt.NDArray[np.uint8]:
+    """Return ``count`` of the images in their order, the same ones each time.
 
     They are drawn at random, as a folder may be sorted by its classes, and fewer lie within more.
 
     Raises:
         ValueError: there are fewer images, or none are asked for.
     """
-    if count is None or count == len(images):
+    if count == len(images):
         return images
     if not 0 < count < len(images):
         raise ValueError(f"{count} reference images asked for, but the split has {len(images)}")

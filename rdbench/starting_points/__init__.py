@@ -46,7 +46,7 @@ def write(file: Path, kind: Kind, name: str | None = None) -> str:
     except FileExistsError:
         raise UserError(f"{file} is there already and is left as it is; give another file name") from None
     except OSError as error:
-        raise UserError(f"{file}: cannot be written ({error.strerror})") from None
+        raise UserError(f"{file}: cannot be written ({error.strerror}); give a folder that can be") from None
     return chosen
 
 

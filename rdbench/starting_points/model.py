@@ -15,8 +15,8 @@ from torch import Tensor, nn
 import rdbench
 
 
-# native: "own" for a likelihood of its own, as distortion below gives it; else the reading of sigma^2 the
-# loss is a likelihood under, or None. paper: where it comes from.
+# native: "own" for a likelihood of its own, as distortion below gives it; else the reading of sigma^2 whose
+# distortion the loss minimises, up to constants, or None. paper: where it comes from.
 @rdbench.variant("my_vae", native="own", paper="")
 class MyVae(rdbench.Model):
     """sum |x - mu| / b + n ln(2 b) + beta rate, with ln b a learned parameter.

@@ -14,8 +14,8 @@ from torch import Tensor
 import rdbench
 
 
-# native: the reading of sigma^2 this loss is a likelihood under ("half", "beta_half", "optimal",
-# "optimal_shared"), None if it is none. paper: where it comes from.
+# native: the reading of sigma^2 whose distortion this loss minimises, up to constants ("half", "beta_half",
+# "optimal", "optimal_shared"), None if there is none. paper: where it comes from.
 @rdbench.variant("my_vae", native=None, paper="")
 def my_vae(sse: Tensor, rate: Tensor, beta: Tensor, n: int, *, floor: float = 1e-3) -> Tensor:
     """sse / (2 s) + n/2 ln(2 pi s) + beta rate, with s = sse / n + floor.

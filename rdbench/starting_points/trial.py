@@ -14,8 +14,9 @@ import rdbench
 from rdbench.training import Epoch, learning_rate
 
 
-# native: the reading of sigma^2 the loss is a likelihood under; "half" for sse + beta rate. paper: where it
-# comes from. curve=True: one training gives a point at every beta of the sweep, trial.betas.
+# native: the reading of sigma^2 whose distortion the loss minimises, up to constants; "half" for sse + beta
+# rate. paper: where it comes from. curve=True: one training gives a point at every beta of the sweep,
+# trial.betas.
 @rdbench.variant("my_vae", native="half", paper="")
 def my_vae(trial: rdbench.Run, data: rdbench.Dataset, *, warm_up: float = 0.5) -> rdbench.TrialResult:
     """sse + beta min(1, t / (warm_up T)) rate at step t of T.

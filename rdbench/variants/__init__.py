@@ -9,8 +9,8 @@ Three ways in, the simplest that fits::
 
 1. an *objective*, as above: the per-image loss that training minimises, as a function of what every
    Gaussian VAE measures. ``sse`` (squared error summed over an image's ``n`` values) and ``rate`` (KL
-   divergence, nats) have shape (batch, members), ``beta`` (members,), the loss that of ``sse``. It works
-   element by element, so trials train side by side.
+   divergence, nats) have shape (batch, members), ``beta`` (members,), the loss that of ``sse``. Members must
+   not mix, so that trials train side by side; images may.
 2. a *model*: a subclass of :class:`rdbench.Model`, for a prior, posterior, likelihood or loss of its own.
 3. a *trial function* ``(trial, data) -> rdbench.TrialResult``, for any training loop at all; see
    :class:`rdbench.Run`.
@@ -22,7 +22,6 @@ Those that ship are one file each in this folder, named after the variant. A sou
 so listing variants and checking a sweep file import no torch.
 """
 
-import difflib
 import importlib
 import sys
 import types
@@ -30,7 +29,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from rdbench.errors import SpecError
+from rdbench.errors import SpecError, choose
 from rdbench.variants import source
 from rdbench.variants.declaration import Declaration, declarations
 
@@ -79,7 +78,7 @@ class Variant:
 
     @property
     def native(self) -> str | None:
-        """The reading of sigma^2 its loss is a likelihood under; None where it is none."""
+        """The reading of sigma^2 whose distortion its loss minimises, up to constants; None if none is."""
         return self.declaration.native
 
 
@@ -90,8 +89,8 @@ def variant(
 
     Args:
         name: what sweeps, tables and reports call it.
-        native: the reading of sigma^2 its loss is a likelihood under (see :mod:`rdbench.likelihood`), "own"
-            for a model with a likelihood of its own; None where it is none.
+        native: the reading of sigma^2 whose distortion the loss minimises, up to constants (see
+            :mod:`rdbench.likelihood`); "own" for a model with a likelihood of its own; None if there is none.
         paper: where it comes from.
         curve: of a trial function: one training gives a point at every beta of the sweep.
     """
@@ -141,9 +140,7 @@ def declared(name: str) -> Declaration:
 
 def _registered(name: str) -> source.Source:
     if name not in names():
-        close = difflib.get_close_matches(name, names(), 1)
-        mend = f"did you mean {close[0]!r}?" if close else f"there are: {', '.join(names())}"
-        raise SpecError(f"unknown variant {name!r}; {mend}")
+        raise SpecError(f"unknown variant {name!r}; {choose(name, names())}")
     return source.find(name)
 
 

@@ -52,8 +52,8 @@ class Declaration:
         name: what it is registered as.
         symbol: of the function or class.
         kind: what it is.
-        native: the reading of sigma^2 its loss is a likelihood under; "own" for a likelihood of its own; None
-            where it is none.
+        native: the reading of sigma^2 whose distortion its loss minimises, up to constants; "own" for a
+            likelihood of its own; None if there is none.
         paper: where it comes from, and ``summary``: the first line of its docstring.
         curve: one training gives a point at every beta of a sweep.
         options: by name, in order.
