@@ -64,6 +64,7 @@ def evaluate(
         ResultsError: the folder is none, another driver is at work in it, or its trials were trained on
             other data.
         SpecError: a metric cannot be measured here, or there is no such device.
+        DatasetError: the dataset is not there, or not what it should be.
     """
     results = store.load_results(root)
     with Lease(root, "rdbench evaluate", say):

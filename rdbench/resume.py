@@ -133,7 +133,7 @@ class Keeper:
             device: where.
             data_checksum: of the dataset; a checkpoint of other data is none.
             minutes: the least time between two checkpoints; None: as often as an epoch ends, unless writing
-                would take over a hundredth of the time.
+                would take over a hundredth of the time, but every :data:`SELDOM` seconds whatever it takes.
             stop: whether the user asked to stop.
         """
         self._root = root

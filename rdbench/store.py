@@ -1,4 +1,4 @@
-"""The Parquet tables of a sweep: schemas, atomic commit, load.
+"""The Parquet tables of a sweep: atomic commit, load; their schemas are in :mod:`rdbench.parquet`.
 
 A results folder holds one folder a table and one file a trial in it::
 
@@ -52,6 +52,7 @@ def commit(root: Place, trial: str, tables: Mapping[str, Iterable[Row]]) -> None
 
     Raises:
         ValueError: there is no ``trials`` row, or a row names a column the table does not have.
+        StorageError: the folder cannot be written now.
     """
     if "trials" not in tables:
         raise ValueError("a trial is committed by its row in 'trials', which is missing")
@@ -65,6 +66,7 @@ def write(root: Place, trial: str, tables: Mapping[str, Iterable[Row]]) -> None:
 
     Raises:
         ValueError: a row names a column the table does not have.
+        StorageError: the folder cannot be written now.
     """
     for table in TABLES:
         if table in tables:
@@ -138,7 +140,10 @@ _MENDED = "; the next 'rdbench sweep' into this folder sets it aside and runs wh
 
 @dataclass(frozen=True)
 class Results:
-    """What a results folder holds, as pandas frames; ``problems`` names the files that were left out."""
+    """What a results folder holds, as pandas frames; ``problems`` names the files that were left out.
+
+    Columns and their units: README, section "Results"; with their types: :data:`rdbench.parquet.TABLES`.
+    """
 
     root: Place
     sweep: Sweep

@@ -82,6 +82,8 @@ def open_plan(root: Place, sweep: Sweep) -> Plan:
     Raises:
         ResultsError: the folder holds trials of other settings, which one curve must not mix, or is
             something else's folder.
+        SpecError: the spec in the folder is not valid.
+        StorageError: the folder cannot be read now.
     """
     if (root / "sweep.yaml").exists():
         changes = changed_settings(store.stored_sweep(root), sweep)
@@ -146,8 +148,10 @@ def run_sweep(
 
     Raises:
         DatasetError: the data is not there, or too small for the sweep.
-        ResultsError: the results folder cannot be written, or another driver is at work in it.
-        SpecError: a metric cannot be measured here.
+        ResultsError: another driver is at work in the results folder.
+        SpecError: a metric or a precision cannot be had here, or a variant cannot be imported.
+        StorageError: the results folder cannot be read or written.
+        ClusterError: a cluster cannot be joined, has no room for a trial, or Ray dies again and again.
     """
 
     def say(line: str) -> None:

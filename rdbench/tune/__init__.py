@@ -3,6 +3,7 @@
 ``supervisor``  :func:`run`: starts a driver, tells the console what it reports, starts another when it dies
 ``session``     a driver's process and all that Ray starts for it: begun, listened to, ended without a trace
 ``driver``      what runs in that process: Ray Tune's loop over the packs
+``source``      hands Ray Tune the packs in order, and waits while a search may add more
 ``cluster``     Ray started on this machine, or a cluster joined and checked
 ``losses``      why a worker was lost, in plain words
 ``packs``       how trials are cut into packs, and how many run at a time
