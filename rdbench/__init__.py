@@ -32,6 +32,7 @@ The flow, and the house it lives in::
     compact       merges them                  snapshots    kept whole, to be read at once
     checkpoint_file  tensors without pickle    provenance   versions, commit, machine
     paths         where data and caches lie    cores        that this process may run on
+    catalogue     what a listing says of metrics and variants
     doctor/       looks at the machine         calibration  measured against theory
     report/       tables -> one offline page, files, comparisons
     search/       chooses the next trials from those that ended, and ends early those that cannot matter

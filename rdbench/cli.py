@@ -1,7 +1,7 @@
 """The command line: verbs and their options; no logic.
 
 Those of ``rdbench data`` are in ``cli_data``, those that only read results in ``cli_report``, those about a
-single trial in ``cli_trial``.
+single trial in ``cli_trial``; what several verbs take is in ``cli_options``.
 """
 
 import signal
@@ -12,10 +12,11 @@ from typing import Annotated
 import typer
 
 from rdbench import __version__
-from rdbench.cli_data import DataRoot, data_app
+from rdbench.cli_data import data_app
 from rdbench.cli_doctor import doctor
+from rdbench.cli_options import DataRoot, Device, Overrides, Results
 from rdbench.cli_report import report_app
-from rdbench.cli_trial import Device, sample, trial
+from rdbench.cli_trial import sample, trial
 from rdbench.cli_variants import check, list_variants, new_app
 from rdbench.errors import UserError
 
@@ -35,15 +36,6 @@ app.add_typer(report_app)
 app.command()(doctor)
 app.command()(trial)
 app.command()(sample)
-
-Overrides = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--set",
-        help="Override one value: --set train.epochs=2 --set beta=[1,10]. Repeatable.",
-        metavar="KEY=VALUE",
-    ),
-]
 
 EXIT_NOT_CALIBRATED = 1
 EXIT_SOME_FAILED = 3
@@ -71,7 +63,7 @@ def sweep(
     results: Annotated[
         str | None,
         typer.Option(
-            help="The sweep's own results folder, or a URI such as s3://bucket/folder; by default"
+            help="The sweep's own results folder, or its address: s3://bucket/prefix; by default"
             " results/<name>.",
             metavar="DIR",
         ),
@@ -282,7 +274,7 @@ def bench(
 
 @app.command()
 def evaluate(
-    results: Annotated[str, typer.Argument(help="A results folder, or its URI.", metavar="RESULTS")],
+    results: Results,
     metrics: Annotated[
         list[str] | None,
         typer.Option(
@@ -321,19 +313,17 @@ def evaluate(
 
 @app.command("metrics")
 def list_metrics() -> None:
-    """List the proxy metrics a sweep file can name, with their options and defaults.
+    """List the proxy metrics a sweep file can name, with their options, defaults and what they mean.
 
     Example: rdbench sweep sweeps/quickstart.yaml --set 'metrics=[fd_classifier, {name: prdc, k: 3}]'
     """
     from rdbench import metrics
+    from rdbench.catalogue import listed, meanings
 
-    names = metrics.names()
-    for name in names:
+    for name in metrics.names():
         found = metrics.get(name)
-        options = ", ".join(f"{key}: {value}" for key, value in found.options(name=name).settings().items())
-        typer.echo(
-            f"{name:{max(map(len, names))}}  {found.summary}\n{'':{max(map(len, names))}}  {{{options}}}"
-        )
+        defaults, told = found.options(name=name).settings(), meanings(found.options.__doc__)
+        typer.echo("\n".join(listed(name, found.summary, defaults, told)))
 
 
 @app.command()

@@ -1,9 +1,10 @@
 """The verbs of ``rdbench data``: what there is, what is prepared, whether it is whole; no logic."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from rdbench.cli_options import DataRoot
 
 data_app = typer.Typer(
     help="The datasets: what there is, what is prepared, whether it is whole.",
@@ -11,14 +12,6 @@ data_app = typer.Typer(
     rich_markup_mode=None,
 )
 
-DataRoot = Annotated[
-    Path | None,
-    typer.Option(
-        "--data",
-        help="Folder of the raw data; else RDBENCH_DATA, else the user's data folder.",
-        metavar="DIR",
-    ),
-]
 EXIT_DAMAGED = 1
 
 

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from rdbench.cli_data import DataRoot
+from rdbench.cli_options import DataRoot, Overrides
 
 EXIT_PROBLEM = 1
 
@@ -18,12 +18,11 @@ def doctor(
     data: DataRoot = None,
     results: Annotated[
         str | None,
-        typer.Option(help="A results folder or URI; by default the sweep's, or results.", metavar="DIR"),
+        typer.Option(
+            help="A results folder or its address; by default the sweep's, or results.", metavar="DIR"
+        ),
     ] = None,
-    set_: Annotated[
-        list[str] | None,
-        typer.Option("--set", help="Override one value of the sweep file. Repeatable.", metavar="KEY=VALUE"),
-    ] = None,
+    set_: Overrides = None,
     ray: Annotated[
         bool, typer.Option("--ray", help="Start Ray on this machine to see that it can; takes some seconds.")
     ] = False,

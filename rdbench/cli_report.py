@@ -6,13 +6,11 @@ from typing import Annotated
 
 import typer
 
+from rdbench.cli_options import Results
+
 report_app = typer.Typer(rich_markup_mode=None)
 
 EXIT_GATE_FAILED = 4
-
-Results = Annotated[
-    str, typer.Argument(help="A results folder or its address, s3://bucket/prefix.", metavar="RESULTS")
-]
 
 
 class ReportFormat(StrEnum):
@@ -109,8 +107,10 @@ def status(results: Results) -> None:
 
 @report_app.command()
 def compare(
-    a: Annotated[str, typer.Argument(help="The results folder of before, the baseline.", metavar="A")],
-    b: Annotated[str, typer.Argument(help="The results folder of after.", metavar="B")],
+    a: Annotated[
+        str, typer.Argument(help="The results folder of before, or its address: the baseline.", metavar="A")
+    ],
+    b: Annotated[str, typer.Argument(help="The results folder of after, or its address.", metavar="B")],
     format_: Annotated[
         ComparisonFormat,
         typer.Option("--format", help="markdown, to paste; json; text, the sentences alone."),
@@ -138,9 +138,10 @@ def compare(
 
       bd_rate.mse, bd_rate.half, .beta_half, .optimal, .optimal_shared, .own: one of these alone.
 
-      delta.NAME: mean of B less mean of A of a metric, in its unit; with % after the number, in per cent of
-      A's mean (not of an ELBO, IWAE or PSNR, whose zero means nothing). NAME is elbo_READING, rate, mse,
-      psnr, or a proxy metric's as the comparison names it.
+      delta.NAME: the mean of B less that of A, in the metric's unit; with % after the number, of A's mean.
+
+    NAME is elbo_READING, rate, mse, psnr, or a proxy metric's as the comparison names it. An ELBO, IWAE or
+    PSNR takes no %, as its zero means nothing.
 
     Exit code 0: compared, and no gate failed; 4: a gate failed; 2: the request was wrong.
 

@@ -5,11 +5,8 @@ from typing import Annotated
 
 import typer
 
-from rdbench.cli_data import DataRoot
+from rdbench.cli_options import DataRoot, Device, Overrides, Results
 
-Device = Annotated[
-    str, typer.Option(help="'cpu' or 'cuda'; by default the GPU if there is one.", metavar="DEVICE")
-]
 EXIT_DIVERGED = 1
 
 
@@ -23,10 +20,7 @@ def trial(
     seed: Annotated[int | None, typer.Option(help="By default the file's first.")] = None,
     data: DataRoot = None,
     device: Device = "auto",
-    set_: Annotated[
-        list[str] | None,
-        typer.Option("--set", help="Override another value of the file. Repeatable.", metavar="KEY=VALUE"),
-    ] = None,
+    set_: Overrides = None,
 ) -> None:
     """Run one trial of a sweep here and now: no Ray, nothing stored, every exception with its whole stack.
 
@@ -55,7 +49,7 @@ def trial(
 
 
 def sample(
-    results: Annotated[str, typer.Argument(help="A results folder, or its URI.", metavar="RESULTS")],
+    results: Results,
     trial: Annotated[
         str,
         typer.Argument(

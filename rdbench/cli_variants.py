@@ -20,7 +20,7 @@ def _new() -> None:
 
 
 def list_variants() -> None:
-    """List the VAE variants a sweep file can name.
+    """List the VAE variants a sweep file can name, with their options, defaults and what they mean.
 
     Those that ship with rdbench, and those of installed packages. One in a file of yours needs no entry here:
     name it as ./my_vae.py:my_vae. 'rdbench new variant' writes one to begin with.
@@ -28,18 +28,15 @@ def list_variants() -> None:
     Example: rdbench sweep sweeps/quickstart.yaml --set 'variants=[bs_vae, {name: student_t, dof: 5}]'
     """
     from rdbench import variants
+    from rdbench.catalogue import listed
 
-    names = variants.names()
-    for name in names:
+    for name in variants.names():
         found = variants.declared(name)
-        options = ", ".join(f"{key}: {option.default}" for key, option in found.options.items())
-        facts = [
-            found.paper,
-            f"own reading: {found.native or 'none'}",
-            f"{found.kind}{', packs' * found.packs}",
-        ]
-        typer.echo(f"{name:{max(map(len, names))}}  {found.summary}")
-        typer.echo(f"{'':{max(map(len, names))}}  {{{options}}}  [{'; '.join(filter(None, facts))}]")
+        defaults = {key: option.default for key, option in found.options.items()}
+        told = {key: option.meaning for key, option in found.options.items() if option.meaning}
+        native = f"native reading: {found.native or 'none'}"
+        facts = [found.paper, native, f"{found.kind}{', packs' * found.packs}"]
+        typer.echo("\n".join(listed(name, found.summary, defaults, told, facts)))
 
 
 def check(

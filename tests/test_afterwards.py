@@ -236,7 +236,7 @@ def test_a_stand_in_for_inception_does_not_go_by_the_name_of_fid(kept, sweep, tm
 def test_metrics_are_listed_with_their_options():
     done = CliRunner().invoke(app, ["metrics"])
     for name in ("fid", "kid", "fd_classifier", "prdc", "reconstruction", "latents", "iwae"):
-        assert f"\n{name} " in f"\n{done.output}"
+        assert f"\n{name}: " in f"\n{done.output}"
 
 
 def test_weights_are_installed_from_a_file_only_if_they_are_the_published_ones(tmp_path):

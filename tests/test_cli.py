@@ -115,9 +115,10 @@ def test_a_results_folder_that_is_something_else_is_refused(sweep_file, tmp_path
 
 def test_variants_and_datasets_are_listed(tmp_path):
     listed = rdbench("variants", cwd=tmp_path)
-    assert re.search(r"^bs_vae +n/2 \(ln\(2 pi sse/n \+ eps\) \+ 1\) \+ beta rate", listed.stdout, re.M)
-    assert re.search(r"^student_t .*\n +{dof: 0.0, .*own reading: own; model\]", listed.stdout, re.M)
-    assert "Kim & Lee, ICPR 2024, Eq. 6; own reading: optimal" in listed.stdout
+    assert re.search(r"^bs_vae: n/2 \(ln\(2 pi sse/n \+ eps\) \+ 1\) \+ beta rate", listed.stdout, re.M)
+    assert re.search(r"^student_t: .*\n +{name: student_t, dof: 0.0, .*native reading: own; model\]\n"
+                     " +dof: degrees of freedom", listed.stdout, re.M)  # fmt: skip
+    assert "Kim & Lee, ICPR 2024, Eq. 6; native reading: optimal" in listed.stdout
     listed = rdbench("data", "list", "--data", tmp_path, cwd=tmp_path)
     assert "celeba" in listed.stdout
     assert "raw data missing" in listed.stdout

@@ -15,7 +15,7 @@ PACKAGE = Path(rdbench.__file__).parent
 
 # From the ground up: a module imports only from layers below its own (or from its own package).
 LAYERS = [
-    {"errors", "cores"},
+    {"errors", "cores", "catalogue"},
     {"paths", "remote", "likelihood", "seeding"},
     {"places"},
     {"theory", "snapshots", "parquet", "lease"},
@@ -51,6 +51,7 @@ LAYERS = [
     {"orchestration"},
     {"sweep"},
     {"doctor"},
+    {"cli_options"},
     {"cli_data", "cli_report", "cli_variants"},
     {"cli_doctor", "cli_trial"},
     {"cli"},

@@ -16,6 +16,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from rdbench.catalogue import meanings
 from rdbench.errors import SpecError
 from rdbench.likelihood import OWN, READINGS
 
@@ -38,10 +39,11 @@ USAGE = (
 
 @dataclass(frozen=True)
 class Option:
-    """An option of a variant: its type and default."""
+    """An option of a variant: its type, its default, and what the docstring says of it, "" for nothing."""
 
     type: type
     default: Any
+    meaning: str = ""
 
 
 @dataclass(frozen=True)
@@ -133,8 +135,9 @@ def _declaration(node: ast.FunctionDef | ast.ClassDef, decorator: ast.Call, wher
         known = ", ".join((*READINGS, OWN))
         raise SpecError(f"{at}: there is no reading {native!r}; native is one of {known}, or left out")
     kind, parameters = _kind(node, where)
-    summary = (ast.get_docstring(node) or "").split("\n")[0]
-    options = _options(parameters, where) if parameters else {}
+    docstring = ast.get_docstring(node) or ""
+    summary = docstring.split("\n")[0]
+    options = _options(parameters, where, meanings(docstring)) if parameters else {}
     curve = bool(given.get("curve", False))
     if curve and kind != "trial":
         raise SpecError(f"{at}: curve=True is for a function (trial, data), which returns its points")
@@ -152,7 +155,7 @@ def _kind(node: ast.FunctionDef | ast.ClassDef, where: str) -> tuple[Kind, ast.a
     return FIRST_PARAMETERS[names], node.args
 
 
-def _options(parameters: ast.arguments, where: str) -> dict[str, Option]:
+def _options(parameters: ast.arguments, where: str, told: dict[str, str]) -> dict[str, Option]:
     found = {}
     for parameter, default in zip(parameters.kwonlyargs, parameters.kw_defaults, strict=True):
         at = f"{where}:{parameter.lineno}: option {parameter.arg}"
@@ -170,5 +173,5 @@ def _options(parameters: ast.arguments, where: str) -> dict[str, Option]:
             value = float(value)
         if type(value) is not kind:
             raise SpecError(f"{at}: its default {value!r} is no {kind.__name__}")
-        found[parameter.arg] = Option(kind, value)
+        found[parameter.arg] = Option(kind, value, told.get(parameter.arg, ""))
     return found

@@ -31,7 +31,7 @@ class VampPrior(Model):
         components: number K of pseudo-inputs.
         initial_mean: of the pixels of the pseudo-inputs before training, in units of the image's values.
         initial_std: standard deviation of these pixels, in the same units.
-        bounded: keep pseudo-inputs within [0, 1]; False for data that are no pixels.
+        bounded: keep pseudo-inputs within [0, 1]; false for data that are no pixels.
     """
 
     gaussian = False
