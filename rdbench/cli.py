@@ -169,7 +169,7 @@ def calibrate(
 ) -> None:
     """Check this harness against theory: train linear VAEs whose optimum is known, and compare.
 
-    Runs the two sweeps gaussian_calibration that ship, some two minutes on two cores, and writes one report
+    Runs the two sweeps gaussian_calibration that ship, about two minutes on two cores, and writes one report
     of both. Trials that are there are not trained again: after a change of the code, give a new DIR. Exit
     code 0: every point is within tolerance; 1: the harness is off.
 

@@ -1,4 +1,4 @@
-"""What ``rdbench metrics`` and ``rdbench variants`` print can be pasted into a sweep; it says what it means."""
+"""What ``rdbench metrics`` and ``rdbench variants`` print can be pasted into a sweep, and is explained."""
 
 import re
 

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from rdbench import datasets, likelihood, search_checks, variants
 from rdbench.errors import SpecError
 from rdbench.spec import ModelSpec, Sweep, TrainSpec, VariantSpec, dump_sweep, load_sweep
+from rdbench.spec_dataset import load_dataset_options
 from rdbench.spec_search import MEASURES, direction, needed_metrics
 
 SWEEPS = sorted((Path(__file__).parent.parent / "sweeps").glob("*.yaml"))
@@ -309,6 +310,11 @@ def test_a_required_key_that_is_missing_is_asked_for_with_an_example(load, key):
     message = problem(load, text)
     assert message.startswith(f"sweep.yaml:1: {key}: this key is required; add '{key}: ")
     assert "more)" not in message
+
+
+def test_an_option_that_is_missing_on_the_command_line_is_asked_for_as_it_is_written_there():
+    with pytest.raises(SpecError, match=r"path: this key is required; add --set path=\.\.\. \("):
+        load_dataset_options("folder", ["size=3"])
 
 
 @pytest.mark.parametrize("text", ["", "\n\n", "# nothing here\n", "---\n", "null\n"])
