@@ -55,6 +55,15 @@ def section(points, readings=("half", "optimal")):
     return Section({"dataset": {"name": "mnist"}, "protocol": "clean"}, None, readings, frame)
 
 
+def read_at(own, **native):
+    """The same section, with the native reading of its variants."""
+    own.points["native"] = [
+        native.get(variant) == reading
+        for variant, reading in zip(own.points["variant"], own.points["reading"], strict=True)
+    ]
+    return own
+
+
 def texts(table):
     return [[cell.text for cell in row] for row in table.rows]
 
@@ -336,6 +345,26 @@ def test_a_variant_without_a_finite_distortion_keeps_its_row_and_its_place_as_th
     assert [row[1].text for row in table.rows] == ["a", "b"] * 3
     assert [row[2].text for row in table.rows] == ["0.0", "0.0"] * 2 + ["–", "–"]
     assert "hull of beta_vae" in table.rows[-1][2].note
+
+
+def test_under_beta_half_only_variants_whose_loss_is_sse_and_beta_rate_are_compared():
+    errors = [0.8, 0.4, 0.2]
+    curves = {name: sweep(gaussian(1, errors), errors) for name in ("beta_vae", "beta_tc", "bs_vae")}
+    native = {"beta_vae": "half", "beta_tc": "half", "bs_vae": "optimal"}
+    own = read_at(section(curves, ("half", "beta_half")), **native)
+    for table, baseline in ((bd_rate.table(own), []), (bd_rate.envelope_table(own), ["beta_vae"])):
+        rows = [(row[0].text, row[1].text) for row in table.rows]
+        other = sorted([*baseline, "beta_tc", "bs_vae"])
+        expected = [("MSE", other), ("distortion, σ² = 1/2", other)]
+        expected.append(("distortion, σ² = β/2", [name for name in other if name != "bs_vae"]))
+        assert rows == [(title, name) for title, names in expected for name in names]
+        assert "σ² = β/2 says something only of a loss sse + β·rate" in table.caption
+    # Where none is left to compare, the rows are absent; where all are, there is nothing to say.
+    none = read_at(section(curves, ("half", "beta_half")), beta_vae="half")
+    assert {row[0].text for row in bd_rate.table(none).rows} == {"MSE", "distortion, σ² = 1/2"}
+    assert {row[0].text for row in bd_rate.envelope_table(none).rows} == {"MSE", "distortion, σ² = 1/2"}
+    every = read_at(section(curves, ("half", "beta_half")), **dict.fromkeys(curves, "half"))
+    assert "says something only" not in bd_rate.table(every).caption
 
 
 def test_one_variant_or_none_has_neither_table():

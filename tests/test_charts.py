@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 import scipy.stats
 import vl_convert
-from report_builders import HOSTILE, make_sweep, section_of, write
+from report_builders import HOSTILE, NATIVE, make_sweep, section_of, write
 
 from rdbench import theory
 from rdbench.report import beta_chart, chart, labels, layers, rate_chart, training_chart
@@ -25,7 +25,7 @@ def section_from(rows, dataset=None, readings=("half",), history=()):
     points = [
         {"trial": f"t{place}", "variant": variant, "beta": float(beta), "seed": seed, "split": "test",
          "reading": reading, "rate": rate, "mse": mse, "distortion": 1000 * mse, "elbo": -1000 * mse - rate,
-         "psnr": -10 * math.log10(mse) if mse > 0 else None}
+         "psnr": -10 * math.log10(mse) if mse > 0 else None, "native": reading == NATIVE.get(variant)}
         for place, (variant, beta, seed, rate, mse) in enumerate(rows)
         for reading in ("half", "beta_half", "optimal", "optimal_shared")
     ]  # fmt: skip
@@ -205,6 +205,23 @@ def test_shannons_curve_is_drawn_where_the_axis_is_a_function_of_the_squared_err
         assert row["mse"] == pytest.approx(truth, rel=1e-5)
     assert drawn.views["mse/linear"]["layer"][0]["data"] == {"name": "shannon_mse"}
     assert layers_of(drawn.views["distortion_beta_half/linear"]) == {"means"}
+
+
+def test_under_beta_half_a_variant_of_another_native_reading_is_drawn_and_not_compared():
+    rows = [(variant, beta, 0, 6.0 / beta, (0.1 if variant == "beta_vae" else 0.05) * beta)
+            for variant in PAIR for beta in (1, 2)]  # fmt: skip
+    drawn = rate_chart.rate_chart(section_from(rows, readings=("half", "beta_half")), PAIR)
+    half, beta_half = (drawn.views[f"distortion_{name}/linear/rate"]["description"]
+                       for name in ("half", "beta_half"))  # fmt: skip
+    assert "bs_vae has the lowest distortion at every rate" in half
+    assert "lowest" not in beta_half
+    lowest = {row["distortion_beta_half"] for row in drawn.data["envelope_distortion_beta_half_linear"]}
+    assert min(lowest) == 100
+    assert min(row["distortion_half"] for row in drawn.data["envelope_distortion_half_linear"]) == 50
+    assert {row["variant"] for row in drawn.data["means"] if row["distortion_beta_half"] is not None} == {
+        *PAIR
+    }
+    assert any("says something only of a loss" in note for note in drawn.notes)
 
 
 def test_more_than_5000_points_are_drawn():

@@ -94,6 +94,26 @@ def test_a_gate_fails_where_its_condition_holds_anywhere(text, passed, folders):
     assert outcome(text, folders).passed is passed
 
 
+def test_under_beta_half_no_gate_looks_at_a_variant_that_the_reading_says_nothing_of(tmp_path):
+    sweep = make_sweep(seeds=2, beta=[1, 3, 10], readings=["half", "beta_half"])
+    a = write(tmp_path / "a", sweep)
+    b = shifted(tmp_path / "b", sweep, lambda t: -50 - t.seed if t.variant.name == "bs_vae" else 0)
+    assert not outcome("delta.elbo_half < -5", (a, b)).passed
+    found = outcome("delta.elbo_beta_half < -5", (a, b))
+    assert found.passed, found.reason
+    assert "of 3" in found.reason
+    (pair,) = compare([a], [b]).pairs
+    rates = {each.quality: [rate.variant for rate in each.found] for each in pair.rates}
+    assert rates["half"] == ["beta_vae", "bs_vae"]
+    assert rates["beta_half"] == ["beta_vae"]
+    sweep = make_sweep(seeds=2, variants=["bs_vae"], readings=["half", "beta_half"])
+    alone = write(tmp_path / "c", sweep), write(tmp_path / "d", sweep)
+    found = outcome("delta.elbo_beta_half < -5", alone)
+    assert not found.passed
+    assert "that σ² = β/2 says something of" in found.reason
+    assert not outcome("bd_rate.beta_half > 1000", alone).passed
+
+
 def test_a_number_in_per_cent_is_of_the_mean_of_a(tmp_path):
     sweep = make_sweep(seeds=2)
     a, b = write(tmp_path / "a", sweep), write(tmp_path / "b", sweep)
@@ -157,7 +177,7 @@ def test_seeds_and_points_that_b_lost_fail_the_gates(tmp_path):
     outcome = check_gate(parse_gate("delta.mse > 1000"), found)
     assert not outcome.passed
     assert "beta 10: B lacks a value that A has" in outcome.reason
-    assert all(("bs_vae", 10.0) in rates.lost for pair in found.pairs for rates in pair.rates)
+    assert all(("beta_vae", 10.0) in rates.lost for pair in found.pairs for rates in pair.rates)
     assert not check_gate(parse_gate("bd_rate > 1000"), found).passed
     fewer = write(tmp_path / "c", make_sweep(seeds=2, beta=[1, 3, 10]))  # which were not asked for
     assert check_gate(parse_gate("delta.mse > 1000"), compare([a], [fewer])).passed

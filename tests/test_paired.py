@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from rdbench.report.paired import paired_differences
+from rdbench.report.gather import Section
+from rdbench.report.paired import paired_differences, table
 
 N = 10
 
@@ -64,3 +65,13 @@ def test_only_equal_betas_and_equal_images_are_compared():
     assert paired_differences(*frames({("a", 1.0, 0): three, ("b", 2.0, 0): three}), "half") == []
     assert paired_differences(*frames({("a", 1.0, 0): three, ("b", 1.0, 0): two}), "half") == []
     assert paired_differences(*frames({("a", 1.0, 0): three, ("b", 1.0, 1): three}), "half") == []
+
+
+def test_under_beta_half_only_variants_whose_loss_is_sse_and_beta_rate_are_paired():
+    images = ([1.0, 5.0, 9.0], [1.0] * 3)
+    per_image, points = frames({(name, 1.0, 0): images for name in ("a", "b", "c")})
+    points = pd.concat([points.assign(reading=reading) for reading in ("half", "beta_half")])
+    points["native"] = (points["reading"] == "half") & (points["variant"] != "c")
+    own = Section({}, None, ("half", "beta_half"), points, per_image=per_image)
+    pairs = {reading: [row[1].text for row in table(own, reading).rows] for reading in own.readings}
+    assert pairs == {"half": ["b − a", "c − a", "c − b"], "beta_half": ["b − a"]}

@@ -37,6 +37,21 @@ def test_the_table_holds_mean_interval_best_and_native(tmp_path):
     assert "over n = 3 seeds" in table.caption
 
 
+def test_under_beta_half_a_variant_of_another_native_reading_has_values_and_no_mark(tmp_path):
+    section = section_of(write(tmp_path / "a", make_sweep(seeds=2, readings=["half", "beta_half"])))
+    better = (section.points["variant"] == "bs_vae") & (section.points["reading"] == "beta_half")
+    section.points.loc[better, "elbo"] += 50
+    table = tables.elbo(section)
+    row = cells(table, β="1")
+    assert row["σ² = β/2 bs_vae"].value == pytest.approx(-151.125)
+    assert (row["σ² = β/2 bs_vae"].mark, row["σ² = β/2 beta_vae"].mark) == ("", "best")
+    assert row["σ² = 1/2 bs_vae"].mark == "best"
+    assert "native reading is σ² = 1/2 are compared" in table.caption
+    assert "beta_vae at β = 1" in tables.findings(section)[1]
+    alone = section_of(write(tmp_path / "b", make_sweep(variants=["bs_vae"], readings=["half", "beta_half"])))
+    assert [line.partition(":")[0] for line in tables.findings(alone)] == ["σ² = 1/2"]
+
+
 def test_what_cannot_be_told_from_the_best_is_marked(tmp_path):
     # At beta 1 the seeds give 101, 102, 103; at 1.5 half a nat less, but for one that gives 0.7 more.
     section = section_of(write(tmp_path / "a", make_sweep(seeds=[0, 4, 8], beta=[1, 1.5], readings=["half"])))

@@ -20,7 +20,7 @@ from rdbench.report.curves import envelope, finite_points, lowest_shares, mean_p
 from rdbench.report.gather import Section
 from rdbench.report.numbers import ABSENT, count, number
 from rdbench.report.pchip import Monotone
-from rdbench.report.series import READING_NAMES
+from rdbench.report.series import BETA_HALF, READING_NAMES, says_nothing_of
 from rdbench.report.table import Cell, Column, Mark, Table
 
 LEAST_RATE = 0.01
@@ -222,7 +222,10 @@ def bd_rate(points: pd.DataFrame, variant: str, baseline: str, measure: str) -> 
 
 
 def _measures(section: Section) -> Iterator[tuple[str, str, pd.DataFrame, list[str]]]:
-    """Yield (title, column, finite points of the test split, variants) of MSE and of each distortion."""
+    """Yield (title, column, finite points of the test split, variants) of MSE and of each distortion.
+
+    Of the variants that the reading says something of: the others' distortion is not to be compared.
+    """
     if not len(section.points):
         return
     # MSE is the same under every reading, and all are stored.
@@ -232,8 +235,15 @@ def _measures(section: Section) -> Iterator[tuple[str, str, pd.DataFrame, list[s
     ):
         rows = section.splits.get(("test", reading))
         # Not every variant has a likelihood of its own.
-        there = [] if rows is None else sorted(rows["variant"].unique())
-        yield title, measure, finite_points(section.points, "test", reading), there
+        silent = says_nothing_of(section, reading)
+        there = [] if rows is None else sorted(set(rows["variant"]) - silent)
+        points = finite_points(section.points, "test", reading)
+        yield title, measure, points[~points["variant"].isin(silent)], there
+
+
+def _beta_half(section: Section) -> str:
+    """Return the end of a caption: why some variants have no row, where they have none."""
+    return f" {BETA_HALF}" if any(says_nothing_of(section, each) for each in section.readings) else ""
 
 
 def table(section: Section) -> Table | None:
@@ -267,6 +277,7 @@ def table(section: Section) -> Table | None:
         " range both reach as a share of what either does, marked below"
         f" {LITTLE_OVERLAP:.0%}, where the number speaks of a part of the curves only. 95% intervals:"
         " bootstrap over whole seeds, Student's t on the standard error of the logarithm, n seeds."
+        f"{_beta_half(section)}"
     )
     columns = (
         Column("quality", kind="key"), Column("variant", kind="key"), Column("%", "BD-rate"),
@@ -334,7 +345,7 @@ def envelope_table(section: Section) -> Table | None:
         " of the variant's own means, joined by straight lines; a variant with fewer than two points has none"
         " and is not compared. Where points are far apart such lines say little: MSE and the distortion at"
         " σ² = 1/2 order two models of one rate alike, and if their shares differ it is the lines between the"
-        " points that do."
+        f" points that do.{_beta_half(section)}"
     )
     columns = (
         Column("measure", kind="key"), Column("variant", kind="key"), Column("share, %"),

@@ -14,7 +14,7 @@ from rdbench.report.bd_rate import BdRate, bd_rate_between
 from rdbench.report.curves import Estimate, estimate, finite_points
 from rdbench.report.difference import Test, difference
 from rdbench.report.gather import Section, gather, records
-from rdbench.report.series import READING_NAMES, Key, Series, series
+from rdbench.report.series import READING_NAMES, Key, Series, says_nothing_of, series
 from rdbench.store import load_results
 
 _VERSION = re.compile(r" \[[0-9a-f]{6}\]$")
@@ -308,7 +308,8 @@ def _metrics(a: Section, b: Section) -> list[Metric]:
 
 
 def _metric(one: Series, other: Series, asked: dict[Key, set[int]]) -> Metric:
-    shared = sorted(set(one.values) & set(other.values))
+    silent = one.silent | other.silent
+    shared = sorted(key for key in set(one.values) & set(other.values) if key[0] not in silent)
     changes = [change(key, one.values[key], other.values[key]) for key in shared]
     adjusted = iter(holm([each.p for each in changes if each.p is not None]))
     changes = [
@@ -316,15 +317,17 @@ def _metric(one: Series, other: Series, asked: dict[Key, set[int]]) -> Metric:
     ]
     lost = tuple(
         key for key, own in sorted(one.values.items())
-        if (own.keys() & asked.get(key, set())) - other.values.get(key, {}).keys()
+        if key[0] not in silent and (own.keys() & asked.get(key, set())) - other.values.get(key, {}).keys()
     )  # fmt: skip
     same = all(one.values[key] == other.values[key] for key in shared)
     reason = "" if shared else "no variant and beta has a value on both sides"
+    if not shared and silent:
+        reason += f" that {READING_NAMES[one.reading]} says something of"
     return Metric(one, tuple(changes), lost, reason, same)
 
 
 def _rates(a: Section, b: Section) -> list[Rates]:
-    """Return BD-rates of each variant that A has points of and B asked for."""
+    """Return BD-rates of each variant that A has points of and B asked for, and the reading speaks of."""
     asked = {variant for variant, _ in tables.keys(b)}
     readings = [reading for reading in a.readings if reading in b.readings]
     found = []
@@ -333,7 +336,9 @@ def _rates(a: Section, b: Section) -> list[Rates]:
         ("mse", "half", "mse"),
         *((each, each, "distortion") for each in readings),
     ]:
+        silent = says_nothing_of(a, quality) | says_nothing_of(b, quality)
         before, after = (finite_points(own.points, "test", reading) for own in (a, b))
+        before, after = (own[~own["variant"].isin(silent)] for own in (before, after))
         each = []
         for variant in sorted(set(before["variant"]) & asked):
             one, other = (own[own["variant"] == variant] for own in (before, after))

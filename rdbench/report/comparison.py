@@ -6,6 +6,7 @@ from rdbench.report.bd_rate import LITTLE_OVERLAP, BdRate
 from rdbench.report.compare import WAYS, Comparison, Pair
 from rdbench.report.curves import Estimate
 from rdbench.report.numbers import ABSENT, count, interval, number, plain
+from rdbench.report.series import BETA_HALF
 from rdbench.report.table import Cell, Column, Mark, Table, estimate_cell, texts
 from rdbench.report.write_table import markdown_text, one_line, to_json, to_markdown
 
@@ -47,13 +48,18 @@ def _verdicts(pair: Pair) -> Table:
         "B against A. A point is a (variant, β); a difference is shown there where its t-test over seeds"
         " (paired where both sides have the same seeds, else Welch's) is significant at 5% after Holm's"
         " correction over the metric's points. Better or worse: shown so at one point or more, and at none"
-        " the other way."
+        f" the other way.{_beta_half(pair)}"
     )
     columns = (
         Column("metric", kind="key"), Column("name", kind="text"), Column("verdict", kind="text"),
         Column("better"), Column("worse"), Column("different"), Column("points"), Column("mean change, %"),
     )  # fmt: skip
     return Table("verdicts", "Verdict on each metric", caption, columns, tuple(rows))
+
+
+def _beta_half(pair: Pair) -> str:
+    """Return the end of a caption, where that reading is among those compared."""
+    return f" {BETA_HALF}" if any(rates.quality == "beta_half" for rates in pair.rates) else ""
 
 
 def _percent(value: float | None, mark: Mark = "") -> Cell:
@@ -80,7 +86,7 @@ def _bd_rates(pair: Pair) -> Table:
         "The rate B needs beyond A's for the same quality, on average over the qualities both reach;"
         " negative: less. 95% intervals: bootstrap over seeds. Overlap: the range both reach as a share of"
         f" what either does, marked below {LITTLE_OVERLAP:.0%}, where the number speaks of a part of the"
-        " curves only."
+        f" curves only.{_beta_half(pair)}"
     )
     columns = (
         Column("quality", kind="key"), Column("variant", kind="key"), Column("BD-rate, %"), Column("from"),

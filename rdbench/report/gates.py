@@ -9,6 +9,9 @@ condition holds for any variant (and beta), and where its quantity could not be 
 ``delta.NAME``      mean of B less mean of A of the metric ``NAME``, in its unit; with ``%`` after the
                     number, in per cent of A's mean, where that has a zero: not of an ELBO, IWAE or PSNR
 ==================  ===================================================================================
+
+Under the reading ``beta_half`` a gate looks at the variants that the reading says something of
+(:func:`rdbench.report.series.says_nothing_of`), and at no others.
 """
 
 import json

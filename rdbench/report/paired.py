@@ -12,7 +12,7 @@ from rdbench.likelihood import READINGS, distortion
 from rdbench.report.curves import Estimate
 from rdbench.report.gather import Section, records
 from rdbench.report.numbers import interval, plain
-from rdbench.report.series import READING_NAMES
+from rdbench.report.series import BETA_HALF, READING_NAMES, says_nothing_of
 from rdbench.report.table import Cell, Column, Table
 
 KEY = ("variant", "beta", "seed")
@@ -101,7 +101,9 @@ def table(section: Section, reading: str) -> Table | None:
     # A likelihood of the model's own is no function of what was kept of each image.
     if not len(section.per_image) or reading not in READINGS:
         return None
-    found = paired_differences(section.per_image, section.points, reading)
+    silent = says_nothing_of(section, reading)
+    points = section.points[~section.points["variant"].isin(silent)]
+    found = paired_differences(section.per_image, points, reading)
     if not found:
         return None
     caption = (
@@ -110,6 +112,8 @@ def table(section: Section, reading: str) -> Table | None:
         " it the standard error that two independent sets of images would give. Both are errors of sampling"
         " test images, for these trained models; how trainings vary is another question."
     )
+    if any(says_nothing_of(section, each) for each in section.readings):
+        caption += f" {BETA_HALF}"
     columns = (
         Column("β", kind="key"), Column("difference of", kind="key"), Column("mean ± s.e."),
         Column("s.e. if independent"), Column("images"), Column("seeds"),

@@ -27,7 +27,7 @@ from rdbench.report.chart import (
 from rdbench.report.curves import lower_envelope, lowest_curve
 from rdbench.report.gather import Section
 from rdbench.report.numbers import number, plain
-from rdbench.report.series import READING_NAMES, of_points
+from rdbench.report.series import BETA_HALF, READING_NAMES, of_points, says_nothing_of
 
 NATS = 300.0
 """Where the linear rate axis ends, as in Fig. 3 of the paper, if rates go beyond."""
@@ -36,7 +36,7 @@ HEIGHT = 400
 ENVELOPE_POINTS = 150
 SWITCHES = (
     Switch("spread", "seeds and intervals", True),
-    Switch("envelope", "lower envelope of all variants (grey)", True),
+    Switch("envelope", "lower envelope of what is compared (grey)", True),
     Switch("equal_beta", "lines joining equal β", False),
     Switch("labels", "labels of β", True),
 )
@@ -119,11 +119,13 @@ def rate_chart(section: Section, variants: Sequence[str]) -> Chart | None:
                 {"rate": rounded(rate), each.name: rounded(height)}
                 for rate, height in zip(reference["rate"], reference[each.column], strict=True)
             ]
-        finding = _finding(means, each)
+        silent = says_nothing_of(section, each.reading)
+        compared = [row for row in means if row["variant"] not in silent]
+        finding = _finding(means, compared, each)
         for scale in ("linear", "log"):
             ranges = _ranges(data, each.name, log=scale == "log")
             _place(data, each.name, scale, ranges)
-            data[f"envelope_{each.name}_{scale}"] = _lowest(means, each, log=scale == "log")
+            data[f"envelope_{each.name}_{scale}"] = _lowest(compared, each, log=scale == "log")
             own = template("rate", scale, "seeds" in data, reference is not None, legend_columns(variants))
             for unit, title, factor in units:
                 key = "/".join([each.name, scale, *([unit] if len(units) > 1 else [])])
@@ -178,23 +180,26 @@ def _place(data: dict[str, Rows], name: str, scale: str, ranges: labels.Ranges) 
         row[f"{name}_{scale}"] = label and label[1]
 
 
-def _finding(means: Rows, measure: Measure) -> str:
-    """Say what a view shows, in a sentence."""
+def _finding(means: Rows, compared: Rows, measure: Measure) -> str:
+    """Say what a view shows, in a sentence; ``compared`` are the means whose curves may be."""
     drawn = [row for row in means if row[measure.name] is not None]
     title = f"{measure.title[:1].upper()}{measure.title[1:]}"
     sign = -1 if measure.higher else 1
     # What is compared is the lowest curve: of a measure to be high, that of its negative.
-    frame = pd.DataFrame(
-        {"variant": [row["variant"] for row in drawn], "rate": [row["rate"] for row in drawn],
-         "cost": [sign * row[measure.name] for row in drawn]}
+    frame, own = (
+        pd.DataFrame(
+            [(row["variant"], row["rate"], sign * row[measure.name]) for row in rows
+             if row[measure.name] is not None], columns=["variant", "rate", "cost"],
+        )
+        for rows in (means, compared)
     )  # fmt: skip
-    best = lowest_curve(frame, "cost")
+    best = lowest_curve(own, "cost")
     if best is not None:
         percent = min(99, max(1, round(100 * best.share)))
         share = "at every rate" if best.share == 1 else f"over {percent}% of the rates"
         which = "highest" if measure.higher else "lowest"
         have = "has" if len(best.variants) == 1 else "have"
-        span = "that both curves span" if frame["variant"].nunique() == 2 else "that two curves or more span"
+        span = "that both curves span" if own["variant"].nunique() == 2 else "that two curves or more span"
         return (
             f"{title}: {' and '.join(best.variants)} {have} the {which} {measure.what} {share}"
             f" {span}, {number(best.low)} to {number(best.high)} nats."
@@ -207,10 +212,10 @@ def _finding(means: Rows, measure: Measure) -> str:
         )
     low, high = frame["rate"].min(), frame["rate"].max()
     worst, good = (number(sign * end) for end in (frame["cost"].max(), frame["cost"].min()))
-    compared = "; no two curves span the same rates" if frame["variant"].nunique() > 1 else ""
+    alone = "; no two curves span the same rates" if own["variant"].nunique() > 1 else ""
     return (
         f"{title}: rates of {number(low)} to {number(high)} nats, {measure.what} from {worst}"
-        f" {'up' if measure.higher else 'down'} to {good}{compared}."
+        f" {'up' if measure.higher else 'down'} to {good}{alone}."
     )
 
 
@@ -233,6 +238,8 @@ def _notes(
         for amount, titles in lost.items()
         if amount
     ]
+    if any(says_nothing_of(section, each.reading) for each in offered):
+        notes.append(BETA_HALF)
     rates = [row["rate"] for row in means if row["rate"] is not None]
     zero, beyond = sum(rate <= 0 for rate in rates), sum(rate > NATS for rate in rates)
     if zero:

@@ -26,6 +26,12 @@ READING_NAMES = {
 Key = tuple[str, float]
 """Variant and beta."""
 
+BETA_HALF = (
+    f"{READING_NAMES['beta_half']} says something only of a loss sse + β·rate, so under it only variants"
+    f" whose native reading is {READING_NAMES['half']} are compared."
+)
+"""For captions."""
+
 _Measured = tuple[dict[str, Any], dict[str, Any]]
 """A row of the ``metrics`` table, and its settings."""
 
@@ -42,6 +48,8 @@ class Series:
         metric: the row's name in the ``metrics`` table; "" for what comes from ``points``.
         reading: of sigma^2, where the quantity depends on one; else "".
         how: how it was measured, for the legend; only what was measured alike is one series.
+        silent: variants of which its reading says nothing (:func:`says_nothing_of`): they have values,
+            and are compared with nothing.
         values: (variant, beta) -> seed -> value; finite values only.
         reasons: (variant, beta) -> why a value is missing there, where a reason was recorded.
     """
@@ -53,6 +61,7 @@ class Series:
     metric: str = ""
     reading: str = ""
     how: str = ""
+    silent: frozenset[str] = frozenset()
     values: dict[Key, dict[int, float]] = field(default_factory=dict)
     reasons: dict[Key, str] = field(default_factory=dict)
 
@@ -72,7 +81,9 @@ class Series:
         if self.better is None:
             return None
         sign = 1 if self.better == "higher" else -1
-        found = {k: v for k, v in self.estimates.items() if variant in (None, k[0])}
+        found = {
+            k: v for k, v in self.estimates.items() if variant in (None, k[0]) and k[0] not in self.silent
+        }
         # Of equal means the lowest beta, so that the choice does not hang on the order of files.
         return max(found, key=lambda key: (sign * found[key].mean, -key[1]), default=None)
 
@@ -102,13 +113,30 @@ def of_points(
     return found
 
 
+def says_nothing_of(section: Section, reading: str) -> frozenset[str]:
+    """Return the variants of a section that a reading says nothing of: none, but under ``beta_half``.
+
+    sigma^2 = beta/2 rests on Eq. 5, which holds of the loss sse + beta rate: of a variant whose native
+    reading is ``half``. Any other's beta is no such weight, so its likelihood there is a number about
+    nothing: it is shown, but compared neither with other variants nor by a gate.
+    """
+    if reading != "beta_half" or not len(section.points):
+        return frozenset()
+    points = section.points
+    native = points.loc[points["native"].eq(True) & (points["reading"] == "half"), "variant"]
+    return frozenset(points["variant"]) - frozenset(native)
+
+
+def elbo(section: Section, reading: str) -> Series:
+    """Return the test ELBO under a reading."""
+    return Series(f"elbo_{reading}", f"test ELBO, {READING_NAMES[reading]}", "nats per image", "higher",
+                  reading=reading, silent=says_nothing_of(section, reading),
+                  values=of_points(section, "elbo", reading))  # fmt: skip
+
+
 def series(section: Section) -> list[Series]:
     """Return the section's series: ELBO under each reading, then rate, MSE and PSNR, then proxy metrics."""
-    found = [
-        Series(f"elbo_{reading}", f"test ELBO, {READING_NAMES[reading]}", "nats per image", "higher",
-               reading=reading, values=of_points(section, "elbo", reading))
-        for reading in section.readings
-    ]  # fmt: skip
+    found = [elbo(section, reading) for reading in section.readings]
     # These do not depend on the reading: any will do.
     for name, title, unit, way in (
         ("rate", "test rate", "nats per image", None),
@@ -157,7 +185,8 @@ def proxies(section: Section) -> list[Series]:
             name = value_name(metric, quantity, reading)
             taken[name] += 1
             name += f"_{taken[name]}" if taken[name] > 1 else ""
-            own = Series(name, title, "", better(metric, quantity or metric), metric, reading, how)
+            silent = says_nothing_of(section, reading)
+            own = Series(name, title, "", better(metric, quantity or metric), metric, reading, how, silent)
             for row, settings in rows + told.get((title, how), []):
                 key = (row["variant"], row["beta"])
                 if row["value"] is not None and math.isfinite(row["value"]):

@@ -4,10 +4,11 @@ from collections import Counter
 from collections.abc import Iterator
 
 from rdbench.likelihood import OWN
+from rdbench.report import series
 from rdbench.report.curves import Estimate, estimate
 from rdbench.report.gather import VARIES, Section, records
 from rdbench.report.numbers import ABSENT, count, interval, plain
-from rdbench.report.series import READING_NAMES, Key, Series, of_points, proxies, remarks
+from rdbench.report.series import BETA_HALF, READING_NAMES, Key, Series, of_points, proxies, remarks
 from rdbench.report.table import Cell, Column, Mark, Table, estimate_cell, texts
 
 DETAILS = (
@@ -84,14 +85,14 @@ def losses(section: Section) -> dict[Key, str]:
     }
 
 
-def mark(series: Series, key: Key) -> Mark:
+def mark(own: Series, key: Key) -> Mark:
     """Tell whether a (variant, beta) is the best of a series, or not distinguishable from it."""
-    top = series.top
-    if top is None or key not in series.values:
+    top = own.top
+    if top is None or key not in own.values or key[0] in own.silent:
         return ""
-    if series.estimates[key].mean == series.estimates[top].mean:
+    if own.estimates[key].mean == own.estimates[top].mean:
         return "best"
-    return "close" if series.tells_apart(key, top) is False else ""
+    return "close" if own.tells_apart(key, top) is False else ""
 
 
 def over_seeds(numbers: set[int]) -> str:
@@ -113,10 +114,7 @@ def elbo(section: Section) -> Table:
     every = set(keys(section))
     variants = sorted({variant for variant, _ in every})
     lost = losses(section)
-    found = {
-        reading: Series("elbo", "", "", "higher", values=of_points(section, "elbo", reading))
-        for reading in section.readings
-    }
+    found = {reading: series.elbo(section, reading) for reading in section.readings}
     seeds = {value.n for each in found.values() for value in each.estimates.values()}
     native = set()
     if len(section.points):
@@ -154,6 +152,8 @@ def elbo(section: Section) -> Table:
             " could have, or one for each image, which no one model has; the latter bounds every constant σ²"
             " from above."
         )
+    if any(each.silent for each in found.values()):
+        caption += f" {BETA_HALF}"
     head = Column("β", kind="key")
     return Table("test_elbo", "Test ELBO", caption, (head, *columns), tuple(rows), folded=len(rows) >= LONG)
 
@@ -305,10 +305,13 @@ def of_seeds(value: Estimate) -> str:
 
 
 def findings(section: Section) -> list[str]:
-    """Return one sentence a reading: which variant and beta has the best test ELBO, and its value."""
+    """Return one sentence a reading: which variant and beta has the best test ELBO, and its value.
+
+    None where no variant has a value that the reading says something of.
+    """
     sentences = []
     for reading in section.readings:
-        own = Series("elbo", "", "", "higher", values=of_points(section, "elbo", reading))
+        own = series.elbo(section, reading)
         if (top := own.best()) is not None:
             value = own.estimates[top]
             mean = interval(value).partition(" ±")[0]
