@@ -5,12 +5,14 @@ import json
 
 import pytest
 import report_builders
-from report_builders import make_sweep, write
+from report_builders import make_sweep, point_rows, write
 from test_compare import add_metric, shifted
 from typer.testing import CliRunner
 
+from rdbench import store
 from rdbench.cli import app
 from rdbench.errors import ResultsError, UserError
+from rdbench.plan import plan
 from rdbench.report.compare import compare
 from rdbench.report.gates import check_gate, parse_gate
 
@@ -164,6 +166,29 @@ def test_a_variant_that_b_lost_fails_the_gate_on_bd_rate(tmp_path):
     found = outcome("bd_rate.half > 1000", (a, b))
     assert not found.passed
     assert "bs_vae, half: no finite point in B" in found.reason
+
+
+def with_curves(root, sweep, errors):
+    """Write results of a rate 20 / beta, and of these errors, by beta."""
+    write(root, sweep)
+    for trial in plan(sweep).trials:
+        rows = [row | {"rate": 20 / trial.beta, "mse": errors[trial.beta]} for row in point_rows(trial)]
+        tables = store.trial_tables(root, trial.id)
+        store.commit(root, trial.id, {"points": rows, "trials": tables["trials"]})
+    return root
+
+
+def test_a_bd_rate_of_a_part_of_the_curves_fails_the_gate_and_says_what_to_do(tmp_path):
+    sweep = make_sweep(seeds=2, variants=["bs_vae"], beta=[1, 3, 10])
+    a = with_curves(tmp_path / "a", sweep, {1: 0.01, 3: 0.03, 10: 0.1})
+    # Of A's 10 dB of quality, B reaches 7.4, and 7.6.
+    for name, worst, passed in (("b", 0.055, False), ("c", 0.0576, True)):
+        b = with_curves(tmp_path / name, sweep, {1: 0.01, 3: 0.03, 10: worst})
+        found = outcome("bd_rate.mse > 1000", (a, b))
+        assert found.passed is passed
+        assert ("overlap over 74% of their qualities only" in found.reason) is not passed
+        assert ("gate on delta.mse" in found.reason) is not passed
+        assert outcome("delta.mse > 0.001", (a, b)).passed
 
 
 def test_seeds_and_points_that_b_lost_fail_the_gates(tmp_path):

@@ -66,6 +66,11 @@ class BdRate:
     quality_range: tuple[float, float] | None
     reason: str
 
+    @property
+    def overlaps_little(self) -> bool:
+        """Whether it speaks of a part of the curves only, or of nothing."""
+        return self.overlap is not None and self.overlap < LITTLE_OVERLAP
+
 
 @dataclass(frozen=True)
 class _Curve:
@@ -296,13 +301,12 @@ def _cells(found: BdRate) -> tuple[Cell, ...]:
         return Cell(number(value, decimals if abs(value) < 1e6 else None), "", mark, value)
 
     overlap = None if found.overlap is None else 100 * found.overlap
-    little = found.overlap is not None and found.overlap < LITTLE_OVERLAP
     return (
         cell(found.percent, why=found.reason),
         cell(found.low, why="" if found.percent is None else found.reason),
         cell(found.high),
         cell(found.n, 0),
-        cell(overlap, 0, mark="warning" if little else ""),
+        cell(overlap, 0, mark="warning" if found.overlaps_little else ""),
         Cell(_range(found) if found.quality_range else ABSENT),
     )
 

@@ -62,11 +62,11 @@ def _beta_half(pair: Pair) -> str:
     return f" {BETA_HALF}" if any(rates.quality == "beta_half" for rates in pair.rates) else ""
 
 
-def _percent(value: float | None, mark: Mark = "") -> Cell:
+def _percent(value: float | None) -> Cell:
     if value is None:
         return Cell(ABSENT, "it has no zero to be relative to, or is 0")
     text = number(value, 2 if abs(value) < 1e6 else None)
-    return Cell(f"+{text}" if value > 0 and float(f"{value:.2f}") else text, mark=mark, value=value)
+    return Cell(f"+{text}" if value > 0 and float(f"{value:.2f}") else text, value=value)
 
 
 def _bd_rates(pair: Pair) -> Table:
@@ -78,7 +78,7 @@ def _bd_rates(pair: Pair) -> Table:
             if found.percent is not None and found.reason:
                 ends[0] = Cell(ABSENT, found.reason)
             overlap = None if found.overlap is None else 100 * found.overlap
-            little: Mark = "warning" if _overlaps_little(found) else ""
+            little: Mark = "warning" if found.overlaps_little else ""
             rows.append((Cell(rates.title), Cell(found.variant), value, *ends,
                          Cell(str(found.n), value=found.n),
                          Cell(number(overlap, 0), "", little, overlap)))  # fmt: skip
@@ -118,18 +118,12 @@ def _changes(pair: Pair) -> Table:
     return Table("changes", "Every difference", caption, columns, tuple(rows), folded=True)
 
 
-def _overlaps_little(found: BdRate) -> bool:
-    return found.overlap is not None and found.overlap < LITTLE_OVERLAP
-
-
 def _in_words(found: BdRate) -> str:
     if found.percent is None:
         return f"{ABSENT} ({found.reason})"
     ends = f" [{_percent(found.low).text}, {_percent(found.high).text}]" if found.low is not None else ""
-    little = found.overlap is not None and found.overlap < LITTLE_OVERLAP
-    return f"{_percent(found.percent).text}%{ends}" + (
-        f", overlap {found.overlap:.0%} only" if little else ""
-    )
+    little = f", overlap {found.overlap:.0%} only" if found.overlaps_little else ""
+    return f"{_percent(found.percent).text}%{ends}{little}"
 
 
 def sentences(pair: Pair) -> list[str]:

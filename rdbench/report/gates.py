@@ -2,6 +2,7 @@
 
 A gate is ``<quantity> <operator> <number>``, the operator one of ``> >= < <=``. It fails where its
 condition holds for any variant (and beta), and where its quantity could not be measured: never in silence.
+It goes by means over seeds, not by intervals.
 
 ==================  ===================================================================================
 ``bd_rate``         BD-rate of B against A in per cent, of MSE and of every reading's distortion
@@ -9,6 +10,13 @@ condition holds for any variant (and beta), and where its quantity could not be 
 ``delta.NAME``      mean of B less mean of A of the metric ``NAME``, in its unit; with ``%`` after the
                     number, in per cent of A's mean, where that has a zero: not of an ELBO, IWAE or PSNR
 ==================  ===================================================================================
+
+BD-rate compares the best that each side reaches at any beta, where both reach it: a point that got worse
+hides behind others of its curve that are as good, and where the curves share less than three quarters of
+their qualities the gate fails, as what changed may lie in the rest. So put ``delta.mse`` beside it, which looks at
+every beta by itself::
+
+    --fail-if 'bd_rate.mse > 2' --fail-if 'delta.mse > 5%'
 
 Under the reading ``beta_half`` a gate looks at the variants that the reading says something of
 (:func:`rdbench.report.series.says_nothing_of`), and at no others.
@@ -115,8 +123,8 @@ def check_gate(gate: Gate, found: Comparison) -> Outcome:
     """Return what comes of a gate.
 
     It passes only where it could look at everything: it fails where the quantity is not there on both sides,
-    where B was asked for a value that A has and has none, or where a section was refused. What B was never
-    asked for does not count; the comparison lists it.
+    where B was asked for a value that A has and has none, where a BD-rate speaks of a part of the curves
+    only, or where a section was refused. What B was never asked for does not count; the comparison lists it.
 
     Raises:
         ResultsError: the gate's metric is none that A, B or this rdbench knows.
@@ -137,7 +145,7 @@ def check_gate(gate: Gate, found: Comparison) -> Outcome:
         for value, where in each:
             where = f"{where} ({pair.heading})" if len(found.pairs) > 1 else where
             if value is None:
-                return Outcome(gate, False, f"not measured on both sides: {where}")
+                return Outcome(gate, False, f"not everything could be compared: {where}")
             values.append((value, where))
     if not values:
         return Outcome(gate, False, f"{gate.quantity} was not measured on both sides")
@@ -157,9 +165,14 @@ def _bd_rates(pair: Pair, quantity: str) -> Iterator[tuple[float | None, str]]:
     for rates in chosen:
         for each in rates.found:
             where = f"{each.variant}, {rates.quality}"
-            if each.overlap and each.overlap < LITTLE_OVERLAP:
-                where += f", overlap of the curves {each.overlap:.0%} only"
-            yield each.percent, where if each.percent is not None else f"{where}: {each.reason}"
+            if each.percent is None:
+                yield None, f"{where}: {each.reason}"
+            elif each.overlaps_little:
+                shared = f"the curves overlap over {each.overlap:.0%} of their qualities only"
+                mend = "gate on delta.mse, or give A and B betas that reach the same qualities"
+                yield None, f"{where}: {shared}, less than {LITTLE_OVERLAP:.0%}; {mend}"
+            else:
+                yield each.percent, where
         for variant, beta in rates.lost:
             yield None, f"{rates.quality} at {variant}, beta {beta:g}: B lacks a point that A has"
 
