@@ -87,8 +87,39 @@ def test_equal_values_differ_by_zero_and_nothing_is_shown():
     assert (found.mean, found.half_width, found.p) == (0.0, 0.0, 1.0)
 
 
-def test_a_difference_without_any_spread_is_shown():
-    assert change(("a", 1.0), {0: 1.0, 1: 2.0}, {0: 2.0, 1: 3.0}).p == 0.0
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ({0: 32.0, 1: 32.0}, {0: 31.0, 1: 31.0}),  # active units
+        ({0: 32.0, 1: 32.0}, {2: 31.0, 3: 31.0}),
+        ({0: 0.0, 1: 0.0}, {0: 0.001, 1: 0.001}),  # a recall
+        ({0: 1.0, 1: 2.0}, {0: 2.0, 1: 3.0}),
+        ({0: 0.1, 1: 0.3}, {0: 0.2, 1: 0.4}),  # differences equal but for rounding
+        (dict.fromkeys(range(3), 0.1), dict.fromkeys(range(3, 6), 0.7)),
+    ],
+)
+def test_a_difference_without_any_spread_has_no_interval_and_no_test(before, after):
+    found = change(("a", 1.0), before, after)
+    assert found.mean == pytest.approx(after[min(after)] - before[0])
+    assert (found.half_width, found.p, found.test, found.shown) == (None, None, "none", False)
+    metric = Metric(Series("m", "m", "", "higher"), (found,))
+    assert (metric.verdict, metric.why) == (
+        "not comparable",
+        "at every point nothing varies from seed to seed, so it has no interval",
+    )
+
+
+def test_equal_values_without_any_spread_differ_by_zero():
+    for after in ({0: 0.1, 1: 0.1, 2: 0.1}, {5: 0.1, 6: 0.1}):
+        found = change(("a", 1.0), {0: 0.1, 1: 0.1, 2: 0.1}, after)
+        assert (found.mean, found.half_width, found.p) == (pytest.approx(0.0, abs=1e-15), 0.0, 1.0)
+
+
+def test_beside_points_that_are_tested_one_without_any_spread_counts_as_not_shown():
+    still = change(("a", 1.0), {0: 32.0, 1: 32.0}, {0: 31.0, 1: 31.0})
+    tested = change(("a", 2.0), {0: 1.0, 1: 2.0}, {0: 1.5, 1: 2.6})
+    metric = Metric(Series("m", "m", "", "higher"), (still, tested))
+    assert (metric.verdict, metric.why, metric.kind(still)) == ("no difference shown", "", "")
 
 
 def test_holms_correction():
@@ -292,7 +323,7 @@ def test_metrics_measured_in_other_ways_are_not_compared(tmp_path):
         metric.reason
         == "measured differently: samples 1000, protocol clean in A, samples 5000, protocol clean in B"
     )
-    add_metric(b, sweep, "fid", lambda t: 12.0 + t.seed, samples=1000)
+    add_metric(b, sweep, "fid", lambda t: 12.0 + 1.01 * t.seed, samples=1000)
     assert metric_of(compare([a], [b]).pairs[0], "fid").verdict == "worse"
 
 

@@ -20,7 +20,7 @@ from rdbench.report.chart import (
 )
 from rdbench.report.gather import Section
 from rdbench.report.numbers import interval, number, plain
-from rdbench.report.series import Key, Series, series
+from rdbench.report.series import UNTESTED, Key, Series, series
 
 HEIGHT = 340
 WRAP = 44
@@ -113,5 +113,5 @@ def _runner_up(each: Series, best: Key, others: dict[Key, Any]) -> str:
     second = max(others, key=lambda key: (sign * others[key].mean, -key[1]))
     told = {True: "distinguishable from", False: "not distinguishable from", None: "ahead of"}
     apart = each.tells_apart(best, second)
-    untested = " (not tested, as that takes two seeds each)" if apart is None else ""
+    untested = f" (not tested, {UNTESTED})" if apart is None else ""
     return f", {told[apart]} β = {plain(second[1])} with {interval(others[second])}{untested}"

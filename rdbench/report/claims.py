@@ -9,7 +9,7 @@ import pandas as pd
 from rdbench.report.curves import finite_points, lowest_shares, mean_points
 from rdbench.report.gather import Section
 from rdbench.report.numbers import interval, number, plain
-from rdbench.report.series import READING_NAMES, Key, Series, of_points, proxies
+from rdbench.report.series import READING_NAMES, UNTESTED, Key, Series, of_points, proxies
 from rdbench.report.table import Cell, Column, Table
 from rdbench.report.table1 import published
 from rdbench.report.tables import keys, losses
@@ -25,7 +25,7 @@ Outcome = tuple[Verdict, str]
 TOLD_APART = {
     True: "told apart by a t-test at 5%",
     False: "not distinguishable by a t-test at 5%",
-    None: "no test, as n = 1",
+    None: f"no test, {UNTESTED}",
 }
 
 

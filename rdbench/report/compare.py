@@ -37,9 +37,10 @@ class Change:
     Attributes:
         before, after: the means over seeds in A and B.
         mean, half_width: the difference of the means and of its 95% interval; None without an interval.
-        test: what the interval and ``p`` come from; "none" where a side has a single seed.
+        test: what the interval and ``p`` come from; "none" where the spread of seeds is not known.
         p: two-sided; None without a test.
         adjusted: ``p`` after Holm's correction over the metric's points.
+        reason: why there is no test; "" where there is one.
     """
 
     variant: str
@@ -51,6 +52,7 @@ class Change:
     test: Test
     p: float | None
     adjusted: float | None = None
+    reason: str = ""
 
     @property
     def relative(self) -> float | None:
@@ -98,7 +100,7 @@ class Metric:
         """Why the metric is not comparable; "" where it is."""
         if self.reason or self.same or any(change.p is not None for change in self.changes):
             return self.reason
-        return "a single seed on a side at every point, so no interval"
+        return f"at every point {'; or '.join(dict.fromkeys(change.reason for change in self.changes))}"
 
     @property
     def relative(self) -> float | None:
@@ -196,7 +198,7 @@ def change(key: Key, before: dict[int, float], after: dict[int, float]) -> Chang
     if one is None or other is None:
         raise ValueError("a difference needs a finite value on both sides")
     found = difference(before, after)
-    return Change(*key, one, other, found.mean, found.half_width, found.test, found.p)
+    return Change(*key, one, other, found.mean, found.half_width, found.test, found.p, reason=found.reason)
 
 
 def compare(a: Sequence[Place], b: Sequence[Place]) -> Comparison:

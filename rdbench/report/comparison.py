@@ -100,10 +100,9 @@ def _changes(pair: Pair) -> Table:
     for metric in pair.metrics:
         for each in metric.changes:
             kind = metric.kind(each)
-            absent = "" if each.p is not None else "a single seed on a side has no interval"
             half, n = each.half_width, min(each.before.n, each.after.n)
             text = interval(Estimate(each.mean, half, n))
-            shown = Cell(text, absent, "warning" if kind == "worse" else "", each.mean, half, n)
+            shown = Cell(text, each.reason, "warning" if kind == "worse" else "", each.mean, half, n)
             p = Cell(ABSENT) if each.adjusted is None else Cell(number(each.adjusted, 4), value=each.adjusted)
             rows.append((
                 Cell(metric.series.title), Cell(each.variant), Cell(plain(each.beta), value=each.beta),

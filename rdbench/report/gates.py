@@ -13,8 +13,8 @@ It goes by means over seeds, not by intervals.
 
 BD-rate compares the best that each side reaches at any beta, where both reach it: a point that got worse
 hides behind others of its curve that are as good, and where the curves share less than three quarters of
-their qualities the gate fails, as what changed may lie in the rest. So put ``delta.mse`` beside it, which looks at
-every beta by itself::
+their qualities the gate fails, as what changed may lie in the rest. So put ``delta.mse`` beside it, which
+looks at every beta by itself::
 
     --fail-if 'bd_rate.mse > 2' --fail-if 'delta.mse > 5%'
 

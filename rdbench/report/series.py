@@ -23,6 +23,9 @@ READING_NAMES = {
     "own": "the model's own likelihood",
 }
 
+UNTESTED = "as that takes two seeds each that differ"
+"""Why two means were not told apart."""
+
 Key = tuple[str, float]
 """Variant and beta."""
 
@@ -92,7 +95,8 @@ class Series:
         :func:`~rdbench.report.difference.difference` at 5%.
 
         Returns:
-            None where either has a single seed, so that nothing is known of its spread.
+            None where either has a single seed, or nothing varies from seed to seed, so that nothing is known
+            of the spread: see :data:`UNTESTED`.
         """
         p = difference(self.values[one], self.values[other]).p
         return None if p is None else p < 0.05

@@ -35,7 +35,8 @@ KEYS = (Column("variant", kind="key"), Column("β", kind="key"))
 
 MARKED = (
     "Bold: the best mean. ≈: not distinguishable from it over seeds (t-test at 5%, paired where the seeds"
-    " are the same, else Welch's; with a single seed nothing is known of the spread, and nothing is marked)."
+    " are the same, else Welch's; with a single seed, or seeds that do not differ, nothing is known of the"
+    " spread, and nothing is marked)."
 )
 
 
