@@ -8,6 +8,7 @@ import pytest
 import torch
 from scipy.signal import correlate2d
 
+from rdbench import metrics
 from rdbench.features.samples import reconstructions, to_uint8
 from rdbench.metrics import TrainedModel, reconstruction
 from rdbench.metrics.reconstruction import ReconstructionOptions, ms_ssim, ssim
@@ -174,12 +175,15 @@ def test_it_does_not_depend_on_how_the_work_is_cut(monkeypatch):
 # What has no value
 
 
-def test_an_image_without_any_error_is_left_out_of_the_mean_ratio_and_counted():
+def test_an_image_without_any_error_is_left_out_of_the_mean_ratio_and_makes_no_other_measure_of_it():
     images, others = pictures(4, 1, 12, 12)
     others[2] = images[2]
     found = measured(that_gives(images, others))
     assert math.isfinite(found["psnr"].value)
-    assert found["psnr"].settings == {"quantity": "psnr", "n_images": 3, "without_error": 1}
+    assert found["psnr"].settings == {"quantity": "psnr", "n_images": 4, "without_error": 1}
+    beside = measured(that_gives(images, pictures(4, 1, 12, 12)[1]))["psnr"]
+    left = {name: value for name, value in found["psnr"].settings.items() if name not in metrics.FINDINGS}
+    assert left == beside.settings
     assert found["ssim"].settings["n_images"] == 4
     with pytest.raises(ValueError, match="no reconstruction has any error"):
         measured(that_gives(images, images))

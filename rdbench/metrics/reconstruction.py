@@ -68,7 +68,7 @@ def compute(options: ReconstructionOptions, model: TrainedModel) -> list[Value]:
     """Return the means over images of those measures that the images' size allows.
 
     An image without any error has an infinite PSNR: it is left out of that mean, and counted among its
-    settings as ``without_error``.
+    settings as ``without_error``; ``n_images`` counts it too.
 
     Raises:
         ValueError: the images are not pixels in [0, 1], a reconstruction is not finite, or none has an error.
@@ -90,9 +90,10 @@ def compute(options: ReconstructionOptions, model: TrainedModel) -> list[Value]:
     finite = ratios[ratios.isfinite()]
     if not len(finite):
         raise ValueError("no reconstruction has any error: the PSNR of each is infinite")
-    without = count - len(finite)
+    left_out = {"without_error": count - len(finite)} if len(finite) < count else {}
     values = [
-        mean_value(finite, quantity="psnr", **{"without_error": without} if without else {}),
+        # Of all images: a number that one perfect image changed would make another column of the same metric.
+        mean_value(finite, quantity="psnr", n_images=count, **left_out),
         *(mean_value(values, quantity=quantity) for quantity, values in per_image.items()),
     ]
     if options.features != "none":
@@ -204,4 +205,6 @@ METRIC = Metric(
         "rfid": "lower",
         "rfd_classifier": "lower",
     },
+    no_percent=("psnr",),
+    not_positive=("psnr", "ssim", "ms_ssim"),
 )
