@@ -29,12 +29,8 @@ from rdbench.spec_search import (
 )
 from rdbench.yaml_lines import kind
 
-# Prefixes of the measures that can be zero or less, where a logarithm has no place for them.
-_NOT_POSITIVE = (
-    *("psnr", "elbo_", "distortion_"),
-    *("iwae_", "kid", "prdc_", "reconstruction_psnr", "reconstruction_ssim", "reconstruction_ms_ssim"),
-    *("latents_mutual_information", "latents_marginal_kl", "latents_active_units"),
-)
+# Beginnings of the measures of points that can be zero or less, where a logarithm has no place for them.
+_NOT_POSITIVE = ("psnr", "elbo_", "distortion_")
 
 _TYPES: dict[type, tuple[str, str]] = {
     int: ("a whole number", "write digits only, such as 5"),
@@ -102,9 +98,10 @@ def check_search(
 
 def _check_plane(plane: Sequence[str], asked: Sequence[MetricOptions]) -> None:
     axes = [name.removeprefix("log_") for name in plane]
+    not_positive = (*_NOT_POSITIVE, *metrics.beginnings("not_positive"))
     for index, (name, measure) in enumerate(zip(plane, axes, strict=True)):
         check_measure(measure, asked, "plane", index)
-        if name != measure and measure.startswith(_NOT_POSITIVE):
+        if name != measure and measure.startswith(not_positive):
             fail(f"{measure} can be zero or less, and has no logarithm then; write {measure}", "plane", index)
         if measure in axes[:index]:
             fail(f"{measure!r} is there twice; name another measure", "plane", index)

@@ -177,11 +177,14 @@ def test_the_mean_relative_change():
         Change("a", 1.0, e, e, 1.0, None, "none", None),
         Change("a", 2.0, other, e, 1.0, None, "none", None),
     )
-    assert Metric(Series("m", "m", "", "higher"), changes).relative == pytest.approx(10.0)
-    assert changes[1].relative is None
+    metric = Metric(Series("m", "m", "", "higher"), changes)
+    assert metric.relative == pytest.approx(10.0)
+    assert metric.percent(changes[1]) is None
 
 
-@pytest.mark.parametrize("name", ["elbo_half", "psnr", "iwae_half", "reconstruction_psnr"])
+@pytest.mark.parametrize(
+    "name", ["elbo_half", "psnr", "iwae_half", "reconstruction_psnr", "kid", "kid_2", "latents_marginal_kl"]
+)
 def test_of_a_measure_whose_zero_means_nothing_there_is_no_relative_change(name):
     e = Estimate(-10.0, None, 1)
     change = Change("a", 1.0, e, e, 1.0, None, "none", None)

@@ -48,7 +48,8 @@ def test_a_gate_is_read(text, gate):
         ("bd_rate > 1e999", "'1e999' is no number"),
         ("bd_rate > 2 3", "'2 3' is no number"),
         ("bd_rate >", "'' is no number"),
-        ("delta.elbo_optimal < -5%", "delta.elbo_optimal has no zero, so no per cent either"),
+        ("delta.elbo_optimal < -5%", "delta.elbo_optimal has no zero to be relative to, so no per cent"),
+        ("delta.kid > 5%", "leave the % out"),
         ("delta.psnr < -5 %", "leave the % out"),
         ("bd_rate\n\x1b[2J", "is no operator"),
     ],
@@ -239,6 +240,21 @@ def test_a_metric_that_does_not_exist_is_a_mistake_that_lists_those_that_do(fold
         UserError, match=r"no metric is named 'elbow'; compared here: elbo_beta_half, elbo_half"
     ):
         outcome("delta.elbow > 1", folders)
+
+
+def test_a_gate_in_per_cent_of_a_collapsed_rate_fails(tmp_path):
+    sweep = make_sweep(seeds=2)
+    a, b = write(tmp_path / "a", sweep), write(tmp_path / "b", sweep)
+    for root, rate in ((a, 0.004), (b, 0.012)):
+        for trial in plan(sweep).trials:
+            rows = [row | {"rate": rate if trial.beta == 10 else 20.0} for row in point_rows(trial)]
+            tables = store.trial_tables(root, trial.id)
+            store.commit(root, trial.id, {"points": rows, "trials": tables["trials"]})
+    found = outcome("delta.rate > 5%", (a, b))
+    assert not found.passed
+    assert "beta_vae, beta 10: A is at most 0.01 nats" in found.reason
+    (pair,) = compare([a], [b]).pairs
+    assert next(metric for metric in pair.metrics if metric.series.name == "rate").relative == 0
 
 
 def test_a_gate_in_per_cent_of_nothing_fails(tmp_path):

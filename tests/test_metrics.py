@@ -193,6 +193,16 @@ def test_a_metrics_file_holds_the_metric_of_its_name(name):
     assert metric.options(name=name).name == name
 
 
+def test_what_has_no_per_cent_or_no_logarithm_is_what_the_metrics_say(monkeypatch):
+    beginnings = metrics.beginnings.__wrapped__
+    assert beginnings("no_percent") == ("iwae", "kid", "latents_marginal_kl", "reconstruction_psnr")
+    assert {"iwae", "kid", "prdc_recall", "latents_active_units"} < set(beginnings("not_positive"))
+    monkeypatch.setattr(iwae, "METRIC", dataclasses.replace(iwae.METRIC, no_percent=()))
+    assert beginnings("no_percent") == ("kid", "latents_marginal_kl", "reconstruction_psnr")
+    with pytest.raises(ValueError, match="metric iwae has no recall"):
+        dataclasses.replace(iwae.METRIC, not_positive=("recall",))
+
+
 def test_an_unknown_metric_is_refused():
     with pytest.raises(SpecError, match="unknown metric 'iwea'; did you mean 'iwae'"):
         metrics.get("iwea")
@@ -244,9 +254,15 @@ def test_a_done_trial_that_lacks_a_metric_is_not_finished(root, trial, sweep):
     assert left(SMALL.model_copy(update={"readings": ("half",)}))
 
 
-@pytest.mark.parametrize("broken", [lambda options, model: 1 / 0, lambda *_: [metrics.Value(math.nan)]])
+@pytest.mark.parametrize(
+    ("broken", "why"),
+    [
+        (lambda options, model: 1 / 0, "division by zero"),
+        (lambda *_: [metrics.Value(math.nan)], "iwae is nan"),
+    ],
+)
 def test_a_metric_that_cannot_be_measured_is_null_with_its_reason_and_the_trial_stays(
-    broken, trial, data, sweep, tmp_path, monkeypatch
+    broken, why, trial, data, sweep, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(iwae, "METRIC", dataclasses.replace(iwae.METRIC, compute=broken))
     store.save_sweep(tmp_path, sweep.model_copy(update={"metrics": (SMALL,)}))
@@ -257,7 +273,7 @@ def test_a_metric_that_cannot_be_measured_is_null_with_its_reason_and_the_trial_
     (row,) = results.metrics.itertuples()
     assert math.isnan(row.value)
     reason = json.loads(row.settings)["error"].strip().splitlines()[-1]
-    assert "division by zero" in reason or "iwae is nan" in reason
+    assert why in reason
     whole = open_plan(tmp_path, results.sweep)
     assert trial.id in {left.id for left in whole.todo}
     assert str(account(tmp_path, whole)) == "1 done (1 of them without all that is asked for), 1 left to do"

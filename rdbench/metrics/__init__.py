@@ -133,11 +133,11 @@ def mean_value(per_image: "Tensor", **settings: Any) -> Value:
 
     Args:
         per_image: float64 (images,).
-        settings: of the value; ``n_images`` is added.
+        settings: of the value; ``n_images`` is added, where it is not among them.
     """
     count = len(per_image)
     error = float(per_image.std() / math.sqrt(count)) if count > 1 else None
-    return Value(float(per_image.mean()), error, {**settings, "n_images": count})
+    return Value(float(per_image.mean()), error, {**settings, "n_images": settings.get("n_images", count)})
 
 
 NEEDS = {
@@ -164,6 +164,12 @@ class Metric:
         better: which way each of its quantities is better, by the ``quantity`` of its settings, or by the
             metric's name where a value names none. What is not listed is neither.
         neither: its quantities that are not listed there.
+        no_percent: those of which a change in per cent says nothing: their zero depends on the unit, or they
+            lie about it.
+        not_positive: those that can be zero or less, and then have no logarithm.
+
+    Raises:
+        ValueError: one of the last two names a quantity that it has not.
     """
 
     name: str
@@ -175,6 +181,12 @@ class Metric:
     needs: tuple[str, ...] = ()
     better: Mapping[str, Better] = field(default_factory=dict)
     neither: tuple[str, ...] = ()
+    no_percent: tuple[str, ...] = ()
+    not_positive: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if unknown := {*self.no_percent, *self.not_positive} - {*self.better, *self.neither}:
+            raise ValueError(f"metric {self.name} has no {', '.join(sorted(unknown))}")
 
     def value_names(self, options: MetricOptions) -> dict[str, Better | None]:
         """Return the names of the values it may have under some options, and which way each is better."""
@@ -195,6 +207,12 @@ def value_name(name: str, quantity: str | None, reading: str | None) -> str:
 def better(name: str, quantity: str) -> Better | None:
     """Return which way a metric's quantity is better; None where neither way is, or the name is not known."""
     return get(name).better.get(quantity) if name in names() else None
+
+
+@functools.cache
+def beginnings(of: Literal["no_percent", "not_positive"]) -> tuple[str, ...]:
+    """Return how the names of all metrics' values begin that are declared so; a reading may follow."""
+    return tuple(value_name(name, quantity, None) for name in names() for quantity in getattr(get(name), of))
 
 
 FINDINGS = frozenset(

@@ -126,4 +126,6 @@ METRIC = Metric(
     protocols=("clean",),
     needs=("gaussian",),
     better={"iwae": "higher"},
+    no_percent=("iwae",),
+    not_positive=("iwae",),
 )

@@ -68,4 +68,6 @@ METRIC = Metric(
     missing=lambda options, data, protocol: comparison.missing("inception", data, protocol, options.weights),
     needs=("prior",),
     better={"kid": "lower"},
+    no_percent=("kid",),
+    not_positive=("kid",),
 )

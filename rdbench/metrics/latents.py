@@ -190,4 +190,6 @@ METRIC = Metric(
     protocols=("clean",),
     needs=("gaussian",),
     neither=("rate", "mutual_information", "marginal_kl", "active_units"),
+    no_percent=("marginal_kl",),
+    not_positive=("mutual_information", "marginal_kl", "active_units"),
 )

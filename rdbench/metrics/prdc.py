@@ -17,6 +17,8 @@ from rdbench.features import comparison
 from rdbench.features.comparison import FeatureName, SplitName
 from rdbench.metrics import InceptionWeights, Metric, MetricOptions, TrainedModel, Value
 
+QUANTITIES = ("precision", "recall", "density", "coverage")
+
 
 def _has_neighbours(k: int, info: ValidationInfo) -> int:
     samples = info.data.get("samples")
@@ -85,5 +87,6 @@ METRIC = Metric(
         options.features, data, protocol, options.weights
     ),
     needs=("prior",),
-    better=dict.fromkeys(("precision", "recall", "density", "coverage"), "higher"),
+    better=dict.fromkeys(QUANTITIES, "higher"),
+    not_positive=QUANTITIES,
 )

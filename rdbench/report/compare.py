@@ -8,9 +8,10 @@ from typing import Literal, get_args
 
 import pandas as pd
 
+from rdbench import metrics
 from rdbench.places import Place
 from rdbench.report import sources, tables
-from rdbench.report.bd_rate import BdRate, bd_rate_between
+from rdbench.report.bd_rate import LEAST_RATE, BdRate, bd_rate_between
 from rdbench.report.curves import Estimate, estimate, finite_points
 from rdbench.report.difference import Test, difference
 from rdbench.report.gather import Section, gather, records
@@ -22,8 +23,8 @@ _VERSION = re.compile(r" \[[0-9a-f]{6}\]$")
 LEVEL = 0.05
 """Of the whole family of tests of one metric, after Holm's correction."""
 
-ARBITRARY_ZERO = ("elbo_", "psnr", "iwae", "reconstruction_psnr")
-"""Beginnings of the names of measures of which a percentage would depend on the unit."""
+ARBITRARY_ZERO = ("elbo_", "psnr")
+"""Beginnings of the names of measures of points whose zero depends on the unit; metrics declare theirs."""
 
 Verdict = Literal["better", "worse", "mixed", "different", "no difference shown", "not comparable"]
 Way = Literal["better", "worse", "different"]
@@ -53,11 +54,6 @@ class Change:
     p: float | None
     adjusted: float | None = None
     reason: str = ""
-
-    @property
-    def relative(self) -> float | None:
-        """The difference in per cent of A's mean; None where that is 0."""
-        return 100 * self.mean / abs(self.before.mean) if self.before.mean else None
 
     @property
     def shown(self) -> bool:
@@ -102,14 +98,21 @@ class Metric:
             return self.reason
         return f"at every point {'; or '.join(dict.fromkeys(change.reason for change in self.changes))}"
 
+    def percent(self, change: Change) -> float | None:
+        """Return a difference in per cent of A's mean; None where that is 0, or next to it, or says nothing.
+
+        Of a rate that has collapsed (``LEAST_RATE``) some thousandths of a nat would be hundreds of per cent.
+        """
+        size = abs(change.before.mean)
+        if without_percent(self.series.name) or size <= (LEAST_RATE if self.series.name == "rate" else 0):
+            return None
+        return 100 * change.mean / size
+
     @property
     def relative(self) -> float | None:
-        """The mean relative change over the points, in per cent; None where no point has one, or where the
-        measure's zero is arbitrary, as a density's and a decibel's is."""
-        if self.series.name.startswith(ARBITRARY_ZERO):
-            return None
-        found = estimate([change.relative for change in self.changes if change.relative is not None])
-        return None if found is None else found.mean
+        """The mean change over the points, in per cent; None where no point has one."""
+        found = [value for value in map(self.percent, self.changes) if value is not None]
+        return sum(found) / len(found) if found else None
 
     @property
     def verdict(self) -> Verdict:
@@ -181,6 +184,11 @@ class Comparison:
     refused: tuple[str, ...]
     apart: tuple[str, ...]
     problems: tuple[str, ...]
+
+
+def without_percent(name: str) -> bool:
+    """Tell whether a measure is one of which a change in per cent says nothing, by its name."""
+    return name.startswith((*ARBITRARY_ZERO, *metrics.beginnings("no_percent")))
 
 
 def holm(p: Sequence[float]) -> list[float]:

@@ -64,7 +64,7 @@ def _beta_half(pair: Pair) -> str:
 
 def _percent(value: float | None) -> Cell:
     if value is None:
-        return Cell(ABSENT, "it has no zero to be relative to, or is 0")
+        return Cell(ABSENT, "it has no zero to be relative to, or A is 0 or next to it")
     text = number(value, 2 if abs(value) < 1e6 else None)
     return Cell(f"+{text}" if value > 0 and float(f"{value:.2f}") else text, value=value)
 

@@ -8,7 +8,8 @@ It goes by means over seeds, not by intervals.
 ``bd_rate``         BD-rate of B against A in per cent, of MSE and of every reading's distortion
 ``bd_rate.mse``     that of MSE alone; ``bd_rate.optimal`` of the distortion under one reading
 ``delta.NAME``      mean of B less mean of A of the metric ``NAME``, in its unit; with ``%`` after the
-                    number, in per cent of A's mean, where that has a zero: not of an ELBO, IWAE or PSNR
+                    number, in per cent of A's mean, where that has a zero to be relative to: not of an
+                    ELBO, IWAE, PSNR or KID, nor of a collapsed rate
 ==================  ===================================================================================
 
 BD-rate compares the best that each side reaches at any beta, where both reach it: a point that got worse
@@ -33,8 +34,8 @@ from typing import Literal
 from rdbench import metrics
 from rdbench.errors import ResultsError
 from rdbench.likelihood import OWN, READINGS
-from rdbench.report.bd_rate import LITTLE_OVERLAP
-from rdbench.report.compare import ARBITRARY_ZERO, Comparison, Metric, Pair
+from rdbench.report.bd_rate import LEAST_RATE, LITTLE_OVERLAP
+from rdbench.report.compare import Comparison, Metric, Pair, without_percent
 from rdbench.report.comparison import as_data, as_markdown, as_text
 from rdbench.report.numbers import number
 from rdbench.report.write_table import markdown_text, one_line
@@ -97,9 +98,9 @@ def parse_gate(text: str) -> Gate:
         hint = f" (did you mean delta.{quantity}?)" if _may_be_metric(quantity) else ""
         raise ResultsError(_line(text, f"{quantity!r} is no quantity{hint}; there are {', '.join(BD_RATES)}"
                                  f" and delta.NAME of a metric; {form}"))  # fmt: skip
-    if amount.endswith("%") and quantity.removeprefix("delta.").startswith(ARBITRARY_ZERO):
+    if amount.endswith("%") and without_percent(quantity.removeprefix("delta.")):
         mend = "leave the % out: the number is then in its unit"
-        raise ResultsError(_line(text, f"{quantity} has no zero, so no per cent either; {mend}"))
+        raise ResultsError(_line(text, f"{quantity} has no zero to be relative to, so no per cent; {mend}"))
     if operator not in OPERATORS:
         raise ResultsError(
             _line(text, f"{operator!r} is no operator; there are {' '.join(OPERATORS)}; {form}")
@@ -188,8 +189,9 @@ def _deltas(pair: Pair, name: str, percent: bool) -> Iterator[tuple[float | None
     for variant, beta in metric.lost:
         yield None, f"{name} at {variant}, beta {beta:g}: B lacks a value that A has"
     for each in metric.changes:
-        value = each.relative if percent else each.mean
+        value = metric.percent(each) if percent else each.mean
         where = f"{each.variant}, beta {each.beta:g}"
         if value is None:
-            where += ": A is 0, so there is no change in per cent of it"
+            least = f"at most {LEAST_RATE:g} nats" if name == "rate" else "0"
+            where += f": A is {least}, so there is no change in per cent of it"
         yield value, where
