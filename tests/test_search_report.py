@@ -17,7 +17,7 @@ from rdbench.report.export import as_data, export, shown_views
 from rdbench.report.gather import gather, variant_label
 from rdbench.report.proposals import SHOWN
 from rdbench.report.search_chart import search_chart
-from rdbench.report.studies import Proposal, StudyView
+from rdbench.report.studies import CHOSEN, Proposal, SearchView, StudyView
 from rdbench.report.write_table import to_csv, to_json
 from rdbench.spec import VariantSpec
 
@@ -298,6 +298,16 @@ def test_what_ended_since_the_last_choice_counts(tmp_path):
     assert [row["v0"] for row in chart.data["tried"] if row["best"]] == [0.5]
     assert search.table.rows[0][-1].text == last[1].id
     assert [row[3].text for row in search.table.rows[-3:]] == ["stopped early", "not in yet", "not in yet"]
+
+
+def test_what_a_search_chose_is_said_to_be_chosen_by_the_number_that_is_shown(tmp_path):
+    page = found(tmp_path / "optuna", sweep(OVER))
+    (search,) = page.sections[0].searches
+    assert CHOSEN in search.table.caption
+    text = make_report([tmp_path / "optuna"], tmp_path / "report.html").read_text()
+    assert text.count("retrain it under fresh seeds before comparing") == 1
+    views = [SearchView("study", kind, "", ()) for kind in ("optuna", "target", "curve")]
+    assert [view.caution for view in views] == [CHOSEN, CHOSEN, ""]
 
 
 def test_every_fate_is_named(tmp_path):

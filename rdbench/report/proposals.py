@@ -1,7 +1,7 @@
 """The table of a search's proposals: their settings, what came of them, and what they cost."""
 
 from rdbench.report.numbers import ABSENT, count, number, setting
-from rdbench.report.studies import STATUSES, Proposal, StudyView
+from rdbench.report.studies import CHOSEN, STATUSES, Proposal, StudyView
 from rdbench.report.table import Cell, Column, Table
 from rdbench.report.tables import LONG
 from rdbench.spec_search import direction
@@ -35,7 +35,7 @@ def table(study: StudyView, name: str = "proposals") -> Table | None:
     return Table(
         name,
         title,
-        f"The {first} first, bold; those without a result last.{means}",
+        f"The {first} first, bold; those without a result last.{means} {CHOSEN}",
         columns,
         rows,
         (),

@@ -26,6 +26,12 @@ STATUSES = {
 FEWEST = 10
 """Results without which importances are not told: of fewer, the best tenth is one or none."""
 
+CHOSEN = (
+    "Chosen by these very numbers of the test split, which flatter what was chosen: retrain it under fresh"
+    " seeds before comparing."
+)
+"""What to know about whatever a search found; of a search of a whole curve nothing was chosen."""
+
 _Rows = Mapping[str, tuple[str, float]]
 """Trial -> its status and seconds; nothing of one that is not in."""
 
@@ -98,6 +104,11 @@ class SearchView:
         """What it is called: its sweep, and what it looks for."""
         kinds = {"curve": "where the curve is least known", "target": "for a target", "optuna": "by Optuna"}
         return f"The search of {self.name}, {kinds[self.kind]}"
+
+    @property
+    def caution(self) -> str:
+        """What to know before what it found is compared; "" where it chose nothing."""
+        return "" if self.kind == "curve" else CHOSEN
 
 
 def search_view(results: Results) -> SearchView | None:
