@@ -88,6 +88,25 @@ def test_two_trainings_of_a_whole_curve_are_not_taken_for_seeds_of_one_another(t
     assert any("was trained for another list of betas" in problem for problem in problems)
 
 
+def test_a_metric_of_a_whole_curve_says_at_which_beta_it_was_measured(tmp_path, monkeypatch):
+    monkeypatch.setitem(report_builders.NATIVE, "curve", "half")
+    (tmp_path / "curve.py").write_text(CURVE)
+    sweep = make_sweep(beta=[1, 10, 100], variants=[f"{tmp_path}/curve.py:curve", "beta_vae"])
+    root = write(tmp_path / "a", sweep)
+    for trial in plan(sweep).trials:
+        content = store.trial_tables(root, trial.id)
+        value = {"name": "fid", "value": 5.0, "settings": "{}", "protocol": "clean"}
+        if trial.beta == 1:
+            store.commit(root, trial.id, {"metrics": [value], "trials": content["trials"]})
+    rows = tables.proxy_metrics(section_of(root)).rows
+    assert [(row[0].text[:5], row[1].text, row[2].text, row[2].note) for row in rows] == [
+        ("beta_", "1", "5.000", ""),
+        ("curve", "1", "5.000", ""),
+        ("curve", "10", "–", "measured at β = 1 only: one training gives the whole curve"),
+        ("curve", "100", "–", "measured at β = 1 only: one training gives the whole curve"),
+    ]
+
+
 def test_a_curve_that_diverged_is_lost_at_each_of_its_betas(tmp_path):
     (tmp_path / "curve.py").write_text(CURVE)
     sweep = make_sweep(beta=[1, 10], variants=[f"{tmp_path}/curve.py:curve"])

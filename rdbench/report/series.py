@@ -14,6 +14,7 @@ from rdbench.metrics import FINDINGS, Better, better, value_name
 from rdbench.report.curves import Estimate, estimate
 from rdbench.report.difference import difference
 from rdbench.report.gather import Section, records
+from rdbench.report.numbers import plain
 
 READING_NAMES = {
     "half": "σ² = 1/2",
@@ -87,7 +88,7 @@ class Series:
         found = {
             k: v for k, v in self.estimates.items() if variant in (None, k[0]) and k[0] not in self.silent
         }
-        # Of equal means the lowest beta, so that the choice does not hang on the order of files.
+        # Of equal means the lowest beta, so that the choice does not depend on the order of files.
         return max(found, key=lambda key: (sign * found[key].mean, -key[1]), default=None)
 
     def tells_apart(self, one: Key, other: Key) -> bool | None:
@@ -180,6 +181,7 @@ def proxies(section: Section) -> list[Series]:
         if not answered:
             alone.setdefault(_measured_how(row, settings), []).append((row, settings))
     taken: Counter[str] = Counter()
+    curves = _curves(section)
     found = []
     for grouped in (measured, alone):
         for title, how in sorted(grouped):
@@ -198,8 +200,27 @@ def proxies(section: Section) -> list[Series]:
                 elif "error" in settings:
                     lines = str(settings["error"]).strip().splitlines()
                     own.reasons[key] = lines[-1] if lines else "no reason was recorded"
+            own.reasons.update(_elsewhere(own, curves))
             found.append(own)
     return found
+
+
+def _curves(section: Section) -> dict[str, list[float]]:
+    """Return the betas of each variant of which one training gives the whole curve."""
+    if "betas" not in section.trials:
+        return {}
+    pairs = zip(section.trials["variant"], section.trials["betas"], strict=True)
+    return {str(variant): betas for variant, betas in pairs if isinstance(betas, list)}
+
+
+def _elsewhere(own: Series, curves: dict[str, list[float]]) -> dict[Key, str]:
+    """Return why a metric that was measured at one beta of a training has no value at its others."""
+    found = {}
+    for variant, betas in curves.items():
+        at = sorted(beta for name, beta in own.values if name == variant)
+        why = f"measured at β = {', '.join(map(plain, at))} only: one training gives the whole curve"
+        found |= {(variant, beta): why for beta in betas if at and (variant, beta) not in own.values}
+    return {key: why for key, why in found.items() if key not in own.reasons}
 
 
 def _asks_for(
