@@ -15,10 +15,11 @@ from markupsafe import Markup
 import rdbench
 from rdbench import paths
 from rdbench.errors import StorageError
-from rdbench.places import Place, write_atomically
+from rdbench.places import Place, Remote, write_atomically
 from rdbench.report import numbers, pictures, tables
 from rdbench.report.chart import Chart
 from rdbench.report.contents import SectionContents, contents
+from rdbench.report.series import READING_NAMES
 from rdbench.spec import dump_sweep
 
 PICTURE_BYTES = 1_500_000
@@ -50,11 +51,18 @@ def render(results: Sequence[Place], out: Place, title: str = "") -> str:
         sections=[section_view(each, budget // len(found.sections)) for each in found.sections],
         problems=found.problems,
         sweeps=[(str(item.root), dump_sweep(item.sweep)) for item in found.loaded],
-        command=shlex.join(["rdbench", "report", *map(str, results), "--out", str(out), *titled]),
+        command=shlex.join(["rdbench", "report", *map(str, results), "--out", _written(out), *titled]),
+        readings=[(key, name) for key, name in READING_NAMES.items()
+                  if any(key in each.section.readings for each in found.sections)],
         version=rdbench.__version__,
         charts=as_json(charts),
         vega=_vega() if charts else "",
     )  # fmt: skip
+
+
+def _written(out: Place) -> str:
+    """Return where a page went, as it tells others: a folder of the machine it was made on is not theirs."""
+    return str(out) if isinstance(out, Remote) else out.name
 
 
 def section_view(found: SectionContents, budget: int) -> dict[str, Any]:
