@@ -106,7 +106,7 @@ def _pictures(chosen: pd.DataFrame, variants: Sequence[str]) -> tuple[Picture, .
     before: Strip | None = None
     for (variant, beta, seed), own in strips.items():
         original, reconstruction, sample = (Strip(LABELS[kind], tuple(own.get(kind, ()))) for kind in KINDS)
-        # Under protocol paper each trial has its own augmented originals.
+        # Stored without augmentation under either protocol, so they are the same for all of a data set.
         shown = None if original == before else original
         before = original
         name = f"{variants.index(variant)}/{beta:.12g}"

@@ -18,7 +18,7 @@ DETAILS = (
     ("test distortion", "test", "distortion"),
     ("test MSE", "test", "mse"),
     ("test PSNR, dB", "test", "psnr"),
-    ("test bits per value", "test", "bits_per_dim"),
+    ("test bits/dim", "test", "bits_per_dim"),
 )
 """Columns of a reading's table of details: heading, split, measure."""
 
@@ -144,8 +144,8 @@ def elbo(section: Section) -> Table:
     ]
     caption = (
         "Nats per image, higher is better: a lower bound of log p(x), given the σ² of the reading."
-        f" {over_seeds(seeds)} {MARKED} Each reading by itself. Native: the reading under which the variant's"
-        " loss is a likelihood."
+        f" {over_seeds(seeds)} {MARKED} Each reading by itself. Native: the reading whose distortion the"
+        " variant's loss minimises, up to constants."
     )
     if any(reading.startswith("optimal") for reading in section.readings):
         caption += (
