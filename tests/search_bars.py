@@ -26,8 +26,8 @@ from rdbench.datasets import gaussian
 from rdbench.plan import Trial, plan
 from rdbench.search import Search
 from rdbench.search.begin import begin
-from rdbench.search.curve import RATE_FLOOR
 from rdbench.search.ended import Ended
+from rdbench.search.gaps import RATE_FLOOR
 from rdbench.spec import Sweep
 from rdbench.trial import run_trial
 

@@ -10,7 +10,7 @@ from search_builders import begun, predicted, run, sweep
 from rdbench import store
 from rdbench.errors import ResultsError
 from rdbench.search import begin, ended
-from rdbench.search.curves import CurveRounds
+from rdbench.search.curve import CurveRounds
 from rdbench.search.running import Searching, named
 from rdbench.spec import Sweep
 from rdbench.trial import failure_tables

@@ -1,14 +1,14 @@
 """Searches: the next trials of a sweep, chosen from those that ended.
 
-Trials end in any order, on many workers. If a choice were made whenever one ends, it would hang on which
+Trials end in any order, on many workers. If a choice were made whenever one ends, it would depend on which
 was first, and no search would repeat. So choices are made in batches: each from the results of all batches
 before, when the last is in. What was chosen is recorded in the results folder before it is trained, and so
 is what was there before the search began: a search that was killed goes on with the batch it was at, and
 then chooses what it would have chosen.
 
-``curve`` and ``target`` are in modules of that name; ``optuna`` in ``studies``, with ``space`` (what its
-ranges mean) and ``journal`` (its storage); the record in ``begin``; early stopping in ``stopping``. Knows no
-scheduler.
+``curve``, with ``gaps`` (its geometry), and ``target`` are in modules of that name; ``optuna`` in
+``studies``, with ``space`` (what its ranges mean) and ``journal`` (its storage); the record in ``begin``;
+early stopping in ``stopping``. Knows no scheduler.
 """
 
 from abc import ABC, abstractmethod
@@ -167,6 +167,13 @@ def labels(
             name += f" [{variant.code[:6]}]" if len({other.code for other in alike}) > 1 else ""
         found[variant] = name
     return found
+
+
+def shown(value: object) -> str:
+    """Return the value of a setting as the console shows it."""
+    if isinstance(value, tuple | list):
+        return f"[{', '.join(map(str, value))}]"
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def at_beta(sweep: Sweep, variant: VariantSpec, beta: float) -> list[Trial]:

@@ -49,7 +49,7 @@ def begin(sweep: Sweep, root: Place, ended: Collection[str]) -> Search:
     name = key(sweep)
     begun = _read(root, sweep).get(name) or Begun(sweep, frozenset(ended))
     if sweep.search.name == "curve":
-        from rdbench.search.curves import CurveRounds
+        from rdbench.search.curve import CurveRounds
 
         return CurveRounds(begun, sweep.search)
     if sweep.search.name == "target":

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from rdbench.places import Place
 from rdbench.plan import Plan, Trial
-from rdbench.search import Search, labels
+from rdbench.search import Search, labels, shown
 from rdbench.search.begin import begin, keep
 from rdbench.search.ended import Ended, load
 from rdbench.spec import Sweep
@@ -90,9 +90,9 @@ def _lines(sweep: Sweep, search: Search, ended: Mapping[str, Ended], todo: list[
     lines = [f"search {sweep.search.name}: {spent} of at most {search.budget} trials done{before}"]
     if not todo:
         return [*lines, *search.account(ended), "nothing is left to train"]
-    shown = ", ".join(named(sweep, trial) for trial in todo[:SHOWN])
+    first = ", ".join(named(sweep, trial) for trial in todo[:SHOWN])
     more = f" and {len(todo) - SHOWN} more" if len(todo) > SHOWN else ""
-    lines.append(f"next: {shown}{more}; the choice after them follows from their results")
+    lines.append(f"next: {first}{more}; the choice after them follows from their results")
     return lines
 
 
@@ -104,11 +104,5 @@ def named(sweep: Sweep, trial: Trial) -> str:
     variant = trial.variant.model_copy(update={"options": asked})
     words = [names.get(variant, variant.name), f"beta {trial.beta:g}"]
     has = trial.train.model_dump() | trial.model.model_dump() | trial.variant.options
-    words += [f"{name} {_shown(has[name])}" for name in over if name in has]
+    words += [f"{name} {shown(has[name])}" for name in over if name in has]
     return " ".join([*words, f"seed {trial.seed}"])
-
-
-def _shown(value: object) -> str:
-    if isinstance(value, tuple | list):
-        return f"[{', '.join(map(str, value))}]"
-    return f"{value:g}" if isinstance(value, float) else str(value)

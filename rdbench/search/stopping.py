@@ -8,7 +8,7 @@ by its peers, and what may be a peer is narrow, because it decides what is never
   different betas, are not comparable, and to keep the lowest would keep the smallest betas;
 - of other settings of training or network: seeds of one setting are never judged against each other, which
   would keep the lucky ones and bias every mean over seeds;
-- ended when the trial's batch was proposed, so that a verdict does not hang on which worker was first.
+- ended when the trial's batch was proposed, so that a verdict does not depend on which worker was first.
 
 So these two belong to a search over such settings at one beta or a few, and a sweep that asks for them
 elsewhere is refused. A stopped trial is committed with status ``stopped`` and its history, and without

@@ -2,8 +2,8 @@
 
 Optuna is asked and told here, in batches, and not through Ray Tune's ``OptunaSearch``, which tells it of each
 trial as it ends and keeps its sampler's random state in a pickle of the driver's. Each proposal has a sampler
-of its own, seeded by the search's seed and the number of the proposal: so it hangs on the journal alone, and
-not on how often the driver was started. Results are told in the order of the proposals.
+of its own, seeded by the search's seed and the number of the proposal: so it depends on the journal alone,
+and not on how often the driver was started. Results are told in the order of the proposals.
 
 A trial that diverged or was stopped early is told as pruned, which TPE takes for worse than every finished
 one: told as failed, it would teach nothing, and be proposed again and again. A trial that failed is told so;
@@ -22,7 +22,7 @@ from optuna.trial import FrozenTrial, TrialState
 from rdbench.errors import SpecError
 from rdbench.places import Place
 from rdbench.plan import Trial
-from rdbench.search import Begun, Search, cost
+from rdbench.search import Begun, Search, cost, shown
 from rdbench.search.ended import Ended, mean_values
 from rdbench.search.journal import Journal
 from rdbench.search.space import Params, Space
@@ -257,15 +257,11 @@ class Study(Search):
         return best[:1] if len(self.settings.objective) == 1 else best
 
     def _line(self, trial: FrozenTrial) -> str:
-        settings = ", ".join(f"{name} {_shown(value)}" for name, value in trial.params.items())
+        settings = ", ".join(f"{name} {shown(value)}" for name, value in trial.params.items())
         found = ", ".join(
             f"{name} {value:.6g}" for name, value in zip(self.settings.objective, trial.values, strict=True)
         )
         return f"{found} at {settings}"
-
-
-def _shown(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def sampler(settings: OptunaSearch, proposal: int) -> optuna.samplers.BaseSampler:
