@@ -1,4 +1,4 @@
-"""Memory that is freed stays with the process, for as long as a trial: each step asks for the same tensors again."""
+"""Memory that is freed stays with the process for a whole trial: each step asks for the same tensors."""
 
 import contextlib
 import ctypes
@@ -31,8 +31,8 @@ def keep_freed_memory() -> bool:
 def give_back_freed_memory() -> None:
     """Give back what the trials before have freed.
 
-    Kept, it falls to pieces that the next trial's tensors do not fit in: measured at 1.4 GB for the first of a
-    worker's trials on MNIST and 3.6 GB for the twentieth.
+    Kept, it falls to pieces that the next trial's tensors do not fit in: measured at 1.4 GB for the first of
+    a worker's trials on MNIST and 3.6 GB for the twentieth.
     """
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL("libc.so.6").malloc_trim(0)

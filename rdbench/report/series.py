@@ -215,7 +215,7 @@ def _curves(section: Section) -> dict[str, list[float]]:
 
 def _elsewhere(own: Series, curves: dict[str, list[float]]) -> dict[Key, str]:
     """Return why a metric that was measured at one beta of a training has no value at its others."""
-    found = {}
+    found: dict[Key, str] = {}
     for variant, betas in curves.items():
         at = sorted(beta for name, beta in own.values if name == variant)
         why = f"measured at β = {', '.join(map(plain, at))} only: one training gives the whole curve"
