@@ -31,7 +31,7 @@ def off(trial):
 
 
 def found(root, wanted):
-    """A folder in which a search ran to its end; its trials' numbers hang on beta and lr."""
+    """A folder in which a search ran to its end; its trials' numbers depend on beta and lr."""
     search = searching(root, wanted)
     while batch := search.next():
         for trial in batch:

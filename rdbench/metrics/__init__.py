@@ -9,13 +9,11 @@ The names are read from the folder. A sweep file is validated without torch, so 
 torch within ``compute`` only.
 """
 
-import difflib
 import functools
 import importlib
 import importlib.metadata
 import json
 import math
-import os
 import pkgutil
 import traceback
 from collections.abc import Callable, Iterable, Mapping
@@ -25,7 +23,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo
 
-from rdbench.errors import SpecError
+from rdbench import paths
+from rdbench.errors import SpecError, choose
 
 if TYPE_CHECKING:
     import numpy as np
@@ -65,7 +64,7 @@ def _of_inception(value: Path | None, info: ValidationInfo) -> Path | None:
         return None
     if info.data.get("features", "inception") != "inception":
         raise ValueError("these are weights of Inception; use features: inception, or leave weights out")
-    return Path(os.path.abspath(os.path.expanduser(value)))  # noqa: PTH100, PTH111 (as rdbench.paths does)
+    return paths.absolute(value)
 
 
 InceptionWeights = Annotated[Path | None, AfterValidator(_of_inception)]
@@ -251,9 +250,7 @@ def get(name: str) -> Metric:
         SpecError: there is no such metric.
     """
     if name not in names():
-        close = difflib.get_close_matches(name, names(), 1)
-        mend = f"did you mean {close[0]!r}?" if close else f"there are: {', '.join(names())}"
-        raise SpecError(f"unknown metric {name!r}; {mend}")
+        raise SpecError(f"unknown metric {name!r}; {choose(name, names())}")
     metric: Metric = importlib.import_module(f"{__name__}.{name}").METRIC
     return metric
 
