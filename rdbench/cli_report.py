@@ -140,8 +140,9 @@ def compare(
 
       delta.NAME: the mean of B less that of A, in the metric's unit; with % after the number, of A's mean.
 
-    NAME is elbo_READING, rate, mse, psnr, or a proxy metric's as the comparison names it. An ELBO, IWAE or
-    PSNR takes no %, as its zero means nothing.
+    NAME is elbo_READING, rate, mse, psnr, or a proxy metric's as the comparison names it. An ELBO, IWAE, PSNR
+    or KID takes no %, as its zero means nothing. A gate on bd_rate fails, too, where the curves overlap by
+    less than 75%, and sees the best of each side alone: put delta.mse beside it.
 
     Exit code 0: compared, and no gate failed; 4: a gate failed; 2: the request was wrong.
 
