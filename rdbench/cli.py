@@ -212,7 +212,7 @@ def bench(
         ),
     ] = None,
     device: Device = "auto",
-    steps: Annotated[int, typer.Option(min=1, help="Training steps of one repetition.")] = 4,
+    steps: Annotated[int, typer.Option(min=1, help="Training steps of one repetition.")] = 10,
     repetitions: Annotated[int, typer.Option(min=1, help="Turns of each; medians are shown.")] = 5,
     workers: Annotated[
         int | None,
