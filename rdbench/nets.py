@@ -80,6 +80,10 @@ def every_nth(n: int) -> nn.Module:
     return nn.AvgPool2d(1, n)
 
 
+_SAME_SIZE = ((3, 3), (1, 1), (1, 1))
+"""Kernel, stride and padding of a convolution whose result is as large as its input."""
+
+
 def _to_one_channel(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """Return the transposed 3x3 convolution of stride 1 and padding 1 to a single channel.
 
@@ -107,11 +111,7 @@ class _Transposed(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, layer: nn.ConvTranspose2d) -> Tensor:
         ctx.save_for_backward(x, weight)
         ctx.layer = layer
-        if layer.out_channels == 1 and (layer.kernel_size, layer.stride, layer.padding) == (
-            (3, 3),
-            (1, 1),
-            (1, 1),
-        ):
+        if layer.out_channels == 1 and (layer.kernel_size, layer.stride, layer.padding) == _SAME_SIZE:
             return _to_one_channel(x, weight, bias)
         result: Tensor = nn.ConvTranspose2d.forward(layer, x)
         return result
