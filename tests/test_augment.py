@@ -166,6 +166,15 @@ def test_boxes_are_drawn_as_torchvision_draws_them(height, width, scale, ratio):
     assert np.allclose(drawn.mean(0), expected.mean(0), atol=5 * expected.std(0).max() / 6000**0.5)
 
 
+def test_the_crops_of_rotate_crop_are_of_the_papers_scale_and_ratio():
+    torch.manual_seed(0)
+    image = torch.empty(1, 28, 28)
+    expected = np.array([RandomResizedCrop.get_params(image, [0.9, 1.0], [0.9, 1.1]) for _ in range(6000)])
+    drawn = augment.draw("rotate_crop", 24_000, 28, 28, generator())[:, 1:].numpy().astype(int)
+    assert same_distribution(drawn[:, 2:], expected[:, 2:]) > 0.01
+    assert same_distribution(drawn[:, :2], expected[:, :2]) > 0.01
+
+
 @pytest.mark.parametrize(("height", "width"), [(17, 40), (40, 17), (1, 9)])
 def test_where_no_box_fits_the_crop_is_torchvisions_central_one(height, width):
     torch.manual_seed(0)

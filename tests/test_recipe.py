@@ -5,21 +5,23 @@ AdamW, the learning rate and the batches are written here.
 """
 
 import dataclasses
+import io
 import math
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from reference_network import Affine, Reference, layers, loss, sse_and_rate, with_values_of
 from torch import nn
 
-from rdbench import augment, evaluation, nets
+from rdbench import augment, evaluation, models, nets
 from rdbench.datasets import Split
 from rdbench.plan import Trial
 from rdbench.seeding import generator
 from rdbench.spec import ModelSpec, TrainSpec, VariantSpec
 from rdbench.training import train
-from rdbench.trial import run_trial
+from rdbench.trial import run_pack, run_trial
 
 CPU = torch.device("cpu")
 BATCH = 60  # 256 training images: four batches an epoch, 16 images are left over
@@ -76,8 +78,13 @@ class AdamW:
             value[...] = decayed - lr * m_hat / (np.sqrt(v_hat) + 1e-8)
 
 
-def trained_by_hand(trial, data, reference):
+def objective_of(trial, n):
+    return lambda sse, rate: loss(trial.variant.name, sse, rate, trial.beta, n)
+
+
+def trained_by_hand(trial, data, reference, objective=None):
     """Train the reference in place; return (loss, rate, sse, lr) of each epoch."""
+    objective = objective or objective_of(trial, math.prod(data.shape))
     images, settings, latent = data.train.images, trial.train, trial.model.latent
     a_epoch = len(images) // settings.batch_size
     first_period = settings.epochs * a_epoch // 2 + 1
@@ -98,7 +105,7 @@ def trained_by_hand(trial, data, reference):
             if settings.augment:
                 batch = mirrored(batch, flipped[part])
             sse, rate = sse_and_rate(reference, torch.from_numpy(batch.copy()), every_noise[part])
-            losses = loss(trial.variant.name, sse, rate, trial.beta, math.prod(data.shape))
+            losses = objective(sse, rate)
             gradients = torch.autograd.grad(losses.sum() / settings.batch_size, parameters)
             lr = settings.lr / 2 * (1 + math.cos(math.pi * since_restart / first_period))
             optimizer.step([each.numpy() for each in gradients], lr)
@@ -188,6 +195,53 @@ def test_evaluation_after_training_is_by_running_statistics_under_the_protocol(
 
 
 @pytest.mark.parametrize("protocol", ["clean", "paper"])
+def test_a_model_of_its_own_trains_and_is_measured_as_the_loop_by_hand(trial, exact, protocol):
+    """sigma-VAE: ln sigma is a parameter, of ten times the rate."""
+    trial = recipe(trial, variant="sigma_vae", beta=4.0, lr=0.01, weight_decay=2.0, protocol=protocol)
+    model = models.build(trial, exact.shape, len(exact.train.images)).double()
+    with torch.no_grad():
+        model.slow_log_sigma.fill_(0.03)
+    _, reference = build(trial, exact)
+    reference.tenth = nn.Parameter(torch.tensor(0.03, dtype=torch.float64))
+    n = math.prod(exact.shape)
+
+    def distortion(sse):
+        variance = torch.exp(10 * reference.tenth) ** 2
+        return sse / (2 * variance) + n / 2 * torch.log(2 * math.pi * variance)
+
+    history = []
+    train(model, [trial], exact, CPU, lambda member, epoch: history.append(epoch))
+    expected = trained_by_hand(trial, exact, reference, lambda sse, rate: distortion(sse) + 4.0 * rate)
+    got = [(epoch.loss, epoch.rate, epoch.sse, epoch.lr) for epoch in history]
+    np.testing.assert_allclose(got, expected, rtol=1e-8)
+    assert abs(model.slow_log_sigma.item() - 0.03) > 0.01
+    assert model.slow_log_sigma.item() == pytest.approx(reference.tenth.item(), rel=1e-8)
+    reference.eval()
+    for split in ("train", "test"):
+        (got,) = evaluation.measure(model, [trial], exact, split, CPU)
+        with torch.no_grad():
+            size = BATCH if protocol == "paper" else 500
+            sse, rate = measured_by_hand(trial, exact, split, reference, size)
+            own = distortion(torch.from_numpy(sse)).numpy()
+        np.testing.assert_allclose(got.sse, sse, rtol=1e-5)
+        np.testing.assert_allclose(got.rate, rate, rtol=1e-5)
+        np.testing.assert_allclose(got.distortion, own, rtol=1e-5)
+
+
+def test_a_model_with_nothing_of_its_own_is_beta_vae_by_hand(trial, exact):
+    trial = recipe(trial, variant="beta_vae", beta=4.0, lr=0.01)
+    model = models.Model(models.about(trial, exact.shape, len(exact.train.images))).double()
+    _, reference = build(trial, exact)
+    history = []
+    train(model, [trial], exact, CPU, lambda member, epoch: history.append(epoch))
+    expected = trained_by_hand(trial, exact, reference)
+    got = [(epoch.loss, epoch.rate, epoch.sse, epoch.lr) for epoch in history]
+    np.testing.assert_allclose(got, expected, rtol=1e-8)
+    for value, truth in compared(model.network, reference):
+        torch.testing.assert_close(value, truth, rtol=0, atol=1e-7)
+
+
+@pytest.mark.parametrize("protocol", ["clean", "paper"])
 def test_members_of_a_pack_are_each_the_loop_by_hand(trial, exact, protocol):
     asked = [("beta_vae", 4.0, 0), ("bs_vae", 0.5, 1), ("bs_vae", 2.0, 0), ("beta_vae", 0.25, 1)]
     pack = [
@@ -213,12 +267,20 @@ def test_members_of_a_pack_are_each_the_loop_by_hand(trial, exact, protocol):
             np.testing.assert_allclose(values[member].rate, rate, rtol=1e-5)
 
 
-@pytest.mark.parametrize("variant", ["bs_vae", "sigma_vae"])  # an objective, and a model of its own
-@pytest.mark.parametrize("protocol", ["clean", "paper"])
+@pytest.mark.parametrize(
+    ("variant", "protocol", "precision"),
+    [
+        ("bs_vae", "clean", "float32"),
+        ("bs_vae", "paper", "float32"),
+        ("sigma_vae", "clean", "float32"),  # a model of its own
+        ("sigma_vae", "paper", "float32"),
+        ("bs_vae", "clean", "bf16"),  # is evaluated in float32
+    ],
+)
 def test_the_points_of_a_trial_are_the_means_of_its_network_by_running_statistics(
-    trial, data, protocol, variant
+    trial, data, variant, protocol, precision
 ):
-    trial = recipe(trial, protocol=protocol, variant=variant, lr=0.01)
+    trial = recipe(trial, protocol=protocol, variant=variant, lr=0.01, precision=precision)
     data = dataclasses.replace(data, augmentation="flip")
     kept = []
     tables = run_trial(trial, data, CPU, on_network=lambda trial, model: kept.append(model))
@@ -234,9 +296,52 @@ def test_the_points_of_a_trial_are_the_means_of_its_network_by_running_statistic
             sse, rate = measured_by_hand(trial, as_float, split, reference, size)
         rows = [row for row in tables["points"] if row["split"] == split]
         assert {row["n_images"] for row in rows} == {len(sse)}
+        native = {"bs_vae": "optimal", "sigma_vae": "own"}[variant]
+        assert [row["reading"] for row in rows if row["native"]] == [native]
         for row in rows:
             assert row["sse"] == pytest.approx(sse.mean(), rel=1e-4)
             assert row["rate"] == pytest.approx(rate.mean(), rel=1e-4)
+
+
+def pixels_of(rows, kind):
+    pictures = [Image.open(io.BytesIO(row["png"])) for row in rows if row["kind"] == kind]
+    return np.stack([np.asarray(picture).astype(int) for picture in pictures])
+
+
+@pytest.mark.parametrize("fuse", [True, False])
+def test_pictures_of_a_pack_are_of_its_networks_by_running_statistics(trial, data, fuse):
+    pack = [
+        recipe(trial, variant=name, lr=0.01, seed=seed) for name, seed in (("bs_vae", 0), ("beta_vae", 1))
+    ]
+    kept = []
+    tables = run_pack(pack, data, CPU, fuse=fuse, on_network=lambda trial, model: kept.append(model))
+    originals = torch.from_numpy(data.test.images[:16].copy()).float() / 255
+    for each, own, model in zip(pack, tables, kept, strict=True):
+        assert not any(module.training for module in model.network.modules())
+        reference = Reference(data.shape, each.model.latent, tuple(each.model.channels))
+        reference = with_values_of(model.network, reference).eval()
+        random = generator(each.seed, "evaluate/pictures")
+        noise, prior = (torch.randn(16, each.model.latent, generator=random) for _ in range(2))
+        with torch.no_grad():
+            expected = {"original": originals, "reconstruction": reference(originals, noise)[0]}
+            expected["sample"] = reference.decode(prior)
+        for kind, images in expected.items():
+            levels = images[:, 0].clamp(0, 1).numpy() * 255
+            assert np.abs(pixels_of(own["images"], kind) - levels).max() <= 0.51, kind
+
+
+def test_bf16_rounds_what_passes_between_layers_and_nothing_that_is_kept(trial, data):
+    trial = recipe(trial, precision="bf16")
+    network = nets.build(trial.model, data.shape, generator(0, "init"))
+    passed = {}
+    for name, layer in network.named_modules():
+        if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
+            layer.register_forward_hook(lambda layer, x, y, name=name: passed.update({name: y.dtype}))
+    train(network, [trial], data, CPU)
+    assert passed.pop("posterior") == passed.pop("output") == torch.float32
+    assert set(passed.values()) == {torch.bfloat16}
+    assert {value.dtype for value in network.parameters()} == {torch.float32}
+    assert {value.grad.dtype for value in network.parameters()} == {torch.float32}
 
 
 def test_the_recipe_that_is_trained_by_default_is_the_papers():

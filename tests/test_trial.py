@@ -7,6 +7,7 @@ import torch
 from torch import backends
 
 from rdbench.plan import Trial
+from rdbench.precision import exact_float32, training_arithmetic
 from rdbench.trial import run_trial
 
 CPU = torch.device("cpu")
@@ -28,6 +29,20 @@ def test_tf32_and_autotuning_stay_out_of_a_trial_and_come_back_after_it(trial, d
         assert backends.cudnn.conv.fp32_precision == before
     finally:
         backends.cudnn.benchmark = False
+
+
+def test_tf32_is_of_convolutions_and_products_while_a_network_trains_and_no_longer():
+    """The settings of a GPU can be looked at without one."""
+
+    def precisions():
+        return backends.cudnn.conv.fp32_precision, backends.cuda.matmul.fp32_precision
+
+    with exact_float32():
+        with training_arithmetic("tf32", torch.device("cuda")):
+            assert precisions() == ("tf32", "tf32")
+        assert precisions() == ("ieee", "ieee")
+        with training_arithmetic("float32", torch.device("cuda")):
+            assert precisions() == ("ieee", "ieee")
 
 
 def test_per_image_values_are_kept_when_asked_for(trial, data):

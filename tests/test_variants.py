@@ -8,6 +8,7 @@ import torch
 
 from rdbench import variants
 from rdbench.errors import SpecError
+from rdbench.likelihood import READINGS, distortion
 
 
 def test_objectives_are_those_of_the_paper():
@@ -23,6 +24,20 @@ def test_objectives_are_those_of_the_paper():
         for s, r in zip((3, 0.5, 80), (2, 7, 0.1), strict=True)
     ]
     assert bs_vae.tolist() == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize("name", ["beta_vae", "bs_vae", "sigma_vae_optimal"])
+def test_the_native_reading_is_the_distortion_that_the_loss_minimises(name):
+    """Up to a constant; of all readings it is the only one."""
+    own, n = variants.get(name), 10
+    sse = 5 + torch.rand(6, 40, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    sse *= torch.arange(1, 7)[:, None]  # splits of 40 images, of one mean error or another
+    losses = torch.stack([own.objective(each, torch.zeros(40), 3.0, n).mean() for each in sse])
+    same = []
+    for reading in READINGS:
+        gap = losses - distortion(reading, sse, 3.0, n).mean(1)
+        same += [reading] if gap.max() - gap.min() < 1e-4 else []
+    assert same == [own.native]
 
 
 @pytest.mark.parametrize("sse", [0.0, 1e-8, 1e-4, 1.0, 1e8])
