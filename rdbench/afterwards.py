@@ -10,6 +10,7 @@ from rdbench.errors import ResultsError, SpecError
 from rdbench.lease import Lease
 from rdbench.metrics import MetricOptions, get, is_measured
 from rdbench.parquet import Row
+from rdbench.paths import DataRoot
 from rdbench.places import Place
 from rdbench.plan import Trial
 from rdbench.progress import label
@@ -47,7 +48,7 @@ class Measured:
 def evaluate(
     root: Place,
     asked: Sequence[MetricOptions],
-    data_root: Path,
+    data_root: Path | DataRoot,
     device: str = "auto",
     say: Callable[[str], None] = lambda line: None,
 ) -> Measured:
@@ -74,7 +75,7 @@ def evaluate(
 def _evaluate(
     results: store.Results,
     asked: Sequence[MetricOptions],
-    data_root: Path,
+    data_root: Path | DataRoot,
     device: str,
     say: Callable[[str], None],
 ) -> Measured:

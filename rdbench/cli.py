@@ -126,9 +126,13 @@ def sweep(
     console = Console()
     console.print(whole.summary(), highlight=False, markup=False, soft_wrap=True)
     if dry_run:
-        from rdbench.estimate import time_left
+        from rdbench.estimate import data_lines, time_left
+        from rdbench.paths import chosen_data_root
 
-        if estimate := time_left(whole, str(spec), set_ or []):
+        data_root = chosen_data_root(data)
+        for line in data_lines(wanted.dataset, data_root):
+            typer.echo(line)
+        if estimate := time_left(whole, str(spec), set_ or [], data_root):
             typer.echo(estimate)
         return
     account = run_sweep(
@@ -303,7 +307,7 @@ def evaluate(
 
     root = place(results)
     asked = stored_sweep(root, [f"metrics=[{', '.join(metrics)}]"] if metrics else []).metrics
-    found = afterwards.evaluate(root, asked, paths.data_root(data), device, typer.echo)
+    found = afterwards.evaluate(root, asked, paths.chosen_data_root(data), device, typer.echo)
     for line in found.failed:
         typer.echo(f"failed: {line}", err=True)
     typer.echo(f"{found} in {results}")

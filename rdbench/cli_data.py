@@ -25,7 +25,8 @@ def data_list(data: DataRoot = None) -> None:
 
     for found in datasets.status(paths.data_root(data)):
         raw = {True: "raw data there", False: "raw data missing", None: "needs options"}[found.raw]
-        typer.echo(f"{found.name:14} {found.summary}\n{'':14} {raw}, {len(found.prepared)} prepared")
+        typer.echo(f"{found.name:14} {found.summary}\n{'':14} training images: {found.augmentation}")
+        typer.echo(f"{'':14} {raw}, {len(found.prepared)} prepared")
         for line in filter(None, [found.needs, *map(str, found.prepared)]):
             typer.echo(f"{'':14} {line}")
 
@@ -55,10 +56,12 @@ def data_prepare(
 
     options = load_dataset_options(name, set_ or [])
     with preparing(Console(), name) as progress:
-        folder = datasets.prepare(options, paths.data_root(data), progress)
+        folder = datasets.prepare(options, paths.chosen_data_root(data), progress)
     typer.echo(
         f"{name}: prepared in {folder}" if folder else f"{name}: nothing to prepare, it is made on the fly"
     )
+    for remark in datasets.remarks(name, folder) if folder else ():
+        typer.echo(f"  {remark}")
 
 
 @data_app.command("verify")
@@ -74,6 +77,8 @@ def data_verify(name: Annotated[str, typer.Argument(help="A dataset's name.", me
     checks = datasets.verify(name)
     for check in checks:
         typer.echo(check)
+        for remark in datasets.remarks(name, check.folder):
+            typer.echo(f"  {remark}")
     if not checks:
         typer.echo(f"{name}: nothing is prepared yet; run 'rdbench data prepare {name}'")
     if any(check.damage for check in checks):

@@ -44,7 +44,7 @@ def trial(
         if value is not None
     }
     sweep = load_sweep(spec, [*(set_ or []), *written], written=written)
-    if foreground.run(sweep, paths.data_root(data), device, typer.echo) == "diverged":
+    if foreground.run(sweep, paths.chosen_data_root(data), device, typer.echo) == "diverged":
         raise typer.Exit(EXIT_DIVERGED)
 
 
@@ -65,12 +65,15 @@ def sample(
     """Draw images from the prior of a trained network that a sweep with keep_weights: true has kept.
 
     A variant that came from a file runs from the copy in the results folder: use no folder of somebody whose
-    code you would not run.
+    code you would not run. The data it was trained on are not needed; --data is for results of an older
+    rdbench, which may not say how many images there were.
 
     Example: rdbench sample results/kept 'bs_vae beta 1' --n 64 --out grid.png
     """
     from rdbench import paths, samples
     from rdbench.places import place
 
-    name = samples.sample(place(results), trial, n, out, paths.data_root(data), device=device, seed=seed)
+    name = samples.sample(
+        place(results), trial, n, out, paths.chosen_data_root(data), device=device, seed=seed
+    )
     typer.echo(f"{n} samples of {name} written to {out}")

@@ -14,7 +14,8 @@ from filelock import FileLock
 
 from rdbench import datasets, paths
 from rdbench.datasets import DatasetOptions
-from rdbench.errors import StorageError
+from rdbench.errors import DatasetError, StorageError
+from rdbench.paths import DataRoot
 from rdbench.places import write_atomically
 from rdbench.plan import Plan, Trial, canonical_json, packable
 from rdbench.progress import duration
@@ -30,11 +31,30 @@ class Images:
     test: int
 
 
-def images(options: DatasetOptions) -> Images | None:
-    """Return how many images a dataset will have, without reading it; None where only the data tell."""
+def data_lines(options: DatasetOptions, data_root: Path | DataRoot) -> list[str]:
+    """Return what a dry run has to say of the data, a line each: only what is known without reading them."""
+    try:
+        _, remarks = datasets.known(options, data_root)
+    except DatasetError as error:
+        named = isinstance(data_root, DataRoot) and data_root.named_by
+        return [str(error)] if named else []  # else they may yet be put there
+    return [f"{options.name}: {remark}" for remark in remarks]
+
+
+def images(options: DatasetOptions, data_root: Path | DataRoot | None = None) -> Images | None:
+    """Return how many images a dataset will have, without reading it; None where only the data tell.
+
+    Args:
+        options: the dataset's.
+        data_root: where raw data lies, to know the counts of what was prepared; else they are as published.
+    """
     published = datasets.get(options.name).sizes
+    counts: dict[str, int] = {}
+    if data_root is not None:
+        with suppress(DatasetError):
+            counts, _ = datasets.known(options, data_root)
     if published:
-        train, test = published
+        train, test = (counts["train"], counts["test"]) if counts else published
         return Images(min(options.train_images or train, train), min(options.test_images or test, test))
     if options.train_images and options.test_images:
         return Images(options.train_images, options.test_images)
@@ -107,7 +127,9 @@ def _read(file: Path) -> dict[str, Any]:
     return known if isinstance(known, dict) else {}
 
 
-def time_left(whole: Plan, spec: str, overrides: Sequence[str] = ()) -> str | None:
+def time_left(
+    whole: Plan, spec: str, overrides: Sequence[str] = (), data_root: Path | DataRoot | None = None
+) -> str | None:
     """Return how long what a plan has left will take here, in words; None where that is not to be known:
     nothing is left, no variant is one that is benchmarked, or only the data know how many images they are.
 
@@ -116,6 +138,7 @@ def time_left(whole: Plan, spec: str, overrides: Sequence[str] = ()) -> str | No
     Args:
         whole: the plan.
         spec: the sweep file, and ``overrides`` what ``--set`` changed of it, for the command that is named.
+        data_root: where raw data lies.
     """
     todo = whole.todo
     if not todo:
@@ -126,7 +149,7 @@ def time_left(whole: Plan, spec: str, overrides: Sequence[str] = ()) -> str | No
             return None  # which no benchmark would be of
         command = shlex.join(["rdbench", "bench", spec, *(f"--set={each}" for each in overrides)])
         return f'how long? run "{command}" once on this machine, and the next dry run tells'
-    sizes = images(todo[0].dataset)
+    sizes = images(todo[0].dataset, data_root)
     if sizes is None:
         return None
     trained = todo[0].train.epochs * sizes.train / known["training"]

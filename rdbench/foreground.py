@@ -7,6 +7,7 @@ from typing import Any
 
 from rdbench import datasets, metrics
 from rdbench.errors import SpecError
+from rdbench.paths import DataRoot
 from rdbench.plan import plan
 from rdbench.progress import duration, label
 from rdbench.spec import Sweep
@@ -14,7 +15,7 @@ from rdbench.spec import Sweep
 Row = dict[str, Any]
 
 
-def run(sweep: Sweep, data_root: Path, device: str, say: Callable[[str], None]) -> str:
+def run(sweep: Sweep, data_root: Path | DataRoot, device: str, say: Callable[[str], None]) -> str:
     """Train and measure the first trial of a sweep in this process.
 
     Whatever its variant raises goes through, with the whole stack.
@@ -35,6 +36,8 @@ def run(sweep: Sweep, data_root: Path, device: str, say: Callable[[str], None]) 
     trial, others = trials[0], len(trials) - 1
     say(f"{label(trial)}{f', the first of {len(trials)} trials of {sweep.name}' if others else ''}")
     data = datasets.load(sweep.dataset, data_root)
+    for remark in data.notes:
+        say(f"{data.name}: {remark}")
     for asked in sweep.metrics:
         if reason := metrics.get(asked.name).missing(asked, data, sweep.protocol):
             raise SpecError(f"{asked.name}: {reason}")

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import pyarrow as pa
 
-SCHEMA_VERSION = 3  # 2: trials.pack; 3: trials.run, digest
-_READABLE = ("1", "2", str(SCHEMA_VERSION))
+SCHEMA_VERSION = 4  # 2: trials.pack; 3: trials.run, digest; 4: trials.train_images, test_images, data_notes
+_SINCE = {"pack": 2, "run": 3, "train_images": 4, "test_images": 4, "data_notes": 4}  # columns of trials
+_DIGEST_SINCE = 3
 _VERSION_KEY = b"rdbench_schema"
 _DIGEST_KEY = b"rdbench_digest"
 _DIGEST = re.compile(_DIGEST_KEY + rb"..([0-9a-f]{64})", re.DOTALL)  # two bytes: a field's type, its length
@@ -31,7 +32,8 @@ _TRIAL = (
     "trial:string status:string error:string dataset:string variant:string beta:double seed:int64"
     " protocol:string epochs:int64 parameters:int64 seconds:double images_per_second:double"
     " pack:int64 peak_memory_bytes:int64 device:string host:string run:string versions:string commit:string"
-    " started:timestamp dataset_checksum:string skipped_files:int64 spec:string"
+    " started:timestamp dataset_checksum:string skipped_files:int64 train_images:int64 test_images:int64"
+    " data_notes:string spec:string"
 )
 TABLES: dict[str, str] = {
     "points": _POINT,
@@ -158,25 +160,22 @@ def decode(table: str, name: str, content: bytes, columns: Sequence[str] = ()) -
         line = (str(error).splitlines() or [type(error).__name__])[0]
         raise TableFileError(f"not a readable Parquet file ({line})") from None
     version = (part.schema.metadata or {}).get(_VERSION_KEY, b"none").decode(errors="replace")
-    expected = schema(table)
+    expected = schema(table, tuple(columns))
     if version.isdecimal() and int(version) > SCHEMA_VERSION:
         raise NewerFileError(
             f"its schema version is {version}, this rdbench reads up to {SCHEMA_VERSION}; update rdbench"
         )
-    if version not in _READABLE:
+    if version not in map(str, range(1, SCHEMA_VERSION + 1)):
         raise TableFileError("not a file of rdbench")
-    if checked and part.schema.equals(schema(table, tuple(columns))):
-        # A digest is no secret: whoever wrote it, it shall not pass for another trial's.
-        named = "trial" in part.schema.names and not name.startswith("compact-")
-        if named and not pc.all(pc.equal(part["trial"], name)).as_py():
-            raise TableFileError("it holds another trial")
-        return part
-    part = _as_now(part, version)
-    if version == str(SCHEMA_VERSION) or not part.schema.equals(expected):
+    if not part.schema.equals(expected):
+        part = _as_now(table, part, int(version), expected)
+    if not (checked or int(version) < _DIGEST_SINCE) or not part.schema.equals(expected):
         raise TableFileError(f"no {table} file of rdbench: digest or columns are missing")
-    if set(part["trial"].to_pylist()) - {name}:
+    # A digest is no secret: whoever wrote it, it shall not pass for another trial's.
+    named = "trial" in part.schema.names and not name.startswith("compact-")
+    if named and not pc.all(pc.equal(part["trial"], name)).as_py():
         raise TableFileError("it holds another trial")
-    return part.select(list(columns)) if columns else part
+    return part
 
 
 def _digest_span(content: bytes) -> tuple[int, int] | None:
@@ -194,15 +193,18 @@ def _digest(table: str, name: str, content: bytes, start: int, end: int) -> byte
     return code.hexdigest().encode()
 
 
-def _as_now(part: "pa.Table", version: str) -> "pa.Table":
-    """Return a table of an older schema version in the present one; what it did not hold is null."""
+def _as_now(table: str, part: "pa.Table", version: int, expected: "pa.Schema") -> "pa.Table":
+    """Return rows of an older schema version in the columns expected now; what it did not hold is null.
+
+    A table that lacks more than its version did is returned as it is.
+    """
     import pyarrow as pa
 
-    since = {"1": {"pack": pa.int64(), "run": pa.string()}, "2": {"run": pa.string()}}
-    names = [column.split(":")[0] for column in _TRIAL.split()]
-    lacking = since.get(version, {})
-    if part.schema.names != [name for name in names if name not in lacking]:
+    lacking = {name for name, since in _SINCE.items() if since > version} if table == "trials" else set()
+    held = [name for name in schema(table).names if name not in lacking]
+    if part.schema.names not in (held, [name for name in expected.names if name in held]):
         return part
-    for name, kind in lacking.items():
-        part = part.add_column(names.index(name), pa.field(name, kind), pa.nulls(len(part), kind))
-    return part
+    columns = [
+        pa.nulls(len(part), field.type) if field.name in lacking else part[field.name] for field in expected
+    ]
+    return pa.Table.from_arrays(columns, names=expected.names)

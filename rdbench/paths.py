@@ -1,23 +1,40 @@
 """Where raw data lie and prepared arrays go: a flag, two environment variables, platform defaults."""
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
 
 DATA_VARIABLE = "RDBENCH_DATA"
 CACHE_VARIABLE = "RDBENCH_CACHE"
 
 
-def data_root(option: Path | None = None) -> Path:
-    """Folder of the raw data, absolute: ``option`` (--data), else RDBENCH_DATA, else the user's data folder.
+@dataclass(frozen=True)
+class DataRoot:
+    """Folder of the raw data, absolute.
 
-    The folder is only ever written to by a download, and need not exist.
+    It is only ever written to by a download, and need not exist.
     """
-    chosen = option or _from_environment(DATA_VARIABLE)
-    if chosen is None:
-        import platformdirs
 
-        chosen = platformdirs.user_data_path("rdbench", appauthor=False)
-    return absolute(chosen)
+    folder: Path
+    named_by: str = ""
+    """``--data`` or ``RDBENCH_DATA``: then no other copy may stand in for its files. Else "": the user's data
+    folder."""
+
+
+def chosen_data_root(option: Path | None = None) -> DataRoot:
+    """``option`` (--data), else RDBENCH_DATA, else the user's data folder."""
+    if option is not None:
+        return DataRoot(absolute(option), "--data")
+    if (named := _from_environment(DATA_VARIABLE)) is not None:
+        return DataRoot(absolute(named), DATA_VARIABLE)
+    import platformdirs
+
+    return DataRoot(absolute(platformdirs.user_data_path("rdbench", appauthor=False)))
+
+
+def data_root(option: Path | None = None) -> Path:
+    """The folder of :func:`chosen_data_root`."""
+    return chosen_data_root(option).folder
 
 
 def cache_root() -> Path:

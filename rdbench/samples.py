@@ -5,6 +5,7 @@ from pathlib import Path
 
 from rdbench import datasets, store, variants
 from rdbench.errors import ResultsError
+from rdbench.paths import DataRoot
 from rdbench.places import Place, write_atomically
 from rdbench.plan import Trial
 from rdbench.progress import label
@@ -47,8 +48,28 @@ def find(root: Place, wanted: str) -> tuple[Trial, str]:
     raise ResultsError(f"{root}: {what} {wanted!r}; name one of: {listed}{more}")
 
 
+def _train_images(root: Place, trial: Trial) -> int | None:
+    """Return how many images a trial was trained on, as its results have it; None where they do not."""
+    row = store.trial_row(root, trial.id)
+    if row and row["train_images"]:
+        return int(row["train_images"])
+    if trial.dataset.train_images:
+        return trial.dataset.train_images
+    if trial.protocol == "paper":
+        return None  # whose points leave the last partial batch out
+    points = store.trial_tables(root, trial.id).get("points", [])
+    return next((int(point["n_images"]) for point in points if point["split"] == "train"), None)
+
+
 def sample(
-    root: Place, wanted: str, count: int, out: Path, data_root: Path, *, device: str = "auto", seed: int = 0
+    root: Place,
+    wanted: str,
+    count: int,
+    out: Path,
+    data_root: Path | DataRoot,
+    *,
+    device: str = "auto",
+    seed: int = 0,
 ) -> str:
     """Draw images from a kept network's prior and write them as one PNG, a square grid.
 
@@ -57,7 +78,8 @@ def sample(
         wanted: the trial, see :func:`find`.
         count: how many images.
         out: the file to write.
-        data_root: where raw data lies.
+        data_root: where raw data lies; not looked at but for results of an older rdbench that do not say how
+            many images they were trained on.
         device: "cpu", "cuda", or "auto" for the GPU if there is one.
         seed: of the draw.
 
@@ -67,7 +89,7 @@ def sample(
     Raises:
         ResultsError: there is no such trial, or its network was not kept or is damaged.
         SpecError: there is no such device, or only the trial function could build the network.
-        DatasetError: the dataset is not there, or not what it should be.
+        DatasetError: the dataset is needed and not there, or not what it should be.
         StorageError: the PNG cannot be written.
     """
     trial, name = find(root, wanted)
@@ -76,9 +98,10 @@ def sample(
         raise ResultsError(
             f"{root}: the network of {name} was not kept; sweep again with --set keep_weights=true"
         )
-    data = datasets.load(trial.dataset, data_root)
-    if data.train.images.dtype != "uint8":
-        raise ResultsError(f"{root}: {data.name} has no images to show; sample is for datasets of images")
+    dataset = datasets.get(trial.dataset.name)
+    if dataset.source is None:
+        raise ResultsError(f"{root}: {dataset.name} has no images to show; sample is for datasets of images")
+    train_images = _train_images(root, trial) or len(datasets.load(trial.dataset, data_root).train.images)
 
     import torch
     from torchvision.utils import save_image
@@ -90,7 +113,7 @@ def sample(
     where = torch.device(resolve_device(device))
     variants.ship(store.variant_sources(root))
     try:
-        model = from_bytes(trial, data.shape, len(data.train.images), file.read_bytes(), where)
+        model = from_bytes(trial, dataset.shape(trial.dataset), train_images, file.read_bytes(), where)
     except ValueError as error:
         raise ResultsError(f"{file}: {error}; delete it and run the sweep again") from None
     if model.rate_free:

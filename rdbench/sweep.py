@@ -187,7 +187,7 @@ def _run(
     asked = sweep
     if todo:
         with preparing(console, sweep.dataset.name) as progress_of_data:
-            data = datasets.load(sweep.dataset, paths.data_root(data_option), progress_of_data)
+            data = datasets.load(sweep.dataset, paths.chosen_data_root(data_option), progress_of_data)
         from rdbench import resume
         from rdbench.trial import check_fits
         from rdbench.tune import supervisor
@@ -210,7 +210,7 @@ def _run(
             todo = whole.todo[:limit]
             for line in unmeasurable.values():
                 console.print(f"left out: {line}", highlight=False, markup=False, soft_wrap=True)
-        _say_data(console, data)
+        _say_data(console, data, sweep.train.augment)
     store.save_sweep(root, sweep)
     interrupted, search = False, None
     if sweep.search is not None:
@@ -335,11 +335,13 @@ def _check_same_data(root: Place, data: datasets.Dataset) -> None:
         )
 
 
-def _say_data(console: Console, data: datasets.Dataset) -> None:
+def _say_data(console: Console, data: datasets.Dataset, augment: bool) -> None:
     train, test = len(data.train.images), len(data.test.images)
     shape = "x".join(map(str, data.shape))
     skipped = f", {len(data.skipped)} files skipped" if data.skipped else ""
-    line = f"{data.name}: {train:,} training and {test:,} test images, {shape}{skipped}"
+    changed = augment and data.augmentation != "none"
+    augmented = f"; training images are {datasets.AUGMENTATIONS[data.augmentation]}" if changed else ""
+    line = f"{data.name}: {train:,} training and {test:,} test images, {shape}{skipped}{augmented}"
     console.print(line, highlight=False, soft_wrap=True)
     for remark in (*data.notes, *(f"skipped {file}" for file in data.skipped[:5])):
         console.print(f"  {remark}", highlight=False, markup=False, soft_wrap=True)

@@ -263,6 +263,9 @@ def run_pack(
         "device": provenance.device_name(device),
         "dataset_checksum": data.checksum,
         "skipped_files": len(data.skipped),
+        "train_images": len(data.train.images),
+        "test_images": len(data.test.images),
+        "data_notes": json.dumps(data.notes),
     }
     for trial, outcome, tables in zip(pack, outcomes, results, strict=True):
         row = _trial_row(trial, "diverged" if outcome.diverged else "done", outcome.diverged, started)

@@ -1,5 +1,6 @@
 """Datasets arrive as what they are, are prepared once, and bad ones are refused in one line."""
 
+import gzip
 import hashlib
 import io
 import logging
@@ -14,9 +15,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from rdbench import datasets
+from rdbench import datasets, paths
 from rdbench.datasets import gaussian, make_options, prepared
 from rdbench.errors import DatasetError
+from rdbench.paths import DataRoot
 
 
 @pytest.fixture(autouse=True)
@@ -722,3 +724,304 @@ def test_prepare_returns_the_folder_and_a_generated_dataset_has_none(root):
     assert datasets.prepare(make_options("digits"), root) == prepared.folders("digits")[0]
     assert datasets.prepare(make_options("gaussian"), root) is None
     assert datasets.verify("gaussian") == []
+
+
+# --- an explicit word wins over a cache
+
+
+def named(path: Path, by: str = "--data") -> DataRoot:
+    return DataRoot(path, by)
+
+
+@pytest.mark.parametrize("name", ["celeba", "mnist"])
+@pytest.mark.parametrize("by", ["--data", "RDBENCH_DATA"])
+def test_a_data_root_that_was_named_is_not_replaced_by_a_prepared_copy(root, tmp_path, name, by):
+    write_celeba(root, "02")
+    write_mnist(root)
+    load(root, name)
+    (copy,) = prepared.folders(name)
+    options, gone = make_options(name), tmp_path / "no such folder"
+    assert datasets.prepare(options, gone) == copy  # which nobody named
+    for way in (datasets.load, datasets.prepare):
+        with pytest.raises(DatasetError) as error:
+            way(options, named(gone, by))
+        message = str(error.value)
+        assert message.startswith(f"{name}: {gone}")
+        assert message.endswith(f"; or leave {by} out to use the copy in {copy}")
+        assert "\n" not in message
+    assert not gone.exists()  # nor is anything left of a download that failed
+    gone.mkdir()  # it is there, and lacks the files
+    gone.chmod(0o555)
+    with pytest.raises(DatasetError, match="No such file"):
+        datasets.prepare(options, named(gone, by))
+    assert datasets.prepare(options, named(root, by)) == copy
+
+
+def test_the_flag_and_the_variable_name_a_data_root_and_the_default_does_not(monkeypatch, tmp_path):
+    monkeypatch.delenv("RDBENCH_DATA", raising=False)
+    assert paths.chosen_data_root().named_by == ""
+    monkeypatch.setenv("RDBENCH_DATA", str(tmp_path))
+    assert paths.chosen_data_root() == named(tmp_path, "RDBENCH_DATA")
+    assert paths.chosen_data_root(tmp_path / "a") == named(tmp_path / "a", "--data")
+
+
+def test_what_is_known_of_a_dataset_is_known_without_preparing_it(root, cache):
+    write_mnist(root)
+    options = make_options("mnist")
+    assert datasets.known(options, root) == ({}, ())
+    assert not cache.exists()
+    load(root, "mnist")
+    counts, remarks = datasets.known(options, named(root))
+    assert counts == {"train": 7, "test": 3}
+    assert len(remarks) == 2
+    assert datasets.known(make_options("folder", {"path": "nowhere", "size": 8}), root) == ({}, ())
+    with pytest.raises(DatasetError, match=r"celeba: .*No such file"):
+        datasets.known(make_options("celeba"), named(root))
+
+
+# --- names of splits
+
+
+@pytest.mark.parametrize(
+    ("train", "test"),
+    [
+        ("training", "testing"),
+        ("Train", "Test"),
+        ("TRAIN", "TEST"),
+        ("train", "testing"),
+        ("Training", "test"),
+    ],
+)
+def test_near_names_of_train_and_test_are_the_splits(root, train, test):
+    pixels = [save(root / "photos" / split / "a" / "x.png", seed=seed)
+              for seed, split in enumerate((train, test))]  # fmt: skip
+    save(root / "photos" / "other" / "y.png", seed=3)
+    data = load(root, "folder", path="photos", size=8)
+    assert (len(data.train.images), len(data.test.images)) == (1, 1)
+    assert np.array_equal(data.train.images[0], pixels[0].transpose(2, 0, 1))
+    assert np.array_equal(data.test.images[0], pixels[1].transpose(2, 0, 1))
+    assert data.train.labels.tolist() == data.test.labels.tolist() == [0]
+
+
+@pytest.mark.parametrize(
+    "folders",
+    [
+        ("train", "val"),
+        ("training", "validation"),
+        ("Train", "Valid"),
+        ("train", "dev"),
+        ("train", "eval"),
+        ("train", "test1"),
+        ("val",),
+        ("cats", "Evaluation"),
+        ("train2017", "val2017"),
+        ("training_set", "test_set"),
+        ("seg_train", "seg_test", "seg_pred"),
+        ("trainA", "trainB", "testA", "testB"),
+        ("trainset", "Training", "testset"),
+    ],
+)
+def test_other_names_of_splits_are_refused_and_not_pooled(root, folders):
+    for seed, folder in enumerate(folders):
+        for index in range(3):
+            save(root / "photos" / folder / f"{index}.png", seed=10 * seed + index)
+    message = refusal(root, "folder", path="photos", size=8)
+    assert "as splits are called: name the one to train on train/" in message
+    assert all(folder in message for folder in folders if folder not in ("cats", "seg_pred"))
+
+
+@pytest.mark.parametrize("place", ["inner", "cats"])
+def test_splits_deeper_in_a_folder_are_refused_and_not_pooled(root, place):
+    for split in ("Train", "test"):
+        save(root / "photos" / place / split / "x.png")
+    save(root / "photos" / "dogs" / "x.png")
+    message = refusal(root, "folder", path="photos", size=8)
+    assert (
+        f"{root / 'photos' / place} has Train/ and test/, as splits are called: point 'path' at it" in message
+    )
+
+
+def test_classes_that_only_resemble_splits_stay_classes(root):
+    names = ["bullet_train", "devices", "testimony", "test_tube", "trainers", "valley"]
+    for seed, name in enumerate(names):
+        for index in range(2):
+            save(root / "photos" / name / f"{index}.png", seed=10 * seed + index)
+    data = load(root, "folder", path="photos", size=8, test_fraction=0.25)
+    assert set(data.train.labels) | set(data.test.labels) == set(range(6))
+
+
+# --- stray files
+
+
+@pytest.mark.parametrize(
+    "stray", ["Thumbs.db", "desktop.ini", "README.txt", "train/Thumbs.db", "test/notes.md"]
+)
+@pytest.mark.parametrize("split", [True, False])
+def test_a_stray_file_takes_no_labels_away(root, stray, split):
+    for seed in range(8):
+        place = ("train/" if seed < 6 else "test/") if split else ""
+        save(root / "photos" / f"{place}{'ab'[seed % 2]}" / f"{seed}.png", seed=seed)
+    whole = load(root, "folder", path="photos", size=8, on_bad="skip")
+    (root / "photos" / stray).parent.mkdir(exist_ok=True)
+    (root / "photos" / stray).write_bytes(b"no image")
+    if not split and "/" in stray:
+        return
+    data = load(root, "folder", path="photos", size=8, on_bad="skip")
+    if split:
+        assert data.train.labels.tolist() == whole.train.labels.tolist() == [0, 0, 0, 1, 1, 1]
+        assert data.test.labels.tolist() == [0, 1]
+        assert data.checksum == whole.checksum
+    assert data.train.labels is not None
+    assert set(data.train.labels) | set(data.test.labels) == {0, 1}
+
+
+def test_an_image_in_no_class_takes_the_labels_of_both_splits(root):
+    save(root / "photos" / "train" / "a" / "0.png")
+    save(root / "photos" / "train" / "1.png", seed=1)
+    save(root / "photos" / "test" / "a" / "2.png", seed=2)
+    data = load(root, "folder", path="photos", size=8)
+    assert (data.train.labels, data.test.labels) == (None, None)
+    save(root / "photos" / "train" / "1.png", (9, 9), seed=1)
+    data = load(root, "folder", path="photos", size=8, wrong_size="skip")
+    assert data.train.labels.tolist() == [0]  # it is left out, so it does not count
+
+
+def test_labels_that_a_stray_file_took_away_come_back(root, monkeypatch):
+    """What an older rdbench prepared without labels is not taken for what is prepared now."""
+    photos(root, 4)
+    plain = datasets.get("folder").source(make_options("folder", {"path": "photos", "size": 8}), root)
+    assert "labels" not in plain.identity  # such folders keep their prepared arrays
+    save(root / "photos" / "a" / "x.png")
+    mixed = datasets.get("folder").source(make_options("folder", {"path": "photos", "size": 8}), root)
+    assert mixed.identity["labels"] == 2
+
+
+# --- packed files
+
+
+def pack_files(folder: Path, names=None) -> None:
+    for path in list(folder.iterdir()):
+        if names is None or path.name in names:
+            path.with_name(f"{path.name}.gz").write_bytes(gzip.compress(path.read_bytes()))
+            path.unlink()
+
+
+@pytest.mark.parametrize(("name", "folder"), [("mnist", "MNIST"), ("fashion_mnist", "FashionMNIST")])
+@pytest.mark.parametrize("files", [None, ["train-images-idx3-ubyte", "t10k-labels-idx1-ubyte"]])
+def test_packed_idx_files_are_read_offline_and_the_root_is_not_written_to(root, cache, name, folder, files):
+    raw = write_mnist(root, folder)
+    pack_files(root / folder / "raw", files)
+    for path in (root, *root.rglob("*/")):
+        path.chmod(0o555)
+    before = sorted(root.rglob("*"))
+    data = load(root, name)
+    assert np.array_equal(data.train.images[:, 0], raw["train"])
+    assert np.array_equal(data.test.images[:, 0], raw["t10k"])
+    assert data.train.labels.tolist() == list(range(7))
+    assert sorted(root.rglob("*")) == before
+    assert {path.suffix for path in cache.rglob("*") if path.is_file()} == {".npy", ".json", ".lock"}
+
+
+@pytest.mark.parametrize("damage", ["cut", "other"])
+def test_a_damaged_packed_file_is_refused(root, damage):
+    write_mnist(root)
+    pack_files(root / "MNIST/raw")
+    path = root / "MNIST/raw/train-images-idx3-ubyte.gz"
+    path.write_bytes(path.read_bytes()[:-100] if damage == "cut" else b"<html>not found</html>")
+    assert f"mnist: the raw files in {path.parent} are damaged or incomplete" in refusal(root, "mnist")
+
+
+def test_what_is_missing_may_be_put_there_packed(root):
+    assert "(or each as .gz)" in refusal(root, "mnist")
+    write_mnist(root)
+    pack_files(root / "MNIST/raw")
+    first = load(root, "mnist").checksum
+    (root / "MNIST/raw/t10k-images-idx3-ubyte.gz").write_bytes(b"")
+    assert "damaged" in refusal(root, "mnist")  # a changed file is not the one that was prepared
+    write_mnist(root)
+    assert load(root, "mnist").checksum == first
+
+
+# --- modes of images
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "LAB"])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_every_mode_of_eight_bits_is_converted(root, mode, channels):
+    (root / "photos").mkdir()
+    for index in range(2):
+        Image.new(mode, (8, 8), 1).save(root / "photos" / f"{index}.tiff")
+    data = load(root, "folder", path="photos", size=8, channels=channels)
+    assert data.train.images.shape == (1, channels, 8, 8)
+
+
+def test_a_mid_grey_of_lab_is_mid_grey(root):
+    (root / "photos").mkdir()
+    for index in range(2):
+        Image.new("LAB", (8, 8), (137, 128, 128)).save(root / "photos" / f"{index}.tiff")
+    for channels in (1, 3):
+        pixels = load(root, "folder", path="photos", size=8, channels=channels).train.images
+        assert np.abs(pixels.astype(int) - 128).max() <= 2  # L* = 53.6 is 50 % grey in sRGB
+
+
+@pytest.mark.parametrize("mode", ["I", "F", "I;16", "I;16B"])
+def test_a_mode_of_more_bits_is_named(root, mode):
+    photos(root, 3)
+    Image.new(mode, (8, 8)).save(root / "photos" / "deep.tiff")
+    assert f"deep.tiff (more than 8 bits a value (mode {mode}))" in refusal(
+        root, "folder", path="photos", size=8
+    )
+
+
+def test_a_mode_that_cannot_be_converted_is_named_and_not_called_damaged(root, monkeypatch):
+    photos(root, 3)
+    Image.new("LAB", (8, 8)).save(root / "photos" / "lab.tiff")
+    convert = Image.Image.convert
+
+    def without_colour_management(self, mode, *arguments, **options):
+        if self.mode == "LAB":
+            raise ImportError("no ImageCms")
+        return convert(self, mode, *arguments, **options)
+
+    monkeypatch.setattr(Image.Image, "convert", without_colour_management)
+    message = refusal(root, "folder", path="photos", size=8)
+    assert "lab.tiff (mode LAB cannot be converted to RGB)" in message
+
+
+# --- what is published
+
+
+def test_a_dataset_that_is_not_the_published_one_says_so(root):
+    write_mnist(root, train=60, test=30)
+    data = load(root, "mnist", train_images=10)
+    assert data.notes == (
+        "60 train images instead of the 60,000 that are published",
+        "30 test images instead of the 10,000 that are published",
+    )
+    (folder,) = prepared.folders("mnist")
+    assert datasets.remarks("mnist", folder) == data.notes
+    assert load(root, "digits").notes == ()
+    assert load(root, "digits", train_images=5).notes == ()
+
+
+def test_images_of_celeba_that_are_not_the_aligned_ones_are_told(root):
+    folder = write_celeba(root, "0022")
+    assert load(root, "celeba").notes == (
+        "2 train images instead of the 162,770 that are published",
+        "2 test images instead of the 19,962 that are published",
+    )
+    for index in (0, 2, 3):
+        save(folder / "img_align_celeba" / f"{index:06}.jpg", (409, 687 if index else 700), seed=index)
+    (folder / "list_eval_partition.txt").touch()
+    os.utime(folder / "list_eval_partition.txt", ns=(1, 1))
+    assert load(root, "celeba").notes[2:] == (
+        "3 of 4 images are not 178x218 as published (most often 409x687)",
+    )
+
+
+def test_the_augmentation_of_each_dataset_is_told(root):
+    told = {status.name: status.augmentation for status in datasets.status(root)}
+    assert told["mnist"] == told["fashion_mnist"] == "rotated within 10 degrees and cropped at random"
+    assert told["celeba"] == told["cifar10"] == "flipped at random"
+    assert told["digits"] == told["gaussian"] == "not augmented"
+    assert told["folder"] == "depends on options"

@@ -6,7 +6,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-from rdbench import places, store
+from rdbench import compact, parquet, places, store
 from rdbench.errors import ResultsError, StorageError
 
 POINT = {"dataset": "digits", "variant": "bs_vae", "beta": 1.0, "seed": 0, "split": "test", "reading": "half"}
@@ -99,7 +99,7 @@ def test_a_folder_of_the_first_schema_is_read_and_what_it_did_not_hold_is_null(r
     for table in ("points", "trials"):
         file = root / table / "aaaa.parquet"
         old = pq.read_table(file)
-        old = old.drop_columns(["pack", "run"]) if table == "trials" else old
+        old = old.drop_columns(list(parquet._SINCE)) if table == "trials" else old
         pq.write_table(old.replace_schema_metadata({"rdbench_schema": "1"}), file)
     store.commit(root, "bbbb", {"points": [POINT], "trials": [trial_row(pack=4)]})
     results = store.load_results(root)
@@ -107,6 +107,51 @@ def test_a_folder_of_the_first_schema_is_read_and_what_it_did_not_hold_is_null(r
     assert results.points["trial"].tolist() == ["aaaa", "aaaa", "bbbb"]
     assert results.trials["pack"].isna().tolist() == [True, False]
     assert results.trials["pack"].tolist()[1] == 4
+
+
+@pytest.fixture
+def schema_3(monkeypatch):
+    """Write files as the third schema had them, until the returned function is called."""
+    monkeypatch.setattr(parquet, "SCHEMA_VERSION", 3)
+    columns = [column for column in parquet.TABLES["trials"].split() if not column.startswith(LATER)]
+    monkeypatch.setitem(parquet.TABLES, "trials", " ".join(columns))
+    parquet.schema.cache_clear()
+
+    def now():
+        monkeypatch.undo()
+        parquet.schema.cache_clear()
+
+    yield now
+    now()
+
+
+LATER = ("train_images:", "test_images:", "data_notes:")
+
+
+@pytest.mark.parametrize("compacted", [False, True])
+def test_files_of_the_third_schema_keep_their_digest_and_are_read_by_any_columns(
+    schema_3, tmp_path, sweep, compacted
+):
+    root = tmp_path / "old"
+    store.save_sweep(root, sweep)
+    for trial in ("aaaa", "bbbb"):
+        store.commit(root, trial, {"points": [POINT], "trials": [trial_row(pack=4)]})
+    if compacted:
+        compact.compact(root)
+    schema_3()
+    assert store.finished(root) == {"aaaa", "bbbb"}
+    rows = store.frame(root, "trials", ("trial", "pack", "train_images"))
+    assert rows["pack"].tolist() == [4, 4]
+    assert rows["train_images"].isna().all()
+    results = store.load_results(root)
+    assert results.problems == []
+    assert results.trials["data_notes"].isna().all()
+    assert list(results.trials) == parquet.schema("trials").names
+    (file, *_) = (root / "trials").iterdir()
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+    assert len(store.load_results(root).problems) == 1
 
 
 def test_a_failure_replaces_a_failure_but_never_a_result(root):

@@ -8,7 +8,7 @@ import pytest
 
 from rdbench import datasets
 from rdbench.plan import plan
-from rdbench.report import table1
+from rdbench.report import claims, sources, table1
 from rdbench.report.gather import Section
 from rdbench.spec import load_sweep
 
@@ -252,3 +252,58 @@ def test_lost_and_missing_trials_are_said_in_the_cells():
 
 def test_without_points_there_is_no_table():
     assert table1.table1(section({}, lost=[("bs_vae", 1.0, 0)])) is None
+
+
+def with_notes(own, *notes):
+    own.trials["data_notes"] = json.dumps(notes)
+    return own
+
+
+@pytest.fixture
+def one_claim(monkeypatch):
+    monkeypatch.setattr(claims, "claims", lambda section: [claims.Claim("a claim", "held", "")])
+
+
+@pytest.mark.usefixtures("one_claim")
+def test_data_that_are_not_the_papers_are_told_beside_the_published_values():
+    notes = ("8 train images instead of the 162,770 that are published",
+             "16 of 16 images are not 178x218 as published (most often 409x687)")  # fmt: skip
+    table = table1.table1(with_notes(section(FIVE, settings=CELEBA), *notes))
+    assert {column.group for column in table.columns[4:]} == {"published, of other data"}
+    assert f"The data are not those of the paper: {'; '.join(notes)}." in table.caption
+    assert "The recipe is the paper's." in table.caption  # which is another matter
+    assert notes[0] in claims.table(with_notes(section(FIVE, settings=CELEBA), *notes)).caption
+
+
+@pytest.mark.usefixtures("one_claim")
+def test_data_as_published_are_passed_over_in_silence():
+    for own in (section(FIVE), with_notes(section(FIVE))):
+        assert "not those of the paper" not in table1.table1(own).caption
+        assert "not the paper's data" not in claims.table(own).caption
+
+
+@pytest.mark.parametrize(
+    ("protocol", "measured", "asked", "told"),
+    [
+        ("clean", 60_000, None, []),
+        ("clean", 600, None, ["600 train images instead of 60,000"]),
+        ("clean", 600, 600, []),  # which is the recipe's difference
+        ("clean", 500, 600, ["500 train images instead of 600"]),
+        ("paper", 59_904, None, []),  # 117 batches of 512
+        ("paper", 512, None, ["512 train images instead of 59,904"]),
+    ],
+)
+def test_of_older_results_the_number_of_images_measured_tells(protocol, measured, asked, told):
+    own = section(FIVE, protocol=protocol, dataset=MNIST["dataset"] | {"train_images": asked})
+    test = 10_000 if protocol == "clean" else 9_728
+    own.points["n_images"] = own.points["split"].map({"train": measured, "test": test})
+    assert sources.data_remarks(own) == told
+
+
+def test_the_provenance_lists_the_remarks_on_the_data():
+    own = with_notes(section(FIVE), "3 of 5 images had another size and were cropped and resized")
+    columns = ("started", "skipped_files", "parameters", "versions", "commit", "device", "host", "seconds")
+    own.trials = own.trials.assign(**dict.fromkeys(columns))
+    own.points["n_images"] = 5
+    rows = {cells[0].text: cells[1].text for cells in sources.provenance(own).rows}
+    assert rows["remarks on the data"] == "3 of 5 images had another size and were cropped and resized"

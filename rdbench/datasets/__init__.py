@@ -15,8 +15,10 @@ from typing import Any
 import numpy as np
 from pydantic import ValidationError
 
+from rdbench import paths
 from rdbench.datasets import celeba, cifar10, digits, fashion_mnist, folder, gaussian, mnist, prepared
 from rdbench.datasets.base import (
+    AUGMENTATIONS,
     Augmentation,
     Dataset,
     DatasetInfo,
@@ -28,6 +30,7 @@ from rdbench.datasets.base import (
 from rdbench.errors import DatasetError, choose
 
 __all__ = [
+    "AUGMENTATIONS",
     "Augmentation",
     "Check",
     "Dataset",
@@ -36,11 +39,13 @@ __all__ = [
     "Split",
     "Status",
     "get",
+    "known",
     "load",
     "make_options",
     "names",
     "prepare",
     "register",
+    "remarks",
     "status",
     "verify",
 ]
@@ -80,12 +85,15 @@ def make_options(name: str, values: Mapping[str, Any] | None = None) -> DatasetO
         raise DatasetError(f"dataset {name!r}: {wrong}") from None
 
 
-def load(options: DatasetOptions, data_root: Path, progress: Progress | None = None) -> Dataset:
+def load(
+    options: DatasetOptions, data_root: Path | paths.DataRoot, progress: Progress | None = None
+) -> Dataset:
     """The arrays to train on and to measure, prepared on first use.
 
     Args:
         options: which dataset, and how many images of it.
-        data_root: folder of the raw data; only read, unless a download is needed and possible.
+        data_root: folder of the raw data; only read, unless a download is needed and possible. Where the user
+            named it, only its own data will do; else a copy that was prepared before may stand in for them.
         progress: called with (done, total) images while preparing.
 
     Raises DatasetError: raw data missing or damaged, unusable images, or a subset larger than the split.
@@ -105,11 +113,54 @@ def load(options: DatasetOptions, data_root: Path, progress: Progress | None = N
         augmentation=info.augmentation(options),
         shape=info.shape(options),
         skipped=tuple(ready.meta["skipped"]),
-        notes=tuple(ready.meta["notes"]),
+        notes=_remarks(info, ready),
     )
 
 
-def prepare(options: DatasetOptions, data_root: Path, progress: Progress | None = None) -> Path | None:
+def known(
+    options: DatasetOptions, data_root: Path | paths.DataRoot
+) -> tuple[dict[str, int], tuple[str, ...]]:
+    """What is known of a published dataset without reading or preparing it, for a dry run.
+
+    Returns (images of each split as prepared, before a subset is taken, {} where they are not prepared;
+    remarks). Of other datasets nothing: to look at a folder of images takes time.
+
+    Raises DatasetError: no raw data, and none that can be downloaded.
+    """
+    info, options = _checked(options)
+    if info.source is None or info.sizes is None:
+        return {}, ()
+    ready = prepared.find(info, options, data_root)
+    return (dict(ready.meta["counts"]), _remarks(info, ready)) if ready else ({}, ())
+
+
+def remarks(name: str, folder: Path) -> tuple[str, ...]:
+    """In what a prepared folder differs from the dataset as published, and what preparation changed.
+
+    Nothing where the folder is damaged.
+    """
+    try:
+        return _remarks(get(name), prepared.open_folder(folder))
+    except prepared.DamagedError:
+        return ()
+
+
+def _remarks(info: DatasetInfo, ready: prepared.Prepared) -> tuple[str, ...]:
+    counts = ready.meta["counts"]
+    published = dict(zip(("train", "test"), info.sizes or (), strict=False))
+    return (
+        *(
+            f"{counts[split]:,} {split} images instead of the {number:,} that are published"
+            for split, number in published.items()
+            if counts[split] != number
+        ),
+        *ready.meta["notes"],
+    )
+
+
+def prepare(
+    options: DatasetOptions, data_root: Path | paths.DataRoot, progress: Progress | None = None
+) -> Path | None:
     """Prepare a dataset if it is not yet; returns its folder, or None where there is nothing to prepare."""
     info, options = _checked(options)
     if info.source is None:
@@ -145,6 +196,8 @@ class Status:
 
     name: str
     summary: str
+    augmentation: str
+    """What happens to training images unless the sweep says ``augment: false``, in words."""
     raw: bool | None
     """Whether the raw data are there (or need no files); None where that depends on options."""
     needs: str
@@ -156,9 +209,22 @@ class Status:
 def status(data_root: Path) -> list[Status]:
     """What is there of every dataset; reads no image."""
     return [
-        Status(name, get(name).summary, *_raw(name, data_root), tuple(prepared.folders(name)))
+        Status(
+            name,
+            get(name).summary,
+            _augmentation(name),
+            *_raw(name, data_root),
+            tuple(prepared.folders(name)),
+        )
         for name in names()
     ]
+
+
+def _augmentation(name: str) -> str:
+    try:
+        return AUGMENTATIONS[get(name).augmentation(make_options(name))]
+    except DatasetError:  # required options
+        return "depends on options"
 
 
 def _raw(name: str, data_root: Path) -> tuple[bool | None, str]:

@@ -17,6 +17,13 @@ from rdbench.errors import DatasetError
 Augmentation = Literal["none", "flip", "rotate_crop"]
 """``flip`` is a random horizontal flip; ``rotate_crop`` a rotation within 10 degrees and a resized crop."""
 
+AUGMENTATIONS: dict[Augmentation, str] = {
+    "none": "not augmented",
+    "flip": "flipped at random",
+    "rotate_crop": "rotated within 10 degrees and cropped at random",
+}
+"""What each does to training images, in words."""
+
 Shape = tuple[int, int, int]
 Progress = Callable[[int, int], None]
 """Called as ``progress(done, total)`` with numbers of images while a dataset is being prepared."""
@@ -45,7 +52,8 @@ class Dataset:
     skipped: tuple[str, ...] = ()
     """Files that were left out, each with the reason."""
     notes: tuple[str, ...] = ()
-    """What preparation changed that a reader of results should know, such as how many images were resized."""
+    """What a reader of results should know of the data: how they differ from those that are published, and
+    what preparation changed, such as how many images were resized."""
 
 
 class DatasetOptions(BaseModel):
@@ -77,8 +85,8 @@ class Batch:
     kept: Sequence[int]
     """Which indices of the split the k images are."""
     bad: tuple[BadFile, ...] = ()
-    resized: int = 0
-    """How many of the images had another size."""
+    other_sizes: Sequence[tuple[int, int]] = ()
+    """(width, height) of each image that had another size than it should."""
 
 
 @dataclass(frozen=True)
@@ -87,6 +95,7 @@ class RawSplit:
 
     count: int
     labels: np.ndarray | None
+    """A negative one is no class: if such an image is kept, the dataset has no labels."""
     read: Callable[[range], Batch]
 
     @classmethod
@@ -129,6 +138,8 @@ class DatasetInfo:
     augmentation: Callable[[Any], Augmentation]
     sizes: tuple[int, int] | None = None
     """Training and test images as published; None where only the data themselves tell."""
+    raw_size: tuple[int, int] | None = None
+    """(width, height) of the raw images as published, where the reader takes other sizes too."""
     source: Callable[[Any, Path], Source] | None = None
     """(options, data root) -> Source; raises `MissingDataError` or `DatasetError`."""
     download: Callable[[Path], None] | None = None

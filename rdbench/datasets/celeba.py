@@ -20,6 +20,7 @@ IMAGES = "img_align_celeba"
 PARTITION = "list_eval_partition.txt"
 SHAPE: Shape = (3, 64, 64)
 CROP = 148
+RAW_SIZE = (178, 218)  # width and height of an aligned image
 
 _MEND = f"extract {IMAGES}.zip again"
 
@@ -27,7 +28,7 @@ _MEND = f"extract {IMAGES}.zip again"
 def _fit(image: "Image") -> tuple["Image", bool]:
     if min(image.size) < CROP:
         raise UnusableImageError(f"{image.width}x{image.height}, smaller than the crop of {CROP}", _MEND)
-    return centre_crop_resize(image, CROP, SHAPE[1]), False
+    return centre_crop_resize(image, CROP, SHAPE[1]), image.size != RAW_SIZE
 
 
 def _partition(path: Path) -> tuple[list[str], list[str]]:
@@ -57,7 +58,8 @@ def _source(options: DatasetOptions, root: Path) -> Source:
             file_split(folder / IMAGES, test, None, SHAPE, _fit, _MEND),
         )
 
-    return Source({"files": found, "folder": str(folder)}, read)
+    # RAW_SIZE: what was prepared before sizes were looked at is prepared again.
+    return Source({"files": found, "folder": str(folder), "raw_size": RAW_SIZE}, read)
 
 
 INFO = DatasetInfo(
@@ -68,5 +70,6 @@ INFO = DatasetInfo(
     default_model=lambda options: {"latent": 64, "channels": [32, 64, 128, 256]},
     augmentation=lambda options: "flip",
     sizes=(162_770, 19_962),
+    raw_size=RAW_SIZE,
     source=_source,
 )

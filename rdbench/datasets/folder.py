@@ -1,8 +1,9 @@
 """Any folder of images: ``{name: folder, path: photos, size: 64}``.
 
-With ``train/`` and ``test/`` below the path these are the splits, and other subfolders are not used; with
-neither, a seeded fraction is held out for testing. Where every image lies in a subfolder, these are the
-classes. Names that start with a dot are passed over; every other file counts as an image.
+With ``train/`` and ``test/`` below the path (or ``Training/``, ``TEST/``) these are the splits, and other
+subfolders are not used; with neither, a seeded fraction is held out for testing. Other names of splits, such
+as ``val/``, are refused. Where every image that is used lies in a subfolder, these are the classes. Names
+that start with a dot are passed over; every other file counts as an image.
 """
 
 import hashlib
@@ -15,6 +16,7 @@ from pydantic import Field
 
 from rdbench.datasets.base import Augmentation, DatasetInfo, DatasetOptions, RawSplit, Shape, Source
 from rdbench.datasets.images import UnusableImageError, centre_crop_resize, file_split, printable
+from rdbench.datasets.split_names import splits as split_names
 from rdbench.errors import DatasetError
 
 if TYPE_CHECKING:
@@ -75,12 +77,68 @@ def _labels(names: list[str], classes: list[str] | None) -> np.ndarray | None:
     if classes is None:
         return None
     number = {name: index for index, name in enumerate(classes)}
-    return np.array([number[name.split("/")[0]] for name in names], dtype=np.int64)
+    found = [number[name.partition("/")[0]] if "/" in name else -1 for name in names]
+    return np.array(found, dtype=np.int64)
 
 
 def _classes(names: list[str]) -> list[str] | None:
-    """Sorted names of the subfolders, or None where some image lies in none."""
-    return sorted({name.split("/")[0] for name in names}) if all("/" in name for name in names) else None
+    """Sorted names of the subfolders, None where there are none.
+
+    A file beside them has no class, which matters only if it is an image that is kept: see `RawSplit.labels`.
+    """
+    return sorted({name.split("/")[0] for name in names if "/" in name}) or None
+
+
+def _is_mixed(names: list[str]) -> bool:
+    return len({"/" in name for name in names}) > 1
+
+
+def _splits(path: Path) -> list[Path]:
+    """Folders of (train, test), [] where there are none. Raises DatasetError where names tell no more."""
+    splits = [path / "train", path / "test"]
+    there = [split.is_dir() for split in splits]
+    if all(there):
+        return splits
+    try:
+        folders = [entry.name for entry in os.scandir(path) if entry.is_dir() and entry.name[0] != "."]
+    except OSError as error:
+        raise DatasetError(f"folder: cannot read {path}: {error.strerror or error}") from None
+    bare, taken = split_names(folders)
+    found = {role: [each.name for each in bare if each.role == role] for role in ("train", "test")}
+    if len(found["train"]) == len(found["test"]) == 1:
+        return [path / found["train"][0], path / found["test"][0]]
+    if any(there) and len(taken) == 1:
+        has, lacks = ("train", "test") if there[0] else ("test", "train")
+        raise DatasetError(
+            f"folder: {path} has {has}/ but no {lacks}/: add it, or point 'path' at {path / has} to have "
+            "test_fraction of its images held out"
+        )
+    if taken:
+        named = " and ".join(f"{printable(each.name)}/" for each in taken)
+        raise DatasetError(
+            f"folder: {path} has {named}, as splits are called: name the one to train on train/ and the one "
+            "to test on test/ (others beside these two are not used), or point 'path' at one of them to have "
+            "test_fraction of its images held out"
+        )
+    return []
+
+
+def _refuse_splits_within(path: Path, names: list[str]) -> None:
+    """Raises DatasetError where splits lie deeper in a folder, whose images would be used as one."""
+    inside: dict[str, set[str]] = {}
+    for name in names:
+        *parents, _ = name.split("/")
+        for depth in range(1, len(parents)):
+            inside.setdefault("/".join(parents[:depth]), set()).add(parents[depth])
+    for place, folders in inside.items():
+        _, taken = split_names(folders)
+        if len({each.role for each in taken}) > 1:
+            named = " and ".join(f"{printable(each.name)}/" for each in taken)
+            where = path / printable(place)
+            raise DatasetError(
+                f"folder: {where} has {named}, as splits are called: point 'path' at it, or have train/ and "
+                f"test/ directly below {path}"
+            )
 
 
 def _held_out(path: Path, names: list[str], fraction: float) -> tuple[list[str], list[str]]:
@@ -100,15 +158,11 @@ def _source(options: FolderOptions, root: Path) -> Source:
         raise DatasetError(
             f"folder: {path} is not a folder; correct 'path' (a relative one is below the data root)"
         )
-    splits = [path / "train", path / "test"]
-    there = [split.is_dir() for split in splits]
-    if any(there) and not all(there):
-        has, lacks = (split.name for split in (splits if there[0] else reversed(splits)))
-        raise DatasetError(
-            f"folder: {path} has {has}/ but no {lacks}/: add it, or point 'path' at {path / has} to have "
-            "test_fraction of its images held out"
-        )
-    listings = [_walk(split) for split in splits] if all(there) else [_walk(path)]
+    splits = _splits(path)
+    listings = [_walk(split) for split in splits or [path]]
+    named = [[name for name, _, _ in listing] for listing in listings]
+    if not splits:
+        _refuse_splits_within(path, named[0])
     digest = hashlib.sha256()
     for listing in listings:
         digest.update(b"split\0")
@@ -120,15 +174,16 @@ def _source(options: FolderOptions, root: Path) -> Source:
         "files": digest.hexdigest(),
         **options.model_dump(include=arrays),
     }
+    if _is_mixed([name for names in named for name in names]):
+        identity["labels"] = 2  # what was prepared when a stray file took all labels away is prepared again
 
     def read() -> tuple[RawSplit, RawSplit]:
-        named = [[name for name, _, _ in listing] for listing in listings]
-        for split, split_names in zip(splits if all(there) else [path], named, strict=True):
-            if not split_names:
+        for split, names in zip(splits or [path], named, strict=True):
+            if not names:
                 raise DatasetError(f"folder: {split} has no images")
         classes = _classes([name for names in named for name in names])
-        train, test = named if all(there) else _held_out(path, named[0], options.test_fraction)
-        roots = splits if all(there) else [path, path]
+        train, test = named if splits else _held_out(path, named[0], options.test_fraction)
+        roots = splits or [path, path]
         return _split(roots[0], train, classes, options), _split(roots[1], test, classes, options)
 
     return Source(identity, read)

@@ -44,7 +44,6 @@ def decode(content: bytes, channels: int) -> "Image":
         if image.mode in _DEEP_MODES:  # Pillow would clip these at 255, which turns photographs white
             raise UnusableImageError(f"more than 8 bits a value (mode {image.mode})")
         image.load()
-        return image.convert("L" if channels == 1 else "RGB")
     except UnusableImageError:
         raise
     except UnidentifiedImageError:
@@ -55,6 +54,13 @@ def decode(content: bytes, channels: int) -> "Image":
         raise
     except Exception as error:  # a damaged file makes Pillow's parsers raise nearly any type
         raise UnusableImageError(f"damaged: {_one_line(error)}") from None
+    wanted, mode = "L" if channels == 1 else "RGB", image.mode
+    try:
+        if mode == "LAB":
+            image = image.convert("RGB")  # the only way that Pillow knows out of LAB
+        return image.convert(wanted)
+    except (ValueError, ImportError):  # the latter: a Pillow without colour management
+        raise UnusableImageError(f"mode {mode} cannot be converted to {wanted}") from None
 
 
 def centre_crop_resize(image: "Image", crop: int, size: int) -> "Image":
@@ -79,11 +85,12 @@ def file_split(
 ) -> RawSplit:
     """A split whose images are files below ``root``.
 
-    ``fit`` brings a decoded image to the shape and says whether that was worth counting; it may raise
-    `UnusableImageError`. Files that cannot be decoded are refused with ``mend``, or left out if it is None.
+    ``fit`` brings a decoded image to the shape and says whether its size was another than it should be; it
+    may raise `UnusableImageError`. Files that cannot be decoded are refused with ``mend``, or left out if it
+    is None.
     """
 
-    def one(name: str) -> tuple[np.ndarray, bool] | BadFile:
+    def one(name: str) -> tuple[np.ndarray, tuple[int, int] | None] | BadFile:
         try:
             content = (root / name).read_bytes()
         except OSError as error:  # trouble with the disk or with rights is no reason to train on fewer images
@@ -93,12 +100,13 @@ def file_split(
             image = decode(content, shape[0])
         except UnusableImageError as error:
             return BadFile(printable(name), str(error), mend)
+        size = image.size
         try:
-            image, resized = fit(image)
+            image, another_size = fit(image)
         except UnusableImageError as error:
             return BadFile(printable(name), str(error), error.mend)
         pixels = np.asarray(image, dtype=np.uint8).reshape(*shape[1:], shape[0])
-        return pixels.transpose(2, 0, 1), resized
+        return pixels.transpose(2, 0, 1), size if another_size else None
 
     def read(span: range) -> Batch:
         from PIL.Image import DecompressionBombWarning
@@ -110,7 +118,7 @@ def file_split(
         good = [(i, r) for i, r in zip(span, results, strict=True) if not isinstance(r, BadFile)]
         images = np.stack([r[0] for _, r in good]) if good else np.empty((0, *shape), np.uint8)
         bad = tuple(r for r in results if isinstance(r, BadFile))
-        return Batch(images, [i for i, _ in good], bad, sum(r[1] for _, r in good))
+        return Batch(images, [i for i, _ in good], bad, [r[1] for _, r in good if r[1]])
 
     return RawSplit(len(names), labels, read)
 

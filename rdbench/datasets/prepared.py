@@ -63,26 +63,68 @@ def folders(name: str) -> list[Path]:
 
 
 def ensure(
-    info: DatasetInfo, options: DatasetOptions, data_root: Path, progress: Progress | None = None
+    info: DatasetInfo,
+    options: DatasetOptions,
+    data_root: Path | paths.DataRoot,
+    progress: Progress | None = None,
 ) -> Prepared:
     """The prepared arrays, made now (or downloaded and made) where they are not there or not whole.
+
+    A copy that was prepared before stands in for raw data that are gone, but not for those of a data root
+    that the user named.
 
     Raises DatasetError: no raw data, unusable images, or no place to write to.
     """
     assert info.source is not None
+    root = as_root(data_root)
     try:
-        source = info.source(options, data_root)
+        source = info.source(options, root.folder)
     except MissingDataError as missing:
-        if only := _only_whole(info.name):  # raw files may be deleted, or never be sent to a worker
+        only = _only_whole(info.name)
+        if only and not root.named_by:  # raw files may be deleted, or never be sent to a worker
             return only
-        source = _download(info, options, data_root, missing)
-    folder = folder_of_all() / f"{info.name}-{_key(info.name, source.identity)}"
+        try:
+            source = _download(info, options, root.folder, missing)
+        except DatasetError as error:
+            raise (_other_copy(error, root, only) if only else error) from None
+    folder = _folder_for(info, source)
     if ready := _open_or_none(folder):
         return ready
     with _lock(folder):
         if ready := _open_or_none(folder, notice=True):  # another process may have been first
             return ready
         return _prepare(info, options, source, folder, progress)
+
+
+def find(info: DatasetInfo, options: DatasetOptions, data_root: Path | paths.DataRoot) -> Prepared | None:
+    """What :func:`ensure` would return, or None where it would have to download or prepare it first.
+
+    Raises DatasetError: no raw data, and none that can be downloaded.
+    """
+    assert info.source is not None
+    root = as_root(data_root)
+    try:
+        return _open_or_none(_folder_for(info, info.source(options, root.folder)))
+    except MissingDataError as missing:
+        only = _only_whole(info.name)
+        if only and not root.named_by:
+            return only
+        if info.download is not None:
+            return None
+        raise (_other_copy(missing, root, only) if only else missing) from None
+
+
+def as_root(data_root: Path | paths.DataRoot) -> paths.DataRoot:
+    """A data root; a bare path is one that nobody named, for which a prepared copy may stand in."""
+    return data_root if isinstance(data_root, paths.DataRoot) else paths.DataRoot(data_root)
+
+
+def _other_copy(error: DatasetError, root: paths.DataRoot, only: Prepared) -> DatasetError:
+    return DatasetError(f"{error}; or leave {root.named_by} out to use the copy in {only.folder}")
+
+
+def _folder_for(info: DatasetInfo, source: Source) -> Path:
+    return folder_of_all() / f"{info.name}-{_key(info.name, source.identity)}"
 
 
 def open_folder(folder: Path) -> Prepared:
@@ -93,6 +135,7 @@ def open_folder(folder: Path) -> Prepared:
         sound = meta["format"] == FORMAT and meta["checksum"] == checksum_of(meta["files"])
         sound = sound and {f"{split}_images.npy" for split in SPLITS} <= set(sizes)
         sound = sound and isinstance(meta["skipped"], list) and isinstance(meta["notes"], list)
+        sound = sound and all(isinstance(meta["counts"][split], int) for split in SPLITS)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         sound = False
     if not sound:
@@ -165,7 +208,7 @@ def _prepare(
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir()
         try:
-            write_folder(partial, info.name, info.shape(options), source, progress)
+            write_folder(partial, info, info.shape(options), source, progress)
             if folder.exists():
                 shutil.rmtree(folder)  # it is damaged
             partial.rename(folder)

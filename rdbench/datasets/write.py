@@ -3,14 +3,15 @@
 import hashlib
 import json
 import os
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 
-from rdbench.datasets.base import BadFile, Progress, RawSplit, Shape, Source
+from rdbench.datasets.base import BadFile, DatasetInfo, Progress, RawSplit, Shape, Source
 from rdbench.errors import DatasetError
 
 FORMAT = 1  # raise when the layout of a prepared folder, or the meaning of its arrays, changes
@@ -22,7 +23,9 @@ _BATCH_IMAGES = 1024
 _NAMED_FILES = 3  # of all unusable files, how many an error names
 
 
-def write_folder(folder: Path, name: str, shape: Shape, source: Source, progress: Progress | None) -> None:
+def write_folder(
+    folder: Path, info: DatasetInfo, shape: Shape, source: Source, progress: Progress | None
+) -> None:
     """Write arrays and meta.json of a dataset whose images are uint8 of this shape into an empty folder.
 
     Raises DatasetError for images that must not be left out, or when none are left; OSError from the disk.
@@ -37,11 +40,12 @@ def write_folder(folder: Path, name: str, shape: Shape, source: Source, progress
             progress(done, total)
 
     reports = {split: _write_split(folder, split, raw, shape, tick) for split, raw in splits.items()}
-    _refuse([bad for report in reports.values() for bad in report.bad if bad.mend], name)
+    _refuse([bad for report in reports.values() for bad in report.bad if bad.mend], info.name)
     for split, report in reports.items():
-        if report.images == 0:
-            raise DatasetError(f"{name}: no {split} images ({len(report.bad)} were left out)")
-    _write_meta(folder, name, source, reports)
+        if not report.kept:
+            raise DatasetError(f"{info.name}: no {split} images ({len(report.bad)} were left out)")
+    _write_labels(folder, {split: (raw.labels, reports[split].kept) for split, raw in splits.items()})
+    _write_meta(folder, info, source, reports)
 
 
 def checksum_of(files: dict[str, Any]) -> str:
@@ -60,9 +64,9 @@ def sha256(path: Path) -> str:
 class _Report:
     """What became of one split."""
 
-    images: int
+    kept: list[int]
     bad: tuple[BadFile, ...]
-    resized: int
+    other_sizes: Counter[tuple[int, int]]
 
 
 def _write_split(
@@ -70,7 +74,7 @@ def _write_split(
 ) -> _Report:
     kept: list[int] = []
     bad: list[BadFile] = []
-    resized = 0
+    other_sizes: Counter[tuple[int, int]] = Counter()
     step = max(1, min(_BATCH_IMAGES, _BATCH_BYTES // int(np.prod(shape))))
     # Plain writes, not a writable memory map: a full disk fails the one with an error, the other with SIGBUS.
     with (folder / f"{name}_images.npy").open("wb") as file:
@@ -84,16 +88,23 @@ def _write_split(
             file.write(np.ascontiguousarray(batch.images).data)
             kept.extend(batch.kept)
             bad.extend(batch.bad)
-            resized += batch.resized
+            other_sizes.update(batch.other_sizes)
             tick(len(span))
         file.seek(0)
         _write_header(file, (len(kept), *shape))  # numpy pads headers, so a smaller count takes as much room
         _sync(file)
-    if raw.labels is not None:
-        with (folder / f"{name}_labels.npy").open("wb") as file:
-            np.save(file, raw.labels[kept].astype(np.int64), allow_pickle=False)
-            _sync(file)
-    return _Report(len(kept), tuple(bad), resized)
+    return _Report(kept, tuple(bad), other_sizes)
+
+
+def _write_labels(folder: Path, splits: dict[str, tuple[np.ndarray | None, list[int]]]) -> None:
+    labels = {name: None if all_ is None else all_[kept] for name, (all_, kept) in splits.items()}
+    if any(own is not None and (own < 0).any() for own in labels.values()):
+        return
+    for name, own in labels.items():
+        if own is not None:
+            with (folder / f"{name}_labels.npy").open("wb") as file:
+                np.save(file, own.astype(np.int64), allow_pickle=False)
+                _sync(file)
 
 
 def _write_header(file: BinaryIO, shape: tuple[int, ...]) -> None:
@@ -115,24 +126,37 @@ def _refuse(bad: list[BadFile], name: str) -> None:
         raise DatasetError(f"{name}: {files} cannot be used: {named}{more}; {mends}")
 
 
-def _write_meta(folder: Path, name: str, source: Source, reports: dict[str, _Report]) -> None:
+def _notes(info: DatasetInfo, reports: Iterable[_Report]) -> list[str]:
+    """What a reader of results should know of the sizes of the raw images."""
+    other_sizes: Counter[tuple[int, int]] = Counter()
+    total = 0
+    for report in reports:
+        other_sizes += report.other_sizes
+        total += len(report.kept)
+    if not other_sizes:
+        return []
+    many = f"{other_sizes.total()} of {total} images"
+    if info.raw_size is None:
+        return [f"{many} had another size and were cropped and resized"]
+    published = "x".join(map(str, info.raw_size))
+    (commonest, _), *_ = other_sizes.most_common(1)
+    return [f"{many} are not {published} as published (most often {'x'.join(map(str, commonest))})"]
+
+
+def _write_meta(folder: Path, info: DatasetInfo, source: Source, reports: dict[str, _Report]) -> None:
     arrays = sorted(folder.glob("*.npy"))
     files = {path.name: {"bytes": path.stat().st_size, "sha256": sha256(path)} for path in arrays}
-    resized = sum(report.resized for report in reports.values())
-    total = sum(report.images for report in reports.values())
     meta = {
         "format": FORMAT,
-        "name": name,
+        "name": info.name,
         "identity": source.identity,
-        "counts": {split: report.images for split, report in reports.items()},
+        "counts": {split: len(report.kept) for split, report in reports.items()},
         "files": files,
         "checksum": checksum_of(files),
         "skipped": [
             f"{split}: {bad.name}: {bad.reason}" for split, report in reports.items() for bad in report.bad
         ],
-        "notes": [f"{resized} of {total} images had another size and were cropped and resized"]
-        if resized
-        else [],
+        "notes": _notes(info, reports.values()),
     }
     with (folder / META).open("wb") as file:
         file.write(json.dumps(meta, indent=1).encode())

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from rdbench import paths
-from rdbench.doctor import Finding, gigabytes
+from rdbench.doctor import Finding, State, gigabytes
 
 LITTLE_BYTES = 2**30
 GOOD_BYTES = 10 * 2**30
@@ -83,10 +83,14 @@ def data(option: Path | None) -> Iterator[Finding]:
     from rdbench import datasets
     from rdbench.datasets.prepared import DamagedError, open_folder
 
-    root = paths.data_root(option)
+    chosen = paths.chosen_data_root(option)
+    root = chosen.folder
     if root.is_dir():
         next(root.iterdir(), None)  # raises where it may not be read
         yield Finding("data root", str(root))
+    elif chosen.named_by:
+        mend = f"correct {chosen.named_by}, or make the folder for what is downloaded"
+        yield Finding("data root", f"{root} is not there", "problem", mend)
     else:
         mend = "name the folder that has the raw data with --data or RDBENCH_DATA"
         yield Finding("data root", f"{root} is not there", "note", mend)
@@ -104,7 +108,10 @@ def data(option: Path | None) -> Iterator[Finding]:
             mend = f"delete that folder; 'rdbench data prepare {found.name}' makes it anew"
             yield Finding(f"data: {found.name}", "; ".join(damaged), "problem", mend)
         elif found.prepared or found.raw:
-            yield Finding(f"data: {found.name}", text)
+            own = (datasets.remarks(found.name, place) for place in found.prepared)
+            remarks = dict.fromkeys(remark for each in own for remark in each)
+            state: State = "note" if remarks else "ok"
+            yield Finding(f"data: {found.name}", "; ".join([text, *remarks]), state)
         else:
             missing.append(found.name)
     if missing:

@@ -16,7 +16,7 @@ def sweep(spec: Path, overrides: Iterable[str], data: Path | None, results: str 
     where = results or f"results/{wanted.name}"
     yield from folders.results(where)
     yield _plan(wanted, where)
-    yield from _data(wanted, paths.data_root(data))
+    yield from _data(wanted, paths.chosen_data_root(data))
     yield _precision(wanted)
     yield _resources(wanted)
 
@@ -31,24 +31,25 @@ def _plan(wanted: Sweep, where: str) -> Finding:
     return Finding("sweep", "; ".join([f"{wanted.name}: {counts}", *files]))
 
 
-def _data(wanted: Sweep, root: Path) -> Iterator[Finding]:
+def _data(wanted: Sweep, root: paths.DataRoot) -> Iterator[Finding]:
     """Yield whether the data are there, and each metric; nothing is prepared or downloaded for it."""
     from rdbench import datasets
+    from rdbench.datasets.prepared import find
     from rdbench.sweep import missing_metrics
 
     name = wanted.dataset.name
     what, info = f"sweep: {name}", datasets.get(name)
     if info.source is not None:
         try:
-            info.source(wanted.dataset, root)
+            if not (ready_already := find(info, wanted.dataset, root)):
+                info.source(wanted.dataset, root.folder)
         except UserError as error:
-            if not _prepared(name):
-                found, _, mend = str(error).partition("; ")
-                state: State = "note" if info.download else "problem"
-                also = "a sweep tries to download them, or " if info.download else ""
-                yield Finding(what, found, state, f"{also}{mend}")
-                return
-        if not _prepared(name):
+            found, _, mend = str(error).partition("; ")
+            state: State = "note" if info.download else "problem"
+            also = "a sweep tries to download them, or " if info.download else ""
+            yield Finding(what, found, state, f"{also}{mend}")
+            return
+        if not ready_already:
             yield Finding(what, "raw data there, prepared when the sweep starts")
             if wanted.metrics:
                 mend = f"after 'rdbench data prepare {name}' doctor looks at them too"
@@ -56,23 +57,12 @@ def _data(wanted: Sweep, root: Path) -> Iterator[Finding]:
             return
     ready = datasets.load(wanted.dataset, root)
     counts = f"{len(ready.train.images):,} training and {len(ready.test.images):,} test images"
-    yield Finding(what, f"ready: {counts}")
+    remarks = "; ".join(ready.notes)
+    yield Finding(what, f"ready: {counts}{'; ' if remarks else ''}{remarks}", "note" if remarks else "ok")
     missing = missing_metrics(wanted, ready)
     for asked in wanted.metrics:
         found, _, mend = missing.get(asked, "can be measured").removeprefix("metrics: ").partition("; ")
         yield Finding(f"sweep: {asked.name}", found, "problem" if asked in missing else "ok", mend)
-
-
-def _prepared(name: str) -> bool:
-    from rdbench.datasets.prepared import DamagedError, folders, open_folder
-
-    for place in folders(name):
-        try:
-            open_folder(place)
-        except DamagedError:
-            continue
-        return True
-    return False
 
 
 def _precision(wanted: Sweep) -> Finding:

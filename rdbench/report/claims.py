@@ -10,6 +10,7 @@ from rdbench.report.curves import finite_points, lowest_shares, mean_points
 from rdbench.report.gather import Section
 from rdbench.report.numbers import interval, number, plain
 from rdbench.report.series import READING_NAMES, UNTESTED, Key, Series, of_points, proxies
+from rdbench.report.sources import data_remarks
 from rdbench.report.table import Cell, Column, Table
 from rdbench.report.table1 import published
 from rdbench.report.tables import keys, losses
@@ -85,8 +86,8 @@ def table(section: Section) -> Table | None:
         return None
     caption = (
         "What Kim & Lee (ICPR 2024) claim of BS-VAE (bs_vae) and constant variance (beta_vae), held against"
-        f" these trials: {section.dataset}, protocol {section.protocol}. Verdicts go by means over seeds; the"
-        " figures say where the seeds cannot tell two of them apart."
+        f" these trials: {section.dataset}{_remarks(section)}, protocol {section.protocol}. Verdicts go by"
+        " means over seeds; the figures say where the seeds cannot tell two of them apart."
     )
     rows = tuple(
         (Cell(each.text), Cell(each.verdict, mark="warning" if each.verdict == "did not hold" else ""),
@@ -94,6 +95,11 @@ def table(section: Section) -> Table | None:
     )  # fmt: skip
     columns = (Column("claim", kind="key"), Column("verdict", kind="text"), Column("figures", kind="text"))
     return Table("claims", "The paper's claims", caption, columns, rows)
+
+
+def _remarks(section: Section) -> str:
+    found = data_remarks(section) if section.dataset in published() else []
+    return f" (not the paper's data: {'; '.join(found)})" if found else ""
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """Where a section's numbers come from: settings, data, code and machines; and what tells sections apart."""
 
+import contextlib
 import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -7,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from rdbench import datasets
 from rdbench.report import numbers
 from rdbench.report.gather import Section
 from rdbench.report.table import Cell, Column, Table
@@ -79,6 +81,7 @@ def provenance(section: Section) -> Table | None:
         "dataset checksum": [section.checksum] if section.checksum else [],
         "files left out of the dataset": [f"{int(skipped.max()):,}"] if len(skipped) else [],
         "images": _image_counts(section.points),
+        "remarks on the data": data_remarks(section),
         "parameters of a model": _tally(f"{int(p):,}" for p in trials["parameters"].dropna()),
         "versions": _tally(map(_versions, _texts(trials["versions"], "not recorded"))),
         "commit": _tally(_texts(trials["commit"], "not run from a git checkout")),
@@ -95,6 +98,27 @@ def provenance(section: Section) -> Table | None:
 
 
 _COLUMNS = (Column("what", kind="key"), Column("value", kind="text"))
+
+
+def data_remarks(section: Section) -> list[str]:
+    """Return how the data differed from those that are published, and what preparing them changed.
+
+    Trials of an older rdbench have no remarks: theirs follow from how many images were measured.
+    """
+    noted = [text for text in section.trials.get("data_notes", ()) if isinstance(text, str)]
+    if noted or "n_images" not in section.points:
+        with contextlib.suppress(ValueError, TypeError):  # a folder may come from anywhere
+            return list(dict.fromkeys(str(note) for text in noted for note in json.loads(text)))
+        return []
+    asked, train = section.settings["dataset"], section.settings["train"]
+    found = []
+    for split, number in zip(("train", "test"), datasets.get(section.dataset).sizes or (), strict=False):
+        expected = min(asked.get(f"{split}_images") or number, number)
+        if section.protocol == "paper":
+            expected -= expected % train["batch_size"]
+        measured = section.points.loc[section.points["split"] == split, "n_images"].unique()
+        found += [f"{n:,} {split} images instead of {expected:,}" for n in measured if n != expected]
+    return found
 
 
 def _image_counts(points: pd.DataFrame) -> list[str]:

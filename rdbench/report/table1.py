@@ -8,6 +8,7 @@ from typing import Any
 from rdbench.report.gather import Section
 from rdbench.report.numbers import ABSENT, count, number, plain
 from rdbench.report.series import Key, Series, of_points, proxies
+from rdbench.report.sources import data_remarks
 from rdbench.report.table import Cell, Column, Table, estimate_cell
 from rdbench.report.tables import KEYS, LONG, MARKED, keys, losses, mark, over_seeds
 
@@ -54,7 +55,9 @@ def published() -> dict[str, dict[Key, dict[str, float]]]:
 
 
 def differences(section: Section) -> list[str]:
-    """Return in what a section differs from the paper's recipe, an item each; its dataset is in the paper."""
+    """Return in what a section's settings differ from the paper's recipe, an item each; its dataset is in the
+    paper. Whether the data are the paper's :func:`rdbench.report.sources.data_remarks` says.
+    """
     settings, paper = section.settings, {**TRAIN, **MODELS[section.dataset], **IMAGES[section.dataset]}
     # A subset that is not set is all of the images.
     images = {
@@ -114,9 +117,8 @@ def table1(section: Section) -> Table | None:
     measured = "measured" if paper else ""
     heads = [Column(_fid_heading(each, fids), measured) for each in fids]
     heads += [Column(each.title, measured) for each in bounds]
-    heads += (
-        [Column(name, "published", badge="published") for name in PAPER_COLUMNS.values()] if paper else []
-    )
+    theirs = "published, of other data" if data_remarks(section) else "published"
+    heads += [Column(name, theirs, badge="published") for name in PAPER_COLUMNS.values() if paper]
     notes = tuple(f"{_fid_heading(each, fids)}: {each.how}." for each in fids)
     return Table(
         "table_1", "Table 1 of the paper: FID and log p(x)", _caption(section, fids, seeds, paper),
@@ -181,4 +183,6 @@ def _caption(
         found = differences(section)
         said = f"differs from the paper's: {'; '.join(found)}." if found else "is the paper's."
         parts.append(f"The recipe {said}")
+        if remarks := data_remarks(section):
+            parts.append(f"The data are not those of the paper: {'; '.join(remarks)}.")
     return " ".join(parts)
