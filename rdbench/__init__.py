@@ -9,6 +9,7 @@ The flow, and the house it lives in::
     yaml_lines    where in a file a value is   search_checks  whether a search fits its sweep
     tune/         Ray Tune schedules packs     worker       runs a pack, commits each trial
     lease         one driver a folder          resume       state of trainings, to go on from
+    beforehand    what is refused before training  failures  how often a metric failed, and how
     faults        whose fault an exception is  watchdog     a limit on a trial's time
     progress      the console's lines          errors       what is the user's to mend, in one line
     trial         from settings to tables      evaluation   rate and distortion, measured once an image

@@ -5,10 +5,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from rdbench import datasets, store, variants
+from rdbench import beforehand, datasets, store, variants
 from rdbench.errors import ResultsError, SpecError
+from rdbench.failures import reason
 from rdbench.lease import Lease
-from rdbench.metrics import MetricOptions, get, is_measured
+from rdbench.metrics import MetricOptions, is_measured
 from rdbench.parquet import Row
 from rdbench.paths import DataRoot
 from rdbench.places import Place
@@ -80,13 +81,10 @@ def _evaluate(
     say: Callable[[str], None],
 ) -> Measured:
     root = results.root
-    protocol = results.sweep.protocol
     if not asked:
         raise SpecError(f"{root}: its sweep asks for no metric; name one: --metrics fd_classifier")
     data = datasets.load(results.sweep.dataset, data_root)
-    for options in asked:
-        if reason := get(options.name).missing(options, data, protocol):
-            raise SpecError(f"{options.name}: {reason}")
+    beforehand.need(asked, data, results.sweep.protocol)
     if set(results.trials["dataset_checksum"].dropna()) - {data.checksum}:
         raise ResultsError(
             f"{root} was trained on other files of {data.name}; give the data it was trained on"
@@ -127,14 +125,10 @@ def _evaluate(
         rows = metric_rows(model, trial, data, where, lacking)
         store.add_metrics(root, trial.id, lacking, rows)
         problems = [row for row in rows if row["value"] is None]
-        failed += [f"{name}: {row['name']}: {_reason(row['settings'])}" for row in problems]
+        failed += [f"{name}: {row['name']}: {reason(row)}" for row in problems]
         measured += not problems
         say(f"[{number}/{len(done)}] {name}: " + ", ".join(_shown(row) for row in rows))
     return Measured(measured, already, without, tuple(failed))
-
-
-def _reason(settings: str) -> str:
-    return str(json.loads(settings)["error"]).strip().splitlines()[-1]
 
 
 def _shown(row: Row) -> str:

@@ -70,7 +70,11 @@ def sweep(
     ] = None,
     data: DataRoot = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Show the plan and what is left to do; train nothing.")
+        bool,
+        typer.Option(
+            "--dry-run",
+            help="Show the plan and what is left to do, and refuse what cannot end well; train nothing.",
+        ),
     ] = False,
     limit: Annotated[
         int | None, typer.Option(min=1, help="Train at most N of the trials that are left.", metavar="N")
@@ -91,7 +95,8 @@ def sweep(
     allow_missing_metrics: Annotated[
         bool,
         typer.Option(
-            "--allow-missing-metrics", help="Leave out, with the reason, metrics this machine cannot measure."
+            "--allow-missing-metrics",
+            help="Leave out, with the reason, metrics this machine cannot measure; accept those that fail.",
         ),
     ] = False,
     no_report: Annotated[
@@ -103,8 +108,11 @@ def sweep(
     Run it again after an interruption, or with more betas or seeds in the file: only what is missing is
     trained, and a trial that was under way goes on from its last checkpoint. Ctrl-C stops after checkpoints
     at the end of the running epochs, a second one at once. Exit code 0: finished (diverged trials are
-    results); 3: some trials failed; 2: the request was wrong; 5: storage or Ray failed, and the same command
-    goes on; 130: interrupted.
+    results); 3: some trials failed, or lack a metric that failed (--allow-missing-metrics accepts that); 2:
+    the request was wrong; 5: storage or Ray failed, and the same command goes on; 130: interrupted.
+
+    A metric that failed twice in the same way is not tried again: mend what the last lines tell, then name it
+    to 'rdbench evaluate', or have the trials trained again with their networks kept: --set keep_weights=true.
 
     Examples:
 
@@ -126,14 +134,15 @@ def sweep(
     console = Console()
     console.print(whole.summary(), highlight=False, markup=False, soft_wrap=True)
     if dry_run:
-        from rdbench.estimate import data_lines, time_left
+        from rdbench.beforehand import look_ahead
+        from rdbench.estimate import time_left
         from rdbench.paths import chosen_data_root
 
         data_root = chosen_data_root(data)
-        for line in data_lines(wanted.dataset, data_root):
-            typer.echo(line)
         if estimate := time_left(whole, str(spec), set_ or [], data_root):
             typer.echo(estimate)
+        for line in look_ahead(whole, data_root, allow_missing_metrics):
+            typer.echo(line)
         return
     account = run_sweep(
         whole,
@@ -153,7 +162,9 @@ def sweep(
         from rdbench.report import make_report
 
         typer.echo(f"report written to {make_report([root], root / 'report.html')}")
-    if account.failed:
+    for line in account.what_is_missing(root):
+        typer.echo(line)
+    if account.failed or (account.failed_metrics and not allow_missing_metrics):
         raise typer.Exit(EXIT_SOME_FAILED)
 
 

@@ -7,7 +7,7 @@ import typer
 
 from rdbench.cli_options import DataRoot, Device, Overrides, Results
 
-EXIT_DIVERGED = 1
+EXIT_NOT_DONE = 1
 
 
 def trial(
@@ -26,7 +26,7 @@ def trial(
 
     For whoever writes a variant: breakpoint() stops where it stands. The numbers are those the sweep would
     store, but of a variant that one training gives the whole curve of, such as multi_rate: with --beta it
-    trains for that beta alone. Exit code 0: done; 1: diverged.
+    trains for that beta alone. Exit code 0: done; 1: diverged, or a metric could not be measured.
 
     Examples:
 
@@ -44,8 +44,8 @@ def trial(
         if value is not None
     }
     sweep = load_sweep(spec, [*(set_ or []), *written], written=written)
-    if foreground.run(sweep, paths.chosen_data_root(data), device, typer.echo) == "diverged":
-        raise typer.Exit(EXIT_DIVERGED)
+    if foreground.run(sweep, paths.chosen_data_root(data), device, typer.echo) != "done":
+        raise typer.Exit(EXIT_NOT_DONE)
 
 
 def sample(

@@ -33,7 +33,11 @@ def list_variants() -> None:
     for name in variants.names():
         found = variants.declared(name)
         defaults = {key: option.default for key, option in found.options.items()}
-        told = {key: option.meaning for key, option in found.options.items() if option.meaning}
+        told = {
+            key: " ".join(filter(None, (option.meaning, option.range and f"[{option.range}]")))
+            for key, option in found.options.items()
+            if option.meaning or option.range
+        }
         native = f"native reading: {found.native or 'none'}"
         facts = [found.paper, native, f"{found.kind}{', packs' * found.packs}"]
         typer.echo("\n".join(listed(name, found.summary, defaults, told, facts)))

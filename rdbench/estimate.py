@@ -31,16 +31,6 @@ class Images:
     test: int
 
 
-def data_lines(options: DatasetOptions, data_root: Path | DataRoot) -> list[str]:
-    """Return what a dry run has to say of the data, a line each: only what is known without reading them."""
-    try:
-        _, remarks = datasets.known(options, data_root)
-    except DatasetError as error:
-        named = isinstance(data_root, DataRoot) and data_root.named_by
-        return [str(error)] if named else []  # else they may yet be put there
-    return [f"{options.name}: {remark}" for remark in remarks]
-
-
 def images(options: DatasetOptions, data_root: Path | DataRoot | None = None) -> Images | None:
     """Return how many images a dataset will have, without reading it; None where only the data tell.
 
@@ -48,17 +38,12 @@ def images(options: DatasetOptions, data_root: Path | DataRoot | None = None) ->
         options: the dataset's.
         data_root: where raw data lies, to know the counts of what was prepared; else they are as published.
     """
-    published = datasets.get(options.name).sizes
-    counts: dict[str, int] = {}
     if data_root is not None:
         with suppress(DatasetError):
-            counts, _ = datasets.known(options, data_root)
-    if published:
-        train, test = (counts["train"], counts["test"]) if counts else published
-        return Images(min(options.train_images or train, train), min(options.test_images or test, test))
-    if options.train_images and options.test_images:
-        return Images(options.train_images, options.test_images)
-    return None
+            if data := datasets.known(options, data_root):
+                return Images(len(data.train.images), len(data.test.images))
+    counts = datasets.sizes(options)
+    return Images(*counts) if counts else None
 
 
 def _file() -> Path:

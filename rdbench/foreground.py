@@ -5,8 +5,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from rdbench import datasets, metrics
-from rdbench.errors import SpecError
+from rdbench import beforehand, datasets
+from rdbench.failures import is_failure
 from rdbench.paths import DataRoot
 from rdbench.plan import plan
 from rdbench.progress import duration, label
@@ -27,7 +27,7 @@ def run(sweep: Sweep, data_root: Path | DataRoot, device: str, say: Callable[[st
         say: told of each epoch, and of what was measured.
 
     Returns:
-        The trial's status, "done" or "diverged".
+        The trial's status, "done" or "diverged"; "metric failed" where it is done without one.
 
     Raises:
         SpecError: a metric cannot be measured here, or there is no such device.
@@ -38,9 +38,7 @@ def run(sweep: Sweep, data_root: Path | DataRoot, device: str, say: Callable[[st
     data = datasets.load(sweep.dataset, data_root)
     for remark in data.notes:
         say(f"{data.name}: {remark}")
-    for asked in sweep.metrics:
-        if reason := metrics.get(asked.name).missing(asked, data, sweep.protocol):
-            raise SpecError(f"{asked.name}: {reason}")
+    beforehand.need(sweep.metrics, data, sweep.protocol)
 
     import torch
 
@@ -60,10 +58,13 @@ def run(sweep: Sweep, data_root: Path | DataRoot, device: str, say: Callable[[st
     if row["status"] == "diverged":
         say(f"diverged: {row['error']}")
         return "diverged"
-    for line in (*_point_lines(tables["points"]), *map(_metric_line, tables.get("metrics", []))):
+    measured = tables.get("metrics", [])
+    for line in (*_point_lines(tables["points"]), *map(_metric_line, measured)):
         say(line)
-    say(f"done in {duration(row['seconds'])}; nothing was stored")
-    return "done"
+    failed = [each["name"] for each in measured if is_failure(each)]
+    lacking = f" without {', '.join(failed)}" if failed else ""
+    say(f"done{lacking} in {duration(row['seconds'])}; nothing was stored")
+    return "metric failed" if failed else "done"
 
 
 def _number(value: float | None) -> str:

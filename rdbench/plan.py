@@ -10,7 +10,8 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
-from rdbench.errors import counted
+from rdbench.datasets import Dataset
+from rdbench.errors import DatasetError, counted
 from rdbench.spec import ModelSpec, Protocol, Settings, Sweep, TrainSpec, VariantSpec
 from rdbench.spec_fields import Beta, DatasetField, Seed
 
@@ -163,6 +164,36 @@ def trainings_saved(sweep: Sweep) -> int:
     constant = any(variant.name == "beta_vae" for variant in sweep.variants)
     both = {"half", "beta_half"} <= set(sweep.readings)
     return len(sweep.beta) * len(sweep.seeds) if constant and both else 0
+
+
+def steps_per_epoch(images: int, batch_size: int) -> int:
+    """Return the number of whole batches; the last partial one is dropped, as the paper does.
+
+    Raises:
+        DatasetError: there is not one whole batch.
+    """
+    if images < batch_size:
+        raise DatasetError(
+            f"train.batch_size is {batch_size} but there are only {images} training images;"
+            f" set train.batch_size to {images} or less"
+        )
+    return images // batch_size
+
+
+def check_fits(trial: Trial, data: Dataset) -> None:
+    """Refuse, before anything is trained, a trial that its dataset is too small for.
+
+    Raises:
+        DatasetError: there is not one whole batch of training images, or, under the paper's protocol,
+            which drops the last partial batch there too, of test images.
+    """
+    steps_per_epoch(len(data.train.images), trial.train.batch_size)
+    test = len(data.test.images)
+    if trial.protocol == "paper" and test < trial.train.batch_size:
+        raise DatasetError(
+            f"protocol paper drops the last partial batch, and {test} test images do not fill one batch of"
+            f" {trial.train.batch_size}; set train.batch_size to {test} or less, or use protocol: clean"
+        )
 
 
 def changed_settings(old: Sweep, new: Sweep) -> list[str]:

@@ -25,10 +25,10 @@ from rdbench.batches import Draws
 from rdbench.datasets import Dataset
 from rdbench.evaluation import Measurement
 from rdbench.models import Model
-from rdbench.plan import Trial
+from rdbench.plan import Trial, steps_per_epoch
 from rdbench.resume import Keeper, Kept
 from rdbench.seeding import generator
-from rdbench.training import Epoch, steps_per_epoch, train
+from rdbench.training import Epoch, train
 
 
 @dataclass(frozen=True)

@@ -49,6 +49,7 @@ from rdbench.spec_fields import (
     gpu_share,
     pack_size,
     safe_name,
+    searched_option,
     settle_variant,
 )
 from rdbench.spec_search import SEARCHES, STOPS, SearchField, StopField
@@ -306,7 +307,7 @@ class Sweep(Settings):
             return TrainSpec.model_validate(self.train.model_dump() | {name: value})
         if name in ModelSpec.model_fields:
             return _fitting(ModelSpec.model_validate(self.model.model_dump() | {name: value}), self.dataset)
-        return value
+        return searched_option(name, value, (each.declaration for each in self.variants))
 
     @model_serializer(mode="wrap")
     def _without_search(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:

@@ -6,7 +6,7 @@ These run inside pydantic's validation, before or after its own checks of types 
 import json
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -17,6 +17,7 @@ from rdbench.datasets import DatasetOptions
 from rdbench.errors import SpecError, choose
 from rdbench.metrics import MetricOptions
 from rdbench.spec_errors import fail
+from rdbench.variants.declaration import Declaration, Option
 from rdbench.variants.source import find
 from rdbench.yaml_lines import kind
 
@@ -156,19 +157,29 @@ def settle_variant(
         if name not in declared:
             mend = choose(name, list(declared)) if declared else "it takes no options, remove it"
             fail(f"unknown key; variant {found.declaration.name}: {mend}", name)
-        settled[name] = _typed(value, declared[name].type, name)
+        settled[name] = _option(value, declared[name], name)
     if not found.code:
         return {"name": reference, "options": settled}
     where = f"{found.module or found.path}:{found.declaration.symbol}"
     return {"name": found.declaration.name, "options": settled, "code": found.code, "source": where}
 
 
-def _typed(value: object, expected: type, name: str) -> object:
-    if expected is float and type(value) is int:
-        return float(value)
-    if type(value) is not expected or (isinstance(value, float) and not math.isfinite(value)):
+def _option(value: Any, declared: Option, name: str) -> object:
+    expected = declared.type
+    typed = float(value) if expected is float and type(value) is int else value
+    if type(typed) is not expected or (isinstance(typed, float) and not math.isfinite(typed)):
         words = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
         fail(f"expected {words[expected]}, got {kind(value)}", name)
+    if use := declared.out_of_range(typed):
+        fail(f"{kind(value)} is out of range; use {use}", name)
+    return typed
+
+
+def searched_option(name: str, value: object, declarations: Iterable[Declaration | None]) -> object:
+    """Return a value that a search may give an option, which must be one for each variant that has it."""
+    for own in declarations:
+        if own is not None and name in own.options:
+            _option(value, own.options[name], name)
     return value
 
 

@@ -31,6 +31,7 @@ from typing import TYPE_CHECKING, Any
 
 from rdbench import parquet, paths, places, table_files
 from rdbench.errors import ResultsError, StorageError
+from rdbench.failures import added_up
 from rdbench.metrics import MetricOptions, answers, is_measured
 from rdbench.parquet import TABLES, Row
 from rdbench.places import Place, place, write_atomically
@@ -74,6 +75,8 @@ def write(root: Place, trial: str, tables: Mapping[str, Iterable[Row]]) -> None:
 
 
 def _write(root: Place, table: str, trial: str, values: Iterable[Row]) -> None:
+    if table == "metrics":
+        values = added_up(values, lambda: table_files.read_one(root, table, trial).to_pylist())
     rows = parquet.from_rows(table, trial, values)
     write_atomically(table_files.own_file(root, table, trial), parquet.encode(table, trial, rows))
 
@@ -179,6 +182,7 @@ def finished(
     metrics: Sequence[MetricOptions] = (),
     weights: bool = False,
     stopped: bool = False,
+    failed_metrics: bool = True,
 ) -> set[str]:
     """Return the ids of the trials that need not be trained again: status done or diverged.
 
@@ -190,6 +194,7 @@ def finished(
         metrics: what a done trial must also have measured.
         weights: whether its trained network must have been kept.
         stopped: whether one that was stopped early is finished, too.
+        failed_metrics: whether one is finished, too, that lacks a metric which failed for good.
 
     Raises:
         StorageError: the folder cannot be read now.
@@ -203,9 +208,8 @@ def finished(
         measured: dict[str, list[dict[str, Any]]] = {}
         for row in table_files.read(root, "metrics", ids).to_pylist():
             measured.setdefault(row["trial"], []).append(row)
-        whole = {
-            each for each in whole if all(is_measured(asked, measured.get(each, [])) for asked in metrics)
-        }
+        for asked in metrics:
+            whole = {each for each in whole if is_measured(asked, measured.get(each, []), failed_metrics)}
     if weights:
         kept = places.entries(weights_file(root, "").parent)
         # A trial function that returned measurements alone has no weights to keep.

@@ -2,31 +2,28 @@
 
 import contextlib
 import functools
-import json
 import os
-import traceback
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 from rich.console import Console
 
-from rdbench import datasets, metrics, paths, store, variants
-from rdbench.errors import ResultsError, SpecError, StorageError
+from rdbench import beforehand, datasets, paths, store
+from rdbench.errors import ResultsError, StorageError, counted
+from rdbench.failures import is_failure, reason, way
 from rdbench.lease import FILE, Lease
-from rdbench.metrics import MetricOptions
+from rdbench.metrics import answers
 from rdbench.places import Place
-from rdbench.plan import Plan, Trial, changed_settings, plan
+from rdbench.plan import Plan, changed_settings, plan
 from rdbench.progress import SweepProgress, preparing, usage_line
 from rdbench.search.running import Searching, named
-from rdbench.spec import Sweep, VariantSpec
-from rdbench.spec_search import needed_metrics
-from rdbench.variants.source import find
+from rdbench.spec import Sweep
 
-if TYPE_CHECKING:
-    import pandas as pd
+REASONS = 5
+"""Why trials failed, or lack a metric: so many different reasons are told."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +38,8 @@ class Account:
     stopped: int = 0
     lacking: int = 0  # of the done ones: a metric or a table that the sweep asks for
     interrupted: bool = False
+    failed_metrics: tuple[str, ...] = ()  # a line for each: how many trials lack it, and why
+    why_failed: tuple[str, ...] = ()  # likewise of failed trials
 
     def __str__(self) -> str:
         lacking = f" ({self.lacking} of them without all that is asked for)" if self.lacking else ""
@@ -56,9 +55,20 @@ class Account:
         ]
         return ", ".join(parts)
 
+    def what_is_missing(self, root: Place) -> list[str]:
+        """Return what trials lack, why, and what to do about it, in a line each; none where all is there."""
+        lines = [*self.why_failed, *self.failed_metrics]
+        if self.failed_metrics:
+            lines.append(
+                "a metric that failed twice in the same way is not tried again; once that is mended, 'rdbench"
+                f" evaluate {root} --metrics NAME' measures it on kept networks, and --set keep_weights=true"
+                " trains the trials again whose networks were not kept"
+            )
+        return lines
 
-def _finished(root: Place, sweep: Sweep) -> set[str]:
-    """Return the ids of the trials that hold all that a sweep asks for."""
+
+def _finished(root: Place, sweep: Sweep, failed_metrics: bool = True) -> set[str]:
+    """Return the ids of the trials that hold all that a sweep asks for, or that is to be had."""
     needs = ["per_image"] if sweep.keep_per_image else []
     return store.finished(
         root,
@@ -66,6 +76,7 @@ def _finished(root: Place, sweep: Sweep) -> set[str]:
         metrics=sweep.metrics,
         weights=sweep.keep_weights,
         stopped=sweep.stop is not None,
+        failed_metrics=failed_metrics,
     )
 
 
@@ -102,21 +113,60 @@ def _is_foreign(file: Place) -> bool:
     return file.name not in (FILE, "resume", "checkpoints", "set_aside") and not file.name.startswith(".")
 
 
-def account(root: Place, whole: Plan) -> Account:
-    """Count how the trials of a plan ended, from what the results folder holds."""
-    return _account(store.trials_table(root), whole, _finished(root, whole.sweep))
+def account(root: Place, whole: Plan, sweep: Sweep | None = None) -> Account:
+    """Count how the trials of a plan ended, from what the results folder holds.
 
-
-def _account(trials: "pd.DataFrame", whole: Plan, finished: set[str]) -> Account:
+    Args:
+        root: the results folder.
+        whole: the plan.
+        sweep: what was asked for; by default the plan's.
+    """
+    sweep, trials = sweep or whole.sweep, store.trials_table(root)
     ours = trials[trials["trial"].isin([trial.id for trial in whole.trials])]
     counts = ours["status"].value_counts()
     done, diverged, failed = (int(counts.get(status, 0)) for status in ("done", "diverged", "failed"))
     stopped = int(counts.get("stopped", 0)) if whole.sweep.stop else 0  # else it is to be trained to its end
-    lacking = set(ours.loc[ours["status"] == "done", "trial"]) - finished
+    ended = set(ours.loc[ours["status"] == "done", "trial"])
+    lacking = ended - _finished(root, sweep, failed_metrics=False)
     left = len(whole.trials) - done - diverged - failed - stopped
     if whole.at_most is not None:
         left = max(0, whole.at_most - failed)
-    return Account(done, diverged, failed, left, stopped, len(lacking))
+    errors = ours.loc[ours["status"] == "failed", ["trial", "error"]].itertuples(index=False)
+    return Account(
+        done,
+        diverged,
+        failed,
+        left,
+        stopped,
+        len(lacking),
+        failed_metrics=_told(row for row in _failed_metrics(root, sweep) if row[2] in lacking),
+        why_failed=_told(("failed", _last_line(error), str(trial)) for trial, error in errors),
+    )
+
+
+def _failed_metrics(root: Place, sweep: Sweep) -> Iterator[tuple[str, str, str]]:
+    """Yield what metric, of those that a sweep asks for, could not be measured, why, and of which trial."""
+    if not sweep.metrics:
+        return
+    rows = store.frame(root, "metrics", ("trial", "name", "value", "settings"))
+    nulls: list[dict[str, Any]] = rows[rows["value"].isna()].assign(value=None).to_dict("records")
+    for row in nulls:
+        if is_failure(row) and any(answers(asked, row) for asked in sweep.metrics):
+            yield f"no {row['name']}", reason(row), row["trial"]
+
+
+def _told(found: Iterable[tuple[str, str, str]]) -> tuple[str, ...]:
+    """Return a line for each thing that is missing and each way in which it came about, the commonest first.
+
+    Args:
+        found: what is missing, why, and the trial it is missing of.
+    """
+    groups: dict[tuple[str, str], tuple[str, set[str]]] = {}
+    for what, why, trial in found:
+        groups.setdefault((what, way(why)), (why, set()))[1].add(trial)
+    ranked = sorted(groups.items(), key=lambda group: -len(group[1][1]))
+    lines = [f"{what}: {counted(len(ids), 'trial')}: {why}" for (what, _), (why, ids) in ranked[:REASONS]]
+    return (*lines, *([f"and {len(ranked) - REASONS} reasons more"] if len(ranked) > REASONS else []))
 
 
 def run_sweep(
@@ -189,27 +239,20 @@ def _run(
         with preparing(console, sweep.dataset.name) as progress_of_data:
             data = datasets.load(sweep.dataset, paths.chosen_data_root(data_option), progress_of_data)
         from rdbench import resume
-        from rdbench.trial import check_fits
         from rdbench.tune import supervisor
         from rdbench.worker import Job
 
-        sources = _runnable(sweep)
-        check_fits(todo[0], data)
-        _check_models(todo, data)
+        sources = beforehand.runnable(sweep)
+        beforehand.check_sizes(sweep, todo, data)
+        beforehand.check_models(todo, data)
         _check_same_data(root, data)
-        unmeasurable = missing_metrics(sweep, data)
-        rests = needed_metrics(sweep.search) & {each.name for each in unmeasurable}
-        if unmeasurable and (rests or not allow_missing_metrics):
-            mend = "or go on without it by --allow-missing-metrics"
-            mend = f"the search rests on {', '.join(sorted(rests))}" if rests else mend
-            raise SpecError("; ".join(unmeasurable.values()) + f"; {mend}")
-        if unmeasurable:
-            here = tuple(each for each in sweep.metrics if each not in unmeasurable)
+        here, left_out = beforehand.measurable(sweep, data, allow_missing_metrics, open_weights=True)
+        for line in left_out:
+            console.print(line, highlight=False, markup=False, soft_wrap=True)
+        if left_out:
             asked = sweep.model_copy(update={"metrics": here})
             whole = _planned(root, asked)
             todo = whole.todo[:limit]
-            for line in unmeasurable.values():
-                console.print(f"left out: {line}", highlight=False, markup=False, soft_wrap=True)
         _say_data(console, data, sweep.train.augment)
     store.save_sweep(root, sweep)
     interrupted, search = False, None
@@ -252,75 +295,9 @@ def _run(
     for line in search.account() if search else []:
         console.print(line, highlight=False, markup=False, soft_wrap=True)
     after = _planned(root, asked)
-    ended = _account(store.trials_table(root), after, _finished(root, sweep))
+    ended = account(root, after, sweep)
     # A search may have come to its end all the same.
     return replace(ended, interrupted=interrupted and bool(after.todo))
-
-
-def _runnable(sweep: Sweep) -> dict[str, str]:
-    """Import every variant once, here, so that a mistake in one is told before anything is trained.
-
-    Returns:
-        The text of the files they come from, by hash, for workers that do not have them.
-
-    Raises:
-        SpecError: a variant cannot be imported.
-    """
-    texts = {}
-    for variant in sweep.variants:
-        try:
-            variants.get(variant)
-        except SpecError:
-            raise
-        except (Exception, SystemExit) as error:
-            where = variant.source or variant.name
-            raise SpecError(
-                f"variants: {where} cannot be imported: {_in_brief(error, variant)};"
-                f" 'rdbench check {where}' looks closer"
-            ) from None
-        if variant.code and not (found := find(variant.source)).module:
-            texts[variant.code] = found.text
-    return texts
-
-
-def _in_brief(error: BaseException, variant: VariantSpec) -> str:
-    """Return the line of an author's file that an exception came from, its type and first line of text."""
-    frames = traceback.extract_tb(error.__traceback__)
-    file = str(find(variant.source).path) if variant.source else ""
-    own = [frame for frame in frames if frame.filename == file]
-    text = (str(error).strip() or "no message").splitlines()[0]
-    return f"line {(own or frames)[-1].lineno}: {type(error).__name__}: {text}"
-
-
-def _check_models(todo: Sequence[Trial], data: datasets.Dataset) -> None:
-    """Build one model of each variant that has its own, so that an option it refuses is told here.
-
-    Raises:
-        SpecError: it cannot be built.
-    """
-    from rdbench.models import build
-
-    for trial in {trial.variant: trial for trial in todo}.values():
-        if variants.get(trial.variant).declaration.kind == "model":
-            try:
-                build(trial, data.shape, len(data.train.images))
-            except (SpecError, ValueError) as error:  # as is said of an option that is refused
-                raise SpecError(f"variants: {trial.variant.name} cannot be built: {error}") from None
-            except Exception as error:  # an author's code may raise anything
-                where = trial.variant.source or trial.variant.name
-                raise SpecError(
-                    f"variants: {where} cannot be built: {_in_brief(error, trial.variant)};"
-                    f" 'rdbench check {where}' looks closer"
-                ) from None
-
-
-def missing_metrics(sweep: Sweep, data: datasets.Dataset) -> dict[MetricOptions, str]:
-    """Return the metrics of a sweep that cannot be measured on this machine, each with reason and mend."""
-    found = {}
-    for asked in sweep.metrics:
-        if reason := metrics.get(asked.name).missing(asked, data, sweep.protocol):
-            found[asked] = f"metrics: {asked.name}: {reason}"
-    return found
 
 
 def _check_same_data(root: Place, data: datasets.Dataset) -> None:
@@ -371,9 +348,8 @@ def _last_line(text: object) -> str:
 def status_lines(root: Place) -> list[str]:
     """Return how the trials of a results folder stand, with a line for each that did not end well."""
     sweep = store.stored_sweep(root)
-    trials, finished = store.trials_table(root), _finished(root, sweep)
-    whole = _planned(root, sweep)
-    lines = [whole.summary(), f"{_account(trials, whole, finished)} in {root}"]
+    trials, whole = store.trials_table(root), _planned(root, sweep)
+    lines = [whole.summary(), f"{account(root, whole)} in {root}"]
     names = {trial.id: named(sweep, trial) for trial in whole.trials}
     planned = trials["trial"].isin(names.keys())
     for row in trials[planned & (trials["status"] != "done")].itertuples():
@@ -385,10 +361,6 @@ def status_lines(root: Place) -> list[str]:
         )
     measured = store.frame(root, "metrics", ("trial", "name", "value", "settings"))
     for row in measured[measured["value"].isna()].merge(trials, on="trial").itertuples():
-        try:
-            reason = _last_line(json.loads(str(row.settings))["error"])
-        except (ValueError, TypeError, KeyError):  # a folder may come from anywhere
-            reason = _last_line("")
         name = names.get(str(row.trial)) or f"{row.variant} beta {row.beta:g} seed {row.seed}"
-        lines.append(f"no {row.name}: {name}: {reason}")
+        lines.append(f"no {row.name}: {name}: {reason({'settings': row.settings})}")
     return lines + [f"problem: {problem}" for problem in store.problem_lines(root)]

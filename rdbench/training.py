@@ -12,11 +12,10 @@ from torch import Tensor
 from rdbench import nets
 from rdbench.batches import Draws
 from rdbench.datasets import Dataset
-from rdbench.errors import DatasetError
 from rdbench.graphs import launched_at_once
 from rdbench.likelihood import kl_standard_normal
 from rdbench.models import Model, objective_of
-from rdbench.plan import Trial
+from rdbench.plan import Trial, steps_per_epoch
 from rdbench.precision import training_arithmetic
 from rdbench.resume import Keeper, Stage
 
@@ -51,20 +50,6 @@ def per_member(values: Tensor, members: int) -> Tensor:
 def squared_error(images: Tensor, reconstruction: Tensor, members: int = 1) -> Tensor:
     """Return the summed squared error of each image of each member, (batch, members)."""
     return per_member((images - reconstruction).square(), members).sum(2)
-
-
-def steps_per_epoch(images: int, batch_size: int) -> int:
-    """Return the number of whole batches; the last partial one is dropped, as the paper does.
-
-    Raises:
-        DatasetError: there is not one whole batch.
-    """
-    if images < batch_size:
-        raise DatasetError(
-            f"train.batch_size is {batch_size} but there are only {images} training images;"
-            f" set train.batch_size to {images} or less"
-        )
-    return images // batch_size
 
 
 def learning_rate(base: float, step: int, steps: int) -> float:

@@ -8,6 +8,7 @@ import platform
 import resource
 import sys
 import time
+import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,34 +19,17 @@ from rdbench import metrics, models, provenance, variants
 from rdbench.allocator import give_back_freed_memory, keep_freed_memory
 from rdbench.batches import Images, channels_last
 from rdbench.datasets import Dataset
-from rdbench.errors import DatasetError
 from rdbench.evaluation import Measurement, measure, picture_rows, point_rows
 from rdbench.metrics import MetricOptions, TrainedModel
 from rdbench.models import Model
 from rdbench.outcomes import Outcome, trained
-from rdbench.plan import Trial
+from rdbench.plan import Trial, check_fits
 from rdbench.precision import exact_float32
 from rdbench.resume import Keeper
-from rdbench.training import Epoch, steps_per_epoch
+from rdbench.training import Epoch
 
 Rows = list[dict[str, Any]]
 Tables = dict[str, Rows]
-
-
-def check_fits(trial: Trial, data: Dataset) -> None:
-    """Refuse, before anything is trained, a trial that its dataset is too small for.
-
-    Raises:
-        DatasetError: there is not one whole batch of training images, or, under the paper's protocol,
-            which drops the last partial batch there too, of test images.
-    """
-    steps_per_epoch(len(data.train.images), trial.train.batch_size)
-    test = len(data.test.images)
-    if trial.protocol == "paper" and test < trial.train.batch_size:
-        raise DatasetError(
-            f"protocol paper drops the last partial batch, and {test} test images do not fill one batch of"
-            f" {trial.train.batch_size}; set train.batch_size to {test} or less, or use protocol: clean"
-        )
 
 
 class PeakMemory:
@@ -304,11 +288,17 @@ def metric_rows(
     device: torch.device,
     asked: Sequence[MetricOptions],
 ) -> Rows:
-    """Return rows of the ``metrics`` table of a model that was trained before, as its trial would."""
-    with models.seeded(trial, device):
-        (measured,) = measure(model, [trial], data, "test", device)
-    with models.seeded(trial, device):
-        return metrics.rows(asked, _trained(model, trial, data, measured, device))
+    """Return rows of the ``metrics`` table of a model that was trained before, as its trial would.
+
+    What cannot be measured, for want of memory say, is a row that says so: no reason to train it again.
+    """
+    try:
+        with models.seeded(trial, device):
+            (measured,) = measure(model, [trial], data, "test", device)
+        with models.seeded(trial, device):
+            return metrics.rows(asked, _trained(model, trial, data, measured, device))
+    except Exception:
+        return metrics.failed(asked, trial.protocol, traceback.format_exc())
 
 
 def _speed(history: Rows) -> float | None:

@@ -141,7 +141,8 @@ def measure_again(trial: Trial, job: Job, device: str) -> Summary | None:
     complete = {"points", "trials"} | ({"per_image"} if job.keep_per_image else set())
     if not complete <= tables.keys() or tables["trials"][0]["status"] != "done":
         return None
-    lacking = [asked for asked in job.metrics if not is_measured(asked, tables.get("metrics", []))]
+    stored = tables.get("metrics", [])
+    lacking = [asked for asked in job.metrics if not is_measured(asked, stored, or_failed=True)]
     data = _load(trial.dataset, paths.data_root(job.data_root))
     if tables["trials"][0]["dataset_checksum"] != data.checksum:
         return None

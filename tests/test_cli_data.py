@@ -10,7 +10,8 @@ from PIL import Image
 from rdbench import cli, datasets, store
 from rdbench.datasets import make_options
 from rdbench.doctor import wanted
-from rdbench.estimate import data_lines, images
+from rdbench.errors import DatasetError
+from rdbench.estimate import images
 from rdbench.paths import DataRoot
 from rdbench.plan import plan
 from rdbench.spec import load_sweep
@@ -168,9 +169,10 @@ def test_the_dry_run_tells_what_is_not_as_published_and_counts_what_is_there(rdb
 
 
 def test_a_root_that_nobody_named_need_not_be_there_for_a_dry_run(tmp_path):
-    assert data_lines(make_options("celeba"), DataRoot(tmp_path / "gone")) == []
-    (line,) = data_lines(make_options("celeba"), DataRoot(tmp_path / "gone", "--data"))
-    assert "No such file" in line
+    stand_in = datasets.known(make_options("celeba"), DataRoot(tmp_path / "gone"))
+    assert (len(stand_in.train.images), stand_in.notes) == (162_770, ())
+    with pytest.raises(DatasetError, match="No such file"):
+        datasets.known(make_options("celeba"), DataRoot(tmp_path / "gone", "--data"))
 
 
 def test_a_trial_in_the_foreground_tells_what_is_not_as_published(rdbench, digits):

@@ -768,13 +768,14 @@ def test_the_flag_and_the_variable_name_a_data_root_and_the_default_does_not(mon
 def test_what_is_known_of_a_dataset_is_known_without_preparing_it(root, cache):
     write_mnist(root)
     options = make_options("mnist")
-    assert datasets.known(options, root) == ({}, ())
+    stand_in = datasets.known(options, root)
+    assert (len(stand_in.train.images), len(stand_in.test.images)) == (60_000, 10_000)
     assert not cache.exists()
     load(root, "mnist")
-    counts, remarks = datasets.known(options, named(root))
-    assert counts == {"train": 7, "test": 3}
-    assert len(remarks) == 2
-    assert datasets.known(make_options("folder", {"path": "nowhere", "size": 8}), root) == ({}, ())
+    ready = datasets.known(options, named(root))
+    assert (len(ready.train.images), len(ready.test.images)) == (7, 3)
+    assert len(ready.notes) == 2
+    assert datasets.known(make_options("folder", {"path": "nowhere", "size": 8}), root) is None
     with pytest.raises(DatasetError, match=r"celeba: .*No such file"):
         datasets.known(make_options("celeba"), named(root))
 

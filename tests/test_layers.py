@@ -15,7 +15,7 @@ PACKAGE = Path(rdbench.__file__).parent
 
 # From the ground up: a module imports only from layers below its own (or from its own package).
 LAYERS = [
-    {"errors", "cores", "catalogue"},
+    {"errors", "cores", "catalogue", "faults", "failures"},
     {"paths", "remote", "likelihood", "seeding"},
     {"places"},
     {"theory", "snapshots", "parquet", "lease"},
@@ -41,9 +41,10 @@ LAYERS = [
     {"evaluation"},
     {"runs"},
     {"outcomes", "gallery"},
-    {"trial", "faults", "watchdog"},
+    {"trial", "watchdog"},
     {"worker", "throughput", "plain"},
     {"report"},
+    {"beforehand"},
     {"estimate", "afterwards", "foreground", "samples"},
     {"packing", "roofline"},
     {"bench", "conformance", "starting_points"},

@@ -85,8 +85,13 @@ def test_data_that_have_changed_are_refused(sweep, finished, tmp_path, monkeypat
 
 
 def test_an_option_that_a_variant_refuses_is_told_before_anything_is_trained(sweep_file, root, tmp_path):
-    wanted = load_sweep(sweep_file, ["variants=[bs_vae, {name: geco, mse: -1}]"])
-    with pytest.raises(SpecError, match="variants: geco cannot be built: geco: mse must be > 0"):
+    (tmp_path / "mine.py").write_text(
+        "import rdbench\n\n@rdbench.variant('mine')\nclass Mine(rdbench.Model):\n"
+        "    def __init__(self, about, *, groups: int = 3):\n        super().__init__(about)\n"
+        "        if about.latent % groups:\n            raise ValueError('mine: latent is no multiple')\n"
+    )
+    wanted = load_sweep(sweep_file, ["variants=[bs_vae, mine.py:mine]"])
+    with pytest.raises(SpecError, match="variants: mine cannot be built: mine: latent is no multiple"):
         run(wanted, root, tmp_path)
     assert not (root / "trials").exists()
 

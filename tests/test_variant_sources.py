@@ -104,6 +104,54 @@ def test_every_variant_that_ships_is_named_after_its_file_and_says_where_it_is_f
         assert declared.summary
 
 
+RANGED = """
+import typing, pydantic, rdbench
+from typing import Annotated
+from pydantic import Field
+
+@rdbench.variant("mine")
+def mine(sse, rate, beta, n, *, a: Annotated[float, Field(gt=0, le=2)] = 1,
+         b: typing.Annotated[int, pydantic.Field(ge=-3)] = 0):
+    return a * sse + beta * rate + b
+"""
+
+
+def test_a_range_is_read_from_the_type_and_kept(tmp_path):
+    (declared,) = declarations(RANGED, "f.py")
+    assert [option.range for option in declared.options.values()] == [
+        "more than 0 and at most 2",
+        "at least -3",
+    ]
+    (tmp_path / "mine.py").write_text(RANGED)
+    (variant,) = sweep_of(tmp_path, "{name: mine.py:mine, a: 2, b: -3}").variants
+    assert variant.options == {"a": 2.0, "b": -3}
+    assert float(variants.get(variant).objective(1.0, 0.0, 1.0, 9, a=2.0, b=-3)) == -1.0
+    for wrong, mend in (
+        ("a: 0", "0 is out of range; use more than 0 and at most 2"),
+        ("b: -4", "at least -3"),
+    ):
+        with pytest.raises(SpecError, match=rf"s.yaml:4: variants\[0\].{wrong[0]}: .*{mend}"):
+            sweep_of(tmp_path, f"{{name: mine.py:mine, {wrong}}}")
+
+
+@pytest.mark.parametrize(
+    ("option", "expected"),
+    [
+        ("a: Annotated[float, Field(gt=LOW)] = 1", "write its range as Annotated"),
+        ("a: Annotated[float, Field(multiple_of=2)] = 1", "write its range as Annotated"),
+        ("a: Annotated[float, Gt(0)] = 1", "write its range as Annotated"),
+        ("a: Annotated[float, Field(gt=True)] = 1", "write its range as Annotated"),
+        ("a: Annotated[float, Field(gt=0)] = 0", "its default 0.0 is not within its range"),
+        ("a: Annotated[str, Field(gt=0)] = 'x'", "a range is for int or float"),
+        ("a: Annotated[list, Field(gt=0)] = 1", "give it a type"),
+    ],
+)
+def test_a_range_that_cannot_be_read_is_one_line_with_its_place(option, expected):
+    text = f'@variant("x")\ndef f(trial, data, *, {option}): ...'
+    with pytest.raises(SpecError, match=rf"f.py:2: option a: .*{expected}"):
+        declarations(text, "f.py")
+
+
 # Found in a sweep file
 
 

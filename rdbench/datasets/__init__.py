@@ -46,6 +46,7 @@ __all__ = [
     "prepare",
     "register",
     "remarks",
+    "sizes",
     "status",
     "verify",
 ]
@@ -101,7 +102,51 @@ def load(
     info, options = _checked(options)
     if info.generate is not None:
         return info.generate(options)
-    ready = prepared.ensure(info, options, data_root, progress)
+    return _opened(prepared.ensure(info, options, data_root, progress), info, options)
+
+
+def known(options: DatasetOptions, data_root: Path | paths.DataRoot) -> Dataset | None:
+    """What is known of a dataset without preparing or downloading it.
+
+    The dataset itself where it is prepared. Else, where its sizes are known, a stand-in of these sizes: black
+    images, and two classes; None where only the data tell.
+
+    Raises DatasetError: it cannot be had as the options say, or is not in the data root that the user named.
+    """
+    info, options = _checked(options)
+    if info.source is not None:
+        try:
+            ready = prepared.find(info, options, data_root)
+        except MissingDataError:
+            if prepared.as_root(data_root).named_by:
+                raise
+            ready = None  # it may yet be put there
+        if ready:
+            return _opened(ready, info, options)
+    if (counts := sizes(options)) is None:
+        return None
+    for which, there in zip(("train", "test"), info.sizes or (), strict=False):
+        _check_count(getattr(options, f"{which}_images"), there, which, info.name)
+    made = info.generate is not None
+    train, test = (
+        Split(
+            np.broadcast_to(np.zeros((), np.float32 if made else np.uint8), (count, *info.shape(options))),
+            None if made else np.arange(count) % 2,
+        )
+        for count in counts
+    )
+    return Dataset(info.name, train, test, "", info.augmentation(options), info.shape(options))
+
+
+def sizes(options: DatasetOptions) -> tuple[int, int] | None:
+    """How many training and test images a dataset will have, without reading it; None where the data tell."""
+    published, asked = get(options.name).sizes, (options.train_images, options.test_images)
+    if published:
+        return min(asked[0] or published[0], published[0]), min(asked[1] or published[1], published[1])
+    return (asked[0], asked[1]) if asked[0] and asked[1] else None
+
+
+def _opened(ready: prepared.Prepared, info: DatasetInfo, options: DatasetOptions) -> Dataset:
     train, train_images = _split(ready, "train", options.train_images, info.name)
     test, test_images = _split(ready, "test", options.test_images, info.name)
     subset = f"{ready.checksum} {train_images} {test_images}"
@@ -115,23 +160,6 @@ def load(
         skipped=tuple(ready.meta["skipped"]),
         notes=_remarks(info, ready),
     )
-
-
-def known(
-    options: DatasetOptions, data_root: Path | paths.DataRoot
-) -> tuple[dict[str, int], tuple[str, ...]]:
-    """What is known of a published dataset without reading or preparing it, for a dry run.
-
-    Returns (images of each split as prepared, before a subset is taken, {} where they are not prepared;
-    remarks). Of other datasets nothing: to look at a folder of images takes time.
-
-    Raises DatasetError: no raw data, and none that can be downloaded.
-    """
-    info, options = _checked(options)
-    if info.source is None or info.sizes is None:
-        return {}, ()
-    ready = prepared.find(info, options, data_root)
-    return (dict(ready.meta["counts"]), _remarks(info, ready)) if ready else ({}, ())
 
 
 def remarks(name: str, folder: Path) -> tuple[str, ...]:
@@ -252,10 +280,14 @@ def _split(ready: prepared.Prepared, which: str, count: int | None, name: str) -
     images, labels = ready.array(which, "images"), ready.array(which, "labels")
     assert images is not None
     there = len(images)
-    if count is not None and count > there:
-        raise DatasetError(f"{name}: {which}_images: {count} asked for, but there are {there} {which} images")
+    _check_count(count, there, which, name)
     if count is not None and count < there:
         chosen = np.sort(np.random.RandomState(0).permutation(there)[:count])
         images, labels = images[chosen], None if labels is None else labels[chosen]
         images.flags.writeable = False
     return Split(images, labels), len(images)
+
+
+def _check_count(count: int | None, there: int, which: str, name: str) -> None:
+    if count is not None and count > there:
+        raise DatasetError(f"{name}: {which}_images: {count} asked for, but there are {there} {which} images")

@@ -34,8 +34,8 @@ def _plan(wanted: Sweep, where: str) -> Finding:
 def _data(wanted: Sweep, root: paths.DataRoot) -> Iterator[Finding]:
     """Yield whether the data are there, and each metric; nothing is prepared or downloaded for it."""
     from rdbench import datasets
+    from rdbench.beforehand import unmeasurable
     from rdbench.datasets.prepared import find
-    from rdbench.sweep import missing_metrics
 
     name = wanted.dataset.name
     what, info = f"sweep: {name}", datasets.get(name)
@@ -59,9 +59,9 @@ def _data(wanted: Sweep, root: paths.DataRoot) -> Iterator[Finding]:
     counts = f"{len(ready.train.images):,} training and {len(ready.test.images):,} test images"
     remarks = "; ".join(ready.notes)
     yield Finding(what, f"ready: {counts}{'; ' if remarks else ''}{remarks}", "note" if remarks else "ok")
-    missing = missing_metrics(wanted, ready)
+    missing = unmeasurable(wanted.metrics, ready, wanted.protocol)
     for asked in wanted.metrics:
-        found, _, mend = missing.get(asked, "can be measured").removeprefix("metrics: ").partition("; ")
+        found, _, mend = missing.get(asked, "can be measured").partition("; ")
         yield Finding(f"sweep: {asked.name}", found, "problem" if asked in missing else "ok", mend)
 
 

@@ -35,41 +35,76 @@ if TYPE_CHECKING:
 FeatureName = Literal["classifier", "inception"]
 SplitName = Literal["train", "test"]
 
+LEAST = 2  # images of a split: one has neither a covariance nor pairs
+
 _MODES: "dict[str, Mode]" = {"clean": "clean", "paper": "legacy_pytorch"}
 
 
-def missing(name: FeatureName, data: "Dataset", protocol: str, weights: Path | None = None) -> str | None:
-    """Return what a feature network needs and is not there, with the mend, in one line; None if all is.
+def missing(
+    name: FeatureName,
+    data: "Dataset",
+    protocol: str,
+    weights: Path | None = None,
+    *,
+    split: SplitName = "train",
+    images: int | None = None,
+) -> str | None:
+    """Return what a comparison needs and is not there, with the mend, in one line; None if all is.
 
-    Imports no torch. That weights are whole is only seen when they are opened.
+    Imports no torch. Weights are compared with what was published; others are opened by :func:`unusable`.
 
     Args:
-        name: the network.
+        name: the feature network.
         data: the dataset.
         protocol: of the trials.
         weights: a local file to use in place of Inception's published weights.
+        split: the images to compare with.
+        images: at most so many of them; None for all.
     """
     from rdbench.features.labels import find_classes
-    from rdbench.features.weights import PUBLISHED
+    from rdbench.features.weights import PUBLISHED, WeightsError, identify
 
     if data.train.images.dtype != "uint8":
         return (
             f"{data.name} holds {data.train.images.dtype} values, and a feature network takes uint8 images; "
             "leave out what needs one"
         )
+    if min(images or LEAST, len(split_of(data, split).images)) < LEAST:
+        more = "images: 2, or more" if images == 1 else f"more images (dataset.{split}_images)"
+        return f"one image of the {split} split has no covariance; take {more}, or leave it out"
     if name == "classifier":
         try:
             find_classes(data)
         except DatasetError as error:
             return str(error)
         return None
+    if data.shape[0] not in (1, 3):
+        return f"Inception takes images of 1 or 3 channels, and {data.name} has {data.shape[0]}; leave it out"
     file = _weights(protocol, weights)
     if file.is_file():
+        try:
+            identify(_MODES[protocol], file)
+        except WeightsError as error:
+            return str(error)
         return None
     if weights is not None:
         return f"{file}, which was given as Inception's weights, is no file; correct it, or leave weights out"
     needed = PUBLISHED[_MODES[protocol]].file
     return f"Inception's weights {needed} are not in {file.parent}; run `rdbench weights`, or give a file"
+
+
+def unusable(protocol: str, weights: Path | None = None) -> str | None:
+    """Return why Inception's weights, which are there, cannot be opened; None if they can. Imports torch."""
+    import torch
+
+    from rdbench.features import inception
+    from rdbench.features.weights import WeightsError
+
+    try:
+        inception.load(_MODES[protocol], _weights(protocol, weights), torch.device("cpu"))
+    except WeightsError as error:
+        return str(error)
+    return None
 
 
 def network(name: FeatureName, model: "_Model", weights: Path | None = None) -> Features:
@@ -114,7 +149,7 @@ def reference_moments(model: "_Model", features: Features, split: SplitName) -> 
     """Return mean and covariance of the features of all images of a split, from the cache."""
     from rdbench.features import reference
 
-    images = _split(model.data, split).images
+    images = split_of(model.data, split).images
     return reference.reference_moments(
         features, images, model.device, dataset=model.data.checksum, split=split
     )
@@ -129,7 +164,7 @@ def reference_features(model: "_Model", features: Features, split: SplitName, co
 
     from rdbench.features import reference
 
-    images = _split(model.data, split).images
+    images = split_of(model.data, split).images
     found = reference.reference_features(
         features,
         images,
@@ -157,5 +192,6 @@ def _weights(protocol: str, weights: Path | None) -> Path:
     return weights or target(_MODES[protocol])
 
 
-def _split(data: "Dataset", split: SplitName) -> "Split":
+def split_of(data: "Dataset", split: SplitName) -> "Split":
+    """Return a split of a dataset."""
     return data.train if split == "train" else data.test

@@ -9,9 +9,11 @@ are the files that clean-fid and pytorch-fid fetch. This module imports no torch
 there is asked before anything is trained.
 """
 
+import functools
 import http.client
 import shutil
 import urllib.request
+import zipfile
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
@@ -84,10 +86,13 @@ def identify(which: Mode, file: Path) -> tuple[str, bool]:
     """Return the SHA-256 of a file of weights, and whether it is the published one of that mode.
 
     Raises:
-        WeightsError: the file cannot be read; or it lies where the published one belongs, and is another.
+        WeightsError: the file cannot be read; it lies where the published one belongs, and is another; or it
+            is none that torch has saved, or not all of one.
     """
     try:
-        digest = sha256(file)
+        stamp = file.stat()
+        digest = _digest(file, stamp.st_size, stamp.st_mtime_ns, stamp.st_ino)
+        whole = _is_whole(file)
     except OSError as error:
         raise WeightsError(f"cannot read the Inception weights {file}: {error.strerror or error}") from None
     published = digest == PUBLISHED[which].sha256
@@ -96,7 +101,25 @@ def identify(which: Mode, file: Path) -> tuple[str, bool]:
             f"{file} is not what was published (SHA-256 {digest}, expected {PUBLISHED[which].sha256}); "
             "delete it and run `rdbench weights`"
         )
+    if not whole:
+        raise WeightsError(
+            f"{file} holds no Inception network for mode {which!r}: it is no file of torch's, or cut short;"
+            " get it again"
+        )
     return digest, published
+
+
+@functools.lru_cache(maxsize=8)
+def _digest(file: Path, *stamp: int) -> str:
+    """Return the SHA-256 of a file, read once in a process while its stamp stays: every trial asks."""
+    return sha256(file)
+
+
+def _is_whole(file: Path) -> bool:
+    """Tell whether a file may be one that torch saved: a zip archive with its end, or a pickle."""
+    with file.open("rb") as opened:
+        begins = opened.read(2)
+    return zipfile.is_zipfile(file) if begins == b"PK" else begins[:1] == b"\x80"
 
 
 def download(which: Mode) -> Path:

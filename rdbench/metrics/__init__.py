@@ -24,7 +24,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo
 
 from rdbench import paths
-from rdbench.errors import SpecError, choose
+from rdbench.errors import SpecError, UserError, choose
+from rdbench.failures import TRIES, way
 
 if TYPE_CHECKING:
     import numpy as np
@@ -69,6 +70,11 @@ def _of_inception(value: Path | None, info: ValidationInfo) -> Path | None:
 
 InceptionWeights = Annotated[Path | None, AfterValidator(_of_inception)]
 """A local file of weights, in place of the published ones. A class declares it after its ``features``."""
+
+
+def needs_inception(asked: MetricOptions) -> bool:
+    """Tell whether a metric looks at images through Inception, under these options."""
+    return "weights" in type(asked).model_fields and getattr(asked, "features", "inception") == "inception"
 
 
 @dataclass(frozen=True)
@@ -224,6 +230,7 @@ FINDINGS = frozenset(
         "test_accuracy",
         "versions",
         "error",
+        "failures",
         "undefined",
     }
 )
@@ -259,7 +266,8 @@ def rows(asked: Iterable[MetricOptions], model: TrainedModel) -> list[dict[str, 
     """Measure a model and return rows of the ``metrics`` table.
 
     A metric that raises, or whose value is not finite, must not cost the trial: it leaves one row whose
-    value is null, with the traceback as ``error`` among its settings.
+    value is null, with the traceback as ``error`` among its settings, and the number of ``failures``. Unless
+    it is the machine's fault, or the user's to mend, it is tried again at once, while the model is there.
     """
     return [_row(options, value, model.protocol) for options in asked for value in _measure(options, model)]
 
@@ -268,6 +276,15 @@ def undefined(asked: Iterable[MetricOptions], protocol: str, why: str) -> list[d
     """Return rows of the ``metrics`` table that say why metrics have no meaning for a trial."""
     value = Value(None, settings={"error": f"not defined for this variant: {why}", "undefined": True})
     return [_row(options, value, protocol) for options in asked]
+
+
+def failed(asked: Iterable[MetricOptions], protocol: str, error: str) -> list[dict[str, Any]]:
+    """Return rows of the ``metrics`` table that say what kept metrics from being measured this time."""
+    return [_row(options, _failure(error), protocol) for options in asked]
+
+
+def _failure(error: str, failures: int = 1) -> Value:
+    return Value(None, settings={"error": error, "failures": failures})
 
 
 def _row(options: MetricOptions, value: Value, protocol: str) -> dict[str, Any]:
@@ -281,7 +298,9 @@ def _row(options: MetricOptions, value: Value, protocol: str) -> dict[str, Any]:
     }
 
 
-def _measure(options: MetricOptions, model: TrainedModel) -> list[Value]:
+def _measure(options: MetricOptions, model: TrainedModel, known: str = "") -> list[Value]:
+    from rdbench import faults
+
     metric = get(options.name)
     try:
         if reason := metric.missing(options, model.data, model.protocol):
@@ -295,8 +314,13 @@ def _measure(options: MetricOptions, model: TrainedModel) -> list[Value]:
             if value.value is None or not math.isfinite(value.value):
                 raise ValueError(f"{options.name} is {value.value} with {value.settings}")
         return values
-    except Exception:
-        return [Value(None, settings={"error": traceback.format_exc()})]
+    except Exception as error:
+        text = traceback.format_exc()
+        if isinstance(error, UserError) or faults.of_the_machine(error):
+            return [_failure(text)]
+    if known and way(known) == way(text):
+        return [_failure(text, TRIES)]
+    return [_failure(text)] if known else _measure(options, model, text)
 
 
 def answers(asked: MetricOptions, row: dict[str, Any]) -> bool:
@@ -304,14 +328,22 @@ def answers(asked: MetricOptions, row: dict[str, Any]) -> bool:
     return bool(row["name"] == asked.name and asked.settings().items() <= json.loads(row["settings"]).items())
 
 
-def is_measured(asked: MetricOptions, stored: Iterable[dict[str, Any]]) -> bool:
+def is_measured(asked: MetricOptions, stored: Iterable[dict[str, Any]], or_failed: bool = False) -> bool:
     """Tell whether rows of the ``metrics`` table of one trial hold what is asked.
 
     A row without a value does not count: what kept a metric from being measured may have been mended. But
     one that has no meaning for the variant never will have.
+
+    Args:
+        asked: the metric.
+        stored: the rows.
+        or_failed: whether a metric counts, too, that failed in the same way so often that it is given up.
     """
-    return any(
-        answers(asked, row)
-        and (row["value"] is not None or json.loads(row["settings"]).get("undefined", False))
-        for row in stored
-    )
+    for row in stored:
+        if answers(asked, row):
+            settings = json.loads(row["settings"])
+            if row["value"] is not None or settings.get("undefined", False):
+                return True
+            if or_failed and settings.get("failures", 0) >= TRIES:
+                return True
+    return False

@@ -69,7 +69,9 @@ METRIC = Metric(
     "Fréchet distance of prior samples to the dataset's images, in features of its own classifier",
     FdClassifierOptions,
     compute,
-    missing=lambda options, data, protocol: comparison.missing("classifier", data, protocol),
+    missing=lambda options, data, protocol: comparison.missing(
+        "classifier", data, protocol, split=options.split
+    ),
     needs=("prior",),
     better={"fd_classifier": "lower"},
 )

@@ -66,7 +66,9 @@ METRIC = Metric(
     "Fréchet inception distance of prior samples to the dataset's images",
     FidOptions,
     compute,
-    missing=lambda options, data, protocol: comparison.missing("inception", data, protocol, options.weights),
+    missing=lambda options, data, protocol: comparison.missing(
+        "inception", data, protocol, options.weights, split=options.split
+    ),
     needs=("prior",),
     better={"fid": "lower"},
 )

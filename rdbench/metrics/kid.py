@@ -65,7 +65,9 @@ METRIC = Metric(
     "kernel inception distance of prior samples to the dataset's images",
     KidOptions,
     compute,
-    missing=lambda options, data, protocol: comparison.missing("inception", data, protocol, options.weights),
+    missing=lambda options, data, protocol: comparison.missing(
+        "inception", data, protocol, options.weights, split=options.split
+    ),
     needs=("prior",),
     better={"kid": "lower"},
     no_percent=("kid",),

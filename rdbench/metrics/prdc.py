@@ -9,13 +9,16 @@ Under protocol paper each sample is stretched to span [0, 1], else it is clipped
 have a standard error over the samples, the images held fixed.
 """
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from pydantic import AfterValidator, Field, ValidationInfo
 
 from rdbench.features import comparison
 from rdbench.features.comparison import FeatureName, SplitName
 from rdbench.metrics import InceptionWeights, Metric, MetricOptions, TrainedModel, Value
+
+if TYPE_CHECKING:
+    from rdbench.datasets import Dataset
 
 QUANTITIES = ("precision", "recall", "density", "coverage")
 
@@ -78,14 +81,25 @@ def compute(options: PrdcOptions, model: TrainedModel) -> list[Value]:
     ]
 
 
+def _missing(options: PrdcOptions, data: "Dataset", protocol: str) -> str | None:
+    split, k = options.split, options.k
+    if reason := comparison.missing(options.features, data, protocol, options.weights, split=split):
+        return reason
+    count = min(options.samples, len(comparison.split_of(data, split).images))
+    if k < count:
+        return None
+    return (
+        f"the {count} images of the {split} split have no neighbour number {k}; use k: {count - 1} at most,"
+        f" or more images (dataset.{split}_images)"
+    )
+
+
 METRIC = Metric(
     "prdc",
     "precision, recall, density and coverage of prior samples",
     PrdcOptions,
     compute,
-    missing=lambda options, data, protocol: comparison.missing(
-        options.features, data, protocol, options.weights
-    ),
+    missing=_missing,
     needs=("prior",),
     better=dict.fromkeys(QUANTITIES, "higher"),
     not_positive=QUANTITIES,

@@ -186,9 +186,14 @@ def ms_ssim(images: "Tensor", others: "Tensor") -> "Tensor":
 
 
 def _missing(options: ReconstructionOptions, data: "Dataset", protocol: str) -> str | None:
+    images = data.test.images[: options.images]
+    if images.dtype != "uint8" and (images.min() < 0 or images.max() > 1):
+        return f"{data.name} holds values that are no pixels in [0, 1], so an error has no peak; leave it out"
     if options.features == "none":
         return None
-    return comparison.missing(options.features, data, protocol, options.weights)
+    return comparison.missing(
+        options.features, data, protocol, options.weights, split="test", images=options.images
+    )
 
 
 METRIC = Metric(

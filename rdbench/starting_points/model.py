@@ -8,8 +8,10 @@ Here: the decoder has a Laplace distribution about its mean mu(z), of one learne
 """
 
 import math
+from typing import Annotated
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 import rdbench
@@ -27,8 +29,8 @@ class MyVae(rdbench.Model):
     """
 
     # Options such as initial_scale stand after the *, with a type (int, float, bool, str) and a default; a
-    # sweep sets them by {name: ./my_vae.py:my_vae, initial_scale: 0.5}.
-    def __init__(self, about: rdbench.About, *, initial_scale: float = 0.2) -> None:
+    # sweep sets them by {name: ./my_vae.py:my_vae, initial_scale: 0.5}. Field: its range, by gt, ge, lt, le.
+    def __init__(self, about: rdbench.About, *, initial_scale: Annotated[float, Field(gt=0)] = 0.2) -> None:
         super().__init__(about)  # builds self.network, the sweep's encoder and decoder
         # What training changes is a parameter or a buffer, so that it is kept with the weights.
         self.log_scale = nn.Parameter(torch.tensor(math.log(initial_scale)))

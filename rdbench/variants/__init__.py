@@ -16,7 +16,8 @@ Three ways in, the simplest that fits::
    :class:`rdbench.Run`.
 
 Keyword-only parameters with a type and a default are its options, which a sweep sets:
-``variants: [bs_vae, {name: my_objective, gamma: 2}, ./my_vae.py:my_vae, my_package.vaes:my_vae]``.
+``variants: [bs_vae, {name: my_objective, gamma: 2}, ./my_vae.py:my_vae, my_package.vaes:my_vae]``. A value
+out of the range that a type such as ``Annotated[float, Field(gt=0)]`` gives is refused as the sweep is read.
 
 Those that ship are one file each in this folder, named after the variant. A source is read before it is run,
 so listing variants and checking a sweep file import no torch.

@@ -1,9 +1,10 @@
 """beta-TCVAE: of the rate, only the total correlation between latents is penalised by beta."""
 
 import math
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from rdbench.models import About, Model, Terms
@@ -64,7 +65,12 @@ class BetaTc(Model):
     """
 
     def __init__(
-        self, about: About, *, alpha: float = 1.0, gamma: float = 1.0, stratified: bool = False
+        self,
+        about: About,
+        *,
+        alpha: float = 1.0,
+        gamma: Annotated[float, Field(ge=0)] = 1.0,
+        stratified: bool = False,
     ) -> None:
         super().__init__(about)
         self.alpha, self.gamma, self.stratified = alpha, gamma, stratified

@@ -8,11 +8,14 @@ A variant is declared by a decorator above a function or a class::
 
         def __init__(self, about, *, dof: float = 4.0): ...
 
-What stands below it decides what it is (:data:`Kind`); its options are the keyword-only parameters.
+What stands below it decides what it is (:data:`Kind`); its options are the keyword-only parameters. A range
+is part of the type, ``dof: Annotated[float, Field(gt=0)] = 4.0`` with pydantic's ``Field``, and is read too.
 """
 
 import ast
+import operator
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -30,6 +33,13 @@ FIRST_PARAMETERS: dict[tuple[str, ...], Kind] = {
 }
 RESERVED = {"name", "options", "code", "source", "betas"}
 TYPES: dict[str, type] = {"int": int, "float": float, "bool": bool, "str": str}
+BOUNDS = {
+    "gt": (operator.gt, "more than"),
+    "ge": (operator.ge, "at least"),
+    "lt": (operator.lt, "less than"),
+    "le": (operator.le, "at most"),
+}
+"""How a range is written, as pydantic's ``Field`` has it: the comparison, and its words."""
 
 USAGE = (
     "a variant is a function (sse, rate, beta, n) or (trial, data), or a class, below a line"
@@ -39,11 +49,23 @@ USAGE = (
 
 @dataclass(frozen=True)
 class Option:
-    """An option of a variant: its type, its default, and what the docstring says of it, "" for nothing."""
+    """An option of a variant: its type, its default, what the docstring says of it, "" for nothing, and its
+    range by the words of :data:`BOUNDS`."""
 
     type: type
     default: Any
     meaning: str = ""
+    bounds: Mapping[str, float] = field(default_factory=dict)
+
+    def out_of_range(self, value: Any) -> str:
+        """Return what to use instead, such as "more than 0", of a value out of the range; else ""."""
+        within = all(BOUNDS[bound][0](value, limit) for bound, limit in self.bounds.items())
+        return "" if within else self.range
+
+    @property
+    def range(self) -> str:
+        """The range in words; "" where there is none."""
+        return " and ".join(f"{BOUNDS[bound][1]} {limit:,}" for bound, limit in self.bounds.items())
 
 
 @dataclass(frozen=True)
@@ -161,7 +183,8 @@ def _options(parameters: ast.arguments, where: str, told: dict[str, str]) -> dic
         at = f"{where}:{parameter.lineno}: option {parameter.arg}"
         if parameter.arg in RESERVED:
             raise SpecError(f"{at}: the name means something else in a sweep file; choose another")
-        kind = TYPES.get(getattr(parameter.annotation, "id", ""))
+        annotation, bounds = _bounded(parameter.annotation, at)
+        kind = TYPES.get(getattr(annotation, "id", ""))
         if kind is None or default is None:
             example = f"{parameter.arg}: float = 1.0"
             raise SpecError(f"{at}: give it a type (int, float, bool or str) and a default, as in {example}")
@@ -173,5 +196,35 @@ def _options(parameters: ast.arguments, where: str, told: dict[str, str]) -> dic
             value = float(value)
         if type(value) is not kind:
             raise SpecError(f"{at}: its default {value!r} is no {kind.__name__}")
-        found[parameter.arg] = Option(kind, value, told.get(parameter.arg, ""))
+        option = Option(kind, value, told.get(parameter.arg, ""), bounds)
+        if bounds and kind not in (int, float):
+            raise SpecError(f"{at}: a range is for int or float, not for {kind.__name__}")
+        if option.out_of_range(value):
+            raise SpecError(f"{at}: its default {value!r} is not within its range")
+        found[parameter.arg] = option
     return found
+
+
+def _bounded(annotation: ast.expr | None, at: str) -> tuple[ast.expr | None, dict[str, float]]:
+    """Return the type and the bounds of ``Annotated[float, Field(gt=0)]``; else the annotation, and none."""
+    match annotation:
+        case ast.Subscript(ast.Name("Annotated") | ast.Attribute(attr="Annotated"), of):
+            pass
+        case _:
+            return annotation, {}
+    match of:
+        case ast.Tuple([plain, ast.Call(ast.Name("Field") | ast.Attribute(attr="Field"), [], keywords)]):
+            limits = {str(each.arg): _number(each.value) for each in keywords}
+            bounds = {name: limit for name, limit in limits.items() if limit is not None and name in BOUNDS}
+            if bounds.keys() == limits.keys():
+                return plain, bounds
+    mend = "Annotated[float, Field(gt=0, le=1)], with gt, ge, lt or le and plain numbers"
+    raise SpecError(f"{at}: write its range as {mend}")
+
+
+def _number(node: ast.expr) -> int | float | None:
+    try:
+        value = ast.literal_eval(node)
+    except ValueError:
+        return None
+    return value if type(value) in (int, float) else None

@@ -9,7 +9,10 @@ and lowered while it is below (Algorithm 1). *Beta does not multiply the rate he
 beta / 2, so that the reading ``beta_half`` has the variance that the errors really have.
 """
 
+from typing import Annotated
+
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from rdbench.models import About, Model, Terms
@@ -42,7 +45,14 @@ class Geco(Model):
     multiplier: Tensor
     running: Tensor
 
-    def __init__(self, about: About, *, mse: float = 0.0, step: float = 0.02, memory: float = 0.9) -> None:
+    def __init__(
+        self,
+        about: About,
+        *,
+        mse: Annotated[float, Field(ge=0)] = 0.0,
+        step: Annotated[float, Field(gt=0)] = 0.02,
+        memory: Annotated[float, Field(ge=0, lt=1)] = 0.9,
+    ) -> None:
         super().__init__(about)
         if mse < 0:
             raise ValueError(f"geco: mse must be > 0, or 0 for beta / 2, not {mse}")

@@ -10,8 +10,10 @@ here hides that: such a trial diverges, and its row says so.
 """
 
 import math
+from typing import Annotated
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from rdbench.models import About, Model, Terms
@@ -28,7 +30,7 @@ class LearnedVariance(Model):
             none, as in the paper. (1/255)^2 / 12 = 1.3e-6 is the variance of rounding to 8 bits.
     """
 
-    def __init__(self, about: About, *, floor: float = 0.0) -> None:
+    def __init__(self, about: About, *, floor: Annotated[float, Field(ge=0)] = 0.0) -> None:
         super().__init__(about)
         if floor < 0:
             raise ValueError(f"learned_variance: floor is a variance, >= 0, not {floor}")

@@ -8,8 +8,10 @@ so a run that has settled reads as ``optimal_shared`` does; ``sigma_vae_optimal`
 """
 
 import math
+from typing import Annotated
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from rdbench.likelihood import gaussian_nll
@@ -29,7 +31,13 @@ class SigmaVae(Model):
             before the variance has arrived.
     """
 
-    def __init__(self, about: About, *, initial_variance: float = 1.0, speed: float = 10.0) -> None:
+    def __init__(
+        self,
+        about: About,
+        *,
+        initial_variance: Annotated[float, Field(gt=0)] = 1.0,
+        speed: Annotated[float, Field(gt=0)] = 10.0,
+    ) -> None:
         super().__init__(about)
         self.speed = speed
         self.slow_log_sigma = nn.Parameter(torch.tensor(math.log(initial_variance) / 2 / speed))

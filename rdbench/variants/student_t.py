@@ -11,8 +11,10 @@ it becomes that Gaussian, of variance s^2.
 """
 
 import math
+from typing import Annotated
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from rdbench.models import About, Model, Terms
@@ -38,7 +40,12 @@ class StudentT(Model):
     """
 
     def __init__(
-        self, about: About, *, dof: float = 0.0, initial_scale: float = 1.0, per_value: bool = False
+        self,
+        about: About,
+        *,
+        dof: Annotated[float, Field(ge=0)] = 0.0,
+        initial_scale: Annotated[float, Field(gt=0)] = 1.0,
+        per_value: bool = False,
     ) -> None:
         super().__init__(about)
         if dof < 0:

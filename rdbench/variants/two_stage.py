@@ -2,8 +2,10 @@
 
 import math
 from itertools import pairwise
+from typing import Annotated
 
 import torch
+from pydantic import Field
 from torch import Generator, Tensor, nn
 
 from rdbench.batches import Images
@@ -72,7 +74,13 @@ class TwoStage(SigmaVae):
 
 
 @variant("two_stage", native="own", paper="Dai & Wipf, ICLR 2019")
-def two_stage(trial: Run, data: Dataset, *, second_epochs: int = 100, width: int = 1024) -> TrialResult:
+def two_stage(
+    trial: Run,
+    data: Dataset,
+    *,
+    second_epochs: Annotated[int, Field(ge=1, le=1_000_000)] = 100,
+    width: Annotated[int, Field(ge=1, le=100_000)] = 1024,
+) -> TrialResult:
     """First sse / (2 s) + n/2 ln(2 pi s) + beta KL, s learned; then a VAE of z ~ q(z|x), the samples' source.
 
     The second stage's loss is |z - f(u)|^2 / (2 t) + latent/2 ln(2 pi t) + KL(q(u|z) || N(0, I)), t learned,

@@ -1,8 +1,10 @@
 """VampPrior: the prior is a mixture of the posteriors of learned pseudo-inputs."""
 
 import math
+from typing import Annotated
 
 import torch
+from pydantic import Field
 from torch import Generator, Tensor, nn
 
 from rdbench.models import About, Model
@@ -40,9 +42,9 @@ class VampPrior(Model):
         self,
         about: About,
         *,
-        components: int = 100,
+        components: Annotated[int, Field(ge=1, le=100_000)] = 100,
         initial_mean: float = 0.4,
-        initial_std: float = 0.05,
+        initial_std: Annotated[float, Field(gt=0)] = 0.05,
         bounded: bool = True,
     ) -> None:
         super().__init__(about)

@@ -1,0 +1,171 @@
+"""What can be known before anything is trained: a sweep that cannot end well is refused at no cost.
+
+The driver asks all of it once the data are there; a dry run, which imports no torch and prepares no data, as
+much of it as is known then.
+"""
+
+import traceback
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from rdbench import datasets, metrics, variants
+from rdbench.datasets import Dataset
+from rdbench.errors import SpecError
+from rdbench.metrics import MetricOptions
+from rdbench.paths import DataRoot
+from rdbench.plan import Plan, Trial, check_fits
+from rdbench.spec import Sweep, VariantSpec
+from rdbench.spec_search import OptunaSearch, needed_metrics
+from rdbench.variants.source import find
+
+
+def look_ahead(whole: Plan, data_root: Path | DataRoot, allow_missing_metrics: bool) -> list[str]:
+    """Refuse what is left of a sweep as far as can be told now: nothing is prepared, and no torch imported.
+
+    Returns:
+        What there is to say of the data, and a line for each metric that would be left out.
+
+    Raises:
+        DatasetError: the data are too small, or cannot be had as the options say.
+        SpecError: a metric cannot be measured here.
+    """
+    data = datasets.known(whole.sweep.dataset, data_root) if whole.todo else None
+    if data is None:
+        return []
+    check_sizes(whole.sweep, whole.todo, data)
+    remarks = [f"{data.name}: {remark}" for remark in data.notes]
+    return remarks + measurable(whole.sweep, data, allow_missing_metrics)[1]
+
+
+def check_sizes(sweep: Sweep, todo: Sequence[Trial], data: Dataset) -> None:
+    """Refuse data that are too small for a batch, of every size that a search may come to as well.
+
+    Raises:
+        DatasetError: they are.
+    """
+    sizes = [trial.train.batch_size for trial in todo]
+    if isinstance(sweep.search, OptunaSearch):
+        over = sweep.search.over.get("batch_size", [])
+        sizes += over["choices"] if isinstance(over, dict) else over
+    recipe = todo[0].train.model_copy(update={"batch_size": max(sizes)})
+    check_fits(todo[0].model_copy(update={"train": recipe}), data)
+
+
+def unmeasurable(
+    asked: Iterable[MetricOptions], data: Dataset, protocol: str, *, open_weights: bool = False
+) -> dict[MetricOptions, str]:
+    """Return those metrics that cannot be measured on this machine, each with reason and mend.
+
+    Args:
+        asked: the metrics.
+        data: the dataset.
+        protocol: of the trials.
+        open_weights: also see that files of weights can be opened; imports torch.
+    """
+    found = {}
+    for each in asked:
+        reason = metrics.get(each.name).missing(each, data, protocol)
+        if reason is None and open_weights and metrics.needs_inception(each):
+            from rdbench.features import comparison
+
+            reason = comparison.unusable(protocol, getattr(each, "weights", None))
+        if reason:
+            found[each] = f"{each.name}: {reason}"
+    return found
+
+
+def need(asked: Iterable[MetricOptions], data: Dataset, protocol: str) -> None:
+    """Refuse metrics that cannot be measured on this machine.
+
+    Raises:
+        SpecError: there are such.
+    """
+    if without := unmeasurable(asked, data, protocol, open_weights=True):
+        raise SpecError("; ".join(without.values()))
+
+
+def measurable(
+    sweep: Sweep, data: Dataset, allow_missing: bool, *, open_weights: bool = False
+) -> tuple[tuple[MetricOptions, ...], list[str]]:
+    """Return the metrics of a sweep that can be measured here, and a line for each of the others.
+
+    Raises:
+        SpecError: there are others, and they must not be left out.
+    """
+    without = unmeasurable(sweep.metrics, data, sweep.protocol, open_weights=open_weights)
+    rests = needed_metrics(sweep.search) & {each.name for each in without}
+    if without and (rests or not allow_missing):
+        mend = "or go on without it by --allow-missing-metrics"
+        mend = f"the search rests on {', '.join(sorted(rests))}" if rests else mend
+        raise SpecError("; ".join(f"metrics: {line}" for line in without.values()) + f"; {mend}")
+    here = tuple(each for each in sweep.metrics if each not in without)
+    return here, [f"left out: metrics: {line}" for line in without.values()]
+
+
+def runnable(sweep: Sweep) -> dict[str, str]:
+    """Import every variant once, here, so that a mistake in one is told before anything is trained.
+
+    Returns:
+        The text of the files they come from, by hash, for workers that do not have them.
+
+    Raises:
+        SpecError: a variant cannot be imported.
+    """
+    texts = {}
+    for variant in sweep.variants:
+        try:
+            variants.get(variant)
+        except SpecError:
+            raise
+        except (Exception, SystemExit) as error:
+            where = variant.source or variant.name
+            raise SpecError(
+                f"variants: {where} cannot be imported: {_in_brief(error, variant)};"
+                f" 'rdbench check {where}' looks closer"
+            ) from None
+        if variant.code and not (found := find(variant.source)).module:
+            texts[variant.code] = found.text
+    return texts
+
+
+def _in_brief(error: BaseException, variant: VariantSpec) -> str:
+    """Return the line of an author's file that an exception came from, its type and first line of text."""
+    frames = traceback.extract_tb(error.__traceback__)
+    file = str(find(variant.source).path) if variant.source else ""
+    own = [frame for frame in frames if frame.filename == file]
+    return f"line {(own or frames)[-1].lineno}: {_words(error)}"
+
+
+def _words(error: BaseException) -> str:
+    return f"{type(error).__name__}: {(str(error).strip() or 'no message').splitlines()[0]}"
+
+
+def check_models(todo: Sequence[Trial], data: Dataset) -> None:
+    """Build the networks of each setting once, and each variant that is a model, at the data's shape.
+
+    Raises:
+        SpecError: one cannot be built.
+    """
+    from rdbench.models import about, build
+
+    images = len(data.train.images)
+    for trial in {trial.model: trial for trial in todo}.values():
+        try:
+            about(trial, data.shape, images).network()
+        except Exception as error:  # memory, most of all
+            shape, sizes = "x".join(map(str, data.shape)), trial.model.model_dump(exclude={"name"})
+            raise SpecError(
+                f"model: {sizes} cannot be built for images of {shape}: {_words(error)}; use smaller ones"
+            ) from None
+    for trial in {(trial.variant, trial.model): trial for trial in todo}.values():
+        if variants.get(trial.variant).declaration.kind == "model":
+            try:
+                build(trial, data.shape, images)
+            except (SpecError, ValueError) as error:  # as is said of an option that is refused
+                raise SpecError(f"variants: {trial.variant.name} cannot be built: {error}") from None
+            except Exception as error:  # an author's code may raise anything
+                where = trial.variant.source or trial.variant.name
+                raise SpecError(
+                    f"variants: {where} cannot be built: {_in_brief(error, trial.variant)};"
+                    f" 'rdbench check {where}' looks closer"
+                ) from None

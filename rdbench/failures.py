@@ -1,0 +1,63 @@
+"""How often a metric failed, and in which way: what is told in the ``settings`` of its row.
+
+A metric that failed twice in the same way is not tried again unless that is asked: a trial must not be
+trained at every run for the sake of a number that it will never have.
+"""
+
+import json
+import re
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+TRIES = 2
+"""Failures in the same way after which a metric is given up."""
+
+
+def is_failure(row: Mapping[str, Any]) -> bool:
+    """Tell whether a row of the ``metrics`` table has no value, though one has a meaning for its variant."""
+    return row["value"] is None and not _settings(row).get("undefined", False)
+
+
+def reason(row: Mapping[str, Any]) -> str:
+    """Return the last line of why a row of the ``metrics`` table has no value."""
+    try:
+        text = json.loads(str(row["settings"]))["error"]
+    except (ValueError, TypeError, KeyError):  # a folder may come from anywhere
+        text = ""
+    return ["no reason given", *str(text).strip().splitlines()][-1]
+
+
+def way(error: str) -> str:
+    """Return what two errors share that came about in the same way: figures and addresses may differ."""
+    return re.sub(r"0x[0-9a-f]+|\d[\d.,]*", "#", error.strip().rpartition("\n")[2])
+
+
+def added_up(
+    rows: Iterable[Mapping[str, Any]], before: Callable[[], Iterable[Mapping[str, Any]]]
+) -> list[Mapping[str, Any]]:
+    """Return rows of the ``metrics`` table of one trial; a failure counts those in the same way before it.
+
+    Args:
+        rows: what was measured now.
+        before: returns the rows that they replace; called only where something failed.
+    """
+    rows = list(rows)
+    failed = {index: own for index, row in enumerate(rows) if "failures" in (own := _settings(row))}
+    if failed:
+        known = {_identity(row): _settings(row).get("failures", 0) for row in before()}
+        for index, own in failed.items():
+            total = own["failures"] + known.get(_identity(rows[index]), 0)
+            rows[index] = {**rows[index], "settings": json.dumps(own | {"failures": total})}
+    return rows
+
+
+def _settings(row: Mapping[str, Any]) -> dict[str, Any]:
+    settings: dict[str, Any] = json.loads(row["settings"])
+    return settings
+
+
+def _identity(row: Mapping[str, Any]) -> str:
+    """Return what was asked of a metric, and the way in which it failed."""
+    settings = _settings(row)
+    asked = {key: value for key, value in settings.items() if key not in ("error", "failures", "versions")}
+    return json.dumps([row["name"], asked, way(str(settings.get("error", "")))], sort_keys=True)
