@@ -16,6 +16,7 @@ from rdbench.paths import DataRoot
 from rdbench.plan import Plan, Trial, check_fits
 from rdbench.spec import Sweep, VariantSpec
 from rdbench.spec_search import OptunaSearch, needed_metrics
+from rdbench.variants.imports import Files
 from rdbench.variants.source import find
 
 
@@ -102,16 +103,16 @@ def measurable(
     return here, [f"left out: metrics: {line}" for line in without.values()]
 
 
-def runnable(sweep: Sweep) -> dict[str, str]:
+def runnable(sweep: Sweep) -> dict[str, Files]:
     """Import every variant once, here, so that a mistake in one is told before anything is trained.
 
     Returns:
-        The text of the files they come from, by hash, for workers that do not have them.
+        The author's files they run from, by hash, for workers that do not have them.
 
     Raises:
         SpecError: a variant cannot be imported.
     """
-    texts = {}
+    sources = {}
     for variant in sweep.variants:
         try:
             variants.get(variant)
@@ -123,16 +124,16 @@ def runnable(sweep: Sweep) -> dict[str, str]:
                 f"variants: {where} cannot be imported: {_in_brief(error, variant)};"
                 f" 'rdbench check {where}' looks closer"
             ) from None
-        if variant.code and not (found := find(variant.source)).module:
-            texts[variant.code] = found.text
-    return texts
+        if variant.code and (found := find(variant.source)).files:
+            sources[variant.code] = found.files
+    return sources
 
 
 def _in_brief(error: BaseException, variant: VariantSpec) -> str:
     """Return the line of an author's file that an exception came from, its type and first line of text."""
     frames = traceback.extract_tb(error.__traceback__)
-    file = str(find(variant.source).path) if variant.source else ""
-    own = [frame for frame in frames if frame.filename == file]
+    files = {each.path for each in find(variant.source).files} if variant.source else set()
+    own = [frame for frame in frames if frame.filename in files]
     return f"line {(own or frames)[-1].lineno}: {_words(error)}"
 
 

@@ -21,6 +21,7 @@ __all__ = [
     "Place",
     "Remote",
     "Stamp",
+    "below",
     "entries",
     "move",
     "place",
@@ -121,6 +122,21 @@ def entries(folder: Place) -> dict[str, Stamp]:
     except OSError as error:
         raise StorageError(f"{folder}: cannot be read ({reason_of(error)}); {_local_mend(error)}") from error
     return found
+
+
+def below(folder: Place) -> list[str]:
+    """Return the names of all files below a folder, relative to it; [] where there is no folder.
+
+    Raises:
+        StorageError: the folder cannot be read now.
+    """
+    if isinstance(folder, Remote):
+        return folder.below()
+    names = [*entries(folder)]
+    for path in folder.iterdir() if folder.is_dir() else ():
+        if path.is_dir():
+            names += [f"{path.name}/{name}" for name in below(path)]
+    return sorted(names)
 
 
 def move(file: Place, target: Place) -> None:

@@ -157,10 +157,15 @@ class Remote:
             info.base_name: (info.size, info.mtime_ns) for info in self._infos() if info.type.name == "File"
         }
 
-    def _infos(self) -> list[Any]:
+    def below(self) -> list[str]:
+        """Return the names of all objects below a folder, relative to it."""
+        infos = [info for info in self._infos(recursive=True) if info.type.name == "File"]
+        return sorted(info.path.removeprefix(f"{self.key}/") for info in infos)
+
+    def _infos(self, recursive: bool = False) -> list[Any]:
         from pyarrow.fs import FileSelector
 
-        selector = FileSelector(self.key, allow_not_found=True)
+        selector = FileSelector(self.key, allow_not_found=True, recursive=recursive)
         found = self._patiently("listed", lambda: self._filesystem().get_file_info(selector))
         if not found:
             self._check_bucket()

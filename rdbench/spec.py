@@ -74,7 +74,7 @@ class VariantSpec(Settings):
     Attributes:
         name: what it is registered as.
         options: all of them, defaults written out.
-        code: the hash of its source, where it does not ship with rdbench: an edited variant is another one.
+        code: the hash of the files it runs from, if it does not ship with rdbench: edited, it is another one.
         source: where that was found, "module:symbol" or "file:symbol"; no part of a trial's identity.
     """
 

@@ -149,6 +149,7 @@ def settle_variant(
         fail(f"no variant named {kind(reference)}; {choose(reference, known)}", "name")
     try:
         found = find(reference, folders)
+        code = found.code
     except SpecError as error:
         fail(str(error), "name")
     declared = found.declaration.options
@@ -158,10 +159,10 @@ def settle_variant(
             mend = choose(name, list(declared)) if declared else "it takes no options, remove it"
             fail(f"unknown key; variant {found.declaration.name}: {mend}", name)
         settled[name] = _option(value, declared[name], name)
-    if not found.code:
+    if not code:
         return {"name": reference, "options": settled}
     where = f"{found.module or found.path}:{found.declaration.symbol}"
-    return {"name": found.declaration.name, "options": settled, "code": found.code, "source": where}
+    return {"name": found.declaration.name, "options": settled, "code": code, "source": where}
 
 
 def _option(value: Any, declared: Option, name: str) -> object:

@@ -4,7 +4,7 @@ A results folder holds one folder a table and one file a trial in it::
 
     results/<sweep>/
       sweep.yaml                  the resolved spec
-      variants/                   the files its variants come from, if not from rdbench or a package
+      variants/                   the author's files that its variants run from
       points/<trial>.parquet      a row per split x reading
       history/<trial>.parquet     a row per epoch
       images/<trial>.parquet      PNG bytes: originals, reconstructions, prior samples
@@ -22,7 +22,6 @@ reader opens a table whole: ``pandas.read_parquet("results/x/points")``.
 """
 
 import contextlib
-import hashlib
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -30,12 +29,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rdbench import parquet, paths, places, table_files
-from rdbench.errors import ResultsError, StorageError
+from rdbench.errors import ResultsError, SpecError, StorageError
 from rdbench.failures import added_up
 from rdbench.metrics import MetricOptions, answers, is_measured
 from rdbench.parquet import TABLES, Row
 from rdbench.places import Place, place, write_atomically
 from rdbench.spec import Sweep, dump_sweep, load_sweep
+from rdbench.variants import copies
+from rdbench.variants.imports import Files
+from rdbench.variants.source import find
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -316,21 +318,10 @@ def stored_sweep(root: Place, overrides: Sequence[str] = ()) -> Sweep:
     if isinstance(root, Path):
         return load_sweep(file, overrides, stored=True)
     near = paths.cache_root() / "remote"
-    for name, text in _variant_files(root).items():
+    for stem, files in copies.found(root).items():
         with contextlib.suppress(StorageError):  # a cache that cannot be written: known by name then
-            write_atomically(near / "variants" / name, text.encode())
+            copies.save(near, stem[:-17], files)
     return load_sweep(file, overrides, stored=True, folders=[near])
-
-
-def _variant_files(root: Place) -> dict[str, str]:
-    """Return the files of variants that a results folder keeps, by name; an edited copy is left out."""
-    found = {}
-    folder = root / "variants"
-    for path in (folder / name for name in sorted(places.entries(folder)) if name.endswith(".py")):
-        text = path.read_bytes().decode("utf-8-sig", errors="replace")
-        if path.stem.endswith(hashlib.sha256(text.encode()).hexdigest()[:16]):
-            found[path.name] = text
-    return found
 
 
 def set_aside(root: Place) -> list[str]:
@@ -381,20 +372,24 @@ def _free(folder: Place, name: str) -> Place:
     return folder / free
 
 
-def variant_sources(root: Place) -> dict[str, str]:
+def variant_sources(root: Place) -> dict[str, Files]:
     """Return the files of variants that a results folder keeps, by hash; an edited copy is left out."""
-    return {Path(name).stem[-16:]: text for name, text in _variant_files(root).items()}
+    return {stem[-16:]: files for stem, files in copies.found(root).items()}
 
 
 def save_sweep(root: Place, sweep: Sweep) -> None:
-    """Write the resolved spec into the results folder, and a copy of each file its variants come from."""
+    """Write the resolved spec into the results folder, and copies of the files that its variants run from.
+
+    Raises:
+        SpecError: one of them was edited since the sweep was read.
+    """
     variants = []
     for variant in sweep.variants:
-        file, _, symbol = variant.source.rpartition(":")
-        if file.endswith(".py"):
-            copy = f"variants/{variant.name}-{variant.code}.py"
-            write_atomically(root / copy, Path(file).read_bytes())
-            variant = variant.model_copy(update={"source": f"{copy}:{symbol}"})
+        if variant.source and (found := find(variant.source)).files:
+            if found.code != variant.code:
+                raise SpecError(f"{found.path} was edited just now; run the same command again")
+            copy = copies.save(root, variant.name, found.files)
+            variant = variant.model_copy(update={"source": f"{copy}:{found.declaration.symbol}"})
         variants.append(variant)
     stored = sweep.model_copy(update={"variants": tuple(variants)})
     write_atomically(root / "sweep.yaml", dump_sweep(stored).encode())

@@ -26,6 +26,7 @@ from rdbench.resume import Keeper, Stopped
 from rdbench.search.stopping import Judge
 from rdbench.spec_search import SearchSettings
 from rdbench.trial import Tables, failure_tables, metric_rows, run_pack, stopped_tables
+from rdbench.variants.imports import Files
 from rdbench.watchdog import Overdue, run_within
 
 Summary = dict[str, Any]
@@ -54,7 +55,7 @@ class Job:
         threads: of a trial.
         metrics: to measure.
         keep_weights: also store the trained networks.
-        sources: source files of the sweep's variants from elsewhere, by hash.
+        sources: the author's files that the sweep's variants run from, by hash.
         data_checksum: what the dataset must be; empty for any.
         run: names this run of the driver; empty for none.
         checkpoint_minutes: the least time between two checkpoints; None for as often as it costs little.
@@ -69,7 +70,7 @@ class Job:
     threads: int
     metrics: tuple[MetricOptions, ...] = ()
     keep_weights: bool = False
-    sources: Mapping[str, str] = field(default_factory=dict)
+    sources: Mapping[str, Files] = field(default_factory=dict)
     data_checksum: str = ""
     run: str = ""
     checkpoint_minutes: float | None = None

@@ -241,11 +241,12 @@ def test_a_worker_runs_the_text_it_was_shipped_and_not_a_file(tmp_path):
     code = (
         "import json, sys; from rdbench import variants; from rdbench.spec import VariantSpec\n"
         "content = json.loads(sys.stdin.read())\n"
-        "variants.ship({content['code']: content['text']})\n"
+        "variants.ship({content['code']: content['files']})\n"
         "spec = VariantSpec.model_validate(content['spec'], context={'settled': True})\n"
         "print(variants.get(spec).objective(1.0, 4.0, 2.0, 9, gamma=0.5))"
     )
-    content = json.dumps({"code": variant.code, "text": text, "spec": variant.model_dump()})
+    files = [["mine.py", str(path), text]]
+    content = json.dumps({"code": variant.code, "files": files, "spec": variant.model_dump()})
     done = subprocess.run(
         [sys.executable, "-c", code], input=content, capture_output=True, text=True, check=True
     )

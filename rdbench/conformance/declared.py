@@ -6,6 +6,7 @@ import inspect
 from rdbench.conformance.subject import CheckError, Note, Subject
 from rdbench.likelihood import OWN, READINGS
 from rdbench.models import Model
+from rdbench.variants.imports import counted, dynamic_imports
 from rdbench.variants.source import shipped
 
 
@@ -34,7 +35,14 @@ def imports(subject: Subject) -> str:
     target = subject.variant.target
     if subject.declaration.kind == "model" and not (isinstance(target, type) and issubclass(target, Model)):
         raise CheckError(f"{subject.declaration.symbol} is no model; write class ...(rdbench.Model)")
-    return f"{subject.source.module or 'its text'} runs"
+    source = subject.source
+    if not source.files:
+        return f"{source.module} runs"
+    files = ", ".join(each.name for each in counted(source.files))
+    said = f"its text runs; an edit of {files} makes it another variant"
+    if unseen := dynamic_imports(source.files):
+        return Note(f"{said}; what is imported by a computed name ({', '.join(unseen)}) is not seen")
+    return said
 
 
 def options(subject: Subject) -> str:

@@ -21,7 +21,7 @@ def main() -> None:
     out = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what the author's code prints is not the answer
     torch.set_num_threads(1)
-    variants.ship(job["texts"])
+    variants.ship(job["sources"])
     trial = Trial.from_json(job["trial"])
     answer: dict[str, Any] = {"error": "", "line": None, "measured": ""}
     try:

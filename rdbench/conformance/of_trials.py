@@ -107,7 +107,7 @@ def epochs_at_extreme_betas(subject: Subject) -> str:
 
 
 class Elsewhere:
-    """A tiny trial in a fresh process, from the source text alone, as on a machine without the file.
+    """A tiny trial in a fresh process, from the text of its files alone, as on a machine without them.
 
     Args:
         subject: whose trial it is. The process starts at once.
@@ -115,21 +115,21 @@ class Elsewhere:
 
     def __init__(self, subject: Subject) -> None:
         self._folder = tempfile.TemporaryDirectory()
-        trial, texts = subject.trial, {}
-        source = subject.source
-        if subject.spec.code and not source.module:
-            gone = f"{self._folder.name}/gone/{source.path.name}:{subject.declaration.symbol}"
-            trial = trial.model_copy(update={"variant": subject.spec.model_copy(update={"source": gone})})
-            texts[subject.spec.code] = source.text
+        trial, sources = subject.trial, {}
+        if files := subject.source.files:
+            gone = [each._replace(path=f"{self._folder.name}/gone/{each.name}") for each in files]
+            place = f"{gone[0].path}:{subject.declaration.symbol}"
+            trial = trial.model_copy(update={"variant": subject.spec.model_copy(update={"source": place})})
+            sources[subject.spec.code] = gone
         job = {
             "trial": trial.to_json(),
-            "texts": texts,
+            "sources": sources,
             "device": str(subject.device),
             "data": str(paths.data_root()),
         }
         package = str(Path(rdbench.__file__).parent.parent)
-        # A package's variant is imported there too, as a worker does; a file's must not need its folder.
-        path = [package, *([] if texts else [str(Path.cwd())]), os.environ.get("PYTHONPATH", "")]
+        # An installed variant is imported there too, as a worker does; an author's must not need its folder.
+        path = [package, *([] if sources else [str(Path.cwd())]), os.environ.get("PYTHONPATH", "")]
         self._process = subprocess.Popen(
             [sys.executable, "-m", "rdbench.conformance.elsewhere"],
             cwd=self._folder.name,

@@ -167,8 +167,9 @@ class Subject:
     def place_of(self, error: BaseException) -> str:
         """Return file:line of the last of the author's lines that an exception passed."""
         frames = traceback.extract_tb(error.__traceback__)
-        own = [frame for frame in frames if frame.filename == str(self.source.path)]
-        return f"{shown(self.source.path)}:{own[-1].lineno}" if own else self.place()
+        files = {str(self.source.path), *(file.path for file in self.source.files)}
+        own = [frame for frame in frames if frame.filename in files]
+        return f"{shown(Path(own[-1].filename))}:{own[-1].lineno}" if own else self.place()
 
 
 def seconds(device: torch.device) -> float:

@@ -24,15 +24,14 @@ so listing variants and checking a sweep file import no torch.
 """
 
 import importlib
-import sys
-import types
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from rdbench.errors import SpecError, choose
-from rdbench.variants import source
+from rdbench.variants import bundle, source
 from rdbench.variants.declaration import Declaration, declarations
+from rdbench.variants.imports import File, Files
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -55,7 +54,7 @@ class Named(Protocol):
 
     @property
     def code(self) -> str:
-        """The hash of its source, if it does not ship with rdbench."""
+        """The hash of the files it runs from, if it does not ship with rdbench."""
 
 
 @dataclass(frozen=True)
@@ -102,17 +101,21 @@ def variant(
     return declare
 
 
-_texts: dict[str, str] = {}
-"""Source files that were shipped to this process, by hash."""
+_shipped: dict[str, Files] = {}
+"""What variants run from that was shipped to this process, by hash."""
 
 
 _imported: dict[str, str] = {}
 """Modules of packages that this process imported, with the hash of their source then."""
 
 
-def ship(texts: Mapping[str, str]) -> None:
-    """Make source files known to this process by their hashes, so that no path has to exist here."""
-    _texts.update(texts)
+def ship(sources: Mapping[str, Iterable[Iterable[str]]]) -> None:
+    """Make the files of variants known to this process by their hashes, so that no path has to exist here.
+
+    Args:
+        sources: the files of each, its own first, as :class:`rdbench.variants.imports.File` or its values.
+    """
+    _shipped.update({code: tuple(File(*file) for file in files) for code, files in sources.items()})
 
 
 def names() -> list[str]:
@@ -158,35 +161,26 @@ def get(which: "str | Named") -> Variant:
         found = _registered(which)
     elif not which.source:
         found = _registered(which.name)
-    elif which.code in _texts:
-        symbol = which.source.rpartition(":")[2]
-        return _run(_texts[which.code], which.code, symbol, which.source)
+    elif which.code in _shipped:
+        return _run(_shipped[which.code], which.source.rpartition(":")[2])
     else:
         found = source.find(which.source)
         if found.code != which.code:
+            edited = f"{found.path}{' or a file it imports' if len(found.files) > 1 else ''} was edited"
             raise SpecError(
-                f"{found.path} was edited: trials of variant {which.name} were trained with another version"
+                f"{edited}: trials of variant {which.name} were trained with another version"
                 f" (hash {which.code}, now {found.code})"
             )
-    if not found.module:
-        return _run(found.text, found.code, found.declaration.symbol, str(found.path))
+    if found.files:
+        return _run(found.files, found.declaration.symbol)
     module = importlib.import_module(found.module)
     if found.code and _imported.setdefault(found.module, found.code) != found.code:
         raise SpecError(f"{found.path} was edited since this process imported it; start a new one")
     return Variant(found.declaration, getattr(module, found.declaration.symbol))
 
 
-def _run(text: str, code: str, symbol: str, where: str) -> Variant:
-    """Run a source file as a module of its own, once a process."""
-    name = f"rdbench_variant_{code}"
-    if name not in sys.modules:
-        module = types.ModuleType(name)
-        module.__file__ = where
-        sys.modules[name] = module  # before it runs: classes look their module up
-        try:
-            exec(compile(text, where.rpartition(":")[0] or where, "exec"), module.__dict__)
-        except BaseException:
-            del sys.modules[name]
-            raise
-    (declaration,) = (each for each in declarations(text, where) if symbol in (each.symbol, each.name))
-    return Variant(declaration, getattr(sys.modules[name], declaration.symbol))
+def _run(files: Files, symbol: str) -> Variant:
+    """Run the files of an author's variant."""
+    module, own = bundle.run(files), files[0]
+    (declaration,) = (each for each in declarations(own.text, own.path) if symbol in (each.symbol, each.name))
+    return Variant(declaration, getattr(module, declaration.symbol))

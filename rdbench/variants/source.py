@@ -1,15 +1,15 @@
 """Where a variant's source is found: shipped with rdbench, in a package, or in a file of the user's."""
 
-import hashlib
 import importlib.metadata
-import importlib.util
 import os
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from rdbench.errors import SpecError
+from rdbench.variants import copies, imports
 from rdbench.variants.declaration import USAGE, Declaration, declarations
 
 GROUP = "rdbench.variants"
@@ -23,23 +23,41 @@ class Source:
     Attributes:
         declaration: what it declares.
         path: the file.
-        module: to be imported by; "" for a file of the user's, which is run from its text.
+        module: its name as one; "" for a file of the user's.
         text: the file's content.
-        code: the first 16 hexadecimal digits of its SHA-256; "" for what ships with rdbench, whose meaning
-            the recipe's version stands for.
+        ours: it ships with rdbench.
     """
 
     declaration: Declaration
     path: Path
     module: str
     text: str
-    code: str
+    ours: bool = False
+
+    @cached_property
+    def files(self) -> imports.Files:
+        """The author's files that it runs from, its own first; none if it is ours or of an installed package.
+
+        Raises:
+            SpecError: one that it imports cannot be read, or is not Python.
+        """
+        if self.ours or (self.module and not imports.is_authors(self.module, self.path)):
+            return ()
+        return copies.kept(self.path, self.text) or imports.collect(self.path, self.text, self.module)
+
+    @cached_property
+    def code(self) -> str:
+        """The hash of its files: 16 hexadecimal digits; of what is installed, that of its own file alone.
+
+        "" for what ships with rdbench, whose meaning the recipe's version stands for.
+        """
+        return "" if self.ours else imports.code_of(self.files or (imports.alone(self.path, self.text),))
 
 
 def shipped() -> dict[str, Path]:
     """Return the files of the variants that ship with rdbench, by name: one file each, named after it."""
     folder = Path(__file__).parent
-    own = {"__init__", "declaration", "source"}
+    own = {"__init__", "bundle", "copies", "declaration", "imports", "source"}
     return {path.stem: path for path in sorted(folder.glob("*.py")) if path.stem not in own}
 
 
@@ -82,28 +100,21 @@ def _file(place: str, folders: Iterable[Path]) -> Path:
 
 
 def _module_file(name: str) -> Path:
-    """Return a module's file without importing it (packages above it are)."""
+    """Return a module's file; nothing is imported."""
     if os.getcwd() not in sys.path:  # noqa: PTH109 (sys.path holds text)
         sys.path.insert(0, os.getcwd())  # noqa: PTH109
-    try:
-        spec = importlib.util.find_spec(name)
-    except Exception as error:  # packages above it are imported, and may raise anything
-        raise SpecError(f"there is no module {name} ({error}); is its package installed here?") from None
-    if spec is None or spec.origin is None or not spec.origin.endswith(".py"):
-        raise SpecError(f"there is no Python module {name}; is its package installed here?")
-    return Path(spec.origin)
+    origin = imports.module_file(name) if all(part.isidentifier() for part in name.split(".")) else None
+    if origin is None or not origin.endswith(".py"):
+        raise SpecError(f"there is no module {name} in Python; is its package installed here?")
+    return Path(origin)
 
 
 def _read(path: Path, module: str, symbol: str | None, ours: bool = False) -> Source:
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise SpecError(f"{path}: cannot be read ({error})") from None
+    text = imports.read(path)
     found = declarations(text, str(path))
     fitting = [each for each in found if symbol in (None, each.symbol, each.name)]
     if not fitting:
         names = ", ".join(each.symbol for each in found)
         there = f"it declares {names}" if found else f"it declares none; {USAGE}"
         raise SpecError(f"{path} declares no variant {symbol!r}; {there}")
-    code = "" if ours else hashlib.sha256(text.encode()).hexdigest()[:16]
-    return Source(fitting[0], path, module, text, code)
+    return Source(fitting[0], path, module, text, ours)
