@@ -1,7 +1,8 @@
 """YAML text to plain values that remember where they were written, so that an error can name its place.
 
 The words of YAML 1.2 are read here, not YAML 1.1's: ``1e-4`` is a number, ``on`` and ``yes`` are text. Tags
-are refused, so a file cannot name a Python object; anchors and aliases work; a key may stand only once.
+are refused, so a file cannot name a Python object; anchors, aliases and merges (``<<: *base``) work; a key may
+stand only once. Top-level keys that begin with ``x-`` are there to hold anchors, and are left out.
 """
 
 import math
@@ -20,6 +21,9 @@ KeyPath = tuple[str | int, ...]
 MAX_BYTES = 1_000_000
 MAX_DEPTH = 20
 MAX_VALUES = 50_000
+
+ANCHORS = "x-"  # how a top-level key begins that only holds anchors
+_MERGE = "<<"
 
 _NULL = {"", "~", "null", "Null", "NULL"}
 _BOOLEAN = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
@@ -92,6 +96,7 @@ def read_document(path: Path | Remote) -> Document:
         raise error_at(f"{name}:1", (), "the file is empty; write name, dataset, variants and beta")
     if not isinstance(data, dict):
         raise error_at(f"{name}:1", (), f"expected keys and values, got {kind(data)}; write 'name: ...'")
+    data = {key: value for key, value in data.items() if not key.startswith(ANCHORS)}
     return Document(data, reader.places)
 
 
@@ -113,6 +118,9 @@ def override(document: Document, text: str, written: str = "") -> Document:
     path: KeyPath = tuple(key.strip().split("."))
     if not equals or not all(path):
         raise error_at(place.text, (), "expected KEY=VALUE, such as --set train.epochs=2")
+    if key.strip().startswith(ANCHORS):
+        why = "what repeats it was read already; set that instead, such as --set train.epochs=2"
+        raise error_at(place.text, path, f"only holds anchors, and {why}")
     reader = _Reader(value_text, lambda line: place, path)
     places = {at: found for at, found in document.places.items() if at[: len(path)] != path} | reader.places
     data = holder = dict(document.data)
@@ -174,6 +182,8 @@ class _Reader:
             line = next((mark for mark in marks if mark <= lines), max(lines, 1))
             what = problem.problem or problem.context or "it cannot be read"
             mend = "check the indentation, brackets and quotes there"
+            if "\\t" in what:
+                mend = f"write spaces for the tab, and {mend}"
             raise self._error(line, root, f"is not valid YAML: {what}; {mend}") from None
         except YAMLError as problem:  # the reader's own: a character YAML does not allow
             line = text.count("\n", 0, getattr(problem, "position", 0)) + 1
@@ -229,8 +239,9 @@ class _Reader:
         return node
 
     def _mapping(self, events: Iterator[Any], path: KeyPath) -> dict[str, tuple[int, _Node]]:
-        """Read the rest of a mapping."""
+        """Read the rest of a mapping; what its own keys say goes before what it merges."""
         value: dict[str, tuple[int, _Node]] = {}
+        merges = False
         while type(following := next(events)).__name__ != "MappingEndEvent":
             at = self._node(following, events, path)
             line, key = following.start_mark.line + 1, at.value
@@ -243,7 +254,28 @@ class _Reader:
                     line, (*path, key), f"the key stands on line {first} too; remove one of them"
                 )
             value[key] = (line, self._node(next(events), events, (*path, key)))
-        return value
+            merges = merges or (key == _MERGE and not getattr(following, "style", None))  # "<<" is a key
+        return self._merged(*value.pop(_MERGE), path) | value if merges else value
+
+    def _merged(self, line: int, node: _Node, path: KeyPath) -> dict[str, tuple[int, _Node]]:
+        """Return the keys and values that a merge brings; the first of several mappings goes before."""
+        merged: dict[str, tuple[int, _Node]] = {}
+        for each in node.value if isinstance(node.value, list) else [node]:
+            if not isinstance(each.value, dict):
+                usage = "write <<: *base, or <<: [*base, *other], with &base on an earlier mapping"
+                raise self._error(
+                    line, (*path, _MERGE), f"expected a mapping, got {kind(each.value)}; {usage}"
+                )
+            self._count(len(each.value), line, path)
+            for key, entry in each.value.items():
+                merged.setdefault(key, entry)
+        return merged
+
+    def _count(self, values: int, line: int, path: KeyPath) -> None:
+        """Refuse what aliases and merges blow up."""
+        self._values += values
+        if self._values > MAX_VALUES:
+            raise self._error(line, path[:1], f"holds more than {MAX_VALUES:,} values; use fewer aliases")
 
     def _scalar(self, text: str, line: int, path: KeyPath) -> Any:
         """Return the value of an unquoted word, by YAML 1.2's core schema."""
@@ -261,11 +293,7 @@ class _Reader:
 
     def _plain(self, node: _Node, path: KeyPath) -> Any:
         """Return the plain value of a node and note the places within; aliases are expanded here."""
-        self._values += 1
-        if self._values > MAX_VALUES:
-            raise self._error(
-                node.line, path[:1], f"holds more than {MAX_VALUES:,} values; use fewer aliases"
-            )
+        self._count(1, node.line, path)
         self._check_depth(node.line, path)
         if isinstance(node.value, list):
             for index, item in enumerate(node.value):
