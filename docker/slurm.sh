@@ -17,7 +17,6 @@
 #SBATCH --output=rdbench-%j.log
 
 set -euo pipefail
-set -m  # without job control bash starts background commands deaf to Ctrl-C, which is how a sweep is stopped
 
 if [ $# -eq 0 ]; then
     echo "usage: sbatch docker/slurm.sh SWEEP.yaml [options of 'rdbench sweep']" >&2
@@ -30,7 +29,7 @@ port=$((20000 + SLURM_JOB_ID % 20000))  # another job may have a Ray of its own 
 cpus=${SLURM_CPUS_PER_TASK:-1}
 temporary=/tmp/ray-$SLURM_JOB_ID
 RAY_AUTH_TOKEN=$(python -c 'import secrets; print(secrets.token_hex(32))')
-export RAY_AUTH_TOKEN RAY_AUTH_MODE=token OMP_NUM_THREADS=1
+export RAY_AUTH_TOKEN RAY_AUTH_MODE=token RAY_worker_niceness=0 OMP_NUM_THREADS=1
 
 started=()
 # shellcheck disable=SC2329  # called by the trap
@@ -58,10 +57,10 @@ if [ "$SLURM_JOB_NUM_NODES" -gt 1 ]; then
 fi
 
 out_of_time= sweep=
-trap 'out_of_time=yes; [ -z "$sweep" ] || kill -INT "$sweep"' TERM
+trap 'out_of_time=yes; [ -z "$sweep" ] || kill -TERM "$sweep"' TERM
 rdbench sweep "$@" --address "$head:$port" &
 sweep=$!
-[ -z "$out_of_time" ] || kill -INT "$sweep"  # the signal came before there was anything to stop
+[ -z "$out_of_time" ] || kill -TERM "$sweep"  # the signal came before there was anything to stop
 
 code=0
 while true; do

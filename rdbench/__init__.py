@@ -32,8 +32,9 @@ The flow, and the house it lives in::
     parquet       rows to bytes, with a digest table_files  own and compacted files as one
     compact       merges them                  snapshots    kept whole, to be read at once
     checkpoint_file  tensors without pickle    provenance   versions, commit, machine
-    paths         where data and caches lie    cores        that this process may run on
+    paths         where data and caches lie    cores        that this process may use (cgroups)
     catalogue     what a listing says of metrics and variants
+    signals       that ask to stop             scratch      temporary folders, where Ray's sockets fit
     doctor/       looks at the machine         calibration  measured against theory
     report/       tables -> one offline page, files, comparisons
     search/       chooses the next trials from those that ended, and ends early those that cannot matter

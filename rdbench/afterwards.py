@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rdbench import beforehand, datasets, store, variants
+from rdbench.cores import limit_threads
 from rdbench.errors import ResultsError, SpecError
 from rdbench.failures import reason
 from rdbench.lease import Lease
@@ -97,6 +98,7 @@ def _evaluate(
     from rdbench.trial import metric_rows
 
     where = torch.device(resolve_device(device))
+    limit_threads()
     variants.ship(store.variant_sources(root))
     done = results.trials[results.trials["status"] == "done"]
     measured = already = without = 0

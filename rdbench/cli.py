@@ -4,14 +4,13 @@ Those of ``rdbench data`` are in ``cli_data``, those that only read results in `
 single trial in ``cli_trial``; what several verbs take is in ``cli_options``.
 """
 
-import signal
 import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from rdbench import __version__
+from rdbench import __version__, signals
 from rdbench.cli_data import data_app
 from rdbench.cli_doctor import doctor
 from rdbench.cli_options import DataRoot, Device, Overrides, Results
@@ -107,9 +106,10 @@ def sweep(
 
     Run it again after an interruption, or with more betas or seeds in the file: only what is missing is
     trained, and a trial that was under way goes on from its last checkpoint. Ctrl-C stops after checkpoints
-    at the end of the running epochs, a second one at once. Exit code 0: finished (diverged trials are
-    results); 3: some trials failed, or lack a metric that failed (--allow-missing-metrics accepts that); 2:
-    the request was wrong; 5: storage or Ray failed, and the same command goes on; 130: interrupted.
+    at the end of the running epochs, a second one at once; so do SIGTERM, SIGHUP, SIGUSR1 and SIGUSR2. Exit
+    code 0: finished (diverged trials are results); 3: some trials failed, or lack a metric that failed
+    (--allow-missing-metrics accepts that); 2: the request was wrong; 5: storage or Ray failed, and the same
+    command goes on; 130: interrupted.
 
     A metric that failed twice in the same way is not tried again: mend what the last lines tell, then name it
     to 'rdbench evaluate', or have the trials trained again with their networks kept: --set keep_weights=true.
@@ -365,8 +365,7 @@ def weights(
 
 def main() -> None:
     """Run the command line; a user's mistake is one line on standard error and exit code 2."""
-    # Batch systems send SIGTERM: what is held is let go, as after Ctrl-C.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    signals.interrupt()
     try:
         app()
     except UserError as error:

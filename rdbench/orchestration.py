@@ -1,16 +1,15 @@
 """What Ray itself costs: trials that return at once, run through the same scheduling as a sweep's."""
 
 import io
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from rich.console import Console
 
 from rdbench.plan import Trial
 from rdbench.progress import SweepProgress
+from rdbench.scratch import Scratch
 from rdbench.spec import Resources
 from rdbench.tune import supervisor
 from rdbench.worker import Job, Summary
@@ -58,8 +57,8 @@ def measure(trial: Trial, count: int) -> Overhead:
     trials = [trial.model_copy(update={"seed": seed}) for seed in range(count)]
     start = time.monotonic()
     progress = SweepProgress(count, Console(file=io.StringIO()))
-    with tempfile.TemporaryDirectory() as folder, progress:
-        job = Job(Path(folder), Path(folder), keep_per_image=False, threads=1)
+    with Scratch() as folder, progress:
+        job = Job(folder, folder, keep_per_image=False, threads=1)
         resources = Resources(gpus=0, pack=1)
         usage = supervisor.run(trials, job, resources, progress, function=_return_at_once)
     return Overhead(count, time.monotonic() - start, usage.starting, usage.driver_growth)

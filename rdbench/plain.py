@@ -5,7 +5,6 @@ trains the same network by the same objective on the same made-up images, with a
 """
 
 import math
-import os
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -15,6 +14,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from rdbench import augment, nets
+from rdbench.cores import usable_cores
 from rdbench.datasets import Augmentation, Dataset
 from rdbench.likelihood import kl_standard_normal
 from rdbench.models import objective_of
@@ -79,7 +79,7 @@ class PlainLoop:
         self._objective = objective_of(trial)
         self._latent = trial.model.latent
         kind: Augmentation = data.augmentation if trial.train.augment else "none"
-        self.workers = min(MOST_WORKERS, os.cpu_count() or 1)
+        self.workers = min(MOST_WORKERS, usable_cores())
         loader = DataLoader(
             PicturesOneByOne(data, kind),
             batch_size=self._size,

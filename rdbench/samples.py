@@ -4,6 +4,7 @@ import io
 from pathlib import Path
 
 from rdbench import datasets, store, variants
+from rdbench.cores import limit_threads
 from rdbench.errors import ResultsError
 from rdbench.paths import DataRoot
 from rdbench.places import Place, write_atomically
@@ -111,6 +112,7 @@ def sample(
     from rdbench.seeding import generator
 
     where = torch.device(resolve_device(device))
+    limit_threads()
     variants.ship(store.variant_sources(root))
     try:
         model = from_bytes(trial, dataset.shape(trial.dataset), train_images, file.read_bytes(), where)

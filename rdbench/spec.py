@@ -179,8 +179,8 @@ class Resources(Settings):
             what was measured to be fastest there.
         checkpoint_minutes: the least time between two checkpoints of a training, which are written as epochs
             end; null: as writing them takes under a hundredth of the time, but every ten minutes at least.
-        trial_timeout: minutes that a trial, or the pack it trains in, may take until it counts as hung and
-            failed; null for any time.
+        trial_timeout: minutes until a trial, or the pack it trains in, counts as hung and fails; null: never.
+        niceness: of workers, added to that of the command, as by ``nice -n``: 19 gives way to all else.
     """
 
     cpus: int = Field(default=1, ge=1, le=10_000)
@@ -188,6 +188,7 @@ class Resources(Settings):
     pack: Annotated[Literal["auto"] | int, PlainValidator(pack_size)] = "auto"
     checkpoint_minutes: float | None = Field(default=None, ge=0, le=MAX_MINUTES)
     trial_timeout: float | None = Field(default=None, gt=0, le=MAX_MINUTES)
+    niceness: int = Field(default=0, ge=0, le=19)
 
 
 class Sweep(Settings):

@@ -5,12 +5,14 @@ runs in the process that was started. ``-n 0`` runs everything there.
 """
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from rdbench import datasets
+from rdbench import cgroups, datasets
+from rdbench.cores import usable_cores
 from rdbench.plan import Trial, plan
 from rdbench.spec import Sweep, load_sweep
 
@@ -41,7 +43,7 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     files = {argument.partition("::")[0] for argument in config.args}
     if len(files) == 1 and Path(*files).is_file():
         return 0
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = usable_cores()
     return min(cores, 4) if cores > 1 else 0
 
 
@@ -98,3 +100,27 @@ def trial(sweep: Sweep) -> Trial:
 @pytest.fixture
 def data(trial: Trial, tmp_path: Path) -> datasets.Dataset:
     return datasets.load(trial.dataset, tmp_path)
+
+
+@pytest.fixture
+def control_groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """A function that makes control groups: version 2 below ``two/``, version 1 below ``one/``.
+
+    This process is in ``job/step`` of version 2; of version 1 in ``box``, or in ``root``, the top it sees.
+    """
+    monkeypatch.setattr(cgroups, "PROCESS", tmp_path)
+
+    def make(files: dict[str, str], root: str = "/") -> None:
+        old = "box" if root == "/" else root[1:]
+        (tmp_path / "cgroup").write_text(f"3:cpu,cpuacct:/{old}\n2:memory:/{old}\n0::/job/step\n")
+        (tmp_path / "mountinfo").write_text(
+            f"24 1 0:22 / /proc rw,nosuid - proc proc rw\n"
+            f"30 25 0:26 {root} {tmp_path}/one rw shared:9 - cgroup cgroup rw,cpu,cpuacct\n"
+            f"31 25 0:27 {root} {tmp_path}/one rw shared:9 - cgroup cgroup rw,memory\n"
+            f"32 25 0:28 / {tmp_path}/two rw shared:9 - cgroup2 cgroup2 rw,nsdelegate\n"
+        )
+        for name, text in files.items():
+            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / name).write_text(text)
+
+    return make

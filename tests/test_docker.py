@@ -185,8 +185,8 @@ SHIMS = {
     "srun": 'echo "srun $*" >> calls; exec sleep 60',
     "ray": '[ "$1" != start ] || { echo "ray $*" >> calls; exec sleep 60; }',
     "python": "echo 0123",
-    # A sweep, which Ctrl-C stops with exit code 130, and which lasts as long as the test says.
-    "rdbench": "trap 'echo stopped >> calls; exit 130' INT\n"
+    # A sweep, which a signal stops with exit code 130, and which lasts as long as the test says.
+    "rdbench": "trap 'echo stopped >> calls; exit 130' TERM\n"
     'echo "rdbench $* $RAY_AUTH_MODE $RAY_AUTH_TOKEN" >> calls\n'
     'for _ in $(seq "$LASTS"); do sleep 0.1; done; exit "${CODE:-0}"',
 }

@@ -7,8 +7,10 @@ import platform
 import shutil
 import subprocess
 import sys
+import tempfile
 import types
 from collections import namedtuple
+from pathlib import Path
 
 import pytest
 import typer
@@ -203,37 +205,13 @@ def test_another_python_than_rdbench_takes_is_a_problem(monkeypatch):
 # The machine.
 
 
-@pytest.fixture
-def cgroups(tmp_path, monkeypatch):
-    """An empty cgroup file system."""
-    monkeypatch.setattr(machine, "CGROUPS", tmp_path)
-    (tmp_path / "cpu").mkdir()
-    (tmp_path / "memory").mkdir()
-    return tmp_path
-
-
-@pytest.mark.parametrize(
-    ("file", "text", "cores"),
-    [
-        ("cpu.max", "150000 100000\n", 1.5),
-        ("cpu.max", "max 100000\n", None),
-        ("cpu.max", "junk", None),
-        ("cpu.max", "", None),
-        ("cpu/cpu.cfs_quota_us", "200000\n", 2.0),
-        ("cpu/cpu.cfs_quota_us", "-1\n", None),
-    ],
-)
-def test_a_containers_limit_on_cores_is_read(file, text, cores, cgroups):
-    (cgroups / file).write_text(text)
-    assert machine.cpu_quota() == cores
-
-
-def test_more_cores_than_a_container_grants_are_told_with_the_concurrency(cgroups, monkeypatch):
-    monkeypatch.setattr(machine, "usable_cores", lambda: 64)
-    (cgroups / "cpu.max").write_text("350000 100000")
+def test_a_containers_limit_on_cores_is_told(control_groups, monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(64)), raising=False)
+    control_groups({"two/cpu.max": "350000 100000"})
     row = only(machine.processor())
-    assert row.state == "note"
-    assert "--concurrency 3" in row.mend
+    assert row.state == "ok"
+    assert "; 3 of " in row.found
+    assert row.found.endswith("cores may be used, as a container's limit leaves the time of 3.5")
 
 
 def memory_of(monkeypatch, available):
@@ -245,13 +223,14 @@ def memory_of(monkeypatch, available):
     return only(machine.memory())
 
 
-def test_memory_is_the_least_of_what_the_machine_and_the_container_leave(cgroups, monkeypatch):
+def test_memory_is_the_least_of_what_the_machine_and_the_container_leave(control_groups, monkeypatch):
+    control_groups({})
     assert memory_of(monkeypatch, 60 * GIGABYTE).state == "ok"
     assert "--concurrency 4" in memory_of(monkeypatch, int(4.5 * GIGABYTE)).mend
     assert memory_of(monkeypatch, GIGABYTE // 2).state == "problem"
-    (cgroups / "memory.max").write_text("max\n")
+    control_groups({"two/job/memory.max": "max\n", "one/memory.limit_in_bytes": f"{2**63 - 4096}\n"})
     assert memory_of(monkeypatch, 60 * GIGABYTE).state == "ok"
-    (cgroups / "memory.max").write_text(f"{GIGABYTE // 2}\n")
+    control_groups({"two/job/memory.max": f"{GIGABYTE // 2}\n"})
     row = memory_of(monkeypatch, 60 * GIGABYTE)
     assert (row.state, "limit is 512 MB" in row.found) == ("problem", True)
 
@@ -365,14 +344,33 @@ def test_a_folder_that_cannot_be_used_is_a_problem(tmp_path, room, monkeypatch):
     assert folders.folder("x", tmp_path, "mend").found.endswith("cannot be written: No space left on device")
 
 
-def test_a_nearly_full_disk_for_temporary_files_is_told_since_ray_takes_it_for_full(
-    tmp_path, room, monkeypatch
-):
-    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
-    assert only(folders.temporary_files()).state == "ok"
+@pytest.fixture
+def short():
+    """A folder whose path is short enough for Ray's sockets."""
+    with tempfile.TemporaryDirectory(prefix="rd-", dir="/tmp") as folder:
+        yield Path(folder)
+
+
+def test_a_nearly_full_disk_for_temporary_files_is_told_since_ray_takes_it_for_full(short, room, monkeypatch):
+    monkeypatch.setenv("RAY_TMPDIR", str(short))
+    row = only(folders.temporary_files())
+    assert (row.state, row.found.startswith(f"{short}, ")) == ("ok", True)
     room(40 * GIGABYTE, total=1000 * GIGABYTE)
     row = only(folders.temporary_files())
-    assert (row.state, "RAY_TMPDIR" in row.mend) == ("note", True)
+    assert (row.state, "set TMPDIR" in row.mend) == ("note", True)
+
+
+def test_a_folder_for_temporary_files_that_is_of_no_use_is_told_with_the_one_instead(
+    short, tmp_path, monkeypatch
+):
+    long = tmp_path / "a path that is too long for a socket of Ray's"
+    long.mkdir()
+    monkeypatch.setenv("RAY_TMPDIR", str(long))
+    monkeypatch.setenv("TMPDIR", str(short))
+    used, note = folders.temporary_files()
+    assert used.found.startswith(f"{short}, ")
+    assert (note.state, note.found) == ("note", f"RAY_TMPDIR={long}: AF_UNIX path too long")
+    assert note.mend.startswith(f"{short} is used instead; set RAY_TMPDIR to")
 
 
 def test_prepared_data_that_are_damaged_are_a_problem(tmp_path, monkeypatch):
@@ -491,7 +489,7 @@ def ray_that(monkeypatch, code, seconds=60):
 
 def test_ray_is_not_started_unless_asked_and_a_cluster_that_is_named_is_told(bare):
     bare.setenv("RAY_ADDRESS", "head:6379")
-    bare.setattr(subprocess, "run", raises(AssertionError("Ray was started")))
+    bare.setattr(subprocess, "Popen", raises(AssertionError("Ray was started")))
     named, not_tried = settings.ray(start=False)
     assert "head:6379" in named.found
     assert "--ray" in not_tried.found

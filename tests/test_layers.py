@@ -15,7 +15,8 @@ PACKAGE = Path(rdbench.__file__).parent
 
 # From the ground up: a module imports only from layers below its own (or from its own package).
 LAYERS = [
-    {"errors", "cores", "catalogue", "faults", "failures"},
+    {"errors", "cgroups", "signals", "catalogue", "faults", "failures"},
+    {"cores", "scratch"},
     {"paths", "remote", "likelihood", "seeding"},
     {"places"},
     {"theory", "snapshots", "parquet", "lease"},

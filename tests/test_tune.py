@@ -131,9 +131,11 @@ def test_a_worker_that_is_killed_is_replaced_and_its_trial_trained_again(
 
 
 def a_second(pack, job, device, on_progress):
-    """A trial that takes a second, and notes its worker."""
+    """A trial that takes a second, and notes its worker, and the niceness of each of its threads."""
     time.sleep(1)
-    (job.results / f"{pack[0].seed}.worker").write_text(str(os.getpid()))
+    threads = Path("/proc/self/task").iterdir()
+    nice = {os.getpriority(os.PRIO_PROCESS, int(thread.name)) for thread in threads}
+    (job.results / f"{pack[0].seed}.worker").write_text(f"{os.getpid()} {sorted(nice)}")
     return [{"status": "done", "error": None, "seconds": 0, "elbo": 0, "rate": 0, "mse": 0, "reading": "-"}]
 
 
@@ -141,13 +143,20 @@ def test_short_trials_too_have_a_worker_on_every_core(trial, tmp_path, console, 
     """Left to itself Tune asks ahead for one trial, and gives it to the worker that is there already."""
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
     monkeypatch.syspath_prepend(str(Path(__file__).parent))
+    long = tmp_path / "a folder for temporary files whose path has no room for Ray's sockets"
+    long.mkdir()
+    monkeypatch.setenv("TMPDIR", str(long))
     trials = [trial.model_copy(update={"seed": seed}) for seed in range(8)]
     job = Job(tmp_path, tmp_path, keep_per_image=False, threads=1)
     with SweepProgress(8, console) as progress:
-        supervisor.run(trials, job, Resources(gpus=0), progress, concurrency=3, function=a_second)
-    workers = [file.read_text() for file in tmp_path.glob("*.worker")]
+        supervisor.run(trials, job, Resources(gpus=0, niceness=2), progress, concurrency=3, function=a_second)
+    workers = [file.read_text().split(maxsplit=1) for file in tmp_path.glob("*.worker")]
     assert len(workers) == 8
-    assert len(set(workers)) == 3
+    assert len({process for process, _ in workers}) == 3
+    # As nice as the sweep is, and what the file asks for: Ray's own would be 15 nicer.
+    assert {nice for _, nice in workers} == {str([os.getpriority(os.PRIO_PROCESS, 0) + 2])}
+    assert "has not started" not in console.file.getvalue()
+    assert list(long.iterdir()) == []
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,6 @@ import math
 import os
 import subprocess
 import sys
-import tempfile
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from rdbench import outcomes, paths
 from rdbench.conformance.subject import TRAIN, CheckError, Note, Subject, measured, seconds
 from rdbench.plan import Trial
 from rdbench.resume import Keeper, Stopped
+from rdbench.scratch import Scratch
 from rdbench.spec import VariantSpec
 from rdbench.training import Epoch
 
@@ -46,13 +46,11 @@ def repeats(subject: Subject) -> str:
 
 def resumes(subject: Subject) -> str:
     """Interrupted after its first epoch, a trial goes on from there and ends with the same figures."""
-    with tempfile.TemporaryDirectory() as folder:
+    with Scratch() as folder:
 
         def keeper(stop: bool) -> Keeper:
             asked = iter([stop])  # at the end of the first epoch, or turn of a loop of its own
-            return Keeper(
-                Path(folder), [subject.trial], subject.device, minutes=0, stop=lambda: next(asked, False)
-            )
+            return Keeper(folder, [subject.trial], subject.device, minutes=0, stop=lambda: next(asked, False))
 
         first = keeper(True)
         try:
@@ -114,10 +112,10 @@ class Elsewhere:
     """
 
     def __init__(self, subject: Subject) -> None:
-        self._folder = tempfile.TemporaryDirectory()
+        self._folder = Scratch()
         trial, sources = subject.trial, {}
         if files := subject.source.files:
-            gone = [each._replace(path=f"{self._folder.name}/gone/{each.name}") for each in files]
+            gone = [each._replace(path=f"{self._folder.path}/gone/{each.name}") for each in files]
             place = f"{gone[0].path}:{subject.declaration.symbol}"
             trial = trial.model_copy(update={"variant": subject.spec.model_copy(update={"source": place})})
             sources[subject.spec.code] = gone
@@ -132,7 +130,7 @@ class Elsewhere:
         path = [package, *([] if sources else [str(Path.cwd())]), os.environ.get("PYTHONPATH", "")]
         self._process = subprocess.Popen(
             [sys.executable, "-m", "rdbench.conformance.elsewhere"],
-            cwd=self._folder.name,
+            cwd=self._folder.path,
             env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, path))},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -161,7 +159,7 @@ class Elsewhere:
         """End it."""
         self._process.kill()
         self._process.communicate()
-        self._folder.cleanup()
+        self._folder.remove()
 
 
 def fresh_process(subject: Subject, elsewhere: Elsewhere) -> str:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from rdbench.cores import usable_cores
 from rdbench.datasets.base import BadFile, Batch, RawSplit
 from rdbench.errors import DatasetError
 
@@ -111,7 +112,7 @@ def file_split(
     def read(span: range) -> Batch:
         from PIL.Image import DecompressionBombWarning
 
-        with warnings.catch_warnings(), ThreadPoolExecutor(min(_THREADS, os.cpu_count() or 1)) as pool:
+        with warnings.catch_warnings(), ThreadPoolExecutor(min(_THREADS, usable_cores())) as pool:
             warnings.simplefilter("ignore")  # Pillow remarks on odd metadata, which changes no pixel
             warnings.simplefilter("error", DecompressionBombWarning)
             results = list(pool.map(one, (names[index] for index in span)))

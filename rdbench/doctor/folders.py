@@ -10,6 +10,7 @@ from pathlib import Path
 
 from rdbench import paths
 from rdbench.doctor import Finding, State, gigabytes
+from rdbench.scratch import Scratch
 
 LITTLE_BYTES = 2**30
 GOOD_BYTES = 10 * 2**30
@@ -22,14 +23,22 @@ def cache() -> Iterator[Finding]:
 
 
 def temporary_files() -> Iterator[Finding]:
-    """Yield the folder for temporary files, where Ray keeps its own."""
-    place = Path(os.environ.get("RAY_TMPDIR") or tempfile.gettempdir())
-    found = folder("temporary files", place, "set TMPDIR and RAY_TMPDIR to a folder with room")
-    size = shutil.disk_usage(_existing(place))
+    """Yield the folder for temporary files, where Ray keeps its own, and why not one that is named."""
+    scratch = Scratch()  # raises, in one line, where there is none
+    scratch.remove()
+    place = scratch.path.parent
+    found = folder("temporary files", place, "set TMPDIR to a folder with room, of a short path")
+    size = shutil.disk_usage(place)
     if found.state != "problem" and 1 - size.free / size.total > FULL_SHARE:
-        mend = "Ray takes a disk that is 95 % full for full: set RAY_TMPDIR to one with room"
+        mend = (
+            "Ray takes a disk that is 95 % full for full: set TMPDIR to a folder with room, of a short path"
+        )
         found = Finding(found.what, found.found, "note", mend)
     yield found
+    for each in scratch.passed_over:
+        if each.variable:
+            mend = f"{place} is used instead; set {each.variable} to a folder with room, of a short path"
+            yield Finding("temporary files", str(each), "note", mend)
 
 
 def folder(what: str, place: Path, mend: str) -> Finding:

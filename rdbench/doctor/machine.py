@@ -11,10 +11,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from rdbench.cores import usable_cores
+from rdbench import cgroups
+from rdbench.cores import cpu_quota, usable_cores
 from rdbench.doctor import Finding, gigabytes
 
-CGROUPS = Path("/sys/fs/cgroup")
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 WORKER_BYTES = 2**30  # of one trial on a CPU: Python with torch, and a small network
 SHARED_BYTES = 128 * 2**20  # of Ray's object store, through which only settings pass
@@ -30,30 +30,10 @@ def processor() -> Iterator[Finding]:
 
     from rdbench.provenance import device_name
 
-    cores, there = usable_cores(), os.cpu_count() or 1
-    share = cpu_quota()
-    found = f"{device_name(torch.device('cpu'))}; {cores} of {there} cores may be used"
-    if share is not None and share < cores:
-        found += f", a container's limit leaves the time of {share:g}"
-        mend = f"rdbench would run {cores} trials at a time: use --concurrency {max(1, math.floor(share))}"
-        yield Finding("processor", found, "note", mend)
-    else:
-        yield Finding("processor", found)
-
-
-def cpu_quota() -> float | None:
-    """Return the cores' worth of time that cgroups grant; None where they set no limit."""
-    found = [_quota(text) for text in _cgroup_texts("cpu.max", "cpu/cpu.cfs_quota_us")]
-    return min((each for each in found if each is not None), default=None)
-
-
-def _quota(text: str) -> float | None:
-    words = text.split()
-    try:
-        quota, period = float(words[0]), float(words[1]) if len(words) > 1 else 100_000.0
-    except (ValueError, IndexError):  # "max 100000"
-        return None
-    return quota / period if quota > 0 and period > 0 else None  # version 1 says -1 for no limit
+    cores, there, quota = usable_cores(), os.cpu_count() or 1, cpu_quota()
+    limit = f", as a container's limit leaves the time of {quota:g}" if quota is not None else ""
+    found = f"{device_name(torch.device('cpu'))}; {cores} of {there} cores may be used{limit}"
+    yield Finding("processor", found)
 
 
 def threads() -> Iterator[Finding]:
@@ -160,20 +140,9 @@ def memory() -> Iterator[Finding]:
 
 def memory_limit() -> int | None:
     """Return the bytes that cgroups allow; None where they set no limit."""
-    texts = _cgroup_texts("memory.max", "memory/memory.limit_in_bytes")
-    limits = [int(text) for text in texts if text.strip().isdecimal()]
-    return min((each for each in limits if each < 2**60), default=None)  # version 1 says nearly 2^63
-
-
-def _cgroup_texts(new: str, old: str) -> list[str]:
-    """Return the contents of a cgroup file, of versions 2 and 1, as a container sees its own."""
-    texts = []
-    for file in (CGROUPS / new, CGROUPS / old):
-        try:
-            texts.append(file.read_text())
-        except OSError:
-            continue
-    return texts
+    found = cgroups.limits("memory", "memory.max", "memory.limit_in_bytes")
+    sizes = [int(words[0]) for words in found if words and words[0].isdecimal()]  # else "max"
+    return min((each for each in sizes if each < 2**60), default=None)  # version 1 says nearly 2^63
 
 
 def shared_memory() -> Iterator[Finding]:

@@ -8,12 +8,13 @@ import sys
 from collections.abc import Iterator
 
 from rdbench.doctor import Finding
+from rdbench.scratch import Scratch
 
 RAY_SECONDS = 120
 RAY_TASK = """
-import ray
+import ray, sys
 ray.init("local", num_cpus=1, include_dashboard=False, log_to_driver=False, logging_level="CRITICAL",
-         object_store_memory=128 << 20)
+         object_store_memory=128 << 20, _temp_dir=sys.argv[1])
 print("node", ray.get(ray.remote(ray.util.get_node_ip_address).remote()))
 """
 
@@ -57,31 +58,38 @@ def ray(start: bool) -> Iterator[Finding]:
     if not start:
         yield Finding("Ray", "not tried; --ray starts it on this machine to see that it can")
         return
+    from rdbench.tune.session import LOOPBACK, end_session
+
     # A process of its own: one that hangs can be ended, and nothing of it stays in this one.
     # It asks for a token, which Ray would else write into the user's home; and listens on loopback alone.
     own = {
-        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
-        "RAY_AUTH_MODE": "token",
+        **LOOPBACK,
         "RAY_AUTH_TOKEN": secrets.token_hex(32),
         "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",  # else "uv run" builds the worker an environment of its own
         "RAY_USAGE_STATS_ENABLED": "0",
     }
-    try:
-        done = subprocess.run(
-            [sys.executable, "-c", RAY_TASK],
+    mend = "'ray start --head' says more, and its logs in /tmp/ray/session_latest/logs"
+    with Scratch() as folder:
+        process = subprocess.Popen(
+            [sys.executable, "-c", RAY_TASK, str(folder)],
             env=os.environ | own,
-            capture_output=True,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             text=True,
-            timeout=RAY_SECONDS,
-            check=False,
+            start_new_session=True,
         )
-    except subprocess.TimeoutExpired:
-        mend = "see the logs in /tmp/ray/session_latest/logs; too few cores or a firewall can be why"
-        yield Finding("Ray", f"does not start within {RAY_SECONDS} s", "problem", mend)
-        return
-    if done.returncode:
-        last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
-        mend = "see the logs in /tmp/ray/session_latest/logs"
+        try:
+            said, complained = process.communicate(timeout=RAY_SECONDS)
+        except subprocess.TimeoutExpired:
+            mend += "; too few cores or a firewall can be why"
+            yield Finding("Ray", f"does not start within {RAY_SECONDS} s", "problem", mend)
+            return
+        finally:
+            end_session(process.pid)
+            process.communicate()
+    if process.returncode:
+        last = (complained.strip().splitlines() or [f"exit code {process.returncode}"])[-1]
         yield Finding("Ray", f"does not start: {last}", "problem", mend)
     else:
-        yield Finding("Ray", f"starts here, and ran a task: {done.stdout.strip()}")
+        yield Finding("Ray", f"starts here, and ran a task: {said.strip()}")

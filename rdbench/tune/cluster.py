@@ -2,11 +2,13 @@
 
 import hashlib
 import logging
+import os
 import platform
 import socket
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ import rdbench
 from rdbench.cores import usable_cores
 from rdbench.errors import ClusterError
 from rdbench.spec import Resources
-from rdbench.tune.session import DAEMONS, LONGEST_SCRATCH, Request
+from rdbench.tune.session import DAEMONS, Request
 
 CONNECT_SECONDS = 10.0
 LOOK_SECONDS = 0.5
@@ -26,7 +28,6 @@ STORE_BYTES = 128 << 20  # only settings pass through it
 
 def start(request: Request) -> None:
     """Start Ray on this machine alone, listening on the loopback address."""
-    short = len(request.scratch) <= LONGEST_SCRATCH
     ray.init(
         "local",
         num_cpus=max(usable_cores(), request.resources.cpus * (request.concurrency or 1)),
@@ -34,7 +35,7 @@ def start(request: Request) -> None:
         object_store_memory=STORE_BYTES,
         log_to_driver=False,
         logging_level=logging.CRITICAL,
-        **({"_temp_dir": request.scratch} if short else {}),
+        _temp_dir=request.scratch,
     )
 
 
@@ -124,25 +125,42 @@ def fingerprint() -> str:
     return f"{rdbench.__version__} ({digest.hexdigest()[:8]})"
 
 
-def check_nodes() -> None:
+def take_niceness(niceness: int) -> None:
+    """Give this process a niceness, where it may; only on a cluster it may not, which is told there."""
+    threads = Path("/proc/self/task")  # Linux keeps it for each thread
+    for thread in threads.iterdir() if threads.is_dir() else [Path("0")]:
+        with suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, int(thread.name), niceness)
+
+
+def check_nodes(niceness: int) -> list[str]:
     """Refuse a cluster one of whose nodes has no rdbench, or another: its numbers would not be ours.
+
+    Args:
+        niceness: that workers are to have.
+
+    Returns:
+        A line to tell, where some node does not let them have it.
 
     Raises:
         ClusterError: names the node, and what it has.
     """
 
     # Defined here so that Ray sends its code: a node without rdbench could not import it.
-    def look() -> str:
+    def look() -> tuple[str, int]:
+        with suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, 0, niceness)
         try:
             from rdbench.tune.cluster import fingerprint as theirs
         except ImportError:
-            return "none"
-        return theirs()
+            return "none", niceness
+        return theirs(), os.getpriority(os.PRIO_PROCESS, 0)
 
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     ours = fingerprint()
     answers: list[tuple[str, Any]] = []
+    others: dict[str, int] = {}
     for node in ray.nodes():
         if node["Alive"]:
             there = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
@@ -150,7 +168,7 @@ def check_nodes() -> None:
             answers.append((node["NodeManagerAddress"], answer))
     for name, answer in answers:
         try:
-            found = ray.get(answer, timeout=120)
+            found, others[name] = ray.get(answer, timeout=120)
         except ray.exceptions.GetTimeoutError:
             raise ClusterError(
                 f"node {name} of the cluster does not answer; see to it, or remove it"
@@ -162,6 +180,14 @@ def check_nodes() -> None:
                 f"node {name} of the cluster has rdbench {found}, and this machine {ours}; install the same"
                 " on every node"
             )
+    others = {name: reached for name, reached in others.items() if reached != niceness}
+    if not others:
+        return []
+    names, reached = ", ".join(others), ", ".join(map(str, sorted(set(others.values()))))
+    return [
+        f"workers run at niceness {reached}, not {niceness}, on node {names}: beside other processes they are"
+        " slow; start its Ray with RAY_worker_niceness=0"
+    ]
 
 
 def _first_line(text: str) -> str:

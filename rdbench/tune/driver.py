@@ -7,11 +7,10 @@ knows what a worker does with a pack; it needs no torch.
 import functools
 import os
 import pickle
-import tempfile
 import threading
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -40,6 +39,7 @@ from ray.util.queue import Queue
 
 from rdbench.errors import StorageError, UserError
 from rdbench.plan import Trial, packable
+from rdbench.scratch import Scratch, discard
 from rdbench.tune import cluster
 from rdbench.tune.losses import NODE, Loss, as_actor_error, last_line, loss, verdict
 from rdbench.tune.packs import gpu_share, packs, slots
@@ -55,19 +55,20 @@ Hear = Callable[[], list[Message]]
 
 
 @functools.lru_cache(maxsize=1)
-def _unpack(shipment: bytes, folder: str | None) -> tuple[Any, Any]:
+def _unpack(shipment: bytes, folder: str | None, niceness: int) -> tuple[Any, Any]:
     """Get a worker's process ready, once for all its packs."""
+    cluster.take_niceness(niceness)
     if folder:
         os.chdir(folder)
     function, job = pickle.loads(shipment)
     return function, job
 
 
-def _work(config: dict[str, Any], shipment: bytes, folder: str | None, device: str) -> None:
+def _work(config: dict[str, Any], shipment: bytes, folder: str | None, device: str, niceness: int) -> None:
     """Run one pack in a worker."""
     from rdbench import worker
 
-    function, job = _unpack(shipment, folder)
+    function, job = _unpack(shipment, folder, niceness)
     started = last_beat = time.monotonic()
 
     def heartbeat(share: float) -> None:
@@ -181,12 +182,13 @@ def _pack_size(request: Request, share: float, trials: list[Trial]) -> int:
         return 1
     # On a worker: the driver's machine need not have the GPU.
     choose = ray.remote(num_cpus=request.resources.cpus, num_gpus=share)(_choose)
-    return int(ray.get(choose.remote(together[0].to_json())))
+    return int(ray.get(choose.remote(together[0].to_json(), request.niceness)))
 
 
-def _choose(trial: str) -> int:
+def _choose(trial: str, niceness: int) -> int:
     from rdbench import packing
 
+    cluster.take_niceness(niceness)
     return packing.choose(Trial.from_json(trial), "cuda")
 
 
@@ -238,9 +240,14 @@ def drive(request: Request, emit: Emit, hear: Hear) -> None:
     # Else Tune asks a searcher for one trial ahead only, and starts the workers one after another.
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(max(200, at_a_time))
     trainable = tune.with_parameters(
-        _work, shipment=request.shipment, folder=request.folder if request.is_local else None, device=device
+        _work,
+        shipment=request.shipment,
+        folder=request.folder if request.is_local else None,
+        device=device,
+        niceness=request.niceness,
     )
-    with tempfile.TemporaryDirectory(prefix="tune-", dir=request.scratch or None) as scratch:
+    with ExitStack() as held:
+        scratch = request.scratch or held.enter_context(Scratch())
         tune.Tuner(
             tune.with_resources(trainable, {"cpu": request.resources.cpus, "gpu": share}),
             tune_config=tune.TuneConfig(
@@ -252,7 +259,7 @@ def drive(request: Request, emit: Emit, hear: Hear) -> None:
             ),
             run_config=tune.RunConfig(
                 name="sweep",
-                storage_path=scratch,
+                storage_path=str(Path(scratch, "tune")),
                 verbose=0,
                 callbacks=[narrator],
                 failure_config=tune.FailureConfig(max_failures=ATTEMPTS - 1),
@@ -279,6 +286,7 @@ def _drive_there(request: Request, events: Queue, asked: Queue) -> None:
 def _drive_through_client(request: Request, emit: Emit, hear: Hear) -> None:
     options = {"num_cpus": 0, "resources": {"node:__internal_head__": 0.001}}
     events, asked = Queue(actor_options=options), Queue(actor_options=options)
+    request = replace(request, scratch="")  # that is a folder on this machine
     driving = ray.remote(max_retries=0, **options)(_drive_there).remote(request, events, asked)
     ended = False
     while not ended:
@@ -311,7 +319,7 @@ def main(descriptor: int) -> None:
             threading.Timer(5, end_session, [os.getsid(0)]).start()
             with suppress(Exception):
                 ray.shutdown()
-        _end(0)
+        _end(0, request.scratch)
 
     def broken(cause: str) -> None:
         with suppress(OSError):
@@ -325,7 +333,8 @@ def main(descriptor: int) -> None:
             cluster.watch(broken)
         else:
             cluster.join(request.address)
-            cluster.check_nodes()
+            for line in cluster.check_nodes(request.niceness):
+                emit({"kind": "note", "text": line})
         run = _drive_through_client if request.address.startswith("ray://") else drive
         run(request, emit, lambda: [heard.get() for _ in range(heard.qsize())])
         if not request.is_local:
@@ -338,7 +347,14 @@ def main(descriptor: int) -> None:
     _end(0)
 
 
-def _end(code: int) -> None:
-    """End this process and all it started, without what Ray does, and prints, at exit."""
+def _end(code: int, scratch: str = "") -> None:
+    """End this process and all it started, without what Ray does, and prints, at exit.
+
+    Args:
+        code: the exit code.
+        scratch: a folder to remove, where the supervisor may be gone, which else does that.
+    """
     end_session(os.getsid(0))
+    if scratch:
+        discard(Path(scratch))
     os._exit(code)

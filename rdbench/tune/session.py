@@ -6,7 +6,6 @@ import secrets
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from contextlib import suppress
@@ -17,9 +16,16 @@ from typing import Any
 
 import psutil
 
+from rdbench.scratch import Scratch
 from rdbench.spec import Resources
 
-_START = "import sys; from rdbench.tune.driver import main; main(int(sys.argv[1]))"
+_START = """
+import sys
+from rdbench import signals
+signals.ignore()
+from rdbench.tune.driver import main
+main(int(sys.argv[1]))
+"""
 
 LOOPBACK = {
     # What Ray does on systems where a firewall would ask: it listens on the loopback address alone.
@@ -28,7 +34,6 @@ LOOPBACK = {
 }
 DAEMONS = ("gcs_server", "raylet")  # without either Ray is at an end; the second follows the first
 END_SECONDS = 10.0
-LONGEST_SCRATCH = 40  # Ray's socket names take some 60 characters more, of 107 that the system allows
 
 Event = dict[str, Any]
 
@@ -52,6 +57,7 @@ class Request:
         shipment: the pickled function and job, which only workers unpack: they need torch, the driver not.
         folder: the working directory of workers on this machine.
         scratch: a folder for Tune's and Ray's files; it is removed at the end.
+        niceness: of workers.
     """
 
     trials: list[str]
@@ -64,6 +70,7 @@ class Request:
     more: bool = False
     folder: str = field(default_factory=os.getcwd)
     scratch: str = ""
+    niceness: int = 0
 
     @property
     def is_local(self) -> bool:
@@ -77,8 +84,8 @@ class Session:
     def __init__(self, request: Request) -> None:
         """Start a driver; it goes to work at once."""
         self._is_local = request.is_local
-        self._scratch = tempfile.TemporaryDirectory(prefix="rdbench-", ignore_cleanup_errors=True)
-        self._log = Path(self._scratch.name, "driver.log")
+        self._scratch = Scratch()
+        self._log = self._scratch.path / "driver.log"
         self._link, theirs = Pipe()
         self._sending = threading.Lock()
         # Workers shall import what this process imports. Ray would have them look into the driver's working
@@ -86,21 +93,27 @@ class Session:
         imports = os.pathsep.join(str(Path(folder).absolute()) for folder in sys.path)
         environment = {**os.environ, "PYTHONPATH": imports}
         if request.is_local:
-            environment |= {**LOOPBACK, "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+            environment |= {
+                **LOOPBACK,
+                "RAY_AUTH_TOKEN": secrets.token_hex(32),
+                "RAY_TMPDIR": str(self._scratch.path),
+                "RAY_worker_niceness": "0",  # what is added to ours; by default 15
+            }
         with self._log.open("wb") as log, theirs:
             self._process = subprocess.Popen(
                 [sys.executable, "-P", "-c", _START, str(theirs.fileno())],
-                cwd=self._scratch.name,
+                cwd=self._scratch.path,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                pass_fds=[theirs.fileno()],
+                pass_fds=[theirs.fileno(), self._scratch.fileno()],
                 env=environment,
                 # Out of reach of the terminal's Ctrl-C, and with Ray's daemons in one session to end.
                 start_new_session=True,
             )
         # From a thread: settings of thousands of trials fill the pipe, and a child may be slow to read them.
-        request = replace(request, scratch=self._scratch.name)
+        niceness = min(19, os.getpriority(os.PRIO_PROCESS, 0) + request.resources.niceness)
+        request = replace(request, scratch=str(self._scratch.path), niceness=niceness)
         threading.Thread(target=self._send, args=(request,), name="request", daemon=True).start()
 
     def __enter__(self) -> "Session":
@@ -114,7 +127,7 @@ class Session:
                 self._process.wait(END_SECONDS)
         end_session(self._process.pid)
         self._process.wait()
-        self._scratch.cleanup()
+        self._scratch.remove()
 
     def _send(self, what: object) -> None:
         with suppress(OSError), self._sending:  # where it has died already, next() says so

@@ -2,13 +2,12 @@
 
 import datetime
 import pickle
-import signal
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 from rdbench import resume, store
 from rdbench.errors import ClusterError, RayDiedError, StorageError
@@ -16,6 +15,7 @@ from rdbench.lease import Lease
 from rdbench.plan import Trial
 from rdbench.precision import check_precision
 from rdbench.progress import SweepProgress, result_detail
+from rdbench.signals import Requests, counted
 from rdbench.spec import Resources
 from rdbench.trial import failure_tables
 from rdbench.tune.session import Event, Request, Session, SessionDiedError
@@ -65,30 +65,6 @@ class Usage:
         return self.busy / (self.working * self.slots) if self.working else 0.0
 
 
-class _Signals:
-    """Counts the times the user asked to stop."""
-
-    def __init__(self) -> None:
-        self.count = 0
-
-    def __call__(self, *signal_and_frame: Any) -> None:
-        self.count += 1
-
-
-@contextmanager
-def _counted() -> Iterator[_Signals]:
-    """Count Ctrl-C, and SIGTERM as batch systems send it, instead of ending there and then."""
-    asked, before = _Signals(), {}
-    try:
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                before[number] = signal.signal(number, asked)
-        yield asked
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
 def run(
     trials: Sequence[Trial],
     job: Job,
@@ -103,8 +79,8 @@ def run(
 ) -> Usage:
     """Run trials on Ray until each is committed, has failed, or the user interrupts.
 
-    Ctrl-C (or SIGTERM) once: what runs ends its epoch, writes a checkpoint, and the run ends; twice: it ends
-    at once. Whoever calls sees by ``progress`` that not all has finished.
+    Ctrl-C once, or another signal that asks to stop: what runs ends its epoch, writes a checkpoint, and the
+    run ends; twice: it ends at once. Whoever calls sees by ``progress`` that not all has finished.
 
     Args:
         trials: what to run, in this order.
@@ -122,7 +98,8 @@ def run(
         SpecError: the trials' precision is not to be had here.
         StorageError: a worker cannot read or write the results, or the lease was lost.
     """
-    with _counted() as asked:
+    main = threading.current_thread() is threading.main_thread()  # no other may listen to signals
+    with counted() if main else nullcontext(Requests()) as asked:
         return _Supervisor(
             trials, job, resources, progress, address, concurrency, function, lease, more, asked
         ).run()
@@ -142,7 +119,7 @@ class _Supervisor:
         function: Work,
         lease: Lease | None,
         more: Batches | None,
-        asked: _Signals,
+        asked: Requests,
     ) -> None:
         self._todo, self._job, self._resources, self._progress = list(trials), job, resources, progress
         self._address, self._concurrency, self._lease, self._asked = address, concurrency, lease, asked
@@ -287,6 +264,9 @@ class _Supervisor:
     def _on_ready(self, event: Event) -> None:
         check_precision(self._todo[0].train.precision, event["device"])
         self._slots = event["slots"]
+
+    def _on_note(self, event: Event) -> None:
+        self._progress.say(event["text"])
 
     def _on_began(self, event: Event) -> None:
         self._began = self._began or time.monotonic()

@@ -1,0 +1,75 @@
+"""The signals that ask this process to stop: Ctrl-C, and what batch systems and closed terminals send."""
+
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+# Slurm sends USR1 or USR2 where a job asks for a warning, else TERM; a terminal that closes sends HUP.
+STOP = tuple(
+    getattr(signal, name)
+    for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2")
+    if hasattr(signal, name)
+)
+ONE_REQUEST_SECONDS = 1.0
+
+
+def _ours() -> list[int]:
+    """Return the stop signals that are ours to take.
+
+    A signal that this process was started deaf to, as by nohup, stays ignored, and one that a program which
+    runs sweeps from Python has a use for stays that program's. Ctrl-C always stops: shells have every command
+    ignore it that a script starts in the background, and scripts send it all the same.
+    """
+    free = (signal.SIG_DFL, signal.default_int_handler)
+    return [number for number in STOP if number == signal.SIGINT or signal.getsignal(number) in free]
+
+
+def interrupt() -> None:
+    """Have every stop signal do what Ctrl-C does: raise KeyboardInterrupt, so that what is held is let go."""
+    for number in _ours():
+        signal.signal(number, signal.default_int_handler)
+
+
+def ignore() -> None:
+    """Have this process, and those it starts, leave the stop signals to the one that started it.
+
+    Slurm sends them to every process of a job's step. SIGTERM is not among them: Ray ends its own by it.
+    """
+    for number in STOP:
+        if number != signal.SIGTERM:
+            signal.signal(number, signal.SIG_IGN)
+
+
+class Requests:
+    """Counts how often the user asked to stop."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._last: dict[int, float] = {}
+
+    def __call__(self, number: int, frame: object) -> None:
+        """Note that a signal came."""
+        now = time.monotonic()
+        # 'timeout' sends its signal twice at once, and so does a terminal that closes. That is one request;
+        # only Ctrl-C twice in a second is a person in haste.
+        if (
+            number == signal.SIGINT
+            or now - self._last.get(number, -ONE_REQUEST_SECONDS) >= ONE_REQUEST_SECONDS
+        ):
+            self.count += 1
+        self._last[number] = now
+
+
+@contextmanager
+def counted() -> Iterator[Requests]:
+    """Count the stop signals instead of ending there and then. Call it in the main thread."""
+    requests = Requests()
+    before: dict[int, Callable[..., object] | int | None] = {}
+    try:
+        for number in _ours():
+            before[number] = signal.signal(number, requests)
+        yield requests
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
