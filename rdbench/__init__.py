@@ -12,6 +12,7 @@ The flow, and the house it lives in::
     beforehand    what is refused before training  failures  how often a metric failed, and how
     faults        whose fault an exception is  watchdog     a limit on a trial's time
     progress      the console's lines          errors       what is the user's to mend, in one line
+    streams       standard output and error, whatever becomes of them
     trial         from settings to tables      evaluation   rate and distortion, measured once an image
     models        a VAE of one's own           runs         what a trial function is given
     outcomes      trains each kind of variant  afterwards   metrics of networks that were kept

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from rdbench import __version__, signals
+from rdbench import __version__, signals, streams
 from rdbench.cli_data import data_app
 from rdbench.cli_doctor import doctor
 from rdbench.cli_options import DataRoot, Device, Overrides, Results
@@ -128,6 +128,8 @@ def sweep(
     from rdbench.spec import load_sweep
     from rdbench.sweep import default_results, open_plan, run_sweep
 
+    if not dry_run:
+        streams.go_on_without_output()
     wanted = load_sweep(spec, set_ or [])
     root = place(results) if results else default_results(wanted)
     whole = open_plan(root, wanted)
@@ -199,6 +201,7 @@ def calibrate(
     from rdbench.store import load_results
     from rdbench.sweep import open_plan, run_sweep
 
+    streams.go_on_without_output()
     console, found = Console(), []
     sweeps = [load_sweep(calibration.shipped_sweep(name), set_ or []) for name in calibration.SWEEPS]
     folder = place(results)
@@ -316,6 +319,7 @@ def evaluate(
     from rdbench.places import place
     from rdbench.store import stored_sweep
 
+    streams.go_on_without_output()
     root = place(results)
     asked = stored_sweep(root, [f"metrics=[{', '.join(metrics)}]"] if metrics else []).metrics
     found = afterwards.evaluate(root, asked, paths.chosen_data_root(data), device, typer.echo)
@@ -356,6 +360,7 @@ def weights(
     """
     from rdbench.features import weights as inception_weights
 
+    streams.go_on_without_output()
     if file is not None:
         typer.echo(f"installed {inception_weights.install(file)}")
         return
@@ -365,6 +370,7 @@ def weights(
 
 def main() -> None:
     """Run the command line; a user's mistake is one line on standard error and exit code 2."""
+    streams.prepare()
     signals.interrupt()
     try:
         app()

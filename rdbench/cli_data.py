@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from rdbench import streams
 from rdbench.cli_options import DataRoot
 
 data_app = typer.Typer(
@@ -54,6 +55,7 @@ def data_prepare(
     from rdbench.progress import preparing
     from rdbench.spec_dataset import load_dataset_options
 
+    streams.go_on_without_output()
     options = load_dataset_options(name, set_ or [])
     with preparing(Console(), name) as progress:
         folder = datasets.prepare(options, paths.chosen_data_root(data), progress)

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from rdbench import streams
 from rdbench.cli_options import Results
 
 report_app = typer.Typer(rich_markup_mode=None)
@@ -77,6 +78,8 @@ def report(
     from rdbench.report import make_report
     from rdbench.sweep import all_results
 
+    if out != "-":
+        streams.go_on_without_output()
     folders = [place(each) for each in results] if results else [*all_results()]
     formats = list(dict.fromkeys(format_ or [ReportFormat.html]))
     near = folders[0] if len(folders) == 1 else Path()
@@ -158,6 +161,8 @@ def compare(
     from rdbench.report.compare import compare as compare_results
     from rdbench.report.gates import check_gate, parse_gate, render
 
+    if out not in (None, "-"):
+        streams.go_on_without_output()
     gates = [parse_gate(text) for text in fail_if or []]
     found = compare_results([place(a)], [place(b)])
     outcomes = [check_gate(gate, found) for gate in gates]
@@ -187,5 +192,6 @@ def compact(results: Results) -> None:
     from rdbench.compact import compact as compact_results
     from rdbench.places import place
 
+    streams.go_on_without_output()
     before, after = compact_results(place(results), typer.echo)
     typer.echo(f"{before} before, {after} now in {results}")

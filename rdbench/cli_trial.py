@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from rdbench import streams
 from rdbench.cli_options import DataRoot, Device, Overrides, Results
 
 EXIT_NOT_DONE = 1
@@ -73,6 +74,7 @@ def sample(
     from rdbench import paths, samples
     from rdbench.places import place
 
+    streams.go_on_without_output()
     name = samples.sample(
         place(results), trial, n, out, paths.chosen_data_root(data), device=device, seed=seed
     )

@@ -5,6 +5,8 @@ from typing import Annotated, Literal
 
 import typer
 
+from rdbench import streams
+
 EXIT_NOT_CONFORMING = 1
 
 new_app = typer.Typer(
@@ -122,6 +124,7 @@ def new_variant(
     """
     from rdbench import starting_points
 
+    streams.go_on_without_output()
     chosen = starting_points.write(file, kind, name)
     typer.echo(f"{kind} {chosen} written to {file}; next:")
     for line in starting_points.next_steps(file, chosen):

@@ -1,11 +1,15 @@
 """Where raw data lie and prepared arrays go: a flag, two environment variables, platform defaults."""
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 DATA_VARIABLE = "RDBENCH_DATA"
 CACHE_VARIABLE = "RDBENCH_CACHE"
+NO_HOME = Path("/nonexistent")
+"""The home that Debian gives to users without one: whatever copes with a cache that cannot be written copes
+with it."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +33,7 @@ def chosen_data_root(option: Path | None = None) -> DataRoot:
         return DataRoot(absolute(named), DATA_VARIABLE)
     import platformdirs
 
-    return DataRoot(absolute(platformdirs.user_data_path("rdbench", appauthor=False)))
+    return DataRoot(absolute(_of_user(platformdirs.user_data_path)))
 
 
 def data_root(option: Path | None = None) -> Path:
@@ -38,13 +42,30 @@ def data_root(option: Path | None = None) -> Path:
 
 
 def cache_root() -> Path:
-    """Folder for what rdbench can make again, absolute: RDBENCH_CACHE, else the user's cache folder."""
+    """Folder for what rdbench can make again, absolute: RDBENCH_CACHE, else the user's cache folder.
+
+    It may be one that cannot be written, or even looked into: what can do without goes on without.
+    """
     chosen = _from_environment(CACHE_VARIABLE)
     if chosen is None:
         import platformdirs
 
-        chosen = platformdirs.user_cache_path("rdbench", appauthor=False)
+        chosen = _of_user(platformdirs.user_cache_path)
     return absolute(chosen)
+
+
+def home_variable() -> dict[str, str]:
+    """Return an environment variable for packages that cannot be imported without a home; {} where one is."""
+    known = os.path.expanduser("~")  # noqa: PTH111
+    return {} if os.path.isabs(known) else {"HOME": str(NO_HOME)}  # noqa: PTH117
+
+
+def _of_user(folder: Callable[..., Path]) -> Path:
+    """Return a folder of the user's own: in a container they may have neither HOME nor an account."""
+    try:
+        return folder("rdbench", appauthor=False)
+    except RuntimeError:
+        return NO_HOME / "rdbench"
 
 
 def _from_environment(variable: str) -> Path | None:

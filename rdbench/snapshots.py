@@ -129,7 +129,8 @@ def _lasting(stamp: Stamp) -> Stamp:
 
 def _file(folder: Place, content: str, ending: str) -> Path:
     """Return where that of a folder is kept; other content has another place."""
-    name = hashlib.sha256(f"{folder.resolve()}\n{content}".encode())
+    text = f"{folder.resolve()}\n{content}"
+    name = hashlib.sha256(text.encode(errors="surrogateescape"))  # a name need not be UTF-8
     return paths.cache_root() / "tables" / f"{name.hexdigest()[:24]}.{ending}"
 
 

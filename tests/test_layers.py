@@ -17,7 +17,7 @@ PACKAGE = Path(rdbench.__file__).parent
 LAYERS = [
     {"errors", "cgroups", "signals", "catalogue", "faults", "failures"},
     {"cores", "scratch"},
-    {"paths", "remote", "likelihood", "seeding"},
+    {"paths", "remote", "streams", "likelihood", "seeding"},
     {"places"},
     {"theory", "snapshots", "parquet", "lease"},
     {"table_files"},

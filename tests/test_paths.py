@@ -34,3 +34,15 @@ def test_paths_mean_the_same_from_any_working_folder(monkeypatch, tmp_path):
     assert paths.cache_root() == tmp_path / "cache"
     assert paths.data_root(Path("sub/../data")) == tmp_path / "data"
     assert paths.data_root(Path("~/data")) == Path.home() / "data"
+
+
+def test_a_user_without_a_home_has_a_cache_that_cannot_be_written(monkeypatch):
+    def getpwuid(uid):
+        raise KeyError(f"getpwuid(): uid not found: {uid}")
+
+    monkeypatch.setattr("pwd.getpwuid", getpwuid)
+    for name in ("HOME", "XDG_CACHE_HOME", "XDG_DATA_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    assert paths.cache_root() == paths.data_root() == Path("/nonexistent/rdbench")
+    monkeypatch.setenv("RDBENCH_CACHE", "/from/variable")
+    assert paths.cache_root() == Path("/from/variable")

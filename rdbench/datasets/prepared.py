@@ -10,6 +10,7 @@ were cut short afterwards are noticed by their size when opened, and prepared ag
 import hashlib
 import json
 import logging
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -58,6 +59,9 @@ def folder_of_all() -> Path:
 
 def folders(name: str) -> list[Path]:
     """Prepared folders of a dataset, whole or not, in order of their names."""
+    # Path.glob fails where a cache may not be looked into.
+    if not os.path.isdir(folder_of_all()):  # noqa: PTH112
+        return []
     found = folder_of_all().glob(f"{name}-" + "[0-9a-f]" * 16)
     return sorted(path for path in found if path.is_dir())
 
@@ -165,7 +169,7 @@ def damage(folder: Path) -> tuple[str, ...]:
 
 
 def _open_or_none(folder: Path, notice: bool = False) -> Prepared | None:
-    if not folder.exists():
+    if not os.path.exists(folder):  # noqa: PTH110 (exists fails where a cache may not be looked into)
         return None
     try:
         return open_folder(folder)

@@ -142,7 +142,8 @@ def _remove_empty(root: Path, there: Path) -> None:
 
 
 def _existing(folder: Path) -> Path:
-    return next(path for path in (folder, *folder.parents) if path.exists())
+    # Path.exists fails where a folder may not be looked into.
+    return next(path for path in (folder, *folder.parents) if os.path.exists(path))  # noqa: PTH110
 
 
 def _writable(folder: Path) -> bool:

@@ -63,7 +63,8 @@ def folder(what: str, place: Path, mend: str) -> Finding:
 
 def _existing(place: Path) -> Path:
     """Return the folder itself, or the nearest one above that is there, which it would be made in."""
-    return next(path for path in (place, *place.parents) if path.exists())
+    # Path.exists fails where a folder may not be looked into.
+    return next(path for path in (place, *place.parents) if os.path.exists(path))  # noqa: PTH110
 
 
 def _try_to_write(there: Path) -> None:

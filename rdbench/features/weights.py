@@ -11,6 +11,7 @@ there is asked before anything is trained.
 
 import functools
 import http.client
+import os
 import shutil
 import urllib.request
 import zipfile
@@ -79,7 +80,8 @@ def target(which: Mode) -> Path:
 
 def path(which: Mode) -> Path | None:
     """Return the cached weights of a mode, None where they are missing; loading them checks their bytes."""
-    return target(which) if target(which).is_file() else None
+    there = os.path.isfile(target(which))  # noqa: PTH113 (is_file fails where a cache may not be looked into)
+    return target(which) if there else None
 
 
 def identify(which: Mode, file: Path) -> tuple[str, bool]:

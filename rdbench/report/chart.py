@@ -10,6 +10,7 @@ import functools
 import hashlib
 import importlib.metadata
 import json
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -135,6 +136,7 @@ def template(name: str, *arguments: str | bool | int) -> dict[str, Any]:
     kept = paths.cache_root() / "report" / f"{words}.json"
     with contextlib.suppress(OSError, ValueError):
         return dict(json.loads(kept.read_text(encoding="utf-8")))
+    os.environ.update(paths.home_variable())  # Altair is not imported without
     from rdbench.report import drawing
 
     made: dict[str, Any] = getattr(drawing, name)(*arguments)

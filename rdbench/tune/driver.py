@@ -17,6 +17,8 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
+from rdbench import paths
+
 # Ray reads these when it is imported.
 os.environ.update(
     {
@@ -28,6 +30,7 @@ os.environ.update(
         "TUNE_DISABLE_SIGINT_HANDLER": "1",
         "TUNE_GLOBAL_CHECKPOINT_S": "3600",  # nobody resumes from Tune's own snapshots
     }
+    | paths.home_variable()
     | dict(os.environ)
 )
 
