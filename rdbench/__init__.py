@@ -33,7 +33,8 @@ The flow, and the house it lives in::
     parquet       rows to bytes, with a digest table_files  own and compacted files as one
     compact       merges them                  snapshots    kept whole, to be read at once
     checkpoint_file  tensors without pickle    provenance   versions, commit, machine
-    paths         where data and caches lie    cores        that this process may use (cgroups)
+    paths         a path as a user means it    outputs      a file that a user names to be written
+    cores         that this process may use (cgroups)
     catalogue     what a listing says of metrics and variants
     signals       that ask to stop             scratch      temporary folders, where Ray's sockets fit
     doctor/       looks at the machine         calibration  measured against theory

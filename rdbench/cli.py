@@ -18,6 +18,7 @@ from rdbench.cli_report import report_app
 from rdbench.cli_trial import sample, trial
 from rdbench.cli_variants import check, list_variants, new_app
 from rdbench.errors import UserError
+from rdbench.paths import local
 
 app = typer.Typer(
     help="Rate-distortion sweeps of variational autoencoders: train, evaluate, store, report.",
@@ -131,7 +132,7 @@ def sweep(
     if not dry_run:
         streams.go_on_without_output()
     wanted = load_sweep(spec, set_ or [])
-    root = place(results) if results else default_results(wanted)
+    root = default_results(wanted) if results is None else place(results)
     whole = open_plan(root, wanted)
     console = Console()
     console.print(whole.summary(), highlight=False, markup=False, soft_wrap=True)
@@ -349,7 +350,9 @@ def list_metrics() -> None:
 def weights(
     file: Annotated[
         Path | None,
-        typer.Option(help="A copy from elsewhere, for a machine without internet.", metavar="FILE"),
+        typer.Option(
+            help="A copy from elsewhere, for a machine without internet.", parser=local, metavar="FILE"
+        ),
     ] = None,
 ) -> None:
     """Fetch the Inception weights that fid and kid need into the cache, and check their hashes.

@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from rdbench import paths
+
 Results = Annotated[
     str, typer.Argument(help="A results folder, or its address: s3://bucket/prefix.", metavar="RESULTS")
 ]
@@ -12,6 +14,7 @@ DataRoot = Annotated[
     Path | None,
     typer.Option(
         "--data",
+        parser=paths.local,
         help="Folder of the raw data; else RDBENCH_DATA, else the user's data folder.",
         metavar="DIR",
     ),

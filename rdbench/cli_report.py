@@ -45,9 +45,9 @@ def report(
     out: Annotated[
         str | None,
         typer.Option(
-            help="The page to write; by default report.html in the (only) results folder, or here. With"
-            " another --format than html: the folder to write, by default export in the (only) results"
-            " folder, or here.",
+            help="The page to write, - for standard output; by default report.html in the (only) results"
+            " folder, or here. With another --format than html: the folder to write, by default export in"
+            " the (only) results folder, or here.",
             metavar="PATH",
         ),
     ] = None,
@@ -66,7 +66,7 @@ def report(
 ) -> None:
     """Write one offline HTML page from results folders, or their charts and tables as files.
 
-    Files of the same names are replaced.
+    Files of the same names are replaced; links, devices and named pipes are written through.
 
     Examples:
 
@@ -74,6 +74,7 @@ def report(
 
       rdbench report results/mnist results/celeba --format svg --format latex --out paper/figures
     """
+    from rdbench.outputs import is_standard_output, output, output_folder
     from rdbench.places import place
     from rdbench.report import make_report
     from rdbench.sweep import all_results
@@ -83,16 +84,18 @@ def report(
     folders = [place(each) for each in results] if results else [*all_results()]
     formats = list(dict.fromkeys(format_ or [ReportFormat.html]))
     near = folders[0] if len(folders) == 1 else Path()
-    page = place(out) if out else near / "report.html"
     if formats != [ReportFormat.html]:
         from rdbench.report.export import FORMATS, export, summary
 
         files = [each for each in FORMATS if each in formats]
-        folder = place(out) if out else near / "export"
+        folder = near / "export" if out is None else output_folder(out)
         page = folder / "report.html"
         typer.echo(f"{summary(export(folders, folder, files))} written to {folder}")
+    else:
+        page = near / "report.html" if out is None else output(out)
     if ReportFormat.html in formats:
-        typer.echo(f"report written to {make_report(folders, page, title)}")
+        made = make_report(folders, page, title)
+        typer.echo(f"report written to {made}", err=is_standard_output(made))
 
 
 @report_app.command()
@@ -119,7 +122,8 @@ def compare(
         typer.Option("--format", help="markdown, to paste; json; text, the sentences alone."),
     ] = ComparisonFormat.markdown,
     out: Annotated[
-        str | None, typer.Option(help="The file to write; by default standard output.", metavar="FILE")
+        str | None,
+        typer.Option(help="The file to write; by default, and for -, standard output.", metavar="FILE"),
     ] = None,
     fail_if: Annotated[
         list[str] | None,
@@ -157,22 +161,24 @@ def compare(
 
       rdbench compare results/before results/after --fail-if 'delta.fid > 3%' --format json --out changes.json
     """
-    from rdbench.places import place, write_atomically
+    from rdbench.outputs import is_standard_output, output, write_output
+    from rdbench.places import place
     from rdbench.report.compare import compare as compare_results
     from rdbench.report.gates import check_gate, parse_gate, render
 
     if out not in (None, "-"):
         streams.go_on_without_output()
     gates = [parse_gate(text) for text in fail_if or []]
+    target = None if out is None else output(out)
     found = compare_results([place(a)], [place(b)])
     outcomes = [check_gate(gate, found) for gate in gates]
     text = render(found, outcomes, format_.value)
-    if out is None:
+    if target is None:
         typer.echo(text, nl=False)
     else:
-        write_atomically(place(out), text.encode())
-        typer.echo(f"comparison written to {out}")
-    if out is not None or format_ is ComparisonFormat.json:
+        write_output(target, text)
+        typer.echo(f"comparison written to {out}", err=is_standard_output(target))
+    if target is not None or format_ is ComparisonFormat.json:
         for outcome in outcomes:
             typer.echo(str(outcome), err=True)  # not into the JSON
     if not all(outcome.passed for outcome in outcomes):

@@ -58,7 +58,9 @@ def sample(
         ),
     ],
     n: Annotated[int, typer.Option("--n", min=1, max=10_000, help="How many images.")] = 64,
-    out: Annotated[Path, typer.Option(help="The PNG to write.", metavar="FILE")] = Path("samples.png"),
+    out: Annotated[
+        str, typer.Option(help="The PNG to write, - for standard output.", metavar="FILE")
+    ] = "samples.png",
     seed: Annotated[int, typer.Option(help="Of the draw.")] = 0,
     data: DataRoot = None,
     device: Device = "auto",
@@ -72,10 +74,12 @@ def sample(
     Example: rdbench sample results/kept 'bs_vae beta 1' --n 64 --out grid.png
     """
     from rdbench import paths, samples
+    from rdbench.outputs import is_standard_output, output
     from rdbench.places import place
 
     streams.go_on_without_output()
+    target = output(out)
     name = samples.sample(
-        place(results), trial, n, out, paths.chosen_data_root(data), device=device, seed=seed
+        place(results), trial, n, target, paths.chosen_data_root(data), device=device, seed=seed
     )
-    typer.echo(f"{n} samples of {name} written to {out}")
+    typer.echo(f"{n} samples of {name} written to {out}", err=is_standard_output(target))

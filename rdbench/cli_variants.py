@@ -1,6 +1,5 @@
 """The verbs about variants: which there are, whether one is right, and how to begin one; no logic."""
 
-from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
@@ -97,7 +96,9 @@ def check(
 
 @new_app.command("variant")
 def new_variant(
-    file: Annotated[Path, typer.Argument(help="The Python file to write.", metavar="FILE.py")],
+    file: Annotated[
+        str, typer.Argument(help="The Python file to write, - for standard output.", metavar="FILE.py")
+    ],
     kind: Annotated[
         Literal["objective", "model", "trial"],
         typer.Option(help="What it is to be; see above."),
@@ -123,9 +124,14 @@ def new_variant(
       rdbench new variant variants/heavy_tails.py --kind model
     """
     from rdbench import starting_points
+    from rdbench.outputs import STANDARD_OUTPUT, is_standard_output
+    from rdbench.paths import local
 
     streams.go_on_without_output()
-    chosen = starting_points.write(file, kind, name)
+    target = STANDARD_OUTPUT if file == "-" else local(file)
+    chosen = starting_points.write(target, kind, name)
+    if is_standard_output(target):
+        return
     typer.echo(f"{kind} {chosen} written to {file}; next:")
-    for line in starting_points.next_steps(file, chosen):
+    for line in starting_points.next_steps(target, chosen):
         typer.echo(f"  {line}")

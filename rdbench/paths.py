@@ -1,15 +1,105 @@
-"""Where raw data lie and prepared arrays go: a flag, two environment variables, platform defaults."""
+"""Paths as users write them; where raw data lie and prepared arrays go: a flag, a variable, a default."""
 
 import os
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import unquote_to_bytes
+
+from rdbench.errors import UserError
 
 DATA_VARIABLE = "RDBENCH_DATA"
 CACHE_VARIABLE = "RDBENCH_CACHE"
 NO_HOME = Path("/nonexistent")
 """The home that Debian gives to users without one: whatever copes with a cache that cannot be written copes
 with it."""
+
+
+_READ_OTHERWISE = re.compile(r"~|[A-Za-z][A-Za-z0-9+.-]+:/")  # than as a relative path
+
+
+def local(text: str | os.PathLike[str]) -> Path:
+    """Return the local path that a user means: ``~`` expanded, an address ``file:///folder`` read.
+
+    Every local path of a user comes through here: options, variables, values of a sweep file, arguments in
+    Python. A shell expands ``~`` only at the beginning of a word, so not in ``--out=~/x``. A relative path
+    stays one. Given what it returned, it returns the same.
+
+    Raises:
+        UserError: it is empty, names another machine, a bucket or an unknown user's home.
+    """
+    words = os.fspath(text)
+    if not words:
+        raise UserError("a path is empty; write one (is a variable of the shell not set?)")
+    if re.match(r"(?i)file:/", words):
+        words = _of_address(words)
+    elif re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", words):
+        raise UserError(f"{words}: is an address, where only a local path will do; write one")
+    if words.startswith("~"):
+        home = os.path.expanduser(words)  # noqa: PTH111 (Path.expanduser fails for an unknown ~user)
+        if home.startswith("~"):
+            whose = words.split("/")[0]
+            raise UserError(
+                f"{words}: no home folder is known for {whose}; write the whole path, or ./{words} for what"
+                " has that name here"
+            )
+        words = home
+    path = Path(words)
+    # "./~x" is the folder ~x here, but pathlib drops the "./".
+    return Path.cwd() / path if _READ_OTHERWISE.match(str(path)) else path
+
+
+def _of_address(words: str) -> str:
+    """Return the path of an address that begins with ``file:/``."""
+    rest = words[len("file:") :]
+    if rest.startswith("//"):
+        host, slash, path = rest[2:].partition("/")
+        if host.lower() not in ("", "localhost") and not host.startswith("~"):
+            raise UserError(
+                f"{words}: names the machine {host!r}; a path on this one is written file:///path, or"
+                " without file:"
+            )
+        rest = f"{host if host.startswith('~') else ''}{slash}{path}"
+    return os.fsdecode(unquote_to_bytes(os.fsencode(rest)))
+
+
+def absolute(path: str | os.PathLike[str]) -> Path:
+    """Return a path as it is meant in this process's working folder, ``~`` expanded, ``..`` resolved by name.
+
+    Workers run in another folder than the command line, so a relative path has to be settled here.
+
+    Raises:
+        UserError: see :func:`local`.
+    """
+    return Path(os.path.abspath(local(path)))  # noqa: PTH100 (Path.absolute keeps '..')
+
+
+def candidates(text: str | os.PathLike[str], folders: Iterable[Path] = ()) -> list[Path]:
+    """Return where a path in a sweep file may lead, absolute, in the order in which to look.
+
+    Args:
+        text: as the user wrote it.
+        folders: where a relative path may start from, first to last: that of the sweep file. The working
+            directory is the last.
+
+    Raises:
+        UserError: see :func:`local`.
+    """
+    path = local(text)
+    return list(dict.fromkeys(absolute(folder / path) for folder in (*folders, Path())))
+
+
+def as_text(path: Path) -> str:
+    """Return an absolute path as text that any file can hold: an address where its name is not UTF-8.
+
+    :func:`local` reads both.
+    """
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return path.as_uri()
+    return str(path)
 
 
 @dataclass(frozen=True)
@@ -25,7 +115,7 @@ class DataRoot:
     folder."""
 
 
-def chosen_data_root(option: Path | None = None) -> DataRoot:
+def chosen_data_root(option: str | os.PathLike[str] | None = None) -> DataRoot:
     """``option`` (--data), else RDBENCH_DATA, else the user's data folder."""
     if option is not None:
         return DataRoot(absolute(option), "--data")
@@ -36,7 +126,7 @@ def chosen_data_root(option: Path | None = None) -> DataRoot:
     return DataRoot(absolute(_of_user(platformdirs.user_data_path)))
 
 
-def data_root(option: Path | None = None) -> Path:
+def data_root(option: str | os.PathLike[str] | None = None) -> Path:
     """The folder of :func:`chosen_data_root`."""
     return chosen_data_root(option).folder
 
@@ -46,7 +136,7 @@ def cache_root() -> Path:
 
     It may be one that cannot be written, or even looked into: what can do without goes on without.
     """
-    chosen = _from_environment(CACHE_VARIABLE)
+    chosen: str | os.PathLike[str] | None = _from_environment(CACHE_VARIABLE)
     if chosen is None:
         import platformdirs
 
@@ -68,15 +158,5 @@ def _of_user(folder: Callable[..., Path]) -> Path:
         return NO_HOME / "rdbench"
 
 
-def _from_environment(variable: str) -> Path | None:
-    value = os.environ.get(variable, "")
-    return Path(value) if value else None  # set but empty is how shells and compose files say "not set"
-
-
-def absolute(path: str | Path) -> Path:
-    """Return a path as it is meant in this process's working folder, ``~`` expanded, ``..`` resolved by name.
-
-    Workers run in another folder than the command line, so a relative path has to be settled here.
-    """
-    # os.path, as Path.absolute keeps '..' and Path.expanduser fails for an unknown ~user.
-    return Path(os.path.abspath(os.path.expanduser(path)))  # noqa: PTH100, PTH111
+def _from_environment(variable: str) -> str | None:
+    return os.environ.get(variable) or None  # set but empty is how shells and compose files say "not set"

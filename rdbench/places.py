@@ -12,8 +12,9 @@ import uuid
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import quote, unquote
 
+from rdbench import paths
 from rdbench.errors import ResultsError, StorageError
 from rdbench.remote import S3_OPTIONS, Remote, Stamp, reason_of
 
@@ -40,42 +41,74 @@ Place = Path | Remote
 def place(text: str | os.PathLike[str] | Remote) -> Place:
     """Return the place that a local path or an address such as "s3://bucket/prefix?region=eu-west-1" names.
 
+    In the key of an address ``?``, ``%`` and what is not ASCII are written %3F, %25 ...; ``#`` is as good as
+    any other character. A local path is read by :func:`rdbench.paths.local`.
+
     Raises:
         ResultsError: the address names no bucket, or a kind of storage or an option that is not known.
+        UserError: it is no local path either.
     """
     if isinstance(text, Remote):
         return text
     words = os.fspath(text)
     if slip := re.match(rf"({'|'.join(SCHEMES)}):/(?=[^/])", words):
         raise ResultsError(f"{words}: an address begins with '{slip[1]}://'; write both slashes")
-    if not re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", words):
-        return Path(words)
-    address = urlsplit(words)
-    if address.scheme == "file":
-        return Path(unquote(address.path))
-    if address.scheme not in SCHEMES:
+    address = re.fullmatch(r"([A-Za-z][A-Za-z0-9+.-]+)://(.*)", words, re.DOTALL)
+    scheme = address[1].lower() if address else "file"
+    if address is None or scheme == "file":
+        return paths.local(words)
+    if scheme not in SCHEMES:
         raise ResultsError(
-            f"{words}: no kind of storage is called '{address.scheme}'; give a local path or one of"
-            f" {', '.join(f'{scheme}://' for scheme in SCHEMES)}"
+            f"{words}: no kind of storage is called '{scheme}'; give a local path or one of"
+            f" {', '.join(f'{each}://' for each in SCHEMES)}"
         )
-    if address.password or ("@" in address.netloc and address.scheme == "s3"):
+    # Not by urlsplit: it takes what follows a '#' for no part of the key.
+    where, _, query = address[2].partition("?")
+    bucket, _, key = where.partition("/")
+    user, at, host = bucket.rpartition("@")
+    if ":" in user or (at and scheme == "s3"):
         raise ResultsError(  # it would be shown in reports, logs and the list of processes
-            f"{address.scheme}://...@{address.netloc.rpartition('@')[2]}: an address must not hold"
+            f"{scheme}://...@{host}: an address must not hold"
             " credentials; give them by the environment (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY)"
         )
-    parts = [unquote(part) for part in address.path.split("/") if part not in ("", ".")]
-    if not address.netloc or ".." in parts:
-        raise ResultsError(f"{words}: names no bucket; write {address.scheme}://bucket/prefix")
-    unknown = {name for name, _ in parse_qsl(address.query)} - {*S3_OPTIONS}
-    if address.scheme == "s3" and unknown:
-        raise ResultsError(f"{words}: unknown option {min(unknown)!r}; choose from {', '.join(S3_OPTIONS)}")
-    return Remote(address.scheme, "/".join([address.netloc, *parts]), address.query)
+    try:
+        parts = [unquote(part, errors="strict") for part in key.split("/") if part not in ("", ".")]
+        "/".join([bucket, *parts]).encode()
+    except UnicodeError:
+        raise ResultsError(f"{words}: is not UTF-8, which keys of buckets are; give another") from None
+    if not bucket or ".." in parts:
+        raise ResultsError(f"{words}: names no bucket; write {scheme}://bucket/prefix")
+    return Remote(scheme, "/".join([bucket, *parts]), _options(words, scheme, query))
 
 
-def write_atomically(path: Place, content: bytes) -> None:
+def _options(words: str, scheme: str, query: str) -> str:
+    """Return the options of an address, checked."""
+    settled = []
+    for option in filter(None, query.split("&")):
+        name, equals, value = option.partition("=")
+        if not equals or "#" in option:
+            raise ResultsError(
+                f"{words}: what follows '?' are options, such as region=eu-west-1, not {option!r}; in a key"
+                " write %3F for '?', and a '#' before the options"
+            )
+        if scheme == "s3" and name not in S3_OPTIONS:
+            raise ResultsError(f"{words}: unknown option {name!r}; choose from {', '.join(S3_OPTIONS)}")
+        if name == "tls_ca_file_path":
+            value = quote(str(paths.absolute(unquote(value))))
+        settled.append(f"{name}={value}")
+    return "&".join(settled)
+
+
+def write_atomically(path: Place, content: bytes, mode: int | None = None) -> None:
     """Write a file so that it is there whole and durable, or as it was before, whatever happens meanwhile.
 
-    On disk under a temporary name beside it, made durable, then renamed; in a bucket as one object.
+    On disk under a temporary name beside it, made durable, then renamed; in a bucket as one object. A link of
+    that name is replaced; a file that a user named is written by :func:`rdbench.outputs.write_output`.
+
+    Args:
+        path: of the file; its folder is made.
+        content: of the file.
+        mode: its rights, on disk; by default those of a new file.
 
     Raises:
         StorageError: it cannot be written now.
@@ -92,6 +125,8 @@ def write_atomically(path: Place, content: bytes) -> None:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
+            if mode is not None:
+                temporary.chmod(mode)
             temporary.replace(path)
         finally:
             with contextlib.suppress(OSError):

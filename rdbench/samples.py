@@ -6,8 +6,9 @@ from pathlib import Path
 from rdbench import datasets, store, variants
 from rdbench.cores import limit_threads
 from rdbench.errors import ResultsError
+from rdbench.outputs import write_output
 from rdbench.paths import DataRoot
-from rdbench.places import Place, write_atomically
+from rdbench.places import Place
 from rdbench.plan import Trial
 from rdbench.progress import label
 from rdbench.search import labels
@@ -66,7 +67,7 @@ def sample(
     root: Place,
     wanted: str,
     count: int,
-    out: Path,
+    out: Place,
     data_root: Path | DataRoot,
     *,
     device: str = "auto",
@@ -125,5 +126,5 @@ def sample(
     png = io.BytesIO()
     # Clipped, never stretched: what is too dark or too bright shall look so.
     save_image(images.float().cpu().clamp(0, 1), png, format="png", nrow=max(1, round(count**0.5)), padding=1)
-    write_atomically(out, png.getvalue())
+    write_output(out, png.getvalue())
     return name

@@ -32,7 +32,7 @@ from rdbench.datasets import DatasetOptions
 from rdbench.errors import SpecError
 from rdbench.likelihood import READINGS, Reading
 from rdbench.metrics import MetricOptions
-from rdbench.places import Remote
+from rdbench.places import Remote, place
 from rdbench.search_checks import check_search, check_stop
 from rdbench.spec_errors import fail, from_validation, problems_at
 from rdbench.spec_fields import (
@@ -351,7 +351,7 @@ def _long_form(document: Document) -> Document:
 
 
 def load_sweep(
-    path: Path | Remote,
+    path: str | Path | Remote,
     overrides: Sequence[str] = (),
     *,
     stored: bool = False,
@@ -361,7 +361,7 @@ def load_sweep(
     """Read and validate a sweep file.
 
     Args:
-        path: the YAML file. A variant's file is looked for beside it, then in the working directory.
+        path: the YAML file. Files it names are looked for beside it, then in the working directory.
         overrides: settings that replace the file's, such as ``train.epochs=2`` or ``beta=[1, 10]``; the
             values are YAML.
         stored: it is that of a results folder, to be read: a variant whose source is gone is known by name.
@@ -371,7 +371,7 @@ def load_sweep(
     Raises:
         SpecError: the file or an override is not valid; one line names the place, the key and the mend.
     """
-    document = _long_form(read_document(path))
+    document = _long_form(read_document(path := place(path)))
     for text in overrides:
         document = _long_form(override(document, text, written.get(text, "")))
     beside = (path.parent,) if isinstance(path, Path) else tuple(folders)

@@ -25,7 +25,9 @@ def load_dataset_options(name: str, overrides: Sequence[str] = ()) -> DatasetOpt
     for text in overrides:
         document = override(document, text)
     try:
-        options: DatasetOptions = TypeAdapter(DatasetField).validate_python(document.data)
+        options: DatasetOptions = TypeAdapter(DatasetField).validate_python(
+            document.data, context={"folders": ()}
+        )
     except ValidationError as error:
         known = list(datasets.get(name).options.model_fields) if name in datasets.names() else []
         raise from_validation(error, document, lambda at: known, "--set {}=...") from None

@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, Field, PlainValidator, SerializeAsAny
+from pydantic import BaseModel, Field, PlainValidator, SerializeAsAny, ValidationInfo
 
-from rdbench import datasets, metrics, variants
+from rdbench import datasets, metrics, paths, variants
 from rdbench.datasets import DatasetOptions
 from rdbench.errors import SpecError, choose
 from rdbench.metrics import MetricOptions
@@ -99,7 +99,12 @@ Options = TypeVar("Options", bound=BaseModel)
 
 
 def _named(
-    value: object, what: str, usage: str, known: Sequence[str], options: Callable[[str], type[Options]]
+    value: object,
+    what: str,
+    usage: str,
+    known: Sequence[str],
+    options: Callable[[str], type[Options]],
+    info: ValidationInfo,
 ) -> Options:
     """Validate a name, or a mapping with a name and options, by the class of options of that name."""
     if isinstance(value, str):
@@ -112,23 +117,24 @@ def _named(
     if name not in known:
         fail(f"no {what} named {kind(name)}; {choose(name, known)}", "name")
     # Through JSON, where strict still lets text be a path and a list a tuple, as options may declare them.
-    return options(str(name)).model_validate_json(json.dumps(dict(value)), strict=True)
+    text = json.dumps(dict(value))
+    return options(str(name)).model_validate_json(text, strict=True, context=info.context)
 
 
-def dataset_options(value: object) -> DatasetOptions:
+def dataset_options(value: object, info: ValidationInfo) -> DatasetOptions:
     """Validate a dataset's options with the class of that dataset."""
     if isinstance(value, DatasetOptions):
         return value
     usage = "'dataset: mnist' or {name: mnist, ...}"
-    return _named(value, "dataset", usage, datasets.names(), lambda name: datasets.get(name).options)
+    return _named(value, "dataset", usage, datasets.names(), lambda name: datasets.get(name).options, info)
 
 
-def metric_options(value: object) -> MetricOptions:
+def metric_options(value: object, info: ValidationInfo) -> MetricOptions:
     """Validate a metric's options with the class of that metric."""
     if isinstance(value, MetricOptions):
         return value
     usage = "iwae or {name: iwae, ...}"
-    return _named(value, "metric", usage, metrics.names(), lambda name: metrics.get(name).options)
+    return _named(value, "metric", usage, metrics.names(), lambda name: metrics.get(name).options, info)
 
 
 def settle_variant(
@@ -161,7 +167,7 @@ def settle_variant(
         settled[name] = _option(value, declared[name], name)
     if not code:
         return {"name": reference, "options": settled}
-    where = f"{found.module or found.path}:{found.declaration.symbol}"
+    where = f"{found.module or paths.as_text(found.path)}:{found.declaration.symbol}"
     return {"name": found.declaration.name, "options": settled, "code": code, "source": where}
 
 

@@ -104,6 +104,7 @@ def kept(spec):
 def test_samples_are_drawn_from_a_kept_network(rdbench, kept, tmp_path):
     first = plan(load_sweep(tmp_path / "small.yaml")).trials[0].id
     grids = []
+    (tmp_path / "pictures").mkdir()
     for wanted, seed in ((first[:6], 0), ("beta_vae beta 1", 0), ("beta_vae beta 1 seed 0", 1)):
         out = tmp_path / "pictures" / f"{len(grids)}.png"
         code, said, err = rdbench("sample", kept, wanted, "--n", 6, "--out", out, "--seed", seed)

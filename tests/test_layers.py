@@ -19,7 +19,7 @@ LAYERS = [
     {"cores", "scratch"},
     {"paths", "remote", "streams", "likelihood", "seeding"},
     {"places"},
-    {"theory", "snapshots", "parquet", "lease"},
+    {"theory", "snapshots", "parquet", "lease", "outputs"},
     {"table_files"},
     {"datasets", "variants", "precision", "statistics"},
     {"features"},

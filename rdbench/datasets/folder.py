@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, ValidationInfo, field_validator
 
+from rdbench import paths
 from rdbench.datasets.base import Augmentation, DatasetInfo, DatasetOptions, RawSplit, Shape, Source
 from rdbench.datasets.images import UnusableImageError, centre_crop_resize, file_split, printable
 from rdbench.datasets.split_names import splits as split_names
-from rdbench.errors import DatasetError
+from rdbench.errors import DatasetError, UserError
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -30,7 +31,7 @@ class FolderOptions(DatasetOptions):
     """Options of ``folder``."""
 
     path: str = Field(min_length=1)
-    """The folder; relative to the data root."""
+    """The folder; relative to the data root. One that begins with ./ or ../ may lie beside the sweep file."""
     size: int = Field(ge=4, le=1024)
     """Height and width in pixels."""
     channels: Literal[1, 3] = 3
@@ -41,6 +42,16 @@ class FolderOptions(DatasetOptions):
     wrong_size: Literal["resize", "refuse", "skip"] = "resize"
     """``resize``: centre-crop to a square, then bilinear to ``size``; the number of such images is noted."""
     augment: Literal["none", "flip"] = "none"
+
+    @field_validator("path")
+    @classmethod
+    def _beside_the_sweep_file(cls, value: str, info: ValidationInfo) -> str:
+        """Settle a path beside the sweep file. Any other stays as written, as trials are known by it."""
+        context = info.context or {}
+        if "folders" not in context or context.get("stored") or not value.startswith(("./", "../")):
+            return value
+        there = (path for path in paths.candidates(value, context["folders"]) if path.is_dir())
+        return next(map(paths.as_text, there), value)
 
 
 def _walk(folder: Path) -> list[tuple[str, int, int]]:
@@ -153,10 +164,14 @@ def _held_out(path: Path, names: list[str], fraction: float) -> tuple[list[str],
 
 
 def _source(options: FolderOptions, root: Path) -> Source:
-    path = root / os.path.expanduser(options.path)  # noqa: PTH111 (Path.expanduser fails for an unknown ~user)
+    try:
+        path = root / paths.local(options.path)
+    except UserError as error:
+        raise DatasetError(f"folder: {options.path} is not a folder; correct 'path' ({error})") from None
     if not path.is_dir():
         raise DatasetError(
-            f"folder: {path} is not a folder; correct 'path' (a relative one is below the data root)"
+            f"folder: {path} is not a folder; correct 'path' (a relative one is below the data root, one that"
+            " begins with ./ may lie beside the sweep file)"
         )
     splits = _splits(path)
     listings = [_walk(split) for split in splits or [path]]

@@ -71,7 +71,7 @@ def examine(
         ("Inception weights", folders.weights),
     ]
     if spec is None:
-        checks.append(("results", lambda: folders.results(results or "results")))
+        checks.append(("results", lambda: folders.results("results" if results is None else results)))
     else:
         checks.append(("sweep", lambda: wanted.sweep(spec, overrides, data, results)))
     checks += [

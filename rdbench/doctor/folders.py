@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from rdbench import paths
+from rdbench import paths, places
 from rdbench.doctor import Finding, State, gigabytes
 from rdbench.scratch import Scratch
 
@@ -107,11 +107,11 @@ def data(option: Path | None) -> Iterator[Finding]:
     missing = []
     for found in datasets.status(root):
         damaged = []
-        for place in found.prepared:
+        for path in found.prepared:
             try:
-                open_folder(place)
+                open_folder(path)
             except DamagedError as error:
-                damaged.append(f"{place}: {error}")
+                damaged.append(f"{path}: {error}")
         raw = {True: "raw data there", False: "raw data missing", None: "needs options"}[found.raw]
         text = f"{raw}, {len(found.prepared)} prepared"
         if damaged:
@@ -147,29 +147,26 @@ def weights() -> Iterator[Finding]:
 def results(where: str) -> Iterator[Finding]:
     """Yield whether a results folder can be written, and which driver holds it."""
     mend = "give another --results folder"
-    if "://" not in where:
-        yield folder("results", paths.absolute(where), mend)
-    else:
-        yield _remote(where)
-    yield from _holder(where)
+    root = places.place(where)
+    yield folder("results", paths.absolute(root), mend) if isinstance(root, Path) else _remote(root)
+    yield from _holder(root)
 
 
-def _remote(where: str) -> Finding:
-    from rdbench.places import place, write_atomically
-
-    trial = place(where) / ".rdbench-doctor"
-    write_atomically(trial, b"rdbench doctor was here")  # raises, in one line, where it cannot be reached
+def _remote(where: places.Remote) -> Finding:
+    trial = where / ".rdbench-doctor"
+    places.write_atomically(
+        trial, b"rdbench doctor was here"
+    )  # raises, in one line, where it cannot be reached
     trial.unlink(missing_ok=True)
     return Finding("results", f"{where} can be reached and written")
 
 
-def _holder(where: str) -> Iterator[Finding]:
+def _holder(where: places.Place) -> Iterator[Finding]:
     """Yield who drives sweeps into a results folder, as its own file says."""
     from rdbench.lease import FILE
-    from rdbench.places import place
 
     try:
-        held = json.loads((place(where) / FILE).read_text())
+        held = json.loads((where / FILE).read_text())
     except (FileNotFoundError, NotADirectoryError):
         return
     except ValueError:

@@ -13,7 +13,7 @@ from rdbench.spec import Sweep, load_sweep
 def sweep(spec: Path, overrides: Iterable[str], data: Path | None, results: str | None) -> Iterator[Finding]:
     """Yield what a sweep file asks for, and whether it is to be had here."""
     wanted = load_sweep(spec, list(overrides))
-    where = results or f"results/{wanted.name}"
+    where = f"results/{wanted.name}" if results is None else results
     yield from folders.results(where)
     yield _plan(wanted, where)
     yield from _data(wanted, paths.chosen_data_root(data))

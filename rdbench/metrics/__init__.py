@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo
 
 from rdbench import paths
 from rdbench.errors import SpecError, UserError, choose
@@ -59,16 +59,27 @@ ImageCount = Annotated[Annotated[int, Field(ge=1)] | None, BeforeValidator(_all)
 """The first so many test images; ``all`` or null for every one."""
 
 
-def _of_inception(value: Path | None, info: ValidationInfo) -> Path | None:
-    """Settle a relative path here, as workers run in another folder; refuse one that would go unused."""
-    if value is None:
-        return None
+def _of_inception(value: object, info: ValidationInfo) -> object:
+    """Settle a path here, as workers run in another folder; refuse one that would go unused.
+
+    It is looked for beside the sweep file, then in the working directory.
+    """
+    if not isinstance(value, str | Path):
+        return value
     if info.data.get("features", "inception") != "inception":
         raise ValueError("these are weights of Inception; use features: inception, or leave weights out")
-    return paths.absolute(value)
+    context = info.context or {}
+    try:
+        tried = paths.candidates(value, () if context.get("stored") else context.get("folders", ()))
+    except UserError as error:
+        raise ValueError(str(error)) from None
+    found = next((path for path in tried if path.exists()), tried[0])
+    if str(found) != paths.as_text(found):
+        raise ValueError("the path is not UTF-8, which results are; link to the file from another place")
+    return found
 
 
-InceptionWeights = Annotated[Path | None, AfterValidator(_of_inception)]
+InceptionWeights = Annotated[Path | None, BeforeValidator(_of_inception)]
 """A local file of weights, in place of the published ones. A class declares it after its ``features``."""
 
 

@@ -6,6 +6,7 @@ its rows what is compared; modules of their own make each chart (:mod:`rdbench.r
 files. ``compare`` holds two sets of results against each other. None of them needs torch or ray.
 """
 
+import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -13,22 +14,28 @@ if TYPE_CHECKING:
     from rdbench.places import Place
 
 
-def make_report(results: Sequence["Place"], out: "Place", title: str = "") -> "Place":
+def make_report(
+    results: Sequence["str | os.PathLike[str] | Place"],
+    out: "str | os.PathLike[str] | Place",
+    title: str = "",
+) -> "Place":
     """Write the report of one or more results folders.
 
     Args:
         results: folders that sweeps wrote, ``results/<name>`` or an address. Trials of one dataset, protocol
             and set of settings share a section, whichever folder they came from; others never meet in a
             table or curve.
-        out: the HTML file to write; one that is there is replaced.
+        out: the HTML file to write, see :func:`rdbench.outputs.output`; one that is there is replaced.
         title: the page's heading; by default it names the sweeps.
 
     Returns:
-        ``out``. The same results give the same bytes.
+        The place of ``out``. The same results give the same bytes.
 
     Raises:
         ResultsError: no folder is given, one is not a results folder, or ``out`` cannot be written.
     """
+    from rdbench.outputs import output
+    from rdbench.places import place
     from rdbench.report.page import write_page
 
-    return write_page(results, out, title)
+    return write_page([place(each) for each in results], output(out), title)

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Literal, get_args
 
 import rdbench
-from rdbench.places import Place, write_atomically
+from rdbench.outputs import make_folder, write_output
+from rdbench.places import Place
 from rdbench.report.chart import Chart
 from rdbench.report.contents import Contents, SectionContents, contents
 from rdbench.report.numbers import count
@@ -46,8 +47,10 @@ def export(results: Sequence[Place], out: Place, formats: Sequence[Format]) -> l
     written = []
     for name, content in _files(found, formats):
         path = out / name
-        write_atomically(path, content)
+        make_folder(path.parent)
+        write_output(path, content)
         written.append(path)
+    make_folder(out)  # of nothing, too
     return written
 
 

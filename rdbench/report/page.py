@@ -15,6 +15,7 @@ from markupsafe import Markup
 import rdbench
 from rdbench import paths
 from rdbench.errors import StorageError
+from rdbench.outputs import is_standard_output, write_output
 from rdbench.places import Place, Remote, write_atomically
 from rdbench.report import numbers, pictures, tables
 from rdbench.report.chart import Chart
@@ -32,8 +33,7 @@ PICTURE_BYTES_MOST = 6_000_000
 
 def write_page(results: Sequence[Place], out: Place, title: str = "") -> Place:
     """Write the report; see :func:`rdbench.report.make_report`."""
-    page = render(results, out, title)
-    write_atomically(out, page.encode())
+    write_output(out, render(results, out, title))
     return out
 
 
@@ -62,6 +62,8 @@ def render(results: Sequence[Place], out: Place, title: str = "") -> str:
 
 def _written(out: Place) -> str:
     """Return where a page went, as it tells others: a folder of the machine it was made on is not theirs."""
+    if is_standard_output(out):
+        return "-"
     return str(out) if isinstance(out, Remote) else out.name
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from rdbench import variants
 from rdbench.calibration import shipped_sweep
 from rdbench.errors import UserError
+from rdbench.outputs import is_standard_output, write_output
 from rdbench.variants.declaration import Kind
 
 PLACEHOLDER, CLASS_PLACEHOLDER = "my_vae", "MyVae"
@@ -22,7 +23,7 @@ def write(file: Path, kind: Kind, name: str | None = None) -> str:
     """Write a starting point; never over a file that is there.
 
     Args:
-        file: to be written, ending in .py.
+        file: to be written, ending in .py; or standard output, see :func:`rdbench.outputs.output`.
         kind: of variant.
         name: of the variant; by default that of the file.
 
@@ -32,21 +33,19 @@ def write(file: Path, kind: Kind, name: str | None = None) -> str:
     Raises:
         UserError: the name cannot be one, or the file cannot be written.
     """
-    if file.suffix != ".py":
+    printed = is_standard_output(file)
+    if file.suffix != ".py" and not printed:
         raise UserError(f"{file}: a variant is a Python file; write {file.with_suffix('.py')}")
     text = (Path(__file__).parent / f"{kind}.py").read_text(encoding="utf-8")
-    chosen = file.stem if name is None else name
+    chosen = name or (PLACEHOLDER if printed else file.stem)
     _check_name(chosen, text)
-    text = re.sub(rf"\b{PLACEHOLDER}(\.py)?\b", lambda found: file.name if found[1] else chosen, text)
+    script = f"{chosen}.py" if printed else file.name
+    text = re.sub(rf"\b{PLACEHOLDER}(\.py)?\b", lambda found: script if found[1] else chosen, text)
     camel = "".join(part[:1].upper() + part[1:] for part in chosen.split("_")) or chosen
     text = text.replace(CLASS_PLACEHOLDER, camel)
-    try:
-        with file.open("x", encoding="utf-8") as opened:
-            opened.write(text)
-    except FileExistsError:
-        raise UserError(f"{file} is there already and is left as it is; give another file name") from None
-    except OSError as error:
-        raise UserError(f"{file}: cannot be written ({error.strerror}); give a folder that can be") from None
+    if not printed and os.path.lexists(file):
+        raise UserError(f"{file} is there already and is left as it is; give another file name")
+    write_output(file, text)
     return chosen
 
 

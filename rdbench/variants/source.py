@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from rdbench.errors import SpecError
+from rdbench import paths
+from rdbench.errors import SpecError, UserError
 from rdbench.variants import copies, imports
 from rdbench.variants.declaration import USAGE, Declaration, declarations
 
@@ -81,8 +82,8 @@ def find(reference: str, folders: Iterable[Path] = ()) -> Source:
             return _read(path, f"rdbench.variants.{reference}", None, ours=True)
         if value := plugged_in().get(reference):
             return find(value)
-        if reference.endswith(".py") and Path(reference).is_file():
-            _read(Path(reference), "", "")  # says what it declares
+        if reference.endswith(".py") and (file := paths.local(reference)).is_file():
+            _read(file, "", "")  # says what it declares
         raise SpecError(f"no variant named {reference!r}")
     place, _, symbol = reference.rpartition(":")
     if place.endswith(".py") or "/" in place or os.sep in place:
@@ -91,11 +92,14 @@ def find(reference: str, folders: Iterable[Path] = ()) -> Source:
 
 
 def _file(place: str, folders: Iterable[Path]) -> Path:
-    tried = [folder / Path(place).expanduser() for folder in (*folders, Path())]
+    try:
+        tried = paths.candidates(place, folders)
+    except UserError as error:
+        raise SpecError(str(error)) from None
     for path in tried:
         if path.is_file():
             return path.resolve()
-    where = " or ".join(dict.fromkeys(str(path.resolve()) for path in tried))
+    where = " or ".join(map(str, tried))
     raise SpecError(f"there is no file {where}; a variant of your own is named path/to/file.py:function")
 
 
