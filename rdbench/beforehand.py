@@ -5,7 +5,7 @@ much of it as is known then.
 """
 
 import traceback
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from rdbench import datasets, metrics, variants
@@ -20,10 +20,10 @@ from rdbench.variants.imports import Files
 from rdbench.variants.source import find
 
 
-def look_ahead(whole: Plan, data_root: Path | DataRoot, allow_missing_metrics: bool) -> list[str]:
+def look_ahead(whole: Plan, data_root: Path | DataRoot, allow_missing_metrics: bool) -> Iterator[str]:
     """Refuse what is left of a sweep as far as can be told now: nothing is prepared, and no torch imported.
 
-    Returns:
+    Yields:
         What there is to say of the data, and a line for each metric that would be left out.
 
     Raises:
@@ -31,11 +31,10 @@ def look_ahead(whole: Plan, data_root: Path | DataRoot, allow_missing_metrics: b
         SpecError: a metric cannot be measured here.
     """
     data = datasets.known(whole.sweep.dataset, data_root) if whole.todo else None
-    if data is None:
-        return []
-    check_sizes(whole.sweep, whole.todo, data)
-    remarks = [f"{data.name}: {remark}" for remark in data.notes]
-    return remarks + measurable(whole.sweep, data, allow_missing_metrics)[1]
+    if data is not None:
+        yield from (f"{data.name}: {remark}" for remark in data.notes)
+        check_sizes(whole.sweep, whole.todo, data)
+        yield from measurable(whole.sweep, data, allow_missing_metrics)[1]
 
 
 def check_sizes(sweep: Sweep, todo: Sequence[Trial], data: Dataset) -> None:
@@ -132,9 +131,11 @@ def runnable(sweep: Sweep) -> dict[str, Files]:
 def _in_brief(error: BaseException, variant: VariantSpec) -> str:
     """Return the line of an author's file that an exception came from, its type and first line of text."""
     frames = traceback.extract_tb(error.__traceback__)
-    files = {each.path for each in find(variant.source).files} if variant.source else set()
-    own = [frame for frame in frames if frame.filename in files]
-    return f"line {(own or frames)[-1].lineno}: {_words(error)}"
+    found = find(variant.source) if variant.source else None
+    names = {file.path: f"{file.name} " for file in found.files} if found else {}
+    names |= {str(found.path): ""} if found else {}
+    last = ([frame for frame in frames if frame.filename in names] or frames)[-1]
+    return f"{names.get(last.filename, '')}line {last.lineno}: {_words(error)}"
 
 
 def _words(error: BaseException) -> str:

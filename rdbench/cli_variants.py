@@ -69,7 +69,8 @@ def check(
     that the rate is the KL divergence where the model says ``gaussian`` (a diagonal posterior, a standard
     normal prior), and else not negative; that
     evaluation changes nothing; that a trial repeats to the last digit, here and in a fresh process that has
-    its source text alone, as a worker on another machine.
+    its source text alone, as a worker on another machine. "imports" lists the files of yours that it runs
+    from: an edit of any makes it another variant.
 
     "ok" holds, "note" is worth knowing, "FAIL" says what to mend, and where. Exit code 1 if any fails.
 

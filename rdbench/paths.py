@@ -153,9 +153,10 @@ def home_variable() -> dict[str, str]:
 def _of_user(folder: Callable[..., Path]) -> Path:
     """Return a folder of the user's own: in a container they may have neither HOME nor an account."""
     try:
-        return folder("rdbench", appauthor=False)
+        chosen = folder("rdbench", appauthor=False)
     except RuntimeError:
-        return NO_HOME / "rdbench"
+        chosen = Path()
+    return chosen if chosen.is_absolute() else NO_HOME / "rdbench"  # older platformdirs return "~/..."
 
 
 def _from_environment(variable: str) -> str | None:

@@ -24,6 +24,7 @@ __all__ = [
     "Stamp",
     "below",
     "entries",
+    "is_file",
     "move",
     "place",
     "read_each",
@@ -172,6 +173,21 @@ def below(folder: Place) -> list[str]:
         if path.is_dir():
             names += [f"{path.name}/{name}" for name in below(path)]
     return sorted(names)
+
+
+def is_file(path: Place) -> bool:
+    """Tell whether there is a file.
+
+    Raises:
+        StorageError: nobody lets us look.
+    """
+    try:
+        return path.is_file()
+    except OSError as error:
+        reason = reason_of(error)
+        raise StorageError(
+            f"{path}: cannot be read ({reason}); check the path and its permissions"
+        ) from error
 
 
 def move(file: Place, target: Place) -> None:

@@ -49,13 +49,14 @@ class Scratch:
     """
 
     def __init__(self) -> None:
-        """Make a folder in the first place that will do, and sweep up what dead processes left in any.
+        """Sweep up what dead processes left, and make a folder in the first place that will do.
 
         Raises:
             StorageError: no place will do.
         """
         self.passed_over: list[PassedOver] = []
         places = _places()
+        _sweep(places)
         for place, variable in places.items():
             try:
                 self.path, self._lock = _make(place)
@@ -69,7 +70,6 @@ class Scratch:
                 " of a short path, at most 24 bytes, that you can write to"
             )
         self._finalizer = weakref.finalize(self, _end, self.path, self._lock)
-        _sweep(places)
 
     def __enter__(self) -> Path:
         return self.path
@@ -84,14 +84,6 @@ class Scratch:
     def remove(self) -> None:
         """Remove the folder; a second time does nothing."""
         self._finalizer()
-
-
-def discard(folder: Path) -> None:
-    """Remove a folder with all that is in it; what resists is swept up by a later process."""
-    shutil.rmtree(folder, ignore_errors=True)
-    if folder.is_dir():
-        with suppress(OSError):
-            (folder / LOCK).write_text(platform.node())
 
 
 def _places() -> dict[Path, str]:
@@ -136,9 +128,26 @@ def _need_room(file: Path) -> None:
 
 
 def _end(folder: Path, lock: int) -> None:
-    discard(folder)
+    _remove(folder)
     if lock >= 0:
         os.close(lock)
+
+
+def _remove(folder: Path) -> None:
+    """Remove a folder with all that is in it, the lock last: what resists is swept up by a later process."""
+    try:
+        for inside in folder.iterdir():
+            if inside.name == LOCK:
+                continue
+            if inside.is_dir() and not inside.is_symlink():
+                shutil.rmtree(inside)
+            else:
+                inside.unlink()
+        (folder / LOCK).unlink(missing_ok=True)
+        folder.rmdir()
+    except OSError:  # such as a process of Ray's that still writes
+        with suppress(OSError):
+            (folder / LOCK).write_text(platform.node())
 
 
 def _sweep(places: Iterable[Path]) -> None:
@@ -159,6 +168,6 @@ def _sweep_up(folder: Path) -> None:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         # Across machines that share a folder locks may not be seen.
         if os.pread(lock, 1000, 0) == platform.node().encode():
-            discard(folder)
+            _remove(folder)
     finally:
         os.close(lock)

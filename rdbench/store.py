@@ -312,7 +312,7 @@ def stored_sweep(root: Place, overrides: Sequence[str] = ()) -> Sweep:
         SpecError: its spec, or an override, is not valid.
     """
     file = root / "sweep.yaml"
-    if not file.is_file():
+    if not places.is_file(file):
         raise ResultsError(f"{root}: not a results folder (no sweep.yaml in it); give the folder that"
                            " 'rdbench sweep' wrote, results/<name>")  # fmt: skip
     if isinstance(root, Path):

@@ -7,7 +7,6 @@ import uuid
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 
@@ -16,7 +15,7 @@ from rdbench.errors import ResultsError, StorageError, counted
 from rdbench.failures import is_failure, reason, way
 from rdbench.lease import FILE, Lease
 from rdbench.metrics import answers
-from rdbench.places import Place
+from rdbench.places import Place, is_file
 from rdbench.plan import Plan, changed_settings, plan
 from rdbench.progress import SweepProgress, preparing, usage_line
 from rdbench.search.running import Searching, named
@@ -96,7 +95,7 @@ def open_plan(root: Place, sweep: Sweep) -> Plan:
         SpecError: the spec in the folder is not valid.
         StorageError: the folder cannot be read now.
     """
-    if (root / "sweep.yaml").exists():
+    if is_file(root / "sweep.yaml"):
         changes = changed_settings(store.stored_sweep(root), sweep)
         if changes and store.trial_ids(root):
             raise ResultsError(
@@ -149,8 +148,8 @@ def _failed_metrics(root: Place, sweep: Sweep) -> Iterator[tuple[str, str, str]]
     if not sweep.metrics:
         return
     rows = store.frame(root, "metrics", ("trial", "name", "value", "settings"))
-    nulls: list[dict[str, Any]] = rows[rows["value"].isna()].assign(value=None).to_dict("records")
-    for row in nulls:
+    nulls = rows[rows["value"].isna()].assign(value=None)
+    for row in ({str(name): value for name, value in row.items()} for row in nulls.to_dict("records")):
         if is_failure(row) and any(answers(asked, row) for asked in sweep.metrics):
             yield f"no {row['name']}", reason(row), row["trial"]
 

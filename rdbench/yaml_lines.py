@@ -1,8 +1,8 @@
 """YAML text to plain values that remember where they were written, so that an error can name its place.
 
 The words of YAML 1.2 are read here, not YAML 1.1's: ``1e-4`` is a number, ``on`` and ``yes`` are text. Tags
-are refused, so a file cannot name a Python object; anchors, aliases and merges (``<<: *base``) work; a key may
-stand only once. Top-level keys that begin with ``x-`` are there to hold anchors, and are left out.
+are refused, so a file cannot name a Python object; anchors, aliases and merges (``<<: *base``) work; a key
+may stand only once. Top-level keys that begin with ``x-`` are there to hold anchors, and are left out.
 """
 
 import math

@@ -35,13 +35,12 @@ PATIENCE = 240  # seconds
 NOBODY = 12345  # a user id without an entry in passwd
 GONE = 141  # a reader that had enough
 SHORT = "standard output: cannot be written"
-PLAY_NO_HOME = """
-import pwd, sys
+NO_ACCOUNT = """
+import pwd
 def getpwuid(uid): raise KeyError(f"getpwuid(): uid not found: {uid}")
 pwd.getpwuid = getpwuid
-from rdbench.cli import main
-main()
 """
+PLAY_NO_HOME = f"{NO_ACCOUNT}from rdbench.cli import main; main()"
 
 
 @dataclass(frozen=True)
@@ -75,7 +74,7 @@ VERBS = {
     "compare --out": Verb("compare a b --out changes.json --format json", output=False),
     "trial": Verb("trial tiny.yaml", cache=True),
     "evaluate": Verb("evaluate a --metrics latents", output=False, cache=True),
-    "sample": Verb("sample a 'bs_vae beta 1' --n 4", output=False),
+    "sample": Verb("sample a 'bs_vae beta 1' --n 4", (0, 2), output=False),
     "check": Verb("check ./mine.py:mine", cache=True),
     "new": Verb("new variant your.py", output=False),
     "variants": Verb("variants"),
@@ -105,6 +104,7 @@ class Surroundings:
         folder: name of the folder in which the verb's own folder lies.
         prefix: of the command.
         has_cache: whether there is one.
+        has_results: whether those in ``a`` may be read.
     """
 
     environment: Mapping[str, str | None] = field(default_factory=dict)
@@ -114,6 +114,7 @@ class Surroundings:
     folder: bytes = b"plain"
     prefix: Sequence[str] = ()
     has_cache: bool = True
+    has_results: bool = True
 
     @property
     def has_output(self) -> bool:
@@ -152,6 +153,9 @@ def surroundings(base: Path, one_cpu: Sequence[str]) -> dict[str, Surroundings]:
         "reader gone": Surroundings(reader_gone=True),
         "folder not UTF-8": Surroundings(folder=b"caf\xe9"),
         "1 CPU": Surroundings(prefix=one_cpu),
+        "locked results": Surroundings(
+            NO_NAME, nobody=True, prefix=["sh", "-c", 'chmod 0 a; exec "$@"', "sh"], has_results=False
+        ),
     }
 
 
@@ -167,6 +171,8 @@ class Ended:
 
 def due(verb: Verb, around: Surroundings) -> tuple[int, ...]:
     """Return the exit codes that are right."""
+    if not around.has_results and "a" in verb.arguments.split():
+        return (5,)
     if not around.has_cache and verb.cache:
         return (2,)
     if verb.output and not around.has_output:

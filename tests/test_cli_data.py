@@ -1,13 +1,15 @@
 """What the verbs say of the data: a root that was named is the one that counts, and differences are told."""
 
+import io
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from rich.console import Console
 
-from rdbench import cli, datasets, store
+from rdbench import cli, datasets, store, sweep
 from rdbench.datasets import make_options
 from rdbench.doctor import wanted
 from rdbench.errors import DatasetError
@@ -111,14 +113,17 @@ def test_no_verb_takes_a_prepared_copy_for_a_root_that_was_named(rdbench, faces,
         monkeypatch.setenv("RDBENCH_DATA", str(gone))
     by = "--data" if named == "flag" else "RDBENCH_DATA"
     spec = sweep_of("celeba")
-    for verb in (["data", "prepare", "celeba"], ["sweep", spec], ["trial", spec]):
+    for verb in (
+        ["data", "prepare", "celeba"],
+        ["sweep", spec],
+        ["trial", spec],
+        ["sweep", spec, "--dry-run"],
+    ):
         code, _, err = rdbench(*verb, *arguments)
         assert code == 2, verb
         assert err.startswith(f"error: celeba: {gone}/celeba/list_eval_partition.txt: No such file")
         assert f"or leave {by} out to use the copy in" in err
         assert err.count("\n") == 1
-    code, out, _ = rdbench("sweep", spec, "--dry-run", *arguments)
-    assert (code, f"celeba: {gone}/celeba/list_eval_partition.txt: No such file" in out) == (0, True)
     rows = {row.what: row for row in wanted.sweep(Path(spec), [], gone if arguments else None, "results/x")}
     assert rows["sweep: celeba"].state == "problem"
     assert "list_eval_partition.txt" in rows["sweep: celeba"].found
@@ -173,6 +178,8 @@ def test_a_root_that_nobody_named_need_not_be_there_for_a_dry_run(tmp_path):
     assert (len(stand_in.train.images), stand_in.notes) == (162_770, ())
     with pytest.raises(DatasetError, match="No such file"):
         datasets.known(make_options("celeba"), DataRoot(tmp_path / "gone", "--data"))
+    (note,) = datasets.known(make_options("mnist"), DataRoot(tmp_path / "gone", "--data")).notes
+    assert "No such file" in note  # a sweep would try to download it
 
 
 def test_a_trial_in_the_foreground_tells_what_is_not_as_published(rdbench, digits):
@@ -198,10 +205,10 @@ def test_samples_need_no_data_where_the_results_say_how_many_images_there_were(
         "model={latent: 2, channels: [4]}",
         f"protocol={protocol}",
     ]
-    sweep = load_sweep(Path(sweep_of("mnist")), changes)
+    kept = load_sweep(Path(sweep_of("mnist")), changes)
     root = Path("kept")
-    store.save_sweep(root, sweep)
-    (trial,) = plan(sweep).trials
+    store.save_sweep(root, kept)
+    (trial,) = plan(kept).trials
     work([trial], Job(root, digits, keep_per_image=False, threads=1, keep_weights=True), "cpu")
     tables = store.trial_tables(root, trial.id)
     row = tables["trials"][0]
@@ -219,3 +226,13 @@ def test_samples_need_no_data_where_the_results_say_how_many_images_there_were(
         code, _, err = rdbench("sample", root, "beta_vae beta 1", "--n", 4, "--data", "moved")
     assert (code, err) == (0, "")
     assert Path("samples.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_sweep_tells_the_augmentation_and_what_is_not_as_published(digits):
+    data = datasets.load(make_options("mnist"), digits)
+    for augment in (True, False):
+        console = Console(file=io.StringIO(), width=200)
+        sweep._say_data(console, data, augment)
+        said = console.file.getvalue()
+        assert ("training images are rotated within 10 degrees and cropped at random" in said) == augment
+        assert "  60 train images instead of the 60,000 that are published\n" in said

@@ -775,7 +775,8 @@ def test_what_is_known_of_a_dataset_is_known_without_preparing_it(root, cache):
     ready = datasets.known(options, named(root))
     assert (len(ready.train.images), len(ready.test.images)) == (7, 3)
     assert len(ready.notes) == 2
-    assert datasets.known(make_options("folder", {"path": "nowhere", "size": 8}), root) is None
+    with pytest.raises(DatasetError, match="nowhere is not a folder"):
+        datasets.known(make_options("folder", {"path": "nowhere", "size": 8}), root)
     with pytest.raises(DatasetError, match=r"celeba: .*No such file"):
         datasets.known(make_options("celeba"), named(root))
 

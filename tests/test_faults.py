@@ -26,6 +26,7 @@ from rdbench.lease import Lease, stop_requested
 from rdbench.places import write_atomically
 from rdbench.plan import Trial, plan
 from rdbench.progress import SweepProgress
+from rdbench.scratch import Scratch
 from rdbench.signals import STOP
 from rdbench.spec import Resources, load_sweep
 from rdbench.trial import failure_tables
@@ -179,6 +180,9 @@ def command(sweep_file, root, monkeypatch):
             process.wait()
         process.stdout.close()
     assert until(lambda: not remains(scratch), 30), f"left running: {remains(scratch)}"
+    if any(process.returncode == -signal.SIGKILL for process, _ in started):
+        monkeypatch.setenv("TMPDIR", str(scratch))
+        Scratch().remove()  # sweeps up what nobody was left to remove
     assert list(scratch.iterdir()) == []
     scratch.rmdir()
 

@@ -275,7 +275,7 @@ def test_a_metric_that_cannot_be_measured_is_null_with_its_reason_and_the_trial_
     reason = json.loads(row.settings)["error"].strip().splitlines()[-1]
     assert why in reason
     whole = open_plan(tmp_path, results.sweep)
-    assert trial.id in {left.id for left in whole.todo}
+    assert trial.id not in {left.id for left in whole.todo}  # it failed twice, and would again
     assert str(account(tmp_path, whole)) == "1 done (1 of them without all that is asked for), 1 left to do"
     assert f"no iwae: bs_vae beta 1 seed 0: {reason}" in status_lines(tmp_path)
 

@@ -374,7 +374,9 @@ def test_absent_weights_are_named_with_the_mend(name, digits, tmp_path, monkeypa
         assert "\n" not in line
         file.parent.mkdir(exist_ok=True)
         file.touch()
-        assert metric.missing(metric.options(**features), digits, protocol) is None
+        line = metric.missing(metric.options(**features), digits, protocol)
+        assert line.startswith(f"{file} is not what was published (SHA-256 ")
+        assert line.endswith("; delete it and run `rdbench weights`")
     line = metric.missing(metric.options(**features, weights=tmp_path / "mine.pt"), digits, "clean")
     assert f"{tmp_path / 'mine.pt'}, which was given as Inception's weights, is no file" in line
 
@@ -409,7 +411,8 @@ def test_data_that_are_no_images_are_a_clear_line(tmp_path):
         metric = metrics.get(name)
         line = metric.missing(metric.options(), data, "clean")
         assert line.startswith("gaussian holds float32 values, and a feature network takes uint8 images")
-    assert metrics.get("reconstruction").missing(ReconstructionOptions(), data, "clean") is None
+    line = metrics.get("reconstruction").missing(ReconstructionOptions(), data, "clean")
+    assert line.startswith("gaussian holds values that are no pixels in [0, 1]")
 
 
 def loaded(tmp_path: Path, asked: str, protocol: str = "clean") -> Sweep:

@@ -271,12 +271,21 @@ def test_the_file_of_a_variant_is_found_with_results_in_a_bucket(there, tmp_path
         "import rdbench\n\n\n@rdbench.variant('mine')\ndef mine(sse, rate, beta, n):\n    '''Mine.'''\n"
         "    return sse + beta * rate\n"
     )
-    wanted = load_sweep(sweep_file, ["variants=[mine.py:mine]"])
+    (tmp_path / "nets").mkdir()
+    (tmp_path / "nets" / "layers.py").write_text("FACTOR = 2\n")
+    text = (tmp_path / "mine.py").read_text()
+    (tmp_path / "two.py").write_text("from nets.layers import FACTOR\n" + text.replace("mine", "two"))
+    wanted = load_sweep(sweep_file, ["variants=[mine.py:mine, two.py:two]"])
     store.save_sweep(there, wanted)
-    (tmp_path / "mine.py").unlink()
+    for file in ("mine.py", "two.py", "nets/layers.py"):
+        (tmp_path / file).unlink()
     stored = store.stored_sweep(there)
-    assert plan(stored).trials[0].id == plan(wanted).trials[0].id
-    assert list(store.variant_sources(there)) == [wanted.variants[0].code]
+    assert [trial.id for trial in plan(stored).trials] == [trial.id for trial in plan(wanted).trials]
+    sources = store.variant_sources(there)
+    assert {code: [file.name for file in files][1:] for code, files in sources.items()} == {
+        wanted.variants[0].code: [],
+        wanted.variants[1].code: ["nets/layers.py"],
+    }
 
 
 def test_a_sweep_trains_into_a_bucket_and_once_only(there, sweep):

@@ -176,11 +176,22 @@ def test_what_ends_by_an_exception_or_exit_leaves_nothing(places):
         end(process)
 
 
+def raises(*arguments):
+    raise OSError(39, "Directory not empty")
+
+
 def test_what_resists_removal_is_swept_up_later(places, monkeypatch):
     own = Scratch()
+    (own.path / "folder").mkdir()
+    (own.path / "file").touch()
     with monkeypatch.context() as patch:
-        patch.setattr(shutil, "rmtree", lambda folder, ignore_errors: (own.path / LOCK).unlink())
+        patch.setattr(shutil, "rmtree", raises)
         own.remove()
-    assert own.path.exists()
+    assert (own.path / "folder").exists()
+    rmdir = Path.rmdir
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "rmdir", lambda path: raises() if path == own.path else rmdir(path))
+        Scratch().remove()
+    assert [file.name for file in own.path.iterdir()] == [LOCK]
     Scratch().remove()
     assert not own.path.exists()

@@ -49,10 +49,14 @@ VERBS = {
     [
         ("status", "no home"),
         ("compare", "no home"),
+        ("report", "no home"),
         ("sweep --dry-run", "no home"),
         ("data prepare", "no home"),
         ("status", "locked home"),
         ("sweep --dry-run", "another's home"),
+        ("data prepare", "another's home"),
+        ("data list", "another's home"),
+        ("weights", "another's home"),
         ("compare", "latin-1"),
         ("sweep, done", "latin-1"),
         ("compare", "ascii"),
@@ -69,6 +73,8 @@ VERBS = {
         ("status", "folder not UTF-8"),
         ("report", "folder not UTF-8"),
         ("sweep, done", "folder not UTF-8"),
+        ("status", "locked results"),
+        ("sweep --dry-run", "locked results"),
     ],
 )
 def test_a_verb_ends_as_it_should(prepared, verb, around):
@@ -80,6 +86,14 @@ def test_a_verb_ends_as_it_should(prepared, verb, around):
     if due := {"data prepare": "set RDBENCH_CACHE", "compare": surroundings.SHORT}.get(verb):
         assert (due in ended.err) == (ended.code != 0)
     assert len(ended.err.splitlines()) <= 1
+
+
+def test_a_user_without_a_home_may_start_ray():
+    """Part of Ray's Tune looks for it when it is imported."""
+    code = f"{surroundings.NO_ACCOUNT}import os, rdbench.tune.driver; print(os.environ['HOME'])"
+    environment = {name: value for name, value in os.environ.items() if name not in surroundings.NO_NAME}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "/nonexistent\n"), done.stderr
 
 
 LOSE = """

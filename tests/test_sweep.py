@@ -111,6 +111,12 @@ def test_a_model_that_raises_is_a_line_that_names_the_authors_own(sweep_file, ro
     assert "\n" not in str(told.value)
     assert not (root / "trials").exists()
 
+    (tmp_path / "layers.py").write_text("\n1 / 0\n")
+    mine.write_text("import layers\n" + mine.read_text())
+    wanted = load_sweep(sweep_file, [f"variants=[bs_vae, '{mine}:mine']"])
+    with pytest.raises(SpecError, match=r"Mine cannot be imported: layers.py line 2: ZeroDivisionError: "):
+        run(wanted, root, tmp_path)
+
 
 def test_trials_of_one_variant_with_other_options_have_names_of_their_own(sweep_file, root):
     wanted = load_sweep(sweep_file, ["variants=[{name: student_t, dof: 3}, {name: student_t, dof: 5}]"])

@@ -100,7 +100,8 @@ LAYOUTS = {
     "absolute, of its own package": {"p/vae.py": "from p.layers import FACTOR", "p/layers.py": "FACTOR = 2",
                                      "p/__init__.py": ""},
     "on the way": {"p/vae.py": "from .q.r import FACTOR", "p/__init__.py": "",
-                   "p/q/r.py": "from . import FACTOR", "p/q/__init__.py": "from .layers import FACTOR", "p/q/layers.py": "FACTOR = 2"},
+                   "p/q/r.py": "from . import FACTOR", "p/q/__init__.py": "from .layers import FACTOR",
+                   "p/q/layers.py": "FACTOR = 2"},
     "neighbour within a package": {"p/vae.py": "from layers import FACTOR", "p/layers.py": "FACTOR = 2",
                                    "p/__init__.py": ""},
 }  # fmt: skip

@@ -114,15 +114,16 @@ def known(options: DatasetOptions, data_root: Path | paths.DataRoot) -> Dataset 
     Raises DatasetError: it cannot be had as the options say, or is not in the data root that the user named.
     """
     info, options = _checked(options)
+    notes: tuple[str, ...] = ()
     if info.source is not None:
         try:
-            ready = prepared.find(info, options, data_root)
-        except MissingDataError:
+            if ready := prepared.find(info, options, data_root):
+                return _opened(ready, info, options)
+        except MissingDataError as missing:
             if prepared.as_root(data_root).named_by:
-                raise
-            ready = None  # it may yet be put there
-        if ready:
-            return _opened(ready, info, options)
+                if info.download is None:
+                    raise
+                notes = (str(missing).removeprefix(f"{info.name}: "),)
     if (counts := sizes(options)) is None:
         return None
     for which, there in zip(("train", "test"), info.sizes or (), strict=False):
@@ -135,7 +136,7 @@ def known(options: DatasetOptions, data_root: Path | paths.DataRoot) -> Dataset 
         )
         for count in counts
     )
-    return Dataset(info.name, train, test, "", info.augmentation(options), info.shape(options))
+    return Dataset(info.name, train, test, "", info.augmentation(options), info.shape(options), notes=notes)
 
 
 def sizes(options: DatasetOptions) -> tuple[int, int] | None:

@@ -101,9 +101,9 @@ def ensure(
 
 
 def find(info: DatasetInfo, options: DatasetOptions, data_root: Path | paths.DataRoot) -> Prepared | None:
-    """What :func:`ensure` would return, or None where it would have to download or prepare it first.
+    """What :func:`ensure` would return, or None where it would have to prepare it first.
 
-    Raises DatasetError: no raw data, and none that can be downloaded.
+    Raises DatasetError: no raw data; `MissingDataError` where :func:`ensure` would try to download them.
     """
     assert info.source is not None
     root = as_root(data_root)
@@ -113,8 +113,6 @@ def find(info: DatasetInfo, options: DatasetOptions, data_root: Path | paths.Dat
         only = _only_whole(info.name)
         if only and not root.named_by:
             return only
-        if info.download is not None:
-            return None
         raise (_other_copy(missing, root, only) if only else missing) from None
 
 
@@ -124,7 +122,7 @@ def as_root(data_root: Path | paths.DataRoot) -> paths.DataRoot:
 
 
 def _other_copy(error: DatasetError, root: paths.DataRoot, only: Prepared) -> DatasetError:
-    return DatasetError(f"{error}; or leave {root.named_by} out to use the copy in {only.folder}")
+    return type(error)(f"{error}; or leave {root.named_by} out to use the copy in {only.folder}")
 
 
 def _folder_for(info: DatasetInfo, source: Source) -> Path:

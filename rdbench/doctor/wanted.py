@@ -41,15 +41,14 @@ def _data(wanted: Sweep, root: paths.DataRoot) -> Iterator[Finding]:
     what, info = f"sweep: {name}", datasets.get(name)
     if info.source is not None:
         try:
-            if not (ready_already := find(info, wanted.dataset, root)):
-                info.source(wanted.dataset, root.folder)
+            prepared = find(info, wanted.dataset, root)
         except UserError as error:
             found, _, mend = str(error).partition("; ")
             state: State = "note" if info.download else "problem"
             also = "a sweep tries to download them, or " if info.download else ""
             yield Finding(what, found, state, f"{also}{mend}")
             return
-        if not ready_already:
+        if not prepared:
             yield Finding(what, "raw data there, prepared when the sweep starts")
             if wanted.metrics:
                 mend = f"after 'rdbench data prepare {name}' doctor looks at them too"

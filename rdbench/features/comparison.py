@@ -62,7 +62,7 @@ def missing(
         images: at most so many of them; None for all.
     """
     from rdbench.features.labels import find_classes
-    from rdbench.features.weights import PUBLISHED, WeightsError, identify
+    from rdbench.features.weights import PUBLISHED, WeightsError, identify, is_there
 
     if data.train.images.dtype != "uint8":
         return (
@@ -81,7 +81,7 @@ def missing(
     if data.shape[0] not in (1, 3):
         return f"Inception takes images of 1 or 3 channels, and {data.name} has {data.shape[0]}; leave it out"
     file = _weights(protocol, weights)
-    if file.is_file():
+    if is_there(file):
         try:
             identify(_MODES[protocol], file)
         except WeightsError as error:

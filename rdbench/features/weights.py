@@ -80,8 +80,12 @@ def target(which: Mode) -> Path:
 
 def path(which: Mode) -> Path | None:
     """Return the cached weights of a mode, None where they are missing; loading them checks their bytes."""
-    there = os.path.isfile(target(which))  # noqa: PTH113 (is_file fails where a cache may not be looked into)
-    return target(which) if there else None
+    return target(which) if is_there(target(which)) else None
+
+
+def is_there(file: Path) -> bool:
+    """Tell whether there is a file, in a folder that one may look into."""
+    return os.path.isfile(file)  # noqa: PTH113 (Path.is_file fails where one may not)
 
 
 def identify(which: Mode, file: Path) -> tuple[str, bool]:
@@ -103,7 +107,7 @@ def identify(which: Mode, file: Path) -> tuple[str, bool]:
             f"{file} is not what was published (SHA-256 {digest}, expected {PUBLISHED[which].sha256}); "
             "delete it and run `rdbench weights`"
         )
-    if not whole:
+    if not published and not whole:
         raise WeightsError(
             f"{file} holds no Inception network for mode {which!r}: it is no file of torch's, or cut short;"
             " get it again"
@@ -176,7 +180,7 @@ def _keep(which: Mode, write: Callable[[BinaryIO], None], origin: str) -> Path:
     expected = PUBLISHED[which].sha256
 
     def whole(file: Path) -> Path | None:
-        return file if file.is_file() and sha256(file) == expected else None
+        return file if is_there(file) and sha256(file) == expected else None
 
     def write_checked(file: BinaryIO) -> None:
         write(file)

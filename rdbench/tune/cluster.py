@@ -28,6 +28,10 @@ STORE_BYTES = 128 << 20  # only settings pass through it
 
 def start(request: Request) -> None:
     """Start Ray on this machine alone, listening on the loopback address."""
+    if request.niceness > 0:
+        # Linux may weigh whole sessions against each other, and this process leads one of its own.
+        with suppress(OSError):
+            Path("/proc/self/autogroup").write_text(str(request.niceness))
     ray.init(
         "local",
         num_cpus=max(usable_cores(), request.resources.cpus * (request.concurrency or 1)),

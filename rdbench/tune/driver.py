@@ -42,7 +42,7 @@ from ray.util.queue import Queue
 
 from rdbench.errors import StorageError, UserError
 from rdbench.plan import Trial, packable
-from rdbench.scratch import Scratch, discard
+from rdbench.scratch import Scratch
 from rdbench.tune import cluster
 from rdbench.tune.losses import NODE, Loss, as_actor_error, last_line, loss, verdict
 from rdbench.tune.packs import gpu_share, packs, slots
@@ -322,7 +322,7 @@ def main(descriptor: int) -> None:
             threading.Timer(5, end_session, [os.getsid(0)]).start()
             with suppress(Exception):
                 ray.shutdown()
-        _end(0, request.scratch)
+        _end(0)
 
     def broken(cause: str) -> None:
         with suppress(OSError):
@@ -350,14 +350,7 @@ def main(descriptor: int) -> None:
     _end(0)
 
 
-def _end(code: int, scratch: str = "") -> None:
-    """End this process and all it started, without what Ray does, and prints, at exit.
-
-    Args:
-        code: the exit code.
-        scratch: a folder to remove, where the supervisor may be gone, which else does that.
-    """
+def _end(code: int) -> None:
+    """End this process and all it started, without what Ray does, and prints, at exit."""
     end_session(os.getsid(0))
-    if scratch:
-        discard(Path(scratch))
     os._exit(code)

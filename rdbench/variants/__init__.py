@@ -20,7 +20,8 @@ Keyword-only parameters with a type and a default are its options, which a sweep
 out of the range that a type such as ``Annotated[float, Field(gt=0)]`` gives is refused as the sweep is read.
 
 Those that ship are one file each in this folder, named after the variant. A source is read before it is run,
-so listing variants and checking a sweep file import no torch.
+so listing variants and checking a sweep file import no torch. What your own variant imports of your files
+counts as it does: see :mod:`rdbench.variants.imports`.
 """
 
 import importlib

@@ -6,11 +6,11 @@ directory and whatever else is on ``sys.path`` are the author's. Not seen are im
 """
 
 import ast
+import contextlib
 import functools
 import hashlib
 import importlib
 import json
-import os
 import posixpath
 import re
 import sys
@@ -246,8 +246,10 @@ class _Collection:
                 if "/" in name
                 else [neighbours, None]
             )
-        if os.getcwd() not in (os.path.abspath(folder) for folder in sys.path):  # noqa: PTH100, PTH109
-            self._places.insert(self._places.index(None), [os.getcwd()])  # noqa: PTH109
+        with contextlib.suppress(FileNotFoundError):  # no working directory any more
+            here = str(Path.cwd())
+            if here not in (str(Path(folder).absolute()) for folder in sys.path):
+                self._places.insert(self._places.index(None), [here])
         self._main = File(name, str(path), text)
         self._known[self._main.module] = _Found(path, (str(path.parent),) if is_package else None)
         self._files = {name: self._main}
@@ -306,10 +308,8 @@ class _Collection:
         if name not in self._known:
             parent = name.rpartition(".")[0]
             above = self._find(parent) if parent else None
-            places: list[list[str] | None] = [list(above.folders)] if above and above.folders else []
-            if not parent:
-                places = [] if name in NEVER else self._places
-            self._known[name] = _first(name, places)
+            within: list[list[str] | None] = [list(above.folders)] if above and above.folders else []
+            self._known[name] = _first(name, within if parent else self._places)
         return self._known[name]
 
     def _all(self, package: str) -> list[str]:
