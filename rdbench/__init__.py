@@ -35,6 +35,7 @@ The flow, and the house it lives in::
     checkpoint_file  tensors without pickle    provenance   versions, commit, machine
     paths         a path as a user means it    outputs      a file that a user names to be written
     cores         that this process may use (cgroups)
+    sweep_files   a file, stdin, one that ships
     catalogue     what a listing says of metrics and variants
     signals       that ask to stop             scratch      temporary folders, where Ray's sockets fit
     doctor/       looks at the machine         calibration  measured against theory

@@ -30,10 +30,11 @@ def look_ahead(whole: Plan, data_root: Path | DataRoot, allow_missing_metrics: b
         DatasetError: the data are too small, or cannot be had as the options say.
         SpecError: a metric cannot be measured here.
     """
-    data = datasets.known(whole.sweep.dataset, data_root) if whole.todo else None
+    todo = whole.todo
+    data = datasets.known(whole.sweep.dataset, data_root) if todo else None
     if data is not None:
         yield from (f"{data.name}: {remark}" for remark in data.notes)
-        check_sizes(whole.sweep, whole.todo, data)
+        check_sizes(whole.sweep, todo, data)
         yield from measurable(whole.sweep, data, allow_missing_metrics)[1]
 
 

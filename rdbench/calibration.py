@@ -12,12 +12,11 @@ A trial is judged by three bars and a law. The bars (:data:`TOLERANCES`) are set
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rdbench import theory
 from rdbench.datasets.gaussian import GaussianOptions, spectrum
-from rdbench.errors import ResultsError, UserError
+from rdbench.errors import UserError
 from rdbench.plan import Trial, plan
 from rdbench.store import Results
 
@@ -311,16 +310,3 @@ def summary(found: Sequence[Check]) -> str:
         f"not calibrated: {len(off)} of {len(judged)} points not within tolerance"
         f" ({', '.join(dict.fromkeys(off))}){rest}"
     )
-
-
-def shipped_sweep(name: str) -> Path:
-    """Return the file of a sweep that ships: in the installed package, else in the checkout.
-
-    Raises:
-        ResultsError: it is in neither.
-    """
-    package = Path(__file__).parent
-    for folder in (package / "sweeps", package.parent / "sweeps"):
-        if (path := folder / f"{name}.yaml").is_file():
-            return path
-    raise ResultsError(f"no sweep {name}.yaml came with this installation; install rdbench again")

@@ -13,7 +13,7 @@ import typer
 from rdbench import __version__, signals, streams
 from rdbench.cli_data import data_app
 from rdbench.cli_doctor import doctor
-from rdbench.cli_options import DataRoot, Device, Overrides, Results
+from rdbench.cli_options import DataRoot, Device, Overrides, Results, Spec
 from rdbench.cli_report import report_app
 from rdbench.cli_trial import sample, trial
 from rdbench.cli_variants import check, list_variants, new_app
@@ -59,7 +59,7 @@ def _main(
 
 @app.command()
 def sweep(
-    spec: Annotated[Path, typer.Argument(help="The sweep file (YAML).", metavar="SPEC")],
+    spec: Spec,
     results: Annotated[
         str | None,
         typer.Option(
@@ -117,7 +117,7 @@ def sweep(
 
     Examples:
 
-      rdbench sweep sweeps/quickstart.yaml
+      rdbench sweep quickstart
 
       rdbench sweep sweeps/mnist_table1.yaml --data ~/data --dry-run
 
@@ -201,10 +201,11 @@ def calibrate(
     from rdbench.spec import load_sweep
     from rdbench.store import load_results
     from rdbench.sweep import open_plan, run_sweep
+    from rdbench.sweep_files import shipped_sweep
 
     streams.go_on_without_output()
     console, found = Console(), []
-    sweeps = [load_sweep(calibration.shipped_sweep(name), set_ or []) for name in calibration.SWEEPS]
+    sweeps = [load_sweep(shipped_sweep(name), set_ or []) for name in calibration.SWEEPS]
     folder = place(results)
     plans = {folder / wanted.name: open_plan(folder / wanted.name, wanted) for wanted in sweeps}
     for root, whole in plans.items():
@@ -223,7 +224,7 @@ def calibrate(
 
 @app.command()
 def bench(
-    spec: Annotated[Path, typer.Argument(help="The sweep file (YAML).", metavar="SPEC")],
+    spec: Spec,
     pack: Annotated[
         list[int] | None,
         typer.Option(
@@ -264,11 +265,12 @@ def bench(
     from rdbench.plan import packable, plan
     from rdbench.precision import resolve_device
     from rdbench.spec import load_sweep
+    from rdbench.sweep_files import find
 
     sweep = load_sweep(spec, set_ or []).model_copy(update={"search": None})
     trials = packable(plan(sweep).trials)
     if not trials:
-        raise SpecError(f"{spec}: no variant of it is an objective, which is what the benchmark trains")
+        raise SpecError(f"{find(spec)}: no variant of it is an objective, which is what the benchmark trains")
     trial = trials[0]
     if orchestration:
         from dataclasses import asdict

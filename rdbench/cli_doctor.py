@@ -1,20 +1,16 @@
 """The verb that looks at this machine; no logic."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from rdbench.cli_options import DataRoot, Overrides
+from rdbench.cli_options import DataRoot, Overrides, PerhapsSpec
 
 EXIT_PROBLEM = 1
 
 
 def doctor(
-    spec: Annotated[
-        Path | None,
-        typer.Argument(help="A sweep file (YAML), to look at what it needs too.", metavar="SPEC"),
-    ] = None,
+    spec: PerhapsSpec = None,
     data: DataRoot = None,
     results: Annotated[
         str | None,
@@ -30,7 +26,8 @@ def doctor(
 ) -> None:
     """Look at this machine: what a sweep will find here, what is wrong, and how to mend it.
 
-    Versions, cores, GPUs, memory, limits, room, rights, data, weights, results, Ray, environment variables.
+    Versions, cores, GPUs, memory, limits, room, rights, data, weights, results, Ray, environment variables;
+    with SPEC, also what that sweep needs.
     Nothing is downloaded, prepared or changed. Exit code 1: something is a problem.
 
     Examples:

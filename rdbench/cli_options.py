@@ -5,8 +5,24 @@ from typing import Annotated
 
 import typer
 
-from rdbench import paths
+from rdbench import paths, sweep_files
 
+
+def _names(incomplete: str) -> list[str]:
+    """Complete the name of a sweep that ships, beside the files; where none begins so, the shell does it."""
+    names = [name for name in sweep_files.shipped() if incomplete and name.startswith(incomplete)]
+    files = [str(path) for path in Path().iterdir() if path.name.startswith(incomplete)] if names else []
+    return sorted({*names, *files})
+
+
+_SPEC = typer.Argument(
+    help="The sweep: a file (YAML), '-' for standard input, or the name of one that ships, such as"
+    " quickstart.",
+    metavar="SPEC",
+    autocompletion=_names,
+)
+Spec = Annotated[Path, _SPEC]
+PerhapsSpec = Annotated[Path | None, _SPEC]
 Results = Annotated[
     str, typer.Argument(help="A results folder, or its address: s3://bucket/prefix.", metavar="RESULTS")
 ]

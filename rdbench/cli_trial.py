@@ -1,18 +1,17 @@
 """The verbs about a single trial: ``trial`` and ``sample``; no logic."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from rdbench import streams
-from rdbench.cli_options import DataRoot, Device, Overrides, Results
+from rdbench.cli_options import DataRoot, Device, Overrides, Results, Spec
 
 EXIT_NOT_DONE = 1
 
 
 def trial(
-    spec: Annotated[Path, typer.Argument(help="The sweep file (YAML).", metavar="SPEC")],
+    spec: Spec,
     variant: Annotated[
         str | None,
         typer.Option(help="As a sweep file would name it; by default the file's first.", metavar="VARIANT"),

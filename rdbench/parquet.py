@@ -88,7 +88,16 @@ def from_rows(table: str, trial: str, values: Iterable[Row]) -> "pa.Table":
     unknown = {name for row in rows for name in row} - set(columns.names)
     if unknown:
         raise ValueError(f"table {table!r} has no column named {', '.join(sorted(unknown))}")
-    return pa.Table.from_pylist(rows, schema=columns)
+    try:
+        return pa.Table.from_pylist(rows, schema=columns)
+    except UnicodeEncodeError:  # a traceback names a file whose name is not UTF-8
+        return pa.Table.from_pylist(
+            [{name: _utf8(value) for name, value in row.items()} for row in rows], schema=columns
+        )
+
+
+def _utf8(value: Any) -> Any:
+    return value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value
 
 
 def encode(table: str, name: str, rows: "pa.Table", *, small: bool = True) -> bytes:

@@ -136,7 +136,7 @@ def cache_root() -> Path:
 
     It may be one that cannot be written, or even looked into: what can do without goes on without.
     """
-    chosen: str | os.PathLike[str] | None = _from_environment(CACHE_VARIABLE)
+    chosen = _from_environment(CACHE_VARIABLE)
     if chosen is None:
         import platformdirs
 
@@ -159,5 +159,9 @@ def _of_user(folder: Callable[..., Path]) -> Path:
     return chosen if chosen.is_absolute() else NO_HOME / "rdbench"  # older platformdirs return "~/..."
 
 
-def _from_environment(variable: str) -> str | None:
-    return os.environ.get(variable) or None  # set but empty is how shells and compose files say "not set"
+def _from_environment(variable: str) -> Path | None:
+    value = os.environ.get(variable, "")
+    try:
+        return local(value) if value else None  # set but empty is how shells and compose files say "not set"
+    except UserError as error:
+        raise UserError(f"{variable}: {error}") from None

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from rdbench import metrics
 from rdbench.likelihood import OWN
 from rdbench.metrics import MetricOptions
-from rdbench.spec_errors import choose, fail, words
+from rdbench.spec_errors import choose, fail, words, wrong_type
 from rdbench.spec_search import (
     MEASURES,
     OF_MODEL,
@@ -31,14 +31,6 @@ from rdbench.yaml_lines import kind
 
 # Beginnings of the measures of points that can be zero or less, where a logarithm has no place for them.
 _NOT_POSITIVE = ("psnr", "elbo_", "distortion_")
-
-_TYPES: dict[type, tuple[str, str]] = {
-    int: ("a whole number", "write digits only, such as 5"),
-    float: ("a number", "write it plainly, such as 0.5"),
-    bool: ("true or false", "write true or false"),
-    str: ("text", "put it in quotes"),
-    tuple: ("a list", "write it as [..., ...]"),
-}
 
 
 def check_measure(measure: str, asked: Sequence[MetricOptions], *path: str | int) -> None:
@@ -155,8 +147,7 @@ def _check_range(name: str, given: Any, expected: type, rebuild: Callable[[str, 
         typed = float(value) if expected is float and type(value) is int else value
         typed = tuple(typed) if isinstance(typed, list) else typed
         if type(typed) is not expected:
-            called, mend = _TYPES[expected]
-            fail(f"expected {called}, got {kind(value)}; {mend}", *at, index)
+            fail(wrong_type(value, expected.__name__), *at, index)
         if typed in seen:
             shown = str(value) if isinstance(value, list) else kind(value)
             fail(f"{shown} is there twice; remove one of them", *at, index)

@@ -361,7 +361,8 @@ def load_sweep(
     """Read and validate a sweep file.
 
     Args:
-        path: the YAML file. Files it names are looked for beside it, then in the working directory.
+        path: the file, ``-``, or the name of one that ships (:func:`rdbench.sweep_files.find`). Files it
+            names are looked for beside it, then in the working directory.
         overrides: settings that replace the file's, such as ``train.epochs=2`` or ``beta=[1, 10]``; the
             values are YAML.
         stored: it is that of a results folder, to be read: a variant whose source is gone is known by name.

@@ -10,13 +10,14 @@ from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
 from rdbench.errors import SpecError, choose
 from rdbench.yaml_lines import Document, KeyPath, error_at, kind
 
-__all__ = ["choose", "fail", "from_validation", "problems_at", "words"]
+__all__ = ["choose", "fail", "from_validation", "problems_at", "words", "wrong_type"]
 
 # What pydantic's type errors ask for, and how that is written in YAML.
 _EXPECTED = {
     "bool": ("true or false", "write true or false"),
     "int": ("a whole number", "write digits only, such as 5"),
     "float": ("a number", "write it plainly, such as 0.5"),
+    "str": ("text", "put it in quotes"),
     "string": ("text", "put it in quotes"),
     "path": ("text", "put it in quotes"),
     "tuple": ("a list", "write it as [..., ...]"),
@@ -122,8 +123,9 @@ def words(
         keys = known_keys(path[:-1])
         return f"unknown key; {choose(path[-1], keys) if keys else 'remove it'}"
     if code == "literal_error":
-        known = str(context["expected"]).split("'")[1::2]  # pydantic says "'a', 'b' or 'c'"
-        return f"{kind(value)} is not known here; {choose(value, known)}"
+        known = str(context["expected"]).split("'")[1::2]  # pydantic says "'a', 'b' or 'c'", or "1 or 3"
+        mend = choose(value, known) if known else f"write {context['expected']}"
+        return f"{kind(value)} is not known here; {mend}"
     if code in _BOUNDS:
         bound = next(iter(context.values()))
         shown = f"{bound:,}" if isinstance(bound, int) else f"{bound:g}"
@@ -133,9 +135,16 @@ def words(
             f"least {context['min_length']}" if "min_length" in context else f"most {context['max_length']}"
         )
         return f"has the wrong length; write at {bound}"
-    expected, mend = _EXPECTED.get(code.removesuffix("_type").removesuffix("_from_float"), ("", ""))
-    if expected:
-        return f"expected {expected}, got {kind(value)}; {mend}"
+    if (expected := code.removesuffix("_type").removesuffix("_from_float")) in _EXPECTED:
+        return wrong_type(value, expected)
     # A dataset's own check: its message is the dataset's to word.
     reason: object = context.get("error", details["msg"])
     return str(reason)
+
+
+def wrong_type(value: object, expected: str) -> str:
+    """Return what is wrong with a value that is not of a type, by its name as Python or pydantic has it."""
+    what, mend = _EXPECTED[expected]
+    if expected in ("tuple", "list") and type(value) in (int, float, str):
+        mend = f"write it as [{kind(value)}]"
+    return f"expected {what}, got {kind(value)}; {mend}"

@@ -16,7 +16,7 @@ from rdbench import datasets, metrics, paths, variants
 from rdbench.datasets import DatasetOptions
 from rdbench.errors import SpecError, choose
 from rdbench.metrics import MetricOptions
-from rdbench.spec_errors import fail
+from rdbench.spec_errors import fail, wrong_type
 from rdbench.variants.declaration import Declaration, Option
 from rdbench.variants.source import find
 from rdbench.yaml_lines import kind
@@ -175,8 +175,7 @@ def _option(value: Any, declared: Option, name: str) -> object:
     expected = declared.type
     typed = float(value) if expected is float and type(value) is int else value
     if type(typed) is not expected or (isinstance(typed, float) and not math.isfinite(typed)):
-        words = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
-        fail(f"expected {words[expected]}, got {kind(value)}", name)
+        fail(wrong_type(value, expected.__name__), name)
     if use := declared.out_of_range(typed):
         fail(f"{kind(value)} is out of range; use {use}", name)
     return typed

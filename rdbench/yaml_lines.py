@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from rdbench.errors import SpecError
 from rdbench.places import Remote
+from rdbench.sweep_files import find
 
 KeyPath = tuple[str | int, ...]
 
@@ -67,14 +68,15 @@ def error_at(place: str, path: KeyPath, problem: str) -> SpecError:
 
 
 def read_document(path: Path | Remote) -> Document:
-    """Read the YAML file at ``path``, which must hold one mapping.
+    """Read the YAML that :func:`rdbench.sweep_files.find` finds at ``path``; it must hold one mapping.
 
     Raises:
         SpecError: it cannot be read, is not YAML, or holds something else.
     """
-    name = str(path)
+    found = path if isinstance(path, Remote) else find(path)
+    name = str(found)
     try:
-        with path.open("rb") as file:
+        with found.open("rb") as file:
             raw = file.read(MAX_BYTES + 1)
     except FileNotFoundError:
         raise error_at(name, (), "there is no such file; check the path") from None

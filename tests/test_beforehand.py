@@ -23,7 +23,7 @@ def ahead(sweep_file, tmp_path):
     """Look ahead in a sweep of 256 and 100 digits, changed by overrides."""
 
     def look(*overrides: str, allow: bool = False) -> list[str]:
-        return beforehand.look_ahead(plan(load_sweep(sweep_file, overrides)), tmp_path / "raw", allow)
+        return list(beforehand.look_ahead(plan(load_sweep(sweep_file, overrides)), tmp_path / "raw", allow))
 
     return look
 
@@ -76,7 +76,7 @@ def test_data_that_are_too_few_are_told_in_the_dry_run(sweep_file, tmp_path, ove
     wanted = load_sweep(sweep_file, overrides)
     whole = open_plan(tmp_path / "results", wanted)
     with pytest.raises(DatasetError, match=expected):
-        beforehand.look_ahead(whole, tmp_path / "raw", False)
+        list(beforehand.look_ahead(whole, tmp_path / "raw", False))
 
 
 def test_what_is_known_of_a_dataset_costs_neither_preparing_nor_memory(tmp_path, monkeypatch):
@@ -150,7 +150,7 @@ def test_weights_that_are_whole_and_hold_something_else_are_told_before_training
     with zipfile.ZipFile(tmp_path / "mine.pt", "w") as archive:
         archive.writestr("network/data.pkl", b"x")
     asked = f"metrics=[{{name: fid, weights: {tmp_path / 'mine.pt'}}}]"
-    assert beforehand.look_ahead(plan(load_sweep(sweep_file, [asked])), tmp_path, False) == []
+    assert list(beforehand.look_ahead(plan(load_sweep(sweep_file, [asked])), tmp_path, False)) == []
     with pytest.raises(SpecError, match=r"fid: .*mine\.pt holds no Inception network for mode 'clean'"):
         started(sweep_file, tmp_path, asked)
     assert not (tmp_path / "results" / "trials").exists()

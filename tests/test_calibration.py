@@ -16,6 +16,7 @@ from rdbench.plan import plan
 from rdbench.report import gather, shannon
 from rdbench.report.page import render
 from rdbench.spec import Sweep, load_sweep
+from rdbench.sweep_files import shipped_sweep
 
 GAUSSIAN = {
     "name": "oracle",
@@ -231,7 +232,7 @@ def test_a_wrong_factor_in_the_objective_is_seen(monkeypatch):
 
 
 def shipped():
-    return [load_sweep(calibration.shipped_sweep(name)) for name in calibration.SWEEPS]
+    return [load_sweep(shipped_sweep(name)) for name in calibration.SWEEPS]
 
 
 def test_the_sweeps_that_ship_have_11_points_with_an_optimum():

@@ -7,6 +7,7 @@ import pytest
 import torch
 from conftest import DIGITS
 from PIL import Image
+from typer.testing import CliRunner
 
 from rdbench import cli, datasets, store
 from rdbench.plan import plan
@@ -141,6 +142,25 @@ def test_a_picture_that_cannot_be_written_is_one_line(rdbench, kept, tmp_path):
     assert (code, out) == (5, "")
     assert "grid.png: cannot be written" in err
     assert len(err.splitlines()) == 1
+
+
+def test_samples_go_where_a_link_leads_or_to_standard_output(rdbench, kept, tmp_path, monkeypatch):
+    (tmp_path / "grid.png").write_bytes(b"old")
+    (tmp_path / "link.png").symlink_to("grid.png")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    code, said, _ = rdbench("sample", kept, "beta_vae beta 1", "--out=~/link.png")
+    assert (code, said) == (0, "64 samples of beta_vae beta 1 seed 0 written to ~/link.png\n")
+    assert (tmp_path / "link.png").is_symlink()
+    with Image.open(tmp_path / "grid.png") as grid:
+        assert grid.size == (73, 73)
+
+    printed = CliRunner().invoke(cli.app, ["sample", str(kept), "beta_vae beta 1", "--out", "-"])
+    assert printed.stdout_bytes == (tmp_path / "grid.png").read_bytes()
+    assert printed.stderr == "64 samples of beta_vae beta 1 seed 0 written to -\n"
+
+    code, _, err = rdbench("sample", kept, "beta_vae beta 1", "--out", tmp_path / "typo" / "grid.png")
+    assert (code, len(err.splitlines())) == (2, 1)
+    assert f"there is no folder {tmp_path / 'typo'}" in err
 
 
 @pytest.mark.parametrize(

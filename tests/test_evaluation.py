@@ -84,6 +84,7 @@ def test_a_point_row_holds_means_and_standard_errors_of_each_reading():
         assert row["rate_se"] == pytest.approx(1 / math.sqrt(3))
         assert row["mse"] == pytest.approx(0.5)
         assert row["psnr"] == pytest.approx(-10 * math.log10(0.5))
+        assert row["bits_per_dim"] == pytest.approx((row["distortion"] + row["rate"]) / math.log(2) / 10)
         assert row["n_images"] == 3
 
 

@@ -46,7 +46,7 @@ def test_the_target_is_half_of_beta_unless_it_is_given():
     assert built(0.1).target == 0.05
     assert built(0.1, mse=0.02).target == 0.02
     assert built(0.1).multiplier.item() == pytest.approx(10)  # 1 / (2 target)
-    with pytest.raises(ValueError, match="mse must be > 0"):
+    with pytest.raises(ValueError, match=r"-1\.0 is out of range; use at least 0"):
         built(0.1, mse=-1.0)
 
 

@@ -105,5 +105,5 @@ def test_variances_that_follow_the_pixel_are_worth_ten_nats_on_digits(tmp_path):
 
 
 def test_a_floor_below_zero_is_refused():
-    with pytest.raises(ValueError, match="floor is a variance, >= 0, not -1"):
+    with pytest.raises(ValueError, match=r"-1\.0 is out of range; use at least 0"):
         built(floor=-1.0)

@@ -17,7 +17,7 @@ PACKAGE = Path(rdbench.__file__).parent
 LAYERS = [
     {"errors", "cgroups", "signals", "catalogue", "faults", "failures"},
     {"cores", "scratch"},
-    {"paths", "remote", "streams", "likelihood", "seeding"},
+    {"paths", "remote", "streams", "likelihood", "seeding", "sweep_files"},
     {"places"},
     {"theory", "snapshots", "parquet", "lease", "outputs"},
     {"table_files"},

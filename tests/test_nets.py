@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from rdbench import nets
@@ -42,10 +43,13 @@ def test_the_decoder_mirrors_the_encoders_sizes(shape):
     assert mean.shape == log_var.shape == (3, 5)
 
 
-@pytest.mark.parametrize(
+TRANSPOSED = pytest.mark.parametrize(
     ("outputs", "stride", "output_padding", "groups"),
     [(6, 2, 1, 1), (6, 2, 0, 2), (6, 1, 0, 1), (1, 1, 0, 1), (1, 2, 1, 1)],
 )
+
+
+@TRANSPOSED
 @pytest.mark.parametrize("memory_format", [torch.channels_last, torch.contiguous_format])
 def test_a_transposed_convolution_has_torchs_values_and_gradients(
     outputs, stride, output_padding, groups, memory_format
@@ -63,6 +67,90 @@ def test_a_transposed_convolution_has_torchs_values_and_gradients(
         results.append([y, given.grad, layer.weight.grad, layer.bias.grad])
     for mine, expected in zip(*results, strict=True):
         torch.testing.assert_close(mine, expected, rtol=1e-12, atol=1e-12)
+
+
+def ours_and_torchs(outputs, stride, output_padding, groups):
+    """Return a transposed convolution and torch's operation as functions of (x, weight, bias), and such."""
+    torch.manual_seed(0)
+    layer = nets.TransposedConvolution(4, outputs, 3, stride, 1, output_padding, groups=groups).double()
+    x = torch.randn(2, 4, 2, 3, dtype=torch.float64).contiguous(memory_format=torch.channels_last)
+
+    def ours(x, weight, bias):
+        return torch.func.functional_call(layer, {"weight": weight, "bias": bias}, (x,))
+
+    def theirs(x, weight, bias):
+        return F.conv_transpose2d(x, weight, bias, stride, 1, output_padding, groups)
+
+    return ours, theirs, (x, layer.weight.detach(), layer.bias.detach())
+
+
+# torch's own, when its forward mode is used for the first time
+FORWARD = pytest.mark.filterwarnings(
+    "ignore:.*torch.jit.script:FutureWarning", "ignore:.*torch.jit.script:Depr"
+)
+
+
+@FORWARD
+@TRANSPOSED
+def test_a_transposed_convolution_is_differentiated_forward_twice_and_in_batches_as_torchs(
+    outputs, stride, output_padding, groups
+):
+    function, _, at = ours_and_torchs(outputs, stride, output_padding, groups)
+    at = tuple(each.requires_grad_() for each in at)
+    assert torch.autograd.gradcheck(
+        function, at, check_forward_ad=True, check_batched_grad=True, check_batched_forward_grad=True
+    )
+    assert torch.autograd.gradgradcheck(function, at, check_fwd_over_rev=True, check_batched_grad=True)
+
+
+@FORWARD
+@TRANSPOSED
+def test_a_transposed_convolution_goes_through_the_transforms_of_torch_func(
+    outputs, stride, output_padding, groups
+):
+    *functions, at = ours_and_torchs(outputs, stride, output_padding, groups)
+    along = tuple(torch.randn_like(each) for each in at)
+    results = []
+    for function in functions:
+
+        def loss(*given, function=function):
+            return function(*given).sin().sum()
+
+        gradient = torch.func.grad(loss, (0, 1, 2))
+        found = [torch.func.jvp(function, at, along), torch.func.jvp(gradient, at, along), gradient(*at)]
+        for which in range(3):
+            dims = tuple(0 if number == which else None for number in range(3))
+            two = tuple(
+                torch.stack([a, b]) if number == which else a
+                for number, (a, b) in enumerate(zip(at, along, strict=True))
+            )
+            found += [torch.func.vmap(function, dims)(*two), torch.func.vmap(gradient, dims)(*two)]
+        found += [torch.func.jacfwd(function, 2)(*at), torch.func.jacrev(function, 2)(*at)]
+        results.append(found)
+    torch.testing.assert_close(*results, rtol=1e-10, atol=1e-10)
+
+
+@FORWARD
+def test_a_whole_network_has_a_jacobian_forward_and_backward_and_image_by_image():
+    network = build(ModelSpec(latent=3, channels=(4, 6)), (1, 8, 8)).double().eval()
+    network.to(memory_format=torch.channels_last)
+    images = channels_last(torch.rand(2, 1, 8, 8, dtype=torch.float64))
+    latents = network.encode(images)[0].detach()
+
+    def decoded(latent):
+        return network.decode(latent[None])[0]
+
+    forward = torch.stack([torch.func.jacfwd(decoded)(latent) for latent in latents])
+    backward = torch.stack([torch.autograd.functional.jacobian(decoded, latent) for latent in latents])
+    torch.testing.assert_close(forward, backward)
+    torch.testing.assert_close(torch.func.vmap(torch.func.jacfwd(decoded))(latents), backward)
+    torch.testing.assert_close(torch.func.vmap(torch.func.jacrev(decoded))(latents), backward)
+
+    def encoded(image):
+        return network.encode(image[None])[0][0]
+
+    encoder = torch.stack([torch.autograd.functional.jacobian(encoded, image) for image in images])
+    torch.testing.assert_close(torch.func.vmap(torch.func.jacfwd(encoded))(images), encoder)
 
 
 def test_the_shortcut_is_a_strided_1x1_convolution():

@@ -1,10 +1,12 @@
-"""Where data, caches and results lie: flag, then variable, then the user's own folder."""
+"""A path as a user means it; where data and caches lie: flag, then variable, then the user's own folder."""
 
+import os
 from pathlib import Path
 
 import pytest
 
 from rdbench import paths
+from rdbench.errors import UserError
 
 
 @pytest.fixture(autouse=True)
@@ -46,3 +48,74 @@ def test_a_user_without_a_home_has_a_cache_that_cannot_be_written(monkeypatch):
     assert paths.cache_root() == paths.data_root() == Path("/nonexistent/rdbench")
     monkeypatch.setenv("RDBENCH_CACHE", "/from/variable")
     assert paths.cache_root() == Path("/from/variable")
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("results/x", "results/x"),
+        ("/results/../x", "/results/../x"),
+        ("~", "/home/me"),
+        ("~/x", "/home/me/x"),
+        ("x/~/y", "x/~/y"),
+        ("file:///x/y", "/x/y"),
+        ("file:/x/y", "/x/y"),
+        ("FILE://localhost/x", "/x"),
+        ("file://~/x", "/home/me/x"),
+        ("file:///x/run#1", "/x/run#1"),
+        ("file:///x/what?is=it", "/x/what?is=it"),
+        ("file:///my%20x/100%25", "/my x/100%"),
+        ("file:///caf%E9", os.fsdecode(b"/caf\xe9")),
+        ("./~x", "{here}/~x"),
+        ("./file:/x", "{here}/file:/x"),
+    ],
+)
+def test_a_path_is_read_as_its_user_means_it_and_only_once(written, meant, monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", "/home/me")
+    monkeypatch.chdir(tmp_path)
+    found = paths.local(written)
+    assert found == Path(meant.format(here=tmp_path))
+    assert paths.local(found) == paths.local(str(found)) == found
+
+
+@pytest.mark.parametrize(
+    ("written", "says"),
+    [
+        ("", "a path is empty"),
+        (
+            "~nobody-of-this-name/x",
+            "no home folder is known for ~nobody-of-this-name; write the whole path, or",
+        ),
+        ("file://elsewhere/x", "names the machine 'elsewhere'; a path on this one is written file:///path"),
+        ("file://./x", "names the machine '.'"),
+        ("s3://bucket/x", "is an address, where only a local path will do"),
+    ],
+)
+def test_what_is_no_path_is_one_line(written, says):
+    with pytest.raises(UserError) as caught:
+        paths.local(written)
+    assert says in str(caught.value)
+
+
+@pytest.mark.parametrize("written", ["~/x", "file://~/x", "/home/me/x"])
+def test_variables_are_read_as_options_are(written, monkeypatch):
+    monkeypatch.setenv("HOME", "/home/me")
+    monkeypatch.setenv("RDBENCH_CACHE", written)
+    monkeypatch.setenv("RDBENCH_DATA", written)
+    assert paths.cache_root() == paths.data_root() == paths.data_root(written) == Path("/home/me/x")
+
+
+def test_a_variable_that_is_no_path_is_named(monkeypatch):
+    monkeypatch.setenv("RDBENCH_DATA", "s3://bucket/x")
+    with pytest.raises(UserError, match=r"^RDBENCH_DATA: s3://bucket/x: is an address, where only a local"):
+        paths.data_root()
+
+
+def test_a_path_that_is_no_text_is_written_as_an_address_that_leads_back():
+    path = Path(os.fsdecode(b"/caf\xe9/mine.py"))
+    assert paths.as_text(path) == "file:///caf%E9/mine.py"
+    assert paths.local(paths.as_text(path)) == path
+    assert (
+        paths.as_text(Path("/caf\N{LATIN SMALL LETTER E WITH ACUTE}"))
+        == "/caf\N{LATIN SMALL LETTER E WITH ACUTE}"
+    )

@@ -1,6 +1,7 @@
 """Places: addresses are told from paths, and a file is there whole or as it was."""
 
 import errno
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -32,12 +33,35 @@ def test_a_path_is_a_path_and_an_address_is_a_remote_place():
         ("s3:/bucket/x", "write both slashes"),
         (Path("s3://bucket/x"), "write both slashes"),
         ("s3://bucket/x?regoin=eu", "unknown option 'regoin'; choose from region"),
+        ("s3://bucket/what?/x", "in a key write %3F for '?'"),
+        ("gs://bucket/what?x", "in a key write %3F for '?'"),
+        ("s3://bucket/x?region=eu#2", "and a '#' before the options"),
+        ("s3://bucket/caf%E9", "is not UTF-8, which keys of buckets are"),
+        (os.fsdecode(b"s3://bucket/caf\xe9"), "is not UTF-8, which keys of buckets are"),
     ],
 )
 def test_a_wrong_address_is_told_with_its_mend(address, mend):
     with pytest.raises(ResultsError) as caught:
         place(address)
     assert mend in str(caught.value)
+
+
+def test_what_follows_a_hash_is_part_of_the_key():
+    """Two runs that were one folder."""
+    first, second = place("s3://bucket/run#1"), place("s3://bucket/run#2/x?region=eu")
+    assert (first.key, second.key, second.query) == ("bucket/run#1", "bucket/run#2/x", "region=eu")
+    assert str(first) == "s3://bucket/run%231"
+    for each in (first, second, place("s3://bucket/what%3F/100%25")):
+        assert place(str(each)) == each
+    assert place("S3://bucket/[x") == Remote("s3", "bucket/[x")  # no host of IPv6
+
+
+def test_a_local_place_is_a_path_as_options_are(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for written in ("~/x", Path("~/x"), "file://~/x", tmp_path.as_uri() + "/x"):
+        assert place(written) == tmp_path / "x"
+    found = place("s3://bucket/x?tls_ca_file_path=~/my%20ca.pem")
+    assert found.query == f"tls_ca_file_path={tmp_path}/my%20ca.pem"  # workers have another home
 
 
 def test_credentials_in_an_address_are_refused_and_not_repeated():

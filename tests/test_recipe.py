@@ -283,7 +283,9 @@ def test_the_points_of_a_trial_are_the_means_of_its_network_by_running_statistic
     trial = recipe(trial, protocol=protocol, variant=variant, lr=0.01, precision=precision)
     data = dataclasses.replace(data, augmentation="flip")
     kept = []
-    tables = run_trial(trial, data, CPU, on_network=lambda trial, model: kept.append(model))
+    tables = run_trial(
+        trial, data, CPU, keep_per_image=True, on_network=lambda trial, model: kept.append(model)
+    )
     reference = Reference(data.shape, trial.model.latent, tuple(trial.model.channels))
     reference = with_values_of(kept[0].network, reference).eval()
     splits = {
@@ -301,6 +303,10 @@ def test_the_points_of_a_trial_are_the_means_of_its_network_by_running_statistic
         for row in rows:
             assert row["sse"] == pytest.approx(sse.mean(), rel=1e-4)
             assert row["rate"] == pytest.approx(rate.mean(), rel=1e-4)
+    per_image = tables["per_image"]  # of the test split, the last one
+    assert [row["index"] for row in per_image] == list(range(len(sse)))
+    np.testing.assert_allclose([row["sse"] for row in per_image], sse, rtol=1e-3)
+    np.testing.assert_allclose([row["rate"] for row in per_image], rate, rtol=1e-3)
 
 
 def pixels_of(rows, kind):
@@ -309,20 +315,26 @@ def pixels_of(rows, kind):
 
 
 @pytest.mark.parametrize("fuse", [True, False])
-def test_pictures_of_a_pack_are_of_its_networks_by_running_statistics(trial, data, fuse):
+def test_points_and_pictures_of_a_pack_are_of_the_network_that_is_kept_of_each_member(trial, data, fuse):
     pack = [
         recipe(trial, variant=name, lr=0.01, seed=seed) for name, seed in (("bs_vae", 0), ("beta_vae", 1))
     ]
     kept = []
     tables = run_pack(pack, data, CPU, fuse=fuse, on_network=lambda trial, model: kept.append(model))
-    originals = torch.from_numpy(data.test.images[:16].copy()).float() / 255
+    test = torch.from_numpy(data.test.images.copy()).float() / 255
+    originals = test[:16]
     for each, own, model in zip(pack, tables, kept, strict=True):
         assert not any(module.training for module in model.network.modules())
         reference = Reference(data.shape, each.model.latent, tuple(each.model.channels))
         reference = with_values_of(model.network, reference).eval()
         random = generator(each.seed, "evaluate/pictures")
         noise, prior = (torch.randn(16, each.model.latent, generator=random) for _ in range(2))
+        (row,) = (row for row in own["points"] if (row["split"], row["reading"]) == ("test", "half"))
+        evaluated = torch.randn(100, each.model.latent, generator=generator(each.seed, "evaluate/noise/test"))
         with torch.no_grad():
+            sse, rate = sse_and_rate(reference, test, evaluated)
+            assert row["sse"] == pytest.approx(sse.mean().item(), rel=1e-4)
+            assert row["rate"] == pytest.approx(rate.mean().item(), rel=1e-4)
             expected = {"original": originals, "reconstruction": reference(originals, noise)[0]}
             expected["sample"] = reference.decode(prior)
         for kind, images in expected.items():

@@ -97,6 +97,7 @@ def test_statistics_for_evaluation_are_running_means_of_a_tenth_of_each_batch():
 
 def test_the_affine_pair_is_the_description():
     network = nets.build(ModelSpec(name="linear", latent=3, channels=()), (1, 1, 7), generator(0, "init"))
+    assert (network.log_var == 0).all()
     network = network.double()
     with torch.no_grad():
         network.log_var.copy_(torch.tensor([-2.0, 0.0, 1.0]))

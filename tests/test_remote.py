@@ -76,6 +76,16 @@ def same(one, other):
     return True
 
 
+def test_keys_that_differ_behind_a_hash_or_a_question_mark_are_two(server):
+    for number, prefix in enumerate(("run#1", "run#2", "what%3F", "what%3F1")):
+        places.write_atomically(address(server, prefix) / "x", str(number).encode())
+    found = [
+        (address(server, prefix) / "x").read_text() for prefix in ("run#1", "run#2", "what%3F", "what%3F1")
+    ]
+    assert found == ["0", "1", "2", "3"]
+    assert {"run#1", "run#2", "what?", "what?1"} <= {each.name for each in address(server, "").iterdir()}
+
+
 def test_a_place_in_a_bucket_behaves_as_a_path(there):
     file = there / "a" / "b.parquet"
     assert (file.name, file.stem, file.suffix) == ("b.parquet", "b", ".parquet")

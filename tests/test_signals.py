@@ -73,6 +73,7 @@ def send(number, *prefix):
     command = [*prefix, sys.executable, "-c", VERB]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout.readline() == "ready\n"
+        time.sleep(0.3)  # until its writer, too, knows that the line is written
         process.send_signal(number)
         try:
             printed, complained = process.communicate(timeout=2 if prefix else 60)

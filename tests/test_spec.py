@@ -1,5 +1,6 @@
 """A sweep file says what it says, and every mistake in one is one line that names the place and the mend."""
 
+import json
 import random
 from pathlib import Path
 
@@ -7,11 +8,12 @@ import pytest
 from malformed import GOOD, MALFORMED, written
 from pydantic import ValidationError
 
-from rdbench import datasets, likelihood, search_checks, variants
+from rdbench import datasets, likelihood, metrics, search_checks, variants
+from rdbench.datasets.gaussian import PowerLaw
 from rdbench.errors import SpecError
-from rdbench.spec import ModelSpec, Sweep, TrainSpec, VariantSpec, dump_sweep, load_sweep
+from rdbench.spec import ModelSpec, Resources, Sweep, TrainSpec, VariantSpec, dump_sweep, load_sweep
 from rdbench.spec_dataset import load_dataset_options
-from rdbench.spec_search import MEASURES, direction, needed_metrics
+from rdbench.spec_search import MEASURES, SEARCHES, STOPS, direction, needed_metrics
 
 SWEEPS = sorted((Path(__file__).parent.parent / "sweeps").glob("*.yaml"))
 
@@ -404,6 +406,38 @@ def test_no_damage_to_a_file_gives_anything_but_a_sweep_or_one_line(load):
         assert message.startswith("sweep.yaml:")
         assert ";" in message, "every error has a mend"
     assert 0 < loaded < 400
+
+
+SETTINGS = {
+    **{
+        part.__name__: (part, {"latent": 2} if part is ModelSpec else {})
+        for part in (TrainSpec, ModelSpec, Resources)
+    },
+    **{
+        f"dataset {name}": (datasets.get(name).options, {"name": name, **extra})
+        for name in datasets.names()
+        for extra in [{"path": "x", "size": 8} if name == "folder" else {}]
+    },
+    "PowerLaw": (PowerLaw, {}),
+    **{f"metric {name}": (metrics.get(name).options, {"name": name}) for name in metrics.names()},
+    **{f"search {name}": (kind, {}) for name, kind in (SEARCHES | STOPS).items()},
+}
+
+
+@pytest.mark.parametrize("which", SETTINGS)
+def test_nothing_but_a_number_is_taken_for_one_and_a_fraction_for_no_whole_number(which):
+    """Whatever stands for ``true`` or 3.0 after validation must be that, not a number that equals it."""
+    kind, needed = SETTINGS[which]
+    for name in kind.model_fields.keys() - {"name", "over"}:
+        for value in (True, False, 1.0, 3.0, "3", [True], [3.0]):
+            for validate in (kind.model_validate, lambda given: kind.model_validate_json(json.dumps(given))):
+                try:
+                    found = getattr(validate({**needed, name: value}), name)
+                except ValidationError:
+                    continue
+                had = found[0] if isinstance(found, tuple) else found
+                meant = value[0] if isinstance(value, list) else value
+                assert (type(had), str(had)) == (type(meant), str(meant)), name
 
 
 # Built in Python

@@ -1,11 +1,19 @@
 """Where a sweep file's text may come from, and what it may leave unsaid: merges, anchors, odd bytes."""
 
+import io
+import os
+import pty
+import sys
 from pathlib import Path
 
 import pytest
 from malformed import GOOD
+from typer.testing import CliRunner
 
+from rdbench import cli, sweep_files
+from rdbench.cli_options import _names
 from rdbench.errors import SpecError
+from rdbench.plan import plan
 from rdbench.spec import TrainSpec, dump_sweep, load_sweep
 
 ANCHORS = """\
@@ -132,3 +140,128 @@ def test_what_an_editor_adds_changes_nothing(load, content):
 )
 def test_what_an_editor_breaks_is_one_line(load, content, message):
     assert problem(load, content).startswith(message)
+
+
+# Standard input
+
+
+@pytest.fixture
+def piped(tmp_path, monkeypatch):
+    """Have a text on standard input, and an empty folder as the working directory."""
+    monkeypatch.chdir(tmp_path)
+
+    def pipe(text):
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text.encode())))
+        return Path("-")
+
+    return pipe
+
+
+def ids(sweep):
+    return [trial.id for trial in plan(sweep).trials]
+
+
+def test_a_sweep_that_is_piped_in_is_the_one_in_the_file(piped, load):
+    assert ids(load_sweep(piped(GOOD), ["seeds=2"])) == ids(load(GOOD, "seeds=2"))
+
+
+def test_a_mistake_in_what_is_piped_in_is_named_by_its_line(piped):
+    message = problem(load_sweep, piped(GOOD + "train: {epoch: 1}\n"))
+    assert message == "standard input:5: train.epoch: unknown key; did you mean 'epochs'?"
+
+
+def test_a_variant_beside_a_sweep_that_is_piped_in_lies_in_the_working_directory(piped):
+    objective = "import rdbench\n\n@rdbench.variant('mine')\ndef mine(sse, rate, beta, n):\n    return sse\n"
+    Path("mine.py").write_text(objective)
+    (variant,) = load_sweep(piped(GOOD), ["variants=[mine.py:mine]"]).variants
+    assert variant.source == f"{Path('mine.py').resolve()}:mine"
+
+
+@pytest.mark.parametrize("verb", [["sweep"], ["bench"], ["trial"], ["doctor"]])
+def test_nothing_on_standard_input_is_one_line_for_every_verb_that_takes_a_sweep(verb, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    done = CliRunner().invoke(cli.app, [*verb, "-"], input="")
+    message = "standard input: is empty; pipe a sweep file in, as in 'rdbench sweep - < sweep.yaml'"
+    if verb == ["doctor"]:  # a row among its others
+        assert "standard input: is empty" in " ".join(done.output.split())
+        assert done.exit_code == 1
+    else:
+        assert isinstance(done.exception, SpecError)
+        assert str(done.exception) == message
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_terminal_or_a_closed_standard_input_is_not_waited_for(piped, monkeypatch):
+    controller, terminal = pty.openpty()
+    with os.fdopen(terminal) as keyboard, os.fdopen(controller):
+        monkeypatch.setattr(sys, "stdin", keyboard)
+        assert "standard input: is a terminal; pipe a sweep file in" in problem(load_sweep, Path("-"))
+    assert "standard input: is closed; pipe" in problem(load_sweep, Path("-"))
+    monkeypatch.setattr(sys, "stdin", None)  # as Python has it where there was none from the start
+    assert "standard input: is closed; pipe" in problem(load_sweep, Path("-"))
+
+
+# Sweeps that ship
+
+
+SHIPPED = sorted(path.stem for path in (Path(__file__).parent.parent / "sweeps").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_a_sweep_that_ships_is_found_by_name_from_anywhere(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert load_sweep(Path(name)).name == name
+    assert list(sweep_files.shipped()) == SHIPPED
+
+
+def test_an_installed_package_has_them_in_its_own_folder(tmp_path, monkeypatch):
+    package = tmp_path / "rdbench"
+    (package / "sweeps").mkdir(parents=True)
+    (package / "sweeps" / "tiny.yaml").write_text(GOOD)
+    monkeypatch.setattr(sweep_files, "__file__", str(package / "sweep_files.py"))
+    monkeypatch.chdir(tmp_path)
+    assert load_sweep(Path("tiny")).name == "try"
+
+
+def test_a_file_here_goes_before_a_sweep_that_ships_and_a_folder_does_not(load):
+    Path("quickstart").mkdir()
+    assert load_sweep(Path("quickstart")).name == "quickstart"
+    Path("quickstart.yaml").write_text(GOOD)
+    assert load_sweep(Path("quickstart")).name == "try"
+    Path("quickstart").rmdir()
+    Path("quickstart").write_text(GOOD.replace("try", "nearer"))
+    assert load_sweep(Path("quickstart")).name == "nearer"
+
+
+@pytest.mark.parametrize(
+    ("given", "mend"),
+    [
+        ("quikstart", "and no sweep of that name ships with rdbench; did you mean 'quickstart'?"),
+        (
+            "sweep",
+            "ships with rdbench; check the path, or choose from celeba_rd, celeba_table1, digits_gallery",
+        ),
+        (
+            "sweeps/quickstart.yaml",
+            "there is no such file; did you mean 'quickstart', which ships with rdbench?",
+        ),
+        ("celeba_rd.yaml", "there is no such file; did you mean 'celeba_rd', which ships with rdbench?"),
+        ("mien", "ships with rdbench; did you mean 'mine'?"),
+        ("other.yaml", "other.yaml: there is no such file; check the path"),
+        ("x" * 300, "cannot be read: File name too long; check the path and its permissions"),
+    ],
+)
+def test_a_name_that_is_no_sweep_is_one_line_with_those_there_are(given, mend, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("mine.yaml").write_text(GOOD)
+    message = problem(load_sweep, Path(given))
+    assert message.startswith(given)
+    assert mend in message
+    assert message.count(";") == 1
+
+
+def test_a_shell_completes_the_names_beside_the_files(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("quick.yaml").touch()
+    assert _names("qui") == ["quick.yaml", "quickstart"]
+    assert _names("") == _names("x") == []  # where it has nothing to add, the shell offers its files

@@ -1,14 +1,20 @@
 """One trial from its settings to its tables."""
 
 import json
+import math
 
+import numpy as np
 import pytest
 import torch
 from torch import backends
 
+from rdbench import metrics, outcomes
+from rdbench.errors import DatasetError
+from rdbench.evaluation import Measurement
+from rdbench.metrics.latents import LatentsOptions
 from rdbench.plan import Trial
 from rdbench.precision import exact_float32, training_arithmetic
-from rdbench.trial import run_trial
+from rdbench.trial import metric_rows, run_trial
 
 CPU = torch.device("cpu")
 
@@ -63,3 +69,52 @@ def test_a_trial_row_accounts_for_settings_and_provenance(trial, data):
     assert json.loads(row["versions"])["torch"] == torch.__version__.split("+")[0]
     assert row["device"].endswith("1 thread")
     assert row["peak_memory_bytes"] > 50e6
+
+
+@pytest.mark.parametrize("what", ["sse", "rate", "distortion"])
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_a_measurement_that_is_not_finite_is_no_result(trial, data, monkeypatch, what, split):
+    def measure(network, pack, data, name, device):
+        values = {each: np.ones(5) for each in ("sse", "rate", "distortion")}
+        if name == split:
+            values[what][3] = math.inf
+        return [Measurement(**values)]
+
+    monkeypatch.setattr(outcomes, "measure", measure)
+    tables = run_trial(trial, data, CPU)
+    assert tables["trials"][0]["status"] == "diverged"
+    assert f"on the {split} split is not finite" in tables["trials"][0]["error"]
+    assert "points" not in tables
+
+
+def test_protocol_paper_refuses_a_test_split_that_is_not_one_whole_batch(trial, data):
+    settings = trial.train.model_copy(update={"batch_size": 101})
+    small = trial.model_copy(update={"train": settings, "protocol": "paper"})
+    with pytest.raises(DatasetError, match="100 test images do not fill one batch of 101"):
+        run_trial(small, data, CPU)
+    clean = run_trial(small.model_copy(update={"protocol": "clean"}), data, CPU)
+    assert {row["n_images"] for row in clean["points"] if row["split"] == "test"} == {100}
+
+
+def test_metrics_see_the_trial_and_its_test_images_in_exact_float32(trial, data, monkeypatch):
+    seen = []
+
+    def rows(asked, model):
+        precisions = backends.cudnn.conv.fp32_precision, backends.cuda.matmul.fp32_precision
+        seen.append((model, precisions))
+        return []
+
+    monkeypatch.setattr(metrics, "rows", rows)
+    trial, kept = trial.model_copy(update={"seed": 3, "beta": 2.0, "protocol": "paper"}), []
+    asked = [LatentsOptions()]
+    tables = run_trial(
+        trial, data, CPU, asked=asked, keep_per_image=True, on_network=lambda trial, model: kept.append(model)
+    )
+    metric_rows(kept[0], trial, data, CPU, asked)
+    assert len(seen) == 2
+    for model, precisions in seen:
+        assert precisions == ("ieee", "ieee")
+        assert (model.seed, model.beta, model.protocol, model.n_test) == (3, 2.0, "paper", 100)
+        index = torch.tensor([5, 2])
+        assert torch.equal(model.test_images(index) * 255, torch.tensor(data.test.images[index]).float())
+        assert list(model.test_sse) == [row["sse"] for row in tables["per_image"]]

@@ -7,6 +7,7 @@ A new dataset is one file with an ``INFO``, and its name in the list below.
 """
 
 import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,7 +81,8 @@ def get(name: str) -> DatasetInfo:
 def make_options(name: str, values: Mapping[str, Any] | None = None) -> DatasetOptions:
     """Validated options of a dataset. Raises DatasetError that names each wrong key."""
     try:
-        return get(name).options.model_validate({**(values or {}), "name": name})
+        # As JSON, where a list may stand for a tuple though nothing else is taken for something it is not.
+        return get(name).options.model_validate_json(json.dumps({**(values or {}), "name": name}))
     except ValidationError as error:
         wrong = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
         raise DatasetError(f"dataset {name!r}: {wrong}") from None

@@ -59,7 +59,7 @@ class Dataset:
 class DatasetOptions(BaseModel):
     """What a sweep may say about any dataset."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     name: str
     train_images: int | None = Field(default=None, ge=1)

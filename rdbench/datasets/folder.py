@@ -9,10 +9,11 @@ that start with a dot are passed over; every other file counts as an image.
 import hashlib
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
+from pydantic_core import PydanticKnownError
 
 from rdbench import paths
 from rdbench.datasets.base import Augmentation, DatasetInfo, DatasetOptions, RawSplit, Shape, Source
@@ -27,6 +28,13 @@ _BAD_MEND = "mend or remove them, or set on_bad: skip to leave them out"
 _SIZE_MEND = "set wrong_size: resize or skip"
 
 
+def _whole(value: object) -> object:
+    """Refuse ``true`` and ``3.0``, which are equal to one of the numbers to choose from."""
+    if type(value) is not int:
+        raise PydanticKnownError("literal_error", {"expected": "1 or 3"})
+    return value
+
+
 class FolderOptions(DatasetOptions):
     """Options of ``folder``."""
 
@@ -34,7 +42,7 @@ class FolderOptions(DatasetOptions):
     """The folder; relative to the data root. One that begins with ./ or ../ may lie beside the sweep file."""
     size: int = Field(ge=4, le=1024)
     """Height and width in pixels."""
-    channels: Literal[1, 3] = 3
+    channels: Annotated[Literal[1, 3], BeforeValidator(_whole)] = 3
     test_fraction: float = Field(default=0.1, gt=0, lt=1)
     """What to hold out where the folder has no ``train/`` and ``test/``."""
     on_bad: Literal["refuse", "skip"] = "refuse"

@@ -22,7 +22,7 @@ Variance = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 class PowerLaw(BaseModel):
     """Eigenvalues ``scale * i ** -decay`` for i = 1..dims."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     scale: Variance = 2.0
     decay: float = Field(default=1.2, ge=0, le=10)

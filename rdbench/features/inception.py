@@ -60,11 +60,12 @@ def load(mode: Mode, weights: Path, device: torch.device) -> Features:
 
 def _torchscript(weights: Path, device: torch.device) -> Network:
     """Return the network as clean-fid calls it: pixels of 0 to 255 (batch, 3, 299, 299) -> (batch, size)."""
-    with warnings.catch_warnings():
+    # By its content, as torch opens no file whose name is not UTF-8.
+    with warnings.catch_warnings(), weights.open("rb") as file:
         # Deprecated in favour of formats that these weights are not published in.
         warnings.filterwarnings("ignore", "`torch.jit.load` is deprecated", FutureWarning)
         open_script: Any = torch.jit.load
-        layers = open_script(str(weights), map_location=device).eval().layers
+        layers = open_script(file, map_location=device).eval().layers
 
     def network(pixels: Tensor) -> Tensor:
         # Unoptimized: what the executor fuses after its first calls would not repeat them bit for bit.

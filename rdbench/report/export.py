@@ -2,13 +2,14 @@
 
 import copy
 import json
+import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Literal, get_args
 
 import rdbench
 from rdbench.outputs import make_folder, write_output
-from rdbench.places import Place
+from rdbench.places import Place, place
 from rdbench.report.chart import Chart
 from rdbench.report.contents import Contents, SectionContents, contents
 from rdbench.report.numbers import count
@@ -23,10 +24,14 @@ SIZE = (620, 400)
 SCALE = 2
 """Pixels of a PNG for one of the chart's."""
 
-File = tuple[str, bytes]
+File = tuple[str, str | bytes]
 
 
-def export(results: Sequence[Place], out: Place, formats: Sequence[Format]) -> list[Place]:
+def export(
+    results: Sequence[str | os.PathLike[str] | Place],
+    out: str | os.PathLike[str] | Place,
+    formats: Sequence[Format],
+) -> list[Place]:
     """Write charts and tables into a folder, in a sub-folder a section.
 
     Args:
@@ -43,7 +48,7 @@ def export(results: Sequence[Place], out: Place, formats: Sequence[Format]) -> l
     Raises:
         ResultsError: a folder is not a results folder, or ``out`` cannot be written.
     """
-    found = contents(results)
+    found, out = contents([place(each) for each in results]), place(out)
     written = []
     for name, content in _files(found, formats):
         path = out / name
@@ -74,7 +79,7 @@ def _files(found: Contents, formats: Sequence[Format]) -> Iterator[File]:
         yield from _tables(folder, section, formats)
     if "json" in formats:
         text = json.dumps(as_data(found), allow_nan=False, ensure_ascii=False, indent=1)
-        yield "report.json", f"{text}\n".encode()
+        yield "report.json", f"{text}\n"
 
 
 def _charts(folder: str, section: SectionContents, formats: Sequence[Format]) -> Iterator[File]:
@@ -85,7 +90,7 @@ def _charts(folder: str, section: SectionContents, formats: Sequence[Format]) ->
         strict=True,
     ):
         if "svg" in formats:
-            yield f"{folder}/{name}.svg", draw_svg(chart, key).encode()
+            yield f"{folder}/{name}.svg", draw_svg(chart, key)
         if "png" in formats:
             yield f"{folder}/{name}.png", draw_png(chart, key)
 
@@ -99,9 +104,9 @@ def _tables(folder: str, section: SectionContents, formats: Sequence[Format]) ->
     names = unique_names(table.name for table in section.tables)
     for name, table in zip(names, section.tables, strict=True):
         if "csv" in formats:
-            yield f"{folder}/{name}.csv", to_csv(table).encode()
+            yield f"{folder}/{name}.csv", to_csv(table)
         if "latex" in formats:
-            yield f"{folder}/{name}.tex", to_latex(table, f"{folder}-{name}").encode()
+            yield f"{folder}/{name}.tex", to_latex(table, f"{folder}-{name}")
 
 
 def unique_names(texts: Iterable[str]) -> list[str]:

@@ -1,5 +1,7 @@
 """What theory says of a section on a Gaussian source: Shannon's curve, and its trials held against theory."""
 
+import json
+
 import numpy as np
 import pandas as pd
 
@@ -37,7 +39,7 @@ def reference(section: Section, reading: str, measure: str) -> pd.DataFrame | No
     rates = rates[np.isfinite(rates) & (rates > 0)]
     if not len(rates):
         return None
-    eigenvalues = spectrum(GaussianOptions.model_validate(section.settings["dataset"]))
+    eigenvalues = spectrum(GaussianOptions.model_validate_json(json.dumps(section.settings["dataset"])))
     low, high = float(rates.min()) / 2, float(rates.max()) * 1.1  # beyond the margins of the axes
     grid = np.union1d(np.linspace(0, high, POINTS // 2), np.geomspace(low, high, POINTS // 2))
     sse, n = theory.sse_at(eigenvalues, grid), len(eigenvalues)

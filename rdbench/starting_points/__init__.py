@@ -9,10 +9,10 @@ import shlex
 import shutil
 from pathlib import Path
 
-from rdbench import variants
-from rdbench.calibration import shipped_sweep
+from rdbench import paths, variants
 from rdbench.errors import UserError
 from rdbench.outputs import is_standard_output, write_output
+from rdbench.sweep_files import shipped_sweep
 from rdbench.variants.declaration import Kind
 
 PLACEHOLDER, CLASS_PLACEHOLDER = "my_vae", "MyVae"
@@ -82,4 +82,5 @@ def next_steps(file: Path, name: str) -> list[str]:
 def _from_here(path: Path) -> str:
     """Return a path relative to the working directory where it lies below it, else absolute."""
     whole, here = path.resolve(), Path.cwd().resolve()
-    return str(whole.relative_to(here)) if whole.is_relative_to(here) else str(whole)
+    near = whole.relative_to(here) if whole.is_relative_to(here) else whole
+    return str(near) if paths.as_text(Path("/") / near) == str(Path("/") / near) else paths.as_text(whole)

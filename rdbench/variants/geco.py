@@ -54,8 +54,6 @@ class Geco(Model):
         memory: Annotated[float, Field(ge=0, lt=1)] = 0.9,
     ) -> None:
         super().__init__(about)
-        if mse < 0:
-            raise ValueError(f"geco: mse must be > 0, or 0 for beta / 2, not {mse}")
         self.target = mse or about.beta / 2
         self.step, self.memory = step, memory
         self.start = 1 / (2 * self.target)

@@ -32,8 +32,6 @@ class LearnedVariance(Model):
 
     def __init__(self, about: About, *, floor: Annotated[float, Field(ge=0)] = 0.0) -> None:
         super().__init__(about)
-        if floor < 0:
-            raise ValueError(f"learned_variance: floor is a variance, >= 0, not {floor}")
         self.network = about.network(outputs=2)
         self.floor = floor
 

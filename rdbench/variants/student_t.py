@@ -48,8 +48,6 @@ class StudentT(Model):
         per_value: bool = False,
     ) -> None:
         super().__init__(about)
-        if dof < 0:
-            raise ValueError(f"student_t: dof must be > 0, or 0 to learn it, not {dof}")
         self.dof = dof
         if per_value:
             self.network = about.network(outputs=3 if dof == 0 else 2)
