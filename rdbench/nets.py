@@ -140,8 +140,15 @@ class _Transposed(torch.autograd.Function):
 def _transposed(layer: nn.ConvTranspose2d, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """Apply torch's layer with another weight and bias."""
     return nn.functional.conv_transpose2d(
-        x, weight, bias, layer.stride, layer.padding, layer.output_padding, layer.groups, layer.dilation
-    )  # type: ignore[arg-type]
+        x,
+        weight,
+        bias,
+        layer.stride,
+        layer.padding,  # type: ignore[arg-type]
+        layer.output_padding,
+        layer.groups,
+        layer.dilation,
+    )
 
 
 class TransposedConvolution(nn.ConvTranspose2d):

@@ -1,8 +1,7 @@
 """A sweep file, validated: YAML to a frozen, resolved :class:`Sweep`.
 
-Nothing is coerced: ``true`` is not 1 and ``"3"`` is not 3; a whole number will do where a number is asked
-for. What a file leaves out is filled in here, so a sweep that is saved and loaded again is the same sweep
-whatever the defaults of a later version. Every problem is one line: file, line, key, what is wrong, the mend.
+Nothing is coerced: ``true`` is not 1; a whole number will do where a number is asked for. What a file leaves
+out is filled in here, so a sweep that is saved and loaded again is the same sweep. Every problem is one line.
 """
 
 import io
@@ -363,8 +362,7 @@ def load_sweep(
     Args:
         path: the file, ``-``, or the name of one that ships (:func:`rdbench.sweep_files.find`). Files it
             names are looked for beside it, then in the working directory.
-        overrides: settings that replace the file's, such as ``train.epochs=2`` or ``beta=[1, 10]``; the
-            values are YAML.
+        overrides: settings that replace the file's, such as ``train.epochs=2``; the values are YAML.
         stored: it is that of a results folder, to be read: a variant whose source is gone is known by name.
         folders: where to look for a variant's file if the sweep file is not on this machine.
         written: what an override is called in an error, where the user did not write it as ``--set``.

@@ -6,6 +6,9 @@ from pathlib import Path
 
 from rdbench.errors import ResultsError, SpecError, choose
 
+MAX_BYTES = 1_000_000
+"""A bound no sweep comes near; it stops the reading of what is no sweep at all."""
+
 
 class StandardInput:
     """What ``-`` stands for."""
@@ -15,7 +18,7 @@ class StandardInput:
         return "standard input"
 
     def open(self, mode: str) -> io.BytesIO:
-        """Read it whole.
+        """Read it, as far as a sweep may reach and one byte further.
 
         Raises:
             SpecError: nothing was piped in.
@@ -25,7 +28,7 @@ class StandardInput:
             raise SpecError(f"{self}: is closed; {mend}")
         if sys.stdin.isatty():
             raise SpecError(f"{self}: is a terminal; {mend}")
-        content = sys.stdin.buffer.read()
+        content = sys.stdin.buffer.read(MAX_BYTES + 1)
         if not content:
             raise SpecError(f"{self}: is empty; {mend}")
         return io.BytesIO(content)

@@ -14,12 +14,11 @@ from typing import Any, NamedTuple
 
 from rdbench.errors import SpecError
 from rdbench.places import Remote
-from rdbench.sweep_files import find
+from rdbench.sweep_files import MAX_BYTES, find
 
 KeyPath = tuple[str | int, ...]
 
-# Bounds no sweep file comes near; they stop an alias bomb, or a path that is no sweep file at all.
-MAX_BYTES = 1_000_000
+# Bounds no sweep file comes near; they stop an alias bomb.
 MAX_DEPTH = 20
 MAX_VALUES = 50_000
 

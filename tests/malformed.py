@@ -149,6 +149,8 @@ MALFORMED = [
     (None, "seeds: 0", 5, "seeds", "use 1 to 10,000"),
     (None, "seeds: [-1]", 5, "seeds[0]", "use at least 0"),
     (None, "resources: {cpus: 0}", 5, "resources.cpus", "use at least 1"),
+    (None, "resources: {niceness: -1}", 5, "resources.niceness", "use at least 0"),
+    (None, "resources: {niceness: 20}", 5, "resources.niceness", "use at most 19"),
     (None, "resources: {gpus: -1}", 5, "resources.gpus", "use auto, 0, or a share"),
     (None, "resources: {gpus: all}", 5, "resources.gpus", "use auto, 0, or a share"),
     (None, "resources: {gpus: true}", 5, "resources.gpus", "use auto, 0, or a share"),

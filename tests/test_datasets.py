@@ -777,8 +777,7 @@ def test_what_is_known_of_a_dataset_is_known_without_preparing_it(root, cache):
     assert len(ready.notes) == 2
     with pytest.raises(DatasetError, match="nowhere is not a folder"):
         datasets.known(make_options("folder", {"path": "nowhere", "size": 8}), root)
-    with pytest.raises(DatasetError, match=r"celeba: .*No such file"):
-        datasets.known(make_options("celeba"), named(root))
+    assert "No such file" in datasets.known(make_options("celeba"), named(root)).notes[0]
 
 
 # --- names of splits

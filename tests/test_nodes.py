@@ -25,6 +25,7 @@ from rdbench.plan import plan
 from rdbench.progress import SweepProgress
 from rdbench.spec import Resources, load_sweep
 from rdbench.tune import supervisor
+from rdbench.tune.cluster import told_of_niceness
 from rdbench.tune.session import end_session
 from rdbench.worker import Job
 
@@ -41,6 +42,7 @@ def in_epochs(pack, job, device, on_progress):
     file = job.results / f"{pack[0].seed}.epochs"
     node = os.getppid()
     done = len(file.read_text().splitlines()) if file.exists() else 0
+    (job.results / f"{pack[0].seed}.niceness").write_text(str(os.getpriority(os.PRIO_PROCESS, 0)))
     assert pack[0].seed != 4 or until(lambda: epochs(job.results, 5))
     for _ in range(done, EPOCHS):
         time.sleep(0.5)
@@ -181,6 +183,9 @@ def test_a_node_that_dies_in_mid_sweep_and_one_that_joins_lose_no_trial(cluster,
 
 def test_a_ray_client_drives_from_the_head_node(cluster, drive):
     said, finished = drive(f"ray://127.0.0.1:{cluster.client}", 2)
+    ours = os.getpriority(os.PRIO_PROCESS, 0)
+    found = {int(file.read_text()) for file in drive.root.glob("*.niceness")}
+    assert found == {ours} or f"workers cannot have niceness {ours} on node 127.0.0.1 (15): " in said
     assert finished == 2
     assert said.count(": done") == 2
     assert all(len(epochs(drive.root, seed)) == EPOCHS for seed in range(2))
@@ -217,3 +222,10 @@ def test_a_cluster_that_is_not_there_is_one_line(drive, address, says):
     with pytest.raises(ClusterError) as refused:
         drive(address, 1)
     assert str(refused.value) == f"--address {address}: {says}"
+
+
+def test_nodes_whose_workers_give_way_to_other_processes_are_told_with_the_mend():
+    assert told_of_niceness({"10.0.0.1": 0, "10.0.0.2": 0}, 0) == []
+    (line,) = told_of_niceness({"10.0.0.1": 0, "10.0.0.2": 15, "10.0.0.3": 15}, 0)
+    assert line.startswith("workers cannot have niceness 0 on node 10.0.0.2 (15), 10.0.0.3 (15): ")
+    assert line.endswith("start its Ray with RAY_worker_niceness=0")

@@ -230,7 +230,7 @@ def test_a_sweep_of_specs_built_in_python_plans_the_same_trials():
         variants=(VariantSpec(name="bs_vae"),),
         beta=(1.0,),
         train=TrainSpec(epochs=50),
-        resources=Resources(cpus=8),
+        resources=Resources(cpus=8, niceness=5),
     )
     assert plan(built).trials == (trial(),)
 

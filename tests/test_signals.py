@@ -10,17 +10,29 @@ import pytest
 
 from rdbench import signals
 
-OTHERS = sorted(set(signals.STOP) - {signal.SIGINT})
+ALL = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 
 
-@pytest.mark.parametrize("number", signals.STOP, ids=lambda number: signal.Signals(number).name)
+@pytest.fixture(autouse=True)
+def as_by_default():
+    """Have no signal ignored, as they are where the tests run under nohup."""
+    ignored = [number for number in ALL if signal.getsignal(number) == signal.SIG_IGN]
+    for number in ignored:
+        signal.signal(number, signal.SIG_DFL)
+    yield
+    for number in ignored:
+        signal.signal(number, signal.SIG_IGN)
+
+
+@pytest.mark.parametrize("number", ALL, ids=lambda number: number.name)
 def test_each_is_counted_and_then_does_what_it_did_before(number):
+    assert number in signals.STOP
     before = signal.getsignal(number)
     with signals.counted() as requests:
         assert requests.count == 0
         os.kill(os.getpid(), number)
         assert requests.count == 1
-        os.kill(os.getpid(), next(other for other in signals.STOP if other != number))
+        os.kill(os.getpid(), next(other for other in ALL if other != number))
         assert requests.count == 2
     assert signal.getsignal(number) == before
 
@@ -84,7 +96,7 @@ def send(number, *prefix):
         return process.returncode, printed
 
 
-@pytest.mark.parametrize("number", OTHERS, ids=lambda number: signal.Signals(number).name)
+@pytest.mark.parametrize("number", ALL, ids=lambda number: number.name)
 def test_a_verb_lets_go_what_it_holds_and_ends_as_after_ctrl_c(number):
     assert send(number) == (130, "let go\n")
 

@@ -170,6 +170,12 @@ def test_a_mistake_in_what_is_piped_in_is_named_by_its_line(piped):
     assert message == "standard input:5: train.epoch: unknown key; did you mean 'epochs'?"
 
 
+def test_no_more_is_read_from_a_pipe_than_a_sweep_may_hold(piped):
+    path = piped("y\n" * 2_000_000)
+    assert problem(load_sweep, path) == "standard input: is larger than 1 MB; name a sweep file"
+    assert sys.stdin.buffer.read(1)
+
+
 def test_a_variant_beside_a_sweep_that_is_piped_in_lies_in_the_working_directory(piped):
     objective = "import rdbench\n\n@rdbench.variant('mine')\ndef mine(sse, rate, beta, n):\n    return sse\n"
     Path("mine.py").write_text(objective)

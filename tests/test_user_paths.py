@@ -82,8 +82,13 @@ def test_a_tilde_after_an_equals_sign_is_the_users_home(home):
     """No shell expands it there, so a folder named ~ was made."""
     write(home / "a", make_sweep())
     spec = sweep_in(home)
-    assert "5 betas" not in invoke("sweep", spec, "--results=~/new", "--dry-run")
-    assert "in use" not in invoke("doctor", "--results=~/a", "--data=~/data")
+    planned = invoke("sweep", spec, "--results=~/new", "--dry-run", "--allow-missing-metrics")
+    assert "5 betas" not in planned
+    for address in ("~", "file://~"):
+        found = invoke("doctor", f"--results={address}/a", f"--data={address}/data", "--json")
+        seen = {each["what"]: each["found"] for each in json.loads(found)["findings"]}
+        assert seen["data root"] == str(home / "data")
+        assert seen["results"].startswith(f"{home / 'a'}, ")
     assert "4 done in " in invoke("status", "~/a")
     invoke("report", "~/a", "--out=~/page.html")
     invoke("report", "~/a", "--format=csv", "--out=~/tables")
@@ -168,6 +173,9 @@ def test_what_is_not_beside_the_sweep_file_is_where_it_was(home, tmp_path, monke
         assert load_sweep(spec, [f"dataset.path={path}"]).dataset.path == path
         with pytest.raises(UserError, match="gone is not a folder; correct 'path'"):
             datasets.load(load_sweep(spec, [f"dataset.path={path}"]).dataset, home / "data")
+    store.save_sweep(tmp_path / "kept", load_sweep(spec, ["dataset.path=./gone"]))
+    photos(Path("gone").absolute())
+    assert store.stored_sweep(tmp_path / "kept").dataset.path == "./gone"  # whoever reads it from where
 
 
 def test_ids_of_trials_on_a_folder_below_the_data_root_stay(tmp_path):

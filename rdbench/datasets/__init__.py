@@ -111,9 +111,10 @@ def known(options: DatasetOptions, data_root: Path | paths.DataRoot) -> Dataset 
     """What is known of a dataset without preparing or downloading it.
 
     The dataset itself where it is prepared. Else, where its sizes are known, a stand-in of these sizes: black
-    images, and two classes; None where only the data tell.
+    images, and two classes; None where only the data tell. Its notes say what a data root that the user named
+    does not hold.
 
-    Raises DatasetError: it cannot be had as the options say, or is not in the data root that the user named.
+    Raises DatasetError: it cannot be had as the options say.
     """
     info, options = _checked(options)
     notes: tuple[str, ...] = ()
@@ -122,9 +123,7 @@ def known(options: DatasetOptions, data_root: Path | paths.DataRoot) -> Dataset 
             if ready := prepared.find(info, options, data_root):
                 return _opened(ready, info, options)
         except MissingDataError as missing:
-            if prepared.as_root(data_root).named_by:
-                if info.download is None:
-                    raise
+            if prepared.as_root(data_root).named_by:  # else nobody has said yet where they are
                 notes = (str(missing).removeprefix(f"{info.name}: "),)
     if (counts := sizes(options)) is None:
         return None

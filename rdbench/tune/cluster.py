@@ -164,7 +164,7 @@ def check_nodes(niceness: int) -> list[str]:
 
     ours = fingerprint()
     answers: list[tuple[str, Any]] = []
-    others: dict[str, int] = {}
+    reached: dict[str, int] = {}
     for node in ray.nodes():
         if node["Alive"]:
             there = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
@@ -172,7 +172,7 @@ def check_nodes(niceness: int) -> list[str]:
             answers.append((node["NodeManagerAddress"], answer))
     for name, answer in answers:
         try:
-            found, others[name] = ray.get(answer, timeout=120)
+            found, reached[name] = ray.get(answer, timeout=120)
         except ray.exceptions.GetTimeoutError:
             raise ClusterError(
                 f"node {name} of the cluster does not answer; see to it, or remove it"
@@ -184,13 +184,22 @@ def check_nodes(niceness: int) -> list[str]:
                 f"node {name} of the cluster has rdbench {found}, and this machine {ours}; install the same"
                 " on every node"
             )
-    others = {name: reached for name, reached in others.items() if reached != niceness}
+    return told_of_niceness(reached, niceness)
+
+
+def told_of_niceness(reached: dict[str, int], wanted: int) -> list[str]:
+    """Return a line where workers of some nodes do not get the niceness that is wanted.
+
+    Args:
+        reached: by node.
+        wanted: by all.
+    """
+    others = [f"{node} ({found})" for node, found in reached.items() if found != wanted]
     if not others:
         return []
-    names, reached = ", ".join(others), ", ".join(map(str, sorted(set(others.values()))))
     return [
-        f"workers run at niceness {reached}, not {niceness}, on node {names}: beside other processes they are"
-        " slow; start its Ray with RAY_worker_niceness=0"
+        f"workers cannot have niceness {wanted} on node {', '.join(others)}: other processes there go before"
+        " them; start its Ray with RAY_worker_niceness=0"
     ]
 
 
