@@ -142,10 +142,10 @@ def sweep(
         from rdbench.paths import chosen_data_root
 
         data_root = chosen_data_root(data)
-        if estimate := time_left(whole, str(spec), set_ or [], data_root):
-            typer.echo(estimate)
         for line in look_ahead(whole, data_root, allow_missing_metrics):
             typer.echo(line)
+        if estimate := time_left(whole, spec, set_ or [], data_root):
+            typer.echo(estimate)
         return
     account = run_sweep(
         whole,
@@ -265,12 +265,11 @@ def bench(
     from rdbench.plan import packable, plan
     from rdbench.precision import resolve_device
     from rdbench.spec import load_sweep
-    from rdbench.sweep_files import find
 
     sweep = load_sweep(spec, set_ or []).model_copy(update={"search": None})
     trials = packable(plan(sweep).trials)
     if not trials:
-        raise SpecError(f"{find(spec)}: no variant of it is an objective, which is what the benchmark trains")
+        raise SpecError(f"{spec}: no variant of it is an objective, which is what the benchmark trains")
     trial = trials[0]
     if orchestration:
         from dataclasses import asdict

@@ -21,8 +21,9 @@ _SPEC = typer.Argument(
     metavar="SPEC",
     autocompletion=_names,
 )
-Spec = Annotated[Path, _SPEC]
-PerhapsSpec = Annotated[Path | None, _SPEC]
+# Text: a Path makes one slash of the two in an address.
+Spec = Annotated[str, _SPEC]
+PerhapsSpec = Annotated[str | None, _SPEC]
 Results = Annotated[
     str, typer.Argument(help="A results folder, or its address: s3://bucket/prefix.", metavar="RESULTS")
 ]

@@ -79,8 +79,6 @@ def report(
     from rdbench.report import make_report
     from rdbench.sweep import all_results
 
-    if out != "-":
-        streams.go_on_without_output()
     folders = [place(each) for each in results] if results else [*all_results()]
     formats = list(dict.fromkeys(format_ or [ReportFormat.html]))
     near = folders[0] if len(folders) == 1 else Path()
@@ -90,9 +88,12 @@ def report(
         files = [each for each in FORMATS if each in formats]
         folder = near / "export" if out is None else output_folder(out)
         page = folder / "report.html"
+        streams.go_on_without_output()
         typer.echo(f"{summary(export(folders, folder, files))} written to {folder}")
     else:
         page = near / "report.html" if out is None else output(out)
+        if not is_standard_output(page):
+            streams.go_on_without_output()
     if ReportFormat.html in formats:
         made = make_report(folders, page, title)
         typer.echo(f"report written to {made}", err=is_standard_output(made))
@@ -166,10 +167,10 @@ def compare(
     from rdbench.report.compare import compare as compare_results
     from rdbench.report.gates import check_gate, parse_gate, render
 
-    if out not in (None, "-"):
-        streams.go_on_without_output()
     gates = [parse_gate(text) for text in fail_if or []]
     target = None if out is None else output(out)
+    if target is not None and not is_standard_output(target):
+        streams.go_on_without_output()
     found = compare_results([place(a)], [place(b)])
     outcomes = [check_gate(gate, found) for gate in gates]
     text = render(found, outcomes, format_.value)

@@ -76,8 +76,9 @@ def sample(
     from rdbench.outputs import is_standard_output, output
     from rdbench.places import place
 
-    streams.go_on_without_output()
     target = output(out)
+    if not is_standard_output(target):
+        streams.go_on_without_output()
     name = samples.sample(
         place(results), trial, n, target, paths.chosen_data_root(data), device=device, seed=seed
     )

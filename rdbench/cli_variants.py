@@ -128,10 +128,11 @@ def new_variant(
     from rdbench.outputs import STANDARD_OUTPUT, is_standard_output
     from rdbench.paths import local
 
-    streams.go_on_without_output()
     target = STANDARD_OUTPUT if file == "-" else local(file)
+    if not (printed := is_standard_output(target)):
+        streams.go_on_without_output()
     chosen = starting_points.write(target, kind, name)
-    if is_standard_output(target):
+    if printed:
         return
     typer.echo(f"{kind} {chosen} written to {file}; next:")
     for line in starting_points.next_steps(target, chosen):

@@ -130,8 +130,8 @@ def time_left(
         return None
     known = _read(_file()).get(_key(todo[0]))
     if known is None:
-        if not packable(todo):
-            return None  # which no benchmark would be of
+        if not packable(todo) or spec == "-":
+            return None  # which no benchmark would be of, or none could read again
         command = shlex.join(["rdbench", "bench", spec, *(f"--set={each}" for each in overrides)])
         return f'how long? run "{command}" once on this machine, and the next dry run tells'
     sizes = images(todo[0].dataset, data_root)

@@ -24,6 +24,11 @@ def reason(row: Mapping[str, Any]) -> str:
         text = json.loads(str(row["settings"]))["error"]
     except (ValueError, TypeError, KeyError):  # a folder may come from anywhere
         text = ""
+    return last_line(text)
+
+
+def last_line(text: object) -> str:
+    """Return the last line of an error's text, which of a traceback is the exception."""
     return ["no reason given", *str(text).strip().splitlines()][-1]
 
 

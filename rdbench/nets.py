@@ -93,7 +93,7 @@ def _to_one_channel(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     batch, channels, height, width = x.shape
     taps = weight.permute(2, 3, 1, 0).reshape(9, channels)
     parts = (taps @ x.permute(0, 2, 3, 1).reshape(-1, channels).T).view(3, 3, batch, height, width)
-    padded = parts.new_zeros(batch, height + 2, width + 2)
+    padded = x.new_zeros(batch, height + 2, width + 2)
     for row in range(3):
         for column in range(3):
             padded[:, row : row + height, column : column + width] += parts[row, column]
@@ -107,19 +107,14 @@ class _Transposed(torch.autograd.Function):
     CPU at more than the cost of the other two (113 ms against 66 for the paper's last upsampling).
     """
 
-    generate_vmap_rule = True
-
     @staticmethod
-    def forward(x: Tensor, weight: Tensor, bias: Tensor, layer: nn.ConvTranspose2d) -> Tensor:
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, layer: nn.ConvTranspose2d) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        ctx.save_for_forward(x, weight)
+        ctx.layer = layer
         if layer.out_channels == 1 and (layer.kernel_size, layer.stride, layer.padding) == _SAME_SIZE:
             return _to_one_channel(x, weight, bias)
         return _transposed(layer, x, weight, bias)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        x, weight, _, ctx.layer = inputs
-        ctx.save_for_backward(x, weight)
-        ctx.save_for_forward(x, weight)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
@@ -132,22 +127,16 @@ class _Transposed(torch.autograd.Function):
         return by_input, by_weight, gradient.sum((0, 2, 3)), None
 
     @staticmethod
-    def jvp(ctx: Any, by_x: Tensor, by_weight: Tensor, by_bias: Tensor, _: None) -> Tensor:
+    def jvp(ctx: Any, along_x: Tensor, along_weight: Tensor, along_bias: Tensor, _: None) -> Tensor:
         x, weight = ctx.saved_tensors
-        return _transposed(ctx.layer, by_x, weight) + _transposed(ctx.layer, x, by_weight, by_bias)
+        return _transposed(ctx.layer, along_x, weight) + _transposed(ctx.layer, x, along_weight, along_bias)
 
 
 def _transposed(layer: nn.ConvTranspose2d, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """Apply torch's layer with another weight and bias."""
+    padding: Any = layer.padding  # which of other layers may be a word
     return nn.functional.conv_transpose2d(
-        x,
-        weight,
-        bias,
-        layer.stride,
-        layer.padding,  # type: ignore[arg-type]
-        layer.output_padding,
-        layer.groups,
-        layer.dilation,
+        x, weight, bias, layer.stride, padding, layer.output_padding, layer.groups, layer.dilation
     )
 
 
@@ -156,17 +145,13 @@ class TransposedConvolution(nn.ConvTranspose2d):
 
     def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
         """Map (batch, inputs, h, w) to (batch, outputs, ...)."""
-        if _is_channels_last(x) and not torch.is_autocast_enabled("cpu"):
-            result: Tensor = _Transposed.apply(x, self.weight, self.bias, self)
-            return result
+        # Within torch.func it is torch's own: a Function that may be transformed costs some 30 us a call.
+        if x.device.type == "cpu" and not torch._C._are_functorch_transforms_active():
+            channels_last = x.is_contiguous(memory_format=torch.channels_last)
+            if channels_last and not torch.is_autocast_enabled("cpu"):
+                result: Tensor = _Transposed.apply(x, self.weight, self.bias, self)
+                return result
         return super().forward(x, output_size)
-
-
-def _is_channels_last(x: Tensor) -> bool:
-    try:
-        return x.device.type == "cpu" and x.is_contiguous(memory_format=torch.channels_last)
-    except RuntimeError:  # within torch.func.vmap a tensor does not tell
-        return False
 
 
 def _activation() -> nn.Module:

@@ -98,7 +98,8 @@ def write_output(out: Place, content: bytes | str) -> None:
         _print(content)
         return
     status = _check(out)
-    if status and not stat.S_ISREG(status.st_mode):
+    # A new file would have this user as its owner, and another link to the old one would keep that.
+    if status and (not stat.S_ISREG(status.st_mode) or status.st_nlink > 1 or status.st_uid != os.geteuid()):
         _write_in_place(out, content)
         return
     try:

@@ -170,7 +170,7 @@ def below(folder: Place) -> list[str]:
         return folder.below()
     names = [*entries(folder)]
     for path in folder.iterdir() if folder.is_dir() else ():
-        if path.is_dir():
+        if path.is_dir() and not path.is_symlink():  # which could lead in a circle
             names += [f"{path.name}/{name}" for name in below(path)]
     return sorted(names)
 

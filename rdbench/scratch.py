@@ -19,7 +19,7 @@ from pathlib import Path
 
 from rdbench.errors import StorageError
 
-PREFIX, UNFINISHED = "rdbench-", "rdbench_"
+PREFIX, UNFINISHED = "rdbench-", "rdbench_"  # of one length, as the socket is tried under the second
 LOCK = "owner.lock"
 ROOM = 4 << 20  # bytes; Ray writes some for every worker
 # As long as the longest of Ray's sockets' names, which with the folder's may have 107 bytes.
@@ -93,8 +93,8 @@ def _places() -> dict[Path, str]:
         if value := os.environ.get(name):
             places.setdefault(Path(value).absolute(), name)
     for usual in map(os.path.expandvars, USUAL):
-        if not usual.startswith("$"):
-            places.setdefault(Path(usual).absolute(), "")
+        if usual.startswith("/"):  # the variable is set, and not empty
+            places.setdefault(Path(usual), "")
     return places
 
 

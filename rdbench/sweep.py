@@ -12,7 +12,7 @@ from rich.console import Console
 
 from rdbench import beforehand, datasets, paths, store
 from rdbench.errors import ResultsError, StorageError, counted
-from rdbench.failures import is_failure, reason, way
+from rdbench.failures import is_failure, last_line, reason, way
 from rdbench.lease import FILE, Lease
 from rdbench.metrics import answers
 from rdbench.places import Place, is_file
@@ -139,7 +139,7 @@ def account(root: Place, whole: Plan, sweep: Sweep | None = None) -> Account:
         stopped,
         len(lacking),
         failed_metrics=_told(row for row in _failed_metrics(root, sweep) if row[2] in lacking),
-        why_failed=_told(("failed", _last_line(error), str(trial)) for trial, error in errors),
+        why_failed=_told(("failed", last_line(error), str(trial)) for trial, error in errors),
     )
 
 
@@ -340,10 +340,6 @@ def all_results() -> list[Path]:
     return folders
 
 
-def _last_line(text: object) -> str:
-    return ["no reason given", *str(text).strip().splitlines()][-1]
-
-
 def status_lines(root: Place) -> list[str]:
     """Return how the trials of a results folder stand, with a line for each that did not end well."""
     sweep = store.stored_sweep(root)
@@ -352,7 +348,7 @@ def status_lines(root: Place) -> list[str]:
     names = {trial.id: named(sweep, trial) for trial in whole.trials}
     planned = trials["trial"].isin(names.keys())
     for row in trials[planned & (trials["status"] != "done")].itertuples():
-        lines.append(f"{row.status}: {names[str(row.trial)]}: {_last_line(row.error)}")
+        lines.append(f"{row.status}: {names[str(row.trial)]}: {last_line(row.error)}")
     if (others := int((~planned).sum())) and sweep.search is None:  # what a search found there it has told
         noun = "trial" if others == 1 else "trials"
         lines.append(

@@ -10,11 +10,10 @@ import torch
 
 from rdbench import afterwards, cli, failures, store, worker
 from rdbench.metrics import iwae
-from rdbench.metrics.fid import FidOptions
 from rdbench.metrics.iwae import IwaeOptions
 from rdbench.plan import plan
 from rdbench.sweep import _told, account, open_plan
-from rdbench.trial import run_pack, run_trial
+from rdbench.trial import run_pack
 from rdbench.tune.supervisor import Usage
 from rdbench.worker import Job, work
 
@@ -145,10 +144,16 @@ def test_what_was_given_up_is_trained_again_where_the_network_is_to_be_kept(brok
     assert len(open_plan(runs.root, kept).todo) == 1
 
 
-def test_what_a_machine_lacks_is_no_failure_as_another_may_have_it(trial, data):
-    (row,) = run_trial(trial, data, torch.device("cpu"), asked=[FidOptions()])["metrics"]
-    assert "run `rdbench weights`" in failures.reason(row)
-    assert "failures" not in json.loads(row["settings"])
+def test_what_a_worker_lacks_costs_one_training_more_as_another_may_have_it_and_no_third(
+    monkeypatch, trained, runs
+):
+    lacking = dataclasses.replace(iwae.METRIC, missing=lambda *given: "no weights here; fetch them")
+    monkeypatch.setattr(iwae, "METRIC", lacking)
+    for failures_so_far, todo in ((1, 1), (2, 1), (2, 0)):
+        row, left = runs()
+        assert (json.loads(row["settings"])["failures"], left) == (failures_so_far, todo)
+    assert failures.reason(row) == "no weights here; fetch them"
+    assert len(trained) == 2
 
 
 def test_many_reasons_are_told_by_the_commonest():

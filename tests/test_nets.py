@@ -86,7 +86,7 @@ def ours_and_torchs(outputs, stride, output_padding, groups):
 
 # torch's own, when its forward mode is used for the first time
 FORWARD = pytest.mark.filterwarnings(
-    "ignore:.*torch.jit.script:FutureWarning", "ignore:.*torch.jit.script:DeprecationWarning"
+    "ignore:.*torch.jit:FutureWarning", "ignore:.*torch.jit:DeprecationWarning"
 )
 
 

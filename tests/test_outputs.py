@@ -248,3 +248,16 @@ def test_a_new_variant_is_written_through_no_link_and_over_no_pipe(tmp_path, mon
 def test_text_with_the_name_of_a_file_that_is_none_is_written(tmp_path):
     write_output(tmp_path / "x", os.fsdecode(b"caf\xe9"))
     assert (tmp_path / "x").read_bytes() == rb"caf\udce9"
+
+
+def test_another_link_to_a_file_and_its_owner_stay(tmp_path):
+    page, other = tmp_path / "page.html", tmp_path / "other.html"
+    page.write_text("old")
+    os.link(page, other)
+    write_output(page, "new")
+    assert other.read_text() == "new"
+    if os.geteuid() == 0:
+        other.unlink()
+        os.chown(page, 12345, 12345)
+        write_output(page, "newer")
+        assert (page.read_text(), page.stat().st_uid) == ("newer", 12345)

@@ -44,6 +44,15 @@ def test_a_variable_of_ray_goes_before(places, monkeypatch):
         assert folder.parent == places[1]
 
 
+def test_the_users_own_folder_is_a_place_where_it_is_set(places, monkeypatch):
+    monkeypatch.setattr(scratch, "USUAL", ("$XDG_RUNTIME_DIR",))
+    for value, found in (("/run/user/7", [places[0], Path("/run/user/7")]), ("", [places[0]])):
+        monkeypatch.setenv("XDG_RUNTIME_DIR", value)
+        assert list(scratch._places()) == found
+    monkeypatch.delenv("XDG_RUNTIME_DIR")
+    assert list(scratch._places()) == [places[0]]
+
+
 def missing(place):
     place.rmdir()
 

@@ -271,3 +271,14 @@ def test_a_shell_completes_the_names_beside_the_files(tmp_path, monkeypatch):
     Path("quick.yaml").touch()
     assert _names("qui") == ["quick.yaml", "quickstart"]
     assert _names("") == _names("x") == []  # where it has nothing to add, the shell offers its files
+
+
+@pytest.mark.parametrize("verb", ["sweep", "trial", "bench", "doctor"])
+def test_an_address_keeps_both_slashes(verb):
+    done = CliRunner().invoke(cli.app, [verb, "s3:/bucket/x.yaml"])
+    assert "write both slashes" in f"{done.exception}{done.output}"
+    for address in ("ftp://host/x.yaml", "s3://user:secret@bucket/x.yaml"):
+        done = CliRunner().invoke(cli.app, [verb, address])
+        said = f"{done.exception}{done.output}"
+        assert "write both slashes" not in said
+        assert "no kind of storage" in said or "must not hold credentials" in said

@@ -35,7 +35,7 @@ Check = Callable[[], Iterable[Finding]]
 
 
 def examine(
-    spec: Path | None = None,
+    spec: str | Path | None = None,
     data: Path | None = None,
     results: str | None = None,
     overrides: Iterable[str] = (),

@@ -10,7 +10,9 @@ from rdbench.errors import SpecError, UserError
 from rdbench.spec import Sweep, load_sweep
 
 
-def sweep(spec: Path, overrides: Iterable[str], data: Path | None, results: str | None) -> Iterator[Finding]:
+def sweep(
+    spec: str | Path, overrides: Iterable[str], data: Path | None, results: str | None
+) -> Iterator[Finding]:
     """Yield what a sweep file asks for, and whether it is to be had here."""
     wanted = load_sweep(spec, list(overrides))
     where = f"results/{wanted.name}" if results is None else results

@@ -315,7 +315,7 @@ def _measure(options: MetricOptions, model: TrainedModel, known: str = "") -> li
     metric = get(options.name)
     try:
         if reason := metric.missing(options, model.data, model.protocol):
-            return [Value(None, settings={"error": reason})]
+            return [_failure(reason)]  # of this machine: where trials start, it was asked before
         for need in metric.needs:
             if need in model.lacks:
                 error = f"not defined for this variant: it has no {NEEDS[need]}"

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from rdbench import paths, variants
 from rdbench.errors import UserError
-from rdbench.outputs import is_standard_output, write_output
+from rdbench.outputs import is_standard_output, output, write_output
 from rdbench.sweep_files import shipped_sweep
 from rdbench.variants.declaration import Kind
 
@@ -37,15 +37,23 @@ def write(file: Path, kind: Kind, name: str | None = None) -> str:
     if file.suffix != ".py" and not printed:
         raise UserError(f"{file}: a variant is a Python file; write {file.with_suffix('.py')}")
     text = (Path(__file__).parent / f"{kind}.py").read_text(encoding="utf-8")
-    chosen = name or (PLACEHOLDER if printed else file.stem)
+    chosen = (PLACEHOLDER if printed else file.stem) if name is None else name
     _check_name(chosen, text)
     script = f"{chosen}.py" if printed else file.name
     text = re.sub(rf"\b{PLACEHOLDER}(\.py)?\b", lambda found: script if found[1] else chosen, text)
     camel = "".join(part[:1].upper() + part[1:] for part in chosen.split("_")) or chosen
     text = text.replace(CLASS_PLACEHOLDER, camel)
-    if not printed and os.path.lexists(file):
-        raise UserError(f"{file} is there already and is left as it is; give another file name")
-    write_output(file, text)
+    if printed:
+        write_output(file, text)
+        return chosen
+    output(file)  # says what is wrong with its folder
+    try:
+        with file.open("x", encoding="utf-8") as opened:
+            opened.write(text)
+    except FileExistsError:
+        raise UserError(f"{file} is there already and is left as it is; give another file name") from None
+    except OSError as error:
+        raise UserError(f"{file}: cannot be written ({error.strerror}); give a folder that can be") from None
     return chosen
 
 

@@ -67,7 +67,7 @@ def kept(path: Path, text: str) -> Files | None:
     if path.stem[-17:] == "-" + hashlib.sha256(text.encode()).hexdigest()[:16]:
         return (alone(path, text),)
     for folder in path.parents:
-        if re.search(r"-[0-9a-f]{16}$", folder.name):
+        if folder.parent.name == FOLDER and re.search(r"-[0-9a-f]{16}$", folder.name):
             names = [f"{folder.name}/{name}" for name in places.below(folder) if name.endswith(".py")]
             files = _copy(folder.parent, names, folder.name[-16:])
             if files and files[0].path == str(path):
