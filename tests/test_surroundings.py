@@ -67,6 +67,7 @@ VERBS = {
         ("compare --out", "full stdout"),
         ("sweep, done", "full stdout"),
         ("new", "all full"),
+        ("bench", "long TMPDIR"),
         ("new, printed", "full stdout"),
         ("new, printed", "reader gone"),
         ("compare, a device", "full stdout"),

@@ -176,7 +176,7 @@ def _source(options: FolderOptions, root: Path) -> Source:
         path = root / paths.local(options.path)
     except UserError as error:
         raise DatasetError(f"folder: {options.path} is not a folder; correct 'path' ({error})") from None
-    if not path.is_dir():
+    if not os.path.isdir(path):  # noqa: PTH112 (Path.is_dir fails where one may not look)
         raise DatasetError(
             f"folder: {path} is not a folder; correct 'path' (a relative one is below the data root, one that"
             " begins with ./ may lie beside the sweep file)"

@@ -97,7 +97,7 @@ def _file(place: str, folders: Iterable[Path]) -> Path:
     except UserError as error:
         raise SpecError(str(error)) from None
     for path in tried:
-        if path.is_file():
+        if os.path.isfile(path):  # noqa: PTH113 (Path.is_file fails where one may not look)
             return path.resolve()
     where = " or ".join(map(str, tried))
     raise SpecError(f"there is no file {where}; a variant of your own is named path/to/file.py:function")
