@@ -89,7 +89,7 @@ def test_a_verb_ends_as_it_should(prepared, verb, around):
     assert ended.problems == [], ended.err
     if due := {"data prepare": "set RDBENCH_CACHE", "compare": surroundings.SHORT}.get(verb):
         assert (due in ended.err) == (ended.code != 0)
-    assert len(ended.err.splitlines()) <= 1
+    assert len(ended.err.splitlines()) <= 1 or verb == "bench"  # which tells there how far it is
 
 
 def test_a_user_without_a_home_may_start_ray():
