@@ -19,7 +19,7 @@ from rdbench.progress import SweepProgress
 from rdbench.spec import Resources, VariantSpec, load_sweep
 from rdbench.sweep import open_plan, run_sweep
 from rdbench.trial import run_trial
-from rdbench.tune import supervisor
+from rdbench.tune import session, supervisor
 from rdbench.tune.packs import gpu_share, packs, slots
 from rdbench.worker import Job
 
@@ -159,6 +159,20 @@ def test_short_trials_too_have_a_worker_on_every_core(trial, tmp_path, console, 
     assert {nice for _, nice in workers} == {str([os.getpriority(os.PRIO_PROCESS, 0) + 2])}
     assert "has not started" not in console.file.getvalue()
     assert list(long.iterdir()) == []
+
+
+def test_ray_adds_nothing_to_the_niceness_that_workers_inherit(monkeypatch):
+    """Only root could take it back."""
+    started = {}
+
+    def start(command, **options):
+        started.update(options)
+        raise OSError("enough")
+
+    monkeypatch.setattr(session.subprocess, "Popen", start)
+    with pytest.raises(OSError, match="enough"):
+        session.Session(session.Request([], [], Resources(), "local", None, b""))
+    assert started["env"]["RAY_worker_niceness"] == "0"
 
 
 @pytest.mark.parametrize(
