@@ -259,14 +259,11 @@ def bench(
       rdbench bench sweeps/quickstart.yaml --orchestration 300
     """
     import json
-    import os
-    import tempfile
 
     from rdbench import bench as benchmark
     from rdbench.errors import SpecError
     from rdbench.plan import packable, plan
     from rdbench.precision import resolve_device
-    from rdbench.scratch import Scratch
     from rdbench.spec import load_sweep
 
     sweep = load_sweep(spec, set_ or []).model_copy(update={"search": None})
@@ -282,18 +279,15 @@ def bench(
         overhead = measure(trial, orchestration)
         typer.echo(json.dumps(asdict(overhead), indent=1) if as_json else str(overhead))
         return
-    with Scratch() as folder:
-        # The plain loop's workers talk over sockets, whose paths must be short.
-        os.environ["TMPDIR"] = tempfile.tempdir = str(folder)
-        found = benchmark.run(
-            trial,
-            pack or benchmark.default_packs(device),
-            resolve_device(device),
-            steps=steps,
-            repetitions=repetitions,
-            workers=workers,
-            say=lambda line: typer.echo(line, err=True),
-        )
+    found = benchmark.run(
+        trial,
+        pack or benchmark.default_packs(device),
+        resolve_device(device),
+        steps=steps,
+        repetitions=repetitions,
+        workers=workers,
+        say=lambda line: typer.echo(line, err=True),
+    )
     benchmark.remember(trial, found)
     typer.echo(json.dumps(found.to_json(), indent=1) if as_json else benchmark.table(found))
 

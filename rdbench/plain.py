@@ -5,8 +5,10 @@ trains the same network by the same objective on the same made-up images, with a
 """
 
 import math
+import tempfile
 import time
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import torch
@@ -19,6 +21,7 @@ from rdbench.datasets import Augmentation, Dataset
 from rdbench.likelihood import kl_standard_normal
 from rdbench.models import objective_of
 from rdbench.plan import Trial
+from rdbench.scratch import Scratch
 from rdbench.seeding import generator
 
 MOST_WORKERS = 8
@@ -80,7 +83,7 @@ class PlainLoop:
         self._latent = trial.model.latent
         kind: Augmentation = data.augmentation if trial.train.augment else "none"
         self.workers = min(MOST_WORKERS, usable_cores())
-        loader = DataLoader(
+        self._batches = _endless(
             PicturesOneByOne(data, kind),
             batch_size=self._size,
             shuffle=True,
@@ -89,7 +92,6 @@ class PlainLoop:
             pin_memory=device.type == "cuda",
             persistent_workers=True,
         )
-        self._batches = _endless(loader)
 
     def images_per_second(self, steps: int) -> float:
         """Take some steps and return their images a second; between calls the loader's queue stays full."""
@@ -108,6 +110,16 @@ class PlainLoop:
         return steps * self._size / (time.perf_counter() - start)
 
 
-def _endless(loader: "DataLoader[Tensor]") -> Iterator[Tensor]:
-    while True:
-        yield from loader
+def _endless(images: PicturesOneByOne, **options: Any) -> Iterator[Tensor]:
+    """Yield batches, epoch after epoch. The loader's workers talk over sockets, whose paths must be short."""
+    with Scratch() as folder:
+        loader = DataLoader(images, worker_init_fn=partial(_keep_sockets_in, str(folder)), **options)
+        try:
+            while True:
+                yield from loader
+        finally:
+            del loader  # and with it the workers, before the folder
+
+
+def _keep_sockets_in(folder: str, worker: int) -> None:
+    tempfile.tempdir = folder

@@ -5,6 +5,7 @@ import math
 import os
 import subprocess
 import sys
+import tempfile
 
 import pytest
 import torch
@@ -52,6 +53,18 @@ def test_a_worker_that_dies_is_told_and_the_others_are_measured(trial, monkeypat
     assert found.contenders[1].error == "the worker died"
     assert found.contenders[0].median > 0
     assert "did not run: the worker died" in bench.table(found)
+
+
+def test_the_plain_loops_sockets_have_a_short_path_and_nothing_else_of_the_process_moves(
+    trial, tmp_path, monkeypatch
+):
+    (long := tmp_path / ("long" * 25)).mkdir()
+    monkeypatch.setenv("TMPDIR", str(long))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    loop = plain.PlainLoop(trial, bench.synthetic(trial, 4 * trial.train.batch_size), CPU)
+    assert loop.images_per_second(2) > 0
+    assert tempfile.gettempdir() == os.environ["TMPDIR"] == str(long)
+    assert list(long.iterdir()) == []
 
 
 def _dies(*arguments):
