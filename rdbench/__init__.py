@@ -44,20 +44,20 @@ The flow, and the house it lives in::
 
 Public, for results: :func:`load_results`, :class:`Results`, :func:`load_sweep`, :class:`Sweep`. For a
 variant of your own: :func:`variant`, :class:`Model`, :class:`About`, :class:`Terms`, :class:`Run`,
-:class:`TrialResult`, :class:`Measurement`, :class:`Dataset`, :class:`Epoch`; see :mod:`rdbench.variants`.
+:class:`TrialResult`, :class:`Measurement`, :class:`Dataset`, :class:`Epoch`; see :mod:`rdbench.registry.variants`.
 """
 
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rdbench.datasets import Dataset
-    from rdbench.evaluation import Measurement
-    from rdbench.models import About, Model, Terms
-    from rdbench.runs import Run, TrialResult
-    from rdbench.spec import Sweep, load_sweep
-    from rdbench.store import Results, load_results
-    from rdbench.training import Epoch
-    from rdbench.variants import variant
+    from rdbench.registry.variants import variant
+    from rdbench.results.load import Results, load_results
+    from rdbench.spec.sweep import Sweep, load_sweep
+    from rdbench.trial.api import Run, TrialResult
+    from rdbench.vae.evaluation import Measurement
+    from rdbench.vae.models import About, Model, Terms
+    from rdbench.vae.training import Epoch
 
 __version__ = "0.1.0"
 

@@ -3,25 +3,45 @@
 And the words that such lines share.
 """
 
-import difflib
-from collections.abc import Sequence
+import errno
+
+import torch
+
+_OF_THE_MACHINE = {
+    errno.EIO,
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EROFS,
+    errno.ESTALE,
+    errno.ENODEV,
+    errno.ENXIO,
+    errno.EMFILE,
+    errno.ENFILE,
+    errno.ENOMEM,
+    errno.ETIMEDOUT,
+}
 
 
-def choose(value: object, known: Sequence[str], alike: float = 0.6) -> str:
-    """Return the mend of a name that is not among ``known``: the closest one, else all of them.
-
-    Args:
-        value: what was given.
-        known: the names there are.
-        alike: how much of two names has to agree for one to be taken for a slip of the other, 0 to 1.
-    """
-    close = difflib.get_close_matches(str(value), known, 1, alike)
-    return f"did you mean {close[0]!r}?" if close else f"choose from {', '.join(known)}"
+_ACCELERATOR = getattr(torch, "AcceleratorError", torch.OutOfMemoryError)
 
 
-def counted(number: int, noun: str) -> str:
-    """Return a number of things: ``1 beta``, ``1,200 trials``."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+def out_of_memory(error: BaseException) -> bool:
+    """Tell whether memory ran out, of the device or of the host."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    # torch's allocator of the host's memory has no exception of its own.
+    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+
+
+def of_the_machine(error: BaseException) -> bool:
+    """Tell whether an exception says nothing against the trial: memory, disk, network or device."""
+    if out_of_memory(error) or isinstance(error, ConnectionError | TimeoutError | _ACCELERATOR):
+        return True
+    if isinstance(error, OSError):
+        return error.errno in _OF_THE_MACHINE
+    return isinstance(error, RuntimeError) and str(error).startswith(
+        ("CUDA error", "cuDNN error", "NCCL error")
+    )
 
 
 class UserError(Exception):

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from rdbench import cgroups, datasets
-from rdbench.cores import usable_cores
-from rdbench.plan import Trial, plan
-from rdbench.spec import Sweep, load_sweep
+from rdbench.machine import usable_cores
+from rdbench.spec.plan import Trial, plan
+from rdbench.spec.sweep import Sweep, load_sweep
 
 # One thread: trials are measured so, and two that share busy cores are many times slower. Read by torch when
 # it is imported, which is left to the tests that need it.

@@ -1,6 +1,6 @@
 """Reference points of small trials, so that a change that moves a curve is noticed.
 
-After a change that is meant to move them (raise ``rdbench.plan.RECIPE`` with it), write them again and look
+After a change that is meant to move them (raise ``rdbench.spec.plan.RECIPE`` with it), write them again and look
 at the difference before committing it:
 
     uv run python tests/expected_values.py
@@ -75,9 +75,9 @@ def measured() -> dict[str, dict[str, float | None]]:
     import torch
 
     from rdbench import datasets
-    from rdbench.plan import plan
-    from rdbench.spec import load_sweep
-    from rdbench.trial import run_trial
+    from rdbench.spec.plan import plan
+    from rdbench.spec.sweep import load_sweep
+    from rdbench.trial.run import run_trial
 
     torch.set_num_threads(1)
     found = {}

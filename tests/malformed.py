@@ -1,6 +1,6 @@
 """Malformed sweep files, each with the line, the key and the mend that its error has to name."""
 
-from rdbench.yaml_lines import MAX_DEPTH
+from rdbench.spec.yaml import MAX_DEPTH
 
 GOOD = """\
 name: try

@@ -8,11 +8,13 @@ import re
 import numpy as np
 from PIL import Image
 
-from rdbench import store
-from rdbench.likelihood import READINGS
-from rdbench.plan import plan
-from rdbench.report import gather, make_report
-from rdbench.spec import Sweep
+from rdbench.numerics.likelihood import READINGS
+from rdbench.report import make_report, sections
+from rdbench.results import store
+from rdbench.results.load import load_results
+from rdbench.results.spec_file import save_sweep
+from rdbench.spec.plan import plan
+from rdbench.spec.sweep import Sweep
 
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)> \"double\" 'single' {{ 7*7 }} 🙂"
 
@@ -59,7 +61,7 @@ def point_rows(trial):
 
 def write(root, sweep, *, lost=lambda trial: None, skip=lambda trial: False, images=False, **trial_row):
     """Write a results folder; ``lost`` gives (status, error) of a trial that did not end well."""
-    store.save_sweep(root, sweep)
+    save_sweep(root, sweep)
     for trial in plan(sweep).trials:
         if skip(trial):
             continue
@@ -91,7 +93,7 @@ def report(tmp_path, *roots):
 
 
 def section_of(*roots):
-    (section,), _ = gather.gather([store.load_results(root) for root in roots])
+    (section,), _ = sections.gather([load_results(root) for root in roots])
     return section
 
 

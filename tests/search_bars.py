@@ -21,15 +21,16 @@ from typing import Any
 import numpy as np
 import torch
 
-from rdbench import datasets, theory
+from rdbench import datasets
 from rdbench.datasets import gaussian
-from rdbench.plan import Trial, plan
-from rdbench.search import Search
+from rdbench.numerics import theory
+from rdbench.search.base import Search
 from rdbench.search.begin import begin
 from rdbench.search.ended import Ended
 from rdbench.search.gaps import RATE_FLOOR
-from rdbench.spec import Sweep
-from rdbench.trial import run_trial
+from rdbench.spec.plan import Trial, plan
+from rdbench.spec.sweep import Sweep
+from rdbench.trial.run import run_trial
 
 SEEDS = range(5)
 ENDS = (1e-4, 1e3)

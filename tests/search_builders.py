@@ -5,11 +5,11 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from rdbench import theory
-from rdbench.plan import Trial
-from rdbench.search import Begun, Search
+from rdbench.numerics import theory
+from rdbench.search.base import Begun, Search
 from rdbench.search.ended import Ended
-from rdbench.spec import Sweep
+from rdbench.spec.plan import Trial
+from rdbench.spec.sweep import Sweep
 
 EIGENVALUES = 2.0 * np.arange(1, 17) ** -1.2
 

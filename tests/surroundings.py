@@ -40,7 +40,7 @@ import pwd
 def getpwuid(uid): raise KeyError(f"getpwuid(): uid not found: {uid}")
 pwd.getpwuid = getpwuid
 """
-PLAY_NO_HOME = f"{NO_ACCOUNT}from rdbench.cli import main; main()"
+PLAY_NO_HOME = f"{NO_ACCOUNT}from rdbench.cli.app import main; main()"
 
 
 @dataclass(frozen=True)
@@ -206,7 +206,9 @@ def interpreter(nobody: bool) -> list[str]:
     for python in (sys.executable, f"/usr/bin/python3.{sys.version_info.minor}"):
         command = ["env", f"PYTHONPATH={os.pathsep.join([str(found), *own])}", python]
         with contextlib.suppress(OSError):
-            test = subprocess.run([*command, "-c", "import rdbench.cli"], user=NOBODY, capture_output=True)
+            test = subprocess.run(
+                [*command, "-c", "import rdbench.cli.app"], user=NOBODY, capture_output=True
+            )
             if test.returncode == 0:
                 return command
     raise SystemExit(f"no Python here that user {NOBODY} can start")

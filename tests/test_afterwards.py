@@ -9,17 +9,25 @@ import torch
 from rich.console import Console
 from typer.testing import CliRunner
 
-from rdbench import afterwards, metrics, models, store, worker
-from rdbench.cli import app
+from rdbench import metrics
+from rdbench.cli.app import app
+from rdbench.commands import evaluate
+from rdbench.commands.plan import open_plan
+from rdbench.commands.sweep import run_sweep
 from rdbench.errors import SpecError
 from rdbench.metrics.fid import FidOptions
 from rdbench.metrics.latents import LatentsOptions
-from rdbench.plan import plan
 from rdbench.report import make_report
-from rdbench.spec import load_sweep
-from rdbench.sweep import open_plan, run_sweep
-from rdbench.trial import metric_rows, run_trial
-from rdbench.worker import Job, work
+from rdbench.results import store
+from rdbench.results.load import load_results
+from rdbench.results.spec_file import save_sweep
+from rdbench.spec.plan import plan
+from rdbench.spec.sweep import load_sweep
+from rdbench.trial import worker
+from rdbench.trial.job import Job
+from rdbench.trial.run import metric_rows, run_trial
+from rdbench.trial.worker import work
+from rdbench.vae import models
 
 CPU = torch.device("cpu")
 ASKED = LatentsOptions()
@@ -33,7 +41,7 @@ def job(root, tmp_path, *asked, keep=True):
 def kept(sweep, tmp_path):
     """A results folder of two trials with their networks."""
     root = tmp_path / "results"
-    store.save_sweep(root, sweep.model_copy(update={"keep_weights": True}))
+    save_sweep(root, sweep.model_copy(update={"keep_weights": True}))
     for trial in plan(sweep).trials:
         work([trial], job(root, tmp_path), "cpu")
     return root
@@ -56,13 +64,13 @@ def test_what_are_no_weights_is_refused(trial, data, content):
 
 
 def test_a_metric_measured_afterwards_is_the_one_measured_in_the_trial(kept, sweep, tmp_path, data):
-    found = afterwards.evaluate(kept, [ASKED], tmp_path, "cpu")
+    found = evaluate.evaluate(kept, [ASKED], tmp_path, "cpu")
     assert (found.measured, found.already, found.without_weights, found.failed) == (2, 0, 0, ())
     for trial in plan(sweep).trials:
         ours = store.trial_tables(kept, trial.id)["metrics"]
         theirs = run_trial(trial, data, CPU, asked=[ASKED])["metrics"]
         assert [{**row, "trial": trial.id} for row in theirs] == ours
-    assert str(afterwards.evaluate(kept, [ASKED], tmp_path, "cpu")) == "2 had it already"
+    assert str(evaluate.evaluate(kept, [ASKED], tmp_path, "cpu")) == "2 had it already"
 
 
 def test_a_model_that_draws_from_the_global_generator_finds_it_as_in_its_trial(trial, data, monkeypatch):
@@ -96,7 +104,7 @@ def test_a_sweep_with_a_new_metric_measures_and_does_not_train(kept, sweep, tmp_
 def test_damaged_weights_mean_training_again(kept, sweep, tmp_path):
     trial = plan(sweep).trials[0]
     store.weights_file(kept, trial.id).write_bytes(b"torn")
-    found = afterwards.evaluate(kept, [ASKED], tmp_path, "cpu")
+    found = evaluate.evaluate(kept, [ASKED], tmp_path, "cpu")
     assert found.measured == 1
     assert "delete it and run the sweep again" in found.failed[0]
     work([trial], job(kept, tmp_path, ASKED), "cpu")
@@ -111,12 +119,12 @@ def test_data_that_are_gone_cost_no_result(kept, sweep, tmp_path, monkeypatch):
     monkeypatch.setattr(worker, "_load", gone)
     ended = work(list(plan(sweep).trials), job(kept, tmp_path, ASKED), "cpu")
     assert ["the data are gone" in figures["error"] for figures in ended] == [True, True]
-    assert (store.load_results(kept).trials["status"] == "done").all()
+    assert (load_results(kept).trials["status"] == "done").all()
 
 
 def test_a_device_that_is_not_there_is_refused_in_a_line(kept, tmp_path):
     with pytest.raises(SpecError, match="--device tpu: no such device"):
-        afterwards.evaluate(kept, [ASKED], tmp_path, "tpu")
+        evaluate.evaluate(kept, [ASKED], tmp_path, "tpu")
 
 
 def test_a_failure_never_replaces_a_result(kept, sweep, tmp_path, monkeypatch):
@@ -170,7 +178,7 @@ def test_no_metric_at_all_is_a_mistake_and_not_measured_already(kept):
 def test_trials_whose_networks_were_not_kept_are_counted(kept, sweep, tmp_path):
     for trial in plan(sweep).trials:
         store.weights_file(kept, trial.id).unlink()
-    found = afterwards.evaluate(kept, [ASKED], tmp_path, "cpu")
+    found = evaluate.evaluate(kept, [ASKED], tmp_path, "cpu")
     assert str(found) == "2 without weights (train them with keep_weights: true)"
 
 
@@ -195,7 +203,7 @@ def test_what_is_left_out_by_request_is_null_with_its_reason(sweep_file, tmp_pat
     account = run_sweep(open_plan(root, asking), root, tmp_path, console, allow_missing_metrics=True)
     assert (account.done, account.lacking) == (2, 2)
     assert "left out: metrics: fid" in console.file.getvalue()
-    rows = store.load_results(root).metrics
+    rows = load_results(root).metrics
     fid = rows[rows["name"] == "fid"]
     assert fid["value"].isna().all()
     assert all("rdbench weights" in json.loads(text)["error"] for text in fid["settings"])
@@ -207,7 +215,7 @@ def test_values_measured_differently_never_share_a_column(kept, tmp_path):
         tmp_path,
         [LatentsOptions(samples=1), LatentsOptions(samples=2), LatentsOptions(images=50)],
     )
-    afterwards.evaluate(kept, asked, data_root, "cpu")
+    evaluate.evaluate(kept, asked, data_root, "cpu")
     page = make_report([kept], tmp_path / "page.html").read_text()
     for number in (1, 2, 3):
         assert f">latents rate ({number})<" in page

@@ -9,7 +9,7 @@ from torchvision.transforms import RandomResizedCrop, RandomRotation
 from torchvision.transforms import functional as reference
 from torchvision.transforms.v2 import functional as reference_v2
 
-from rdbench import augment
+from rdbench.vae import augment
 
 SIZES = [(28, 28), (32, 32), (17, 23), (8, 8)]
 KINDS = ("none", "flip", "rotate_crop")

@@ -6,7 +6,7 @@ import time
 import pytest
 import torch
 
-from rdbench.batches import Draws, Images, ahead, as_float
+from rdbench.vae.batches import Draws, Images, ahead, as_float
 
 CPU = torch.device("cpu")
 

@@ -10,10 +10,12 @@ from scipy.integrate import quad
 from scipy.interpolate import PchipInterpolator
 from scipy.optimize import brentq
 
-from rdbench.likelihood import READINGS
-from rdbench.report import bd_rate, curves
-from rdbench.report.gather import Section
-from rdbench.report.pchip import Monotone
+from rdbench.numerics.likelihood import READINGS
+from rdbench.report.sections import Section
+from rdbench.report.statistics import bd_rate, curves
+from rdbench.report.statistics.bd_rate import Monotone
+from rdbench.report.tables.bd_rate import envelope_table
+from rdbench.report.tables.bd_rate import table as table_
 
 
 def sweep(rates, errors, seeds=(0,), betas=None):
@@ -299,7 +301,7 @@ def test_every_variant_is_compared_with_constant_variance_by_each_measure():
     errors = [0.8, 0.4, 0.2]
     rates = gaussian(1, errors)
     own = section({"a": sweep(0.9 * rates, errors, (0, 1)), "beta_vae": sweep(rates, errors, (0, 1))})
-    table = bd_rate.table(own)
+    table = table_(own)
     assert table.title == "BD-rate against beta_vae"
     assert [row[:3] for row in texts(table)] == [
         [title, "a", "−10.0"]
@@ -314,7 +316,7 @@ def test_every_variant_is_compared_with_constant_variance_by_each_measure():
 def test_without_constant_variance_the_first_variant_is_the_baseline():
     errors = [0.8, 0.4]
     own = section({name: sweep(gaussian(1, errors), errors) for name in ("c", "b", "d")})
-    table = bd_rate.table(own)
+    table = table_(own)
     assert table.title == "BD-rate against b"
     assert [row[1] for row in texts(table)][:2] == ["c", "d"]
     assert "single seed" in table.rows[0][3].note
@@ -328,7 +330,7 @@ def test_the_bd_rate_table_says_what_it_leaves_out_and_marks_little_overlap():
             "w": sweep([1], [0.5]),
         }
     )
-    table = bd_rate.table(own)
+    table = table_(own)
     v, w = table.rows[:2]
     assert v[6].mark == "warning"
     assert w[2].text == "–"
@@ -341,7 +343,7 @@ def test_a_variant_without_a_finite_distortion_keeps_its_row_and_its_place_as_th
     own = section({name: sweep(gaussian(1, errors), errors) for name in ("beta_vae", "a", "b")})
     gone = (own.points["variant"] == "beta_vae") & (own.points["reading"] == "optimal")
     own.points.loc[gone, "distortion"] = -math.inf
-    table = bd_rate.table(own)
+    table = table_(own)
     assert [row[1].text for row in table.rows] == ["a", "b"] * 3
     assert [row[2].text for row in table.rows] == ["0.0", "0.0"] * 2 + ["–", "–"]
     assert "hull of beta_vae" in table.rows[-1][2].note
@@ -352,7 +354,7 @@ def test_under_beta_half_only_variants_whose_loss_is_sse_and_beta_rate_are_compa
     curves = {name: sweep(gaussian(1, errors), errors) for name in ("beta_vae", "beta_tc", "bs_vae")}
     native = {"beta_vae": "half", "beta_tc": "half", "bs_vae": "optimal"}
     own = read_at(section(curves, ("half", "beta_half")), **native)
-    for table, baseline in ((bd_rate.table(own), []), (bd_rate.envelope_table(own), ["beta_vae"])):
+    for table, baseline in ((table_(own), []), (envelope_table(own), ["beta_vae"])):
         rows = [(row[0].text, row[1].text) for row in table.rows]
         other = sorted([*baseline, "beta_tc", "bs_vae"])
         expected = [("MSE", other), ("distortion, σ² = 1/2", other)]
@@ -361,22 +363,22 @@ def test_under_beta_half_only_variants_whose_loss_is_sse_and_beta_rate_are_compa
         assert "σ² = β/2 says something only of a loss sse + β·rate" in table.caption
     # Where none is left to compare, the rows are absent; where all are, there is nothing to say.
     none = read_at(section(curves, ("half", "beta_half")), beta_vae="half")
-    assert {row[0].text for row in bd_rate.table(none).rows} == {"MSE", "distortion, σ² = 1/2"}
-    assert {row[0].text for row in bd_rate.envelope_table(none).rows} == {"MSE", "distortion, σ² = 1/2"}
+    assert {row[0].text for row in table_(none).rows} == {"MSE", "distortion, σ² = 1/2"}
+    assert {row[0].text for row in envelope_table(none).rows} == {"MSE", "distortion, σ² = 1/2"}
     every = read_at(section(curves, ("half", "beta_half")), **dict.fromkeys(curves, "half"))
-    assert "says something only" not in bd_rate.table(every).caption
+    assert "says something only" not in table_(every).caption
 
 
 def test_one_variant_or_none_has_neither_table():
     for own in (section({}), section({"beta_vae": sweep([1, 2], [0.8, 0.1])})):
-        assert bd_rate.table(own) is None
-        assert bd_rate.envelope_table(own) is None
+        assert table_(own) is None
+        assert envelope_table(own) is None
 
 
 def test_the_envelope_table_gives_each_variants_share_and_points():
     # a lies lower up to the crossing at rate 2.5, half of the shared rates; its last point is beaten by b's.
     own = section({"a": sweep([1, 4], [0.5, 0.4]), "b": sweep([1, 4], [0.6, 0.3]), "c": sweep([2], [0.9])})
-    table = bd_rate.envelope_table(own)
+    table = envelope_table(own)
     a, b, c = table.rows[:3]
     assert [row[1].text for row in (a, b, c)] == ["a", "b", "c"]
     assert (a[2].value, b[2].value) == (pytest.approx(50, abs=0.1), pytest.approx(50, abs=0.1))
@@ -388,13 +390,13 @@ def test_the_envelope_table_gives_each_variants_share_and_points():
 
 def test_equal_points_are_all_on_the_envelope_and_equal_curves_are_both_the_lowest():
     own = section({name: sweep([1, 4], [0.5, 0.4]) for name in ("a", "b")})
-    rows = bd_rate.envelope_table(own).rows[:2]
+    rows = envelope_table(own).rows[:2]
     assert [[row[2].value, row[4].value] for row in rows] == [[100, 2], [100, 2]]
 
 
 def test_curves_apart_in_rate_have_no_share_and_say_why():
     own = section({"a": sweep([1, 2], [0.5, 0.4]), "b": sweep([3, 4], [0.3, 0.2])})
-    row = bd_rate.envelope_table(own).rows[0]
+    row = envelope_table(own).rows[0]
     assert row[2].text == "–"
     assert "no rates that another curve spans" in row[2].note
 

@@ -10,12 +10,15 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from rdbench import beforehand, datasets, nets
+from rdbench import datasets
+from rdbench.commands import preflight
+from rdbench.commands.plan import open_plan
+from rdbench.commands.sweep import run_sweep
 from rdbench.errors import DatasetError, SpecError
-from rdbench.features import weights as published
-from rdbench.plan import plan
-from rdbench.spec import load_sweep
-from rdbench.sweep import open_plan, run_sweep
+from rdbench.metrics.features import weights as published
+from rdbench.spec.plan import plan
+from rdbench.spec.sweep import load_sweep
+from rdbench.vae import networks
 
 
 @pytest.fixture
@@ -23,7 +26,7 @@ def ahead(sweep_file, tmp_path):
     """Look ahead in a sweep of 256 and 100 digits, changed by overrides."""
 
     def look(*overrides: str, allow: bool = False) -> list[str]:
-        return list(beforehand.look_ahead(plan(load_sweep(sweep_file, overrides)), tmp_path / "raw", allow))
+        return list(preflight.look_ahead(plan(load_sweep(sweep_file, overrides)), tmp_path / "raw", allow))
 
     return look
 
@@ -76,7 +79,7 @@ def test_data_that_are_too_few_are_told_in_the_dry_run(sweep_file, tmp_path, ove
     wanted = load_sweep(sweep_file, overrides)
     whole = open_plan(tmp_path / "results", wanted)
     with pytest.raises(DatasetError, match=expected):
-        list(beforehand.look_ahead(whole, tmp_path / "raw", False))
+        list(preflight.look_ahead(whole, tmp_path / "raw", False))
 
 
 def test_what_is_known_of_a_dataset_costs_neither_preparing_nor_memory(tmp_path, monkeypatch):
@@ -150,7 +153,7 @@ def test_weights_that_are_whole_and_hold_something_else_are_told_before_training
     with zipfile.ZipFile(tmp_path / "mine.pt", "w") as archive:
         archive.writestr("network/data.pkl", b"x")
     asked = f"metrics=[{{name: fid, weights: {tmp_path / 'mine.pt'}}}]"
-    assert list(beforehand.look_ahead(plan(load_sweep(sweep_file, [asked])), tmp_path, False)) == []
+    assert list(preflight.look_ahead(plan(load_sweep(sweep_file, [asked])), tmp_path, False)) == []
     with pytest.raises(SpecError, match=r"fid: .*mine\.pt holds no Inception network for mode 'clean'"):
         started(sweep_file, tmp_path, asked)
     assert not (tmp_path / "results" / "trials").exists()
@@ -164,7 +167,7 @@ def test_networks_that_cannot_be_built_are_told_before_training(sweep_file, tmp_
     def build(spec, shape, *rest):
         raise RuntimeError(f"can't allocate memory for {shape}\nand more lines")
 
-    monkeypatch.setattr(nets, "build", build)
+    monkeypatch.setattr(networks, "build", build)
     expected = (
         r"model: {'latent': 4, 'channels': \(8, 16\)} cannot be built for images of 1x8x8: RuntimeError"
     )

@@ -11,13 +11,15 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from rdbench import bench, estimate, packing, plain, roofline, throughput
-from rdbench.cli import app
+from rdbench.cli.app import app
+from rdbench.commands.bench import bench, estimate, plain, roofline
 from rdbench.datasets import make_options
 from rdbench.errors import SpecError
-from rdbench.plan import plan
-from rdbench.spec import ModelSpec, load_sweep
-from rdbench.throughput import Throughput
+from rdbench.spec.plan import plan
+from rdbench.spec.sweep import ModelSpec, load_sweep
+from rdbench.trial import throughput
+from rdbench.trial.throughput import Throughput
+from rdbench.tune import pack_size
 
 CPU = torch.device("cpu")
 GIB = 2**30
@@ -105,7 +107,7 @@ def test_figures_that_cannot_be_kept_cost_a_line_and_not_the_benchmark(
     estimate.remember(whole.trials[0], "a machine", 1.0, 1.0)
     assert 'run "rdbench bench x.yaml" once' in estimate.time_left(whole, "x.yaml")
     pretend_a_gpu(monkeypatch, lambda trial, size, device, steps: Throughput(min(size, 2), GIB))
-    assert packing.choose(trial, "cuda") == 2
+    assert pack_size.choose(trial, "cuda") == 2
     assert [line.partition(":")[0] for line in caplog.messages] == ["what was measured is not remembered"] * 2
     assert "set RDBENCH_CACHE to a folder" in caplog.messages[1]
 
@@ -190,7 +192,7 @@ def pack_of(speeds, memory_each=1.0, memory=100.0):
             raise torch.OutOfMemoryError("no room")
         return Throughput(speeds[size], int(size * memory_each * GIB))
 
-    return packing.largest_useful(measure, int(memory * GIB)), tried
+    return pack_size.largest_useful(measure, int(memory * GIB)), tried
 
 
 def test_a_pack_doubles_until_the_gain_is_under_a_tenth():
@@ -208,8 +210,8 @@ def pretend_a_gpu(monkeypatch, measure):
     class Properties:
         total_memory = 100 * GIB
 
-    monkeypatch.setattr(packing, "measure_training", measure)
-    monkeypatch.setattr(packing.provenance, "device_name", lambda device: "a GPU")
+    monkeypatch.setattr(pack_size, "measure_training", measure)
+    monkeypatch.setattr(pack_size.provenance, "device_name", lambda device: "a GPU")
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: Properties)
 
 
@@ -221,20 +223,20 @@ def test_a_pack_is_measured_once_a_machine_and_setting(trial, monkeypatch):
         return Throughput({1: 10.0, 2: 20.0}.get(size, 20.0), GIB)
 
     pretend_a_gpu(monkeypatch, measure)
-    assert packing.choose(trial, "cuda") == 2
-    assert packing.choose(trial.model_copy(update={"beta": 7.0, "seed": 3}), "cuda") == 2
+    assert pack_size.choose(trial, "cuda") == 2
+    assert pack_size.choose(trial.model_copy(update={"beta": 7.0, "seed": 3}), "cuda") == 2
     assert measured == [1, 2, 4]
     wider = trial.model_copy(update={"train": trial.train.model_copy(update={"batch_size": 32})})
-    assert packing.choose(wider, "cuda") == 2
+    assert pack_size.choose(wider, "cuda") == 2
     assert measured == [1, 2, 4] * 2
-    assert packing.choose(trial, "cpu") == 1
+    assert pack_size.choose(trial, "cpu") == 1
 
 
 def test_settings_that_diverge_at_once_train_one_by_one(trial, monkeypatch):
     wild = trial.model_copy(update={"train": trial.train.model_copy(update={"lr": 1e30})})
-    measure = packing.measure_training
+    measure = pack_size.measure_training
     pretend_a_gpu(monkeypatch, lambda trial, size, device, steps: measure(trial, size, CPU, steps))
-    assert packing.choose(wild, "cuda") == 1
+    assert pack_size.choose(wild, "cuda") == 1
 
 
 def test_throughput_is_measured_by_training_a_real_pack(trial):
@@ -265,6 +267,6 @@ def test_what_the_machine_has_not_got_is_refused_in_a_line(sweep_file, arguments
 def test_training_and_the_benchmark_need_no_ray():
     code = (
         "import sys; sys.modules['ray'] = None\n"
-        "import rdbench.bench, rdbench.trial, rdbench.evaluation, rdbench.worker, rdbench.packing\n"
+        "import rdbench.commands.bench.bench, rdbench.trial.run, rdbench.vae.evaluation, rdbench.trial.worker, rdbench.tune.pack_size\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

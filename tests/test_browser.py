@@ -12,7 +12,7 @@ from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.select import Select
 
-from rdbench.report import gather, make_report
+from rdbench.report import make_report, sections
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 DRIVER = shutil.which("chromedriver")
@@ -100,7 +100,7 @@ def pictures_of(reader, key):
 def reader(tmp_path_factory):
     folder = tmp_path_factory.mktemp("browser")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(gather, "variant_label", lambda variant: EVIL if variant.name == "bs_vae" else PLAIN)
+        patch.setattr(sections, "variant_label", lambda variant: EVIL if variant.name == "bs_vae" else PLAIN)
         root = write(folder / "a", make_sweep(seeds=[0, 1, 2], beta=[1, 3, 10]), images=True)
         page = make_report([root], folder / "out.html")
     options = webdriver.ChromeOptions()

@@ -8,15 +8,23 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from rdbench import calibration, cli, store, sweep, theory, variants
-from rdbench.calibration import Point, calibrate, check, checks
+from rdbench.cli import app
+from rdbench.commands import sweep
+from rdbench.commands.plan import account
 from rdbench.datasets.gaussian import spectrum
-from rdbench.likelihood import READINGS
-from rdbench.plan import plan
-from rdbench.report import gather, shannon
+from rdbench.numerics import theory
+from rdbench.numerics.likelihood import READINGS
+from rdbench.registry import variants
+from rdbench.report import calibration, sections
+from rdbench.report.calibration import Point, calibrate, check, checks
 from rdbench.report.page import render
-from rdbench.spec import Sweep, load_sweep
-from rdbench.sweep_files import shipped_sweep
+from rdbench.report.tables import shannon
+from rdbench.results import store
+from rdbench.results.load import load_results
+from rdbench.results.spec_file import save_sweep
+from rdbench.spec.plan import plan
+from rdbench.spec.sweep import Sweep, load_sweep
+from rdbench.spec.sweep_files import shipped_sweep
 
 GAUSSIAN = {
     "name": "oracle",
@@ -70,10 +78,10 @@ def tables(trial, point, status="done", error=None):
 
 
 def write(root, trials, point_of, wanted):
-    store.save_sweep(root, wanted)
+    save_sweep(root, wanted)
     for trial in trials:
         store.commit(root, trial.id, tables(trial, point_of(trial)))
-    return store.load_results(root)
+    return load_results(root)
 
 
 @pytest.mark.parametrize("variant", ["beta_vae", "bs_vae"])
@@ -173,10 +181,10 @@ def test_a_variant_theory_does_not_know_has_no_prediction_but_keeps_shannons_law
 def test_a_trial_without_a_result_is_a_reason_not_to_be_calibrated(tmp_path):
     sweep = Sweep.model_validate(GAUSSIAN | {"beta": [0.2, 1.0, 2.0]})
     first, second, _ = plan(sweep).trials
-    store.save_sweep(tmp_path, sweep)
+    save_sweep(tmp_path, sweep)
     store.commit(tmp_path, first.id, tables(first, optimum(first)))
     store.commit(tmp_path, second.id, tables(second, None, "failed", "Traceback ...\nValueError: broken"))
-    found = calibrate(store.load_results(tmp_path))
+    found = calibrate(load_results(tmp_path))
     assert [each.verdict for each in found] == ["within", "not measured", "not measured"]
     assert [each.reason for each in found[1:]] == ["failed: ValueError: broken", "not trained yet"]
     assert calibration.summary(found).startswith("not calibrated: 2 of 3 points")
@@ -198,7 +206,7 @@ def trained(beta):
     import torch
 
     from rdbench import datasets
-    from rdbench.trial import run_trial
+    from rdbench.trial.run import run_trial
 
     (trial,) = trials_of(beta=[beta])
     rows = run_trial(trial, datasets.load(trial.dataset, None), torch.device("cpu"))
@@ -251,10 +259,10 @@ def test_the_verb_prints_a_row_a_point_and_fails_where_the_harness_is_off(
             return dataclasses.replace(point, rate=point.rate * (displaced if trial.beta == 1 else 1))
 
         write(root, whole.trials, point_of, whole.sweep)
-        return sweep.account(root, whole)
+        return account(root, whole)
 
     monkeypatch.setattr(sweep, "run_sweep", run_sweep)
-    done = CliRunner().invoke(cli.app, ["calibrate", "--results", str(tmp_path)])
+    done = CliRunner().invoke(app.app, ["calibrate", "--results", str(tmp_path)])
     assert done.exit_code == code, done.output
     lines = done.output.splitlines()
     assert sum("within" in line for line in lines[:-1]) == (11 if code == 0 else 9)
@@ -267,7 +275,7 @@ def test_the_verb_prints_a_row_a_point_and_fails_where_the_harness_is_off(
 
 def section(root, **changes):
     wanted = Sweep.model_validate(GAUSSIAN | changes)
-    (found,), _ = gather.gather([write(root, plan(wanted).trials, optimum, wanted)])
+    (found,), _ = sections.gather([write(root, plan(wanted).trials, optimum, wanted)])
     return found
 
 

@@ -5,10 +5,12 @@ import re
 import pytest
 from typer.testing import CliRunner
 
-from rdbench import metrics, variants
-from rdbench.catalogue import listed, meanings
-from rdbench.cli import app
-from rdbench.spec import load_sweep
+from rdbench import metrics
+from rdbench.cli.app import app
+from rdbench.cli.listing import listed
+from rdbench.registry import variants
+from rdbench.registry.declaration import meanings
+from rdbench.spec.sweep import load_sweep
 
 KINDS = {"metrics": metrics.names(), "variants": variants.names()}
 

@@ -6,10 +6,11 @@ import chaos
 import pytest
 import torch
 
-from rdbench import datasets, store
-from rdbench.plan import plan
-from rdbench.spec import load_sweep
-from rdbench.trial import run_trial
+from rdbench import datasets
+from rdbench.results import store
+from rdbench.spec.plan import plan
+from rdbench.spec.sweep import load_sweep
+from rdbench.trial.run import run_trial
 
 LONGEST = 8  # seconds within which the kill falls, from the start of a sweep
 

@@ -13,9 +13,11 @@ import scipy.stats
 import vl_convert
 from report_builders import HOSTILE, NATIVE, make_sweep, section_of, write
 
-from rdbench import theory
-from rdbench.report import beta_chart, chart, labels, layers, rate_chart, training_chart
-from rdbench.report.gather import Section
+from rdbench.numerics import theory
+from rdbench.report.charts import beta as beta_chart
+from rdbench.report.charts import chart, label_placement, layers, training
+from rdbench.report.charts import rate as rate_chart
+from rdbench.report.sections import Section
 
 PAIR = ("beta_vae", "bs_vae")
 
@@ -46,7 +48,7 @@ def texts(value):
 
 def draw_all(section, variants=PAIR):
     return [draw(section, variants) for draw in
-            (rate_chart.rate_chart, beta_chart.beta_chart, training_chart.training_chart)]  # fmt: skip
+            (rate_chart.rate_chart, beta_chart.beta_chart, training.training_chart)]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -363,7 +365,7 @@ def test_labels_cover_no_seed():
     ranges = ((0.0, 1.0), (0.0, 1.0))
     corners = [([0.55], [0.53]), ([0.55, 0.45], [0.53, 0.47])]
     found = [
-        labels.place([0.5], [0.5], [1.0], ranges, log_x=False, others=others)
+        label_placement.place([0.5], [0.5], [1.0], ranges, log_x=False, others=others)
         for others in [((), ()), *corners]
     ]
     assert [corner for ((_, corner),) in found] == ["right above", "left below", "right below"]
@@ -436,7 +438,7 @@ def history(losses, seeds=(0,), variant="bs_vae", beta=1.0):
 
 
 def test_a_line_is_the_mean_over_seeds_by_epoch():
-    drawn = training_chart.training_chart(section_from([], history=history([5.0, 3.0], (0, 1))), PAIR)
+    drawn = training.training_chart(section_from([], history=history([5.0, 3.0], (0, 1))), PAIR)
     assert drawn.data == {
         "variant_1": [{"variant": "bs_vae", "beta": 1.0, "n": 2, "epoch": [1, 2], "loss": [6.0, 4.0],
                        "rate": [1.0, 1.0], "sse": [2.0, 2.0], "images_per_second": [100.0, 100.0]}]
@@ -446,7 +448,7 @@ def test_a_line_is_the_mean_over_seeds_by_epoch():
 
 @pytest.mark.parametrize(("losses", "scale"), [([9.0, 1.0], "log"), ([900.0, -20.0], "symlog")])
 def test_a_loss_of_either_sign_has_a_logarithmic_axis(losses, scale):
-    drawn = training_chart.training_chart(section_from([], history=history(losses)), PAIR)
+    drawn = training.training_chart(section_from([], history=history(losses)), PAIR)
     y = drawn.views["variant_1/loss/log"]["layer"][0]["encoding"]["y"]
     assert y["scale"]["type"] == scale
     if scale == "symlog":
@@ -458,13 +460,13 @@ def test_a_loss_of_either_sign_has_a_logarithmic_axis(losses, scale):
     ("last", "ticks"), [(1, [1]), (3, [1, 2, 3]), (50, [5, 10, 45, 50]), (201, [50, 200])]
 )
 def test_epochs_are_ticked_at_whole_round_numbers(last, ticks):
-    found = training_chart.epoch_ticks(last)
+    found = training.epoch_ticks(last)
     assert len(found) <= 10
     assert found[: len(ticks) // 2] + found[-(len(ticks) - len(ticks) // 2) :] == ticks
 
 
 def test_what_is_not_finite_breaks_the_line_and_is_no_number():
-    drawn = training_chart.training_chart(section_from([], history=history([9.0, math.inf, 3.0])), PAIR)
+    drawn = training.training_chart(section_from([], history=history([9.0, math.inf, 3.0])), PAIR)
     assert drawn.data["variant_1"][0]["loss"] == [9.0, None, 3.0]
 
 
@@ -474,7 +476,7 @@ def test_the_curves_of_50_000_epochs_take_less_than_a_megabyte_and_a_half():
     rows = [{"variant": PAIR[place % 2], "beta": 1.0 + place // 2 / 7, "seed": 0, "epoch": epoch,
              **dict(zip(names, random.lognormal(5, 2, 4), strict=True))}
             for place in range(1000) for epoch in range(1, 51)]  # fmt: skip
-    drawn = training_chart.training_chart(section_from([], history=rows), PAIR)
+    drawn = training.training_chart(section_from([], history=rows), PAIR)
     assert sum(len(row["loss"]) for own in drawn.data.values() for row in own) == 50_000
     assert len(json.dumps([drawn.data, drawn.views], separators=(",", ":"))) < 1_500_000
 
@@ -485,7 +487,7 @@ def test_the_colours_of_beta_show_on_a_white_and_on_a_dark_page():
         linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
         return float(np.dot([0.2126, 0.7152, 0.0722], linear))
 
-    found = [luminance(colour) for colour in training_chart.BLUE_TO_ORANGE]
+    found = [luminance(colour) for colour in training.BLUE_TO_ORANGE]
     assert found == sorted(found)  # ordered for those who see no hue
     assert all(1.05 / (own + 0.05) >= 3 for own in found)
     assert all((own + 0.05) / (luminance("#16191d") + 0.05) >= 3 for own in found)

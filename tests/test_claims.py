@@ -5,9 +5,9 @@ import json
 import pandas as pd
 import pytest
 
-from rdbench.likelihood import READINGS
-from rdbench.report import claims
-from rdbench.report.gather import Section
+from rdbench.numerics.likelihood import READINGS
+from rdbench.report.sections import Section
+from rdbench.report.tables import claims
 
 RATES = {0.1: 100.0, 1.0: 50.0, 10.0: 10.0}
 BELOW, BETTER, LIKELIHOOD, BEST = range(4)

@@ -8,11 +8,12 @@ import pytest
 import torch
 from sklearn.neighbors import KNeighborsClassifier
 
-from rdbench import datasets, paths
+from rdbench import datasets
 from rdbench.datasets import Dataset, Split
 from rdbench.errors import DatasetError
-from rdbench.features import classifier as module
-from rdbench.features.classifier import Classifier, classifier
+from rdbench.metrics.features import classifier as module
+from rdbench.metrics.features.classifier import Classifier, classifier
+from rdbench.storage import paths
 
 CPU = torch.device("cpu")
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from malformed import MALFORMED, written
 
-from rdbench import cli
+from rdbench.cli import app
 
 ROOT = Path(__file__).parent.parent
 
@@ -17,7 +17,7 @@ ROOT = Path(__file__).parent.parent
 def rdbench(*arguments, cwd, **environment):
     """Run the command as a user does, in a process of its own."""
     return subprocess.run(
-        [sys.executable, "-c", "from rdbench.cli import main; main()", *map(str, arguments)],
+        [sys.executable, "-c", "from rdbench.cli.app import main; main()", *map(str, arguments)],
         cwd=cwd,
         env={**os.environ, "COLUMNS": "100", **environment},
         capture_output=True,
@@ -82,7 +82,7 @@ def test_no_malformed_sweep_gets_past_the_command_line(
     Path("sweep.yaml").write_text(written(replaced, text))
     monkeypatch.setattr(sys, "argv", ["rdbench", "sweep", "sweep.yaml"])
     with pytest.raises(SystemExit) as ended:
-        cli.main()
+        app.main()
     assert ended.value.code == 2
     printed = capsys.readouterr()
     assert printed.out == ""

@@ -9,14 +9,19 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
-from rdbench import cli, datasets, store, sweep
+from rdbench import datasets
+from rdbench.cli import app
+from rdbench.commands.bench.estimate import images
+from rdbench.commands.doctor import wanted
+from rdbench.commands.preflight import _say_data
 from rdbench.datasets import make_options
-from rdbench.doctor import wanted
-from rdbench.estimate import images
-from rdbench.paths import DataRoot
-from rdbench.plan import plan
-from rdbench.spec import load_sweep
-from rdbench.worker import Job, work
+from rdbench.results import store
+from rdbench.results.spec_file import save_sweep
+from rdbench.spec.plan import plan
+from rdbench.spec.sweep import load_sweep
+from rdbench.storage.paths import DataRoot
+from rdbench.trial.job import Job
+from rdbench.trial.worker import work
 
 SWEEP = """
 name: faces
@@ -47,7 +52,7 @@ def rdbench(monkeypatch, capsys):
     def run(*arguments):
         monkeypatch.setattr(sys, "argv", ["rdbench", *map(str, arguments)])
         try:
-            cli.main()
+            app.main()
             code = 0
         except SystemExit as ended:
             code = ended.code or 0
@@ -130,7 +135,7 @@ def test_no_verb_takes_a_prepared_copy_for_a_root_that_was_named(rdbench, faces,
 
 
 def test_doctor_says_of_a_root_that_was_named_that_it_is_not_there(tmp_path, monkeypatch):
-    from rdbench.doctor import folders
+    from rdbench.commands.doctor import folders
 
     assert next(folders.data(None)).state == "note"
     assert next(folders.data(tmp_path / "gone")).state == "problem"
@@ -150,7 +155,7 @@ def test_doctor_prepares_nothing_though_another_copy_is_prepared(digits, tmp_pat
 
 
 def test_doctor_tells_what_is_not_as_published(digits):
-    from rdbench.doctor import folders
+    from rdbench.commands.doctor import folders
 
     datasets.prepare(make_options("mnist"), digits)
     rows = {row.what: row for row in folders.data(digits)}
@@ -206,7 +211,7 @@ def test_samples_need_no_data_where_the_results_say_how_many_images_there_were(
     ]
     kept = load_sweep(Path(sweep_of("mnist")), changes)
     root = Path("kept")
-    store.save_sweep(root, kept)
+    save_sweep(root, kept)
     (trial,) = plan(kept).trials
     work([trial], Job(root, digits, keep_per_image=False, threads=1, keep_weights=True), "cpu")
     tables = store.trial_tables(root, trial.id)
@@ -231,7 +236,7 @@ def test_the_sweep_tells_the_augmentation_and_what_is_not_as_published(digits):
     data = datasets.load(make_options("mnist"), digits)
     for augment in (True, False):
         console = Console(file=io.StringIO(), width=200)
-        sweep._say_data(console, data, augment)
+        _say_data(console, data, augment)
         said = console.file.getvalue()
         assert ("training images are rotated within 10 degrees and cropped at random" in said) == augment
         assert "  60 train images instead of the 60,000 that are published\n" in said

@@ -9,11 +9,14 @@ from conftest import DIGITS
 from PIL import Image
 from typer.testing import CliRunner
 
-from rdbench import cli, datasets, store
-from rdbench.plan import plan
-from rdbench.spec import load_sweep
-from rdbench.trial import run_trial
-from rdbench.worker import Job, work
+from rdbench import datasets
+from rdbench.cli import app
+from rdbench.results.spec_file import save_sweep
+from rdbench.spec.plan import plan
+from rdbench.spec.sweep import load_sweep
+from rdbench.trial.job import Job
+from rdbench.trial.run import run_trial
+from rdbench.trial.worker import work
 
 BROKEN = """
 import rdbench
@@ -39,7 +42,7 @@ def rdbench(monkeypatch, capsys):
     def run(*arguments):
         monkeypatch.setattr(sys, "argv", ["rdbench", *map(str, arguments)])
         try:
-            cli.main()
+            app.main()
             code = 0
         except SystemExit as ended:
             code = ended.code or 0
@@ -94,7 +97,7 @@ def kept(spec):
     """A results folder with one network kept and one not."""
     sweep = load_sweep(spec)
     root = spec.parent / "results"
-    store.save_sweep(root, sweep)
+    save_sweep(root, sweep)
     for trial, keep in zip(plan(sweep).trials, (True, False), strict=True):
         job = Job(root, spec.parent, keep_per_image=False, threads=1, keep_weights=keep)
         (ended,) = work([trial], job, "cpu", lambda share: None)
@@ -154,7 +157,7 @@ def test_samples_go_where_a_link_leads_or_to_standard_output(rdbench, kept, tmp_
     with Image.open(tmp_path / "grid.png") as grid:
         assert grid.size == (73, 73)
 
-    printed = CliRunner().invoke(cli.app, ["sample", str(kept), "beta_vae beta 1", "--out", "-"])
+    printed = CliRunner().invoke(app.app, ["sample", str(kept), "beta_vae beta 1", "--out", "-"])
     assert printed.stdout_bytes == (tmp_path / "grid.png").read_bytes()
     assert printed.stderr == "64 samples of beta_vae beta 1 seed 0 written to -\n"
 

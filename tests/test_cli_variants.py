@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from rdbench import cli, starting_points
+from rdbench.cli import app
+from rdbench.commands import new
 from rdbench.errors import UserError
-from rdbench.spec import load_sweep
+from rdbench.spec.sweep import load_sweep
 
 ROOT = Path(__file__).parent.parent
 
@@ -21,7 +22,7 @@ def rdbench(monkeypatch, capsys):
     def run(*arguments):
         monkeypatch.setattr(sys, "argv", ["rdbench", *map(str, arguments)])
         with pytest.raises(SystemExit) as ended:
-            cli.main()
+            app.main()
         written = capsys.readouterr()
         return ended.value.code or 0, written.out, written.err
 
@@ -68,7 +69,7 @@ def test_the_next_steps_are_commands_that_run(kind, rdbench, tmp_path, monkeypat
 
 def test_the_sweep_is_named_as_seen_from_a_checkout(monkeypatch):
     monkeypatch.chdir(ROOT)
-    sweep = starting_points.next_steps(Path("my_vae.py"), "my_vae")[1]
+    sweep = new.next_steps(Path("my_vae.py"), "my_vae")[1]
     assert sweep.startswith(
         "rdbench sweep sweeps/quickstart.yaml --set 'variants=[bs_vae, ./my_vae.py:my_vae]'"
     )
@@ -96,5 +97,5 @@ def test_a_file_that_is_there_is_left_alone(rdbench, tmp_path):
 def test_a_name_that_cannot_be_one_is_refused_with_the_mend(file, words, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match=words):
-        starting_points.write(Path(file), "objective")
+        new.write(Path(file), "objective")
     assert list(tmp_path.iterdir()) == []

@@ -5,9 +5,12 @@ import pyarrow.parquet as pq
 import pytest
 from report_builders import make_sweep, write
 
-from rdbench import compact, places, store, table_files
 from rdbench.errors import ResultsError
-from rdbench.lease import Lease
+from rdbench.results import compact, store, table_files
+from rdbench.results.lease import Lease
+from rdbench.results.load import load_results
+from rdbench.results.repair import set_aside
+from rdbench.storage import places
 
 
 class Killed(BaseException):
@@ -33,11 +36,11 @@ def same(one, other):
 
 
 def test_the_rows_are_the_same_in_fewer_files(root):
-    before, ids = store.load_results(root), store.finished(root)
+    before, ids = load_results(root), store.finished(root)
     was, now = compact.compact(root)
     assert (was.files, now.files) == (32, 12)  # of 8 trials in 4 tables: 3, 3 and 2
     assert now.size < was.size
-    assert same(before, store.load_results(root))
+    assert same(before, load_results(root))
     assert store.finished(root) == ids == set(store.trial_ids(root))
     for table in ("points", "history", "images", "trials"):
         alone = pd.read_parquet(root / table).sort_values("trial", kind="stable", ignore_index=True)
@@ -58,14 +61,14 @@ def test_a_trial_is_read_and_written_again_as_before(root):
     points = [before["points"][0] | {"rate": 77.0}]
     store.commit(root, trial, {"points": points, "trials": before["trials"]})
     for _ in range(2):
-        found = store.load_results(root).points
+        found = load_results(root).points
         assert found.loc[found["trial"] == trial, "rate"].tolist() == [77.0]
         assert store.trial_tables(root, trial)["metrics"][0]["value"] == 1.0
         compact.compact(root)  # what came later stays the later
 
 
 def test_killed_at_any_moment_nothing_is_lost_or_read_twice(root, monkeypatch):
-    before = store.load_results(root)
+    before = load_results(root)
     moments = 0
     for step in range(60):
         count = iter(range(step + 1))
@@ -92,7 +95,7 @@ def test_killed_at_any_moment_nothing_is_lost_or_read_twice(root, monkeypatch):
                 ended = True
             except Killed:
                 ended, moments = False, moments + 1
-        assert same(before, store.load_results(root))
+        assert same(before, load_results(root))
         if ended:
             break
     assert ended
@@ -108,8 +111,8 @@ def test_a_damaged_compacted_file_costs_its_trials_alone(root):
     file.write_bytes(content)
     ids = store.trial_ids(root)
     assert store.finished(root) == set(ids[3:])
-    assert set(store.load_results(root).points["trial"]) == set(ids[3:])
-    (line,) = store.set_aside(root)
+    assert set(load_results(root).points["trial"]) == set(ids[3:])
+    (line,) = set_aside(root)
     assert "its bytes do not match its digest" in line
     assert "the trials it held run again" in line
 
@@ -119,7 +122,7 @@ def test_files_that_are_not_committed_stay_as_they_are(root):
     (root / "trials" / f"{orphan}.parquet").unlink()
     compact.compact(root)
     assert (root / "points" / f"{orphan}.parquet").exists()
-    assert orphan not in store.load_results(root).points["trial"].tolist()
+    assert orphan not in load_results(root).points["trial"].tolist()
 
 
 def test_while_a_sweep_is_at_work_nothing_is_compacted(root):
@@ -132,4 +135,4 @@ def test_a_compacted_file_under_another_name_is_not_read(root):
     compact.compact(root)
     one = table_files.own_file(root, "points", "compact-1-0")
     one.rename(one.with_name("compact-7-0.parquet"))
-    assert len(set(store.load_results(root).points["trial"])) == 5
+    assert len(set(load_results(root).points["trial"])) == 5

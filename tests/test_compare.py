@@ -9,13 +9,13 @@ import pytest
 import scipy.stats
 from report_builders import HOSTILE, make_sweep, point_rows, write
 
-from rdbench import store
 from rdbench.errors import ResultsError
-from rdbench.plan import plan
-from rdbench.report.compare import Change, Metric, change, compare, holm
-from rdbench.report.comparison import as_data, as_markdown, as_tables, as_text, sentences
-from rdbench.report.curves import Estimate
-from rdbench.report.series import Series
+from rdbench.report.compare.compare import Change, Metric, change, compare, holm
+from rdbench.report.compare.render import as_data, as_markdown, as_tables, as_text, sentences
+from rdbench.report.numbers import Estimate
+from rdbench.report.statistics.series import Series
+from rdbench.results import store
+from rdbench.spec.plan import plan
 
 
 def shifted(root, sweep, shift, **options):

@@ -4,8 +4,8 @@ import textwrap
 
 import pytest
 
-from rdbench import starting_points
-from rdbench.conformance import check, summary
+from rdbench.commands import new
+from rdbench.commands.check import check, summary
 from rdbench.errors import SpecError
 
 OBJECTIVE = """
@@ -509,7 +509,7 @@ def test_what_starting_points_write_passes(tmp_path):
     """Of each kind; and one of them in full, with the fresh process and the cost."""
     for kind in ("objective", "model", "trial"):
         file = tmp_path / f"own_{kind}.py"
-        name = starting_points.write(file, kind)
+        name = new.write(file, kind)
         assert name == f"own_{kind}"
         assert "my_vae" not in file.read_text()
         assert "MyVae" not in file.read_text()

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from rdbench import cores
+from rdbench.machine import cpu_quota, limit_threads, usable_cores
 
 
 @pytest.fixture(autouse=True)
@@ -32,19 +32,19 @@ def many(monkeypatch):
 )
 def test_a_quota_of_this_group_or_one_above_it_is_kept(files, quota, count, control_groups):
     control_groups(files)
-    assert cores.cpu_quota() == quota
-    assert cores.usable_cores() == count
+    assert cpu_quota() == quota
+    assert usable_cores() == count
 
 
 def test_a_container_that_sees_its_own_group_at_the_top_and_its_path_on_the_host(control_groups):
     control_groups({"one/cpu.cfs_quota_us": "200000", "one/cpu.cfs_period_us": "100000"}, root="/docker/box")
-    assert cores.usable_cores() == 2
+    assert usable_cores() == 2
 
 
 def test_an_affinity_narrower_than_the_quota_counts(control_groups, monkeypatch):
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 5}, raising=False)
     control_groups({"two/cpu.max": "400000 100000"})
-    assert cores.usable_cores() == 2
+    assert usable_cores() == 2
 
 
 def test_torch_gets_no_more_threads_than_the_quota_has_cores(control_groups, monkeypatch):
@@ -54,5 +54,5 @@ def test_torch_gets_no_more_threads_than_the_quota_has_cores(control_groups, mon
     monkeypatch.setattr(torch, "get_num_threads", lambda: 8)
     monkeypatch.setattr(torch, "set_num_threads", said.append)
     control_groups({"two/cpu.max": "300000 100000"})
-    cores.limit_threads()
+    limit_threads()
     assert said == [3]

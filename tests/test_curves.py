@@ -7,7 +7,10 @@ import pandas as pd
 import pytest
 from report_builders import make_sweep, section_of, write
 
-from rdbench.report import curves, labels, numbers
+from rdbench.report import numbers
+from rdbench.report.charts import label_placement
+from rdbench.report.numbers import Estimate
+from rdbench.report.statistics import curves
 
 
 def test_the_interval_is_students():
@@ -18,8 +21,8 @@ def test_the_interval_is_students():
 
 
 def test_one_seed_has_a_value_and_no_interval_and_none_has_neither():
-    assert curves.estimate([7.0]) == curves.Estimate(7.0, None, 1)
-    assert curves.estimate([7.0, math.nan, None, math.inf]) == curves.Estimate(7.0, None, 1)
+    assert curves.estimate([7.0]) == Estimate(7.0, None, 1)
+    assert curves.estimate([7.0, math.nan, None, math.inf]) == Estimate(7.0, None, 1)
     assert curves.estimate([]) is None
     assert curves.estimate([math.nan]) is None
 
@@ -100,24 +103,24 @@ def test_numbers_are_written_for_reading_and_a_missing_one_is_a_dash(value, text
      (5.0, 0.0, "5.000 ± 0"), (-0.001, 0.5, "0.00 ± 0.50")],
 )  # fmt: skip
 def test_a_mean_has_the_digits_its_interval_allows(mean, half, text):
-    assert numbers.interval(curves.Estimate(mean, half, 5)) == text
+    assert numbers.interval(Estimate(mean, half, 5)) == text
 
 
 def test_labels_cover_no_point_and_no_label_and_round_numbers_come_first():
     betas = [10 ** (i / 10) for i in range(-30, 31)]
     x, y = [1 / (1 + b) for b in betas], [b / (1 + b) for b in betas]
-    ranges = (labels.domain(x), labels.domain(y))
-    placed = labels.place(x, y, betas, ranges, log_x=False)
+    ranges = (label_placement.domain(x), label_placement.domain(y))
+    placed = label_placement.place(x, y, betas, ranges, log_x=False)
     tens = {f"β {10.0**power:g}" for power in range(-3, 4)}
     assert {text for text, _ in filter(None, placed)} <= tens
     assert placed[30] is not None
-    crowd = labels.place([1.0] * 9, [1.0] * 9, list(range(1, 10)), ranges, log_x=False)
-    assert sum(label is not None for label in crowd) <= len(labels.CORNERS)
+    crowd = label_placement.place([1.0] * 9, [1.0] * 9, list(range(1, 10)), ranges, log_x=False)
+    assert sum(label is not None for label in crowd) <= len(label_placement.CORNERS)
 
 
 def test_a_rate_of_zero_gets_no_label_on_a_logarithmic_axis():
-    ranges = (labels.domain([0.0, 1.0], log=True), labels.domain([1.0, 2.0]))
-    assert labels.place([0.0, 1.0], [1.0, 2.0], [1, 2], ranges, log_x=True)[0] is None
+    ranges = (label_placement.domain([0.0, 1.0], log=True), label_placement.domain([1.0, 2.0]))
+    assert label_placement.place([0.0, 1.0], [1.0, 2.0], [1, 2], ranges, log_x=True)[0] is None
 
 
 def test_a_share_is_exact_however_short_the_stretch():

@@ -15,10 +15,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from rdbench import datasets, paths
+from rdbench import datasets
 from rdbench.datasets import gaussian, make_options, prepared
 from rdbench.errors import DatasetError
-from rdbench.paths import DataRoot
+from rdbench.storage import paths
+from rdbench.storage.paths import DataRoot
 
 
 @pytest.fixture(autouse=True)

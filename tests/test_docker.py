@@ -12,8 +12,8 @@ import pytest
 import typer.main
 import yaml
 
-from rdbench.cli import app
-from rdbench.spec import load_sweep
+from rdbench.cli.app import app
+from rdbench.spec.sweep import load_sweep
 
 ROOT = Path(__file__).parent.parent
 DOCKER = ROOT / "docker"

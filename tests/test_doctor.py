@@ -16,11 +16,12 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from rdbench import doctor, places
-from rdbench.cli_doctor import doctor as verb
-from rdbench.doctor import Finding, folders, machine, settings, software, wanted
+from rdbench.cli.doctor import doctor as verb
+from rdbench.commands import doctor
+from rdbench.commands.doctor import Finding, folders, machine, settings, software, wanted
 from rdbench.errors import DatasetError
-from rdbench.features import weights as inception
+from rdbench.metrics.features import weights as inception
+from rdbench.storage import places
 
 app = typer.Typer()
 app.command()(verb)
@@ -146,9 +147,7 @@ def test_json_is_whole_and_all_there_is_on_standard_output(two_rows):
 
 
 def test_it_starts_without_torch_or_ray():
-    code = (
-        "import sys, rdbench.cli_doctor, rdbench.doctor; print({'torch', 'ray', 'rich'} & set(sys.modules))"
-    )
+    code = "import sys, rdbench.cli.doctor, rdbench.commands.doctor; print({'torch', 'ray', 'rich'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
 

@@ -7,19 +7,22 @@ import numpy as np
 import pytest
 import torch
 
-from rdbench import nets, variants
-from rdbench.evaluation import measure
-from rdbench.likelihood import gaussian_nll, kl_standard_normal
-from rdbench.seeding import generator
-from rdbench.spec import ModelSpec, VariantSpec
-from rdbench.training import squared_error, train
+from rdbench.numerics.likelihood import gaussian_nll, kl_standard_normal
+from rdbench.numerics.seeding import generator
+from rdbench.registry import variants
+from rdbench.spec.sweep import ModelSpec, VariantSpec
+from rdbench.vae import networks
+from rdbench.vae.evaluation import measure
+from rdbench.vae.training import squared_error, train
 
 CPU = torch.device("cpu")
 
 
 @pytest.mark.parametrize(("beta", "variance"), [(0.01, 0.5), (4.0, 0.5), (100.0, 2.0)])
 def test_gradients_of_beta_vae_at_c_are_beta_times_those_of_the_elbo_at_beta_c(beta, variance):
-    network = nets.build(ModelSpec(latent=6, channels=(8, 12)), (1, 12, 12), generator(0, "init")).double()
+    network = networks.build(
+        ModelSpec(latent=6, channels=(8, 12)), (1, 12, 12), generator(0, "init")
+    ).double()
     random = torch.Generator().manual_seed(0)
     images = torch.rand(16, 1, 12, 12, generator=random, dtype=torch.float64)
     noise = torch.randn(16, 6, generator=random, dtype=torch.float64)
@@ -55,7 +58,7 @@ def test_both_losses_train_the_same_curve_point_within_seed_noise(trial, data, m
         found = []
         for seed in range(3):
             one = trial.model_copy(update={**update, "seed": seed})
-            network = nets.build(one.model, data.shape, generator(seed, "init"))
+            network = networks.build(one.model, data.shape, generator(seed, "init"))
             train(network, [one], data, CPU)
             (measured,) = measure(network, [one], data, "test", CPU)
             found.append([measured.rate.mean(), measured.sse.mean()])

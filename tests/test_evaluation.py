@@ -9,16 +9,16 @@ import pytest
 import torch
 from PIL import Image
 
-from rdbench import models, nets
-from rdbench.evaluation import Measurement, measure, picture_rows, point_rows
-from rdbench.seeding import generator
+from rdbench.numerics.seeding import generator
+from rdbench.vae import models, networks
+from rdbench.vae.evaluation import Measurement, measure, picture_rows, point_rows
 
 CPU = torch.device("cpu")
 
 
 @pytest.fixture
 def network(trial, data):
-    return nets.build(trial.model, data.shape, generator(0, "init")).eval()
+    return networks.build(trial.model, data.shape, generator(0, "init")).eval()
 
 
 def paper(trial, batch_size):

@@ -13,12 +13,12 @@ from report_builders import HOSTILE, make_sweep, write
 
 from rdbench.errors import ResultsError
 from rdbench.report import export as exports
-from rdbench.report.chart import Chart, Control
+from rdbench.report.charts.chart import Chart, Control
 from rdbench.report.contents import contents
-from rdbench.report.curves import Estimate
 from rdbench.report.export import export, shown_views, summary, unique_names
-from rdbench.report.table import Cell, Column, Table, estimate_cell
-from rdbench.report.write_table import LONG, headings, latex_text, to_csv, to_json, to_latex, to_markdown
+from rdbench.report.numbers import Estimate
+from rdbench.report.tables.table import Cell, Column, Table, estimate_cell
+from rdbench.report.tables.write import LONG, headings, latex_text, to_csv, to_json, to_latex, to_markdown
 
 LATEX = r"\input{/etc/passwd} 50% & $x_1^2$ #1 ~ {a} \\ [2cm] | << ?` --"
 MARKDOWN = "a|b\n| c | *d* _e_ `f` <b>g</b> @team #12 https://example.org [x](y) $m$"

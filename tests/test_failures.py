@@ -8,14 +8,19 @@ import sys
 import pytest
 import torch
 
-from rdbench import afterwards, cli, failures, store, worker
-from rdbench.metrics import iwae
+from rdbench.cli import app
+from rdbench.commands import evaluate
+from rdbench.commands.plan import _told, account, open_plan
+from rdbench.metrics import failures, iwae
 from rdbench.metrics.iwae import IwaeOptions
-from rdbench.plan import plan
-from rdbench.sweep import _told, account, open_plan
-from rdbench.trial import run_pack
+from rdbench.results import store
+from rdbench.results.spec_file import save_sweep
+from rdbench.spec.plan import plan
+from rdbench.trial import worker
+from rdbench.trial.job import Job
+from rdbench.trial.run import run_pack
+from rdbench.trial.worker import work
 from rdbench.tune.supervisor import Usage
-from rdbench.worker import Job, work
 
 ASKED = IwaeOptions(samples=2, images=5, readings=("half",))
 
@@ -56,7 +61,7 @@ def runs(sweep, tmp_path):
     """Run what is left to do of one trial; returns the metric's row, and how many trials are left."""
     root = tmp_path / "results"
     asking = sweep.model_copy(update={"metrics": (ASKED,), "variants": sweep.variants[:1]})
-    store.save_sweep(root, asking)
+    save_sweep(root, asking)
 
     def run(keep: bool = False):
         job = Job(root, tmp_path, keep_per_image=False, threads=1, metrics=(ASKED,), keep_weights=keep)
@@ -118,7 +123,7 @@ def test_with_its_network_kept_no_trial_is_trained_for_a_metric(broken, trained,
         raise torch.OutOfMemoryError("tried to allocate 2 GiB")
 
     with monkeypatch.context() as patch:
-        patch.setattr("rdbench.trial.measure", no_memory)  # which comes before any metric
+        patch.setattr("rdbench.trial.run.measure", no_memory)  # which comes before any metric
         row, todo = runs(keep=True)
     assert todo == 1
     assert "tried to allocate" in failures.reason(row)
@@ -131,9 +136,9 @@ def test_evaluate_tries_again_what_was_given_up(broken, runs, tmp_path):
     runs(keep=True)
     assert runs(keep=True)[1] == 0
     broken.errors = [ValueError("x")] * 2
-    found = afterwards.evaluate(runs.root, [ASKED], tmp_path, "cpu")
+    found = evaluate.evaluate(runs.root, [ASKED], tmp_path, "cpu")
     assert found.failed == ("beta_vae beta 1 seed 0: iwae: ValueError: x",)
-    assert afterwards.evaluate(runs.root, [ASKED], tmp_path, "cpu").measured == 1
+    assert evaluate.evaluate(runs.root, [ASKED], tmp_path, "cpu").measured == 1
     assert account(runs.root, open_plan(runs.root, runs.sweep)).failed_metrics == ()
 
 
@@ -181,7 +186,7 @@ def rdbench(monkeypatch, capsys, tmp_path):
     def run(*arguments):
         monkeypatch.setattr(sys, "argv", ["rdbench", *map(str, arguments)])
         try:
-            cli.main()
+            app.main()
             code = 0
         except SystemExit as ended:
             code = ended.code or 0

@@ -20,19 +20,28 @@ from ray.core.generated.common_pb2 import ActorDeathCause
 from ray.exceptions import OutOfMemoryError, RayActorError
 from rich.console import Console
 
-from rdbench import store, worker
 from rdbench.errors import ClusterError, StorageError
-from rdbench.lease import Lease, stop_requested
-from rdbench.places import write_atomically
-from rdbench.plan import Trial, plan
-from rdbench.progress import SweepProgress
-from rdbench.scratch import Scratch
-from rdbench.signals import STOP
-from rdbench.spec import Resources, load_sweep
-from rdbench.trial import failure_tables
+from rdbench.results import store
+from rdbench.results.lease import Lease, stop_requested
+from rdbench.spec.plan import Trial, plan
+from rdbench.spec.sweep import Resources, load_sweep
+from rdbench.storage.places import write_atomically
+from rdbench.storage.scratch import Scratch
+from rdbench.trial.job import Hung, Job, Retry
+from rdbench.trial.rows import failure_tables
 from rdbench.tune import supervisor
-from rdbench.tune.losses import KILLED, MEMORY, NODE, Loss, as_actor_error, cause_of_death, loss, verdict
-from rdbench.worker import Job
+from rdbench.tune.lost_workers import (
+    KILLED,
+    MEMORY,
+    NODE,
+    Loss,
+    as_actor_error,
+    cause_of_death,
+    loss,
+    verdict,
+)
+from rdbench.tune.progress import SweepProgress
+from rdbench.tune.signals import STOP
 
 DONE = {"status": "done", "error": None, "seconds": 0, "elbo": 0, "rate": 0, "mse": 0, "reading": "-"}
 HUNG = "trial_timeout: no epoch ended within 1 s"
@@ -63,14 +72,14 @@ def with_faults(pack, job, device, on_progress):
     (trial,) = pack
     fault = FAULTS[trial.seed][attempt(trial, job) - 1]
     if fault == "retry":
-        raise worker.Retry("Traceback (most recent call last):\n  ...\nOSError: [Errno 5] the disk is ill")
+        raise Retry("Traceback (most recent call last):\n  ...\nOSError: [Errno 5] the disk is ill")
     if fault == "killed":
         os.kill(os.getpid(), signal.SIGKILL)
     if fault == "raises":
         raise ValueError("rdbench itself is at fault")
     if fault == "hangs":
         commit_failure(trial, job, HUNG)
-        raise worker.Hung
+        raise Hung
     return [DONE if fault == "done" else DONE | {"status": "failed", "error": HUNG}]
 
 

@@ -20,12 +20,13 @@ from cleanfid.inception_torchscript import InceptionV3W
 from PIL import Image
 from torch import nn
 
-from rdbench import paths
 from rdbench.errors import UserError
-from rdbench.features import CacheError, Features, inception, make_once, reference, samples, weights
-from rdbench.features.weights import Published, WeightsError
-from rdbench.metrics import TrainedModel
-from rdbench.statistics.frechet import frechet_distance
+from rdbench.metrics.base import TrainedModel
+from rdbench.metrics.features import Features, inception, reference, samples, weights
+from rdbench.metrics.features.weights import Published, WeightsError
+from rdbench.numerics.frechet import frechet_distance
+from rdbench.storage import paths
+from rdbench.storage.cache import CacheError, make_once
 
 CPU = torch.device("cpu")
 SHAPE, LATENT, SEED = (1, 8, 8), 3, 5

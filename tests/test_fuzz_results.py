@@ -10,8 +10,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from report_builders import make_sweep, write
 
-from rdbench import parquet, store, sweep
+from rdbench.commands.status import status_lines
 from rdbench.errors import UserError
+from rdbench.results import parquet, store
+from rdbench.results.load import load_results
+from rdbench.results.repair import set_aside
 
 METRIC = {"name": "kid", "value": 1.5, "standard_error": 0.5, "settings": '{"samples": 1}'}
 
@@ -32,7 +35,7 @@ def whole(tmp_path_factory):
         pixels = [{"index": index, "sse": number + index / 8, "rate": 1.0 * number} for index in range(5)]
         metric = METRIC | {"value": 1.0 * number}
         store.commit(root, trial, {"per_image": pixels, "metrics": [metric], "trials": [row]})
-    return Whole(root, _rows(store.load_results(root)))
+    return Whole(root, _rows(load_results(root)))
 
 
 def _rows(results):
@@ -111,8 +114,8 @@ def test_damaged_files_are_left_out_and_never_read_as_something_else(
         return
     table, trial = one.parent.name, one.stem
     try:
-        found = store.load_results(copy)
-        finished, lines = store.finished(copy), sweep.status_lines(copy)
+        found = load_results(copy)
+        finished, lines = store.finished(copy), status_lines(copy)
     except UserError:
         return
     rows = _rows(found)
@@ -123,10 +126,10 @@ def test_damaged_files_are_left_out_and_never_read_as_something_else(
     assert any(str(one) in line for line in found.problems)
     assert any(str(one) in line for line in lines)
     assert (trial in finished) == (table not in ("trials", "points"))
-    (line,) = store.set_aside(copy)
+    (line,) = set_aside(copy)
     assert str(one) in line
     assert not one.exists()
-    assert store.load_results(copy).problems == []
+    assert load_results(copy).problems == []
 
 
 @settings(
@@ -148,9 +151,9 @@ def test_damaged_files_of_an_older_schema_raise_nothing_but_a_users_error(whole,
     at = int(where * len(content))
     one.write_bytes(_flipped(content, at))
     try:
-        store.load_results(copy)
+        load_results(copy)
         store.finished(copy)
-        assert all(isinstance(line, str) for line in sweep.status_lines(copy))
-        store.set_aside(copy)
+        assert all(isinstance(line, str) for line in status_lines(copy))
+        set_aside(copy)
     except UserError:
         pass

@@ -7,8 +7,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from rdbench.errors import SpecError
-from rdbench.plan import plan
-from rdbench.spec import dump_sweep, load_sweep
+from rdbench.spec.plan import plan
+from rdbench.spec.sweep import dump_sweep, load_sweep
 
 SWEEPS = sorted((Path(__file__).parent.parent / "sweeps").glob("*.yaml"))
 LINES = [line for file in SWEEPS for line in file.read_text().splitlines()]

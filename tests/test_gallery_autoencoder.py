@@ -5,10 +5,11 @@ import math
 import pytest
 import torch
 
-from rdbench import datasets, metrics, models
-from rdbench.plan import plan
-from rdbench.spec import Sweep
-from rdbench.trial import run_trial
+from rdbench import datasets, metrics
+from rdbench.spec.plan import plan
+from rdbench.spec.sweep import Sweep
+from rdbench.trial.run import run_trial
+from rdbench.vae import models
 
 CPU = torch.device("cpu")
 

@@ -6,12 +6,13 @@ import pytest
 import torch
 from torch.distributions import Categorical, Independent, MixtureSameFamily, Normal
 
-from rdbench import datasets, models
-from rdbench.batches import Images
-from rdbench.models import Terms
-from rdbench.outcomes import trained
-from rdbench.plan import Trial, plan
-from rdbench.spec import Sweep
+from rdbench import datasets
+from rdbench.spec.plan import Trial, plan
+from rdbench.spec.sweep import Sweep
+from rdbench.trial.by_kind import trained
+from rdbench.vae import models
+from rdbench.vae.batches import Images
+from rdbench.vae.models import Terms
 from rdbench.variants.beta_tc import decompose
 
 CPU = torch.device("cpu")

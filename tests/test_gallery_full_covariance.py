@@ -4,11 +4,12 @@ import pytest
 import torch
 from torch.distributions import MultivariateNormal, kl_divergence
 
-from rdbench import datasets, models
-from rdbench.batches import Images
-from rdbench.outcomes import trained
-from rdbench.plan import Trial, plan
-from rdbench.spec import Sweep
+from rdbench import datasets
+from rdbench.spec.plan import Trial, plan
+from rdbench.spec.sweep import Sweep
+from rdbench.trial.by_kind import trained
+from rdbench.vae import models
+from rdbench.vae.batches import Images
 from rdbench.variants.full_covariance import FullCovariance
 
 CPU = torch.device("cpu")

@@ -3,12 +3,13 @@
 import pytest
 import torch
 
-from rdbench import datasets, models
-from rdbench.evaluation import measure
-from rdbench.plan import plan
-from rdbench.spec import Sweep
-from rdbench.training import train
-from rdbench.trial import run_trial
+from rdbench import datasets
+from rdbench.spec.plan import plan
+from rdbench.spec.sweep import Sweep
+from rdbench.trial.run import run_trial
+from rdbench.vae import models
+from rdbench.vae.evaluation import measure
+from rdbench.vae.training import train
 
 CPU = torch.device("cpu")
 RANGE = 1e6

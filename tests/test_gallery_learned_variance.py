@@ -5,11 +5,12 @@ import math
 import pytest
 import torch
 
-from rdbench import datasets, models
-from rdbench.likelihood import gaussian_nll
-from rdbench.plan import plan
-from rdbench.spec import Sweep
-from rdbench.trial import run_trial
+from rdbench import datasets
+from rdbench.numerics.likelihood import gaussian_nll
+from rdbench.spec.plan import plan
+from rdbench.spec.sweep import Sweep
+from rdbench.trial.run import run_trial
+from rdbench.vae import models
 
 CPU = torch.device("cpu")
 

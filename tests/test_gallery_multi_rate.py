@@ -6,13 +6,14 @@ import math
 import pytest
 import torch
 
-from rdbench import datasets, models
+from rdbench import datasets
 from rdbench.errors import SpecError
-from rdbench.models import seeded
-from rdbench.outcomes import trained
-from rdbench.plan import Trial, plan
-from rdbench.runs import Run
-from rdbench.spec import Sweep
+from rdbench.spec.plan import Trial, plan
+from rdbench.spec.sweep import Sweep
+from rdbench.trial.api import Run
+from rdbench.trial.by_kind import trained
+from rdbench.vae import models
+from rdbench.vae.models import seeded
 from rdbench.variants.multi_rate import Gate, MultiRate, multi_rate
 
 CPU = torch.device("cpu")

@@ -6,13 +6,17 @@ import numpy as np
 import pytest
 import torch
 
-from rdbench import batches, datasets, models, nets, theory, variants
+from rdbench import datasets
 from rdbench.datasets.gaussian import spectrum
-from rdbench.likelihood import gaussian_nll
-from rdbench.plan import plan
-from rdbench.spec import Sweep
-from rdbench.training import train
-from rdbench.trial import run_trial
+from rdbench.numerics import theory
+from rdbench.numerics.likelihood import gaussian_nll
+from rdbench.registry import variants
+from rdbench.spec.plan import plan
+from rdbench.spec.sweep import Sweep
+from rdbench.trial.run import run_trial
+from rdbench.vae import batches, models
+from rdbench.vae import networks as nets
+from rdbench.vae.training import train
 
 CPU = torch.device("cpu")
 GAUSSIAN = {

@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 import torch
 
-from rdbench import datasets, models
+from rdbench import datasets
 from rdbench.datasets import Split
-from rdbench.likelihood import gaussian_nll
-from rdbench.plan import plan
-from rdbench.spec import Sweep
-from rdbench.trial import run_trial
+from rdbench.numerics.likelihood import gaussian_nll
+from rdbench.spec.plan import plan
+from rdbench.spec.sweep import Sweep
+from rdbench.trial.run import run_trial
+from rdbench.vae import models
 
 CPU = torch.device("cpu")
 

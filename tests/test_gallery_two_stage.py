@@ -4,13 +4,14 @@ import pytest
 import torch
 from torch.distributions import Independent, Normal, kl_divergence
 
-from rdbench import datasets, variants
-from rdbench.batches import Images
-from rdbench.models import seeded
-from rdbench.outcomes import trained
-from rdbench.plan import Trial, plan
-from rdbench.runs import Run
-from rdbench.spec import Sweep
+from rdbench import datasets
+from rdbench.registry import variants
+from rdbench.spec.plan import Trial, plan
+from rdbench.spec.sweep import Sweep
+from rdbench.trial.api import Run
+from rdbench.trial.by_kind import trained
+from rdbench.vae.batches import Images
+from rdbench.vae.models import seeded
 from rdbench.variants.two_stage import SecondStage
 
 CPU = torch.device("cpu")

@@ -6,10 +6,11 @@ import pytest
 import torch
 from torch.distributions import Categorical, Independent, MixtureSameFamily, Normal, kl_divergence
 
-from rdbench import datasets, models
-from rdbench.outcomes import trained
-from rdbench.plan import Trial, plan
-from rdbench.spec import Sweep
+from rdbench import datasets
+from rdbench.spec.plan import Trial, plan
+from rdbench.spec.sweep import Sweep
+from rdbench.trial.by_kind import trained
+from rdbench.vae import models
 from rdbench.variants.vamp_prior import VampPrior
 
 CPU = torch.device("cpu")

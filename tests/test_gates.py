@@ -9,12 +9,12 @@ from report_builders import make_sweep, point_rows, write
 from test_compare import add_metric, shifted
 from typer.testing import CliRunner
 
-from rdbench import store
-from rdbench.cli import app
+from rdbench.cli.app import app
 from rdbench.errors import ResultsError, UserError
-from rdbench.plan import plan
-from rdbench.report.compare import compare
-from rdbench.report.gates import check_gate, parse_gate
+from rdbench.report.compare.compare import compare
+from rdbench.report.compare.gates import check_gate, parse_gate
+from rdbench.results import store
+from rdbench.spec.plan import plan
 
 
 @pytest.mark.parametrize(

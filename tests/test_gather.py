@@ -3,10 +3,14 @@
 import report_builders
 from report_builders import make_sweep, point_rows, report, section_of, visible, write
 
-from rdbench import store
-from rdbench.likelihood import READINGS
-from rdbench.plan import plan
-from rdbench.report import gather, series, sources, tables
+from rdbench.numerics.likelihood import READINGS
+from rdbench.report import sections as gather
+from rdbench.report.statistics import series
+from rdbench.report.tables import measured, sources
+from rdbench.results import store
+from rdbench.results.load import load_results
+from rdbench.results.spec_file import save_sweep
+from rdbench.spec.plan import plan
 
 
 def test_protocols_and_settings_and_data_never_share_a_section(tmp_path):
@@ -18,7 +22,7 @@ def test_protocols_and_settings_and_data_never_share_a_section(tmp_path):
         write(tmp_path / "more", make_sweep(seeds=[5])),
     ]
     # The same trials on other data have the same ids: the first folder's are shown, the others named.
-    sections, problems = gather.gather([store.load_results(root) for root in roots])
+    sections, problems = gather.gather([load_results(root) for root in roots])
     assert sum("was trained on other data" in problem for problem in problems) == 4
     assert [(s.protocol, s.settings["train"]["epochs"], len(s.trials)) for s in sections] == [
         ("clean", 2, 4),
@@ -36,7 +40,7 @@ def test_one_setting_on_two_states_of_a_data_folder_makes_two_sections(tmp_path)
         write(tmp_path / "a", make_sweep()),
         write(tmp_path / "b", make_sweep(seeds=[1]), dataset_checksum="f00d"),
     ]
-    sections, _ = gather.gather([store.load_results(root) for root in roots])
+    sections, _ = gather.gather([load_results(root) for root in roots])
     assert {s.checksum for s in sections} == {"c0ffee" * 8, "f00d"}
     assert any("data f00d" in heading for heading, _ in sources.headings(sections))
 
@@ -71,7 +75,7 @@ def test_two_trainings_of_a_whole_curve_are_not_taken_for_seeds_of_one_another(t
     root = tmp_path / "a"
     for shift, betas in ((0.0, [1, 10]), (300.0, [1, 10, 100])):
         sweep = make_sweep(beta=betas, variants=[f"{tmp_path}/curve.py:curve"])
-        store.save_sweep(root, sweep)
+        save_sweep(root, sweep)
         (trial,) = plan(sweep).trials
         row = {"status": "done", "variant": "curve", "beta": 1.0, "seed": 0, "protocol": "clean"}
         points = [
@@ -80,7 +84,7 @@ def test_two_trainings_of_a_whole_curve_are_not_taken_for_seeds_of_one_another(t
             for point in point_rows(trial.model_copy(update={"beta": beta}))
         ]
         store.commit(root, trial.id, {"trials": [row | {"spec": trial.to_json()}], "points": points})
-    (section,), problems = gather.gather([store.load_results(root)])
+    (section,), problems = gather.gather([load_results(root)])
     found = series.of_points(section, "elbo", "half")
     (name,) = {variant for variant, _ in found}
     assert found[name, 1.0] == {0: -401.0}  # the training that the sweep asks for
@@ -98,7 +102,7 @@ def test_a_metric_of_a_whole_curve_says_at_which_beta_it_was_measured(tmp_path, 
         value = {"name": "fid", "value": 5.0, "settings": "{}", "protocol": "clean"}
         if trial.beta == 1:
             store.commit(root, trial.id, {"metrics": [value], "trials": content["trials"]})
-    rows = tables.proxy_metrics(section_of(root)).rows
+    rows = measured.proxy_metrics(section_of(root)).rows
     assert [(row[0].text[:5], row[1].text, row[2].text, row[2].note) for row in rows] == [
         ("beta_", "1", "5.000", ""),
         ("curve", "1", "5.000", ""),
@@ -111,8 +115,8 @@ def test_a_curve_that_diverged_is_lost_at_each_of_its_betas(tmp_path):
     (tmp_path / "curve.py").write_text(CURVE)
     sweep = make_sweep(beta=[1, 10], variants=[f"{tmp_path}/curve.py:curve"])
     section = section_of(write(tmp_path / "a", sweep, lost=lambda trial: ("diverged", "NaN")))
-    assert [(beta, lost) for (_, beta), lost in tables.losses(section).items()] == [
+    assert [(beta, lost) for (_, beta), lost in measured.losses(section).items()] == [
         (1.0, "1 diverged"),
         (10.0, "1 diverged"),
     ]
-    assert len(tables.keys(section)) == 2
+    assert len(measured.keys(section)) == 2

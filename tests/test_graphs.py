@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from rdbench import graphs
-from rdbench.graphs import Captured, launched_at_once
+from rdbench.vae import cuda_graph
+from rdbench.vae.cuda_graph import Captured, launched_at_once
 
 
 class Recorded(Captured):
@@ -47,9 +47,9 @@ def sums(captured_class):
 def test_every_call_counts_once_with_its_own_inputs():
     total, seen, given = sums(Recorded)
     assert torch.equal(total, torch.full((3,), float(sum(k * k for k in range(8)))))
-    assert seen[: graphs.WARM_UP] == given[: graphs.WARM_UP]
-    assert len(set(seen[graphs.WARM_UP :])) == 1  # the recording's own memory
-    assert not set(seen[graphs.WARM_UP :]) & set(given)
+    assert seen[: cuda_graph.WARM_UP] == given[: cuda_graph.WARM_UP]
+    assert len(set(seen[cuda_graph.WARM_UP :])) == 1  # the recording's own memory
+    assert not set(seen[cuda_graph.WARM_UP :]) & set(given)
 
 
 def test_what_cannot_be_recorded_runs_as_it_is_and_says_why():
@@ -159,11 +159,11 @@ def test_a_step_is_captured_once_and_then_replayed_on_the_inputs_of_each_call(mo
         torch.testing.assert_close(total, expected_total, msg=f"call {number}")
         assert torch.equal(x, kept[0])
         assert torch.equal(y, kept[1])
-    assert len(streams) == graphs.WARM_UP + 1  # the function runs to warm up and to be captured, no more
+    assert len(streams) == cuda_graph.WARM_UP + 1  # the function runs to warm up and to be captured, no more
     assert len(machine.graphs) == 1
-    assert machine.replays == 8 - graphs.WARM_UP
+    assert machine.replays == 8 - cuda_graph.WARM_UP
     # A library may set itself up on another stream only, and each waits for the other.
-    sides = streams[: graphs.WARM_UP]
+    sides = streams[: cuda_graph.WARM_UP]
     assert machine.main not in sides
     assert machine.waits == [wait for side in sides for wait in ((side, machine.main), (machine.main, side))]
 

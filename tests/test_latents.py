@@ -9,13 +9,15 @@ import torch
 from scipy.special import logsumexp
 from scipy.stats import multivariate_normal
 
-from rdbench import datasets, nets
-from rdbench.metrics import TrainedModel, latents
+from rdbench import datasets
+from rdbench.metrics import latents
+from rdbench.metrics.base import TrainedModel
 from rdbench.metrics.latents import LatentsOptions
-from rdbench.plan import plan
-from rdbench.seeding import generator
-from rdbench.spec import load_sweep
-from rdbench.trial import run_trial
+from rdbench.numerics.seeding import generator
+from rdbench.spec.plan import plan
+from rdbench.spec.sweep import load_sweep
+from rdbench.trial.run import run_trial
+from rdbench.vae import networks
 
 CPU = torch.device("cpu")
 N, LATENT = 12, 3
@@ -48,7 +50,7 @@ class LinearGaussian:
         self.a = random.standard_normal((LATENT, N)) / math.sqrt(N) * np.array([[2.0], [1.0], [0.5]]) * scale
         self.b = np.array([0.7, -0.4, 0.0])
         self.s = np.array([0.3, 0.5, 0.8])
-        self.network = nets.LinearNetwork((N, 1, 1), LATENT)
+        self.network = networks.LinearNetwork((N, 1, 1), LATENT)
         with torch.no_grad():
             self.network.encoder.weight.copy_(torch.from_numpy(self.a))
             self.network.encoder.bias.copy_(torch.from_numpy(self.b))

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import rdbench
-from rdbench.variants.source import shipped
+from rdbench.registry.source import shipped
 
 PACKAGE = Path(rdbench.__file__).parent
 

@@ -12,9 +12,9 @@ import time
 
 import pytest
 
-from rdbench import lease
 from rdbench.errors import ResultsError, StorageError
-from rdbench.lease import FILE, Lease, stop_requested
+from rdbench.results import lease
+from rdbench.results.lease import FILE, Lease, stop_requested
 
 HOLDER = """
 import pathlib, sys, time

@@ -11,7 +11,7 @@ import scipy.stats
 import torch
 from numpy.testing import assert_allclose
 
-from rdbench.likelihood import (
+from rdbench.numerics.likelihood import (
     READINGS,
     bits_per_dim,
     distortion,
@@ -192,5 +192,5 @@ def test_bits_per_dim_of_a_density_of_two_to_the_k_per_value_is_minus_k():
 
 
 def test_importing_the_likelihood_does_not_import_torch():
-    code = "import sys, rdbench.likelihood; sys.exit('torch' in sys.modules)"
+    code = "import sys, rdbench.numerics.likelihood; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

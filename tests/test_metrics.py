@@ -13,15 +13,22 @@ import torch
 from rich.console import Console
 from scipy.stats import multivariate_normal
 
-from rdbench import metrics, nets, store
+from rdbench import metrics
+from rdbench.commands.plan import account, open_plan
+from rdbench.commands.status import status_lines
+from rdbench.commands.sweep import run_sweep
 from rdbench.errors import SpecError
-from rdbench.metrics import TrainedModel, iwae
+from rdbench.metrics import iwae
+from rdbench.metrics.base import TrainedModel, Value
 from rdbench.metrics.iwae import IwaeOptions
-from rdbench.plan import plan
-from rdbench.seeding import generator
-from rdbench.spec import dump_sweep, load_sweep
-from rdbench.sweep import account, open_plan, run_sweep, status_lines
-from rdbench.trial import run_trial
+from rdbench.numerics.seeding import generator
+from rdbench.results import store
+from rdbench.results.load import load_results
+from rdbench.results.spec_file import save_sweep
+from rdbench.spec.plan import plan
+from rdbench.spec.sweep import dump_sweep, load_sweep
+from rdbench.trial.run import run_trial
+from rdbench.vae import networks
 
 CPU = torch.device("cpu")
 N, LATENT, IMAGES, VARIANCE = 12, 3, 200, 0.5
@@ -41,7 +48,7 @@ class LinearGaussian:
         self.x = (random.standard_normal((IMAGES, LATENT)) @ self.w.T + self.b + noise).astype(np.float32)
         precision = 1 + (self.w**2).sum(0) / VARIANCE
         to_mean = self.w.T / VARIANCE / precision[:, None]
-        self.network = nets.LinearNetwork((N, 1, 1), LATENT)
+        self.network = networks.LinearNetwork((N, 1, 1), LATENT)
         with torch.no_grad():
             for parameter, value in {
                 self.network.decoder.weight: self.w,
@@ -77,7 +84,7 @@ class LinearGaussian:
         return multivariate_normal(self.b, covariance).logpdf(self.x.astype(np.float64))
 
 
-def bound(model: TrainedModel, samples: int, images: int | None = IMAGES) -> list[metrics.Value]:
+def bound(model: TrainedModel, samples: int, images: int | None = IMAGES) -> list[Value]:
     return iwae.compute(IwaeOptions(samples=samples, images=images), model)
 
 
@@ -218,13 +225,13 @@ SMALL = IwaeOptions(samples=64, images=None, readings=("half", "optimal_shared")
 def root(trial, data, sweep, tmp_path):
     """The results of one trial, with its metric."""
     path = tmp_path / "results"
-    store.save_sweep(path, sweep.model_copy(update={"metrics": (SMALL,)}))
+    save_sweep(path, sweep.model_copy(update={"metrics": (SMALL,)}))
     store.commit(path, trial.id, run_trial(trial, data, CPU, asked=[SMALL]))
     return path
 
 
 def test_a_trial_stores_its_metrics_and_they_lie_above_its_elbo(root, trial):
-    results = store.load_results(root)
+    results = load_results(root)
     rows = results.metrics
     assert (rows["trial"] == trial.id).all()
     assert (rows["name"] == "iwae").all()
@@ -258,16 +265,16 @@ def test_a_done_trial_that_lacks_a_metric_is_not_finished(root, trial, sweep):
     ("broken", "why"),
     [
         (lambda options, model: 1 / 0, "division by zero"),
-        (lambda *_: [metrics.Value(math.nan)], "iwae is nan"),
+        (lambda *_: [Value(math.nan)], "iwae is nan"),
     ],
 )
 def test_a_metric_that_cannot_be_measured_is_null_with_its_reason_and_the_trial_stays(
     broken, why, trial, data, sweep, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(iwae, "METRIC", dataclasses.replace(iwae.METRIC, compute=broken))
-    store.save_sweep(tmp_path, sweep.model_copy(update={"metrics": (SMALL,)}))
+    save_sweep(tmp_path, sweep.model_copy(update={"metrics": (SMALL,)}))
     store.commit(tmp_path, trial.id, run_trial(trial, data, CPU, asked=[SMALL]))
-    results = store.load_results(tmp_path)
+    results = load_results(tmp_path)
     assert results.trials["status"].tolist() == ["done"]
     assert len(results.points) == 8
     (row,) = results.metrics.itertuples()
@@ -281,7 +288,7 @@ def test_a_metric_that_cannot_be_measured_is_null_with_its_reason_and_the_trial_
 
 
 def test_a_sweep_has_its_workers_measure_what_it_asks_for(sweep, tmp_path, monkeypatch):
-    from rdbench import worker
+    from rdbench.trial import worker
     from rdbench.tune.supervisor import Usage
 
     def work_here(todo, job, *rest, **more):
@@ -295,7 +302,7 @@ def test_a_sweep_has_its_workers_measure_what_it_asks_for(sweep, tmp_path, monke
     ended = run_sweep(open_plan(root, asking), root, tmp_path, Console(file=io.StringIO()))
     assert (ended.done, ended.lacking, ended.left) == (2, 0, 0)
     assert open_plan(root, asking).todo == []
-    assert len(store.load_results(root).metrics) == 2 * len(SMALL.readings)
+    assert len(load_results(root).metrics) == 2 * len(SMALL.readings)
 
 
 def test_a_metric_without_meaning_for_a_variant_is_answered_and_one_that_failed_is_not():

@@ -7,17 +7,17 @@ import torch
 import torch.nn.functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from rdbench import nets
-from rdbench.batches import channels_last
-from rdbench.seeding import generator
-from rdbench.spec import ModelSpec
+from rdbench.numerics.seeding import generator
+from rdbench.spec.sweep import ModelSpec
+from rdbench.vae import networks
+from rdbench.vae.batches import channels_last
 
 MNIST = ModelSpec(latent=32, channels=(32, 64, 128))
 CELEBA = ModelSpec(latent=64, channels=(32, 64, 128, 256))
 
 
-def build(model: ModelSpec, shape: tuple[int, int, int], seed: int = 0) -> nets.GaussianNetwork:
-    return nets.build(model, shape, generator(seed, "init"))
+def build(model: ModelSpec, shape: tuple[int, int, int], seed: int = 0) -> networks.GaussianNetwork:
+    return networks.build(model, shape, generator(seed, "init"))
 
 
 @pytest.mark.parametrize(
@@ -30,8 +30,8 @@ def build(model: ModelSpec, shape: tuple[int, int, int], seed: int = 0) -> nets.
 def test_parameter_counts_are_those_of_the_released_model(model, shape, encoder, decoder, total):
     network = build(model, shape)
     halves = (network.encoder, network.posterior), (network.decoder, network.output)
-    assert [sum(map(nets.count_parameters, half)) for half in halves] == [encoder, decoder]
-    assert nets.count_parameters(network) == total
+    assert [sum(map(networks.count_parameters, half)) for half in halves] == [encoder, decoder]
+    assert networks.count_parameters(network) == total
 
 
 @pytest.mark.parametrize("shape", [(1, 8, 8), (1, 28, 28), (3, 17, 23), (3, 32, 32), (3, 64, 64), (2, 5, 9)])
@@ -55,7 +55,7 @@ def test_a_transposed_convolution_has_torchs_values_and_gradients(
     outputs, stride, output_padding, groups, memory_format
 ):
     torch.manual_seed(0)
-    ours = nets.TransposedConvolution(4, outputs, 3, stride, 1, output_padding, groups=groups).double()
+    ours = networks.TransposedConvolution(4, outputs, 3, stride, 1, output_padding, groups=groups).double()
     theirs = torch.nn.ConvTranspose2d(4, outputs, 3, stride, 1, output_padding, groups=groups).double()
     theirs.load_state_dict(ours.state_dict())
     x = torch.randn(3, 4, 5, 7, dtype=torch.float64).contiguous(memory_format=memory_format)
@@ -72,7 +72,7 @@ def test_a_transposed_convolution_has_torchs_values_and_gradients(
 def ours_and_torchs(outputs, stride, output_padding, groups):
     """Return a transposed convolution and torch's operation as functions of (x, weight, bias), and such."""
     torch.manual_seed(0)
-    layer = nets.TransposedConvolution(4, outputs, 3, stride, 1, output_padding, groups=groups).double()
+    layer = networks.TransposedConvolution(4, outputs, 3, stride, 1, output_padding, groups=groups).double()
     x = torch.randn(2, 4, 2, 3, dtype=torch.float64).contiguous(memory_format=torch.channels_last)
 
     def ours(x, weight, bias):
@@ -154,7 +154,7 @@ def test_a_whole_network_has_a_jacobian_forward_and_backward_and_image_by_image(
 
 
 def test_the_shortcut_is_a_strided_1x1_convolution():
-    block = nets.ResidualBlock(3, 8, 2)
+    block = networks.ResidualBlock(3, 8, 2)
     every, convolution, norm = block.shortcut
     strided = torch.nn.Conv2d(3, 8, 1, 2)
     strided.load_state_dict(convolution.state_dict())

@@ -19,15 +19,15 @@ from rich.console import Console
 
 import rdbench
 from rdbench.errors import ClusterError
-from rdbench.lease import Lease
-from rdbench.places import write_atomically
-from rdbench.plan import plan
-from rdbench.progress import SweepProgress
-from rdbench.spec import Resources, load_sweep
+from rdbench.results.lease import Lease
+from rdbench.spec.plan import plan
+from rdbench.spec.sweep import Resources, load_sweep
+from rdbench.storage.places import write_atomically
+from rdbench.trial.job import Job
 from rdbench.tune import supervisor
 from rdbench.tune.cluster import told_of_niceness
+from rdbench.tune.progress import SweepProgress
 from rdbench.tune.session import end_session
-from rdbench.worker import Job
 
 DONE = {"status": "done", "error": None, "seconds": 0, "elbo": 0, "rate": 0, "mse": 0, "reading": "-"}
 EPOCHS = 12

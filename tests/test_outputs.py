@@ -9,12 +9,12 @@ import pytest
 from report_builders import make_sweep, write
 from typer.testing import CliRunner
 
-from rdbench import outputs
-from rdbench.cli import app
+from rdbench.cli.app import app
 from rdbench.errors import ResultsError, StorageError, UserError
-from rdbench.outputs import STANDARD_OUTPUT, output, output_folder, write_output
 from rdbench.report import make_report
 from rdbench.report.export import export
+from rdbench.storage import outputs
+from rdbench.storage.outputs import STANDARD_OUTPUT, output, output_folder, write_output
 
 
 @pytest.fixture(scope="module")

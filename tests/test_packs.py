@@ -6,11 +6,12 @@ import math
 import pytest
 import torch
 
-from rdbench import batches, nets, variants
-from rdbench.seeding import generator
-from rdbench.spec import ModelSpec, VariantSpec
-from rdbench.training import learning_rate, objectives, train
-from rdbench.trial import run_pack, run_trial
+from rdbench.numerics.seeding import generator
+from rdbench.registry import variants
+from rdbench.spec.sweep import ModelSpec, VariantSpec
+from rdbench.trial.run import run_pack, run_trial
+from rdbench.vae import batches, networks
+from rdbench.vae.training import learning_rate, objectives, train
 
 CPU = torch.device("cpu")
 MODELS = {
@@ -32,15 +33,15 @@ def members(trial, **train_settings):
 
 
 def built(trial, shape):
-    return nets.build(trial.model, shape, generator(trial.seed, "init"))
+    return networks.build(trial.model, shape, generator(trial.seed, "init"))
 
 
 def packed(trials, shape):
-    return nets.pack(trials[0].model, shape, [built(trial, shape) for trial in trials])
+    return networks.pack(trials[0].model, shape, [built(trial, shape) for trial in trials])
 
 
 def states(network, trials, shape):
-    return [member.state_dict() for member in nets.unpack(trials[0].model, shape, network)]
+    return [member.state_dict() for member in networks.unpack(trials[0].model, shape, network)]
 
 
 @pytest.mark.parametrize("model", MODELS.values(), ids=MODELS)

@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from rdbench.report.gather import Section
-from rdbench.report.paired import paired_differences, table
+from rdbench.report.sections import Section
+from rdbench.report.tables.paired import paired_differences, table
 
 N = 10
 

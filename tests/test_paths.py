@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from rdbench import paths
 from rdbench.errors import UserError
+from rdbench.storage import paths
 
 
 @pytest.fixture(autouse=True)

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from rdbench import places
 from rdbench.errors import ResultsError, StorageError
-from rdbench.places import Remote, place
+from rdbench.storage import places
+from rdbench.storage.places import Remote, place
 
 
 def test_a_path_is_a_path_and_an_address_is_a_remote_place():
@@ -71,7 +71,7 @@ def test_credentials_in_an_address_are_refused_and_not_repeated():
 
 
 def test_places_need_no_pyarrow_until_one_is_remote():
-    code = "import sys, rdbench.places as p; p.place('s3://b/x'); print('pyarrow' in sys.modules)"
+    code = "import sys, rdbench.storage.places as p; p.place('s3://b/x'); print('pyarrow' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
 

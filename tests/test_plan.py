@@ -9,9 +9,9 @@ import time
 import pytest
 
 from rdbench import datasets
-from rdbench import plan as planning
-from rdbench.plan import Trial, canonical_json, changed_settings, plan
-from rdbench.spec import Resources, Sweep, TrainSpec, VariantSpec, dump_sweep, load_sweep
+from rdbench.spec import plan as planning
+from rdbench.spec.plan import Trial, canonical_json, changed_settings, plan
+from rdbench.spec.sweep import Resources, Sweep, TrainSpec, VariantSpec, dump_sweep, load_sweep
 
 
 def sweep(**settings) -> Sweep:
@@ -251,7 +251,7 @@ def test_planning_a_thousand_trials_is_immediate(tmp_path):
 
 def test_planning_imports_nothing_heavy():
     heavy = {"torch", "ray", "pandas", "pyarrow", "scipy", "sklearn", "altair", "ruamel"}
-    code = f"import sys, rdbench.plan; print(sorted({heavy} & set(sys.modules)))"
+    code = f"import sys, rdbench.spec.plan; print(sorted({heavy} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 

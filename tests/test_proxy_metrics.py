@@ -18,22 +18,25 @@ import torch
 from PIL import Image
 from torch import nn
 
-from rdbench import datasets, metrics, store
+from rdbench import datasets, metrics
 from rdbench.datasets import Dataset
 from rdbench.errors import SpecError
-from rdbench.features import inception, samples
-from rdbench.features import weights as published
-from rdbench.features.classifier import classifier
-from rdbench.metrics import MetricOptions, TrainedModel
+from rdbench.metrics.base import MetricOptions, TrainedModel, Value
 from rdbench.metrics.fd_classifier import FdClassifierOptions
+from rdbench.metrics.features import inception, samples
+from rdbench.metrics.features import weights as published
+from rdbench.metrics.features.classifier import classifier
 from rdbench.metrics.fid import FidOptions
 from rdbench.metrics.kid import KidOptions
 from rdbench.metrics.prdc import PrdcOptions
 from rdbench.metrics.reconstruction import ReconstructionOptions
-from rdbench.plan import Trial, plan
-from rdbench.spec import Sweep, dump_sweep, load_sweep
-from rdbench.statistics.frechet import Moments, frechet_distance
-from rdbench.trial import run_trial
+from rdbench.numerics.frechet import Moments, frechet_distance
+from rdbench.results import store
+from rdbench.results.load import load_results
+from rdbench.results.spec_file import save_sweep
+from rdbench.spec.plan import Trial, plan
+from rdbench.spec.sweep import Sweep, dump_sweep, load_sweep
+from rdbench.trial.run import run_trial
 
 CPU = torch.device("cpu")
 TRAIN, TEST, SIZE = 200, 100, 16
@@ -52,7 +55,7 @@ def _own_cache(tmp_path_factory):
     """Classifiers are trained for a shorter time here, so no other test may find them."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RDBENCH_CACHE", str(tmp_path_factory.mktemp("cache")))
-        patch.setattr("rdbench.features.classifier.STEPS", 150)
+        patch.setattr("rdbench.metrics.features.classifier.STEPS", 150)
         yield
 
 
@@ -122,9 +125,9 @@ def run(folder: Path, protocol: str, asked: list[MetricOptions]) -> Run:
         stream = samples.prior_samples
         patch.setattr(samples, "prior_samples", seen)
         tables = run_trial(trial, data, CPU, asked=asked)
-    store.save_sweep(folder / "results", sweep)
+    save_sweep(folder / "results", sweep)
     store.commit(folder / "results", trial.id, tables)
-    found = store.load_results(folder / "results").metrics
+    found = load_results(folder / "results").metrics
     most = max((np.concatenate(batches) for batches in streams), key=len)
     return Run(sweep, trial, data, asked, found, most, models[0])
 
@@ -328,7 +331,7 @@ def test_the_distance_in_its_features_is_small_between_halves_and_grows_with_noi
     other, random = halves.test.images, np.random.default_rng(0)
     options = FdClassifierOptions(samples=len(other))
 
-    def distance(scale: float) -> metrics.Value:
+    def distance(scale: float) -> Value:
         """To the one half, of the other with noise."""
         images = (other + scale * random.standard_normal(other.shape)).clip(0, 255).astype(np.uint8)
         (value,) = metrics.get("fd_classifier").compute(options, that_makes(images, halves))

@@ -12,9 +12,10 @@ import pytest
 import typer
 from readme import README, blocks
 
-from rdbench import cli, datasets, metrics
-from rdbench.spec import load_sweep
-from rdbench.variants.source import shipped
+from rdbench import datasets, metrics
+from rdbench.cli import app
+from rdbench.registry.source import shipped
+from rdbench.spec.sweep import load_sweep
 
 ROOT = README.parent
 TEXT = README.read_text()
@@ -33,7 +34,7 @@ COMMANDS = [
 def test_a_command_parses(command):
     words = shlex.split(command)
     words = words[words.index("rdbench") + 1 :]
-    verb = typer.main.get_command(cli.app)
+    verb = typer.main.get_command(app.app)
     while hasattr(verb, "commands"):
         verb, words = verb.commands[words[0]], words[1:]
     verb.make_context(verb.name, words)
@@ -44,7 +45,7 @@ def verbs(command, name=""):
     return [each for key in below for each in verbs(below[key], f"{name} {key}".strip())] or [(name, command)]
 
 
-@pytest.mark.parametrize(("name", "verb"), verbs(typer.main.get_command(cli.app)))
+@pytest.mark.parametrize(("name", "verb"), verbs(typer.main.get_command(app.app)))
 def test_every_verb_says_what_it_does_and_shows_an_example(name, verb):
     assert "Example" in verb.help
     assert f"rdbench {name}" in verb.help or name in ("variants", "metrics")

@@ -15,13 +15,13 @@ from PIL import Image
 from reference_network import Affine, Reference, layers, loss, sse_and_rate, with_values_of
 from torch import nn
 
-from rdbench import augment, evaluation, models, nets
 from rdbench.datasets import Split
-from rdbench.plan import Trial
-from rdbench.seeding import generator
-from rdbench.spec import ModelSpec, TrainSpec, VariantSpec
-from rdbench.training import train
-from rdbench.trial import run_pack, run_trial
+from rdbench.numerics.seeding import generator
+from rdbench.spec.plan import Trial
+from rdbench.spec.sweep import ModelSpec, TrainSpec, VariantSpec
+from rdbench.trial.run import run_pack, run_trial
+from rdbench.vae import augment, evaluation, models, networks
+from rdbench.vae.training import train
 
 CPU = torch.device("cpu")
 BATCH = 60  # 256 training images: four batches an epoch, 16 images are left over
@@ -48,7 +48,7 @@ LINEAR = ModelSpec(name="linear", latent=4, channels=())
 
 def build(trial, data):
     """rdbench's network and the reference with the same values, both in float64."""
-    network = nets.build(trial.model, data.shape, generator(trial.seed, "init")).double()
+    network = networks.build(trial.model, data.shape, generator(trial.seed, "init")).double()
     if trial.model.name == "linear":
         return network, with_values_of(network, Affine(data.shape, trial.model.latent).double())
     widths = tuple(trial.model.channels)
@@ -248,8 +248,8 @@ def test_members_of_a_pack_are_each_the_loop_by_hand(trial, exact, protocol):
         recipe(trial, variant=variant, beta=beta, seed=seed, protocol=protocol)
         for variant, beta, seed in asked
     ]
-    built = [nets.build(each.model, exact.shape, generator(each.seed, "init")) for each in pack]
-    network = nets.pack(trial.model, exact.shape, built).double()
+    built = [networks.build(each.model, exact.shape, generator(each.seed, "init")) for each in pack]
+    network = networks.pack(trial.model, exact.shape, built).double()
     history = [[] for _ in pack]
     train(network, pack, exact, CPU, lambda member, epoch: history[member].append(epoch))
     got = {split: evaluation.measure(network, pack, exact, split, CPU) for split in ("train", "test")}
@@ -344,7 +344,7 @@ def test_points_and_pictures_of_a_pack_are_of_the_network_that_is_kept_of_each_m
 
 def test_bf16_rounds_what_passes_between_layers_and_nothing_that_is_kept(trial, data):
     trial = recipe(trial, precision="bf16")
-    network = nets.build(trial.model, data.shape, generator(0, "init"))
+    network = networks.build(trial.model, data.shape, generator(0, "init"))
     passed = {}
     for name, layer in network.named_modules():
         if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):

@@ -9,8 +9,9 @@ import torch
 from scipy.signal import correlate2d
 
 from rdbench import metrics
-from rdbench.features.samples import reconstructions, to_uint8
-from rdbench.metrics import TrainedModel, reconstruction
+from rdbench.metrics import reconstruction
+from rdbench.metrics.base import TrainedModel
+from rdbench.metrics.features.samples import reconstructions, to_uint8
 from rdbench.metrics.reconstruction import ReconstructionOptions, ms_ssim, ssim
 
 CPU = torch.device("cpu")

@@ -8,10 +8,10 @@ import torch
 from reference_network import Affine, Reference, layers, with_values_of
 from torch import nn
 
-from rdbench import nets
-from rdbench.batches import channels_last
-from rdbench.seeding import generator
-from rdbench.spec import ModelSpec
+from rdbench.numerics.seeding import generator
+from rdbench.spec.sweep import ModelSpec
+from rdbench.vae import networks
+from rdbench.vae.batches import channels_last
 
 MNIST = ((1, 28, 28), 32, (32, 64, 128))
 CELEBA = ((3, 64, 64), 64, (32, 64, 128, 256))
@@ -19,7 +19,7 @@ ODD = ((2, 11, 6), 3, (4, 6))
 
 
 def build(shape, latent, widths):
-    return nets.build(ModelSpec(latent=latent, channels=widths), shape, generator(0, "init"))
+    return networks.build(ModelSpec(latent=latent, channels=widths), shape, generator(0, "init"))
 
 
 def pair(shape, latent, widths):
@@ -96,7 +96,7 @@ def test_statistics_for_evaluation_are_running_means_of_a_tenth_of_each_batch():
 
 
 def test_the_affine_pair_is_the_description():
-    network = nets.build(ModelSpec(name="linear", latent=3, channels=()), (1, 1, 7), generator(0, "init"))
+    network = networks.build(ModelSpec(name="linear", latent=3, channels=()), (1, 1, 7), generator(0, "init"))
     assert (network.log_var == 0).all()
     network = network.double()
     with torch.no_grad():

@@ -10,13 +10,19 @@ import pytest
 from report_builders import make_sweep, write
 from s3_server import Proxy, moto
 
-from rdbench import compact, places, remote, store
+from rdbench.commands.plan import open_plan
+from rdbench.commands.status import status_lines
+from rdbench.commands.sweep import run_sweep
 from rdbench.errors import ResultsError, StorageError, UserError
-from rdbench.lease import Lease, stop_requested
-from rdbench.plan import plan
 from rdbench.report import make_report
-from rdbench.report.compare import compare
-from rdbench.sweep import open_plan, run_sweep, status_lines
+from rdbench.report.compare.compare import compare
+from rdbench.results import compact, store
+from rdbench.results.lease import Lease, stop_requested
+from rdbench.results.load import load_results
+from rdbench.results.repair import set_aside
+from rdbench.results.spec_file import save_sweep, stored_sweep, variant_sources
+from rdbench.spec.plan import plan
+from rdbench.storage import places, remote
 
 BUCKET = "results-of-tests"
 
@@ -126,7 +132,7 @@ def test_results_in_a_bucket_are_those_on_disk(there, tmp_path):
     here = write(tmp_path / "here", wanted)
     write(there, wanted)
     ids = {trial.id for trial in plan(wanted).trials}
-    assert same(store.load_results(here), store.load_results(str(there)))
+    assert same(load_results(here), load_results(str(there)))
     assert store.finished(there) == ids
     assert open_plan(there, wanted).todo == []
     told = [line.replace(str(there), str(here)) for line in status_lines(there)]
@@ -142,20 +148,20 @@ def test_results_in_a_bucket_are_those_on_disk(there, tmp_path):
 def test_compacted_and_set_aside_in_a_bucket(there):
     wanted = make_sweep()
     write(there, wanted)
-    before = store.load_results(there)
+    before = load_results(there)
     trial = plan(wanted).trials[0].id
     places.write_atomically(there / "points" / "copy of x.parquet", b"junk")
-    (line,) = store.set_aside(there)
+    (line,) = set_aside(there)
     assert line.startswith(f"set aside: {there / 'points' / 'copy of x.parquet'} is now ")
     assert (there / "set_aside" / "points" / "copy of x.parquet").read_bytes() == b"junk"
     was, now = compact.compact(there)
     assert (was.files, now.files) == (12, 3)
-    assert same(before, store.load_results(there))
+    assert same(before, load_results(there))
     assert store.is_done(there, trial)
 
 
 def test_one_driver_at_a_time_in_a_bucket(there):
-    store.save_sweep(there, make_sweep())
+    save_sweep(there, make_sweep())
     with Lease(there, "rdbench sweep") as lease:
         with pytest.raises(ResultsError, match="is in use by 'rdbench sweep'"), Lease(there, "another"):
             pass
@@ -212,7 +218,7 @@ def test_a_fault_that_lasts_is_one_line(proxy, there, impatient, fault):
         lambda: (there / "file").exists(),
         lambda: (there / "file").unlink(missing_ok=True),
         lambda: places.entries(there),
-        lambda: store.load_results(there),
+        lambda: load_results(there),
         lambda: store.finished(there),
     ):
         with pytest.raises(StorageError) as caught:
@@ -248,7 +254,7 @@ def test_refused_credentials_are_told_at_once(proxy, there, code):
     for operation in (
         lambda: places.write_atomically(there / "file", b"content"),
         lambda: places.entries(there),
-        lambda: store.load_results(there),
+        lambda: load_results(there),
     ):
         with pytest.raises(StorageError, match="check the credentials") as caught:
             operation()
@@ -260,7 +266,7 @@ def test_a_missing_bucket_is_told(server):
     nowhere = address(server, "x", bucket="no-such-bucket")
     for operation in (
         lambda: places.entries(nowhere),
-        lambda: store.load_results(nowhere),
+        lambda: load_results(nowhere),
         lambda: store.finished(nowhere),
         lambda: places.write_atomically(nowhere / "file", b""),
     ):
@@ -270,12 +276,12 @@ def test_a_missing_bucket_is_told(server):
 
 def test_a_bucket_without_results_is_no_results_folder(there):
     with pytest.raises(ResultsError, match=r"not a results folder \(no sweep.yaml"):
-        store.load_results(there)
+        load_results(there)
     assert store.finished(there) == set()
 
 
 def test_the_file_of_a_variant_is_found_with_results_in_a_bucket(there, tmp_path, sweep_file):
-    from rdbench.spec import load_sweep
+    from rdbench.spec.sweep import load_sweep
 
     (tmp_path / "mine.py").write_text(
         "import rdbench\n\n\n@rdbench.variant('mine')\ndef mine(sse, rate, beta, n):\n    '''Mine.'''\n"
@@ -286,12 +292,12 @@ def test_the_file_of_a_variant_is_found_with_results_in_a_bucket(there, tmp_path
     text = (tmp_path / "mine.py").read_text()
     (tmp_path / "two.py").write_text("from nets.layers import FACTOR\n" + text.replace("mine", "two"))
     wanted = load_sweep(sweep_file, ["variants=[mine.py:mine, two.py:two]"])
-    store.save_sweep(there, wanted)
+    save_sweep(there, wanted)
     for file in ("mine.py", "two.py", "nets/layers.py"):
         (tmp_path / file).unlink()
-    stored = store.stored_sweep(there)
+    stored = stored_sweep(there)
     assert [trial.id for trial in plan(stored).trials] == [trial.id for trial in plan(wanted).trials]
-    sources = store.variant_sources(there)
+    sources = variant_sources(there)
     assert {code: [file.name for file in files][1:] for code, files in sources.items()} == {
         wanted.variants[0].code: [],
         wanted.variants[1].code: ["nets/layers.py"],
@@ -305,4 +311,4 @@ def test_a_sweep_trains_into_a_bucket_and_once_only(there, sweep):
     assert (account.done, account.left) == (2, 0)
     assert open_plan(there, sweep).todo == []
     assert places.entries(there).keys() == {"sweep.yaml"}
-    assert len(store.load_results(there).points) == 2 * 2 * 4
+    assert len(load_results(there).points) == 2 * 2 * 4

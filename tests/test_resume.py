@@ -5,12 +5,15 @@ import dataclasses
 import pytest
 import torch
 
-from rdbench import checkpoint_file, places, resume, starting_points
+from rdbench.commands import new
 from rdbench.errors import StorageError
-from rdbench.plan import plan
-from rdbench.resume import Keeper, Stopped, interrupted, tidy
-from rdbench.spec import load_sweep
-from rdbench.trial import run_pack
+from rdbench.spec.plan import plan
+from rdbench.spec.sweep import load_sweep
+from rdbench.storage import places
+from rdbench.trial.run import run_pack
+from rdbench.vae import checkpoint_file
+from rdbench.vae import checkpoints as resume
+from rdbench.vae.checkpoints import Keeper, Stopped, interrupted, tidy
 
 CPU = torch.device("cpu")
 TIMES = ("seconds", "images_per_second", "started", "peak_memory_bytes")
@@ -81,7 +84,7 @@ def test_a_trial_function_of_two_trainings_goes_on_in_the_second(sweep_file, dat
 
 
 def test_the_starting_point_of_a_trial_function_goes_on_too(sweep_file, data, root, tmp_path):
-    starting_points.write(tmp_path / "my_vae.py", "trial")
+    new.write(tmp_path / "my_vae.py", "trial")
     pack = trials_of(sweep_file, f"variants=['{tmp_path}/my_vae.py:my_vae']")[:1]
     resumed, attempts = run_with_stops(pack, data, root, 1)
     assert attempts == 5

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from rdbench import scratch
 from rdbench.errors import StorageError
-from rdbench.scratch import LOCK, Scratch
+from rdbench.storage import scratch
+from rdbench.storage.scratch import LOCK, Scratch
 
 
 @pytest.fixture
@@ -122,7 +122,9 @@ def test_the_longest_path_that_is_said_to_do_does(places, monkeypatch):
             assert (folder.parent == place) == does
 
 
-HOLD = "import sys; from rdbench.scratch import Scratch; own = Scratch(); print(own.path, flush=True); "
+HOLD = (
+    "import sys; from rdbench.storage.scratch import Scratch; own = Scratch(); print(own.path, flush=True); "
+)
 
 
 def hold(then):

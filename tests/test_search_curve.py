@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from search_builders import EIGENVALUES, begun, betas, predicted, run, sweep
 
-from rdbench import theory
+from rdbench.numerics import theory
 from rdbench.search import gaps
 from rdbench.search.curve import CurveRounds
 from rdbench.search.ended import Ended
-from rdbench.spec import Sweep
+from rdbench.spec.sweep import Sweep
 
 GRID = [float(f"{beta:.6g}") for beta in np.logspace(-4, 3, 16)]
 

@@ -15,8 +15,8 @@ from rdbench.search.ended import Ended
 from rdbench.search.journal import NAME, Journal
 from rdbench.search.space import Space
 from rdbench.search.studies import Study, sampler
-from rdbench.spec import Sweep
-from rdbench.spec_search import OptunaSearch
+from rdbench.spec.search_options import OptunaSearch
+from rdbench.spec.sweep import Sweep
 
 OVER = {"beta": [1e-2, 1e2], "lr": [1e-4, 1e-1]}
 

@@ -9,17 +9,20 @@ import pytest
 from search_builders import sweep
 from test_search_running import commit, searching, work
 
-from rdbench import store
 from rdbench.report import export as exports
 from rdbench.report import make_report
+from rdbench.report.charts.search import search_chart
 from rdbench.report.contents import contents
 from rdbench.report.export import as_data, export, shown_views
-from rdbench.report.gather import gather, variant_label
-from rdbench.report.proposals import SHOWN
-from rdbench.report.search_chart import search_chart
-from rdbench.report.studies import CHOSEN, Proposal, SearchView, StudyView
-from rdbench.report.write_table import to_csv, to_json
-from rdbench.spec import VariantSpec
+from rdbench.report.searches import CHOSEN, Proposal, SearchView, StudyView
+from rdbench.report.sections import gather
+from rdbench.report.tables.proposals import SHOWN
+from rdbench.report.tables.write import to_csv, to_json
+from rdbench.results import store
+from rdbench.results.load import load_results
+from rdbench.results.spec_file import save_sweep
+from rdbench.spec.naming import variant_label
+from rdbench.spec.sweep import VariantSpec
 
 OVER = {"name": "optuna", "over": {"lr": [1e-4, 1e-1]}, "trials": 12, "objective": "mse"}
 CONV = {"dataset": {"name": "digits"}, "beta": [1.0]}
@@ -207,7 +210,7 @@ def test_a_proposal_has_its_settings_its_objective_its_fate_and_its_cost(tmp_pat
     (search,) = page.sections[0].searches
     heads = [column.heading for column in search.table.columns]
     assert heads == ["proposal", "beta", "lr", "test mse", "status", "time, s", "trial"]
-    trials = store.load_results(tmp_path, ()).trials.set_index("trial")
+    trials = load_results(tmp_path, ()).trials.set_index("trial")
     for row in search.table.rows:
         own = trials.loc[row[-1].text]
         assert row[1].value == own["beta"]  # as it was trained, to the last digit
@@ -235,7 +238,7 @@ def test_a_search_without_a_result_has_no_chart_and_the_page_is_still_made(tmp_p
 
 @pytest.mark.parametrize("wanted", [OVER, {"name": "curve"}, {"name": "target", "rate": 5.0}])
 def test_a_search_that_has_not_begun_has_a_page(tmp_path, wanted):
-    store.save_sweep(tmp_path, sweep(wanted))
+    save_sweep(tmp_path, sweep(wanted))
     (section,) = contents([tmp_path]).sections
     assert "0 of at most" in section.searches[0].view.account[-1]
     assert make_report([tmp_path], tmp_path / "report.html").is_file()
@@ -250,7 +253,7 @@ def test_the_page_shows_the_search(tmp_path):
 
 def test_a_search_for_a_curve_needs_no_chart_of_its_own(tmp_path):
     work(searching(tmp_path, sweep({"name": "curve", "trials": 7})))
-    (section,), _ = gather([store.load_results(tmp_path)])
+    (section,), _ = gather([load_results(tmp_path)])
     (search,) = section.searches
     assert search.study is None
     assert search.amounts == "7 trainings: 7 done"

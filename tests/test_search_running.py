@@ -7,13 +7,16 @@ from pathlib import Path
 import pytest
 from search_builders import begun, predicted, run, sweep
 
-from rdbench import store
 from rdbench.errors import ResultsError
+from rdbench.results import store
+from rdbench.results.load import load_results
+from rdbench.results.spec_file import save_sweep
 from rdbench.search import begin, ended
 from rdbench.search.curve import CurveRounds
-from rdbench.search.running import Searching, named
-from rdbench.spec import Sweep
-from rdbench.trial import failure_tables
+from rdbench.search.running import Searching
+from rdbench.spec.naming import named
+from rdbench.spec.sweep import Sweep
+from rdbench.trial.rows import failure_tables
 
 NOW = datetime.datetime(2025, 1, 2, tzinfo=datetime.UTC)
 
@@ -44,7 +47,7 @@ def commit(root, trial, status="done", run="", values=None):
 
 
 def searching(root, wanted: Sweep, **options) -> Searching:
-    store.save_sweep(root, wanted)
+    save_sweep(root, wanted)
     return Searching(wanted, root, lambda: store.finished(root), **options)
 
 
@@ -76,12 +79,12 @@ def test_a_search_that_was_killed_goes_on_as_it_would_have(tmp_path):
         for trial in searching(root, sweep(WANTED)).next()[:kept]:
             commit(root, trial)
     work(searching(root, sweep(WANTED)))
-    assert set(store.load_results(root, ()).trials["beta"]) == set(undisturbed)
+    assert set(load_results(root, ()).trials["beta"]) == set(undisturbed)
 
 
 def test_what_was_there_before_the_search_is_told_from_its_own(tmp_path):
     grid = sweep(None, beta={"logspace": [1e-4, 1e3, 7]})
-    from rdbench.plan import plan
+    from rdbench.spec.plan import plan
 
     for trial in plan(grid).trials:
         commit(tmp_path, trial)
@@ -171,7 +174,7 @@ def test_the_numbers_of_a_trial_are_its_test_splits_and_finite(tmp_path):
 def test_what_another_version_trained_is_no_result_of_this_one(tmp_path, monkeypatch):
     work(searching(tmp_path, sweep(WANTED)))
     assert len(ended.load(tmp_path)) == 10
-    monkeypatch.setattr("rdbench.plan.RECIPE", 99)
+    monkeypatch.setattr("rdbench.spec.plan.RECIPE", 99)
     assert ended.load(tmp_path) == {}
 
 
@@ -220,11 +223,11 @@ def test_what_failed_and_is_tried_again_costs_no_other_trial(tmp_path):
     while batch := first.next():
         for trial in batch:
             commit(tmp_path, trial, "failed" if trial.beta == 0.316228 else "done", "one")
-    chosen = set(store.load_results(tmp_path, ()).trials["trial"])
+    chosen = set(load_results(tmp_path, ()).trials["trial"])
     again = searching(tmp_path, sweep(WANTED), run="two")
     assert [trial.beta for trial in again.next()] == [0.316228]
     work(searching(tmp_path, sweep(WANTED), run="two"))
-    assert set(store.load_results(tmp_path, ()).trials["trial"]) == chosen
+    assert set(load_results(tmp_path, ()).trials["trial"]) == chosen
 
 
 def test_what_a_trial_is_judged_by_does_not_hang_on_when_the_driver_was_killed(tmp_path):
@@ -257,7 +260,7 @@ def test_a_metric_that_is_added_later_is_measured_and_chooses_no_other_trials(tm
 def test_a_trial_that_was_stopped_is_trained_to_its_end_once_nothing_stops_it(tmp_path):
     stopping = sweep(WANTED, stop="plateau")
     work(searching(tmp_path, stopping), "stopped")
-    assert len(store.load_results(tmp_path, ()).trials) == 5
+    assert len(load_results(tmp_path, ()).trials) == 5
     assert len(work(searching(tmp_path, sweep(WANTED)))) == 10
 
 
@@ -326,6 +329,6 @@ def test_an_optuna_search_in_a_folder_goes_on_from_its_journal(tmp_path):
         for trial in searching(tmp_path / "b", wanted).next()[:1]:
             commit(tmp_path / "b", trial)
     work(searching(tmp_path / "b", wanted))
-    assert set(store.load_results(tmp_path / "b", ()).trials["beta"]) == set(whole)
+    assert set(load_results(tmp_path / "b", ()).trials["beta"]) == set(whole)
     assert len(whole) == 9
     assert searching(tmp_path / "a", wanted).account()[0].startswith("search optuna: mse ")

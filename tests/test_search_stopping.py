@@ -3,11 +3,12 @@
 import pytest
 from search_builders import sweep
 
-from rdbench import store
-from rdbench.plan import plan
-from rdbench.search.stopping import Judge, peer_losses, verdict
-from rdbench.spec_search import AshaStop, MedianStop, PlateauStop
-from rdbench.trial import failure_tables
+from rdbench.results import store
+from rdbench.results.spec_file import save_sweep
+from rdbench.spec.plan import plan
+from rdbench.spec.search_options import AshaStop, MedianStop, PlateauStop
+from rdbench.trial.early_stopping import Judge, peer_losses, verdict
+from rdbench.trial.rows import failure_tables
 
 FALLING = [10.0 / epoch for epoch in range(1, 41)]
 
@@ -87,7 +88,7 @@ def write(root, trial, losses, status="done"):
 def test_peers_are_of_one_variant_and_beta_and_of_other_settings(tmp_path):
     """Not other seeds of the same settings: that would keep the lucky ones."""
     wanted = sweep(None, beta=[1, 2], variants=["beta_vae", "bs_vae"], seeds=2)
-    store.save_sweep(tmp_path, wanted)
+    save_sweep(tmp_path, wanted)
     faster = wanted.model_copy(update={"train": wanted.train.model_copy(update={"lr": 0.01})})
     trials = {
         (t.variant.name, t.beta, t.seed, t.train.lr): t for w in (wanted, faster) for t in plan(w).trials

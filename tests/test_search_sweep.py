@@ -6,16 +6,22 @@ import pytest
 from rich.console import Console
 from search_builders import sweep
 
-from rdbench import resume, store
+from rdbench.commands.plan import open_plan
+from rdbench.commands.status import status_lines
+from rdbench.commands.sweep import run_sweep
 from rdbench.errors import SpecError
-from rdbench.plan import plan
+from rdbench.results import store
+from rdbench.results.load import load_results
+from rdbench.results.spec_file import save_sweep
 from rdbench.search.ended import load
-from rdbench.spec import load_sweep
-from rdbench.spec_search import MedianStop, PlateauStop
-from rdbench.sweep import open_plan, run_sweep, status_lines
-from rdbench.tune.source import Source
+from rdbench.spec.plan import plan
+from rdbench.spec.search_options import MedianStop, PlateauStop
+from rdbench.spec.sweep import load_sweep
+from rdbench.trial.job import Job
+from rdbench.trial.worker import work
+from rdbench.tune.pack_queue import Source
 from rdbench.tune.supervisor import Usage
-from rdbench.worker import Job, work
+from rdbench.vae import checkpoints
 
 
 def run(file, root, data, *overrides):
@@ -147,12 +153,12 @@ def test_a_stopped_trial_has_its_history_and_no_points_and_is_done_only_where_st
     asked, tmp_path
 ):
     wanted, trial = asked
-    store.save_sweep(tmp_path, wanted)
+    save_sweep(tmp_path, wanted)
     (figures,) = work([trial], job(tmp_path, stop=RULE), "cpu")
     assert figures["status"] == "stopped early"
     row = store.trial_row(tmp_path, trial.id)
     assert row["status"] == "stopped"
-    found = store.load_results(tmp_path)
+    found = load_results(tmp_path)
     epochs = len(found.history)
     assert row["error"].startswith(f"at epoch {epochs} of 8: neither loss nor error has fallen for")
     assert 1 < epochs < 8
@@ -168,21 +174,21 @@ def test_a_stopped_trial_has_its_history_and_no_points_and_is_done_only_where_st
 def test_without_the_rule_it_is_trained_to_its_end_from_its_checkpoint_as_if_never_stopped(asked, tmp_path):
     wanted, trial = asked
     for root in (tmp_path / "stopped", tmp_path / "whole"):
-        store.save_sweep(root, wanted)
+        save_sweep(root, wanted)
     work([trial], job(tmp_path / "stopped", stop=RULE), "cpu")
-    resume.tidy(tmp_path / "stopped", store.finished(tmp_path / "stopped"))
-    assert resume.interrupted(tmp_path / "stopped") == [(trial.id,)]
+    checkpoints.tidy(tmp_path / "stopped", store.finished(tmp_path / "stopped"))
+    assert checkpoints.interrupted(tmp_path / "stopped") == [(trial.id,)]
     for root in (tmp_path / "stopped", tmp_path / "whole"):
         (figures,) = work([trial], job(root), "cpu")
         assert figures["status"] == "done"
-    one, other = (store.load_results(tmp_path / name) for name in ("stopped", "whole"))
+    one, other = (load_results(tmp_path / name) for name in ("stopped", "whole"))
     assert one.points.drop(columns="trial").equals(other.points.drop(columns="trial"))
     assert one.history["loss"].tolist() == other.history["loss"].tolist()
 
 
 def test_a_trial_is_judged_by_the_peers_it_was_handed_out_with(asked, tmp_path):
     wanted, trial = asked
-    store.save_sweep(tmp_path, wanted)
+    save_sweep(tmp_path, wanted)
     slow, trial = trial, trial.model_copy(update={"train": trial.train.model_copy(update={"lr": 1e-2})})
     work([trial], job(tmp_path), "cpu")
     rule = MedianStop(grace=2, peers=1)
@@ -195,12 +201,12 @@ def test_a_trial_is_judged_by_the_peers_it_was_handed_out_with(asked, tmp_path):
 
 def test_a_stopped_trial_never_replaces_a_finished_one(asked, tmp_path):
     wanted, trial = asked
-    store.save_sweep(tmp_path, wanted)
+    save_sweep(tmp_path, wanted)
     work([trial], job(tmp_path), "cpu")
     (figures,) = work([trial], job(tmp_path, stop=RULE), "cpu")  # as where a metric is to be added
     assert figures["status"] == "done"
     assert store.is_done(tmp_path, trial.id)
-    assert len(store.load_results(tmp_path).history) == 8
+    assert len(load_results(tmp_path).history) == 8
 
 
 def test_a_sweep_without_a_search_is_planned_as_before():

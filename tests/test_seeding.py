@@ -4,8 +4,8 @@ import itertools
 
 import torch
 
-from rdbench.models import seeded
-from rdbench.seeding import generator
+from rdbench.numerics.seeding import generator
+from rdbench.vae.models import seeded
 
 CPU = torch.device("cpu")
 

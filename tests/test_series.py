@@ -8,8 +8,9 @@ import pytest
 from report_builders import make_sweep, section_of, write
 from scipy.stats import ttest_ind, ttest_rel
 
-from rdbench.report import series, tables
-from rdbench.report.series import Series
+from rdbench.report.statistics import series
+from rdbench.report.statistics.series import Series
+from rdbench.report.tables import measured
 
 
 def with_metrics(tmp_path, *rows):
@@ -54,7 +55,7 @@ def test_a_value_that_was_not_measured_has_its_reason(tmp_path):
     (found,) = series.proxies(section)
     assert found.values == {}
     assert found.reasons == {("bs_vae", 1.0): "OSError: no weights"}
-    ((_, _, cell),) = tables.proxy_metrics(section).rows
+    ((_, _, cell),) = measured.proxy_metrics(section).rows
     assert (cell.text, cell.note) == ("–", "OSError: no weights")
 
 
@@ -94,7 +95,7 @@ def test_warnings_are_told_once(tmp_path):
     rows = [("kid", "bs_vae", 1.0, seed, 0.1, {"warning": "few images"}, None) for seed in (0, 1)]
     section = with_metrics(tmp_path, *rows)
     assert series.remarks(section) == ["kid: few images"]
-    assert "Note. kid: few images" in tables.proxy_metrics(section).notes
+    assert "Note. kid: few images" in measured.proxy_metrics(section).notes
 
 
 def of(*samples, better="higher"):

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from rdbench import signals
+from rdbench.tune import signals
 
 ALL = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 

@@ -4,8 +4,10 @@ import pandas as pd
 import pytest
 from report_builders import make_sweep, write
 
-from rdbench import paths, places, snapshots, store
-from rdbench.plan import plan
+from rdbench.results import read_cache, store
+from rdbench.results.load import load_results
+from rdbench.spec.plan import plan
+from rdbench.storage import paths, places
 
 
 @pytest.fixture(autouse=True)
@@ -25,7 +27,7 @@ def read_anew(monkeypatch, root):
     one = places._content
     with monkeypatch.context() as patch:
         patch.setattr(places, "_content", lambda path: opened.append(path) or one(path))
-        return store.load_results(root), len(opened)
+        return load_results(root), len(opened)
 
 
 def tables(results):
@@ -47,7 +49,7 @@ def test_rows_come_from_the_snapshot_as_they_came_from_the_files(root, monkeypat
 
 
 def test_a_file_that_changed_came_or_went_is_what_it_is_now(root, tmp_path):
-    store.load_results(root)
+    load_results(root)
     trials = plan(make_sweep(beta=list(range(1, 31)))).trials
     (root / "points" / f"{trials[0].id}.parquet").write_bytes(b"junk")
     (root / "trials" / f"{trials[1].id}.parquet").unlink()
@@ -56,36 +58,36 @@ def test_a_file_that_changed_came_or_went_is_what_it_is_now(root, tmp_path):
     for table in ("points", "history", "trials"):
         for file in (tmp_path / "b" / table).iterdir():
             file.rename(root / table / file.name)
-    found = store.load_results(root)
+    found = load_results(root)
     assert trials[0].id not in set(found.points["trial"])
     assert any(f"{trials[0].id}.parquet: left out" in problem for problem in found.problems)
     assert trials[1].id not in set(found.trials["trial"])
     assert {trial.id for trial in plan(new).trials} <= set(found.points["trial"])
     # The damaged one is named again, though nothing else is read.
-    assert store.load_results(root).problems == found.problems
+    assert load_results(root).problems == found.problems
 
 
 @pytest.mark.parametrize("damage", [b"", b"junk", None])
 def test_a_damaged_snapshot_costs_time_alone(root, damage):
-    first = store.load_results(root)
+    first = load_results(root)
     kept = list((paths.cache_root() / "tables").iterdir())
     assert kept
     for file in kept:
         file.write_bytes(file.read_bytes()[:-100] if damage is None else damage)
-    assert same(first, store.load_results(root))
+    assert same(first, load_results(root))
 
 
 @pytest.mark.parametrize("share", [0.2, 0.5, 0.8])
 def test_a_flipped_bit_in_a_snapshot_is_no_wrong_number(root, share):
-    first = store.load_results(root)
+    first = load_results(root)
     for file in (paths.cache_root() / "tables").iterdir():
         content = bytearray(file.read_bytes())
         content[int(share * len(content))] ^= 4
         file.write_bytes(content)
-    assert same(first, store.load_results(root))
+    assert same(first, load_results(root))
 
 
 def test_few_files_are_not_worth_a_snapshot(tmp_path):
-    store.load_results(write(tmp_path / "a", make_sweep()))
-    assert len(make_sweep().beta) * 2 < snapshots.WORTH_IT
+    load_results(write(tmp_path / "a", make_sweep()))
+    assert len(make_sweep().beta) * 2 < read_cache.WORTH_IT
     assert not (paths.cache_root() / "tables").exists()

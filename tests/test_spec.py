@@ -8,12 +8,15 @@ import pytest
 from malformed import GOOD, MALFORMED, written
 from pydantic import ValidationError
 
-from rdbench import datasets, likelihood, metrics, search_checks, variants
+from rdbench import datasets, metrics
 from rdbench.datasets.gaussian import PowerLaw
 from rdbench.errors import SpecError
-from rdbench.spec import ModelSpec, Resources, Sweep, TrainSpec, VariantSpec, dump_sweep, load_sweep
-from rdbench.spec_dataset import load_dataset_options
-from rdbench.spec_search import MEASURES, SEARCHES, STOPS, direction, needed_metrics
+from rdbench.numerics import likelihood
+from rdbench.registry import variants
+from rdbench.spec import search_checks
+from rdbench.spec.fields import load_dataset_options
+from rdbench.spec.search_options import MEASURES, SEARCHES, STOPS, direction, needed_metrics
+from rdbench.spec.sweep import ModelSpec, Resources, Sweep, TrainSpec, VariantSpec, dump_sweep, load_sweep
 
 SWEEPS = sorted((Path(__file__).parent.parent / "sweeps").glob("*.yaml"))
 

@@ -9,10 +9,10 @@ import prdc as published
 import pytest
 import torch
 
-from rdbench.statistics import frechet
-from rdbench.statistics.frechet import Moments, MomentSum, few_samples_warning, frechet_distance
-from rdbench.statistics.kid import kid, subset_values
-from rdbench.statistics.prdc import Prdc, prdc
+from rdbench.numerics import frechet
+from rdbench.numerics.frechet import Moments, MomentSum, few_samples_warning, frechet_distance
+from rdbench.numerics.kid import kid, subset_values
+from rdbench.numerics.prdc import Prdc, prdc
 
 CLEAN_FID_WARNS = pytest.mark.filterwarnings("ignore:The `disp` argument is deprecated")
 
@@ -335,6 +335,6 @@ def test_prdc_refuses_what_it_cannot_measure():
 
 
 def test_a_metric_can_name_the_statistics_without_torch_or_numpy():
-    loaded = "import sys, rdbench.statistics; print({'torch', 'numpy', 'scipy'} & set(sys.modules))"
+    loaded = "import sys, rdbench.numerics; print({'torch', 'numpy', 'scipy'} & set(sys.modules))"
     answer = subprocess.run([sys.executable, "-c", loaded], capture_output=True, text=True, check=True)
     assert answer.stdout.strip() == "set()"

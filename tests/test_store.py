@@ -6,8 +6,13 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-from rdbench import compact, parquet, places, store
 from rdbench.errors import ResultsError, StorageError
+from rdbench.results import compact, parquet, store
+from rdbench.results.load import frame as frame_
+from rdbench.results.load import load_results
+from rdbench.results.repair import set_aside
+from rdbench.results.spec_file import save_sweep
+from rdbench.storage import places
 
 POINT = {"dataset": "digits", "variant": "bs_vae", "beta": 1.0, "seed": 0, "split": "test", "reading": "half"}
 POINT |= {"rate": 2.0, "sse": 1.0, "n_images": 5}
@@ -20,13 +25,13 @@ def trial_row(status="done", **more):
 @pytest.fixture
 def root(tmp_path, sweep):
     root = tmp_path / "results"
-    store.save_sweep(root, sweep)
+    save_sweep(root, sweep)
     store.commit(root, "aaaa", {"points": [POINT, POINT], "trials": [trial_row()]})
     return root
 
 
 def test_what_was_committed_is_read_back(root):
-    results = store.load_results(root)
+    results = load_results(root)
     assert results.trials["trial"].tolist() == ["aaaa"]
     assert results.points["rate"].tolist() == [2.0, 2.0]
     assert results.points["psnr"].isna().all()
@@ -55,7 +60,7 @@ def test_a_trial_without_its_last_row_does_not_exist(root, monkeypatch):
         store.commit(root, "bbbb", {"points": [POINT], "trials": [trial_row()]})
     assert (root / "points" / "bbbb.parquet").exists()
     assert store.finished(root) == {"aaaa"}
-    assert set(store.load_results(root).points["trial"]) == {"aaaa"}
+    assert set(load_results(root).points["trial"]) == {"aaaa"}
 
 
 def test_a_write_that_fails_leaves_the_old_file_and_no_temporary_one(tmp_path, monkeypatch):
@@ -87,7 +92,7 @@ def test_damaged_and_foreign_files_are_named_and_left_out(root):
         {"rdbench_schema": "99"}
     )
     pq.write_table(foreign, root / "trials" / "later.parquet")
-    results = store.load_results(root)
+    results = load_results(root)
     assert results.trials["trial"].tolist() == ["aaaa"]
     later, torn = sorted(results.problems)
     assert "later.parquet: left out, its schema version is 99" in later
@@ -102,7 +107,7 @@ def test_a_folder_of_the_first_schema_is_read_and_what_it_did_not_hold_is_null(r
         old = old.drop_columns(list(parquet._SINCE)) if table == "trials" else old
         pq.write_table(old.replace_schema_metadata({"rdbench_schema": "1"}), file)
     store.commit(root, "bbbb", {"points": [POINT], "trials": [trial_row(pack=4)]})
-    results = store.load_results(root)
+    results = load_results(root)
     assert results.problems == []
     assert results.points["trial"].tolist() == ["aaaa", "aaaa", "bbbb"]
     assert results.trials["pack"].isna().tolist() == [True, False]
@@ -133,17 +138,17 @@ def test_files_of_the_third_schema_keep_their_digest_and_are_read_by_any_columns
     schema_3, tmp_path, sweep, compacted
 ):
     root = tmp_path / "old"
-    store.save_sweep(root, sweep)
+    save_sweep(root, sweep)
     for trial in ("aaaa", "bbbb"):
         store.commit(root, trial, {"points": [POINT], "trials": [trial_row(pack=4)]})
     if compacted:
         compact.compact(root)
     schema_3()
     assert store.finished(root) == {"aaaa", "bbbb"}
-    rows = store.frame(root, "trials", ("trial", "pack", "train_images"))
+    rows = frame_(root, "trials", ("trial", "pack", "train_images"))
     assert rows["pack"].tolist() == [4, 4]
     assert rows["train_images"].isna().all()
-    results = store.load_results(root)
+    results = load_results(root)
     assert results.problems == []
     assert results.trials["data_notes"].isna().all()
     assert list(results.trials) == parquet.schema("trials").names
@@ -151,14 +156,14 @@ def test_files_of_the_third_schema_keep_their_digest_and_are_read_by_any_columns
     content = bytearray(file.read_bytes())
     content[len(content) // 2] ^= 1
     file.write_bytes(content)
-    assert len(store.load_results(root).problems) == 1
+    assert len(load_results(root).problems) == 1
 
 
 def test_a_failure_replaces_a_failure_but_never_a_result(root):
     store.commit(root, "aaaa", {"trials": [trial_row("failed", error="late")]})
     store.commit(root, "bbbb", {"trials": [trial_row("failed", error="first")]})
     store.commit(root, "bbbb", {"trials": [trial_row("failed", error="second")]})
-    trials = store.load_results(root).trials.set_index("trial")
+    trials = load_results(root).trials.set_index("trial")
     assert trials["status"].to_dict() == {"aaaa": "done", "bbbb": "failed"}
     assert trials["error"]["bbbb"] == "second"
 
@@ -170,7 +175,7 @@ def test_a_misspelt_column_is_refused_rather_than_dropped(root):
 
 def test_a_folder_that_is_no_results_folder_is_refused(tmp_path):
     with pytest.raises(ResultsError, match=r"not a results folder \(no sweep.yaml"):
-        store.load_results(tmp_path)
+        load_results(tmp_path)
 
 
 def test_every_single_bit_of_a_file_is_guarded(root):
@@ -180,7 +185,7 @@ def test_every_single_bit_of_a_file_is_guarded(root):
         flipped = bytearray(content)
         flipped[at] ^= 1 << at % 8
         file.write_bytes(flipped)
-        assert store.load_results(root).points.empty
+        assert load_results(root).points.empty
         assert store.finished(root) == set()
 
 
@@ -189,7 +194,7 @@ def test_a_file_of_another_trial_or_table_is_left_out(root):
     (root / "points" / "aaaa.parquet").write_bytes((root / "points" / "bbbb.parquet").read_bytes())
     (root / "history").mkdir()
     (root / "history" / "bbbb.parquet").write_bytes((root / "points" / "bbbb.parquet").read_bytes())
-    results = store.load_results(root)
+    results = load_results(root)
     assert results.points["trial"].tolist() == ["bbbb"]
     assert results.history.empty
     assert len(results.problems) == 2
@@ -200,7 +205,7 @@ def test_an_older_file_of_another_trial_is_left_out(root):
     old = pq.read_table(root / "points" / "aaaa.parquet").replace_schema_metadata({"rdbench_schema": "2"})
     pq.write_table(old, root / "points" / "bbbb.parquet")
     store.commit(root, "bbbb", {"trials": [trial_row()]})
-    results = store.load_results(root)
+    results = load_results(root)
     assert results.points["trial"].unique().tolist() == ["aaaa"]
     assert "it holds another trial" in results.problems[0]
 
@@ -210,15 +215,15 @@ def test_set_aside_moves_what_is_damaged_or_foreign_and_removes_what_is_temporar
     (root / "points" / "notes.txt").write_text("mine")
     (root / "trials" / ".bbbb.parquet.0123.tmp").write_bytes(b"half")
     (root / "trials" / ".hidden").write_bytes(b"another program's")
-    lines = store.set_aside(root)
+    lines = set_aside(root)
     assert len(lines) == 2
     assert any("the trial of that name runs again" in line for line in lines)
     assert (root / "set_aside" / "points" / "aaaa.parquet").read_bytes() == b"PAR1"
     assert (root / "set_aside" / "points" / "notes.txt").read_text() == "mine"
     assert sorted(path.name for path in (root / "trials").iterdir()) == [".hidden", "aaaa.parquet"]
-    assert store.set_aside(root) == []
+    assert set_aside(root) == []
     (root / "points" / "aaaa.parquet").write_bytes(b"again")
-    store.set_aside(root)
+    set_aside(root)
     assert (root / "set_aside" / "points" / "2-aaaa.parquet").read_bytes() == b"again"
 
 
@@ -226,5 +231,5 @@ def test_results_of_a_newer_rdbench_are_not_touched(root):
     newer = pq.read_table(root / "trials" / "aaaa.parquet").replace_schema_metadata({"rdbench_schema": "99"})
     pq.write_table(newer, root / "trials" / "aaaa.parquet")
     with pytest.raises(ResultsError, match=r"schema version is 99.*update rdbench"):
-        store.set_aside(root)
+        set_aside(root)
     assert (root / "trials" / "aaaa.parquet").exists()

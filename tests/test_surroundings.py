@@ -8,11 +8,14 @@ import pytest
 import surroundings
 import torch
 
-from rdbench import datasets, store, streams
-from rdbench.plan import plan
-from rdbench.spec import load_sweep
-from rdbench.starting_points import write
-from rdbench.trial import run_trial
+from rdbench import datasets
+from rdbench.cli import streams
+from rdbench.commands.new import write
+from rdbench.results import store
+from rdbench.results.spec_file import save_sweep
+from rdbench.spec.plan import plan
+from rdbench.spec.sweep import load_sweep
+from rdbench.trial.run import run_trial
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +35,7 @@ def prepared(tmp_path_factory):
         for name in ("a", "b"):
             store.commit(template / name, trial.id, tables)
     for name in ("a", "b"):
-        store.save_sweep(template / name, sweep)
+        save_sweep(template / name, sweep)
     (base / "cache").mkdir()
     return template, base / "cache", base
 

@@ -5,14 +5,20 @@ import io
 import pytest
 from rich.console import Console
 
-from rdbench import datasets, places, store
+from rdbench import datasets
+from rdbench.commands.plan import open_plan
+from rdbench.commands.status import status_lines
+from rdbench.commands.sweep import run_sweep
 from rdbench.errors import ResultsError, SpecError
-from rdbench.lease import Lease
-from rdbench.plan import plan
-from rdbench.search.running import named
-from rdbench.spec import load_sweep
-from rdbench.sweep import open_plan, run_sweep, status_lines
-from rdbench.worker import Job, work
+from rdbench.results.lease import Lease
+from rdbench.results.repair import set_aside
+from rdbench.results.spec_file import save_sweep
+from rdbench.spec.naming import named
+from rdbench.spec.plan import plan
+from rdbench.spec.sweep import load_sweep
+from rdbench.storage import places
+from rdbench.trial.job import Job
+from rdbench.trial.worker import work
 
 
 @pytest.fixture
@@ -23,7 +29,7 @@ def root(tmp_path):
 @pytest.fixture
 def finished(sweep, root, tmp_path):
     """A folder whose sweep has run to its end."""
-    store.save_sweep(root, sweep)
+    save_sweep(root, sweep)
     for trial in plan(sweep).trials:
         work([trial], Job(root, tmp_path, keep_per_image=False, threads=1), "cpu")
     assert open_plan(root, sweep).todo == []
@@ -63,7 +69,7 @@ def test_a_damaged_file_is_named_and_its_trial_is_to_be_trained_again(sweep, fin
     file.write_bytes(file.read_bytes()[:-7])
     assert open_plan(finished, sweep).todo == [victim]
     assert any(f"{victim.id}.parquet" in line for line in status_lines(finished))
-    (line,) = store.set_aside(finished)
+    (line,) = set_aside(finished)
     assert f"{table}/{victim.id}.parquet" in line
     assert (finished / "set_aside" / table / file.name).exists()
     assert not file.exists()

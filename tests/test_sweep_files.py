@@ -10,11 +10,12 @@ import pytest
 from malformed import GOOD
 from typer.testing import CliRunner
 
-from rdbench import cli, sweep_files
-from rdbench.cli_options import _names
+from rdbench.cli import app
+from rdbench.cli.options import _names
 from rdbench.errors import SpecError
-from rdbench.plan import plan
-from rdbench.spec import TrainSpec, dump_sweep, load_sweep
+from rdbench.spec import sweep_files
+from rdbench.spec.plan import plan
+from rdbench.spec.sweep import TrainSpec, dump_sweep, load_sweep
 
 ANCHORS = """\
 x-base: &base {epochs: 3, lr: 0.5}
@@ -186,7 +187,7 @@ def test_a_variant_beside_a_sweep_that_is_piped_in_lies_in_the_working_directory
 @pytest.mark.parametrize("verb", [["sweep"], ["bench"], ["trial"], ["doctor"]])
 def test_nothing_on_standard_input_is_one_line_for_every_verb_that_takes_a_sweep(verb, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    done = CliRunner().invoke(cli.app, [*verb, "-"], input="")
+    done = CliRunner().invoke(app.app, [*verb, "-"], input="")
     message = "standard input: is empty; pipe a sweep file in, as in 'rdbench sweep - < sweep.yaml'"
     if verb == ["doctor"]:  # a row among its others
         assert "standard input: is empty" in " ".join(done.output.split())
@@ -275,10 +276,10 @@ def test_a_shell_completes_the_names_beside_the_files(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("verb", ["sweep", "trial", "bench", "doctor"])
 def test_an_address_keeps_both_slashes(verb):
-    done = CliRunner().invoke(cli.app, [verb, "s3:/bucket/x.yaml"])
+    done = CliRunner().invoke(app.app, [verb, "s3:/bucket/x.yaml"])
     assert "write both slashes" in f"{done.exception}{done.output}"
     for address in ("ftp://host/x.yaml", "s3://user:secret@bucket/x.yaml"):
-        done = CliRunner().invoke(cli.app, [verb, address])
+        done = CliRunner().invoke(app.app, [verb, address])
         said = f"{done.exception}{done.output}"
         assert "write both slashes" not in said
         assert "no kind of storage" in said or "must not hold credentials" in said

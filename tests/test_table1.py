@@ -7,10 +7,10 @@ import pandas as pd
 import pytest
 
 from rdbench import datasets
-from rdbench.plan import plan
-from rdbench.report import claims, sources, table1
-from rdbench.report.gather import Section
-from rdbench.spec import load_sweep
+from rdbench.report.sections import Section
+from rdbench.report.tables import claims, sources, table1
+from rdbench.spec.plan import plan
+from rdbench.spec.sweep import load_sweep
 
 SWEEPS = Path(__file__).parents[1] / "sweeps"
 MNIST = json.loads(plan(load_sweep(SWEEPS / "mnist_table1.yaml")).trials[0].to_json())

@@ -3,10 +3,10 @@
 import pytest
 from report_builders import make_sweep, point_rows, report, section_of, visible, write
 
-from rdbench import store
-from rdbench.plan import plan
-from rdbench.report import costs, tables
-from rdbench.report.table import Cell, Column, Table
+from rdbench.report.tables import costs, measured
+from rdbench.report.tables.table import Cell, Column, Table
+from rdbench.results import store
+from rdbench.spec.plan import plan
 
 
 def cells(table, **names):
@@ -19,7 +19,7 @@ def cells(table, **names):
 
 def test_the_table_holds_mean_interval_best_and_native(tmp_path):
     section = section_of(write(tmp_path / "a", make_sweep(seeds=[0, 4, 8], readings=["half", "optimal"])))
-    table = tables.elbo(section)
+    table = measured.elbo(section)
     assert [(c.group, c.heading, c.badge) for c in table.columns[1:]] == [
         ("σ² = 1/2", "beta_vae", "native"),
         ("σ² = 1/2", "bs_vae", ""),
@@ -41,15 +41,15 @@ def test_under_beta_half_a_variant_of_another_native_reading_has_values_and_no_m
     section = section_of(write(tmp_path / "a", make_sweep(seeds=2, readings=["half", "beta_half"])))
     better = (section.points["variant"] == "bs_vae") & (section.points["reading"] == "beta_half")
     section.points.loc[better, "elbo"] += 50
-    table = tables.elbo(section)
+    table = measured.elbo(section)
     row = cells(table, β="1")
     assert row["σ² = β/2 bs_vae"].value == pytest.approx(-151.125)
     assert (row["σ² = β/2 bs_vae"].mark, row["σ² = β/2 beta_vae"].mark) == ("", "best")
     assert row["σ² = 1/2 bs_vae"].mark == "best"
     assert "native reading is σ² = 1/2 are compared" in table.caption
-    assert "beta_vae at β = 1" in tables.findings(section)[1]
+    assert "beta_vae at β = 1" in measured.findings(section)[1]
     alone = section_of(write(tmp_path / "b", make_sweep(variants=["bs_vae"], readings=["half", "beta_half"])))
-    assert [line.partition(":")[0] for line in tables.findings(alone)] == ["σ² = 1/2"]
+    assert [line.partition(":")[0] for line in measured.findings(alone)] == ["σ² = 1/2"]
 
 
 def test_what_cannot_be_told_from_the_best_is_marked(tmp_path):
@@ -57,14 +57,14 @@ def test_what_cannot_be_told_from_the_best_is_marked(tmp_path):
     section = section_of(write(tmp_path / "a", make_sweep(seeds=[0, 4, 8], beta=[1, 1.5], readings=["half"])))
     odd = (section.points["beta"] == 1.5) & (section.points["seed"] == 4)
     section.points.loc[odd, "elbo"] += 1.2
-    first, second = tables.elbo(section).rows
+    first, second = measured.elbo(section).rows
     assert [cell.mark for cell in first[1:]] == ["best", "best"]
     assert [cell.mark for cell in second[1:]] == ["close", "close"]
 
 
 def test_with_one_seed_nothing_is_called_close(tmp_path):
     section = section_of(write(tmp_path / "a", make_sweep(beta=[1, 1.0001], readings=["half"])))
-    assert [cell.mark for row in tables.elbo(section).rows for cell in row[1:]] == ["best", "best", "", ""]
+    assert [cell.mark for row in measured.elbo(section).rows for cell in row[1:]] == ["best", "best", "", ""]
 
 
 def test_one_seed_shows_no_interval_and_says_so(tmp_path):
@@ -79,10 +79,10 @@ def test_the_summary_names_the_best_variant_beta_and_value(tmp_path):
         return ("diverged", "NaN") if (trial.variant.name, trial.beta) == ("beta_vae", 1.0) else None
 
     section = section_of(write(tmp_path / "a", make_sweep(readings=["half"]), lost=lost))
-    assert tables.findings(section) == [
+    assert measured.findings(section) == [
         "σ² = 1/2: best test ELBO −101.0 nats per image, bs_vae at β = 1 (one training, n = 1)."
     ]
-    assert tables.progress(section) == "3 of 4 trainings done, 1 diverged"
+    assert measured.progress(section) == "3 of 4 trainings done, 1 diverged"
 
 
 def test_a_missing_number_is_a_dash_with_its_reason(tmp_path):
@@ -91,10 +91,10 @@ def test_a_missing_number_is_a_dash_with_its_reason(tmp_path):
 
     sweep = make_sweep(beta=[1, 10, 100], readings=["half"])
     root = write(tmp_path / "a", sweep, lost=lost, skip=lambda trial: trial.beta == 100)
-    elbo = tables.elbo(section_of(root))
+    elbo = measured.elbo(section_of(root))
     assert cells(elbo, β="1")["σ² = 1/2 beta_vae"] == Cell("–", "1 diverged")
     assert [cell.note for cell in cells(elbo, β="100").values()] == ["", *["1 not trained yet"] * 2]
-    missing = tables.missing(section_of(root))
+    missing = measured.missing(section_of(root))
     assert missing.title == "2 trials not trained yet"
     assert [[cell.text for cell in row] for row in missing.rows] == [
         ["beta_vae", "100", "0"],
@@ -107,7 +107,7 @@ def test_psnr_that_has_no_meaning_is_a_dash_with_its_reason(tmp_path):
     trial = plan(make_sweep(beta=[1], variants=["bs_vae"])).trials[0]
     rows = [row | {"psnr": None, "bits_per_dim": None} for row in point_rows(trial)]
     store.commit(root, trial.id, {"points": rows, "trials": [{"status": "done", "spec": trial.to_json()}]})
-    row = cells(tables.everything(section_of(root), "half"), variant="bs_vae")
+    row = cells(measured.everything(section_of(root), "half"), variant="bs_vae")
     assert row["test PSNR, dB"] == Cell("–", "defined for images in [0, 1] only")
     assert row["train ELBO"].text == "−100.0"
     assert row["test MSE"].text == "0.05000"
@@ -127,10 +127,10 @@ def test_the_reason_of_a_traceback_is_its_last_line_and_the_rest_is_kept(tmp_pat
     root = write(
         tmp_path / "a", make_sweep(), lost=lambda trial: ("failed", "Traceback:\n  line 3\nBoom: no")
     )
-    table = tables.failures(section_of(root))
+    table = measured.failures(section_of(root))
     reason = cells(table, variant="bs_vae", β="10")["reason"]
     assert (reason.text, reason.long) == ("Boom: no", "Traceback:\n  line 3\nBoom: no")
-    assert tables.failures(section_of(write(tmp_path / "b", make_sweep()))) is None
+    assert measured.failures(section_of(write(tmp_path / "b", make_sweep()))) is None
 
 
 def test_the_cost_is_the_sum_over_trials_and_the_median_of_one(tmp_path):

@@ -12,8 +12,8 @@ import torch
 from numpy.testing import assert_allclose
 from torch import Tensor
 
-from rdbench.likelihood import READINGS, gaussian_nll
-from rdbench.theory import (
+from rdbench.numerics.likelihood import READINGS, gaussian_nll
+from rdbench.numerics.theory import (
     NoFixedPointError,
     log_likelihood,
     mean_log_sse,

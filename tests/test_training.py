@@ -5,17 +5,17 @@ import math
 import pytest
 import torch
 
-from rdbench import augment, nets
 from rdbench.errors import DatasetError
-from rdbench.seeding import generator
-from rdbench.spec import VariantSpec
-from rdbench.training import steps_per_epoch, train
+from rdbench.numerics.seeding import generator
+from rdbench.spec.sweep import VariantSpec
+from rdbench.vae import augment, networks
+from rdbench.vae.training import steps_per_epoch, train
 
 CPU = torch.device("cpu")
 
 
 def fit(trial, data):
-    network = nets.build(trial.model, data.shape, generator(trial.seed, "init"))
+    network = networks.build(trial.model, data.shape, generator(trial.seed, "init"))
     history = []
     (diverged,) = train(network, [trial], data, CPU, lambda member, epoch: history.append(epoch))
     assert diverged is None
@@ -65,7 +65,7 @@ def test_history_holds_the_mean_rate_and_squared_error_of_the_objective(trial, d
 
 
 def test_a_loss_that_is_not_finite_ends_the_trial(trial, data):
-    network = nets.build(trial.model, data.shape, generator(trial.seed, "init"))
+    network = networks.build(trial.model, data.shape, generator(trial.seed, "init"))
     (reason,) = train(network, [altered(trial, lr=1e30)], data, CPU)
     assert "in epoch 1 of 2" in reason
 

@@ -13,15 +13,20 @@ import pytest
 import torch
 from rich.console import Console
 
-from rdbench import datasets, orchestration, store
-from rdbench.plan import plan
-from rdbench.progress import SweepProgress
-from rdbench.spec import Resources, VariantSpec, load_sweep
-from rdbench.sweep import open_plan, run_sweep
-from rdbench.trial import run_trial
+from rdbench import datasets
+from rdbench.commands.bench import ray_overhead
+from rdbench.commands.plan import open_plan
+from rdbench.commands.sweep import run_sweep
+from rdbench.results import store
+from rdbench.results.load import load_results
+from rdbench.results.spec_file import save_sweep
+from rdbench.spec.plan import plan
+from rdbench.spec.sweep import Resources, VariantSpec, load_sweep
+from rdbench.trial.job import Job
+from rdbench.trial.run import run_trial
 from rdbench.tune import session, supervisor
 from rdbench.tune.packs import gpu_share, packs, slots
-from rdbench.worker import Job
+from rdbench.tune.progress import SweepProgress
 
 
 @pytest.fixture
@@ -50,7 +55,7 @@ def test_a_sweep_trains_its_plan_once_and_when_it_is_extended_only_what_is_new(
     assert "[3/3]" in said
     assert "test ELBO" in said
     assert first.stat().st_mtime_ns == trained
-    results = store.load_results(root)
+    results = load_results(root)
     assert len(results.points) == 4 * 2 * 4  # trials x splits x readings
     assert len(results.history) == 4 * 2
     assert len(results.images) == 4 * 3 * 16
@@ -83,7 +88,7 @@ def test_a_trial_that_raises_or_diverges_is_recorded_and_the_others_go_on(
     steep = load_sweep(sweep_file, ["train.lr=10", "beta=[1e8]", "variants=[bs_vae]"])
     (diverging,) = plan(steep).trials
     root = tmp_path / "results"
-    store.save_sweep(root, steep)
+    save_sweep(root, steep)
     job = Job(root, tmp_path, keep_per_image=False, threads=1)
     with SweepProgress(3, console) as progress:
         supervisor.run([broken, diverging, fine], job, Resources(), progress)
@@ -247,7 +252,7 @@ def test_packs_through_ray_leave_the_rows_of_single_trials(sweep_file, tmp_path,
     account, said = run(open_plan(tmp_path / "packed", packed), tmp_path / "packed", tmp_path, console)
     assert account.done == 2
     assert "workers busy" in said
-    rows = store.load_results(tmp_path / "packed").points
+    rows = load_results(tmp_path / "packed").points
     data = datasets.load(packed.dataset, tmp_path)
     for trial in plan(packed).trials:
         store.commit(tmp_path / "alone", trial.id, run_trial(trial, data, torch.device("cpu")))
@@ -257,7 +262,7 @@ def test_packs_through_ray_leave_the_rows_of_single_trials(sweep_file, tmp_path,
 
 
 def test_ray_costs_little_for_each_trial(trial):
-    overhead = orchestration.measure(trial, 30)
+    overhead = ray_overhead.measure(trial, 30)
     assert overhead.trials == 30
     assert overhead.seconds < 60
     assert "30 trials that return at once" in str(overhead)

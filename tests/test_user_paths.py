@@ -13,18 +13,22 @@ from report_builders import make_sweep, write
 from typer.testing import CliRunner
 
 import rdbench
-from rdbench import datasets, paths, snapshots, store
-from rdbench.cli import app
+from rdbench import datasets
+from rdbench.cli.app import app
 from rdbench.errors import SpecError, UserError
-from rdbench.features import classifier
+from rdbench.metrics.features import classifier
 from rdbench.metrics.fid import FidOptions
-from rdbench.plan import plan
 from rdbench.report import make_report
-from rdbench.report.compare import compare
+from rdbench.report.compare.compare import compare
+from rdbench.report.compare.gates import render
 from rdbench.report.export import FORMATS, export
-from rdbench.report.gates import render
-from rdbench.spec import dump_sweep, load_sweep
-from rdbench.spec_dataset import load_dataset_options
+from rdbench.results import read_cache
+from rdbench.results.load import load_results
+from rdbench.results.spec_file import save_sweep, stored_sweep
+from rdbench.spec.fields import load_dataset_options
+from rdbench.spec.plan import plan
+from rdbench.spec.sweep import dump_sweep, load_sweep
+from rdbench.storage import paths
 
 SWEEP = """
 name: x
@@ -153,9 +157,9 @@ def test_a_relative_path_in_a_sweep_file_starts_from_the_file(home, tmp_path, mo
     assert load_sweep("study/x.yaml") == here
     assert datasets.load(here.dataset, tmp_path / "nowhere").shape == (3, 8, 8)
     # Kept with results, it means what it did, wherever they are moved to.
-    store.save_sweep(tmp_path / "kept" / "results", here)
+    save_sweep(tmp_path / "kept" / "results", here)
     photos(tmp_path / "kept" / "results" / "photos")
-    assert store.stored_sweep(tmp_path / "kept" / "results").dataset == here.dataset
+    assert stored_sweep(tmp_path / "kept" / "results").dataset == here.dataset
 
 
 def test_what_is_not_beside_the_sweep_file_is_where_it_was(home, tmp_path, monkeypatch):
@@ -173,9 +177,9 @@ def test_what_is_not_beside_the_sweep_file_is_where_it_was(home, tmp_path, monke
         assert load_sweep(spec, [f"dataset.path={path}"]).dataset.path == path
         with pytest.raises(UserError, match="gone is not a folder; correct 'path'"):
             datasets.load(load_sweep(spec, [f"dataset.path={path}"]).dataset, home / "data")
-    store.save_sweep(tmp_path / "kept", load_sweep(spec, ["dataset.path=./gone"]))
+    save_sweep(tmp_path / "kept", load_sweep(spec, ["dataset.path=./gone"]))
     photos(Path("gone").absolute())
-    assert store.stored_sweep(tmp_path / "kept").dataset.path == "./gone"  # whoever reads it from where
+    assert stored_sweep(tmp_path / "kept").dataset.path == "./gone"  # whoever reads it from where
 
 
 def test_ids_of_trials_on_a_folder_below_the_data_root_stay(tmp_path):
@@ -202,9 +206,9 @@ def test_sweeps_and_datasets_in_a_folder_whose_name_is_not_utf8(home, tmp_path, 
     assert len(datasets.load(sweep.dataset, tmp_path / "nowhere").train.images) == 3
     (trial,) = plan(sweep).trials
     assert type(trial).from_json(trial.to_json()) == trial
-    store.save_sweep(folder / "results", sweep)
-    assert store.stored_sweep(folder / "results").dataset == sweep.dataset
-    assert store.stored_sweep(folder / "results").variants == sweep.variants
+    save_sweep(folder / "results", sweep)
+    assert stored_sweep(folder / "results").dataset == sweep.dataset
+    assert stored_sweep(folder / "results").variants == sweep.variants
     # Options and variables that name it.
     monkeypatch.setenv("RDBENCH_CACHE", str(folder / "cache"))
     below = datasets.make_options("folder", {"path": "photos", "size": 8})
@@ -230,13 +234,13 @@ def test_results_in_a_folder_whose_name_is_not_utf8_are_reported(tmp_path):
     for form in ("json", "markdown", "text"):
         text = render(compare([root], [root]), [], form)
         assert text.encode("utf-8", "backslashreplace")
-    assert snapshots._file(root, "", "json") != snapshots._file(tmp_path, "", "json")
-    assert r"caf\udce9/mine.py" in store.load_results(root).trials["error"].dropna().iloc[0]
+    assert read_cache._file(root, "", "json") != read_cache._file(tmp_path, "", "json")
+    assert r"caf\udce9/mine.py" in load_results(root).trials["error"].dropna().iloc[0]
 
 
 def test_the_snapshots_of_folders_stay(tmp_path):
     text = f"{tmp_path.resolve()}\n"
-    assert snapshots._file(tmp_path, "", "json").stem == hashlib.sha256(text.encode()).hexdigest()[:24]
+    assert read_cache._file(tmp_path, "", "json").stem == hashlib.sha256(text.encode()).hexdigest()[:24]
 
 
 def test_a_classifier_is_kept_in_a_cache_whose_name_is_not_utf8(tmp_path, monkeypatch, data):

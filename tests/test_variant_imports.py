@@ -12,11 +12,12 @@ from pathlib import Path
 import pytest
 
 import rdbench
-from rdbench import store, variants
 from rdbench.errors import SpecError
-from rdbench.plan import plan
-from rdbench.spec import load_sweep
-from rdbench.variants.source import find
+from rdbench.registry import variants
+from rdbench.registry.source import find
+from rdbench.results.spec_file import save_sweep, stored_sweep, variant_sources
+from rdbench.spec.plan import plan
+from rdbench.spec.sweep import load_sweep
 
 VARIANT = '''
 import rdbench
@@ -207,7 +208,7 @@ def text_hash(path):
 @pytest.mark.parametrize(
     "imports",
     [
-        "import json, torch, rdbench.models\nfrom torch import nn",
+        "import json, torch, rdbench.vae.models\nfrom torch import nn",
         "try:\n    import not_there\n    from .not_there import b\nexcept ImportError:\n    pass",
         "import random, statistics",  # the library's, as ever, whatever lies beside
         "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from layers import FACTOR",
@@ -327,7 +328,7 @@ def test_variants_with_neighbours_of_one_name_do_not_get_each_others(tmp_path):
 def in_a_fresh_process(tmp_path, variant, files):
     """Return the variant's value where only what was shipped is there."""
     code = (
-        "import json, sys; from rdbench import variants; from rdbench.spec import VariantSpec\n"
+        "import json, sys; from rdbench import variants; from rdbench.spec.sweep import VariantSpec\n"
         "content = json.loads(sys.stdin.read())\n"
         "variants.ship({content['code']: content['files']})\n"
         "spec = VariantSpec.model_validate(content['spec'], context={'settled': True})\n"
@@ -369,13 +370,13 @@ def test_results_keep_copies_that_run_the_same_sweep(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path / "a")
     sweep = sweep_of(tmp_path / "a", "mypkg.vae:mine", "./vae.py:other")
     root = tmp_path / "results"
-    store.save_sweep(root, sweep)
+    save_sweep(root, sweep)
     write(tmp_path / "a" / "mypkg" / "layers.py", "FACTOR = 7\n")
     write(tmp_path / "a" / "extra.py", "1 / 0")
-    again = store.stored_sweep(root)
+    again = stored_sweep(root)
     assert [trial.id for trial in plan(again).trials] == [trial.id for trial in plan(sweep).trials]
     assert [value(each) for each in again.variants] == [9, 21]
-    sources = store.variant_sources(root)
+    sources = variant_sources(root)
     assert {code: [file.name for file in files] for code, files in sources.items()} == {
         sweep.variants[0].code: ["mypkg/vae.py", "mypkg/__init__.py", "mypkg/layers.py"],
         sweep.variants[1].code: ["vae.py", "layers.py"],
@@ -385,8 +386,8 @@ def test_results_keep_copies_that_run_the_same_sweep(tmp_path, monkeypatch):
 
     (layers,) = root.glob("variants/other-*/layers.py")
     layers.write_text("FACTOR = 6\n")
-    assert [*store.variant_sources(root)] == [sweep.variants[0].code]
-    assert store.stored_sweep(root).variants[1] != sweep.variants[1]
+    assert [*variant_sources(root)] == [sweep.variants[0].code]
+    assert stored_sweep(root).variants[1] != sweep.variants[1]
 
 
 def test_a_copy_in_one_file_is_what_its_name_says_whatever_it_imports(tmp_path, monkeypatch):
@@ -397,9 +398,9 @@ def test_a_copy_in_one_file_is_what_its_name_says_whatever_it_imports(tmp_path, 
     code = hashlib.sha256(text.encode()).hexdigest()[:16]
     write(tmp_path / "results" / "variants" / f"mine-{code}.py", text)
     write(tmp_path / "results" / "sweep.yaml", SPEC % f"variants/mine-{code}.py:mine")
-    (variant,) = store.stored_sweep(tmp_path / "results").variants
+    (variant,) = stored_sweep(tmp_path / "results").variants
     assert (variant.name, variant.code) == ("mine", code)
-    assert [*store.variant_sources(tmp_path / "results")] == [code]
+    assert [*variant_sources(tmp_path / "results")] == [code]
     with pytest.raises(ModuleNotFoundError, match=r"mypkg.layers is not imported from .* sweep again"):
         value(variant)
 
@@ -409,11 +410,11 @@ def test_a_file_edited_between_reading_a_sweep_and_saving_it_is_told(tmp_path):
     sweep = sweep_of(tmp_path, "./mypkg/vae.py:mine")
     write(tmp_path / "mypkg" / "layers.py", "FACTOR = 3\n")
     with pytest.raises(SpecError, match="edited just now; run the same command again"):
-        store.save_sweep(tmp_path / "results", sweep)
+        save_sweep(tmp_path / "results", sweep)
 
 
 def test_check_lists_the_files_and_runs_them_where_they_are_not(tmp_path, monkeypatch):
-    from rdbench.conformance import check
+    from rdbench.commands.check import check
 
     package(tmp_path)
     monkeypatch.chdir(tmp_path)

@@ -7,13 +7,15 @@ import sys
 
 import pytest
 
-from rdbench import store, variants
 from rdbench.errors import SpecError
-from rdbench.plan import Trial, plan
-from rdbench.report import gather, make_report
-from rdbench.spec import dump_sweep, load_sweep
-from rdbench.variants import source
-from rdbench.variants.declaration import declarations
+from rdbench.registry import source, variants
+from rdbench.registry.declaration import declarations
+from rdbench.report import make_report, sections
+from rdbench.results.load import load_results
+from rdbench.results.spec_file import save_sweep
+from rdbench.spec.naming import variant_label
+from rdbench.spec.plan import Trial, plan
+from rdbench.spec.sweep import dump_sweep, load_sweep
 
 OBJECTIVE = '''
 import rdbench
@@ -239,7 +241,7 @@ def test_a_worker_runs_the_text_it_was_shipped_and_not_a_file(tmp_path):
     text = path.read_text()
     path.unlink()
     code = (
-        "import json, sys; from rdbench import variants; from rdbench.spec import VariantSpec\n"
+        "import json, sys; from rdbench import variants; from rdbench.spec.sweep import VariantSpec\n"
         "content = json.loads(sys.stdin.read())\n"
         "variants.ship({content['code']: content['files']})\n"
         "spec = VariantSpec.model_validate(content['spec'], context={'settled': True})\n"
@@ -267,7 +269,7 @@ def test_results_keep_a_copy_that_runs_the_same_sweep(tmp_path):
     path = write(tmp_path / "mine.py")
     sweep = sweep_of(tmp_path, "./mine.py:mine")
     root = tmp_path / "results"
-    store.save_sweep(root, sweep)
+    save_sweep(root, sweep)
     path.unlink()
     again = load_sweep(root / "sweep.yaml")
     assert [trial.id for trial in plan(again).trials] == [trial.id for trial in plan(sweep).trials]
@@ -279,10 +281,10 @@ def test_results_keep_a_copy_that_runs_the_same_sweep(tmp_path):
 def test_results_outlive_the_package_their_variant_came_from(tmp_path):
     root = tmp_path / "results"
     sweep = sweep_of(tmp_path, "bs_vae")
-    store.save_sweep(root, sweep)
+    save_sweep(root, sweep)
     gone = dump_sweep(sweep).replace("bs_vae", "package_that_is_gone.vaes:mine")
     (root / "sweep.yaml").write_text(gone)
-    assert store.load_results(root).sweep.variants[0].name == "mine"
+    assert load_results(root).sweep.variants[0].name == "mine"
     assert make_report([root], tmp_path / "out.html").exists()
     with pytest.raises(SpecError, match="there is no module"):
         load_sweep(root / "sweep.yaml")
@@ -291,13 +293,13 @@ def test_results_outlive_the_package_their_variant_came_from(tmp_path):
 def test_a_report_tells_versions_and_options_apart_and_leaves_defaults_out(tmp_path):
     write(tmp_path / "mine.py")
     plain, changed = (
-        gather.variant_label(sweep_of(tmp_path, variant).variants[0])
+        variant_label(sweep_of(tmp_path, variant).variants[0])
         for variant in ("./mine.py:mine", "{name: ./mine.py:mine, gamma: 2}")
     )
     code = sweep_of(tmp_path, "./mine.py:mine").variants[0].code[:6]
     assert plain == f"mine [{code}]"
     assert changed == f"mine (gamma=2.0) [{code}]"
-    assert gather.variant_label(sweep_of(tmp_path, "sigma_vae").variants[0]) == "sigma_vae"
+    assert variant_label(sweep_of(tmp_path, "sigma_vae").variants[0]) == "sigma_vae"
 
 
 # One training for all betas
@@ -319,6 +321,6 @@ def test_a_curve_is_one_trial_a_seed_that_knows_all_betas(tmp_path):
     assert "6 trainings, 32 points" in summary
     assert "variant curve trains once for all betas: 2 trainings saved" in summary
     root = tmp_path / "results"
-    store.save_sweep(root, sweep)
-    (section,), _ = gather.gather([store.load_results(root)])
+    save_sweep(root, sweep)
+    (section,), _ = sections.gather([load_results(root)])
     assert len(section.missing) == 8  # each point that is missing, not each training

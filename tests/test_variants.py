@@ -6,9 +6,9 @@ import mpmath
 import pytest
 import torch
 
-from rdbench import variants
 from rdbench.errors import SpecError
-from rdbench.likelihood import READINGS, distortion
+from rdbench.numerics.likelihood import READINGS, distortion
+from rdbench.registry import variants
 
 
 def test_objectives_are_those_of_the_paper():

@@ -8,15 +8,18 @@ import time
 import pytest
 import torch
 
-from rdbench import places, store, worker
 from rdbench.errors import StorageError
-from rdbench.lease import Lease, stop_requested
-from rdbench.resume import interrupted
-from rdbench.search import stopping
-from rdbench.spec import VariantSpec
-from rdbench.spec_search import PlateauStop
-from rdbench.trial import failure_tables, run_pack
-from rdbench.worker import Job, work
+from rdbench.results import store
+from rdbench.results.lease import Lease, stop_requested
+from rdbench.spec.search_options import PlateauStop
+from rdbench.spec.sweep import VariantSpec
+from rdbench.storage import places
+from rdbench.trial import early_stopping, worker
+from rdbench.trial.job import Hung, Job, Retry
+from rdbench.trial.rows import failure_tables
+from rdbench.trial.run import run_pack
+from rdbench.trial.worker import work
+from rdbench.vae.checkpoints import interrupted
 
 
 @pytest.fixture
@@ -130,7 +133,7 @@ def test_a_fault_of_the_machine_is_tried_elsewhere(trial, job, monkeypatch, erro
 
     monkeypatch.setattr(worker, "run_pack", raises)
     if elsewhere:
-        with pytest.raises(worker.Retry, match=type(error).__name__):
+        with pytest.raises(Retry, match=type(error).__name__):
             work([trial], job, "cpu")
         assert store.trial_ids(job.results) == []
     else:
@@ -144,7 +147,7 @@ def test_two_exceptions_that_differ_are_tried_elsewhere(trial, job, monkeypatch)
         raise next(errors)
 
     monkeypatch.setattr(worker, "run_pack", raises)
-    with pytest.raises(worker.Retry, match="ValueError: another"):
+    with pytest.raises(Retry, match="ValueError: another"):
         work([trial], job, "cpu")
 
 
@@ -224,7 +227,7 @@ def test_a_trial_is_stopped_early_in_a_pack_as_alone(trial, job, monkeypatch):
     def stops_the_second(stop, losses, epochs, *rest):
         return "at epoch 2" if len(losses) == 2 and losses[0] > sum(firsts) / 2 else ""
 
-    monkeypatch.setattr(stopping, "verdict", stops_the_second)
+    monkeypatch.setattr(early_stopping, "verdict", stops_the_second)
     found = []
     for place, packs in (("alone", [[pack[0]], [pack[1]]]), ("packed", [pack])):
         monkeypatch.setattr(worker, "_side_by_side", lambda pack, device: True)
@@ -273,7 +276,7 @@ def test_a_trial_that_hangs_fails_with_the_line_it_hung_at(trial, job, tmp_path)
     trial = trial.model_copy(update={"variant": spec})
     places.write_atomically(job.results / "sweep.yaml", b"")
     job = dataclasses.replace(job, trial_timeout=1 / 60, run="11111111")
-    with pytest.raises(worker.Hung):
+    with pytest.raises(Hung):
         work([trial], job, "cpu")
     (figures,) = work([trial], job, "cpu")  # in the process that takes its place
     last = figures["error"].splitlines()[-1]

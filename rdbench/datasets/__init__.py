@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 from pydantic import ValidationError
 
-from rdbench import paths
 from rdbench.datasets import celeba, cifar10, digits, fashion_mnist, folder, gaussian, mnist, prepared
 from rdbench.datasets.base import (
     AUGMENTATIONS,
@@ -28,7 +27,9 @@ from rdbench.datasets.base import (
     Progress,
     Split,
 )
-from rdbench.errors import DatasetError, choose
+from rdbench.errors import DatasetError
+from rdbench.storage import paths
+from rdbench.text import choose
 
 __all__ = [
     "AUGMENTATIONS",

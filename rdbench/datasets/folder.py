@@ -15,11 +15,11 @@ import numpy as np
 from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
 from pydantic_core import PydanticKnownError
 
-from rdbench import paths
 from rdbench.datasets.base import Augmentation, DatasetInfo, DatasetOptions, RawSplit, Shape, Source
 from rdbench.datasets.images import UnusableImageError, centre_crop_resize, file_split, printable
 from rdbench.datasets.split_names import splits as split_names
 from rdbench.errors import DatasetError, UserError
+from rdbench.storage import paths
 
 if TYPE_CHECKING:
     from PIL.Image import Image

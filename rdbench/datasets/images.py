@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from rdbench.cores import usable_cores
 from rdbench.datasets.base import BadFile, Batch, RawSplit
 from rdbench.errors import DatasetError
+from rdbench.machine import usable_cores
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -20,10 +20,10 @@ from typing import Any
 
 import numpy as np
 
-from rdbench import paths
 from rdbench.datasets.base import DatasetInfo, DatasetOptions, MissingDataError, Progress, Source
 from rdbench.datasets.write import FORMAT, META, SPLITS, checksum_of, sha256, write_folder
 from rdbench.errors import DatasetError
+from rdbench.storage import paths
 
 log = logging.getLogger("rdbench.datasets")
 

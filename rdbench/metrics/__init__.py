@@ -16,208 +16,21 @@ import json
 import math
 import pkgutil
 import traceback
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo
-
-from rdbench import paths
-from rdbench.errors import SpecError, UserError, choose
-from rdbench.failures import TRIES, way
+from rdbench.errors import SpecError, UserError
+from rdbench.metrics.base import NEEDS, Better, Metric, MetricOptions, TrainedModel, Value, value_name
+from rdbench.metrics.failures import TRIES, way
+from rdbench.text import choose
 
 if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
-    import torch
-    from torch import Tensor
-
-    from rdbench.datasets import Dataset
-
-
-Better = Literal["lower", "higher"]
-
-
-class MetricOptions(BaseModel):
-    """What a sweep may say about any metric; a metric's own class adds its options."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-    name: str
-
-    def settings(self) -> dict[str, Any]:
-        """Return the options but for the name, as JSON values."""
-        return self.model_dump(mode="json", exclude={"name"})
-
-
-def _all(value: object) -> object:
-    return None if value == "all" else value
-
-
-ImageCount = Annotated[Annotated[int, Field(ge=1)] | None, BeforeValidator(_all)]
-"""The first so many test images; ``all`` or null for every one."""
-
-
-def _of_inception(value: object, info: ValidationInfo) -> object:
-    """Settle a path here, as workers run in another folder; refuse one that would go unused.
-
-    It is looked for beside the sweep file, then in the working directory.
-    """
-    if not isinstance(value, str | Path):
-        return value
-    if info.data.get("features", "inception") != "inception":
-        raise ValueError("these are weights of Inception; use features: inception, or leave weights out")
-    context = info.context or {}
-    try:
-        tried = paths.candidates(value, () if context.get("stored") else context.get("folders", ()))
-    except UserError as error:
-        raise ValueError(str(error)) from None
-    found = next((path for path in tried if path.exists()), tried[0])
-    if str(found) != paths.as_text(found):
-        raise ValueError("the path is not UTF-8, which results are; link to the file from another place")
-    return str(found) if info.mode == "json" else found  # what strict takes for a path
-
-
-InceptionWeights = Annotated[Path | None, BeforeValidator(_of_inception)]
-"""A local file of weights, in place of the published ones. A class declares it after its ``features``."""
+    pass
 
 
 def needs_inception(asked: MetricOptions) -> bool:
     """Tell whether a metric looks at images through Inception, under these options."""
     return "weights" in type(asked).model_fields and getattr(asked, "features", "inception") == "inception"
-
-
-@dataclass(frozen=True)
-class TrainedModel:
-    """What a metric may look at: a trained network in evaluation mode, and the images it is tested on.
-
-    Attributes:
-        encode: images (batch, channels, height, width) -> mean and log variance of q(z|x), (batch, latent).
-        decode: latents (batch, latent) -> the decoder's mean, shaped as images.
-        latent: size of a latent.
-        data: the dataset, as it is stored.
-        test_images: indices (batch,) -> these test images as they are, float32 on ``device``.
-        n_test: how many test images there are.
-        test_sse: squared error of the test images as the trial measured it, which the reading
-            ``optimal_shared`` takes its variance from.
-        beta: the trial's.
-        seed: the trial's.
-        protocol: the trial's.
-        device: where the network is.
-        prior: (count, generator) -> latents of p(z), (count, latent); None: standard normal.
-        reconstruct: (images, standard normal noise (batch, latent)) -> the decoder's mean at a sample of
-            q(z|x); None: of the Gaussian posterior that ``encode`` gives.
-        lacks: what the model has not got of :data:`NEEDS`.
-    """
-
-    encode: "Callable[[Tensor], tuple[Tensor, Tensor]]"
-    decode: "Callable[[Tensor], Tensor]"
-    latent: int
-    data: "Dataset"
-    test_images: "Callable[[Tensor], Tensor]"
-    n_test: int
-    test_sse: "npt.NDArray[np.float64]"
-    beta: float
-    seed: int
-    protocol: str
-    device: "torch.device"
-    prior: "Callable[[int, torch.Generator], Tensor] | None" = None
-    reconstruct: "Callable[[Tensor, Tensor], Tensor] | None" = None
-    lacks: frozenset[str] = frozenset()
-
-
-@dataclass(frozen=True)
-class Value:
-    """One measured number.
-
-    Attributes:
-        value: the number.
-        standard_error: its own, null where it has none.
-        settings: what tells it from the metric's other values, and what else a reader should know.
-        feature_hash: of the weights of a feature network, where one was used.
-    """
-
-    value: float | None
-    standard_error: float | None = None
-    settings: dict[str, Any] = field(default_factory=dict)
-    feature_hash: str | None = None
-
-
-def mean_value(per_image: "Tensor", **settings: Any) -> Value:
-    """Return the mean over images as a value, with its standard error where there are two images or more.
-
-    Args:
-        per_image: float64 (images,).
-        settings: of the value; ``n_images`` is added, where it is not among them.
-    """
-    count = len(per_image)
-    error = float(per_image.std() / math.sqrt(count)) if count > 1 else None
-    return Value(float(per_image.mean()), error, {**settings, "n_images": settings.get("n_images", count)})
-
-
-NEEDS = {
-    "gaussian": "diagonal Gaussian posterior with a standard normal prior",
-    "prior": "prior to sample from",
-}
-"""What a metric may rest on that not every model has: a name, and how a reader is told."""
-
-
-@dataclass(frozen=True)
-class Metric:
-    """A proxy metric.
-
-    Attributes:
-        name: what a sweep file calls it.
-        summary: what it is, in one line.
-        options: the class of its options.
-        compute: takes an instance of ``options`` and the model; returns one value or more.
-        protocols: those it has a meaning under.
-        missing: takes options, the dataset and the protocol, and returns what the metric needs and this
-            machine or that dataset lacks, with the mend, in one line; None if it can be measured. Asked
-            before anything is trained; imports no torch.
-        needs: what it rests on, of :data:`NEEDS`.
-        better: which way each of its quantities is better, by the ``quantity`` of its settings, or by the
-            metric's name where a value names none. What is not listed is neither.
-        neither: its quantities that are not listed there.
-        no_percent: those of which a change in per cent says nothing: their zero depends on the unit, or they
-            lie about it.
-        not_positive: those that can be zero or less, and then have no logarithm.
-
-    Raises:
-        ValueError: one of the last two names a quantity that it has not.
-    """
-
-    name: str
-    summary: str
-    options: type[MetricOptions]
-    compute: Callable[[Any, TrainedModel], list[Value]]
-    protocols: tuple[str, ...] = ("clean", "paper")
-    missing: "Callable[[Any, Dataset, str], str | None]" = lambda options, data, protocol: None
-    needs: tuple[str, ...] = ()
-    better: Mapping[str, Better] = field(default_factory=dict)
-    neither: tuple[str, ...] = ()
-    no_percent: tuple[str, ...] = ()
-    not_positive: tuple[str, ...] = ()
-
-    def __post_init__(self) -> None:
-        if unknown := {*self.no_percent, *self.not_positive} - {*self.better, *self.neither}:
-            raise ValueError(f"metric {self.name} has no {', '.join(sorted(unknown))}")
-
-    def value_names(self, options: MetricOptions) -> dict[str, Better | None]:
-        """Return the names of the values it may have under some options, and which way each is better."""
-        quantities = dict(self.better) | dict.fromkeys(self.neither)
-        readings = getattr(options, "readings", ("",))
-        return {
-            value_name(self.name, each, reading): way
-            for each, way in quantities.items()
-            for reading in readings
-        }
-
-
-def value_name(name: str, quantity: str | None, reading: str | None) -> str:
-    """Return what a value of a metric is called: ``fid``, ``prdc_recall``, ``iwae_half``."""
-    return "_".join(dict.fromkeys(part for part in (name, quantity, reading) if part))
 
 
 def better(name: str, quantity: str) -> Better | None:
@@ -310,7 +123,7 @@ def _row(options: MetricOptions, value: Value, protocol: str) -> dict[str, Any]:
 
 
 def _measure(options: MetricOptions, model: TrainedModel, known: str = "") -> list[Value]:
-    from rdbench import faults
+    from rdbench.errors import of_the_machine
 
     metric = get(options.name)
     try:
@@ -327,7 +140,7 @@ def _measure(options: MetricOptions, model: TrainedModel, known: str = "") -> li
         return values
     except Exception as error:
         text = traceback.format_exc()
-        if isinstance(error, UserError) or faults.of_the_machine(error):
+        if isinstance(error, UserError) or of_the_machine(error):
             return [_failure(text)]
     if known and way(known) == way(text):
         return [_failure(text, TRIES)]

@@ -12,9 +12,9 @@ so compare only at equal ones; the standard error says how far chance in the sam
 
 from pydantic import Field
 
-from rdbench.features import comparison
-from rdbench.features.comparison import SplitName
-from rdbench.metrics import Metric, MetricOptions, TrainedModel, Value
+from rdbench.metrics.base import Metric, MetricOptions, TrainedModel, Value
+from rdbench.metrics.features import comparison
+from rdbench.metrics.features.comparison import SplitName
 
 
 class FdClassifierOptions(MetricOptions):
@@ -40,7 +40,7 @@ def compute(options: FdClassifierOptions, model: TrainedModel) -> list[Value]:
     """
     import torch
 
-    from rdbench.statistics.frechet import (
+    from rdbench.numerics.frechet import (
         MomentSum,
         few_samples_warning,
         frechet_distance,

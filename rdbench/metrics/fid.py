@@ -16,9 +16,9 @@ from typing import Annotated
 
 from pydantic import Field
 
-from rdbench.features import comparison
-from rdbench.features.comparison import SplitName
-from rdbench.metrics import InceptionWeights, Metric, MetricOptions, TrainedModel, Value
+from rdbench.metrics.base import InceptionWeights, Metric, MetricOptions, TrainedModel, Value
+from rdbench.metrics.features import comparison
+from rdbench.metrics.features.comparison import SplitName
 
 SAMPLES = {"clean": 50_000, "paper": 25_600}  # by protocol
 
@@ -45,8 +45,8 @@ def compute(options: FidOptions, model: TrainedModel) -> list[Value]:
         WeightsError: Inception's weights are not there, or not what they should be.
         ValueError: a sample is not finite.
     """
-    from rdbench.features.reference import moments
-    from rdbench.statistics.frechet import few_samples_warning, frechet_distance
+    from rdbench.metrics.features.reference import moments
+    from rdbench.numerics.frechet import few_samples_warning, frechet_distance
 
     features = comparison.network("inception", model, options.weights)
     reference = comparison.reference_moments(model, features, options.split)

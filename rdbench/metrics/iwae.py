@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from rdbench.likelihood import gaussian_nll, variance
-from rdbench.metrics import ImageCount, Metric, MetricOptions, TrainedModel, Value, mean_value
+from rdbench.metrics.base import ImageCount, Metric, MetricOptions, TrainedModel, Value, mean_value
+from rdbench.numerics.likelihood import gaussian_nll, variance
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -74,7 +74,7 @@ def compute(options: IwaeOptions, model: TrainedModel) -> list[Value]:
     """
     import torch
 
-    from rdbench.seeding import generator
+    from rdbench.numerics.seeding import generator
 
     count = min(options.images or model.n_test, model.n_test)
     n = model.test_images(torch.arange(1)).numel()

@@ -8,9 +8,9 @@ each protocol.
 
 from pydantic import Field
 
-from rdbench.features import comparison
-from rdbench.features.comparison import SplitName
-from rdbench.metrics import InceptionWeights, Metric, MetricOptions, TrainedModel, Value
+from rdbench.metrics.base import InceptionWeights, Metric, MetricOptions, TrainedModel, Value
+from rdbench.metrics.features import comparison
+from rdbench.metrics.features.comparison import SplitName
 
 
 class KidOptions(MetricOptions):
@@ -42,8 +42,8 @@ def compute(options: KidOptions, model: TrainedModel) -> list[Value]:
     """
     import numpy as np
 
-    from rdbench.seeding import generator
-    from rdbench.statistics.kid import kid
+    from rdbench.numerics.kid import kid
+    from rdbench.numerics.seeding import generator
 
     features = comparison.network("inception", model, options.weights)
     reference = comparison.reference_features(model, features, options.split, options.samples)

@@ -32,8 +32,8 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
-from rdbench.likelihood import kl_standard_normal
-from rdbench.metrics import ImageCount, Metric, MetricOptions, TrainedModel, Value, mean_value
+from rdbench.metrics.base import ImageCount, Metric, MetricOptions, TrainedModel, Value, mean_value
+from rdbench.numerics.likelihood import kl_standard_normal
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -70,7 +70,7 @@ def compute(options: LatentsOptions, model: TrainedModel) -> list[Value]:
     """
     import torch
 
-    from rdbench.seeding import generator
+    from rdbench.numerics.seeding import generator
 
     count = min(options.images or model.n_test, model.n_test)
     draw = generator(model.seed, "metric/latents", model.device)

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import AfterValidator, Field, ValidationInfo
 
-from rdbench.features import comparison
-from rdbench.features.comparison import FeatureName, SplitName
-from rdbench.metrics import InceptionWeights, Metric, MetricOptions, TrainedModel, Value
+from rdbench.metrics.base import InceptionWeights, Metric, MetricOptions, TrainedModel, Value
+from rdbench.metrics.features import comparison
+from rdbench.metrics.features.comparison import FeatureName, SplitName
 
 if TYPE_CHECKING:
     from rdbench.datasets import Dataset
@@ -58,7 +58,7 @@ def compute(options: PrdcOptions, model: TrainedModel) -> list[Value]:
         DatasetError: the dataset has no labels to train a classifier on.
         ValueError: a sample is not finite, or the split has too few images for ``k``.
     """
-    from rdbench.statistics.prdc import prdc
+    from rdbench.numerics.prdc import prdc
 
     features = comparison.network(options.features, model, options.weights)
     reference = comparison.reference_features(model, features, options.split, options.samples)

@@ -26,9 +26,7 @@ ones, which would make these rows incomparable to those beside them, so the metr
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Literal
 
-from rdbench.features import comparison
-from rdbench.likelihood import psnr
-from rdbench.metrics import (
+from rdbench.metrics.base import (
     ImageCount,
     InceptionWeights,
     Metric,
@@ -37,12 +35,14 @@ from rdbench.metrics import (
     Value,
     mean_value,
 )
+from rdbench.metrics.features import comparison
+from rdbench.numerics.likelihood import psnr
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from rdbench.datasets import Dataset
-    from rdbench.features.comparison import FeatureName
+    from rdbench.metrics.features.comparison import FeatureName
 
 WINDOW = 11  # of SSIM, in both directions
 SCALE_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # Wang, Simoncelli & Bovik 2003
@@ -103,9 +103,9 @@ def compute(options: ReconstructionOptions, model: TrainedModel) -> list[Value]:
 
 def _distance(options: ReconstructionOptions, name: "FeatureName", model: TrainedModel, count: int) -> Value:
     """Return the Fréchet distance of the first ``count`` reconstructions to the images they are of."""
-    from rdbench.features.reference import moments, reference_moments
-    from rdbench.features.samples import reconstructions
-    from rdbench.statistics.frechet import few_samples_warning, frechet_distance
+    from rdbench.metrics.features.reference import moments, reference_moments
+    from rdbench.metrics.features.samples import reconstructions
+    from rdbench.numerics.frechet import few_samples_warning, frechet_distance
 
     features = comparison.network(name, model, options.weights)
     data = model.data
@@ -128,7 +128,7 @@ def _pairs(model: TrainedModel, count: int) -> "Iterator[tuple[Tensor, Tensor]]"
     """Yield images and clipped reconstructions."""
     import torch
 
-    from rdbench.features.samples import reconstructed
+    from rdbench.metrics.features.samples import reconstructed
 
     for images, decoded in reconstructed(model, count):
         if not bool(((images >= 0) & (images <= 1)).all()):

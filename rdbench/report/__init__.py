@@ -1,8 +1,8 @@
 """The report: results folders in, one HTML file out that works offline.
 
 ``gather`` puts trials that may be compared into one section; ``series``, ``curves`` and ``bd_rate`` make of
-its rows what is compared; modules of their own make each chart (:mod:`rdbench.report.chart`) and each table
-(:mod:`rdbench.report.table`). ``contents`` collects them, ``page`` shows them, ``export`` writes them as
+its rows what is compared; modules of their own make each chart (:mod:`rdbench.report.charts.chart`) and each table
+(:mod:`rdbench.report.tables.table`). ``contents`` collects them, ``page`` shows them, ``export`` writes them as
 files. ``compare`` holds two sets of results against each other. None of them needs torch or ray.
 """
 
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from rdbench.places import Place
+    from rdbench.storage.places import Place
 
 
 def make_report(
@@ -25,7 +25,7 @@ def make_report(
         results: folders that sweeps wrote, ``results/<name>`` or an address. Trials of one dataset, protocol
             and set of settings share a section, whichever folder they came from; others never meet in a
             table or curve.
-        out: the HTML file to write, see :func:`rdbench.outputs.output`; one that is there is replaced.
+        out: the HTML file to write, see :func:`rdbench.storage.outputs.output`; one that is there is replaced.
         title: the page's heading; by default it names the sweeps.
 
     Returns:
@@ -34,8 +34,8 @@ def make_report(
     Raises:
         ResultsError: no folder is given, one is not a results folder, or ``out`` cannot be written.
     """
-    from rdbench.outputs import output
-    from rdbench.places import place
     from rdbench.report.page import write_page
+    from rdbench.storage.outputs import output
+    from rdbench.storage.places import place
 
     return write_page([place(each) for each in results], output(out), title)

@@ -5,17 +5,19 @@ from dataclasses import dataclass
 from typing import Any
 
 from rdbench.errors import ResultsError
-from rdbench.places import Place
-from rdbench.report import bd_rate, claims, costs, paired, proposals, shannon, sources, table1, tables
-from rdbench.report.beta_chart import beta_chart
-from rdbench.report.chart import Chart
-from rdbench.report.gather import Section, gather
-from rdbench.report.rate_chart import rate_chart
-from rdbench.report.search_chart import search_chart
-from rdbench.report.studies import SearchView
-from rdbench.report.table import Table
-from rdbench.report.training_chart import training_chart
-from rdbench.store import Results, load_results
+from rdbench.report.charts.beta import beta_chart
+from rdbench.report.charts.chart import Chart
+from rdbench.report.charts.rate import rate_chart
+from rdbench.report.charts.search import search_chart
+from rdbench.report.charts.training import training_chart
+from rdbench.report.searches import SearchView
+from rdbench.report.sections import Section, gather
+from rdbench.report.tables import claims, costs, measured, paired, proposals, shannon, sources, table1
+from rdbench.report.tables.bd_rate import envelope_table
+from rdbench.report.tables.bd_rate import table as table_
+from rdbench.report.tables.table import Table
+from rdbench.results.load import Results, load_results
+from rdbench.storage.places import Place
 
 Draw = Callable[[Section, Sequence[str]], Chart | None]
 
@@ -57,7 +59,7 @@ class SectionContents:
     section: Section
     variants: tuple[str, ...]
     charts: tuple[Chart, ...]
-    tables: tuple[Table, ...]
+    measured: tuple[Table, ...]
     searches: tuple[SearchContents, ...] = ()
 
 
@@ -82,7 +84,7 @@ def contents(results: Sequence[Place]) -> Contents:
     sections, problems = gather(loaded)
     found = []
     for index, (section, names) in enumerate(zip(sections, sources.headings(sections), strict=True)):
-        variants = tuple(sorted({variant for variant, _ in tables.keys(section)}))
+        variants = tuple(sorted({variant for variant, _ in measured.keys(section)}))
         charts = _there(make(section, variants) for make in CHARTS)
         searches = tuple(_searches(section))
         charts += _there(each.chart for each in searches)
@@ -111,19 +113,19 @@ def _searches(section: Section) -> Iterable[SearchContents]:
 def _tables(section: Section, searches: Sequence[SearchContents]) -> Iterable[Table | None]:
     """Yield the section's tables in the order of the page."""
     yield claims.table(section)
-    yield bd_rate.table(section)
-    yield bd_rate.envelope_table(section)
+    yield table_(section)
+    yield envelope_table(section)
     yield shannon.table(section)
     yield from (each.table for each in searches)
     yield table1.table1(section)
-    yield tables.elbo(section)
-    yield tables.proxy_metrics(section)
+    yield measured.elbo(section)
+    yield measured.proxy_metrics(section)
     for reading in section.readings:
         yield paired.table(section, reading)
     for reading in section.readings:
-        yield tables.everything(section, reading)
+        yield measured.everything(section, reading)
     yield costs.table(section)
-    yield tables.failures(section)
-    yield tables.missing(section)
+    yield measured.failures(section)
+    yield measured.missing(section)
     yield sources.settings(section)
     yield sources.provenance(section)

@@ -8,12 +8,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Literal, get_args
 
 import rdbench
-from rdbench.outputs import make_folder, write_output
-from rdbench.places import Place, place
-from rdbench.report.chart import Chart
+from rdbench.report.charts.chart import Chart
 from rdbench.report.contents import Contents, SectionContents, contents
 from rdbench.report.numbers import count
-from rdbench.report.write_table import to_csv, to_json, to_latex
+from rdbench.report.tables.write import to_csv, to_json, to_latex
+from rdbench.storage.outputs import make_folder, write_output
+from rdbench.storage.places import Place, place
 
 Format = Literal["svg", "png", "csv", "latex", "json"]
 FORMATS: tuple[Format, ...] = get_args(Format)

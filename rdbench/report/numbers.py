@@ -1,9 +1,18 @@
 """How the report writes numbers. A number that is not there is an en dash, never 0."""
 
 import math
+from dataclasses import dataclass
 from typing import Any
 
-from rdbench.report.curves import Estimate
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean over seeds; ``half_width`` of its 95% t-interval is None for a single seed."""
+
+    mean: float
+    half_width: float | None
+    n: int
+
 
 ABSENT = "–"
 

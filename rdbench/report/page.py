@@ -13,15 +13,16 @@ import jinja2
 from markupsafe import Markup
 
 import rdbench
-from rdbench import paths
 from rdbench.errors import StorageError
-from rdbench.outputs import is_standard_output, write_output
-from rdbench.places import Place, Remote, write_atomically
-from rdbench.report import numbers, pictures, tables
-from rdbench.report.chart import Chart
+from rdbench.report import numbers, pictures
+from rdbench.report.charts.chart import Chart
 from rdbench.report.contents import SectionContents, contents
-from rdbench.report.series import READING_NAMES
-from rdbench.spec import dump_sweep
+from rdbench.report.statistics.series import READING_NAMES
+from rdbench.report.tables import measured
+from rdbench.spec.sweep import dump_sweep
+from rdbench.storage import paths
+from rdbench.storage.outputs import is_standard_output, write_output
+from rdbench.storage.places import Place, Remote, write_atomically
 
 PICTURE_BYTES = 1_500_000
 """What all pictures of a page may take, so that it can go by mail; more where many trainings stored some:"""
@@ -75,8 +76,8 @@ def section_view(found: SectionContents, budget: int) -> dict[str, Any]:
         "heading": found.heading,
         "differs": found.differs,
         "variants": found.variants,
-        "progress": tables.progress(found.section),
-        "findings": tables.findings(found.section),
+        "progress": measured.progress(found.section),
+        "findings": measured.findings(found.section),
         # A chart or table without content is not there, which the template may ask.
         "charts": defaultdict(lambda: None, {chart.name: chart for chart in found.charts}),
         "tables": defaultdict(lambda: None, by_name),

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from rdbench.report.curves import spaced
-from rdbench.report.gather import Section
 from rdbench.report.numbers import plain
+from rdbench.report.sections import Section
+from rdbench.report.statistics.curves import spaced
 
 STEPS = ((6, 8), (6, 6), (6, 4), (4, 4), (3, 3), (2, 2), (1, 1))
 """(betas a variant, pictures a strip) of the grid, from the most that is shown to the least; the first that

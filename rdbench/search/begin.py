@@ -10,11 +10,11 @@ from collections.abc import Collection
 from typing import Any
 
 from rdbench.errors import ResultsError
-from rdbench.places import Place, write_atomically
-from rdbench.plan import Trial, canonical_json
-from rdbench.search import Begun, Search
-from rdbench.spec import Sweep
-from rdbench.spec_search import needed_metrics
+from rdbench.search.base import Begun, Search
+from rdbench.spec.plan import Trial, canonical_json
+from rdbench.spec.search_options import needed_metrics
+from rdbench.spec.sweep import Sweep
+from rdbench.storage.places import Place, write_atomically
 
 NAME = "search.json"
 

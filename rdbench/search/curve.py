@@ -2,11 +2,13 @@
 
 from collections.abc import Collection, Mapping
 
-from rdbench.plan import Trial
-from rdbench.search import Begun, Rounds, at_beta, budget, by_beta, cost, gaps, labels
+from rdbench.search import gaps
+from rdbench.search.base import Begun, Rounds, at_beta, budget, by_beta, cost
 from rdbench.search.ended import Ended
-from rdbench.spec import VariantSpec
-from rdbench.spec_search import TRIALS_A_CURVE, CurveSearch
+from rdbench.spec.naming import labels
+from rdbench.spec.plan import Trial
+from rdbench.spec.search_options import TRIALS_A_CURVE, CurveSearch
+from rdbench.spec.sweep import VariantSpec
 
 Curves = dict[VariantSpec, dict[float, list[gaps.Point]]]
 

@@ -6,10 +6,12 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from rdbench import store
-from rdbench.metrics import MetricOptions, answers, value_name
-from rdbench.places import Place
-from rdbench.plan import Trial
+from rdbench.metrics import answers
+from rdbench.metrics.base import MetricOptions, value_name
+from rdbench.results import store
+from rdbench.results.load import load_results
+from rdbench.spec.plan import Trial
+from rdbench.storage.places import Place
 
 _OF_A_POINT = ("rate", "mse", "psnr")
 _OF_A_READING = ("elbo", "distortion")
@@ -23,7 +25,7 @@ class Ended:
         trial: its settings.
         status: "done", "diverged", "failed" or "stopped".
         values: the finite numbers of a done trial's test split: rate, mse, psnr, ``elbo_<reading>``,
-            ``distortion_<reading>``, and metrics by :func:`rdbench.metrics.value_name`.
+            ``distortion_<reading>``, and metrics by :func:`rdbench.metrics.base.value_name`.
         seconds: of training and measuring; 0 where that is not known.
     """
 
@@ -51,7 +53,7 @@ def load(
     """
     if not store.trial_ids(root):
         return {}
-    found = store.load_results(root, ("points", "metrics"))
+    found = load_results(root, ("points", "metrics"))
     values: dict[str, dict[str, float]] = {}
     for row in _records(found.points[found.points["split"] == "test"]):
         own = values.setdefault(row["trial"], {})

@@ -15,7 +15,7 @@ from typing import Any
 from optuna.storages.journal import BaseJournalBackend
 
 from rdbench.errors import ResultsError
-from rdbench.places import Place, write_atomically
+from rdbench.storage.places import Place, write_atomically
 
 NAME = "optuna.journal"
 

@@ -3,12 +3,13 @@
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
-from rdbench.places import Place
-from rdbench.plan import Plan, Trial
-from rdbench.search import Search, labels, shown
+from rdbench.search.base import Search
 from rdbench.search.begin import begin, keep
 from rdbench.search.ended import Ended, load
-from rdbench.spec import Sweep
+from rdbench.spec.naming import named
+from rdbench.spec.plan import Plan, Trial
+from rdbench.spec.sweep import Sweep
+from rdbench.storage.places import Place
 
 SHOWN = 6
 """Proposals that a dry run names."""
@@ -94,15 +95,3 @@ def _lines(sweep: Sweep, search: Search, ended: Mapping[str, Ended], todo: list[
     more = f" and {len(todo) - SHOWN} more" if len(todo) > SHOWN else ""
     lines.append(f"next: {first}{more}; the choice after them follows from their results")
     return lines
-
-
-def named(sweep: Sweep, trial: Trial) -> str:
-    """Return what tells a trial from the others that a search proposes: what the sweep does not fix."""
-    over = getattr(sweep.search, "over", {})
-    names = labels(sweep.variants, over)
-    asked = {key: value for key, value in trial.variant.options.items() if key != "betas"}
-    variant = trial.variant.model_copy(update={"options": asked})
-    words = [names.get(variant, variant.name), f"beta {trial.beta:g}"]
-    has = trial.train.model_dump() | trial.model.model_dump() | trial.variant.options
-    words += [f"{name} {shown(has[name])}" for name in over if name in has]
-    return " ".join([*words, f"seed {trial.seed}"])

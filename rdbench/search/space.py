@@ -14,10 +14,11 @@ from optuna.distributions import (
     IntDistribution,
 )
 
-from rdbench.plan import Trial
-from rdbench.search import at_beta, labels
-from rdbench.spec import ModelSpec, Sweep, TrainSpec, VariantSpec
-from rdbench.spec_search import OF_MODEL, OF_TRAINING, OptunaSearch, searched_type
+from rdbench.search.base import at_beta
+from rdbench.spec.naming import labels
+from rdbench.spec.plan import Trial
+from rdbench.spec.search_options import OF_MODEL, OF_TRAINING, OptunaSearch, searched_type
+from rdbench.spec.sweep import ModelSpec, Sweep, TrainSpec, VariantSpec
 
 DIGITS = 6
 """Significant digits of a proposed number, so that it reads the same in a table, a label and a sweep file."""

@@ -20,13 +20,14 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from rdbench.errors import SpecError
-from rdbench.places import Place
-from rdbench.plan import Trial
-from rdbench.search import Begun, Search, cost, shown
+from rdbench.search.base import Begun, Search, cost
 from rdbench.search.ended import Ended, mean_values
 from rdbench.search.journal import Journal
 from rdbench.search.space import Params, Space
-from rdbench.spec_search import OptunaSearch, constraint, direction
+from rdbench.spec.plan import Trial
+from rdbench.spec.search_options import OptunaSearch, constraint, direction
+from rdbench.storage.places import Place
+from rdbench.text import shown
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 

@@ -13,11 +13,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rdbench.plan import Trial
-from rdbench.search import Begun, Rounds, at_beta, budget, by_beta, cost, labels
+from rdbench.search.base import Begun, Rounds, at_beta, budget, by_beta, cost
 from rdbench.search.ended import Ended, mean_values
-from rdbench.spec import VariantSpec
-from rdbench.spec_search import TRIALS_A_TARGET, TargetSearch
+from rdbench.spec.naming import labels
+from rdbench.spec.plan import Trial
+from rdbench.spec.search_options import TRIALS_A_TARGET, TargetSearch
+from rdbench.spec.sweep import VariantSpec
 
 EDGE = 0.05
 """Of an interval: how near to either end a new beta may lie."""

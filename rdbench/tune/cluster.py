@@ -16,9 +16,9 @@ import ray
 from ray._private import worker as ray_worker
 
 import rdbench
-from rdbench.cores import usable_cores
 from rdbench.errors import ClusterError
-from rdbench.spec import Resources
+from rdbench.machine import usable_cores
+from rdbench.spec.sweep import Resources
 from rdbench.tune.session import DAEMONS, Request
 
 CONNECT_SECONDS = 10.0

@@ -17,7 +17,7 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
-from rdbench import paths
+from rdbench.storage import paths
 
 # Ray reads these when it is imported.
 os.environ.update(
@@ -41,13 +41,13 @@ from ray.air.execution._internal.actor_manager import RayActorManager
 from ray.util.queue import Queue
 
 from rdbench.errors import StorageError, UserError
-from rdbench.plan import Trial, packable
-from rdbench.scratch import Scratch
+from rdbench.spec.plan import Trial, packable
+from rdbench.storage.scratch import Scratch
 from rdbench.tune import cluster
-from rdbench.tune.losses import NODE, Loss, as_actor_error, last_line, loss, verdict
+from rdbench.tune.lost_workers import NODE, Loss, as_actor_error, last_line, loss, verdict
+from rdbench.tune.pack_queue import Message, Source
 from rdbench.tune.packs import gpu_share, packs, slots
 from rdbench.tune.session import Event, Request, end_session
-from rdbench.tune.source import Message, Source
 
 HEARTBEAT_SECONDS = 2.0
 ATTEMPTS = 3
@@ -69,7 +69,7 @@ def _unpack(shipment: bytes, folder: str | None, niceness: int) -> tuple[Any, An
 
 def _work(config: dict[str, Any], shipment: bytes, folder: str | None, device: str, niceness: int) -> None:
     """Run one pack in a worker."""
-    from rdbench import worker
+    from rdbench.trial.job import Hung, Retry
 
     function, job = _unpack(shipment, folder, niceness)
     started = last_beat = time.monotonic()
@@ -89,11 +89,11 @@ def _work(config: dict[str, Any], shipment: bytes, folder: str | None, device: s
         tune.report({"fatal": str(error)} if folder else {"retry": str(error)})
         if not folder:
             os._exit(1)
-    except worker.Hung:
+    except Hung:
         # A thread that hangs cannot be ended, but its process can; once report returns, Tune has it.
         tune.report({"hung": True})
         os._exit(1)
-    except worker.Retry as error:
+    except Retry as error:
         tune.report({"retry": str(error)})
         os._exit(1)  # what is wrong with a device is often wrong for this process alone
     else:
@@ -189,10 +189,10 @@ def _pack_size(request: Request, share: float, trials: list[Trial]) -> int:
 
 
 def _choose(trial: str, niceness: int) -> int:
-    from rdbench import packing
+    from rdbench.tune import pack_size
 
     cluster.take_niceness(niceness)
-    return packing.choose(Trial.from_json(trial), "cuda")
+    return pack_size.choose(Trial.from_json(trial), "cuda")
 
 
 def drive(request: Request, emit: Emit, hear: Hear) -> None:

@@ -3,8 +3,8 @@
 import math
 from collections.abc import Iterable, Mapping, Sequence
 
-from rdbench.plan import Trial, packable
-from rdbench.spec import Resources
+from rdbench.spec.plan import Trial, packable
+from rdbench.spec.sweep import Resources
 
 
 def gpu_share(resources: Resources, cluster: Mapping[str, float]) -> float:

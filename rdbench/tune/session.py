@@ -16,8 +16,8 @@ from typing import Any
 
 import psutil
 
-from rdbench.scratch import Scratch
-from rdbench.spec import Resources
+from rdbench.spec.sweep import Resources
+from rdbench.storage.scratch import Scratch
 
 _START = """
 import sys

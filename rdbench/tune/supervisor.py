@@ -9,17 +9,19 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Protocol
 
-from rdbench import resume, store
 from rdbench.errors import ClusterError, RayDiedError, StorageError
-from rdbench.lease import Lease
-from rdbench.plan import Trial
-from rdbench.precision import check_precision
-from rdbench.progress import SweepProgress, result_detail
-from rdbench.signals import Requests, counted
-from rdbench.spec import Resources
-from rdbench.trial import failure_tables
+from rdbench.numerics.precision import check_precision
+from rdbench.results import store
+from rdbench.results.lease import Lease
+from rdbench.spec.plan import Trial
+from rdbench.spec.sweep import Resources
+from rdbench.trial.job import Job, Summary
+from rdbench.trial.rows import failure_tables
+from rdbench.trial.worker import commit, summary, work
+from rdbench.tune.progress import SweepProgress, result_detail
 from rdbench.tune.session import Event, Request, Session, SessionDiedError
-from rdbench.worker import Job, Summary, commit, summary, work
+from rdbench.tune.signals import Requests, counted
+from rdbench.vae import checkpoints
 
 RESTARTS = 3  # in a row without a trial that ended
 START_SECONDS = 600.0  # on a machine that is very busy Ray takes minutes
@@ -156,7 +158,7 @@ class _Supervisor:
     def _request(self) -> Request:
         return Request(
             [trial.to_json() for trial in self._todo],
-            resume.interrupted(self._job.results),
+            checkpoints.interrupted(self._job.results),
             self._resources,
             self._address,
             self._concurrency,

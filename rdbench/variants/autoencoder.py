@@ -9,8 +9,8 @@ these networks reach, the limit beta -> 0 of ``beta_vae``.
 import torch
 from torch import Tensor
 
-from rdbench.models import Model, Terms
-from rdbench.variants import variant
+from rdbench.registry.variants import variant
+from rdbench.vae.models import Model, Terms
 
 
 @variant("autoencoder", paper="Rumelhart, Hinton & Williams, 1986")

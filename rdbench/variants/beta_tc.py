@@ -7,8 +7,8 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from rdbench.models import About, Model, Terms
-from rdbench.variants import variant
+from rdbench.registry.variants import variant
+from rdbench.vae.models import About, Model, Terms
 
 
 class Parts(NamedTuple):

@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from rdbench.variants import variant
+from rdbench.registry.variants import variant
 
 
 @variant("beta_vae", native="half", paper="Higgins et al., ICLR 2017")

@@ -4,7 +4,7 @@ import math
 
 from torch import Tensor
 
-from rdbench.variants import variant
+from rdbench.registry.variants import variant
 
 EPS = 1e-5  # inside the logarithm: keeps the gradient finite where an image is reconstructed exactly
 

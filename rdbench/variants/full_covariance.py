@@ -3,10 +3,10 @@
 import torch
 from torch import Tensor, nn
 
-from rdbench.likelihood import kl_standard_normal
-from rdbench.models import About, Model
-from rdbench.nets import ConvNetwork
-from rdbench.variants import variant
+from rdbench.numerics.likelihood import kl_standard_normal
+from rdbench.registry.variants import variant
+from rdbench.vae.models import About, Model
+from rdbench.vae.networks import ConvNetwork
 
 
 @variant("full_covariance", native="half", paper="Kingma & Welling, FnT Machine Learning 2019, sec. 2.5.1")

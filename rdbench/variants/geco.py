@@ -15,8 +15,8 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from rdbench.models import About, Model, Terms
-from rdbench.variants import variant
+from rdbench.registry.variants import variant
+from rdbench.vae.models import About, Model, Terms
 
 RANGE = 1e6  # of lambda about its start
 

@@ -16,8 +16,8 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from rdbench.models import About, Model, Terms
-from rdbench.variants import variant
+from rdbench.registry.variants import variant
+from rdbench.vae.models import About, Model, Terms
 
 
 @variant("learned_variance", native="own", paper="Kingma & Welling, ICLR 2014, appendix C.2")

@@ -11,10 +11,10 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from rdbench.datasets import Dataset
 from rdbench.errors import SpecError
-from rdbench.models import About, Model, Standard, Terms
-from rdbench.nets import ConvNetwork, GaussianNetwork
-from rdbench.runs import Run, TrialResult
-from rdbench.variants import variant
+from rdbench.registry.variants import variant
+from rdbench.trial.api import Run, TrialResult
+from rdbench.vae.models import About, Model, Standard, Terms
+from rdbench.vae.networks import ConvNetwork, GaussianNetwork
 
 
 class Gate(nn.Module):

@@ -14,9 +14,9 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from rdbench.likelihood import gaussian_nll
-from rdbench.models import About, Model, Terms
-from rdbench.variants import variant
+from rdbench.numerics.likelihood import gaussian_nll
+from rdbench.registry.variants import variant
+from rdbench.vae.models import About, Model, Terms
 
 
 @variant("sigma_vae", native="own", paper="Rybkin, Daniilidis & Levine, ICML 2021")

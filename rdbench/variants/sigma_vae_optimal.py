@@ -15,7 +15,7 @@ import math
 
 from torch import Tensor
 
-from rdbench.variants import variant
+from rdbench.registry.variants import variant
 
 
 @variant(

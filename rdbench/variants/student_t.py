@@ -17,8 +17,8 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from rdbench.models import About, Model, Terms
-from rdbench.variants import variant
+from rdbench.registry.variants import variant
+from rdbench.vae.models import About, Model, Terms
 
 SPEED = 10.0  # learning rate of the shared ln s and ln nu in those of the weights: Adam's steps are small
 

@@ -8,13 +8,13 @@ import torch
 from pydantic import Field
 from torch import Generator, Tensor, nn
 
-from rdbench.batches import Images
 from rdbench.datasets import Dataset
-from rdbench.likelihood import gaussian_nll, kl_standard_normal
-from rdbench.models import About
-from rdbench.runs import Run, TrialResult
-from rdbench.training import learning_rate
-from rdbench.variants import variant
+from rdbench.numerics.likelihood import gaussian_nll, kl_standard_normal
+from rdbench.registry.variants import variant
+from rdbench.trial.api import Run, TrialResult
+from rdbench.vae.batches import Images
+from rdbench.vae.models import About
+from rdbench.vae.training import learning_rate
 from rdbench.variants.sigma_vae import SigmaVae
 
 

@@ -7,8 +7,8 @@ import torch
 from pydantic import Field
 from torch import Generator, Tensor, nn
 
-from rdbench.models import About, Model
-from rdbench.variants import variant
+from rdbench.registry.variants import variant
+from rdbench.vae.models import About, Model
 
 
 def log_normal(latents: Tensor, mean: Tensor, log_var: Tensor) -> Tensor:

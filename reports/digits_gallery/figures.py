@@ -14,7 +14,7 @@ from pathlib import Path
 import pandas as pd
 from scipy import stats
 
-from rdbench.report.bd_rate import bd_rate
+from rdbench.report.statistics.bd_rate import bd_rate
 
 
 def named(spec: str) -> str:

@@ -22,10 +22,12 @@ from pathlib import Path
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-from rdbench import bench, datasets, throughput
-from rdbench.plan import Trial, plan
-from rdbench.spec import load_sweep
-from rdbench.trial import run_pack
+from rdbench import datasets
+from rdbench.commands.bench import bench
+from rdbench.spec.plan import Trial, plan
+from rdbench.spec.sweep import load_sweep
+from rdbench.trial import throughput
+from rdbench.trial.run import run_pack
 
 ROOT = Path(__file__).parents[2]
 SEEDS = 5

@@ -1,0 +1,103 @@
+"""What a listing says of a metric or a variant: each option's default, as YAML, and its meaning.
+
+The meanings are those of the docstring, so there is one text of each.
+"""
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from rdbench.cli import streams
+from rdbench.cli.app import app
+from rdbench.registry.declaration import meanings
+from rdbench.storage.paths import local
+
+
+def listed(
+    name: str,
+    summary: str,
+    defaults: Mapping[str, object],
+    told: Mapping[str, str],
+    facts: Iterable[str] = (),
+) -> list[str]:
+    """Return the lines of one entry; the second is what a sweep file would say for the defaults.
+
+    Args:
+        name: of the metric or variant.
+        summary: what it is.
+        defaults: by option.
+        told: the options' meanings.
+        facts: what else there is to say of it.
+    """
+    options = "".join(f", {key}: {json.dumps(value)}" for key, value in defaults.items())
+    more = "; ".join(filter(None, facts))
+    return [
+        f"{name}: {summary}",
+        f"  {{name: {name}{options}}}" + (f"  [{more}]" if more else ""),
+        *(f"    {key}: {told[key]}" for key in defaults if key in told),
+    ]
+
+
+def list_variants() -> None:
+    """List the VAE variants a sweep file can name, with their options, defaults and what they mean.
+
+    Those that ship with rdbench, and those of installed packages. One in a file of yours needs no entry here:
+    name it as ./my_vae.py:my_vae. 'rdbench new variant' writes one to begin with.
+
+    Example: rdbench sweep sweeps/quickstart.yaml --set 'variants=[bs_vae, {name: student_t, dof: 5}]'
+    """
+    from rdbench.registry import variants
+
+    for name in variants.names():
+        found = variants.declared(name)
+        defaults = {key: option.default for key, option in found.options.items()}
+        told = {
+            key: " ".join(filter(None, (option.meaning, option.range and f"[{option.range}]")))
+            for key, option in found.options.items()
+            if option.meaning or option.range
+        }
+        native = f"native reading: {found.native or 'none'}"
+        facts = [found.paper, native, f"{found.kind}{', packs' * found.packs}"]
+        typer.echo("\n".join(listed(name, found.summary, defaults, told, facts)))
+
+
+@app.command("metrics")
+def list_metrics() -> None:
+    """List the proxy metrics a sweep file can name, with their options, defaults and what they mean.
+
+    Example: rdbench sweep sweeps/quickstart.yaml --set 'metrics=[fd_classifier, {name: prdc, k: 3}]'
+    """
+    from rdbench import metrics
+
+    for name in metrics.names():
+        found = metrics.get(name)
+        defaults, told = found.options(name=name).settings(), meanings(found.options.__doc__)
+        typer.echo("\n".join(listed(name, found.summary, defaults, told)))
+
+
+@app.command()
+def weights(
+    file: Annotated[
+        Path | None,
+        typer.Option(
+            help="A copy from elsewhere, for a machine without internet.", parser=local, metavar="FILE"
+        ),
+    ] = None,
+) -> None:
+    """Fetch the Inception weights that fid and kid need into the cache, and check their hashes.
+
+    What is there already is not fetched again.
+
+    Example: rdbench weights --file ~/inception-2015-12-05.pt
+    """
+    from rdbench.metrics.features import weights as inception_weights
+
+    streams.go_on_without_output()
+    if file is not None:
+        typer.echo(f"installed {inception_weights.install(file)}")
+        return
+    for which in inception_weights.PUBLISHED:
+        typer.echo(f"{which}: {inception_weights.download(which)}")

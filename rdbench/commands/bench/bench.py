@@ -1,0 +1,295 @@
+"""``rdbench bench``: a plain PyTorch loop against rdbench, side by side on this machine.
+
+Every contender is set up first; then they take turns, so that a busy moment of the machine meets all of
+them. rdbench runs as it does in a sweep: on a CPU one worker of one thread for every core, on a GPU one
+worker with a pack of trials.
+"""
+
+import multiprocessing as mp
+import platform
+import statistics
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import torch
+
+from rdbench import machine
+from rdbench.commands.bench import estimate
+from rdbench.commands.bench.plain import PlainLoop
+from rdbench.commands.bench.roofline import cost_per_image, memory_bandwidth, peak_flops
+from rdbench.errors import SpecError
+from rdbench.machine import usable_cores
+from rdbench.numerics.precision import check_precision, resolve_device
+from rdbench.spec.plan import Trial
+from rdbench.trial.throughput import evaluation_speed, repeat_epochs, synthetic
+from rdbench.vae.memory import PeakMemory
+
+WARM_UP_STEPS = 2
+NOMINAL = estimate.Images(60_000, 10_000)  # where only the data themselves know how many they are
+ANSWER_SECONDS = 600.0  # a worker that says nothing for so long has gone
+
+
+@dataclass
+class Contender:
+    """How fast one way of training is.
+
+    Attributes:
+        name: what it is.
+        pack: trials trained side by side in a worker; null for the plain loop.
+        workers: processes that train at a time.
+        images_per_second: training images a second of all workers together, for each repetition.
+        evaluated_per_second: images a second in evaluation, of all workers together.
+        peak_memory_bytes: of one worker.
+        error: why it could not run.
+    """
+
+    name: str
+    pack: int | None
+    workers: int
+    images_per_second: list[float] = field(default_factory=list)
+    evaluated_per_second: float | None = None
+    peak_memory_bytes: int | None = None
+    error: str | None = None
+
+    @property
+    def median(self) -> float:
+        """Median over the repetitions, of training images a second."""
+        return statistics.median(self.images_per_second)
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """All figures of one run; rates are a second, sizes in bytes."""
+
+    device: str
+    host: str
+    dataset: str
+    shape: tuple[int, int, int]
+    batch_size: int
+    precision: str
+    repetitions: int
+    steps: int
+    peak_flops: float
+    memory_bandwidth: float
+    flops_per_image: float
+    bytes_per_image: float
+    training_images: int
+    evaluated_images: int
+    epochs: int
+    contenders: list[Contender]
+
+    def trials_per_hour(self, contender: Contender) -> float:
+        """Return whole trials an hour: all epochs, and evaluation where it was measured."""
+        seconds = self.epochs * self.training_images / contender.median
+        if contender.evaluated_per_second:
+            seconds += self.evaluated_images / contender.evaluated_per_second
+        return 3600 / seconds
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the figures with what is computed from them, as JSON values."""
+        figures = asdict(self)
+        for contender, row in zip(self.contenders, figures["contenders"], strict=True):
+            if contender.images_per_second:
+                row |= {
+                    "median_images_per_second": contender.median,
+                    "trials_per_hour": self.trials_per_hour(contender),
+                    "share_of_peak_flops": contender.median * self.flops_per_image / self.peak_flops,
+                    "share_of_bandwidth": contender.median * self.bytes_per_image / self.memory_bandwidth,
+                    "times_plain": contender.median / self.contenders[0].median,
+                }
+        return figures
+
+
+def default_packs(device: str) -> list[int]:
+    """Return the packs worth comparing on a device."""
+    return [1] if resolve_device(device) == "cpu" else [2**power for power in range(7)]
+
+
+def remember(trial: Trial, found: Benchmark) -> None:
+    """Keep the figures of the fastest contender of ours for the dry run."""
+    ours = [one for one in found.contenders[1:] if one.images_per_second and one.evaluated_per_second]
+    if ours:
+        best = max(ours, key=found.trials_per_hour)
+        estimate.remember(trial, found.device, best.median, best.evaluated_per_second or best.median)
+
+
+def _worker(trial: Trial, pack: int, device: str, steps: int, repetitions: int, pipe: Any) -> None:
+    """Train in a process of its own: answer each request for an epoch with its images a second."""
+    torch.set_num_threads(1)
+    where = torch.device(device)
+
+    def answer(images_per_second: float) -> None:
+        pipe.send(("speed", images_per_second))
+        pipe.recv()
+
+    try:
+        pipe.recv()
+        peak = repeat_epochs(trial, pack, where, steps, repetitions, answer)
+        pipe.send(("end", (peak, evaluation_speed(trial, pack, where))))
+    except Exception as error:
+        pipe.send(("error", f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"))
+
+
+class _Team:
+    """The workers of one contender; they wait between repetitions."""
+
+    def __init__(self, contender: Contender, trial: Trial, device: str, steps: int, repetitions: int) -> None:
+        self.contender = contender
+        context = mp.get_context("spawn")
+        self._pipes, self._processes = [], []
+        for _ in range(contender.workers):
+            ours, theirs = context.Pipe()
+            arguments = (trial, contender.pack, device, steps, repetitions, theirs)
+            process = context.Process(target=_worker, args=arguments, daemon=True)
+            process.start()
+            theirs.close()
+            self._pipes.append(ours)
+            self._processes.append(process)
+
+    def epoch(self) -> float | None:
+        """Let every worker train one epoch; return the sum of their images a second."""
+        answers = self._ask("speed")
+        return sum(answers) if answers else None
+
+    def finish(self) -> None:
+        """Let the workers evaluate and end."""
+        answers = self._ask("end")
+        if answers:
+            self.contender.peak_memory_bytes = max(peak for peak, _ in answers)
+            self.contender.evaluated_per_second = sum(speed for _, speed in answers)
+
+    def close(self) -> None:
+        """End the workers, whatever they do."""
+        for process in self._processes:
+            process.kill()
+            process.join()
+
+    def _ask(self, expected: str) -> list[Any]:
+        if self.contender.error:
+            return []
+        for pipe in self._pipes:
+            with suppress(OSError):  # a dead worker is noticed below
+                pipe.send("go")
+        answers = []
+        for pipe in self._pipes:
+            try:
+                kind, value = pipe.recv() if pipe.poll(ANSWER_SECONDS) else ("error", "no answer")
+            except (EOFError, OSError):
+                kind, value = "error", "the worker died"
+            if kind != expected:
+                self.contender.error = str(value)
+                return []
+            answers.append(value)
+        return answers
+
+
+def run(
+    trial: Trial,
+    packs: Sequence[int],
+    device: str,
+    *,
+    steps: int,
+    repetitions: int,
+    workers: int | None = None,
+    say: Callable[[str], None] = lambda line: None,
+) -> Benchmark:
+    """Measure the plain loop and rdbench with packs of the given sizes.
+
+    Args:
+        trial: what is trained: data shape, networks, batch size, precision. The images are made up.
+        packs: sizes to try, each a contender.
+        device: "cpu" or "cuda".
+        steps: of one repetition.
+        repetitions: turns of each contender.
+        workers: at a time; by default one for every core on a CPU, and one on a GPU.
+        say: told what is going on.
+
+    Raises:
+        SpecError: the device has not got the trial's precision, or no use for packs.
+    """
+    where = torch.device(device)
+    check_precision(trial.train.precision, device)
+    if device == "cpu" and max(packs) > 1:
+        raise SpecError("--pack: a CPU trains the trials of a pack one after another; packs are for GPUs")
+    workers = workers or (usable_cores() if device == "cpu" else 1)
+    say("measuring what the device can do at most")
+    data = synthetic(trial, max(4, steps) * trial.train.batch_size)
+    flops, traffic = cost_per_image(trial, data.shape)
+    ceilings = peak_flops(where, trial.train.precision), memory_bandwidth(where)
+
+    say("setting up the contenders")
+    memory = PeakMemory(where)
+    plain = PlainLoop(trial, data, where)
+    yardstick = Contender(f"plain PyTorch loop, {plain.workers} loader workers", None, 1)
+    threads = "1 worker" if workers == 1 else f"{workers} workers"
+    teams = [
+        _Team(Contender(f"rdbench, pack {pack}, {threads}", pack, workers), trial, device, steps, repetitions)
+        for pack in packs
+    ]
+    try:
+        plain.images_per_second(WARM_UP_STEPS)
+        for team in teams:
+            team.epoch()
+        for repetition in range(1, repetitions + 1):
+            yardstick.images_per_second.append(plain.images_per_second(steps))
+            for team in teams:
+                if (speed := team.epoch()) is not None:
+                    team.contender.images_per_second.append(speed)
+            say(f"repetition {repetition} of {repetitions}")
+        for team in teams:
+            team.finish()
+    finally:
+        for team in teams:
+            team.close()
+    yardstick.peak_memory_bytes = memory.bytes()
+    images = estimate.images(trial.dataset) or NOMINAL
+    return Benchmark(
+        device=machine.device_name(where),
+        host=platform.node(),
+        dataset=trial.dataset.name,
+        shape=data.shape,
+        batch_size=trial.train.batch_size,
+        precision=trial.train.precision,
+        repetitions=repetitions,
+        steps=steps,
+        peak_flops=ceilings[0],
+        memory_bandwidth=ceilings[1],
+        flops_per_image=flops,
+        bytes_per_image=traffic,
+        training_images=images.train,
+        evaluated_images=images.train + images.test,
+        epochs=trial.train.epochs,
+        contenders=[yardstick, *(team.contender for team in teams)],
+    )
+
+
+def table(found: Benchmark) -> str:
+    """Return the figures as a table for the terminal."""
+    lines = [
+        f"{found.device} ({found.host}); {found.dataset} {'x'.join(map(str, found.shape))},"
+        f" batch {found.batch_size}, {found.precision}; {found.repetitions} repetitions of"
+        f" {found.steps} steps, medians",
+        f"matrix products {found.peak_flops / 1e9:,.0f} GFLOP/s, memory {found.memory_bandwidth / 1e9:,.0f}"
+        f" GB/s; a training image costs {found.flops_per_image / 1e9:.3f} GFLOP and"
+        f" {found.bytes_per_image / 1e6:.1f} MB",
+        "",
+        f"{'':42} {'images/s':>10} {'x plain':>8} {'trials/h':>9} {'of peak':>8} {'of bw.':>7} {'memory':>9}",
+    ]
+    for contender, row in zip(found.contenders, found.to_json()["contenders"], strict=True):
+        if contender.error or not contender.images_per_second:
+            lines.append(f"{contender.name:42} did not run: {contender.error}")
+            continue
+        lines.append(
+            f"{contender.name:42} {contender.median:10,.0f} {row['times_plain']:8.2f}"
+            f" {row['trials_per_hour']:9.2f} {row['share_of_peak_flops']:8.0%}"
+            f" {row['share_of_bandwidth']:7.0%} {(contender.peak_memory_bytes or 0) / 1e6:6,.0f} MB"
+        )
+    lines += [
+        "",
+        f"trials/h: {found.epochs} epochs of {found.training_images:,} images"
+        " (evaluation included for rdbench). of bw.: share of the memory bandwidth that the step would use"
+        " if every operation went to memory; more than 100 % means that caches serve it.",
+    ]
+    return "\n".join(lines)

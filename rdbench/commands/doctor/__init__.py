@@ -1,0 +1,167 @@
+"""What is wrong with this machine, or will be once a sweep runs here, and how to mend it.
+
+    software.py   versions, and whether they fit together    folders.py  room, rights, data, weights, results
+    machine.py    cores, memory, devices, limits, clock      wanted.py   what one sweep needs of all that
+    settings.py   environment variables, and Ray
+
+A check is a generator of :class:`Finding`; whatever it raises becomes a finding too, so one that breaks costs
+no other. Nothing is left behind, downloaded or repaired.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from rdbench.errors import UserError
+from rdbench.text import counted
+
+State = Literal["ok", "note", "problem"]
+
+_LONGEST = 400  # characters of a value that are shown: an environment variable may hold pages
+_NARROW = 72  # columns below which a table of four would be one letter wide
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One row: ``what`` was looked at, what was ``found``, how that is, and the mend where it is not ok."""
+
+    what: str
+    found: str
+    state: State = "ok"
+    mend: str = ""
+
+
+Check = Callable[[], Iterable[Finding]]
+
+
+def examine(
+    spec: str | Path | None = None,
+    data: Path | None = None,
+    results: str | None = None,
+    overrides: Iterable[str] = (),
+    *,
+    start_ray: bool = False,
+) -> Iterator[Finding]:
+    """Look at everything, and yield what is found as it is found.
+
+    Args:
+        spec: a sweep file, whose needs are looked at too.
+        data: folder of the raw data; by default as for a sweep.
+        results: a results folder or URI; by default that of the sweep, or ``results``.
+        overrides: of the sweep file's values.
+        start_ray: whether to start Ray on this machine to see that it can.
+    """
+    from rdbench.commands.doctor import folders, machine, settings, software, wanted
+
+    checks: list[tuple[str, Check]] = [
+        ("Python", software.python),
+        ("packages", software.packages),
+        ("torch and torchvision", software.torch_and_torchvision),
+        ("commit", software.commit),
+        ("processor", machine.processor),
+        ("threads", machine.threads),
+        ("GPU", machine.gpus),
+        ("memory", machine.memory),
+        ("shared memory", machine.shared_memory),
+        ("open files", machine.open_files),
+        ("clock", machine.clock),
+        ("cache", folders.cache),
+        ("temporary files", folders.temporary_files),
+        ("data", lambda: folders.data(data)),
+        ("Inception weights", folders.weights),
+    ]
+    if spec is None:
+        checks.append(("results", lambda: folders.results("results" if results is None else results)))
+    else:
+        checks.append(("sweep", lambda: wanted.sweep(spec, overrides, data, results)))
+    checks += [
+        ("environment", settings.environment),
+        ("Ray", lambda: settings.ray(start_ray)),
+    ]
+    for what, check in checks:
+        yield from _guarded(what, check)
+
+
+def _guarded(what: str, check: Check) -> Iterator[Finding]:
+    try:
+        yield from check()
+    except UserError as error:
+        found, _, mend = str(error).partition("; ")
+        yield Finding(what, found, "problem", mend)
+    except (Exception, SystemExit) as error:  # a broken package may raise anything when it is imported
+        yield Finding(
+            what,
+            f"{type(error).__name__}: {error}",
+            "problem",
+            "this check itself failed; mend what it names",
+        )
+
+
+def table(findings: Iterable[Finding], width: int) -> str:
+    """Return findings as text: a table of four columns, or a few lines each where ``width`` is small."""
+    rows = [_printable(finding) for finding in findings]
+    if width < _NARROW:
+        return "\n".join(_stacked(row) for row in rows)
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    drawn = Table("what", "found", "state", "mend", box=box.SIMPLE_HEAD, pad_edge=False)
+    drawn.columns[0].max_width = 24
+    drawn.columns[2].no_wrap = True
+    for column in drawn.columns:
+        column.overflow = "fold"
+    for row in rows:
+        drawn.add_row(*(Text(text) for text in (row.what, row.found, row.state, row.mend)))
+    console = Console(width=width, color_system=None, highlight=False, markup=False)
+    with console.capture() as captured:
+        console.print(drawn)
+    return "\n".join(line.rstrip() for line in captured.get().strip("\n").splitlines())
+
+
+def summary(findings: Iterable[Finding]) -> list[str]:
+    """Return a line for each problem, and a last one that counts."""
+    rows = [_printable(finding) for finding in findings]
+    lines = [
+        f"problem: {row.what}: {row.found}{'; ' if row.mend else ''}{row.mend}"
+        for row in rows
+        if row.state == "problem"
+    ]
+    notes = sum(row.state == "note" for row in rows)
+    return [*lines, f"{counted(len(lines), 'problem')}, {counted(notes, 'note')}, {len(rows)} looked at"]
+
+
+def to_json(findings: Iterable[Finding]) -> dict[str, Any]:
+    """Return findings for machines, whole."""
+    rows = list(findings)
+    return {
+        "problems": sum(row.state == "problem" for row in rows),
+        "findings": [asdict(row) for row in rows],
+    }
+
+
+def gigabytes(size: float) -> str:
+    """Return a number of bytes as people say it: ``3.1 GB``, ``64 MB``; powers of 1024."""
+    for unit, scale in (("TB", 2**40), ("GB", 2**30)):
+        if size >= scale:
+            return f"{size / scale:.1f} {unit}"
+    return f"{size / 2**20:.0f} MB"
+
+
+def _printable(finding: Finding) -> Finding:
+    return Finding(_line(finding.what), _line(finding.found), finding.state, _line(finding.mend))
+
+
+def _line(text: str) -> str:
+    """Return one line without control characters, which could overwrite the table, and not too long."""
+    line = "".join(
+        letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in " ".join(text.split())
+    )
+    return line if len(line) <= _LONGEST else f"{line[:_LONGEST]} ... ({len(line):,} characters)"
+
+
+def _stacked(row: Finding) -> str:
+    mend = f"\n  -> {row.mend}" if row.mend else ""
+    return f"{row.state:7} {row.what}\n  {row.found}{mend}"

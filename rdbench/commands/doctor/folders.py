@@ -1,0 +1,189 @@
+"""Where files are kept: room, the right to write, raw and prepared data, weights, results."""
+
+import json
+import os
+import platform
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from rdbench.commands.doctor import Finding, State, gigabytes
+from rdbench.storage import paths, places
+from rdbench.storage.scratch import Scratch
+
+LITTLE_BYTES = 2**30
+GOOD_BYTES = 10 * 2**30
+FULL_SHARE = 0.95  # of a disk: from there on Ray keeps no more objects on it
+
+
+def cache() -> Iterator[Finding]:
+    """Yield the cache, which holds prepared data, weights and measured speeds."""
+    yield folder("cache", paths.cache_root(), "set RDBENCH_CACHE to a folder with room that you can write to")
+
+
+def temporary_files() -> Iterator[Finding]:
+    """Yield the folder for temporary files, where Ray keeps its own, and why not one that is named."""
+    scratch = Scratch()  # raises, in one line, where there is none
+    scratch.remove()
+    place = scratch.path.parent
+    found = folder("temporary files", place, "set TMPDIR to a folder with room, of a short path")
+    size = shutil.disk_usage(place)
+    if found.state != "problem" and 1 - size.free / size.total > FULL_SHARE:
+        mend = (
+            "Ray takes a disk that is 95 % full for full: set TMPDIR to a folder with room, of a short path"
+        )
+        found = Finding(found.what, found.found, "note", mend)
+    yield found
+    for each in scratch.passed_over:
+        if each.variable:
+            mend = f"{place} is used instead; set {each.variable} to a folder with room, of a short path"
+            yield Finding("temporary files", str(each), "note", mend)
+
+
+def folder(what: str, place: Path, mend: str) -> Finding:
+    """Return how a folder stands that rdbench writes to, there or not yet."""
+    there = _existing(place)
+    found = str(place) if there == place else f"{place} (to be made)"
+    if not there.is_dir():
+        return Finding(what, f"{place}: {there} is a file", "problem", mend)
+    try:
+        _try_to_write(there)
+    except (OSError, NotImplementedError) as error:  # the latter: a file system without locks
+        reason = getattr(error, "strerror", None) or error
+        return Finding(what, f"{found} cannot be written: {reason}", "problem", mend)
+    free = shutil.disk_usage(there).free
+    found += f", {gigabytes(free)} free"
+    if free < LITTLE_BYTES:
+        return Finding(what, found, "problem", f"free some room, or {mend}")
+    if _no_more_files(there):
+        return Finding(what, f"{found}, but no new file fits (inodes)", "problem", f"delete files, or {mend}")
+    return Finding(what, found, "note" if free < GOOD_BYTES else "ok", mend if free < GOOD_BYTES else "")
+
+
+def _existing(place: Path) -> Path:
+    """Return the folder itself, or the nearest one above that is there, which it would be made in."""
+    # Path.exists fails where a folder may not be looked into.
+    return next(path for path in (place, *place.parents) if os.path.exists(path))  # noqa: PTH110
+
+
+def _try_to_write(there: Path) -> None:
+    """Write, sync and lock a file that is gone afterwards."""
+    from filelock import FileLock
+
+    # The mode too: root may write anywhere, but a folder that nobody may write to is meant to stay as it is.
+    if not there.stat().st_mode & 0o222:
+        raise PermissionError(None, "it is read-only")
+    with tempfile.TemporaryDirectory(dir=there, prefix=".rdbench-doctor-") as own:
+        with (Path(own) / "written").open("wb") as file:
+            file.write(bytes(4096))
+            file.flush()
+            os.fsync(file.fileno())
+        with FileLock(Path(own) / "lock", timeout=5):
+            pass
+
+
+def _no_more_files(there: Path) -> bool:
+    status = os.statvfs(there)
+    return status.f_files > 0 and status.f_favail == 0  # some file systems count none
+
+
+def data(option: Path | None) -> Iterator[Finding]:
+    """Yield the data root, each dataset that is there or prepared, and the names of the others."""
+    from rdbench import datasets
+    from rdbench.datasets.prepared import DamagedError, open_folder
+
+    chosen = paths.chosen_data_root(option)
+    root = chosen.folder
+    if root.is_dir():
+        next(root.iterdir(), None)  # raises where it may not be read
+        yield Finding("data root", str(root))
+    elif chosen.named_by:
+        mend = f"correct {chosen.named_by}, or make the folder for what is downloaded"
+        yield Finding("data root", f"{root} is not there", "problem", mend)
+    else:
+        mend = "name the folder that has the raw data with --data or RDBENCH_DATA"
+        yield Finding("data root", f"{root} is not there", "note", mend)
+    missing = []
+    for found in datasets.status(root):
+        damaged = []
+        for path in found.prepared:
+            try:
+                open_folder(path)
+            except DamagedError as error:
+                damaged.append(f"{path}: {error}")
+        raw = {True: "raw data there", False: "raw data missing", None: "needs options"}[found.raw]
+        text = f"{raw}, {len(found.prepared)} prepared"
+        if damaged:
+            mend = f"delete that folder; 'rdbench data prepare {found.name}' makes it anew"
+            yield Finding(f"data: {found.name}", "; ".join(damaged), "problem", mend)
+        elif found.prepared or found.raw:
+            own = (datasets.remarks(found.name, place) for place in found.prepared)
+            remarks = dict.fromkeys(remark for each in own for remark in each)
+            state: State = "note" if remarks else "ok"
+            yield Finding(f"data: {found.name}", "; ".join([text, *remarks]), state)
+        else:
+            missing.append(found.name)
+    if missing:
+        yield Finding("data: not here", ", ".join(missing), mend="'rdbench data list' says what they need")
+
+
+def weights() -> Iterator[Finding]:
+    """Yield Inception's weights, every byte of them read."""
+    from rdbench.metrics.features import weights as inception
+
+    for which, published in inception.PUBLISHED.items():
+        what = f"weights: {published.file}"
+        file = inception.path(which)
+        if file is None:
+            protocol = "clean" if which == "clean" else "paper"
+            mend = f"fid and kid under protocol {protocol} need them: run 'rdbench weights'"
+            yield Finding(what, f"not in {inception.folder()}", "note", mend)
+        else:
+            inception.identify(which, file)  # raises, with the mend, where they are others
+            yield Finding(what, f"{file}, as published")
+
+
+def results(where: str) -> Iterator[Finding]:
+    """Yield whether a results folder can be written, and which driver holds it."""
+    mend = "give another --results folder"
+    root = places.place(where)
+    yield folder("results", paths.absolute(root), mend) if isinstance(root, Path) else _remote(root)
+    yield from _holder(root)
+
+
+def _remote(where: places.Remote) -> Finding:
+    trial = where / ".rdbench-doctor"
+    places.write_atomically(
+        trial, b"rdbench doctor was here"
+    )  # raises, in one line, where it cannot be reached
+    trial.unlink(missing_ok=True)
+    return Finding("results", f"{where} can be reached and written")
+
+
+def _holder(where: places.Place) -> Iterator[Finding]:
+    """Yield who drives sweeps into a results folder, as its own file says."""
+    from rdbench.results.lease import FILE
+
+    try:
+        held = json.loads((where / FILE).read_text())
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    except ValueError:
+        held = None
+    what, mend = "results: in use", "a second sweep is refused until it ends; reports can be made"
+    if not isinstance(held, dict):
+        yield Finding(what, f"{FILE} there cannot be understood", "note", "the next sweep puts it right")
+        return
+    known = {key: held.get(key, "?") for key in ("command", "pid", "host", "since")}
+    found = "'{command}', process {pid} on {host}, since {since}".format(**known)
+    if known["host"] == platform.node() and not _is_alive(known["pid"]):
+        yield Finding(what, f"{found}, is gone", "note", "the next sweep takes the folder over")
+    else:
+        yield Finding(what, found, "note", mend)
+
+
+def _is_alive(pid: object) -> bool:
+    import psutil
+
+    return isinstance(pid, int) and pid > 0 and psutil.pid_exists(pid)

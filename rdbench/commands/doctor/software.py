@@ -1,0 +1,107 @@
+"""Versions, and whether they fit together."""
+
+import importlib
+import importlib.metadata
+import platform
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from rdbench.commands.doctor import Finding
+
+PACKAGES = ("torch", "torchvision", "ray", "pyarrow", "numpy", "pandas")
+
+
+def python() -> Iterator[Finding]:
+    """Yield the versions of Python and of rdbench."""
+    import rdbench
+
+    version, wanted = platform.python_version(), _wanted_python()
+    fits = wanted is None or _allows(wanted, version)
+    yield Finding(
+        "Python",
+        f"{version}, {sys.executable}",
+        "ok" if fits else "problem",
+        "" if fits else f"use Python {wanted}",
+    )
+    yield Finding("rdbench", f"{rdbench.__version__}, {Path(rdbench.__file__).parent}")
+
+
+def packages() -> Iterator[Finding]:
+    """Yield the version of each package that computes, and whether it can be imported."""
+    wanted = _requirements("rdbench")
+    for name in PACKAGES:
+        requirement = wanted.get(name, "")
+        mend = f"uv sync, or pip install '{name}{requirement}'"
+        try:
+            version = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            yield Finding(name, "not installed", "problem", mend)
+            continue
+        try:
+            importlib.import_module(name)
+        except (Exception, SystemExit) as error:  # a broken package may raise anything
+            yield Finding(name, f"{version}, but {type(error).__name__}: {error}", "problem", mend)
+            continue
+        if requirement and not _allows(requirement, version):
+            yield Finding(name, f"{version}, and rdbench needs {requirement}", "problem", mend)
+        else:
+            yield Finding(name, version)
+
+
+def torch_and_torchvision() -> Iterator[Finding]:
+    """Yield whether the two are of one release and one build, and torchvision's own operators are there."""
+    import torch
+    import torchvision
+
+    what, mend = (
+        "torch and torchvision",
+        "install both anew, together: uv sync --reinstall-package torchvision",
+    )
+    needed = _requirements("torchvision").get("torch", "")
+    version = importlib.metadata.version("torch")
+    if needed and not _allows(needed, version):
+        yield Finding(what, f"torchvision is made for torch {needed}, not {version}", "problem", mend)
+        return
+    # torchvision compares the CUDA versions when it is imported, and without its operators this raises.
+    torchvision.ops.nms(torch.zeros(1, 4), torch.zeros(1), 0.5)
+    yield Finding(what, f"match, built for {f'CUDA {cuda}' if (cuda := torch.version.cuda) else 'the CPU'}")
+
+
+def commit() -> Iterator[Finding]:
+    """Yield the git commit that results will be marked with."""
+    from rdbench.machine import commit
+
+    found = commit()
+    if found is None:
+        yield Finding("commit", "none: rdbench does not run from a git checkout")
+    elif found.endswith("-dirty"):
+        mend = "commit them, and results say exactly what made them"
+        yield Finding("commit", f"{found}: files differ from it", "note", mend)
+    else:
+        yield Finding("commit", found)
+
+
+def _requirements(package: str) -> dict[str, str]:
+    """Return what a package needs, as {name: version specifier}; {} where that is not known."""
+    from packaging.requirements import Requirement
+
+    try:
+        lines = importlib.metadata.requires(package) or []
+    except importlib.metadata.PackageNotFoundError:  # run from its folder, not installed
+        return {}
+    parsed = [Requirement(line) for line in lines]
+    return {each.name: str(each.specifier) for each in parsed if not each.marker or each.marker.evaluate()}
+
+
+def _allows(specifier: str, version: str) -> bool:
+    from packaging.specifiers import SpecifierSet
+
+    return SpecifierSet(specifier).contains(version, prereleases=True)
+
+
+def _wanted_python() -> str | None:
+    try:
+        return importlib.metadata.metadata("rdbench")["Requires-Python"]
+    except importlib.metadata.PackageNotFoundError:
+        return None

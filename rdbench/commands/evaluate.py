@@ -1,0 +1,143 @@
+"""``rdbench evaluate``: measure metrics on trained networks that were kept."""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rdbench import datasets
+from rdbench.commands import preflight
+from rdbench.errors import ResultsError, SpecError
+from rdbench.machine import limit_threads
+from rdbench.metrics import is_measured
+from rdbench.metrics.base import MetricOptions
+from rdbench.metrics.failures import reason
+from rdbench.registry import variants
+from rdbench.results import store
+from rdbench.results.lease import Lease
+from rdbench.results.load import Results, load_results
+from rdbench.results.parquet import Row
+from rdbench.results.spec_file import variant_sources
+from rdbench.spec.naming import label, labels
+from rdbench.spec.plan import Trial
+from rdbench.storage.paths import DataRoot
+from rdbench.storage.places import Place
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What became of the trials of a results folder.
+
+    Attributes:
+        measured: have new values.
+        already: had all that was asked for.
+        without_weights: are done, but their networks were not kept.
+        failed: lines, each naming a trial and why a metric has no value.
+    """
+
+    measured: int
+    already: int
+    without_weights: int
+    failed: tuple[str, ...]
+
+    def __str__(self) -> str:
+        counts = {
+            "measured": self.measured,
+            "had it already": self.already,
+            "without weights (train them with keep_weights: true)": self.without_weights,
+            "failed": len(self.failed),
+        }
+        return (
+            ", ".join(f"{count} {words}" for words, count in counts.items() if count) or "no finished trials"
+        )
+
+
+def evaluate(
+    root: Place,
+    asked: Sequence[MetricOptions],
+    data_root: Path | DataRoot,
+    device: str = "auto",
+    say: Callable[[str], None] = lambda line: None,
+) -> Measured:
+    """Measure metrics on the kept networks of a results folder, and add them to its tables.
+
+    Args:
+        root: the results folder.
+        asked: the metrics.
+        data_root: where raw data lies.
+        device: "cpu", "cuda", or "auto" for the GPU if there is one.
+        say: told of each trial.
+
+    Raises:
+        ResultsError: the folder is none, another driver is at work in it, or its trials were trained on
+            other data.
+        SpecError: a metric cannot be measured here, or there is no such device.
+        DatasetError: the dataset is not there, or not what it should be.
+    """
+    results = load_results(root)
+    with Lease(root, "rdbench evaluate", say):
+        return _evaluate(results, asked, data_root, device, say)
+
+
+def _evaluate(
+    results: Results,
+    asked: Sequence[MetricOptions],
+    data_root: Path | DataRoot,
+    device: str,
+    say: Callable[[str], None],
+) -> Measured:
+    root = results.root
+    if not asked:
+        raise SpecError(f"{root}: its sweep asks for no metric; name one: --metrics fd_classifier")
+    data = datasets.load(results.sweep.dataset, data_root)
+    preflight.need(asked, data, results.sweep.protocol)
+    if set(results.trials["dataset_checksum"].dropna()) - {data.checksum}:
+        raise ResultsError(
+            f"{root} was trained on other files of {data.name}; give the data it was trained on"
+        )
+
+    import torch
+
+    from rdbench.numerics.precision import resolve_device
+    from rdbench.trial.run import metric_rows
+    from rdbench.vae.models import from_bytes
+
+    where = torch.device(resolve_device(device))
+    limit_threads()
+    variants.ship(variant_sources(root))
+    done = results.trials[results.trials["status"] == "done"]
+    measured = already = without = 0
+    failed: list[str] = []
+    trials = [Trial.from_json(text) for text in done["spec"]]
+    names = labels(tuple(dict.fromkeys(trial.variant for trial in trials)))
+    for number, trial in enumerate(trials, start=1):
+        stored = store.trial_tables(root, trial.id).get("metrics", [])
+        lacking = [options for options in asked if not is_measured(options, stored)]
+        file = store.weights_file(root, trial.id)
+        if not lacking:
+            already += 1
+            continue
+        if not file.exists():
+            without += 1
+            continue
+        name = label(trial, names[trial.variant])
+        try:
+            model = from_bytes(trial, data.shape, len(data.train.images), file.read_bytes(), where)
+        except ValueError as error:
+            failed.append(f"{name}: {file}: {error}; delete it and run the sweep again")
+            continue
+        except SpecError as error:
+            failed.append(f"{name}: {error}")
+            continue
+        rows = metric_rows(model, trial, data, where, lacking)
+        store.add_metrics(root, trial.id, lacking, rows)
+        problems = [row for row in rows if row["value"] is None]
+        failed += [f"{name}: {row['name']}: {reason(row)}" for row in problems]
+        measured += not problems
+        say(f"[{number}/{len(done)}] {name}: " + ", ".join(_shown(row) for row in rows))
+    return Measured(measured, already, without, tuple(failed))
+
+
+def _shown(row: Row) -> str:
+    quantity = json.loads(row["settings"]).get("quantity", row["name"])
+    return f"{quantity} {row['value']:.4g}" if row["value"] is not None else f"{quantity} failed"

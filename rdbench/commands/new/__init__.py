@@ -1,0 +1,95 @@
+"""What ``rdbench new variant`` writes: a complete variant of each kind, to be changed into one's own."""
+
+import ast
+import json
+import keyword
+import os
+import re
+import shlex
+import shutil
+from pathlib import Path
+
+from rdbench.errors import UserError
+from rdbench.registry import variants
+from rdbench.registry.declaration import Kind
+from rdbench.spec.sweep_files import shipped_sweep
+from rdbench.storage import paths
+from rdbench.storage.outputs import is_standard_output, output, write_output
+
+PLACEHOLDER, CLASS_PLACEHOLDER = "my_vae", "MyVae"
+_PLAIN = re.compile(r"[\w./-]+", re.ASCII)  # needs no quotes in YAML
+
+
+def write(file: Path, kind: Kind, name: str | None = None) -> str:
+    """Write a starting point; never over a file that is there.
+
+    Args:
+        file: to be written, ending in .py; or standard output, see :func:`rdbench.storage.outputs.output`.
+        kind: of variant.
+        name: of the variant; by default that of the file.
+
+    Returns:
+        The variant's name.
+
+    Raises:
+        UserError: the name cannot be one, or the file cannot be written.
+    """
+    printed = is_standard_output(file)
+    if file.suffix != ".py" and not printed:
+        raise UserError(f"{file}: a variant is a Python file; write {file.with_suffix('.py')}")
+    text = (Path(__file__).parent / f"{kind}.py").read_text(encoding="utf-8")
+    chosen = (PLACEHOLDER if printed else file.stem) if name is None else name
+    _check_name(chosen, text)
+    script = f"{chosen}.py" if printed else file.name
+    text = re.sub(rf"\b{PLACEHOLDER}(\.py)?\b", lambda found: script if found[1] else chosen, text)
+    camel = "".join(part[:1].upper() + part[1:] for part in chosen.split("_")) or chosen
+    text = text.replace(CLASS_PLACEHOLDER, camel)
+    if printed:
+        write_output(file, text)
+        return chosen
+    output(file)  # says what is wrong with its folder
+    try:
+        with file.open("x", encoding="utf-8") as opened:
+            opened.write(text)
+    except FileExistsError:
+        raise UserError(f"{file} is there already and is left as it is; give another file name") from None
+    except OSError as error:
+        raise UserError(f"{file}: cannot be written ({error.strerror}); give a folder that can be") from None
+    return chosen
+
+
+def _check_name(name: str, text: str) -> None:
+    """Refuse a name that the file could not define, or that means something else."""
+    if not name.isidentifier() or keyword.iskeyword(name):
+        better = re.sub(r"\W+", "_", name).strip("_").lower() or PLACEHOLDER
+        better = better if better.isidentifier() and not keyword.iskeyword(better) else f"vae_{better}"
+        raise UserError(f"{name!r} cannot name a Python function; give it one, such as --name {better}")
+    if name in variants.names():
+        raise UserError(f"there is a variant named {name} already; choose another, such as --name my_{name}")
+    used = {node.id for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Name)} - {PLACEHOLDER}
+    if name in used:
+        raise UserError(f"the starting point uses the name {name} itself; choose another by --name")
+
+
+def next_steps(file: Path, name: str) -> list[str]:
+    """Return the commands to run next: check it, sweep it beside bs_vae, see the report."""
+    where = _from_here(file)
+    place = where if os.sep in where else f"./{where}"
+    reference = f"{place}:{name}"
+    in_yaml = reference if _PLAIN.fullmatch(place) else json.dumps(reference, ensure_ascii=False)
+    sweep = _from_here(shipped_sweep("quickstart"))
+    results = f"results/{name}"
+    run = ["rdbench"] if shutil.which("rdbench") else ["uv", "run", "rdbench"]
+    return [
+        shlex.join([*run, "check", reference]),
+        shlex.join([*run, "sweep", sweep, "--set"])
+        + f" {shlex.quote(f'variants=[bs_vae, {in_yaml}]')} --set train.epochs=10 --results {results}",
+        shlex.join([*run, "report", results, "--out", f"{name}.html"]),
+    ]
+
+
+def _from_here(path: Path) -> str:
+    """Return a path relative to the working directory where it lies below it, else absolute."""
+    whole, here = path.resolve(), Path.cwd().resolve()
+    near = whole.relative_to(here) if whole.is_relative_to(here) else whole
+    return str(near) if paths.as_text(Path("/") / near) == str(Path("/") / near) else paths.as_text(whole)

@@ -1,0 +1,163 @@
+"""TODO."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from rdbench.errors import ResultsError
+from rdbench.metrics import answers
+from rdbench.metrics.failures import is_failure, last_line, reason, way
+from rdbench.results import store
+from rdbench.results.lease import FILE
+from rdbench.results.load import frame, trials_table
+from rdbench.results.spec_file import stored_sweep
+from rdbench.search.running import Searching
+from rdbench.spec.plan import Plan, changed_settings, plan
+from rdbench.spec.sweep import Sweep
+from rdbench.storage.places import Place, is_file
+from rdbench.text import counted
+
+REASONS = 5
+"""Why trials failed, or lack a metric: so many different reasons are told."""
+
+
+@dataclass(frozen=True)
+class Account:
+    """How a sweep's trials stand after a run."""
+
+    done: int
+    diverged: int
+    failed: int
+    left: int
+    """Trainings; of a search, as many as it may still spend."""
+    stopped: int = 0
+    lacking: int = 0  # of the done ones: a metric or a table that the sweep asks for
+    interrupted: bool = False
+    failed_metrics: tuple[str, ...] = ()  # a line for each: how many trials lack it, and why
+    why_failed: tuple[str, ...] = ()  # likewise of failed trials
+
+    def __str__(self) -> str:
+        lacking = f" ({self.lacking} of them without all that is asked for)" if self.lacking else ""
+        counts = {
+            "diverged": self.diverged,
+            "stopped early": self.stopped,
+            "failed": self.failed,
+            "left to do": self.left,
+        }
+        parts = [
+            f"{self.done} done{lacking}",
+            *(f"{count} {word}" for word, count in counts.items() if count),
+        ]
+        return ", ".join(parts)
+
+    def what_is_missing(self, root: Place) -> list[str]:
+        """Return what trials lack, why, and what to do about it, in a line each; none where all is there."""
+        lines = [*self.why_failed, *self.failed_metrics]
+        if self.failed_metrics:
+            lines.append(
+                "a metric that failed twice in the same way is not tried again; once that is mended, 'rdbench"
+                f" evaluate {root} --metrics NAME' measures it on kept networks, and --set keep_weights=true"
+                " trains the trials again whose networks were not kept"
+            )
+        return lines
+
+
+def _finished(root: Place, sweep: Sweep, failed_metrics: bool = True) -> set[str]:
+    """Return the ids of the trials that hold all that a sweep asks for, or that is to be had."""
+    needs = ["per_image"] if sweep.keep_per_image else []
+    return store.finished(
+        root,
+        needs=needs,
+        metrics=sweep.metrics,
+        weights=sweep.keep_weights,
+        stopped=sweep.stop is not None,
+        failed_metrics=failed_metrics,
+    )
+
+
+def _planned(root: Place, sweep: Sweep) -> Plan:
+    """Return the plan of a sweep given what its folder holds; of a search, as far as it has come."""
+    if sweep.search is None:
+        return plan(sweep, _finished(root, sweep))
+    return Searching(sweep, root, lambda: _finished(root, sweep)).plan()
+
+
+def open_plan(root: Place, sweep: Sweep) -> Plan:
+    """Return the plan of a sweep, given what its results folder already holds.
+
+    Raises:
+        ResultsError: the folder holds trials of other settings, which one curve must not mix, or is
+            something else's folder.
+        SpecError: the spec in the folder is not valid.
+        StorageError: the folder cannot be read now.
+    """
+    if is_file(root / "sweep.yaml"):
+        changes = changed_settings(stored_sweep(root), sweep)
+        if changes and store.trial_ids(root):
+            raise ResultsError(
+                f"{root} holds trials of other settings ({'; '.join(changes)}); one curve must not mix them:"
+                " give this sweep another name or --results folder, or delete that one"
+            )
+    elif root.exists() and (not root.is_dir() or any(map(_is_foreign, root.iterdir()))):
+        raise ResultsError(f"{root} is not a results folder and is not empty; give another --results folder")
+    return _planned(root, sweep)
+
+
+def _is_foreign(file: Place) -> bool:
+    """Tell whether a file is none that a sweep leaves which was killed before it wrote its spec."""
+    return file.name not in (FILE, "resume", "checkpoints", "set_aside") and not file.name.startswith(".")
+
+
+def account(root: Place, whole: Plan, sweep: Sweep | None = None) -> Account:
+    """Count how the trials of a plan ended, from what the results folder holds.
+
+    Args:
+        root: the results folder.
+        whole: the plan.
+        sweep: what was asked for; by default the plan's.
+    """
+    sweep, trials = sweep or whole.sweep, trials_table(root)
+    ours = trials[trials["trial"].isin([trial.id for trial in whole.trials])]
+    counts = ours["status"].value_counts()
+    done, diverged, failed = (int(counts.get(status, 0)) for status in ("done", "diverged", "failed"))
+    stopped = int(counts.get("stopped", 0)) if whole.sweep.stop else 0  # else it is to be trained to its end
+    ended = set(ours.loc[ours["status"] == "done", "trial"])
+    lacking = ended - _finished(root, sweep, failed_metrics=False)
+    left = len(whole.trials) - done - diverged - failed - stopped
+    if whole.at_most is not None:
+        left = max(0, whole.at_most - failed)
+    errors = ours.loc[ours["status"] == "failed", ["trial", "error"]].itertuples(index=False)
+    return Account(
+        done,
+        diverged,
+        failed,
+        left,
+        stopped,
+        len(lacking),
+        failed_metrics=_told(row for row in _failed_metrics(root, sweep) if row[2] in lacking),
+        why_failed=_told(("failed", last_line(error), str(trial)) for trial, error in errors),
+    )
+
+
+def _failed_metrics(root: Place, sweep: Sweep) -> Iterator[tuple[str, str, str]]:
+    """Yield what metric, of those that a sweep asks for, could not be measured, why, and of which trial."""
+    if not sweep.metrics:
+        return
+    rows = frame(root, "metrics", ("trial", "name", "value", "settings"))
+    nulls = rows[rows["value"].isna()].assign(value=None)
+    for row in ({str(name): value for name, value in row.items()} for row in nulls.to_dict("records")):
+        if is_failure(row) and any(answers(asked, row) for asked in sweep.metrics):
+            yield f"no {row['name']}", reason(row), row["trial"]
+
+
+def _told(found: Iterable[tuple[str, str, str]]) -> tuple[str, ...]:
+    """Return a line for each thing that is missing and each way in which it came about, the commonest first.
+
+    Args:
+        found: what is missing, why, and the trial it is missing of.
+    """
+    groups: dict[tuple[str, str], tuple[str, set[str]]] = {}
+    for what, why, trial in found:
+        groups.setdefault((what, way(why)), (why, set()))[1].add(trial)
+    ranked = sorted(groups.items(), key=lambda group: -len(group[1][1]))
+    lines = [f"{what}: {counted(len(ids), 'trial')}: {why}" for (what, _), (why, ids) in ranked[:REASONS]]
+    return (*lines, *([f"and {len(ranked) - REASONS} reasons more"] if len(ranked) > REASONS else []))

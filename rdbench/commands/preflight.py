@@ -1,0 +1,204 @@
+"""What can be known before anything is trained: a sweep that cannot end well is refused at no cost.
+
+The driver asks all of it once the data are there; a dry run, which imports no torch and prepares no data, as
+much of it as is known then.
+"""
+
+import traceback
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from rdbench import datasets, metrics
+from rdbench.datasets import Dataset
+from rdbench.errors import ResultsError, SpecError
+from rdbench.metrics.base import MetricOptions
+from rdbench.registry import variants
+from rdbench.registry.imports import Files
+from rdbench.registry.source import find
+from rdbench.results import store
+from rdbench.results.load import trials_table
+from rdbench.spec.plan import Plan, Trial, check_fits
+from rdbench.spec.search_options import OptunaSearch, needed_metrics
+from rdbench.spec.sweep import Sweep, VariantSpec
+from rdbench.storage.paths import DataRoot
+from rdbench.storage.places import Place
+
+
+def _check_same_data(root: Place, data: datasets.Dataset) -> None:
+    """Refuse to train on other data than the trials that are there: one curve must not mix them."""
+    if not store.trial_ids(root):
+        return
+    before = set(trials_table(root)["dataset_checksum"].dropna())
+    if before - {data.checksum}:
+        raise ResultsError(
+            f"{root} holds trials of other data: the files of dataset {data.name} have changed since"
+            " (their checksum differs); give this sweep another --results folder"
+        )
+
+
+def _say_data(console: Console, data: datasets.Dataset, augment: bool) -> None:
+    train, test = len(data.train.images), len(data.test.images)
+    shape = "x".join(map(str, data.shape))
+    skipped = f", {len(data.skipped)} files skipped" if data.skipped else ""
+    changed = augment and data.augmentation != "none"
+    augmented = f"; training images are {datasets.AUGMENTATIONS[data.augmentation]}" if changed else ""
+    line = f"{data.name}: {train:,} training and {test:,} test images, {shape}{skipped}{augmented}"
+    console.print(line, highlight=False, soft_wrap=True)
+    for remark in (*data.notes, *(f"skipped {file}" for file in data.skipped[:5])):
+        console.print(f"  {remark}", highlight=False, markup=False, soft_wrap=True)
+
+
+def look_ahead(whole: Plan, data_root: Path | DataRoot, allow_missing_metrics: bool) -> Iterator[str]:
+    """Refuse what is left of a sweep as far as can be told now: nothing is prepared, and no torch imported.
+
+    Yields:
+        What there is to say of the data, and a line for each metric that would be left out.
+
+    Raises:
+        DatasetError: the data are too small, or cannot be had as the options say.
+        SpecError: a metric cannot be measured here.
+    """
+    todo = whole.todo
+    data = datasets.known(whole.sweep.dataset, data_root) if todo else None
+    if data is not None:
+        yield from (f"{data.name}: {remark}" for remark in data.notes)
+        check_sizes(whole.sweep, todo, data)
+        yield from measurable(whole.sweep, data, allow_missing_metrics)[1]
+
+
+def check_sizes(sweep: Sweep, todo: Sequence[Trial], data: Dataset) -> None:
+    """Refuse data that are too small for a batch, of every size that a search may come to as well.
+
+    Raises:
+        DatasetError: they are.
+    """
+    sizes = [trial.train.batch_size for trial in todo]
+    if isinstance(sweep.search, OptunaSearch):
+        over = sweep.search.over.get("batch_size", [])
+        sizes += over["choices"] if isinstance(over, dict) else over
+    recipe = todo[0].train.model_copy(update={"batch_size": max(sizes)})
+    check_fits(todo[0].model_copy(update={"train": recipe}), data)
+
+
+def unmeasurable(
+    asked: Iterable[MetricOptions], data: Dataset, protocol: str, *, open_weights: bool = False
+) -> dict[MetricOptions, str]:
+    """Return those metrics that cannot be measured on this machine, each with reason and mend.
+
+    Args:
+        asked: the metrics.
+        data: the dataset.
+        protocol: of the trials.
+        open_weights: also see that files of weights can be opened; imports torch.
+    """
+    found = {}
+    for each in asked:
+        reason = metrics.get(each.name).missing(each, data, protocol)
+        if reason is None and open_weights and metrics.needs_inception(each):
+            from rdbench.metrics.features import comparison
+
+            reason = comparison.unusable(protocol, getattr(each, "weights", None))
+        if reason:
+            found[each] = f"{each.name}: {reason}"
+    return found
+
+
+def need(asked: Iterable[MetricOptions], data: Dataset, protocol: str) -> None:
+    """Refuse metrics that cannot be measured on this machine.
+
+    Raises:
+        SpecError: there are such.
+    """
+    if without := unmeasurable(asked, data, protocol, open_weights=True):
+        raise SpecError("; ".join(without.values()))
+
+
+def measurable(
+    sweep: Sweep, data: Dataset, allow_missing: bool, *, open_weights: bool = False
+) -> tuple[tuple[MetricOptions, ...], list[str]]:
+    """Return the metrics of a sweep that can be measured here, and a line for each of the others.
+
+    Raises:
+        SpecError: there are others, and they must not be left out.
+    """
+    without = unmeasurable(sweep.metrics, data, sweep.protocol, open_weights=open_weights)
+    rests = needed_metrics(sweep.search) & {each.name for each in without}
+    if without and (rests or not allow_missing):
+        mend = "or go on without it by --allow-missing-metrics"
+        mend = f"the search rests on {', '.join(sorted(rests))}" if rests else mend
+        raise SpecError("; ".join(f"metrics: {line}" for line in without.values()) + f"; {mend}")
+    here = tuple(each for each in sweep.metrics if each not in without)
+    return here, [f"left out: metrics: {line}" for line in without.values()]
+
+
+def runnable(sweep: Sweep) -> dict[str, Files]:
+    """Import every variant once, here, so that a mistake in one is told before anything is trained.
+
+    Returns:
+        The author's files they run from, by hash, for workers that do not have them.
+
+    Raises:
+        SpecError: a variant cannot be imported.
+    """
+    sources = {}
+    for variant in sweep.variants:
+        try:
+            variants.get(variant)
+        except SpecError:
+            raise
+        except (Exception, SystemExit) as error:
+            where = variant.source or variant.name
+            raise SpecError(
+                f"variants: {where} cannot be imported: {_in_brief(error, variant)};"
+                f" 'rdbench check {where}' looks closer"
+            ) from None
+        if variant.code and (found := find(variant.source)).files:
+            sources[variant.code] = found.files
+    return sources
+
+
+def _in_brief(error: BaseException, variant: VariantSpec) -> str:
+    """Return the line of an author's file that an exception came from, its type and first line of text."""
+    frames = traceback.extract_tb(error.__traceback__)
+    found = find(variant.source) if variant.source else None
+    names = {file.path: f"{file.name} " for file in found.files} if found else {}
+    names |= {str(found.path): ""} if found else {}
+    last = ([frame for frame in frames if frame.filename in names] or frames)[-1]
+    return f"{names.get(last.filename, '')}line {last.lineno}: {_words(error)}"
+
+
+def _words(error: BaseException) -> str:
+    return f"{type(error).__name__}: {(str(error).strip() or 'no message').splitlines()[0]}"
+
+
+def check_models(todo: Sequence[Trial], data: Dataset) -> None:
+    """Build the networks of each setting once, and each variant that is a model, at the data's shape.
+
+    Raises:
+        SpecError: one cannot be built.
+    """
+    from rdbench.vae.models import about, build
+
+    images = len(data.train.images)
+    for trial in {trial.model: trial for trial in todo}.values():
+        try:
+            about(trial, data.shape, images).network()
+        except Exception as error:  # memory, most of all
+            shape, sizes = "x".join(map(str, data.shape)), trial.model.model_dump(exclude={"name"})
+            raise SpecError(
+                f"model: {sizes} cannot be built for images of {shape}: {_words(error)}; use smaller ones"
+            ) from None
+    for trial in {(trial.variant, trial.model): trial for trial in todo}.values():
+        if variants.get(trial.variant).declaration.kind == "model":
+            try:
+                build(trial, data.shape, images)
+            except (SpecError, ValueError) as error:  # as is said of an option that is refused
+                raise SpecError(f"variants: {trial.variant.name} cannot be built: {error}") from None
+            except Exception as error:  # an author's code may raise anything
+                where = trial.variant.source or trial.variant.name
+                raise SpecError(
+                    f"variants: {where} cannot be built: {_in_brief(error, trial.variant)};"
+                    f" 'rdbench check {where}' looks closer"
+                ) from None

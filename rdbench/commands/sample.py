@@ -1,0 +1,132 @@
+"""Images drawn from the prior of a trained network that was kept."""
+
+import io
+from pathlib import Path
+
+from rdbench import datasets
+from rdbench.errors import ResultsError
+from rdbench.machine import limit_threads
+from rdbench.registry import variants
+from rdbench.results import store
+from rdbench.results.load import frame
+from rdbench.results.spec_file import stored_sweep, variant_sources
+from rdbench.spec.naming import label, labels, named
+from rdbench.spec.plan import Trial
+from rdbench.storage.outputs import write_output
+from rdbench.storage.paths import DataRoot
+from rdbench.storage.places import Place
+
+
+def find(root: Place, wanted: str) -> tuple[Trial, str]:
+    """Return the done trial of a results folder that a user means, and what the console calls it.
+
+    Args:
+        root: the results folder.
+        wanted: its id or the beginning of it, or what the console calls it: ``bs_vae beta 1 seed 0``, with or
+            without the seed.
+
+    Raises:
+        ResultsError: it is none of them, or several; or the folder is no results folder.
+    """
+    sweep = stored_sweep(root)
+    rows = frame(root, "trials", ("status", "spec"))
+    done = [Trial.from_json(text) for text in rows.loc[rows["status"] == "done", "spec"]]
+    variants = labels(tuple(dict.fromkeys(trial.variant for trial in done)))
+    names = {
+        trial.id: named(sweep, trial) if sweep.search else label(trial, variants[trial.variant])
+        for trial in done
+    }
+    words = " ".join(wanted.split())
+    found = [
+        trial
+        for trial in done
+        if trial.id.startswith(words) or words in (name := names[trial.id], name.partition(" seed ")[0])
+    ]
+    if len(found) == 1:
+        return found[0], names[found[0].id]
+    if not done:
+        raise ResultsError(f"{root}: has no finished trial yet; run its sweep first")
+    listed = "; ".join(f"{trial.id} {names[trial.id]}" for trial in (found or done)[:8])
+    more = f"; and {len(found or done) - 8} more" if len(found or done) > 8 else ""
+    what = f"{len(found)} trials are" if found else "no finished trial is"
+    raise ResultsError(f"{root}: {what} {wanted!r}; name one of: {listed}{more}")
+
+
+def _train_images(root: Place, trial: Trial) -> int | None:
+    """Return how many images a trial was trained on, as its results have it; None where they do not."""
+    row = store.trial_row(root, trial.id)
+    if row and row["train_images"]:
+        return int(row["train_images"])
+    if trial.dataset.train_images:
+        return trial.dataset.train_images
+    if trial.protocol == "paper":
+        return None  # whose points leave the last partial batch out
+    points = store.trial_tables(root, trial.id).get("points", [])
+    return next((int(point["n_images"]) for point in points if point["split"] == "train"), None)
+
+
+def sample(
+    root: Place,
+    wanted: str,
+    count: int,
+    out: Place,
+    data_root: Path | DataRoot,
+    *,
+    device: str = "auto",
+    seed: int = 0,
+) -> str:
+    """Draw images from a kept network's prior and write them as one PNG, a square grid.
+
+    Args:
+        root: the results folder of a sweep with ``keep_weights: true``.
+        wanted: the trial, see :func:`find`.
+        count: how many images.
+        out: the file to write.
+        data_root: where raw data lies; not looked at but for results of an older rdbench that do not say how
+            many images they were trained on.
+        device: "cpu", "cuda", or "auto" for the GPU if there is one.
+        seed: of the draw.
+
+    Returns:
+        What the console calls the trial.
+
+    Raises:
+        ResultsError: there is no such trial, or its network was not kept or is damaged.
+        SpecError: there is no such device, or only the trial function could build the network.
+        DatasetError: the dataset is needed and not there, or not what it should be.
+        StorageError: the PNG cannot be written.
+    """
+    trial, name = find(root, wanted)
+    file = store.weights_file(root, trial.id)
+    if not file.exists():
+        raise ResultsError(
+            f"{root}: the network of {name} was not kept; sweep again with --set keep_weights=true"
+        )
+    dataset = datasets.get(trial.dataset.name)
+    if dataset.source is None:
+        raise ResultsError(f"{root}: {dataset.name} has no images to show; sample is for datasets of images")
+    train_images = _train_images(root, trial) or len(datasets.load(trial.dataset, data_root).train.images)
+
+    import torch
+    from torchvision.utils import save_image
+
+    from rdbench.numerics.precision import resolve_device
+    from rdbench.numerics.seeding import generator
+    from rdbench.vae.models import from_bytes
+
+    where = torch.device(resolve_device(device))
+    limit_threads()
+    variants.ship(variant_sources(root))
+    try:
+        model = from_bytes(trial, dataset.shape(trial.dataset), train_images, file.read_bytes(), where)
+    except ValueError as error:
+        raise ResultsError(f"{file}: {error}; delete it and run the sweep again") from None
+    if model.rate_free:
+        raise ResultsError(f"{name} has no prior to draw from; name a trial of a variant that has one")
+    with torch.no_grad():
+        images = model.mean(model.decode(model.prior(count, generator(seed, "samples", where))))
+    png = io.BytesIO()
+    # Clipped, never stretched: what is too dark or too bright shall look so.
+    save_image(images.float().cpu().clamp(0, 1), png, format="png", nrow=max(1, round(count**0.5)), padding=1)
+    write_output(out, png.getvalue())
+    return name

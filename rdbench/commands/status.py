@@ -1,0 +1,52 @@
+"""TODO."""
+
+import os
+from pathlib import Path
+
+from rdbench.commands.plan import _planned, account
+from rdbench.errors import ResultsError
+from rdbench.metrics.failures import last_line, reason
+from rdbench.results.load import frame, trials_table
+from rdbench.results.repair import problem_lines
+from rdbench.results.spec_file import stored_sweep
+from rdbench.spec.naming import named
+from rdbench.spec.sweep import Sweep
+from rdbench.storage.places import Place
+
+
+def default_results(sweep: Sweep) -> Path:
+    """Return ``results/<name>`` below the working directory."""
+    return Path(os.curdir) / "results" / sweep.name
+
+
+def all_results() -> list[Path]:
+    """Return every results folder below ``results/``.
+
+    Raises:
+        ResultsError: there is none.
+    """
+    folders = sorted(path.parent for path in Path("results").glob("*/sweep.yaml"))
+    if not folders:
+        raise ResultsError("no results folder below results/; name one, or run 'rdbench sweep' first")
+    return folders
+
+
+def status_lines(root: Place) -> list[str]:
+    """Return how the trials of a results folder stand, with a line for each that did not end well."""
+    sweep = stored_sweep(root)
+    trials, whole = trials_table(root), _planned(root, sweep)
+    lines = [whole.summary(), f"{account(root, whole)} in {root}"]
+    names = {trial.id: named(sweep, trial) for trial in whole.trials}
+    planned = trials["trial"].isin(names.keys())
+    for row in trials[planned & (trials["status"] != "done")].itertuples():
+        lines.append(f"{row.status}: {names[str(row.trial)]}: {last_line(row.error)}")
+    if (others := int((~planned).sum())) and sweep.search is None:  # what a search found there it has told
+        noun = "trial" if others == 1 else "trials"
+        lines.append(
+            f"{others} {noun} more, of variants, versions or betas that the sweep no longer asks for"
+        )
+    measured = frame(root, "metrics", ("trial", "name", "value", "settings"))
+    for row in measured[measured["value"].isna()].merge(trials, on="trial").itertuples():
+        name = names.get(str(row.trial)) or f"{row.variant} beta {row.beta:g} seed {row.seed}"
+        lines.append(f"no {row.name}: {name}: {reason({'settings': row.settings})}")
+    return lines + [f"problem: {problem}" for problem in problem_lines(root)]

@@ -1,0 +1,144 @@
+"""Where a result comes from: versions, commit, machine."""
+
+import functools
+import importlib.metadata
+import math
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+
+import rdbench
+
+PROCESS = Path("/proc/self")
+
+
+def limits(controller: str, new: str, *old: str) -> list[list[str]]:
+    """Return the words of a limit, once for this process's group and each group above it that says it.
+
+    Groups of version 2 and of version 1 are looked at, as one machine may have both.
+
+    Args:
+        controller: its name in version 1, such as ``cpu``.
+        new: the file that says it in version 2.
+        old: the files that say it in version 1, a word each.
+    """
+    found = []
+    for version, folder in _groups(controller):
+        try:
+            texts = [(folder / name).read_text() for name in ((new,) if version == 2 else old)]
+        except OSError:  # a group at the top has no limits
+            continue
+        found.append(" ".join(texts).split())
+    return found
+
+
+def _groups(controller: str) -> Iterator[tuple[int, Path]]:
+    """Yield the version and the folder of each group, those of this process before those above them."""
+    try:
+        lines = (PROCESS / "cgroup").read_text().splitlines()
+        mounts = (PROCESS / "mountinfo").read_text().splitlines()
+    except OSError:  # not Linux
+        return
+    for line in lines:
+        _, names, path = line.split(":", 2)  # version 2 names no controllers
+        if names and controller not in names.split(","):
+            continue
+        for mount in mounts:
+            where, _, system = mount.partition(" - ")
+            root, point = where.split()[3:5]
+            kind, options = system.split()[0], system.split()[-1].split(",")
+            if kind == "cgroup" and controller in options if names else kind == "cgroup2":
+                # A container may see its own group at the top, and be told its path on the host all the same.
+                below = Path(path).relative_to(root) if Path(path).is_relative_to(root) else Path()
+                for up in (below, *below.parents):
+                    yield 1 if names else 2, Path(point) / up
+
+
+def usable_cores() -> int:
+    """Return how many there are, at least 1: fewer than the machine has where an affinity or a quota is set.
+
+    A quota that is no whole number is rounded to the nearest one, a half downwards.
+    """
+    there = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    quota = cpu_quota()
+    return there if quota is None else min(there, max(1, math.ceil(quota - 0.5)))
+
+
+def cpu_quota() -> float | None:
+    """Return the cores' worth of time that control groups grant; None where they set no limit."""
+    found = limits("cpu", "cpu.max", "cpu.cfs_quota_us", "cpu.cfs_period_us")
+    return min((each for words in found if (each := _share(words))), default=None)
+
+
+def _share(words: list[str]) -> float | None:
+    try:
+        quota, period = map(float, words)
+    except ValueError:  # "max 100000"
+        return None
+    return quota / period if quota > 0 and period > 0 else None  # version 1 says -1 for no limit
+
+
+def limit_threads() -> None:
+    """Have torch compute in no more threads than there are cores to use: by itself it knows of no quota."""
+    import torch
+
+    torch.set_num_threads(min(torch.get_num_threads(), usable_cores()))
+
+
+PACKAGES = ("torch", "torchvision", "numpy", "scipy", "pyarrow", "ray")
+
+
+@functools.cache
+def versions() -> dict[str, str]:
+    """Return the versions that can matter to a number; a package that is not installed is left out."""
+    found = {"rdbench": rdbench.__version__, "python": platform.python_version(), "platform": sys.platform}
+    for package in PACKAGES:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+@functools.cache
+def commit() -> str | None:
+    """Return the git commit rdbench runs from, with ``-dirty`` if files differ; None outside a checkout."""
+    here = Path(__file__).parent
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(here), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+
+    try:
+        # A virtual environment inside somebody else's checkout is not our history.
+        if git("ls-files", "--error-unmatch", Path(__file__).name) == "":
+            return None
+        revision = git("rev-parse", "HEAD")
+        return f"{revision}-dirty" if git("status", "--porcelain", "--", str(here)) else revision
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+@functools.cache
+def _processor() -> str:
+    """Return the processor's model name; Linux keeps it where ``platform`` does not look."""
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def device_name(device: torch.device) -> str:
+    """Return what a device is, in its maker's words, with the threads a CPU trial used."""
+    if device.type == "cuda":
+        return str(torch.cuda.get_device_name(device))
+    threads = torch.get_num_threads()
+    return f"{_processor()}, {threads} thread{'s' if threads > 1 else ''}"

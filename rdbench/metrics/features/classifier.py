@@ -1,0 +1,238 @@
+"""Features of a small classifier that rdbench trains on a dataset's own labels: for digits, and offline.
+
+Inception was trained on photographs and sees digits poorly. This network has seen nothing else than the
+images it is to compare. Distances in its features compare only to others with the same weights, which is
+what the hash is for; they are never called FID.
+
+One recipe for every dataset. Convolutions halve the image until 4 pixels or less are left a side; its
+features are what the last layer, which tells the classes apart, takes in. It is trained once and kept:
+
+    <cache>/classifiers/<dataset checksum>-<recipe>.safetensors
+
+Weights are drawn and images are ordered by generators of its own, and sums are taken in a fixed order, so
+training repeats bit for bit on the same machine; other machines round otherwise, and get another hash.
+"""
+
+import hashlib
+import json
+import logging
+import math
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from rdbench.datasets import Dataset, Split
+from rdbench.errors import DatasetError
+from rdbench.metrics.features import Features
+from rdbench.metrics.features.labels import Labels, find_classes
+from rdbench.numerics.precision import exact_float32
+from rdbench.numerics.seeding import generator
+from rdbench.storage import paths
+from rdbench.storage.cache import make_once
+
+log = logging.getLogger("rdbench.metrics.features")
+
+RECIPE = 1  # raise when anything below changes the weights that come out
+SIZE = 128  # features
+WIDTHS = (32, 64, 64)  # of the first halvings; all later ones keep the last
+SMALLEST = 4  # pixels a side that are halved no more
+EPOCHS = 2
+STEPS = 600  # at least, however small the dataset
+BATCH = 128
+LEARNING_RATE = 3e-3
+WEIGHT_DECAY = 1e-2
+EXTRACTED_AT_ONCE = 500
+
+
+class Classifier(nn.Module):
+    """Convolutions of stride 2, a layer of features, and a linear layer that tells the classes apart.
+
+    Args:
+        shape: channels, height and width of an image.
+        classes: how many.
+    """
+
+    def __init__(self, shape: tuple[int, int, int], classes: int) -> None:
+        super().__init__()
+        depth, *sides = shape
+        width, later = 16, iter(WIDTHS)
+        layers = _block(depth, width, 1)
+        while max(sides) > SMALLEST:
+            wider = next(later, width)
+            layers += _block(width, wider, 2)
+            width, sides = wider, [math.ceil(side / 2) for side in sides]
+        self.features = nn.Sequential(
+            *layers, nn.Flatten(), nn.Linear(width * math.prod(sides), SIZE), nn.ReLU()
+        )
+        self.classes = nn.Linear(SIZE, classes)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Map images of 0 to 1, (batch, channels, height, width), to (batch, classes) before a softmax."""
+        logits: Tensor = self.classes(self.features(images))
+        return logits
+
+
+def _block(inputs: int, outputs: int, stride: int) -> list[nn.Module]:
+    return [nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU()]
+
+
+def classifier(data: Dataset, device: torch.device) -> Features:
+    """Return the features of a dataset's classifier, which is trained now where the cache has none.
+
+    Of many processes that ask at once, one trains and the others wait for it.
+
+    Args:
+        data: with labels of two classes or more; trained on one split, its accuracy measured on the other.
+        device: where to train and to extract.
+
+    Raises:
+        DatasetError: the dataset has no labels, or its images are not uint8.
+        CacheError: the cache cannot be written to.
+    """
+    classes = find_classes(data)
+    target = paths.cache_root() / "classifiers" / f"{data.checksum}-{RECIPE}.safetensors"
+
+    def empty() -> Classifier:
+        with torch.random.fork_rng(devices=[]):  # torch draws first weights, soon replaced, from global state
+            return Classifier(data.shape, len(classes))
+
+    def write(file: BinaryIO) -> None:
+        network = empty()
+        with exact_float32():
+            _train(network, data, classes, device)
+            accuracy = _accuracy(network, data.test, classes, device)
+        file.write(_packed(network, accuracy))
+
+    network, accuracy, digest = make_once(target, lambda path: _read(path, empty), write)
+    network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def extract(images: Tensor) -> Tensor:
+        with torch.no_grad(), exact_float32():
+            features: Tensor = network.features(_floats(images))
+        return features
+
+    settings = {"resizing": "none", "recipe": RECIPE, "dataset": data.name, "classes": len(classes)}
+    settings["test_accuracy"] = accuracy
+    return Features("classifier", SIZE, digest, extract, settings, EXTRACTED_AT_ONCE)
+
+
+def _train(network: Classifier, data: Dataset, classes: Labels, device: torch.device) -> None:
+    """Fit the network by AdamW and a one-cycle learning rate; leave it in evaluation mode on the device.
+
+    Raises:
+        DatasetError: the loss is not finite in the end.
+    """
+    _initialise(network)
+    network.to(device=device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
+    count = len(data.train.images)
+    size = min(BATCH, count)
+    steps = max(STEPS, EPOCHS * (count // size))
+    optimizer = torch.optim.AdamW(
+        network.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY, fused=True
+    )
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, total_steps=steps)
+    for index in _order(count, size, steps):
+        images, labels = _batch(data.train, index, classes, device)
+        loss = nn.functional.cross_entropy(network(images), labels)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+    network.eval()
+    if not math.isfinite(float(loss.detach())):
+        raise DatasetError(f"the classifier of {data.name} did not converge: its loss is not finite")
+
+
+def _initialise(network: Classifier) -> None:
+    """Draw the weights, by He et al. (ICCV 2015), from a generator of their own."""
+    draw = generator(0, "classifier/init")
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            nn.init.kaiming_normal_(module.weight, nonlinearity="relu", generator=draw)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+
+
+def _order(count: int, size: int, steps: int) -> Iterator[npt.NDArray[np.int64]]:
+    """Yield the indices of each batch; the last partial one of an epoch is dropped."""
+    draw = generator(0, "classifier/order")
+    done = 0
+    while True:
+        permutation = torch.randperm(count, generator=draw)
+        for index in torch.split(permutation[: count // size * size], size):
+            if done == steps:
+                return
+            yield index.numpy()
+            done += 1
+
+
+def _batch(
+    split: Split, index: npt.NDArray[np.int64], classes: Labels, device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """Return images and the positions of their labels among ``classes``; -1 for a label not there."""
+    assert split.labels is not None
+    labels = split.labels[index]
+    place = np.minimum(np.searchsorted(classes, labels), len(classes) - 1)
+    known = np.where(classes[place] == labels, place, -1)
+    images = torch.from_numpy(np.ascontiguousarray(split.images[index])).to(device)
+    return _floats(images), torch.from_numpy(known).to(device)
+
+
+def _floats(images: Tensor) -> Tensor:
+    return images.to(torch.float32).div_(255).contiguous(memory_format=torch.channels_last)
+
+
+@torch.no_grad()
+def _accuracy(network: Classifier, split: Split, classes: Labels, device: torch.device) -> float:
+    """Return the share of a split's images whose class is found."""
+    right = 0
+    for start in range(0, len(split.images), EXTRACTED_AT_ONCE):
+        index = np.arange(start, min(start + EXTRACTED_AT_ONCE, len(split.images)))
+        images, labels = _batch(split, index, classes, device)
+        right += int((network(images).argmax(1) == labels).sum())
+    return right / len(split.images)
+
+
+def _packed(network: Classifier, accuracy: float) -> bytes:
+    """Return the file: the weights, their hash and the accuracy."""
+    from safetensors.torch import save
+
+    weights = {name: value.cpu().contiguous() for name, value in network.state_dict().items()}
+    about = {"sha256": _digest(weights), "test_accuracy": accuracy}
+    return save(weights, {"rdbench": json.dumps(about)})
+
+
+def _read(path: Path, empty: Callable[[], Classifier]) -> tuple[Classifier, float, str] | None:
+    """Return network, test accuracy and hash; None where the file is missing or not what was written."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load
+
+    try:
+        content = path.read_bytes()  # as safetensors opens no file whose name is not UTF-8
+        header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+        about: dict[str, Any] = json.loads(header["__metadata__"]["rdbench"])
+        weights = load(content)
+        if about["sha256"] != _digest(weights):
+            raise ValueError("its hash is not that of its weights")
+        network = empty()
+        network.load_state_dict(weights)
+        return network.eval(), float(about["test_accuracy"]), str(about["sha256"])
+    except FileNotFoundError:
+        return None
+    except (OSError, SafetensorError, ValueError, KeyError, TypeError, RuntimeError) as error:
+        log.warning("%s is damaged (%s): training the classifier again", path, error)
+        return None
+
+
+def _digest(weights: dict[str, Tensor]) -> str:
+    """Return the SHA-256 of names, shapes and values, which does not depend on how a file lays them out."""
+    total = hashlib.sha256()
+    for name, value in sorted(weights.items()):
+        total.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
+        total.update(value.contiguous().numpy().tobytes())
+    return total.hexdigest()

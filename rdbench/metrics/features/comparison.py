@@ -1,0 +1,197 @@
+"""A model's images beside a dataset's own, in one feature network: what several metrics share.
+
+The protocol says how samples become images, and how Inception has them resized:
+
+    clean   clipped to [0, 1]                   ``clean``
+    paper   each stretched to span [0, 1]       ``legacy_pytorch``
+
+The dataset's images are taken as they are, under either.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+from rdbench.errors import DatasetError
+from rdbench.metrics.features import Features
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from rdbench.datasets import Dataset, Split
+    from rdbench.metrics.features.samples import _Model as _SampledModel
+    from rdbench.metrics.features.weights import Mode
+    from rdbench.numerics.frechet import Moments
+
+    class _Model(_SampledModel, Protocol):
+        """What is used of :class:`rdbench.metrics.base.TrainedModel`."""
+
+        @property
+        def data(self) -> Dataset: ...
+        @property
+        def protocol(self) -> str: ...
+
+
+FeatureName = Literal["classifier", "inception"]
+SplitName = Literal["train", "test"]
+
+LEAST = 2  # images of a split: one has neither a covariance nor pairs
+
+_MODES: "dict[str, Mode]" = {"clean": "clean", "paper": "legacy_pytorch"}
+
+
+def missing(
+    name: FeatureName,
+    data: "Dataset",
+    protocol: str,
+    weights: Path | None = None,
+    *,
+    split: SplitName = "train",
+    images: int | None = None,
+) -> str | None:
+    """Return what a comparison needs and is not there, with the mend, in one line; None if all is.
+
+    Imports no torch. Weights are compared with what was published; others are opened by :func:`unusable`.
+
+    Args:
+        name: the feature network.
+        data: the dataset.
+        protocol: of the trials.
+        weights: a local file to use in place of Inception's published weights.
+        split: the images to compare with.
+        images: at most so many of them; None for all.
+    """
+    from rdbench.metrics.features.labels import find_classes
+    from rdbench.metrics.features.weights import PUBLISHED, WeightsError, identify, is_there
+
+    if data.train.images.dtype != "uint8":
+        return (
+            f"{data.name} holds {data.train.images.dtype} values, and a feature network takes uint8 images; "
+            "leave out what needs one"
+        )
+    if min(images or LEAST, len(split_of(data, split).images)) < LEAST:
+        more = "images: 2, or more" if images == 1 else f"more images (dataset.{split}_images)"
+        return f"one image of the {split} split has no covariance; take {more}, or leave it out"
+    if name == "classifier":
+        try:
+            find_classes(data)
+        except DatasetError as error:
+            return str(error)
+        return None
+    if data.shape[0] not in (1, 3):
+        return f"Inception takes images of 1 or 3 channels, and {data.name} has {data.shape[0]}; leave it out"
+    file = _weights(protocol, weights)
+    if is_there(file):
+        try:
+            identify(_MODES[protocol], file)
+        except WeightsError as error:
+            return str(error)
+        return None
+    if weights is not None:
+        return f"{file}, which was given as Inception's weights, is no file; correct it, or leave weights out"
+    needed = PUBLISHED[_MODES[protocol]].file
+    return f"Inception's weights {needed} are not in {file.parent}; run `rdbench weights`, or give a file"
+
+
+def unusable(protocol: str, weights: Path | None = None) -> str | None:
+    """Return why Inception's weights, which are there, cannot be opened; None if they can. Imports torch."""
+    import torch
+
+    from rdbench.metrics.features import inception
+    from rdbench.metrics.features.weights import WeightsError
+
+    try:
+        inception.load(_MODES[protocol], _weights(protocol, weights), torch.device("cpu"))
+    except WeightsError as error:
+        return str(error)
+    return None
+
+
+def network(name: FeatureName, model: "_Model", weights: Path | None = None) -> Features:
+    """Open a feature network on the model's device; the classifier is trained now where the cache has none.
+
+    Args:
+        name: the network.
+        model: gives dataset, protocol and device.
+        weights: as for :func:`missing`.
+
+    Raises:
+        WeightsError: Inception's weights are not there, or not what they should be.
+        DatasetError: the dataset has no labels to train a classifier on.
+        CacheError: the cache cannot be written to.
+    """
+    if name == "classifier":
+        from rdbench.metrics.features.classifier import classifier
+
+        return classifier(model.data, model.device)
+    from rdbench.metrics.features import inception
+
+    return inception.load(_MODES[model.protocol], _weights(model.protocol, weights), model.device)
+
+
+def prior_samples(model: "_Model", features: Features, count: int) -> "Iterator[Tensor]":
+    """Yield ``count`` prior samples, as the model's protocol turns them into uint8 images, in batches."""
+    from rdbench.metrics.features import samples
+
+    return samples.prior_samples(model, count, features.batch, stretch=model.protocol == "paper")
+
+
+def sample_features(model: "_Model", features: Features, count: int) -> "Tensor":
+    """Return the features of ``count`` prior samples, float32 (count, size) on the model's device."""
+    import torch
+
+    from rdbench.metrics.features.reference import stacked
+
+    return torch.from_numpy(stacked(features, prior_samples(model, features, count))).to(model.device)
+
+
+def reference_moments(model: "_Model", features: Features, split: SplitName) -> "Moments":
+    """Return mean and covariance of the features of all images of a split, from the cache."""
+    from rdbench.metrics.features import reference
+
+    images = split_of(model.data, split).images
+    return reference.reference_moments(
+        features, images, model.device, dataset=model.data.checksum, split=split
+    )
+
+
+def reference_features(model: "_Model", features: Features, split: SplitName, count: int) -> "Tensor":
+    """Return the features of images of a split, from the cache, float32 (images, size) on the model's device.
+
+    They are ``count`` images that are the same ones each time, or all, where there are no more.
+    """
+    import torch
+
+    from rdbench.metrics.features import reference
+
+    images = split_of(model.data, split).images
+    found = reference.reference_features(
+        features,
+        images,
+        model.device,
+        dataset=model.data.checksum,
+        split=split,
+        count=min(count, len(images)),
+    )
+    return torch.from_numpy(found).to(model.device)
+
+
+def about(features: Features, warning: str | None = None, **more: Any) -> dict[str, Any]:
+    """Return settings of a value: what is known of its feature network, ``more``, and a warning if any.
+
+    Whether Inception's weights are the published ones stands under ``network``, since ``weights`` is an
+    option, and what was asked for must stay as it was.
+    """
+    known = {"network" if name == "weights" else name: value for name, value in features.settings.items()}
+    return known | more | ({"warning": warning} if warning else {})
+
+
+def _weights(protocol: str, weights: Path | None) -> Path:
+    from rdbench.metrics.features.weights import target
+
+    return weights or target(_MODES[protocol])
+
+
+def split_of(data: "Dataset", split: SplitName) -> "Split":
+    """Return a split of a dataset."""
+    return data.train if split == "train" else data.test

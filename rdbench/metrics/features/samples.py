@@ -1,0 +1,152 @@
+"""Streams of uint8 images, in batches: what a model makes, and what a dataset holds.
+
+Latents are drawn and decoded in blocks of a fixed size, whatever the size of the batches that are passed on:
+neither that nor how many images follow changes a pixel. Values are rounded to the 256 levels that the
+images of a dataset have, as clean-fid does by way of files, so that a feature network sees both alike.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from rdbench.numerics.seeding import generator
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+BLOCK = 500  # as many as evaluation passes through the network: no more memory than that took
+
+
+class _Model(Protocol):
+    """What the streams use of :class:`rdbench.metrics.base.TrainedModel`."""
+
+    @property
+    def encode(self) -> "Callable[[Tensor], tuple[Tensor, Tensor]]": ...
+    @property
+    def decode(self) -> "Callable[[Tensor], Tensor]": ...
+    @property
+    def latent(self) -> int: ...
+    @property
+    def prior(self) -> "Callable[[int, torch.Generator], Tensor] | None": ...
+    @property
+    def reconstruct(self) -> "Callable[[Tensor, Tensor], Tensor] | None": ...
+    @property
+    def test_images(self) -> "Callable[[Tensor], Tensor]": ...
+    @property
+    def n_test(self) -> int: ...
+    @property
+    def seed(self) -> int: ...
+    @property
+    def device(self) -> torch.device: ...
+
+
+def prior_samples(model: _Model, count: int, batch: int, stretch: bool) -> "Iterator[Tensor]":
+    """Decode latents z ~ p(z), which is N(0, I) unless the model has a prior of its own.
+
+    The noise is the trial's own, and fewer samples are the first of more.
+
+    Args:
+        model: the network.
+        count: how many images.
+        batch: at most so many are passed on at once.
+        stretch: stretch each image to span [0, 1], as protocol paper does, instead of clipping it there.
+
+    Yields:
+        uint8 (at most ``batch``, channels, height, width) on the model's device.
+
+    Raises:
+        ValueError: the decoder gave a value that is not finite.
+    """
+    noise = generator(model.seed, "metric/samples", model.device)
+    for start in range(0, count, BLOCK):
+        with torch.no_grad():
+            if model.prior is not None:
+                z = model.prior(BLOCK, noise)
+            else:
+                z = torch.randn(BLOCK, model.latent, generator=noise, device=model.device)
+            images = to_uint8(model.decode(z), stretch)
+        yield from torch.split(images[: count - start], batch)
+
+
+def reconstructed(model: _Model, count: int) -> "Iterator[tuple[Tensor, Tensor]]":
+    """Decode one sample of q(z|x) for each of the first ``count`` test images, in their order.
+
+    A sample, not the mean: it is what the distortion is measured of. The noise is the trial's own.
+
+    Yields:
+        The images, and the decoder's mean as it is, each (at most ``BLOCK``, channels, height, width).
+    """
+    noise = generator(model.seed, "metric/reconstructions", model.device)
+    for index in torch.split(torch.arange(count), BLOCK):
+        images = model.test_images(index)
+        epsilon = torch.randn(BLOCK, model.latent, generator=noise, device=model.device)[: len(index)]
+        with torch.no_grad():
+            if model.reconstruct is not None:
+                decoded = model.reconstruct(images, epsilon)
+            else:
+                mean, log_var = model.encode(images)
+                decoded = model.decode(mean + epsilon * (log_var / 2).exp())
+        yield images, decoded
+
+
+def reconstructions(model: _Model, batch: int, count: int | None = None) -> "Iterator[Tensor]":
+    """Reconstruct test images as :func:`reconstructed` does, clipped to [0, 1] and rounded.
+
+    Args:
+        model: the network.
+        batch: at most so many are passed on at once.
+        count: only the first so many test images; None is all.
+
+    Yields:
+        uint8 (at most ``batch``, channels, height, width) on the model's device.
+
+    Raises:
+        ValueError: the decoder gave a value that is not finite.
+    """
+    for _, decoded in reconstructed(model, model.n_test if count is None else count):
+        yield from torch.split(to_uint8(decoded, stretch=False), batch)
+
+
+def stored_images(images: npt.NDArray[np.uint8], batch: int, device: torch.device) -> "Iterator[Tensor]":
+    """Read a dataset's images in order.
+
+    Args:
+        images: uint8 (n, channels, height, width), a memory map as well.
+        batch: at most so many are passed on at once.
+        device: to put them on.
+
+    Yields:
+        uint8 (at most ``batch``, channels, height, width).
+
+    Raises:
+        ValueError: they are not images of 256 levels.
+    """
+    if images.dtype != np.uint8 or images.ndim != 4:
+        raise ValueError(
+            f"a feature network takes uint8 images, but these are {images.dtype} of shape {images.shape}"
+        )
+    for start in range(0, len(images), batch):
+        yield torch.from_numpy(np.array(images[start : start + batch])).to(device)
+
+
+def to_uint8(images: "Tensor", stretch: bool) -> "Tensor":
+    """Round images to 256 levels.
+
+    Args:
+        images: float (batch, channels, height, width); 0 is black and 1 is white.
+        stretch: stretch each to span [0, 1] first, over all its channels; one of a single value turns
+            black. Otherwise clip them.
+
+    Raises:
+        ValueError: a value is not finite.
+    """
+    if not bool(images.isfinite().all()):
+        raise ValueError("the decoder gave a value that is not finite")
+    if stretch:
+        low, high = (extreme(images, (1, 2, 3), keepdim=True) for extreme in (torch.amin, torch.amax))
+        span = high - low
+        images = (images - low) / torch.where(span > 0, span, 1)
+    return images.clamp(0, 1).mul(255).round().to(torch.uint8)

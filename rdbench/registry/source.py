@@ -1,0 +1,124 @@
+"""Where a variant's source is found: shipped with rdbench, in a package, or in a file of the user's."""
+
+import importlib.metadata
+import os
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from rdbench.errors import SpecError, UserError
+from rdbench.registry import copies, imports
+from rdbench.registry.declaration import USAGE, Declaration, declarations
+from rdbench.storage import paths
+
+GROUP = "rdbench.registry.variants"
+"""The entry-point group in which a package names its variants: ``name = "package.module:function"``."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """A variant's source, found and read but not run.
+
+    Attributes:
+        declaration: what it declares.
+        path: the file.
+        module: its name as one; "" for a file of the user's.
+        text: the file's content.
+        ours: it ships with rdbench.
+    """
+
+    declaration: Declaration
+    path: Path
+    module: str
+    text: str
+    ours: bool = False
+
+    @cached_property
+    def files(self) -> imports.Files:
+        """The author's files that it runs from, its own first; none if it is ours or of an installed package.
+
+        Raises:
+            SpecError: one that it imports cannot be read, or is not Python.
+        """
+        if self.ours or (self.module and not imports.is_authors(self.module, self.path)):
+            return ()
+        return copies.kept(self.path, self.text) or imports.collect(self.path, self.text, self.module)
+
+    @cached_property
+    def code(self) -> str:
+        """The hash of its files: 16 hexadecimal digits; of what is installed, that of its own file alone.
+
+        "" for what ships with rdbench, whose meaning the recipe's version stands for.
+        """
+        return "" if self.ours else imports.code_of(self.files or (imports.alone(self.path, self.text),))
+
+
+def shipped() -> dict[str, Path]:
+    """Return the files of the variants that ship with rdbench, by name: one file each, named after it."""
+    folder = Path(__file__).parent
+    own = {"__init__", "bundle", "copies", "declaration", "imports", "source"}
+    return {path.stem: path for path in sorted(folder.glob("*.py")) if path.stem not in own}
+
+
+def plugged_in() -> dict[str, str]:
+    """Return the variants of installed packages: name -> "package.module:function"."""
+    return {entry.name: entry.value for entry in importlib.metadata.entry_points(group=GROUP)}
+
+
+def find(reference: str, folders: Iterable[Path] = ()) -> Source:
+    """Find a variant's source.
+
+    Args:
+        reference: a registered name, ``package.module:function`` or ``path/to/file.py:function``.
+        folders: where a relative path may start from, first to last; the working directory is the last.
+
+    Raises:
+        SpecError: there is none, or it is declared wrongly; says what to write.
+    """
+    if ":" not in reference:
+        if path := shipped().get(reference):
+            return _read(path, f"rdbench.registry.variants.{reference}", None, ours=True)
+        if value := plugged_in().get(reference):
+            return find(value)
+        if reference.endswith(".py") and (file := paths.local(reference)).is_file():
+            _read(file, "", "")  # says what it declares
+        raise SpecError(f"no variant named {reference!r}")
+    place, _, symbol = reference.rpartition(":")
+    if place.endswith(".py") or "/" in place or os.sep in place:
+        return _read(_file(place, folders), "", symbol)
+    return _read(_module_file(place), place, symbol)
+
+
+def _file(place: str, folders: Iterable[Path]) -> Path:
+    try:
+        tried = paths.candidates(place, folders)
+    except UserError as error:
+        raise SpecError(str(error)) from None
+    for path in tried:
+        if os.path.isfile(path):  # noqa: PTH113 (Path.is_file fails where one may not look)
+            return path.resolve()
+    where = " or ".join(map(str, tried))
+    raise SpecError(f"there is no file {where}; a variant of your own is named path/to/file.py:function")
+
+
+def _module_file(name: str) -> Path:
+    """Return a module's file; nothing is imported."""
+    if os.getcwd() not in sys.path:  # noqa: PTH109 (sys.path holds text)
+        sys.path.insert(0, os.getcwd())  # noqa: PTH109
+    origin = imports.module_file(name) if all(part.isidentifier() for part in name.split(".")) else None
+    if origin is None or not origin.endswith(".py"):
+        raise SpecError(f"there is no module {name} in Python; is its package installed here?")
+    return Path(origin)
+
+
+def _read(path: Path, module: str, symbol: str | None, ours: bool = False) -> Source:
+    text = imports.read(path)
+    found = declarations(text, str(path))
+    fitting = [each for each in found if symbol in (None, each.symbol, each.name)]
+    if not fitting:
+        names = ", ".join(each.symbol for each in found)
+        there = f"it declares {names}" if found else f"it declares none; {USAGE}"
+        raise SpecError(f"{path} declares no variant {symbol!r}; {there}")
+    return Source(fitting[0], path, module, text, ours)

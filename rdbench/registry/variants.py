@@ -1,0 +1,188 @@
+"""The registry of VAE variants, and how one of your own joins it.
+
+Three ways in, the simplest that fits::
+
+    @rdbench.variant("my_objective", native="half", paper="...")
+    def my_objective(sse, rate, beta, n, *, gamma: float = 1.0):
+        '''sse + beta rate^gamma, of each image.'''
+        return sse + beta * rate**gamma
+
+1. an *objective*, as above: the per-image loss that training minimises, as a function of what every
+   Gaussian VAE measures. ``sse`` (squared error summed over an image's ``n`` values) and ``rate`` (KL
+   divergence, nats) have shape (batch, members), ``beta`` (members,), the loss that of ``sse``. Members must
+   not mix, so that trials train side by side; images may.
+2. a *model*: a subclass of :class:`rdbench.Model`, for a prior, posterior, likelihood or loss of its own.
+3. a *trial function* ``(trial, data) -> rdbench.TrialResult``, for any training loop at all; see
+   :class:`rdbench.Run`.
+
+Keyword-only parameters with a type and a default are its options, which a sweep sets:
+``variants: [bs_vae, {name: my_objective, gamma: 2}, ./my_vae.py:my_vae, my_package.vaes:my_vae]``. A value
+out of the range that a type such as ``Annotated[float, Field(gt=0)]`` gives is refused as the sweep is read.
+
+Those that ship are one file each in this folder, named after the variant. A source is read before it is run,
+so listing variants and checking a sweep file import no torch. What your own variant imports of your files
+counts as it does: see :mod:`rdbench.registry.imports`.
+"""
+
+import importlib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+from rdbench.errors import SpecError
+from rdbench.registry import bundle, source
+from rdbench.registry.declaration import Declaration, declarations
+from rdbench.registry.imports import File, Files
+from rdbench.text import choose
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    Objective = Callable[..., Tensor]
+
+Target = TypeVar("Target", bound=Callable[..., Any])
+
+
+class Named(Protocol):
+    """What names a variant: of a sweep file, once it is settled."""
+
+    @property
+    def name(self) -> str:
+        """The registered name."""
+
+    @property
+    def source(self) -> str:
+        """Where it was found, if it does not ship with rdbench: package.module:symbol or a file:symbol."""
+
+    @property
+    def code(self) -> str:
+        """The hash of the files it runs from, if it does not ship with rdbench."""
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A variant, ready to be run: what its source declares, and the function or class itself."""
+
+    declaration: Declaration
+    target: "Callable[..., Any]"
+
+    @property
+    def name(self) -> str:
+        """What it is registered as."""
+        return self.declaration.name
+
+    @property
+    def objective(self) -> "Objective":
+        """The per-image loss ``(sse, rate, beta, n, **options)``, of a variant that is an objective."""
+        if self.declaration.kind != "objective":
+            raise TypeError(f"variant {self.name} is a {self.declaration.kind}, not an objective")
+        return self.target
+
+    @property
+    def native(self) -> str | None:
+        """The reading of sigma^2 whose distortion its loss minimises, up to constants; None if none is."""
+        return self.declaration.native
+
+
+def variant(
+    name: str, *, native: str | None = None, paper: str = "", curve: bool = False
+) -> Callable[[Target], Target]:
+    """Declare a function or class as a variant; write the arguments as plain values, as they are also read.
+
+    Args:
+        name: what sweeps, tables and reports call it.
+        native: the reading of sigma^2 whose distortion the loss minimises, up to constants (see
+            :mod:`rdbench.numerics.likelihood`); "own" for a model with a likelihood of its own; None if there is none.
+        paper: where it comes from.
+        curve: of a trial function: one training gives a point at every beta of the sweep.
+    """
+
+    def declare(target: Target) -> Target:
+        return target
+
+    return declare
+
+
+_shipped: dict[str, Files] = {}
+"""What variants run from that was shipped to this process, by hash."""
+
+
+_imported: dict[str, str] = {}
+"""Modules of packages that this process imported, with the hash of their source then."""
+
+
+def ship(sources: Mapping[str, Iterable[Iterable[str]]]) -> None:
+    """Make the files of variants known to this process by their hashes, so that no path has to exist here.
+
+    Args:
+        sources: the files of each, its own first, as :class:`rdbench.registry.imports.File` or its values.
+    """
+    _shipped.update({code: tuple(File(*file) for file in files) for code, files in sources.items()})
+
+
+def names() -> list[str]:
+    """Return the names a sweep file may use, sorted.
+
+    Raises:
+        SpecError: a package's variant has the name of one that ships.
+    """
+    ours, theirs = source.shipped(), source.plugged_in()
+    if taken := sorted(ours.keys() & theirs.keys()):
+        raise SpecError(
+            f"the variant {taken[0]!r} of {theirs[taken[0]]} has the name of one of rdbench's own; rename its"
+            f" entry point in the group {source.GROUP}"
+        )
+    return sorted([*ours, *theirs])
+
+
+def declared(name: str) -> Declaration:
+    """Return what a registered variant declares, without importing it.
+
+    Raises:
+        SpecError: there is no such variant.
+    """
+    return _registered(name).declaration
+
+
+def _registered(name: str) -> source.Source:
+    if name not in names():
+        raise SpecError(f"unknown variant {name!r}; {choose(name, names())}")
+    return source.find(name)
+
+
+def get(which: "str | Named") -> Variant:
+    """Return a variant, imported.
+
+    Args:
+        which: a registered name, or a variant of a sweep.
+
+    Raises:
+        SpecError: there is none, or its source is not what it was when the sweep was planned.
+    """
+    if isinstance(which, str):
+        found = _registered(which)
+    elif not which.source:
+        found = _registered(which.name)
+    elif which.code in _shipped:
+        return _run(_shipped[which.code], which.source.rpartition(":")[2])
+    else:
+        found = source.find(which.source)
+        if found.code != which.code:
+            edited = f"{found.path}{' or a file it imports' if len(found.files) > 1 else ''} was edited"
+            raise SpecError(
+                f"{edited}: trials of variant {which.name} were trained with another version"
+                f" (hash {which.code}, now {found.code})"
+            )
+    if found.files:
+        return _run(found.files, found.declaration.symbol)
+    module = importlib.import_module(found.module)
+    if found.code and _imported.setdefault(found.module, found.code) != found.code:
+        raise SpecError(f"{found.path} was edited since this process imported it; start a new one")
+    return Variant(found.declaration, getattr(module, found.declaration.symbol))
+
+
+def _run(files: Files, symbol: str) -> Variant:
+    """Run the files of an author's variant."""
+    module, own = bundle.run(files), files[0]
+    (declaration,) = (each for each in declarations(own.text, own.path) if symbol in (each.symbol, each.name))
+    return Variant(declaration, getattr(module, declaration.symbol))

@@ -1,0 +1,316 @@
+"""Group the trials of results folders into sections: only what may be compared shares one."""
+
+import functools
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import pandas as pd
+
+from rdbench.errors import ResultsError, SpecError, UserError
+from rdbench.numerics.likelihood import OWN, READINGS
+from rdbench.report.searches import SearchView, search_view, tried
+from rdbench.results.load import Results
+from rdbench.spec.naming import variant_label
+from rdbench.spec.plan import Trial, plan
+from rdbench.spec.sweep import Sweep
+
+VARIES = ("variant", "beta", "seed")
+"""What may differ between the trials of a section; all other settings are the same."""
+
+_BETTER = ("done", "diverged", "stopped", "failed")
+
+
+@dataclass
+class Section:
+    """Trials that may share a table: one dataset with one checksum, one protocol, one set of settings.
+
+    Attributes:
+        settings: the settings all trials share, the fields of a trial but for ``VARIES``.
+        checksum: the dataset's; None where no trial got as far as loading it.
+        readings: the readings of sigma^2 asked for, in the order of ``READINGS``.
+        points: the ``points`` rows of finished trials; ``variant`` holds the label with its options.
+        history: the ``history`` rows, likewise.
+        trials: the ``trials`` rows, likewise; ``betas`` lists those that one training gives points at, else
+            it is null.
+        images: the ``images`` rows, with variant, beta and seed.
+        metrics: the ``metrics`` rows, likewise.
+        per_image: the ``per_image`` rows, likewise.
+        missing: trials that were asked for and are not there: variant, beta, seed.
+        searches: those of its folders. Of trials that one by Optuna gave other settings than its sweep's, the
+            best alone are among the section's trials, with the differences in the variant's name.
+    """
+
+    settings: dict[str, Any]
+    checksum: str | None
+    readings: tuple[str, ...] = ()
+    points: pd.DataFrame = field(default_factory=pd.DataFrame)
+    history: pd.DataFrame = field(default_factory=pd.DataFrame)
+    trials: pd.DataFrame = field(default_factory=pd.DataFrame)
+    images: pd.DataFrame = field(default_factory=pd.DataFrame)
+    metrics: pd.DataFrame = field(default_factory=pd.DataFrame)
+    per_image: pd.DataFrame = field(default_factory=pd.DataFrame)
+    missing: pd.DataFrame = field(default_factory=pd.DataFrame)
+    searches: list[SearchView] = field(default_factory=list)
+
+    @functools.cached_property
+    def splits(self) -> dict[tuple[str, str], pd.DataFrame]:
+        """The ``points`` rows of each (split, reading); there is none without rows."""
+        if not len(self.points):
+            return {}
+        groups = self.points.groupby(["split", "reading"], sort=False)
+        return {cast(tuple[str, str], key): rows for key, rows in groups}
+
+    @property
+    def dataset(self) -> str:
+        """The dataset's name."""
+        return str(self.settings["dataset"]["name"])
+
+    @property
+    def protocol(self) -> str:
+        """The evaluation protocol."""
+        return str(self.settings["protocol"])
+
+
+@dataclass(frozen=True)
+class _Known:
+    """A trial of a folder with what a section needs to know about it."""
+
+    id: str
+    settings: str
+    checksum: str | None
+    readings: tuple[str, ...]
+    row: dict[str, Any]
+    source: int
+
+
+def _split_settings(trial: Trial, further: Mapping[str, Any] | None = None) -> tuple[str, dict[str, Any]]:
+    """Return (the shared settings as canonical JSON, what names the trial within them).
+
+    Args:
+        trial: any.
+        further: settings that its variant is named by like by options of its own.
+    """
+    content = json.loads(trial.to_json())
+    shared = {key: value for key, value in content.items() if key not in VARIES}
+    variant = trial.variant
+    if further:
+        variant = variant.model_copy(update={"options": variant.options | dict(further)})
+    label = variant_label(variant)
+    names = {"variant": label, "beta": trial.beta, "seed": trial.seed}
+    return json.dumps(shared, sort_keys=True), names | {"betas": trial.variant.options.get("betas")}
+
+
+def _reread(row: dict[str, Any], root: str, problems: list[str]) -> Trial | None:
+    """Return the trial of a row that the sweep does not ask for (any more); None where it is of no use."""
+    try:
+        trial = Trial.from_json(row["spec"])
+    except (ValueError, TypeError, UserError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        problems.append(f"{root}: trial {row['trial']} left out, its settings cannot be read ({reason})")
+        return None
+    if trial.id != row["trial"]:
+        problems.append(
+            f"{root}: trial {row['trial']} left out, an earlier recipe made it; its settings now mean"
+            f" trial {trial.id}"
+        )
+        return None
+    return trial
+
+
+def _as_searched(trial: Trial, sweep: Sweep) -> tuple[Trial, dict[str, Any]]:
+    """Return (a trial with the sweep's settings of training and network, those of its own that differ).
+
+    The options of its variant that the search varies count among the latter; its variant keeps them.
+    """
+    own = trial.model_copy(update={"train": sweep.train, "model": sweep.model})
+    differing = {
+        name: value
+        for now, asked in ((trial.train, sweep.train), (trial.model, sweep.model))
+        for name, value in now.model_dump().items()
+        if value != getattr(asked, name)
+    }
+    if trial.variant not in sweep.variants:
+        options = trial.variant.options
+        differing |= {name: value for name, value in options.items() if name in sweep.search.over}
+    return own, differing
+
+
+def _known(
+    results: Results, source: int, problems: list[str], search: SearchView | None
+) -> tuple[list[_Known], dict[str, Trial]]:
+    """Return (the committed trials of a folder, the trials its sweep asks for by id)."""
+    searched = tried(search)
+    planned = {trial.id: trial for trial in plan(results.sweep).trials}
+    found = []
+    for row in records(results.trials):
+        trial = planned.get(row["trial"]) or _reread(row, str(results.root), problems)
+        if trial is not None:
+            differing: dict[str, Any] = {}
+            if row["trial"] in searched:
+                trial, differing = _as_searched(trial, results.sweep)
+            if differing and not searched[row["trial"]]:
+                continue  # a point of the search's own chart
+            settings, names = _split_settings(trial, differing)
+            checksum = row["dataset_checksum"] if isinstance(row["dataset_checksum"], str) else None
+            readings = tuple(results.sweep.readings)
+            found.append(_Known(row["trial"], settings, checksum, readings, row | names, source))
+    return found, planned
+
+
+def _search(results: Results, problems: list[str]) -> SearchView | None:
+    """Return the search of a folder; None where there is none, or none that can be read: a problem then."""
+    try:
+        return search_view(results)
+    except (ResultsError, SpecError) as error:
+        problems.append(str(error))
+        return None
+
+
+def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return a frame's rows."""
+    return [{str(key): value for key, value in row.items()} for row in frame.to_dict("records")]
+
+
+def _frame(rows: Iterable[dict[str, Any]], columns: Iterable[str]) -> pd.DataFrame:
+    return pd.DataFrame(list(rows), columns=list(columns))
+
+
+def gather(loaded: Sequence[Results]) -> tuple[list[Section], list[str]]:
+    """Group trials into sections.
+
+    Args:
+        loaded: results folders. A trial that lies in several counts once, a finished one before a failed.
+
+    Returns:
+        (sections by dataset, protocol and settings; one line for each file or trial that was left out).
+    """
+    problems = [problem for results in loaded for problem in results.problems]
+    best: dict[str, _Known] = {}
+    asked: dict[str, tuple[Trial, tuple[str, ...]]] = {}
+    searches = [_search(results, problems) for results in loaded]
+    for source, results in enumerate(loaded):
+        found, planned = _known(results, source, problems, searches[source])
+        for known in found:
+            rival = best.get(known.id)
+            if rival is not None and None not in (pair := {rival.checksum, known.checksum}) and len(pair) > 1:
+                problems.append(
+                    f"{results.root}: trial {known.id} was trained on other data than that of"
+                    f" {loaded[rival.source].root}, which is shown; report the folders apart"
+                )
+                continue
+            if rival is None or _rank(known) < _rank(rival):
+                best[known.id] = known
+        asked |= {name: (trial, tuple(results.sweep.readings)) for name, trial in planned.items()}
+    problems += _superseded(best, asked)
+
+    sections: dict[tuple[str, str | None], Section] = {}
+    members: dict[tuple[str, str | None], list[_Known]] = {}
+    # Trials with a checksum first: those without one then join a section that is there.
+    for known in sorted(best.values(), key=lambda known: (known.checksum is None, known.settings)):
+        key = _find(sections, known.settings, known.checksum)
+        section = sections.get(key) or sections.setdefault(key, Section(json.loads(known.settings), key[1]))
+        section.readings = _union(section.readings, known.readings)
+        members.setdefault(key, []).append(known)
+    missing: dict[tuple[str, str | None], list[dict[str, Any]]] = {}
+    for name, (trial, readings) in asked.items():
+        if name not in best:
+            settings, names = _split_settings(trial)
+            key = _find(sections, settings, None)
+            section = sections.get(key) or sections.setdefault(key, Section(json.loads(settings), key[1]))
+            section.readings = _union(section.readings, readings)
+            # A variant that trains once for all betas misses them all.
+            betas = names["betas"] or [trial.beta]
+            missing.setdefault(key, []).extend(names | {"beta": beta} for beta in betas)
+    for results, search in zip(loaded, searches, strict=True):
+        if search is not None:
+            settings, _ = _split_settings(_any_trial(results.sweep))
+            key = _find(sections, settings, None)
+            section = sections.get(key) or sections.setdefault(key, Section(json.loads(settings), key[1]))
+            section.readings = _union(section.readings, tuple(results.sweep.readings))
+            section.searches.append(search)
+    for key, section in sections.items():
+        _fill(section, members.get(key, []), missing.get(key, []), loaded)
+    order = sorted(sections, key=lambda key: (sections[key].dataset, sections[key].protocol, *map(str, key)))
+    return [sections[key] for key in order], problems
+
+
+def _any_trial(sweep: Sweep) -> Trial:
+    """Return a trial of a sweep's own settings."""
+    return plan(sweep.model_copy(update={"search": None})).trials[0]
+
+
+def _superseded(best: dict[str, _Known], asked: dict[str, Any]) -> list[str]:
+    """Leave out, and name, all but one training of a whole curve that another list of betas asked for.
+
+    Their points would else be taken for seeds of one another. The one that a sweep asks for stays.
+    """
+    rivals: dict[tuple[Any, ...], list[_Known]] = {}
+    for known in best.values():
+        if known.row["betas"] is not None:
+            name = (known.settings, known.checksum, known.row["variant"], known.row["seed"])
+            rivals.setdefault(name, []).append(known)
+    lines = []
+    for trained in rivals.values():
+        kept, *rest = sorted(trained, key=lambda known: (known.id not in asked, _rank(known), known.id))
+        for known in rest:
+            del best[known.id]
+            asked.pop(known.id, None)  # nor is it missing
+            lines.append(
+                f"trial {known.id} left out: {known.row['variant']}, seed {known.row['seed']}, was trained"
+                f" for another list of betas than trial {kept.id}, which is shown"
+            )
+    return lines
+
+
+def _rank(known: _Known) -> int:
+    status = known.row["status"]
+    return _BETTER.index(status) if status in _BETTER else len(_BETTER)
+
+
+def _find(
+    sections: dict[tuple[str, str | None], Section], settings: str, checksum: str | None
+) -> tuple[str, str | None]:
+    """Return the key of the section a trial belongs to; one without a checksum joins any of its settings."""
+    if checksum is None:
+        for key in sections:
+            if key[0] == settings:
+                return key
+    return settings, checksum
+
+
+def _union(left: tuple[str, ...], right: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(reading for reading in (*READINGS, OWN) if reading in left or reading in right)
+
+
+def _fill(
+    section: Section, members: list[_Known], missing: list[dict[str, Any]], loaded: Sequence[Results]
+) -> None:
+    """Give a section its frames."""
+    section.trials = _frame((known.row for known in members), (*loaded[0].trials.columns, "betas"))
+    section.missing = _frame(missing, VARIES)
+    names = _frame(
+        ({"trial": k.id, **{v: k.row[v] for v in VARIES}, "source": k.source} for k in members
+         if k.row["status"] == "done"),
+        ("trial", *VARIES, "source"),
+    )  # fmt: skip
+    # A point has a beta of its own: a trial may give one at each of many.
+    section.points = _rows_of(names.drop(columns="beta"), [results.points for results in loaded])
+    if OWN in set(section.points["reading"]):
+        section.readings = _union(section.readings, (OWN,))
+    section.history = _rows_of(names, [results.history for results in loaded])
+    section.images = _rows_of(names, [results.images for results in loaded])
+    section.metrics = _rows_of(names, [results.metrics for results in loaded])
+    section.per_image = _rows_of(names, [results.per_image for results in loaded])
+
+
+def _rows_of(names: pd.DataFrame, tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Return the rows of the named trials, each from the folder it was taken from, with the trial's names."""
+    parts = []
+    for source, table in enumerate(tables):
+        own = names[names["source"] == source].drop(columns="source")
+        bare = table.drop(columns=[column for column in VARIES if column in table.columns and column in own])
+        parts.append(bare.merge(own, on="trial"))
+    filled = [part for part in parts if len(part)]
+    return pd.concat(filled, ignore_index=True) if filled else parts[0]

@@ -1,0 +1,265 @@
+"""BD-rate: how much more rate one curve needs than another for the same quality, in per cent.
+
+Bjontegaard, "Calculation of average PSNR differences between RD-curves", VCEG-M33, 2001: the logarithm of the
+rate as a function of the quality, here interpolated by PCHIP, averaged over the range of quality that both
+curves reach.
+"""
+
+import functools
+import math
+from dataclasses import dataclass, replace
+from itertools import combinations_with_replacement
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from scipy.special import stdtrit
+
+from rdbench.report.statistics.curves import pareto
+
+Float64 = npt.NDArray[np.float64]
+
+
+class Monotone:
+    """A monotone piecewise cubic through points: PCHIP, which bends no curve beyond its points.
+
+    Fritsch & Butland, SIAM J. Sci. Stat. Comput. 5, 1984. The same curve as
+    ``scipy.interpolate.PchipInterpolator``, which takes a quarter of a millisecond to make; a bootstrap makes
+    a thousand. (The package ``bjontegaard`` makes them with scipy too, and imports pyplot besides.)
+
+    Args:
+        x: ascending, shape (points,), two or more.
+        y: strictly monotone, of the same shape.
+    """
+
+    def __init__(self, x: Float64, y: Float64) -> None:
+        self.x, self.y = x, y
+        self.steps = step = np.diff(x)
+        rise = np.diff(y) / step
+        self.slopes = np.full(len(x), rise[0])
+        if len(rise) > 1:
+            first, second = 2 * step[1:] + step[:-1], step[1:] + 2 * step[:-1]
+            self.slopes[1:-1] = (first + second) / (first / rise[:-1] + second / rise[1:])
+            self.slopes[0] = _end_slope(step[0], step[1], rise[0], rise[1])
+            self.slopes[-1] = _end_slope(step[-1], step[-2], rise[-1], rise[-2])
+        whole = step * (y[:-1] + y[1:]) / 2 + step**2 * (self.slopes[:-1] - self.slopes[1:]) / 12
+        self.areas = np.concatenate([[0.0], np.cumsum(whole)])
+
+    def area(self, low: float, high: float) -> float:
+        """Return the integral from ``low`` to ``high``, both within the points."""
+        return self._area_to(high) - self._area_to(low)
+
+    def _area_to(self, end: float) -> float:
+        i = min(max(int(np.searchsorted(self.x, end, "right")) - 1, 0), len(self.steps) - 1)
+        step, s = self.steps[i], (end - self.x[i]) / self.steps[i]
+        values = self.y[i] * (s - s**3 + s**4 / 2) + self.y[i + 1] * (s**3 - s**4 / 2)
+        bends = self.slopes[i] * (s**2 / 2 - 2 * s**3 / 3 + s**4 / 4)
+        bends += self.slopes[i + 1] * (s**4 / 4 - s**3 / 3)
+        return float(self.areas[i] + step * (values + step * bends))
+
+
+def _end_slope(step: float, following: float, rise: float, next_rise: float) -> float:
+    """Return the slope at an end: of the parabola through three points, if it keeps the curve monotone."""
+    slope = ((2 * step + following) * rise - step * next_rise) / (step + following)
+    return slope if slope * rise > 0 else 0.0
+
+
+LEAST_RATE = 0.01
+"""Nats: below it the posterior has collapsed, and how far below says nothing."""
+ENUMERATED = 5
+"""Up to so many seeds every resample is taken, with its probability: 126 different ones of five seeds."""
+RESAMPLES = 200
+UNDEFINED = 0.05
+"""The share of resamples without a BD-rate beyond which there is no interval."""
+LITTLE_OVERLAP = 0.75
+"""Below it BD-rate speaks of a part of the curves only: where ``bjontegaard`` warns, too."""
+
+Float64 = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class BdRate:
+    """The rate a variant needs beyond a baseline's for the same quality, on average.
+
+    Attributes:
+        variant, baseline: what is compared.
+        measure: what quality is: "mse" or "distortion".
+        percent: BD-rate, negative where the variant needs less; None where it is not defined.
+        low, high: its 95% interval over seeds, in per cent; None where there is none.
+        n: seeds, of the variant that has fewer.
+        overlap: the range of quality that both curves reach, as a share of what either does; None where
+            there are not two curves.
+        quality_range: that range: -10 log10 of the MSE (the PSNR of images in [0, 1], dB), or -distortion
+            (nats); None where it is empty.
+        reason: why there is no BD-rate, or no interval; "" where there are both.
+    """
+
+    variant: str
+    baseline: str
+    measure: str
+    percent: float | None
+    low: float | None
+    high: float | None
+    n: int
+    overlap: float | None
+    quality_range: tuple[float, float] | None
+    reason: str
+
+    @property
+    def overlaps_little(self) -> bool:
+        """Whether it speaks of a part of the curves only, or of nothing."""
+        return self.overlap is not None and self.overlap < LITTLE_OVERLAP
+
+
+@dataclass(frozen=True)
+class _Curve:
+    """The logarithm of the rate as a function of quality, and the range of quality it reaches."""
+
+    log_rate: Monotone
+    low: float
+    high: float
+
+
+class _Points:
+    """The finite points of a variant as arrays (seeds, betas); ``there`` tells where there is one."""
+
+    def __init__(self, rows: pd.DataFrame, measure: str) -> None:
+        self.measure = measure
+        values = rows[["seed", "beta", "rate", measure]].to_numpy(float)
+        values = values[np.isfinite(values).all(axis=1)]
+        seeds, by_seed = np.unique(values[:, 0], return_inverse=True)
+        betas, by_beta = np.unique(values[:, 1], return_inverse=True)
+        self.seeds = tuple(seeds.tolist())
+        self.there = np.zeros((len(seeds), len(betas)), bool)
+        self.rate, self.value = np.zeros((2, len(seeds), len(betas)))
+        self.there[by_seed, by_beta] = True
+        self.rate[by_seed, by_beta], self.value[by_seed, by_beta] = values[:, 2], values[:, 3]
+
+    def curve(self, weights: Float64) -> _Curve | None:
+        """Return the hull of the means over seeds; None where it has fewer than two points.
+
+        Also where a beta has no seed of any weight: a curve without it is another one, and what tells them
+        apart is the interpolation, not the seeds.
+
+        Args:
+            weights: of each seed, (seeds,).
+        """
+        total = weights @ self.there
+        if not total.all():
+            return None
+        rate, value = ((weights @ own) / total for own in (self.rate, self.value))
+        # An error of zero has no logarithm, and that of a collapsed posterior's rate would outweigh all else.
+        held = (rate > LEAST_RATE) & ((value > 0) | (self.measure != "mse"))
+        rate, value = rate[held], value[held]
+        quality = -10 * np.log10(value) if self.measure == "mse" else -value
+        hull = pareto(rate, -quality)
+        if len(hull) < 2:
+            return None
+        return _Curve(Monotone(quality[hull], np.log(rate[hull])), *quality[hull][[0, -1]].tolist())
+
+    @functools.cached_property
+    def whole(self) -> _Curve | None:
+        """The curve of all seeds."""
+        return self.curve(np.ones(len(self.seeds)))
+
+    @functools.cached_property
+    def resampled(self) -> list[_Curve | None]:
+        """The curve of each resample of :func:`_resamples`; those of a baseline serve all its comparisons."""
+        return [self.curve(weights) for weights in _resamples(len(self.seeds))[0]]
+
+
+@functools.cache
+def _resamples(n: int) -> tuple[Float64, Float64]:
+    """Return how often each resample of ``n`` seeds takes each seed, (resamples, n), and its probability."""
+    if n > ENUMERATED:
+        return _random_resamples(n, 0), np.full(RESAMPLES, 1 / RESAMPLES)
+    counts = np.array(
+        [np.bincount(taken, minlength=n) for taken in combinations_with_replacement(range(n), n)]
+    )
+    ways = [math.factorial(n) / math.prod(map(math.factorial, row)) for row in counts.tolist()]
+    return counts.astype(float), np.array(ways) / n**n
+
+
+def _random_resamples(n: int, stream: int) -> Float64:
+    return np.random.default_rng(stream).multinomial(n, np.full(n, 1 / n), RESAMPLES).astype(float)
+
+
+def _shared(one: _Curve, other: _Curve) -> tuple[float, float] | None:
+    low, high = max(one.low, other.low), min(one.high, other.high)
+    return (low, high) if low < high else None
+
+
+def _log_ratio(test: _Curve | None, baseline: _Curve | None) -> float | None:
+    """Return the mean logarithm of the ratio of rates; None where no quality is shared."""
+    if test is None or baseline is None or (shared := _shared(test, baseline)) is None:
+        return None
+    area = test.log_rate.area(*shared) - baseline.log_rate.area(*shared)
+    return area / (shared[1] - shared[0])
+
+
+def _half_width(test: _Points, baseline: _Points) -> tuple[float | None, str]:
+    """Return the half-width of the 95% interval of the logarithm of the ratio, or why there is none.
+
+    A seed's whole curve is resampled at once, since its points may err together, and for both variants at
+    once where both have the same seeds, since those may share their luck. Percentiles of three to five
+    seeds' resamples are far too narrow; Student's t on the bootstrap's standard error, which is that of a
+    mean times sqrt((n-1)/n), is not.
+    """
+    n = min(len(test.seeds), len(baseline.seeds))
+    if n < 2:
+        return None, "a single seed has no interval"
+    if test.seeds == baseline.seeds:
+        probability = _resamples(n)[1]
+        pairs = list(zip(test.resampled, baseline.resampled, strict=True))
+    else:
+        probability = np.full(RESAMPLES, 1 / RESAMPLES)
+        draws = (_random_resamples(len(own.seeds), i) for i, own in enumerate((test, baseline)))
+        pairs = [(test.curve(one), baseline.curve(other)) for one, other in zip(*draws, strict=True)]
+    found = [_log_ratio(*pair) for pair in pairs]
+    defined = np.array([value is not None for value in found])
+    lost = 1 - float(probability[defined].sum())
+    if lost > UNDEFINED:
+        return None, f"no interval: {100 * lost:.0f}% of the resamples of seeds have no BD-rate"
+    values, weights = np.array([value for value in found if value is not None]), probability[defined]
+    error = math.sqrt(float(np.cov(values, aweights=weights, ddof=0)) * n / (n - 1))
+    return float(stdtrit(n - 1, 0.975)) * error, ""
+
+
+def _percent(log_ratio: float) -> float:
+    return 100 * math.expm1(min(log_ratio, 700.0))  # beyond, a float overflows
+
+
+def _compare(test: _Points, baseline: _Points, variant: str, name: str) -> BdRate:
+    n = min(len(test.seeds), len(baseline.seeds))
+    bare = BdRate(variant, name, test.measure, None, None, None, n, None, None, "")
+    one, other = test.whole, baseline.whole
+    if one is None or other is None:
+        short = " and ".join(who for who, curve in ((variant, one), (name, other)) if curve is None)
+        return replace(bare, reason=f"fewer than two points on the hull of {short}")
+    log_ratio, shared = _log_ratio(one, other), _shared(one, other)
+    if log_ratio is None or shared is None:
+        return replace(bare, overlap=0.0, reason="the curves reach no quality in common")
+    overlap = (shared[1] - shared[0]) / (max(one.high, other.high) - min(one.low, other.low))
+    half, reason = _half_width(test, baseline)
+    low, high = (None, None) if half is None else (_percent(log_ratio - half), _percent(log_ratio + half))
+    return BdRate(variant, name, test.measure, _percent(log_ratio), low, high, n, overlap, shared, reason)
+
+
+def bd_rate_between(
+    test: pd.DataFrame, baseline: pd.DataFrame, measure: str, *, variant: str = "test", name: str = "baseline"
+) -> BdRate:
+    """Return BD-rate between two curves, which may come from different results.
+
+    Args:
+        test, baseline: rows of one variant, one split and one reading each: columns beta, seed, rate
+            (nats) and ``measure``. A (beta, seed) may be missing; means are over those that are there.
+        measure: "mse" (the number is that of PSNR) or "distortion".
+        variant, name: what the two are called.
+    """
+    return _compare(_Points(test, measure), _Points(baseline, measure), variant, name)
+
+
+def bd_rate(points: pd.DataFrame, variant: str, baseline: str, measure: str) -> BdRate:
+    """Return BD-rate of one variant against another; rows of both, as :func:`bd_rate_between` takes."""
+    test, other = (points[points["variant"] == each] for each in (variant, baseline))
+    return bd_rate_between(test, other, measure, variant=variant, name=baseline)

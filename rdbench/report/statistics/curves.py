@@ -1,0 +1,210 @@
+"""From ``points`` rows to what the charts draw: means over seeds, and which curve lies lowest."""
+
+import itertools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from scipy.special import stdtrit
+
+from rdbench.report.numbers import Estimate
+
+Floats = npt.NDArray[np.float64]
+
+MEASURED = ("rate", "distortion", "elbo", "mse", "psnr", "bits_per_dim")
+
+
+def estimate(values: Sequence[float]) -> Estimate | None:
+    """Return mean and 95% t-interval of the finite values; None where there is none.
+
+    The interval is mean +- t(0.975, n-1) s / sqrt(n): it holds the mean over trainings if those are
+    normally distributed, and says nothing about the sampling of test images.
+    """
+    finite = [float(value) for value in values if value is not None and math.isfinite(value)]
+    n = len(finite)
+    if n == 0:
+        return None
+    # By a power of two, which is exact: else the square of a huge value overflows.
+    size = math.ldexp(1.0, math.frexp(max(map(abs, finite)))[1] - 1)
+    mean = math.fsum(value / size for value in finite) / n
+    if n == 1:
+        return Estimate(finite[0], None, 1)
+    deviation = math.sqrt(math.fsum((value / size - mean) ** 2 for value in finite) / (n - 1))
+    half = float(stdtrit(n - 1, 0.975)) * deviation / math.sqrt(n) * size
+    return Estimate(mean * size, half if math.isfinite(half) else None, n)
+
+
+def spaced(values: Sequence[float], amount: int) -> list[float]:
+    """Return ``amount`` of the sorted values, evenly spaced by position, both ends included."""
+    ordered = sorted(set(values))
+    if len(ordered) <= amount:
+        return ordered
+    if amount == 1:
+        return [ordered[len(ordered) // 2]]
+    return [ordered[round(i * (len(ordered) - 1) / (amount - 1))] for i in range(amount)]
+
+
+def finite_points(points: pd.DataFrame, split: str, reading: str) -> pd.DataFrame:
+    """Return the rows of one split and reading that have a finite rate, distortion and MSE."""
+    rows = points[(points["split"] == split) & (points["reading"] == reading)]
+    finite = np.isfinite(rows[["rate", "distortion", "mse"]].to_numpy(float)).all(axis=1)
+    return rows[pd.Series(finite, index=rows.index)]
+
+
+def mean_points(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return the mean over seeds of each variant and beta.
+
+    Args:
+        rows: ``points`` rows of one split and one reading.
+
+    Returns:
+        Columns variant, beta, n (seeds) and the means of ``MEASURED`` (NaN where nothing was measured),
+        sorted by variant and beta.
+    """
+    groups = rows.groupby(["variant", "beta"], sort=True)
+    means = pd.DataFrame(groups[list(MEASURED)].mean())
+    means.insert(0, "n", groups["rate"].count())
+    return means.reset_index()
+
+
+def pareto(rate: Floats, height: Floats) -> npt.NDArray[np.intp]:
+    """Return the places of the points that no point of lower or equal rate beats, by ascending rate.
+
+    Args:
+        rate, height: finite values of shape (points,); ``height`` is better where it is lower.
+    """
+    order = np.lexsort((height, rate))
+    ordered = height[order]
+    before = np.concatenate([[np.inf], np.minimum.accumulate(ordered)[:-1]]) if len(ordered) else ordered
+    return order[ordered < before]
+
+
+def envelope(rows: pd.DataFrame, measure: str) -> pd.DataFrame:
+    """Return the lower envelope of a curve: the points that no point of lower or equal rate beats.
+
+    Args:
+        rows: points of one variant, columns rate and ``measure``.
+        measure: the column to minimise.
+
+    Returns:
+        Those rows by ascending rate; ``measure`` falls strictly.
+    """
+    return rows.iloc[pareto(rows["rate"].to_numpy(float), rows[measure].to_numpy(float))]
+
+
+def lower_envelope(curves: Sequence[tuple[Floats, Floats]], at: Floats) -> Floats:
+    """Return the lowest height that any curve reaches at a rate, or at a lower one.
+
+    Args:
+        curves: (rate, height) of each, rates ascending, joined by straight lines.
+        at: ascending rates, shape (points,).
+
+    Returns:
+        Shape (points,); NaN before the first curve begins.
+    """
+    heights = np.full((len(curves), len(at)), np.inf)
+    for place, (rate, height) in enumerate(curves):
+        within = (at >= rate[0]) & (at <= rate[-1])
+        heights[place, within] = np.interp(at[within], rate, height)
+    lowest = np.minimum.accumulate(heights.min(0))
+    return np.where(np.isfinite(lowest), lowest, np.nan)
+
+
+@dataclass(frozen=True)
+class Shares:
+    """Over which share of the rates that two curves or more span each is the lowest of those there.
+
+    Attributes:
+        shares: of each curve; where some are equal, the stretch counts for each of them.
+        low, high: the ends of those rates, in nats.
+    """
+
+    shares: dict[str, float]
+    low: float
+    high: float
+
+
+def lowest_shares(means: pd.DataFrame, measure: str, *, as_drawn: bool = False) -> Shares | None:
+    """Tell over which share of the rates that two curves or more span each variant's is the lowest of those.
+
+    Rates that all curves span would not do: one narrow curve among many would leave next to none. A curve is
+    the :func:`envelope` of its means, joined by straight lines.
+
+    Args:
+        means: from :func:`mean_points`.
+        measure: the column to compare: "distortion" or "mse".
+        as_drawn: join all of a variant's means, also those that another of its own beats.
+
+    Returns:
+        A share for each variant that has a curve, of two points or more. None where no two such curves share
+        a range of rates.
+    """
+    curves = {}
+    for variant, rows in means.groupby("variant"):
+        rows = rows.sort_values("rate") if as_drawn else envelope(rows, measure)
+        if len(rows) > 1:
+            curves[str(variant)] = (rows["rate"].to_numpy(float), rows[measure].to_numpy(float))
+    if len(curves) < 2:
+        return None
+    edges = _with_crossings(list(curves.values()))
+    middles, widths = (edges[1:] + edges[:-1]) / 2, np.diff(edges)
+    heights = np.stack([np.interp(middles, rate, height, np.inf, np.inf) for rate, height in curves.values()])
+    compared = np.isfinite(heights).sum(0) >= 2
+    if not compared.any():
+        return None
+    # Two that are joined through the same points by different knots part by rounding: that is a tie.
+    scale = max(float(np.abs(height).max()) for _, height in curves.values())
+    lowest = (heights <= heights.min(0) + 1e-12 * scale) & compared
+    *lengths, whole = (np.vstack([lowest, compared]) * widths).sum(1)  # alike, so that all of it is 1
+    shares = np.array(lengths) / whole
+    low, high = edges[:-1][compared].min(), edges[1:][compared].max()
+    return Shares(dict(zip(curves, shares.tolist(), strict=True)), float(low), float(high))
+
+
+def _with_crossings(curves: Sequence[tuple[Floats, Floats]]) -> Floats:
+    """Return the rates between which every curve is straight, or not there, and no two of them cross."""
+    knots = np.unique(np.concatenate([rate for rate, _ in curves]))
+    heights = [np.interp(knots, rate, height, np.nan, np.nan) for rate, height in curves]
+    found = [knots]
+    for one, other in itertools.combinations(heights, 2):
+        gap = one - other
+        at = np.flatnonzero(np.sign(gap[1:]) * np.sign(gap[:-1]) < 0)
+        found.append(knots[at] + (knots[at + 1] - knots[at]) * gap[at] / (gap[at] - gap[at + 1]))
+    return np.unique(np.concatenate(found))
+
+
+@dataclass(frozen=True)
+class Lowest:
+    """Which curves lie lowest over most of the rates that two curves or more span.
+
+    Attributes:
+        variants: several where they are equal.
+        share: of those rates.
+        low, high: their ends, in nats.
+    """
+
+    variants: tuple[str, ...]
+    share: float
+    low: float
+    high: float
+
+
+def lowest_curve(means: pd.DataFrame, measure: str) -> Lowest | None:
+    """Tell which variant's curve is lowest over most of the rates that two curves or more span.
+
+    Args:
+        means: from :func:`mean_points`.
+        measure: the column to compare: "distortion" or "mse".
+
+    Returns:
+        None where :func:`lowest_shares` is, or where all curves are equal.
+    """
+    found = lowest_shares(means, measure)
+    if found is None:
+        return None
+    share = max(found.shares.values())
+    best = tuple(variant for variant, own in found.shares.items() if own == share)
+    return Lowest(best, share, found.low, found.high) if len(best) < len(found.shares) else None

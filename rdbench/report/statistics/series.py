@@ -1,0 +1,261 @@
+"""Series: every quantity of a section that can be compared across its trials, each with one value a trial.
+
+Charts over beta, the paper's table, its claims and the comparison of two results folders all read these.
+"""
+
+import functools
+import json
+import math
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+from rdbench.metrics import FINDINGS, better
+from rdbench.metrics.base import Better, value_name
+from rdbench.report.numbers import Estimate, plain
+from rdbench.report.sections import Section, records
+from rdbench.report.statistics.curves import estimate
+from rdbench.report.statistics.difference import difference
+
+READING_NAMES = {
+    "half": "σ² = 1/2",
+    "beta_half": "σ² = β/2",
+    "optimal": "σ² optimal for each image",
+    "optimal_shared": "σ² optimal, one for all images",
+    "own": "the model's own likelihood",
+}
+
+UNTESTED = "as that takes two seeds each that differ"
+"""Why two means were not told apart."""
+
+Key = tuple[str, float]
+"""Variant and beta."""
+
+BETA_HALF = (
+    f"{READING_NAMES['beta_half']} says something only of a loss sse + β·rate, so under it only variants"
+    f" whose native reading is {READING_NAMES['half']} are compared."
+)
+"""For captions."""
+
+_Measured = tuple[dict[str, Any], dict[str, Any]]
+"""A row of the ``metrics`` table, and its settings."""
+
+
+@dataclass(frozen=True)
+class Series:
+    """One quantity.
+
+    Attributes:
+        name: unique in its section, fit for a file or field name: "elbo_optimal", "mse", "fid", "fid_2".
+        title: for a reader: "test ELBO, σ² optimal for each image".
+        unit: "nats per image", "dB" ...; "" for a pure number.
+        better: which way is better; None where neither is.
+        metric: the row's name in the ``metrics`` table; "" for what comes from ``points``.
+        reading: of sigma^2, where the quantity depends on one; else "".
+        how: how it was measured, for the legend; only what was measured alike is one series.
+        silent: variants of which its reading says nothing (:func:`says_nothing_of`): they have values,
+            and are compared with nothing.
+        values: (variant, beta) -> seed -> value; finite values only.
+        reasons: (variant, beta) -> why a value is missing there, where a reason was recorded.
+    """
+
+    name: str
+    title: str
+    unit: str
+    better: Better | None
+    metric: str = ""
+    reading: str = ""
+    how: str = ""
+    silent: frozenset[str] = frozenset()
+    values: dict[Key, dict[int, float]] = field(default_factory=dict)
+    reasons: dict[Key, str] = field(default_factory=dict)
+
+    @functools.cached_property
+    def estimates(self) -> dict[Key, Estimate]:
+        """The mean over seeds of each (variant, beta)."""
+        found = {key: estimate(list(values.values())) for key, values in self.values.items()}
+        return {key: value for key, value in found.items() if value is not None}
+
+    @functools.cached_property
+    def top(self) -> Key | None:
+        """The (variant, beta) of the best mean of all; None where there is none."""
+        return self.best()
+
+    def best(self, variant: str | None = None) -> Key | None:
+        """Return the (variant, beta) of the best mean, of one variant or of all; None where there is none."""
+        if self.better is None:
+            return None
+        sign = 1 if self.better == "higher" else -1
+        found = {
+            k: v for k, v in self.estimates.items() if variant in (None, k[0]) and k[0] not in self.silent
+        }
+        # Of equal means the lowest beta, so that the choice does not depend on the order of files.
+        return max(found, key=lambda key: (sign * found[key].mean, -key[1]), default=None)
+
+    def tells_apart(self, one: Key, other: Key) -> bool | None:
+        """Tell whether the means over seeds of two (variant, beta) differ, by the test of
+        :func:`~rdbench.report.statistics.difference.difference` at 5%.
+
+        Returns:
+            None where either has a single seed, or nothing varies from seed to seed, so that nothing is known
+            of the spread: see :data:`UNTESTED`.
+        """
+        p = difference(self.values[one], self.values[other]).p
+        return None if p is None else p < 0.05
+
+
+def of_points(
+    section: Section, measure: str, reading: str, split: str = "test"
+) -> dict[Key, dict[int, float]]:
+    """Return (variant, beta) -> seed -> the finite values of a column of ``points``."""
+    found: dict[Key, dict[int, float]] = {}
+    rows = section.splits.get((split, reading))
+    if rows is None:
+        return found
+    columns = (rows[name].tolist() for name in ("variant", "beta", "seed", measure))
+    for variant, beta, seed, value in zip(*columns, strict=True):
+        if value is not None and math.isfinite(value):
+            found.setdefault((variant, beta), {})[int(seed)] = float(value)
+    return found
+
+
+def says_nothing_of(section: Section, reading: str) -> frozenset[str]:
+    """Return the variants of a section that a reading says nothing of: none, but under ``beta_half``.
+
+    sigma^2 = beta/2 rests on Eq. 5, which holds of the loss sse + beta rate: of a variant whose native
+    reading is ``half``. Any other's beta is no such weight, so its likelihood there is a number about
+    nothing: it is shown, but compared neither with other variants nor by a gate.
+    """
+    if reading != "beta_half" or not len(section.points):
+        return frozenset()
+    points = section.points
+    native = points.loc[points["native"].eq(True) & (points["reading"] == "half"), "variant"]
+    return frozenset(points["variant"]) - frozenset(native)
+
+
+def elbo(section: Section, reading: str) -> Series:
+    """Return the test ELBO under a reading."""
+    return Series(f"elbo_{reading}", f"test ELBO, {READING_NAMES[reading]}", "nats per image", "higher",
+                  reading=reading, silent=says_nothing_of(section, reading),
+                  values=of_points(section, "elbo", reading))  # fmt: skip
+
+
+def series(section: Section) -> list[Series]:
+    """Return the section's series: ELBO under each reading, then rate, MSE and PSNR, then proxy metrics."""
+    found = [elbo(section, reading) for reading in section.readings]
+    # These do not depend on the reading: any will do.
+    for name, title, unit, way in (
+        ("rate", "test rate", "nats per image", None),
+        ("mse", "test MSE", "", "lower"),
+        ("psnr", "test PSNR", "dB", "higher"),
+    ):
+        found.append(
+            Series(name, title, unit, cast(Better | None, way), values=of_points(section, name, "half"))
+        )
+    return [each for each in found if each.values] + proxies(section)
+
+
+def proxies(section: Section) -> list[Series]:
+    """Return the proxy metrics of a section; values measured in different ways are different series.
+
+    A row without a value says only what was asked for: it gives its reason to every series that was measured
+    so, of its variant if there are any, and stands for itself where there is none.
+    """
+    measured: dict[tuple[str, str], list[_Measured]] = {}
+    missing: list[_Measured] = []
+    for row in records(section.metrics):
+        settings = json.loads(row["settings"])
+        if "error" in settings:
+            missing.append((row, settings))
+        else:
+            measured.setdefault(_measured_how(row, settings), []).append((row, settings))
+    alone: dict[tuple[str, str], list[_Measured]] = {}
+    told: dict[tuple[str, str], list[_Measured]] = {}
+    for row, settings in missing:
+        answered = [way for way, rows in measured.items() if _asks_for(row, settings, *rows[0])]
+        # Features may differ, which a failure does not know: its variant's other seeds do.
+        likely = [
+            way for way in answered if row["variant"] in {other["variant"] for other, _ in measured[way]}
+        ]
+        for way in likely or answered:
+            told.setdefault(way, []).append((row, settings))
+        if not answered:
+            alone.setdefault(_measured_how(row, settings), []).append((row, settings))
+    taken: Counter[str] = Counter()
+    curves = _curves(section)
+    found = []
+    for grouped in (measured, alone):
+        for title, how in sorted(grouped):
+            rows = grouped[title, how]
+            first, about = rows[0]
+            metric, quantity, reading = first["name"], about.get("quantity"), about.get("reading") or ""
+            name = value_name(metric, quantity, reading)
+            taken[name] += 1
+            name += f"_{taken[name]}" if taken[name] > 1 else ""
+            silent = says_nothing_of(section, reading)
+            own = Series(name, title, "", better(metric, quantity or metric), metric, reading, how, silent)
+            for row, settings in rows + told.get((title, how), []):
+                key = (row["variant"], row["beta"])
+                if row["value"] is not None and math.isfinite(row["value"]):
+                    own.values.setdefault(key, {})[int(row["seed"])] = float(row["value"])
+                elif "error" in settings:
+                    lines = str(settings["error"]).strip().splitlines()
+                    own.reasons[key] = lines[-1] if lines else "no reason was recorded"
+            own.reasons.update(_elsewhere(own, curves))
+            found.append(own)
+    return found
+
+
+def _curves(section: Section) -> dict[str, list[float]]:
+    """Return the betas of each variant of which one training gives the whole curve."""
+    if "betas" not in section.trials:
+        return {}
+    pairs = zip(section.trials["variant"], section.trials["betas"], strict=True)
+    return {str(variant): betas for variant, betas in pairs if isinstance(betas, list)}
+
+
+def _elsewhere(own: Series, curves: dict[str, list[float]]) -> dict[Key, str]:
+    """Return why a metric that was measured at one beta of a training has no value at its others."""
+    found: dict[Key, str] = {}
+    for variant, betas in curves.items():
+        at = sorted(beta for name, beta in own.values if name == variant)
+        why = f"measured at β = {', '.join(map(plain, at))} only: one training gives the whole curve"
+        found |= {(variant, beta): why for beta in betas if at and (variant, beta) not in own.values}
+    return {key: why for key, why in found.items() if key not in own.reasons}
+
+
+def _asks_for(
+    row: dict[str, Any], settings: dict[str, Any], other: dict[str, Any], its: dict[str, Any]
+) -> bool:
+    """Tell whether a row without a value asked for what another row measured."""
+    asked = {name: value for name, value in settings.items() if name not in FINDINGS}
+    same = (row["name"], row["protocol"]) == (other["name"], other["protocol"])
+    return same and all(name in its and its[name] == value for name, value in asked.items())
+
+
+def remarks(section: Section) -> list[str]:
+    """Return what single values of proxy metrics warn of, each once."""
+    found: dict[str, None] = {}
+    for row in records(section.metrics):
+        settings = json.loads(row["settings"])
+        if "warning" in settings:
+            found[f"{_measured_how(row, settings)[0]}: {settings['warning']}"] = None
+    return list(found)
+
+
+def _measured_how(row: dict[str, Any], settings: dict[str, Any]) -> tuple[str, str]:
+    """Return a metric's title, with its quantity and reading, and all else that a comparison rests on."""
+    quantity, reading = settings.get("quantity"), settings.get("reading")
+    parts = [row["name"], quantity if quantity != row["name"] else None, reading]
+    shown = {
+        name: value
+        for name, value in settings.items()
+        if name not in FINDINGS | {"quantity", "reading", "readings"} and value is not None
+    }
+    how = [f"{name} {value}" for name, value in shown.items()] + [f"protocol {row['protocol']}"]
+    if isinstance(row["feature_hash"], str):  # else null, which is not a number to pandas
+        how.append(f"feature weights {row['feature_hash'][:8]}")
+    title = " ".join(part for part in parts if part)
+    if settings.get("network") not in (None, "published"):
+        title += ", not with the published weights"  # no stand-in goes by the name of the real thing
+    return title, ", ".join(how)

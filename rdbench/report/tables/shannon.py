@@ -1,0 +1,73 @@
+"""What theory says of a section on a Gaussian source: Shannon's curve, and its trials held against theory."""
+
+import json
+
+import numpy as np
+import pandas as pd
+
+from rdbench.datasets.gaussian import GaussianOptions, spectrum
+from rdbench.numerics import theory
+from rdbench.numerics.likelihood import distortion
+from rdbench.report import calibration
+from rdbench.report.sections import Section
+from rdbench.report.tables.table import Cell, Column, Table, texts
+
+POINTS = 400
+"""Of the curve, half of them evenly spaced in the rate and half in its logarithm."""
+
+FUNCTIONS_OF_MSE = ("half", "optimal_shared")
+"""The readings under which the distortion is a function of the mean squared error alone; ``beta_half`` has a
+curve a beta, and ``optimal`` depends on each image's error."""
+
+
+def reference(section: Section, reading: str, measure: str) -> pd.DataFrame | None:
+    """Return Shannon's rate-distortion function of the section's source, for all of its dimensions.
+
+    Args:
+        section: any.
+        reading: of sigma^2, for the distortion.
+        measure: "mse" or "distortion".
+
+    Returns:
+        Columns rate (nats, ascending, over those of the section's points) and ``measure``. None where the
+        source is not Gaussian, where the measure is no function of the rate, or where there is no point.
+    """
+    if section.dataset != "gaussian" or not len(section.points):
+        return None
+    if measure == "distortion" and reading not in FUNCTIONS_OF_MSE:
+        return None
+    rates = section.points["rate"]
+    rates = rates[np.isfinite(rates) & (rates > 0)]
+    if not len(rates):
+        return None
+    eigenvalues = spectrum(GaussianOptions.model_validate_json(json.dumps(section.settings["dataset"])))
+    low, high = float(rates.min()) / 2, float(rates.max()) * 1.1  # beyond the margins of the axes
+    grid = np.union1d(np.linspace(0, high, POINTS // 2), np.geomspace(low, high, POINTS // 2))
+    sse, n = theory.sse_at(eigenvalues, grid), len(eigenvalues)
+    # Every image has the mean error: under a shared sigma^2 that is what the split's distortion depends on.
+    heights = sse / n if measure == "mse" else distortion(reading, sse[:, None], 1.0, n)[:, 0]
+    return pd.DataFrame({"rate": grid, measure: heights})
+
+
+def table(section: Section) -> Table | None:
+    """Return the section's trials held against theory; None where theory has no word on them."""
+    if section.dataset != "gaussian":
+        return None
+    found = calibration.checks(section.trials, section.points)
+    if not found:
+        return None
+    summary = calibration.summary(found)
+    caption = (
+        "A linear model of a Gaussian source has a known optimum. Measured is the test split; rates are in"
+        " nats, sse in squared units per image. From R(D): the rate less the least one that allows the"
+        " measured sse to a code of as many dimensions as there are latents, and its share of that."
+        f" {summary[:1].upper()}{summary[1:]}."
+    )
+    *heads, verdict = calibration.HEADINGS
+    names = {"variant", "beta", "seed"}
+    columns = [Column(heading, kind="key" if heading in names else "number") for heading in heads]
+    rows = []
+    for each in found:
+        *cells, last = calibration.cells(each)
+        rows.append((*texts(cells), Cell(last, mark="warning" if each.verdict == "off" else "")))
+    return Table("theory", "Against theory", caption, (*columns, Column(verdict, kind="text")), tuple(rows))

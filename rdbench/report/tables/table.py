@@ -1,0 +1,116 @@
+"""A table as the report means it, before it becomes HTML, CSV, LaTeX, Markdown or JSON.
+
+Every table of the page is one of these, so an export holds what the page shows and nothing is written twice.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+from rdbench.report.numbers import ABSENT, Estimate, interval
+
+Mark = Literal["", "best", "close", "warning"]
+"""``best``: the best of its kind; ``close``: not distinguishable from the best; ``warning``: look here."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One cell.
+
+    Attributes:
+        text: what a reader sees, "887.2 ± 1.3".
+        note: what to know about it, "n = 3, 1 diverged", or why there is no number.
+        mark: how it stands out.
+        value: the number itself, None for text and for what was not measured.
+        half_width: of the number's 95% interval; None where it has none.
+        n: how many trainings the number is a mean of; None where it is no mean.
+        long: a text of many lines, such as a traceback; the page folds it, and ``text`` is its summary.
+    """
+
+    text: str
+    note: str = ""
+    mark: Mark = ""
+    value: float | None = None
+    half_width: float | None = None
+    n: int | None = None
+    long: str = ""
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column.
+
+    Attributes:
+        heading: above it.
+        group: a heading above several neighbouring columns; "" for none.
+        kind: ``key`` names the row (a row header), ``number`` is aligned right, ``text`` is prose.
+        badge: a word beside the heading, with a meaning the caption gives.
+    """
+
+    heading: str
+    group: str = ""
+    kind: Literal["key", "number", "text"] = "number"
+    badge: str = ""
+
+
+@dataclass(frozen=True)
+class Table:
+    """One table.
+
+    Attributes:
+        name: the stem of its file in an export, unique within a section: "test_elbo".
+        title: what it holds, in a few words.
+        caption: what a reader must know to read it: units, what is bold, what an interval means.
+        columns, rows: each row has a cell for each column.
+        notes: further lines below it.
+        folded: the page shows it closed.
+        shown: rows that the page shows at most, the first; an export has all.
+    """
+
+    name: str
+    title: str
+    caption: str
+    columns: tuple[Column, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+    notes: tuple[str, ...] = ()
+    folded: bool = False
+    shown: int | None = None
+
+    def __post_init__(self) -> None:
+        if any(len(row) != len(self.columns) for row in self.rows):
+            raise ValueError(f"table {self.name!r} has a row of another length than its columns")
+
+    @property
+    def groups(self) -> list[tuple[str, int]]:
+        """Neighbouring columns of one group: (heading, how many); empty where no column has a group."""
+        found: list[tuple[str, int]] = []
+        for column in self.columns:
+            if found and found[-1][0] == column.group:
+                found[-1] = (column.group, found[-1][1] + 1)
+            else:
+                found.append((column.group, 1))
+        return found if any(heading for heading, _ in found) else []
+
+
+def estimate_cell(
+    value: Estimate | None, *, absent: str = "", lost: str = "", mark: Mark = "", show_n: bool = False
+) -> Cell:
+    """Return the cell of a mean over seeds.
+
+    Args:
+        value: the mean; None where nothing was measured.
+        absent: why there is no number.
+        lost: what keeps it from all its seeds, "1 diverged"; it is said beside a number and in place of one.
+        mark: how it stands out.
+        show_n: say how many seeds; where every cell has as many, the caption says it once.
+    """
+    if value is None:
+        return Cell(ABSENT, lost or absent or "not a finite number")
+    notes = [f"n = {value.n}"] if show_n else []
+    note = ", ".join([*notes, *([lost] if lost else [])])
+    return Cell(interval(value), note, mark, value.mean, value.half_width, value.n)
+
+
+def texts(values: Iterable[str]) -> tuple[Cell, ...]:
+    """Return plain cells."""
+    return tuple(Cell(value) for value in values)

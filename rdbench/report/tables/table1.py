@@ -1,0 +1,188 @@
+"""Table 1 of Kim & Lee, "Beta-Sigma VAE", ICPR 2024, of a section, published values beside it."""
+
+import csv
+import functools
+from importlib import resources
+from typing import Any
+
+from rdbench.report.numbers import ABSENT, count, number, plain
+from rdbench.report.sections import Section
+from rdbench.report.statistics.series import Key, Series, of_points, proxies
+from rdbench.report.tables.measured import KEYS, LONG, MARKED, keys, losses, mark, over_seeds
+from rdbench.report.tables.sources import data_remarks
+from rdbench.report.tables.table import Cell, Column, Table, estimate_cell
+
+READING = "optimal"
+"""The reading of every row of the paper's table, also those of constant variance."""
+
+PUBLISHED = "bs_vae_2024_table1.csv"
+PAPER_COLUMNS = {
+    "fid": "FID",
+    "test_log_p_lower_bound": "test log p(x) ≥",
+    "train_log_p_lower_bound": "train log p(x) ≥",
+}
+"""Column of the published values -> its heading."""
+
+TRAIN = {
+    "precision": "float32",
+    "epochs": 50,
+    "batch_size": 512,
+    "lr": 1e-3,
+    "weight_decay": 1e-5,
+    "augment": True,
+}
+MODELS: dict[str, dict[str, Any]] = {
+    "mnist": {"name": "conv", "latent": 32, "channels": [32, 64, 128]},
+    "celeba": {"name": "conv", "latent": 64, "channels": [32, 64, 128, 256]},
+}
+IMAGES = {
+    "mnist": {"train_images": 60_000, "test_images": 10_000},
+    "celeba": {"train_images": 162_770, "test_images": 19_962},
+}
+SEEDS = 5
+LABELS = {"name": "networks", "lr": "learning rate", "augment": "augmentation"}
+
+
+@functools.cache
+def published() -> dict[str, dict[Key, dict[str, float]]]:
+    """Return the paper's values: dataset -> (variant, beta) -> fid, test_log_p_lower_bound, train_..."""
+    text = (resources.files("rdbench.report") / "published" / PUBLISHED).read_text(encoding="utf-8")
+    found: dict[str, dict[Key, dict[str, float]]] = {}
+    for row in csv.DictReader(text.splitlines()):
+        key = row["variant"], float(row["beta"])
+        found.setdefault(row["dataset"], {})[key] = {name: float(row[name]) for name in PAPER_COLUMNS}
+    return found
+
+
+def differences(section: Section) -> list[str]:
+    """Return in what a section's settings differ from the paper's recipe, an item each; its dataset is in the
+    paper. Whether the data are the paper's :func:`rdbench.report.tables.sources.data_remarks` says.
+    """
+    settings, paper = section.settings, {**TRAIN, **MODELS[section.dataset], **IMAGES[section.dataset]}
+    # A subset that is not set is all of the images.
+    images = {
+        key: settings["dataset"][key] or all_of_them for key, all_of_them in IMAGES[section.dataset].items()
+    }
+    own = {**settings["train"], **settings["model"], **images}
+    found = [
+        f"{LABELS.get(key, key.replace('_', ' '))} {_written(own[key])} instead of {_written(theirs)}"
+        for key, theirs in paper.items()
+        if own[key] != theirs
+    ]
+    seeds = len({*section.trials["seed"], *section.missing["seed"]})
+    if seeds != SEEDS:
+        found.append(f"{count(seeds, 'seed')} instead of {SEEDS}")
+    return found
+
+
+def _written(value: Any) -> str:
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    if isinstance(value, list | tuple):
+        return ", ".join(map(str, value)) or "none"
+    return (
+        f"{value:,}" if isinstance(value, int) else plain(value) if isinstance(value, float) else str(value)
+    )
+
+
+def table1(section: Section) -> Table | None:
+    """Return FID and the bounds of log p(x), a row a (variant, beta); None where no trial has points."""
+    bounds = [
+        Series(f"{split}_log_p", f"{split} log p(x) ≥", "nats per image", "higher", reading=READING,
+               values=of_points(section, "elbo", READING, split))
+        for split in ("test", "train")
+    ]  # fmt: skip
+    if not any(each.values for each in bounds):
+        return None
+    fids = [each for each in proxies(section) if each.metric == "fid"]
+    shown = [*fids, *bounds]
+    paper = _beside(section)
+    lost = losses(section)
+    seeds = {value.n for each in shown for value in each.estimates.values()}
+    rows = []
+    for key in keys(section):
+        cells = [
+            estimate_cell(
+                each.estimates.get(key),
+                absent=each.reasons.get(key, "not measured"),
+                lost=_lost(each, key, bounds, lost),
+                mark=mark(each, key),
+                show_n=len(seeds) > 1,
+            )
+            for each in shown
+        ]
+        own = paper.get(key, {})
+        cells += [_published_cell(own.get(column)) for column in PAPER_COLUMNS] if paper else []
+        rows.append((Cell(key[0]), Cell(plain(key[1])), *cells))
+    measured = "measured" if paper else ""
+    heads = [Column(_fid_heading(each, fids), measured) for each in fids]
+    heads += [Column(each.title, measured) for each in bounds]
+    theirs = "published, of other data" if data_remarks(section) else "published"
+    heads += [Column(name, theirs, badge="published") for name in PAPER_COLUMNS.values() if paper]
+    notes = tuple(f"{_fid_heading(each, fids)}: {each.how}." for each in fids)
+    return Table(
+        "table_1", "Table 1 of the paper: FID and log p(x)", _caption(section, fids, seeds, paper),
+        (*KEYS, *heads), tuple(rows), notes, folded=len(rows) >= LONG,
+    )  # fmt: skip
+
+
+def _published_cell(value: float | None) -> Cell:
+    if value is None:
+        return Cell(ABSENT, "not in the paper")
+    return Cell(number(value, 0 if value == round(value) else 1), value=value)
+
+
+def _fid_heading(own: Series, fids: list[Series]) -> str:
+    """Return a heading of a way of measuring FID that no other has."""
+    title = own.title.replace("fid", "FID", 1)
+    alike = [each for each in fids if each.title == own.title]
+    return f"{title} ({alike.index(own) + 1})" if len(alike) > 1 else title
+
+
+def _lost(own: Series, key: Key, bounds: list[Series], lost: dict[Key, str]) -> str:
+    """Return what keeps a cell from its seeds; it is not why FID of a finished trial is not there."""
+    trained = any(key in each.values for each in bounds)
+    return "" if trained and key not in own.values else lost.get(key, "")
+
+
+def _beside(section: Section) -> dict[Key, dict[str, float]]:
+    """Return the published values that may stand beside the section's: of its dataset, protocol and rows."""
+    if section.protocol != "paper":
+        return {}
+    own = set(keys(section))
+    return {key: values for key, values in published().get(section.dataset, {}).items() if key in own}
+
+
+def _caption(
+    section: Section, fids: list[Series], seeds: set[int], paper: dict[Key, dict[str, float]]
+) -> str:
+    parts = [
+        "log p(x): what the paper prints as lower bounds, the ELBO in nats per image at the σ² that is"
+        " optimal for each image, in every row; higher is better. As that σ² is fitted to the image it"
+        " scores, no one model has these densities: for a bound on a likelihood see the σ² that is one for"
+        " all images."
+    ]
+    parts.append("FID: lower is better." if fids else "FID was not measured.")
+    parts += [over_seeds(seeds), MARKED, "Each column by itself."]
+    known = published()
+    if paper:
+        parts.append(
+            "Published: means of five trainings as Kim & Lee (ICPR 2024) print them, without intervals. They"
+            " were not measured here, and no test compares them with what was."
+        )
+    elif section.dataset not in known:
+        parts.append(f"No published values: the paper's table is of {' and '.join(sorted(known))}.")
+    elif section.protocol != "paper":
+        parts.append(
+            f"No published values: the paper's are of protocol paper, these of protocol {section.protocol},"
+            " which evaluates in another way."
+        )
+    else:
+        parts.append("No published values: none of these rows is in the paper's table.")
+    if section.dataset in known:
+        found = differences(section)
+        said = f"differs from the paper's: {'; '.join(found)}." if found else "is the paper's."
+        parts.append(f"The recipe {said}")
+        if remarks := data_remarks(section):
+            parts.append(f"The data are not those of the paper: {'; '.join(remarks)}.")
+    return " ".join(parts)

@@ -1,0 +1,252 @@
+"""Write a table as CSV, JSON, Markdown or LaTeX. Text from users stays text in each of them."""
+
+import csv
+import io
+import math
+import re
+from collections.abc import Callable, Iterable
+from functools import cache
+from typing import Any
+
+from rdbench.report.numbers import ABSENT
+from rdbench.report.tables.table import Cell, Column, Table
+
+LONG = 40
+"""Rows from which on a LaTeX table is a ``longtable``: a float of more does not fit a page."""
+
+PROSE = 40
+"""Characters from which on a column of text is a paragraph of fixed width in LaTeX."""
+
+Escape = Callable[[str], str]
+
+
+def one_line(text: str) -> str:
+    """Return text without line breaks and control characters, for one line of a terminal or a file."""
+    return " ".join("".join(c if c.isprintable() else " " if c.isspace() else "\ufffd" for c in text).split())
+
+
+def headings(table: Table) -> list[str]:
+    """Return a unique name for each column: its group, heading and badge; repeated ones are numbered."""
+    found: list[str] = []
+    for column in table.columns:
+        name = one_line(f"{column.group}, {_heading(column)}" if column.group else _heading(column))
+        number, unique = 1, name
+        while unique in found:
+            number += 1
+            unique = f"{name} ({number})"
+        found.append(unique)
+    return found
+
+
+def _heading(column: Column) -> str:
+    return f"{column.heading} ({column.badge})" if column.badge else column.heading
+
+
+def _number(value: float | None) -> float | None:
+    """Return a number that JSON can hold; None for one that it cannot."""
+    return None if value is None or not math.isfinite(value) else value
+
+
+def to_csv(table: Table) -> str:
+    """Return a table for machines: a line a row, numbers in full precision and nothing but the number.
+
+    After a column stand "<heading> half_width", "<heading> n" and "<heading> note", each where any of its
+    cells has one. What was not measured is empty; its note says why.
+
+    A spreadsheet takes a text that begins with ``= + - @`` or a tab for a formula and runs it, so such a text
+    gets an apostrophe in front, and so does one that begins with an apostrophe; a reader that wants the text
+    itself takes one leading apostrophe off. Numbers are never touched.
+    """
+    extras: tuple[tuple[str, Callable[[Cell], object]], ...] = (
+        ("half_width", lambda cell: _plain(cell.half_width)),
+        ("n", lambda cell: "" if cell.n is None else cell.n),
+        ("note", lambda cell: _guarded(cell.note)),
+    )
+    columns: list[list[object]] = []
+    for index, name in enumerate(headings(table)):
+        cells = [row[index] for row in table.rows]
+        columns.append([_guarded(name), *map(_content, cells)])
+        for suffix, take in extras:
+            values = [take(cell) for cell in cells]
+            if any(value != "" for value in values):
+                columns.append([_guarded(f"{name} {suffix}"), *values])
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(zip(*columns, strict=True))
+    return text.getvalue()
+
+
+def _content(cell: Cell) -> str:
+    if cell.value is not None:
+        return _plain(cell.value)
+    return "" if cell.text == ABSENT else _guarded(cell.text)
+
+
+def _plain(value: float | None) -> str:
+    return "" if value is None else repr(float(value)).removesuffix(".0")
+
+
+def _guarded(text: str) -> str:
+    # NUL ends a text for many a reader; csv leaves a lone carriage return unquoted, which ends a line.
+    text = text.replace("\0", "\ufffd").replace("\r\n", "\n").replace("\r", "\n")
+    return f"'{text}" if text.lstrip()[:1] in {*"=+-@'"} or text[:1] in {*"\t\n"} else text
+
+
+def to_json(table: Table) -> dict[str, Any]:
+    """Return a table as JSON has it: what the page shows of each cell, and the numbers behind it."""
+    return {
+        "name": table.name,
+        "title": table.title,
+        "caption": table.caption,
+        "columns": [
+            {"name": name, "heading": column.heading, "group": column.group, "kind": column.kind,
+             "badge": column.badge}
+            for name, column in zip(headings(table), table.columns, strict=True)
+        ],
+        "rows": [
+            [
+                {"value": _number(cell.value), "half_width": _number(cell.half_width), "n": cell.n,
+                 "text": cell.text, "note": cell.note, "mark": cell.mark}
+                | ({"long": cell.long} if cell.long else {})
+                for cell in row
+            ]
+            for row in table.rows
+        ],
+        "notes": list(table.notes),
+    }  # fmt: skip
+
+
+def _footnotes(table: Table) -> dict[str, int]:
+    """Return the distinct notes of cells, numbered in reading order."""
+    notes = dict.fromkeys(one_line(cell.note) for row in table.rows for cell in row if cell.note)
+    return {note: number for number, note in enumerate(notes, start=1)}
+
+
+def _closing(table: Table, numbered: dict[str, int], escape: Escape, raised: Escape) -> list[str]:
+    """Return what stands below a table: its cells' notes, then its own."""
+    lines = [f"{raised(str(number))} {escape(note)}" for note, number in numbered.items()]
+    return lines + [escape(note) for note in table.notes]
+
+
+def markdown_text(text: str) -> str:
+    """Return text for GitHub's Markdown, on one line: no markup, no HTML, no mention, no reference."""
+    text = re.sub(r"([\\`*\[\]<>|~$&])|(?<!\w)_|_(?!\w)", lambda found: f"\\{found[0]}", one_line(text))
+    # A comment between the sign and the name: GitHub links (and notifies) only where they touch.
+    text = re.sub(r"([@#])(?=\w)", r"\1<!-- -->", text)
+    return re.sub(r"(?i)(https?|ftp)://|www\.", lambda found: f"{found[0][:-1]}<!-- -->{found[0][-1]}", text)
+
+
+def to_markdown(table: Table) -> str:
+    """Return a table in GitHub's Markdown: the best in bold, what is not distinguishable from it with ≈."""
+    numbered, escape = _footnotes(table), markdown_text
+
+    def raised(text: str) -> str:
+        return f"<sup>{text}</sup>"
+
+    def shown(cell: Cell) -> str:
+        text = escape(cell.text)
+        text = {"best": f"**{text}**", "close": f"{text} ≈", "warning": f"{text} ⚠"}.get(cell.mark, text)
+        return text + (f" {raised(str(numbered[one_line(cell.note)]))}" if cell.note else "")
+
+    rows = [[escape(name) for name in headings(table)]]
+    rows.append(["--:" if column.kind == "number" else ":--" for column in table.columns])
+    rows += [[shown(cell) for cell in row] for row in table.rows]
+    lines = [f"**{escape(table.title)}**", "", escape(table.caption), ""]
+    lines += [f"| {' | '.join(row)} |" for row in rows]
+    for line in [*_marks(table, "≈", "⚠"), *_closing(table, numbered, escape, raised)]:
+        lines += ["", line]
+    return "\n".join(lines) + "\n"
+
+
+def _marks(table: Table, close: str, warning: str) -> list[str]:
+    """Explain the signs that a table uses."""
+    used = {cell.mark for row in table.rows for cell in row}
+    explained = (("best", "Bold: the best of its kind."), ("close", f"{close}: not distinguishable from it."),
+                 ("warning", f"{warning}: look here."))  # fmt: skip
+    text = " ".join(line for mark, line in explained if mark in used)
+    return [text] if text else []
+
+
+@cache
+def _encoder() -> Any:
+    from pylatexenc.latexencode import UnicodeToLatexEncoder  # type: ignore[import-untyped]
+
+    return UnicodeToLatexEncoder(
+        replacement_latex_protection="braces-all", unknown_char_policy="unihex", unknown_char_warning=False
+    )
+
+
+def latex_text(text: str) -> str:
+    """Return text for LaTeX in plain ASCII, on one line: nothing in it is a command.
+
+    A character that LaTeX has no name for, such as an emoji, is written as its code: <U+1F642>.
+    """
+    encoded = str(_encoder().unicode_to_latex(one_line(text)))
+    # Ligatures and, with the default fonts, other characters stand for these.
+    encoded = encoded.replace("|", r"{\textbar}").replace("`", r"{\textasciigrave}")
+    return re.sub(r"(?<=-)-|(?<=')'", r"{}\g<0>", encoded)
+
+
+def to_latex(table: Table, label: str | None = None) -> str:
+    r"""Return a complete LaTeX table (packages booktabs, and longtable for one of more than ``LONG`` rows).
+
+    Args:
+        table: the table. Its groups head their columns, the best is bold, and a dagger marks what is not
+            distinguishable from the best.
+        label: of ``\label``; by default "tab:" and the table's name.
+    """
+    numbered, escape = _footnotes(table), latex_text
+
+    def raised(text: str) -> str:
+        return rf"\textsuperscript{{{text}}}"
+
+    def shown(cell: Cell) -> str:
+        # "[" and "*" after the end of a row would be its arguments.
+        text = escape(cell.text)
+        text = f"{{}}{text}" if text[:1] in {*"[*"} else text
+        signs = {"best": rf"\textbf{{{text}}}", "close": rf"{text}\textsuperscript{{\textdagger}}",
+                 "warning": rf"\emph{{{text}}}"}  # fmt: skip
+        text = signs.get(cell.mark, text)
+        return text + (raised(str(numbered[one_line(cell.note)])) if cell.note else "")
+
+    def row(cells: Iterable[str]) -> str:
+        return f"{' & '.join(cells)} \\\\"
+
+    head = [r"\toprule"]
+    if table.groups:
+        spans = [(escape(heading), width) for heading, width in table.groups]
+        head.append(row(rf"\multicolumn{{{width}}}{{c}}{{{heading}}}" for heading, width in spans))
+        first, rules = 1, []
+        for heading, width in spans:
+            if heading:
+                rules.append(rf"\cmidrule(lr){{{first}-{first + width - 1}}}")
+            first += width
+        head.append("".join(rules))
+    head.append(row(f"{{{escape(_heading(column))}}}" for column in table.columns))
+    head.append(r"\midrule")
+    body = [row(map(shown, cells)) for cells in table.rows]
+    label = "tab:" + re.sub(
+        r"[^A-Za-z0-9:-]+", "-", table.name if label is None else label.removeprefix("tab:")
+    )
+    title = escape(table.title)
+    caption = rf"\caption[{{{title}}}]{{{title}. {escape(table.caption)}}}\label{{{label}}}"
+    marks = _marks(table, r"\textdagger", r"\emph{italics}")
+    below = [rf"\par\smallskip{{\footnotesize {line}}}"
+             for line in [*marks, *_closing(table, numbered, escape, raised)]]  # fmt: skip
+    shape = "".join(_alignment(table, index) for index in range(len(table.columns)))
+    if len(table.rows) > LONG:
+        lines = [r"% needs \usepackage{booktabs} and \usepackage{longtable}",
+                 rf"\begin{{longtable}}{{{shape}}}",
+                 caption + r" \\", *head, r"\endfirsthead", *head, r"\endhead", r"\bottomrule", r"\endfoot",
+                 *body, r"\end{longtable}", *below]  # fmt: skip
+    else:
+        lines = [r"% needs \usepackage{booktabs}", r"\begin{table}", r"\centering", caption,
+                 rf"\begin{{tabular}}{{{shape}}}", *head, *body, r"\bottomrule", r"\end{tabular}", *below,
+                 r"\end{table}"]  # fmt: skip
+    return "\n".join(lines) + "\n"
+
+
+def _alignment(table: Table, index: int) -> str:
+    if table.columns[index].kind == "number":
+        return "r"
+    prose = any(len(row[index].text) > PROSE for row in table.rows)
+    return r"p{0.3\linewidth}" if prose else "l"

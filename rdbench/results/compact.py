@@ -1,0 +1,87 @@
+"""``rdbench compact``: the files of many trials in one, for folders of thousands and for buckets.
+
+``compact-<generation>-<number>.parquet`` holds up to ``TRIALS`` trials, in the folder of its table. New files
+are written before old ones are deleted, and whoever reads takes the later of two that hold a trial
+(:mod:`rdbench.results.table_files`): killed at any moment, nothing is lost or read twice, and the next run ends it.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from rdbench.results import parquet, store, table_files
+from rdbench.results.lease import Lease
+from rdbench.results.repair import set_aside
+from rdbench.results.spec_file import stored_sweep
+from rdbench.storage import places
+from rdbench.storage.places import Place
+
+TRIALS = 1000  # in one file
+
+
+@dataclass(frozen=True)
+class Size:
+    """What the tables of a results folder take.
+
+    Attributes:
+        files: how many.
+        size: of all of them, in bytes.
+    """
+
+    files: int
+    size: int
+
+    def __str__(self) -> str:
+        return f"{self.files:,} files of {self.size / 1e6:,.1f} MB"
+
+
+def measure(root: Place) -> Size:
+    """Return what the tables of a results folder take."""
+    sizes = [size for table in parquet.TABLES for size, _ in table_files.stamps(root / table).values()]
+    return Size(len(sizes), sum(sizes))
+
+
+def compact(root: Place, say: Callable[[str], None] = lambda line: None) -> tuple[Size, Size]:
+    """Merge the files of each table of a results folder; what is not committed stays as it is.
+
+    Args:
+        root: the results folder.
+        say: told of each file that had to be set aside.
+
+    Returns:
+        What the tables took before and what they take now.
+
+    Raises:
+        ResultsError: it is not a results folder, or a driver is at work in it.
+        StorageError: the folder cannot be read or written now.
+    """
+    stored_sweep(root)
+    with Lease(root, "rdbench compact", say):
+        before = measure(root)
+        for line in set_aside(root):
+            say(line)
+        committed = set(store.trial_ids(root))
+        for table in parquet.TABLES:
+            _compact_table(root, table, committed)
+        return before, measure(root)
+
+
+def _compact_table(root: Place, table: str, committed: set[str]) -> None:
+    before = table_files.stamps(root / table)
+    held = table_files.holdings(root, table)
+    own = {name for name in held if name in committed}
+    compacted = {name: rank for name in held if (rank := table_files.generation(name)) is not None}
+    if not own and len(set(compacted.values())) < 2:
+        return  # nothing came since
+    generation = 1 + max(compacted.values(), default=0)
+    # Also what a compacted file holds of trials that lost their row since: it is not ours to throw away.
+    trials = sorted(own.union(*(held[name] for name in compacted)))
+    problems: table_files.Problems = {}
+    for number, start in enumerate(range(0, len(trials), TRIALS)):
+        rows = table_files.read(root, table, trials[start : start + TRIALS], problems, keep=False)
+        name = f"compact-{generation}-{number}"
+        content = parquet.encode(table, name, rows, small=False)
+        places.write_atomically(table_files.own_file(root, table, name), content)
+    # What has changed since it was read holds more than the new file does.
+    same = {name for name, stamp in table_files.stamps(root / table).items() if before.get(name) == stamp}
+    old = {table_files.own_file(root, table, name) for name in same & {*own, *compacted}}
+    places.unlink_each(old - problems.keys())

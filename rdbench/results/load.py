@@ -1,0 +1,106 @@
+"""TODO."""
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from rdbench.results import parquet, table_files
+from rdbench.results.parquet import STANDING, TABLES
+from rdbench.results.spec_file import stored_sweep
+from rdbench.spec.sweep import Sweep
+from rdbench.storage.places import Place, place
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+
+
+_MENDED = "; the next 'rdbench sweep' into this folder sets it aside and runs what it needs again"
+
+
+@dataclass(frozen=True)
+class Results:
+    """What a results folder holds, as pandas frames; ``problems`` names the files that were left out.
+
+    Columns and their units: README, section "Results"; with their types: :data:`rdbench.results.parquet.TABLES`.
+    """
+
+    root: Place
+    sweep: Sweep
+    points: "pd.DataFrame"
+    history: "pd.DataFrame"
+    images: "pd.DataFrame"
+    metrics: "pd.DataFrame"
+    per_image: "pd.DataFrame"
+    trials: "pd.DataFrame"
+    problems: list[str] = field(default_factory=list)
+
+
+def _frame(table: "pa.Table") -> "pd.DataFrame":
+    """Return a pandas frame; a column of text stays one where every value is null."""
+    import numpy as np
+    import pandas as pd
+    import pyarrow as pa
+
+    text = pd.StringDtype(na_value=np.nan)
+    frame: pd.DataFrame = table.to_pandas(types_mapper={pa.string(): text}.get)
+    return frame
+
+
+def load_results(path: str | os.PathLike[str] | Place, tables: Iterable[str] = tuple(TABLES)) -> Results:
+    """Load a results folder into pandas frames.
+
+    Args:
+        path: the folder a sweep wrote, ``results/<name>``, or its address, ``s3://bucket/prefix``.
+        tables: which to read besides ``trials``; the others stay empty.
+
+    Returns:
+        The tables, each with the columns of :data:`TABLES`. Rows of trials that were never committed are
+        left out; files that cannot be read are named in ``problems``.
+
+    Raises:
+        ResultsError: the folder is not a results folder.
+        StorageError: it cannot be read now.
+    """
+    root = place(path)
+    sweep = stored_sweep(root)
+    problems: table_files.Problems = {}
+    trials = table_files.read(root, "trials", None, problems)
+    ids = trials["trial"].to_pylist()
+    wanted = set(tables)
+    frames = {
+        table: _frame(
+            table_files.read(root, table, ids, problems)
+            if table in wanted
+            else parquet.schema(table).empty_table()
+        )
+        for table in TABLES
+        if table != "trials"
+    }
+    return Results(root, sweep, trials=_frame(trials), **frames, problems=left_out(problems))
+
+
+def left_out(problems: table_files.Problems) -> list[str]:
+    return [
+        f"{file}: left out, {problem}{'' if isinstance(problem, parquet.NewerFileError) else _MENDED}"
+        for file, problem in problems.items()
+    ]
+
+
+def trials_table(root: Place) -> "pd.DataFrame":
+    """Return a row for each committed trial, in the columns :data:`STANDING`.
+
+    Raises:
+        StorageError: the folder cannot be read now.
+    """
+    return frame(root, "trials", STANDING)
+
+
+def frame(root: Place, table: str, columns: Sequence[str] = ()) -> "pd.DataFrame":
+    """Return one table whole, committed or not, in the given columns; by default in all.
+
+    Raises:
+        StorageError: the folder cannot be read now.
+    """
+    return _frame(table_files.read(root, table, columns=columns))

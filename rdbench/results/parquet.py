@@ -1,0 +1,224 @@
+"""Rows of a table to the bytes of a Parquet file and back: columns, schema versions, and a digest.
+
+Every file says in its footer the schema version and a SHA-256 of the table's name, the file's name and all
+its bytes (with zeros where the digest stands). It is checked before anything of the file is read: one with a
+bit flipped, an end missing, another file's name or another table's rows is told for what it is, and never
+read as something else. Files of versions 1 and 2 have no digest, and are checked as far as they go.
+"""
+
+import functools
+import hashlib
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+STANDING = ("trial", "status", "error", "variant", "beta", "seed", "parameters", "dataset_checksum")
+"""The columns of ``trials`` that say how trials stand: a third of the time that all take."""
+
+
+SCHEMA_VERSION = 4  # 2: trials.pack; 3: trials.run, digest; 4: trials.train_images, test_images, data_notes
+_SINCE = {"pack": 2, "run": 3, "train_images": 4, "test_images": 4, "data_notes": 4}  # columns of trials
+_DIGEST_SINCE = 3
+_VERSION_KEY = b"rdbench_schema"
+_DIGEST_KEY = b"rdbench_digest"
+_DIGEST = re.compile(_DIGEST_KEY + rb"..([0-9a-f]{64})", re.DOTALL)  # two bytes: a field's type, its length
+_BLANK = b"0" * 64
+
+_POINT = (
+    "trial:string dataset:string variant:string beta:double seed:int64 protocol:string split:string"
+    " reading:string native:bool n_images:int64 rate:double rate_se:double distortion:double"
+    " distortion_se:double elbo:double elbo_se:double sse:double mse:double psnr:double bits_per_dim:double"
+)
+_TRIAL = (
+    "trial:string status:string error:string dataset:string variant:string beta:double seed:int64"
+    " protocol:string epochs:int64 parameters:int64 seconds:double images_per_second:double"
+    " pack:int64 peak_memory_bytes:int64 device:string host:string run:string versions:string commit:string"
+    " started:timestamp dataset_checksum:string skipped_files:int64 train_images:int64 test_images:int64"
+    " data_notes:string spec:string"
+)
+TABLES: dict[str, str] = {
+    "points": _POINT,
+    "history": "trial:string epoch:int64 loss:double rate:double sse:double lr:double seconds:double"
+    " images_per_second:double",
+    "images": "trial:string kind:string index:int64 png:binary",
+    "metrics": "trial:string name:string value:double standard_error:double settings:string"
+    " feature_hash:string protocol:string",
+    "per_image": "trial:string index:int64 sse:double rate:double",
+    "trials": _TRIAL,
+}
+"""Name of each table -> its columns as ``name:type``. ``trials`` stands last: it is written last."""
+
+MOST_ROWS = {"per_image": 200_000_000}
+"""Rows that a file may have at most; of other tables a few million. Compacted files are the longest."""
+
+Row = Mapping[str, Any]
+
+
+class TableFileError(Exception):
+    """A file that is not, or no longer, one of a table; the text says why in a few words."""
+
+
+class NewerFileError(TableFileError):
+    """A file of a schema version that a later rdbench wrote."""
+
+
+@functools.cache
+def schema(table: str, only: tuple[str, ...] = ()) -> "pa.Schema":
+    """Return the Arrow schema of a table; of some of its columns where some are named."""
+    import pyarrow as pa
+
+    types = {"timestamp": pa.timestamp("us", tz="UTC"), "double": pa.float64()}
+    fields = []
+    for column in TABLES[table].split():
+        name, kind = column.split(":")
+        if name in only or not only:
+            fields.append(pa.field(name, types[kind] if kind in types else pa.type_for_alias(kind)))
+    return pa.schema(fields)
+
+
+def from_rows(table: str, trial: str, values: Iterable[Row]) -> "pa.Table":
+    """Return rows of one trial in Arrow; a column that a row does not name is null.
+
+    Raises:
+        ValueError: a row names a column the table does not have.
+    """
+    import pyarrow as pa
+
+    rows = [dict(row, trial=trial) for row in values]
+    columns = schema(table)
+    unknown = {name for row in rows for name in row} - set(columns.names)
+    if unknown:
+        raise ValueError(f"table {table!r} has no column named {', '.join(sorted(unknown))}")
+    try:
+        return pa.Table.from_pylist(rows, schema=columns)
+    except UnicodeEncodeError:  # a traceback names a file whose name is not UTF-8
+        return pa.Table.from_pylist(
+            [{name: _utf8(value) for name, value in row.items()} for row in rows], schema=columns
+        )
+
+
+def _utf8(value: Any) -> Any:
+    return value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value
+
+
+def encode(table: str, name: str, rows: "pa.Table", *, small: bool = True) -> bytes:
+    """Return the Parquet file that holds rows.
+
+    Args:
+        table: what they are of.
+        name: of the file, without its ending.
+        rows: in the table's schema.
+        small: of one trial; else of many, and worth compressing.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    sink = pa.BufferOutputStream()
+    # Plain values, and no second copy of the schema: thousands of small files are read twice as fast.
+    layout = {"use_dictionary": False, "compression": "none"} if small else {"compression": "zstd"}
+    with pq.ParquetWriter(sink, rows.schema, write_statistics=False, store_schema=False, **layout) as writer:
+        writer.write_table(rows)
+        writer.add_key_value_metadata({_VERSION_KEY: str(SCHEMA_VERSION).encode(), _DIGEST_KEY: _BLANK})
+    content: bytes = sink.getvalue().to_pybytes()
+    start, end = _digest_span(content) or (0, 0)
+    return content[:start] + _digest(table, name, content, start, end) + content[end:]
+
+
+def check(table: str, name: str, content: bytes) -> bool:
+    """Tell whether a file carries the digest it should; False where it carries none.
+
+    Raises:
+        TableFileError: it carries another.
+    """
+    span = _digest_span(content)
+    if span is None:
+        return False
+    if content[slice(*span)] != _digest(table, name, content, *span):
+        raise TableFileError("its bytes do not match its digest: damaged, or a file from elsewhere")
+    return True
+
+
+def decode(table: str, name: str, content: bytes, columns: Sequence[str] = ()) -> "pa.Table":
+    """Return the rows of a file, in the table's schema; what an older version did not hold is null.
+
+    Args:
+        table: whose folder it lies in.
+        name: the file's, without its ending: the trial's id, unless the file is compacted.
+        content: the file's bytes.
+        columns: only these; else all.
+
+    Raises:
+        TableFileError: it is not such a file.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
+    checked = check(table, name, content)
+    try:
+        file = pq.ParquetFile(pa.py_buffer(content))
+        if file.metadata.num_rows > MOST_ROWS.get(
+            table, 5_000_000
+        ):  # a few bytes can stand for any number of rows
+            raise TableFileError(f"it says it has {file.metadata.num_rows:,} rows")
+        part = file.read(list(columns) if checked and columns else None, use_threads=False)
+        if not checked:
+            part.validate(full=True)  # such as text that is none
+    except TableFileError:
+        raise
+    except Exception as error:  # whatever a damaged file makes of its reader
+        line = (str(error).splitlines() or [type(error).__name__])[0]
+        raise TableFileError(f"not a readable Parquet file ({line})") from None
+    version = (part.schema.metadata or {}).get(_VERSION_KEY, b"none").decode(errors="replace")
+    expected = schema(table, tuple(columns))
+    if version.isdecimal() and int(version) > SCHEMA_VERSION:
+        raise NewerFileError(
+            f"its schema version is {version}, this rdbench reads up to {SCHEMA_VERSION}; update rdbench"
+        )
+    if version not in map(str, range(1, SCHEMA_VERSION + 1)):
+        raise TableFileError("not a file of rdbench")
+    if not part.schema.equals(expected):
+        part = _as_now(table, part, int(version), expected)
+    if not (checked or int(version) < _DIGEST_SINCE) or not part.schema.equals(expected):
+        raise TableFileError(f"no {table} file of rdbench: digest or columns are missing")
+    # A digest is no secret: whoever wrote it, it shall not pass for another trial's.
+    named = "trial" in part.schema.names and not name.startswith("compact-")
+    if named and not pc.all(pc.equal(part["trial"], name)).as_py():
+        raise TableFileError("it holds another trial")
+    return part
+
+
+def _digest_span(content: bytes) -> tuple[int, int] | None:
+    """Return from where to where the digest stands in a file; None where there is none."""
+    # The last one: the footer stands at the end, and rows may hold anything.
+    found = _DIGEST.match(content, max(content.rfind(_DIGEST_KEY), 0))
+    return found.span(1) if found else None
+
+
+def _digest(table: str, name: str, content: bytes, start: int, end: int) -> bytes:
+    code = hashlib.sha256(f"{table}/{name}\n".encode())
+    view = memoryview(content)
+    for part in (view[:start], _BLANK, view[end:]):
+        code.update(part)
+    return code.hexdigest().encode()
+
+
+def _as_now(table: str, part: "pa.Table", version: int, expected: "pa.Schema") -> "pa.Table":
+    """Return rows of an older schema version in the columns expected now; what it did not hold is null.
+
+    A table that lacks more than its version did is returned as it is.
+    """
+    import pyarrow as pa
+
+    lacking = {name for name, since in _SINCE.items() if since > version} if table == "trials" else set()
+    held = [name for name in schema(table).names if name not in lacking]
+    if part.schema.names not in (held, [name for name in expected.names if name in held]):
+        return part
+    columns = [
+        pa.nulls(len(part), field.type) if field.name in lacking else part[field.name] for field in expected
+    ]
+    return pa.Table.from_arrays(columns, names=expected.names)

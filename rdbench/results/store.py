@@ -1,0 +1,182 @@
+"""The Parquet tables of a sweep: atomic commit, load; their schemas are in :mod:`rdbench.results.parquet`.
+
+A results folder holds one folder a table and one file a trial in it::
+
+    results/<sweep>/
+      sweep.yaml                  the resolved spec
+      variants/                   the author's files that its variants run from
+      points/<trial>.parquet      a row per split x reading
+      history/<trial>.parquet     a row per epoch
+      images/<trial>.parquet      PNG bytes: originals, reconstructions, prior samples
+      metrics/<trial>.parquet     a row per proxy metric
+      per_image/<trial>.parquet   a row per test image: sse and rate (keep_per_image: true)
+      checkpoints/<trial>.safetensors   the trained network (keep_weights: true)
+      trials/<trial>.parquet      one row: settings, status, timing, provenance; written last, the commit
+
+(beside them ``resume/``, ``driver.json``, ``search.json`` and ``optuna.journal``, which belong to
+:mod:`rdbench.vae.checkpoints`, :mod:`rdbench.results.lease` and :mod:`rdbench.search`, and ``set_aside/`` with damaged files).
+
+A file is written under a temporary name and renamed, so a reader never sees half of one, and a trial
+without its ``trials`` row does not exist. A number that was not measured is null, never 0. Any Parquet
+reader opens a table whole: ``pandas.read_parquet("results/x/points")``.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from rdbench.metrics import answers, is_measured
+from rdbench.metrics.base import MetricOptions
+from rdbench.metrics.failures import added_up
+from rdbench.results import parquet, table_files
+from rdbench.results.parquet import STANDING, TABLES, Row
+from rdbench.storage import places
+from rdbench.storage.places import Place, write_atomically
+
+if TYPE_CHECKING:
+    pass
+
+
+def commit(root: Place, trial: str, tables: Mapping[str, Iterable[Row]]) -> None:
+    """Write the tables of one trial; its ``trials`` row, written last, makes the trial exist.
+
+    Args:
+        root: the results folder.
+        trial: the trial's id.
+        tables: name of the table -> its rows; a table that is not given is left as it is. A failure never
+            replaces a trial that is done: then nothing is written.
+
+    Raises:
+        ValueError: there is no ``trials`` row, or a row names a column the table does not have.
+        StorageError: the folder cannot be written now.
+    """
+    if "trials" not in tables:
+        raise ValueError("a trial is committed by its row in 'trials', which is missing")
+    if any(row["status"] in ("failed", "stopped") for row in tables["trials"]) and is_done(root, trial):
+        return
+    write(root, trial, tables)
+
+
+def write(root: Place, trial: str, tables: Mapping[str, Iterable[Row]]) -> None:
+    """Write tables of one trial, in the order in which a commit needs them.
+
+    Raises:
+        ValueError: a row names a column the table does not have.
+        StorageError: the folder cannot be written now.
+    """
+    for table in TABLES:
+        if table in tables:
+            _write(root, table, trial, tables[table])
+
+
+def _write(root: Place, table: str, trial: str, values: Iterable[Row]) -> None:
+    if table == "metrics":
+        values = added_up(values, lambda: table_files.read_one(root, table, trial).to_pylist())
+    rows = parquet.from_rows(table, trial, values)
+    write_atomically(table_files.own_file(root, table, trial), parquet.encode(table, trial, rows))
+
+
+def trial_tables(root: Place, trial: str) -> dict[str, list[dict[str, Any]]]:
+    """Return the rows of one trial's tables that are there and can be read."""
+    found = {table: table_files.read_one(root, table, trial).to_pylist() for table in TABLES}
+    return {table: rows for table, rows in found.items() if rows}
+
+
+def is_done(root: Place, trial: str) -> bool:
+    """Tell whether a trial is committed with status done."""
+    row = trial_row(root, trial)
+    return row is not None and row["status"] == "done"
+
+
+def trial_row(root: Place, trial: str) -> dict[str, Any] | None:
+    """Return the ``trials`` row of a trial; None where it is not committed."""
+    rows: list[dict[str, Any]] = table_files.read_one(root, "trials", trial).to_pylist()
+    return rows[0] if rows else None
+
+
+def committed_in(root: Place, run: str, trial: str) -> bool:
+    """Tell, by one small read, whether a trial was committed in this run of a driver: it has its own file."""
+    return bool(run) and table_files.read_own(root, "trials", trial)["run"].to_pylist() == [run]
+
+
+def ended_in(root: Place, run: str) -> set[str]:
+    """Return the ids of the trials that were committed in one run of a driver."""
+    if not run:
+        return set()
+    rows = table_files.read(root, "trials", columns=("trial", "run"), keep=False).to_pylist()
+    return {row["trial"] for row in rows if row["run"] == run}
+
+
+def weights_file(root: Place, trial: str) -> Place:
+    """Return where a trial's trained network lies, if it was kept."""
+    return root / "checkpoints" / f"{trial}.safetensors"
+
+
+def add_metrics(root: Place, trial: str, asked: Sequence[MetricOptions], rows: Iterable[Row]) -> None:
+    """Add what was measured afterwards to a committed trial; it replaces what answered the same before.
+
+    Args:
+        root: the results folder.
+        trial: the trial's id.
+        asked: what was measured.
+        rows: of the ``metrics`` table.
+
+    Raises:
+        ValueError: the trial does not exist.
+    """
+    if trial_row(root, trial) is None:
+        raise ValueError(f"no trial {trial} is committed in {root}")
+    before = table_files.read_one(root, "metrics", trial).to_pylist()
+    kept = [row for row in before if not any(answers(options, row) for options in asked)]
+    _write(root, "metrics", trial, [*kept, *rows])
+
+
+def trial_ids(root: Place) -> list[str]:
+    """Return the ids of the trials a results folder holds, sorted; empty where there is no folder."""
+    return sorted(table_files.sound(root, "trials"))
+
+
+def finished(
+    root: Place,
+    *,
+    needs: Iterable[str] = (),
+    metrics: Sequence[MetricOptions] = (),
+    weights: bool = False,
+    stopped: bool = False,
+    failed_metrics: bool = True,
+) -> set[str]:
+    """Return the ids of the trials that need not be trained again: status done or diverged.
+
+    A trial whose files are there but cannot be read, or are not its own, is not finished.
+
+    Args:
+        root: the results folder, which need not exist.
+        needs: tables that a done trial must also have (``per_image`` where the sweep keeps it).
+        metrics: what a done trial must also have measured.
+        weights: whether its trained network must have been kept.
+        stopped: whether one that was stopped early is finished, too.
+        failed_metrics: whether one is finished, too, that lacks a metric which failed for good.
+
+    Raises:
+        StorageError: the folder cannot be read now.
+    """
+    if not table_files.stamps(root / "trials"):
+        return set()  # at once: without opening a Parquet reader
+    rows = table_files.read(root, "trials", columns=STANDING)
+    ids, statuses, parameters = (rows[name].to_pylist() for name in ("trial", "status", "parameters"))
+    whole = set(ids).intersection(*(table_files.sound(root, table) for table in ("points", *needs)))
+    if metrics:
+        measured: dict[str, list[dict[str, Any]]] = {}
+        for row in table_files.read(root, "metrics", ids).to_pylist():
+            measured.setdefault(row["trial"], []).append(row)
+        for asked in metrics:
+            whole = {each for each in whole if is_measured(asked, measured.get(each, []), failed_metrics)}
+    if weights:
+        kept = places.entries(weights_file(root, "").parent)
+        # A trial function that returned measurements alone has no weights to keep.
+        none = {trial for trial, count in zip(ids, parameters, strict=True) if count is None}
+        whole = {each for each in whole if each in none or weights_file(root, each).name in kept}
+    return {
+        trial
+        for trial, status in zip(ids, statuses, strict=True)
+        if status == "diverged" or (status == "done" and trial in whole) or (status == "stopped" and stopped)
+    }

@@ -1,0 +1,256 @@
+"""What single fields of a sweep file mean: short forms expanded, values checked one by one.
+
+These run inside pydantic's validation, before or after its own checks of types and bounds.
+"""
+
+import json
+import math
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+from pydantic import (
+    BaseModel,
+    Field,
+    PlainValidator,
+    SerializeAsAny,
+    TypeAdapter,
+    ValidationError,
+    ValidationInfo,
+)
+
+from rdbench import datasets, metrics
+from rdbench.datasets import DatasetOptions
+from rdbench.errors import SpecError
+from rdbench.metrics.base import MetricOptions
+from rdbench.registry import variants
+from rdbench.registry.declaration import Declaration, Option
+from rdbench.registry.source import find
+from rdbench.spec.errors import fail, from_validation, wrong_type
+from rdbench.spec.yaml import Document, Place, kind, override
+from rdbench.storage import paths
+from rdbench.text import choose
+
+
+def load_dataset_options(name: str, overrides: Sequence[str] = ()) -> DatasetOptions:
+    """Validate a dataset's options as the command line gives them.
+
+    Args:
+        name: of the dataset.
+        overrides: its options, such as ``path=photos``; the values are YAML.
+
+    Raises:
+        SpecError: there is no such dataset, or an option is not valid.
+    """
+    document = Document({"name": name}, {(): Place(0, 0, "dataset")})
+    for text in overrides:
+        document = override(document, text)
+    try:
+        options: DatasetOptions = TypeAdapter(DatasetField).validate_python(
+            document.data, context={"folders": ()}
+        )
+    except ValidationError as error:
+        known = list(datasets.get(name).options.model_fields) if name in datasets.names() else []
+        raise from_validation(error, document, lambda at: known, "--set {}=...") from None
+    return options
+
+
+MIN_BETA, MAX_BETA = 1e-8, 1e8
+MAX_SEED = 2**31 - 1
+MAX_TRIALS = 10_000  # over ten times the largest sweep that ships; more is nearly always a slip of the pen
+MAX_PACK = 1024
+MAX_MINUTES = 365 * 24 * 60
+
+_EXAMPLES = {"dataset": "mnist", "metric": "iwae"}
+_SAFE_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,98}[A-Za-z0-9_-])?")
+
+
+def as_tuple(value: object) -> object:
+    """Return a list as a tuple, and anything else as it is, for pydantic to judge."""
+    return tuple(value) if isinstance(value, list) else value
+
+
+def distinct(values: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Return ``values``, which must not be empty nor hold one twice."""
+    if not values:
+        fail("the list is empty; name at least one")
+    seen = set()
+    for index, value in enumerate(values):
+        if value in seen:
+            shown = kind(getattr(value, "name", value))
+            fail(f"{shown.removesuffix('.0')} is there twice; remove one of them", index)
+        seen.add(value)
+    return values
+
+
+def _logspace(value: object) -> tuple[float, ...]:
+    """Return the grid ``[low, high, count]`` asks for: evenly spaced logarithms, both ends included.
+
+    Every point is rounded to 6 significant decimal digits, so powers of ten on the grid are exactly those
+    numbers, and a beta reads the same in a table, a label and the sweep file.
+    """
+    at = "logspace"
+    usage = "write {logspace: [low, high, count]}, such as {logspace: [1e-4, 1e3, 57]}"
+    if not isinstance(value, list | tuple) or len(value) != 3:
+        fail(f"expected three numbers; {usage}", at)
+    if not all(isinstance(v, int | float) and not isinstance(v, bool) for v in value):
+        fail(f"expected three numbers, got {', '.join(map(kind, value))}; {usage}", at)
+    low, high, count = value
+    if not isinstance(count, int) or not 2 <= count <= MAX_TRIALS:
+        fail(f"count {count} is out of range; use a whole number from 2 to {MAX_TRIALS:,}", at)
+    if not MIN_BETA <= low < high <= MAX_BETA:
+        span = f"{MIN_BETA:g} <= low < high <= {MAX_BETA:g}"
+        fail(f"the ends {low} and {high} are out of range; use {span}", at)
+    first, last = math.log10(low), math.log10(high)
+    steps = (first + (last - first) * index / (count - 1) for index in range(count))
+    return tuple(float(f"{10**step:.6g}") for step in steps)
+
+
+def expand_grid(value: object) -> object:
+    """Expand ``{logspace: [low, high, count]}``; a list stays what it is."""
+    if isinstance(value, list | tuple):
+        return tuple(value)
+    if not isinstance(value, Mapping):
+        fail(f"expected a list, got {kind(value)}; write [0.1, 1, 10] or {{logspace: [low, high, count]}}")
+    for key in value:
+        if key != "logspace":
+            fail("unknown key; the one grid there is, is {logspace: [low, high, count]}", key)
+    return _logspace(value.get("logspace"))
+
+
+def expand_seeds(value: object) -> object:
+    """Expand a number of seeds ``n`` to 0..n-1."""
+    if isinstance(value, list | tuple):
+        return tuple(value)
+    if isinstance(value, bool) or not isinstance(value, int):
+        fail(f"expected a number of seeds, got {kind(value)}; write it as 5, or list the seeds as [0, 1]")
+    if not 1 <= value <= MAX_TRIALS:
+        fail(f"{value} seeds are out of range; use 1 to {MAX_TRIALS:,}, or a list of seeds")
+    return tuple(range(value))
+
+
+Options = TypeVar("Options", bound=BaseModel)
+
+
+def _named(
+    value: object,
+    what: str,
+    usage: str,
+    known: Sequence[str],
+    options: Callable[[str], type[Options]],
+    info: ValidationInfo,
+) -> Options:
+    """Validate a name, or a mapping with a name and options, by the class of options of that name."""
+    if isinstance(value, str):
+        value = {"name": value}
+    if not isinstance(value, Mapping):
+        fail(f"expected a {what}'s name, got {kind(value)}; write {usage}")
+    if "name" not in value:
+        fail(f"the {what} is not named; add 'name: {_EXAMPLES[what]}'")
+    name = value["name"]
+    if name not in known:
+        fail(f"no {what} named {kind(name)}; {choose(name, known)}", "name")
+    # Through JSON, where strict still lets text be a path and a list a tuple, as options may declare them.
+    text = json.dumps(dict(value))
+    return options(str(name)).model_validate_json(text, strict=True, context=info.context)
+
+
+def dataset_options(value: object, info: ValidationInfo) -> DatasetOptions:
+    """Validate a dataset's options with the class of that dataset."""
+    if isinstance(value, DatasetOptions):
+        return value
+    usage = "'dataset: mnist' or {name: mnist, ...}"
+    return _named(value, "dataset", usage, datasets.names(), lambda name: datasets.get(name).options, info)
+
+
+def metric_options(value: object, info: ValidationInfo) -> MetricOptions:
+    """Validate a metric's options with the class of that metric."""
+    if isinstance(value, MetricOptions):
+        return value
+    usage = "iwae or {name: iwae, ...}"
+    return _named(value, "metric", usage, metrics.names(), lambda name: metrics.get(name).options, info)
+
+
+def settle_variant(
+    reference: object, options: Mapping[Any, Any], folders: Sequence[Path]
+) -> dict[str, object]:
+    """Find the variant that a sweep file names, and check its options; nothing is imported.
+
+    Args:
+        reference: a registered name, ``package.module:symbol`` or ``file.py:symbol``.
+        options: as the file gives them.
+        folders: where a relative path may start from.
+
+    Returns:
+        The fields of a :class:`rdbench.spec.sweep.VariantSpec`, all options written out.
+    """
+    if not isinstance(reference, str) or (":" not in reference and reference not in variants.names()):
+        known = variants.names()
+        fail(f"no variant named {kind(reference)}; {choose(reference, known)}", "name")
+    try:
+        found = find(reference, folders)
+        code = found.code
+    except SpecError as error:
+        fail(str(error), "name")
+    declared = found.declaration.options
+    settled = {name: option.default for name, option in declared.items()}
+    for name, value in options.items():
+        if name not in declared:
+            mend = choose(name, list(declared)) if declared else "it takes no options, remove it"
+            fail(f"unknown key; variant {found.declaration.name}: {mend}", name)
+        settled[name] = _option(value, declared[name], name)
+    if not code:
+        return {"name": reference, "options": settled}
+    where = f"{found.module or paths.as_text(found.path)}:{found.declaration.symbol}"
+    return {"name": found.declaration.name, "options": settled, "code": code, "source": where}
+
+
+def _option(value: Any, declared: Option, name: str) -> object:
+    expected = declared.type
+    typed = float(value) if expected is float and type(value) is int else value
+    if type(typed) is not expected or (isinstance(typed, float) and not math.isfinite(typed)):
+        fail(wrong_type(value, expected.__name__), name)
+    if use := declared.out_of_range(typed):
+        fail(f"{kind(value)} is out of range; use {use}", name)
+    return typed
+
+
+def searched_option(name: str, value: object, declarations: Iterable[Declaration | None]) -> object:
+    """Return a value that a search may give an option, which must be one for each variant that has it."""
+    for own in declarations:
+        if own is not None and name in own.options:
+            _option(value, own.options[name], name)
+    return value
+
+
+def gpu_share(value: object) -> object:
+    """Return ``auto``, or a number of GPUs from 0."""
+    if value == "auto":
+        return value
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
+        fail(f"expected auto or a number of GPUs, got {kind(value)}; use auto, 0, or a share such as 0.25")
+    return float(value)
+
+
+def pack_size(value: object) -> object:
+    """Return ``auto``, or a number of trials from 1."""
+    if value == "auto":
+        return value
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= MAX_PACK:
+        fail(f"expected auto or a number of trials, got {kind(value)}; use auto, or 1 to {MAX_PACK}")
+    return value
+
+
+def safe_name(value: str) -> str:
+    """Return a name that can be a folder's on any system."""
+    if not _SAFE_NAME.fullmatch(value):
+        mend = "use at most 100 letters, digits, '-', '_' and '.', a letter or digit first, no '.' last"
+        fail(f"{kind(value)} is no safe folder name; {mend}")
+    return value
+
+
+DatasetField = Annotated[SerializeAsAny[DatasetOptions], PlainValidator(dataset_options)]
+MetricField = Annotated[SerializeAsAny[MetricOptions], PlainValidator(metric_options)]
+Beta = Annotated[float, Field(ge=MIN_BETA, le=MAX_BETA)]
+Seed = Annotated[int, Field(ge=0, le=MAX_SEED)]

@@ -1,0 +1,220 @@
+"""Whether a search, and stopping early, fit the rest of the sweep that asks for them.
+
+Checked as the file is read; every problem is placed at the key that it is about. What may be said at all is
+in :mod:`rdbench.spec.search_options`.
+"""
+
+import importlib.util
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from pydantic import ValidationError
+
+from rdbench import metrics
+from rdbench.metrics.base import MetricOptions
+from rdbench.numerics.likelihood import OWN
+from rdbench.spec.errors import choose, fail, words, wrong_type
+from rdbench.spec.search_options import (
+    MEASURES,
+    OF_MODEL,
+    OF_TRAINING,
+    CurveSearch,
+    OptunaSearch,
+    PlateauStop,
+    SearchSettings,
+    constraint,
+    direction,
+    metric_of,
+    searched_type,
+)
+from rdbench.spec.yaml import kind
+
+# Beginnings of the measures of points that can be zero or less, where a logarithm has no place for them.
+_NOT_POSITIVE = ("psnr", "elbo_", "distortion_")
+
+
+def check_measure(measure: str, asked: Sequence[MetricOptions], *path: str | int) -> None:
+    """Refuse the name of a measure that the sweep's trials will not have, or will have two of."""
+    own = [name for each in asked for name in metrics.get(each.name).value_names(each)]
+    if own.count(measure) > 1:
+        twice = f"{metric_of(measure)} is asked for with different settings, so there are two {measure}"
+        fail(f"{twice}; keep one of them in metrics", *path)
+    if measure in MEASURES or measure in own:
+        return
+    known = list(dict.fromkeys([*(name for name in MEASURES if not name.endswith(f"_{OWN}")), *own]))
+    if f"{measure}_optimal_shared" in MEASURES:
+        fail(f"no measure named {measure!r}; did you mean '{measure}_optimal_shared'?", *path)
+    metric = measure if measure in metrics.names() else metric_of(measure)
+    if metric and metric not in [each.name for each in asked]:
+        fail(f"metric {metric!r} is not measured; add it: metrics: [{metric}]", *path)
+    # A metric of several values, or a value that the metric is not asked for.
+    near = [name for name in known if metric and metric_of(name) == metric]
+    mend = f"choose from {', '.join(near)}" if near else choose(measure, known)
+    fail(f"no measure named {kind(measure)}; {mend}", *path)
+
+
+def check_search(
+    search: SearchSettings,
+    *,
+    asked: Sequence[MetricOptions],
+    options: Mapping[str, type],
+    grid: tuple[int, int, int],
+    rebuild: Callable[[str, Any], object],
+    stored: bool = False,
+) -> None:
+    """Refuse a search that does not fit the rest of its sweep.
+
+    Args:
+        search: what the sweep file asks for.
+        asked: the sweep's metrics.
+        options: the types of all its variants' options.
+        grid: numbers of variants, betas and seeds.
+        rebuild: (name, value) -> the sweep's settings with that value; raises where it is out of range.
+        stored: it is that of a results folder, to be read: what this machine lacks does not matter.
+    """
+    variants, betas, seeds = grid
+    if isinstance(search, OptunaSearch):
+        _check_optuna(search, asked, options, grid, stored)
+        for name, given in search.over.items():
+            _check_range(name, given, searched_type(name, options), rebuild)
+        return
+    if isinstance(search, CurveSearch):
+        _check_plane(search.plane, asked)
+    if betas < 2:
+        fail("the sweep names one beta; give the ends of the range to search: beta: [0.01, 100]")
+    trials: int | None = getattr(search, "trials", None)
+    if trials is not None and trials < variants * betas * seeds:
+        need = f"{variants * betas * seeds} for the start grid ({variants} x {betas} x {seeds})"
+        fail(f"{trials} trials are fewer than {need}; allow more, or name fewer betas", "trials")
+
+
+def _check_plane(plane: Sequence[str], asked: Sequence[MetricOptions]) -> None:
+    axes = [name.removeprefix("log_") for name in plane]
+    not_positive = (*_NOT_POSITIVE, *metrics.beginnings("not_positive"))
+    for index, (name, measure) in enumerate(zip(plane, axes, strict=True)):
+        check_measure(measure, asked, "plane", index)
+        if name != measure and measure.startswith(not_positive):
+            fail(f"{measure} can be zero or less, and has no logarithm then; write {measure}", "plane", index)
+        if measure in axes[:index]:
+            fail(f"{measure!r} is there twice; name another measure", "plane", index)
+
+
+def _check_optuna(
+    search: OptunaSearch,
+    asked: Sequence[MetricOptions],
+    options: Mapping[str, type],
+    grid: tuple[int, int, int],
+    stored: bool,
+) -> None:
+    variants, betas, seeds = grid
+    for index, name in enumerate(search.objective):
+        check_measure(name, asked, "objective", index)
+        if direction(name) is None:
+            fail(f"of {name!r} neither more nor less is better; choose another", "objective", index)
+        if name in search.objective[:index]:
+            fail(f"{name!r} is there twice; remove one of them", "objective", index)
+    for index, text in enumerate(search.constraints):
+        check_measure(constraint(text).measure, asked, "constraints", index)
+    if search.sampler == "cmaes" and len(search.objective) > 1:
+        fail("cmaes has one objective; use sampler: nsgaii or tpe", "sampler")
+    if search.sampler == "cmaes" and not stored and importlib.util.find_spec("cmaes") is None:
+        fail("cmaes needs the package cmaes; run 'uv pip install cmaes', or use tpe", "sampler")
+    known = ["beta", *OF_TRAINING, *OF_MODEL, *options]
+    for name in search.over:
+        if name not in known:
+            fail(f"no setting named {kind(name)}; {choose(name, known)}", "over", name)
+    if not search.over and betas == 1 and variants == 1:
+        fail("there is nothing to search; add over: {lr: [1e-4, 1e-2]}, or a second beta")
+    if search.trials < seeds:
+        fail(f"one proposal trains {seeds} seeds; allow {seeds} trials or more", "trials")
+
+
+def _check_range(name: str, given: Any, expected: type, rebuild: Callable[[str, Any], object]) -> None:
+    at: tuple[str | int, ...] = ("over", name)
+    values = given
+    if isinstance(given, dict):
+        at, values = (*at, "choices"), given["choices"]
+        if len(values) < 2:
+            fail("one choice is nothing to search; name two or more, or set it outside of search", *at)
+    if expected is tuple and {int} <= {type(value) for value in values} <= {int, list}:
+        widths = [[value] if type(value) is int else value for value in values[:4]]
+        shown = ", ".join(map(str, widths)) + (", ..." if len(values) > 4 else "")
+        fail(f"each choice of {name} is a list of widths; write {{choices: [{shown}]}}", "over", name)
+    if not isinstance(given, dict) and expected not in (int, float):
+        fail(f"{name} is no number; write {{choices: [...]}}", "over", name)
+    seen = []
+    for index, value in enumerate(values):
+        typed = float(value) if expected is float and type(value) is int else value
+        typed = tuple(typed) if isinstance(typed, list) else typed
+        if type(typed) is not expected:
+            fail(wrong_type(value, expected.__name__), *at, index)
+        if typed in seen:
+            shown = str(value) if isinstance(value, list) else kind(value)
+            fail(f"{shown} is there twice; remove one of them", *at, index)
+        seen.append(typed)
+        try:
+            rebuild(name, value)
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            fail(words(first, (), lambda path: ()), *at, index, *first["loc"][1:])
+
+
+def check_stop(
+    stop: SearchSettings,
+    search: SearchSettings | None,
+    *,
+    options: Mapping[str, type],
+    grid: tuple[int, int, int],
+    epochs: int,
+) -> None:
+    """Refuse to stop trials early where that would bias a mean, stop none, or compare what does not compare.
+
+    Args:
+        stop: what the sweep file asks for.
+        search: what it searches, if anything.
+        options: the types of all its variants' options.
+        grid: numbers of variants, betas and seeds.
+        epochs: of a training.
+    """
+    _, betas, seeds = grid
+    over = search.over if isinstance(search, OptunaSearch) else {}
+    if isinstance(stop, PlateauStop):
+        if seeds > 1 and not isinstance(search, OptunaSearch):
+            kept = "plateau would keep the seeds that go on improving, and bias their mean"
+            fail(f"{kept}; name one seed: seeds: [0], or remove stop")
+        if stop.patience and "epochs" not in over:
+            _check_shorter("patience", stop.patience, epochs)
+        return
+    if "epochs" in over:
+        fail(f"{stop.name} compares losses epoch by epoch, so epochs cannot be searched; remove it from over")
+    if not isinstance(search, OptunaSearch) or not any(name in over for name in (*OF_TRAINING, *OF_MODEL)):
+        fail(
+            f"{stop.name} judges trials of one variant and beta that differ in training or network, and there"
+            " are none; search some: search: {name: optuna, over: {lr: [1e-4, 1e-2]}}, or use stop: plateau"
+        )
+    if isinstance(over.get("beta", [] if betas > 1 else {}), list):
+        fail(
+            f"{stop.name} judges trials of one beta, and a range of betas has hardly two alike; name one"
+            " beta, or over: {beta: {choices: [...]}}, or use stop: plateau"
+        )
+    for name in over:
+        if name in options and isinstance(over[name], list):
+            fail(
+                f"{stop.name} judges trials of equal options, and a range of {name} has hardly two alike;"
+                f" write over: {{{name}: {{choices: [...]}}}}, or use stop: plateau"
+            )
+    # A batch is judged by those before it.
+    if 1 <= search.trials // seeds <= search.at_a_time:
+        fail(
+            f"{stop.name} judges trials by those that ended before they were proposed, and {search.at_a_time}"
+            f" at a time propose all {search.trials} trials at once; lower at_a_time, or allow more trials"
+        )
+    grace: int | None = getattr(stop, "grace", None)
+    if grace:
+        _check_shorter("grace", grace, epochs)
+
+
+def _check_shorter(name: str, given: int, epochs: int) -> None:
+    if given >= epochs:
+        none = f"{given} is not less than train.epochs, {epochs}, so no trial would be stopped"
+        fail(f"{none}; use less, or leave it out", name)

@@ -1,0 +1,39 @@
+"""TODO."""
+
+import difflib
+from collections.abc import Sequence
+
+
+def choose(value: object, known: Sequence[str], alike: float = 0.6) -> str:
+    """Return the mend of a name that is not among ``known``: the closest one, else all of them.
+
+    Args:
+        value: what was given.
+        known: the names there are.
+        alike: how much of two names has to agree for one to be taken for a slip of the other, 0 to 1.
+    """
+    close = difflib.get_close_matches(str(value), known, 1, alike)
+    return f"did you mean {close[0]!r}?" if close else f"choose from {', '.join(known)}"
+
+
+def counted(number: int, noun: str) -> str:
+    """Return a number of things: ``1 beta``, ``1,200 trials``."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def shown(value: object) -> str:
+    """Return the value of a setting as the console shows it."""
+    if isinstance(value, tuple | list):
+        return f"[{', '.join(map(str, value))}]"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def duration(seconds: float) -> str:
+    """Return a time span in words: 42 s, 3 min 20 s, 5 h 07 min."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    minutes, rest = divmod(whole, 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02d} s"
+    return f"{minutes // 60} h {minutes % 60:02d} min"

@@ -1,0 +1,154 @@
+"""Train and measure trials, each in the way of its variant: an objective, a model, or a trial function."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from rdbench.datasets import Dataset
+from rdbench.registry import variants
+from rdbench.spec.plan import Trial
+from rdbench.trial.api import Run, TrialResult
+from rdbench.vae import models, networks
+from rdbench.vae.checkpoints import Keeper
+from rdbench.vae.evaluation import Measurement, measure
+from rdbench.vae.models import Model, Standard
+from rdbench.vae.training import Epoch, train
+
+SPLITS = ("train", "test")
+
+Record = Callable[[int, Epoch], None]
+
+
+@dataclass
+class Outcome:
+    """How a trial ended.
+
+    Attributes:
+        diverged: why it did; None if it did not.
+        measured: by beta, then by split.
+        model: the trained model at ``beta``; None where there is none to look at.
+        beta: which of the betas the model, the pictures and the metrics are of.
+        parameters: number of trained values; None where that is not known.
+    """
+
+    diverged: str | None
+    measured: Mapping[float, Mapping[str, Measurement]]
+    model: Model | None
+    beta: float
+    parameters: int | None
+
+
+def trained(
+    pack: Sequence[Trial],
+    data: Dataset,
+    device: torch.device,
+    record: Record,
+    keeper: Keeper | None = None,
+) -> list[Outcome]:
+    """Train and measure trials.
+
+    Args:
+        pack: objectives that train side by side, or a single trial of any kind.
+        data: their dataset.
+        device: where to run.
+        record: told the member and its figures as each epoch ends.
+        keeper: of the state of their training; by default nothing of it is kept.
+    """
+    keeper = keeper or Keeper(None, pack, device)
+    kind = variants.get(pack[0].variant).declaration.kind
+    if kind == "objective":
+        return _objectives(pack, data, device, record, keeper)
+    (trial,) = pack
+    with models.seeded(trial, device):
+        if kind == "model":
+            return [_model(trial, data, device, record, keeper)]
+        return [_function(trial, data, device, record, keeper)]
+
+
+def _objectives(
+    pack: Sequence[Trial], data: Dataset, device: torch.device, record: Record, keeper: Keeper
+) -> list[Outcome]:
+    spec, shape, images = pack[0].model, data.shape, len(data.train.images)
+    built = [models.about(trial, shape, images).network() for trial in pack]
+    network = networks.pack(spec, shape, built)
+    reasons = train(network, pack, data, device, record, keeper.stage())
+    measured: dict[str, list[Measurement]] = {}
+    if None in reasons:
+        measured = {split: measure(network, pack, data, split, device) for split in SPLITS}
+    parameters = networks.count_parameters(network) // len(pack)
+    outcomes = []
+    for member, (trial, single) in enumerate(zip(pack, networks.unpack(spec, shape, network), strict=True)):
+        splits = {split: values[member] for split, values in measured.items()}
+        model = Standard(models.about(trial, shape, images), single)
+        outcomes.append(Outcome(reasons[member], {trial.beta: splits}, model, trial.beta, parameters))
+    return outcomes
+
+
+def _model(trial: Trial, data: Dataset, device: torch.device, record: Record, keeper: Keeper) -> Outcome:
+    model = models.build(trial, data.shape, len(data.train.images))
+    (reason,) = train(model, [trial], data, device, record, keeper.stage())
+    return _measured({trial.beta: model}, reason, trial, data, device)
+
+
+def _function(trial: Trial, data: Dataset, device: torch.device, record: Record, keeper: Keeper) -> Outcome:
+    found = variants.get(trial.variant)
+    options = dict(trial.variant.options)
+    betas = tuple(options.pop("betas", (trial.beta,)))
+    result = found.target(Run(trial, device, betas, lambda epoch: record(0, epoch), keeper), data, **options)
+    what = f"trial function {found.name} returned"
+    if not isinstance(result, TrialResult):
+        raise TypeError(f"{what} a {type(result).__name__}, not an rdbench.TrialResult")
+    if not isinstance(result.model, Model | Mapping | None) or not all(
+        isinstance(own, Model) for own in (result.model.values() if isinstance(result.model, Mapping) else ())
+    ):
+        raise TypeError(f"{what} a model that is no rdbench.Model; give one, or one for each beta")
+    own = {trial.beta: result.model} if isinstance(result.model, Model) else dict(result.model or {})
+    if own and result.measured:
+        raise ValueError(f"{what} both models and measurements; give one of them")
+    if result.diverged is None and not own and not result.measured:
+        raise ValueError(f"{what} neither a model nor measurements")
+    if unasked := sorted({*own, *result.measured} - set(betas)):
+        raise ValueError(f"{what} betas {unasked}, which were not asked for")
+    if result.diverged is None and (lost := sorted(set(betas) - {*own, *result.measured})):
+        raise ValueError(f"{what} nothing for betas {lost}")
+    if result.measured and result.diverged is None:
+        _check(result.measured, what, data)
+        return Outcome(None, result.measured, None, trial.beta, None)
+    return _measured(own, result.diverged, trial, data, device)
+
+
+def _check(measured: Mapping[float, Mapping[str, Measurement]], what: str, data: Dataset) -> None:
+    """Refuse measurements that are not of both splits and of every image."""
+    for beta, splits in measured.items():
+        if set(splits) != set(SPLITS):
+            raise ValueError(f"{what} splits {sorted(splits)} at beta {beta:g}, not train and test")
+        for split, values in splits.items():
+            sizes = {len(own) for own in (values.sse, values.rate, values.distortion) if own is not None}
+            there = len(getattr(data, split).images)
+            if sizes != {there}:
+                raise ValueError(f"{what} {sorted(sizes)} images of the {split} split, which has {there}")
+            if not all(
+                isinstance(own, np.ndarray) and own.dtype == np.float64
+                for own in (values.sse, values.rate, values.distortion)
+                if own is not None
+            ):
+                raise TypeError(f"{what} measurements that are not numpy arrays of float64")  # fmt: skip
+            if (values.sse < 0).any() or (values.rate is not None and values.rate.mean() < 0):
+                raise ValueError(f"{what} a squared error or a mean rate below 0 on the {split} split")
+
+
+def _measured(
+    own: Mapping[float, Model], reason: str | None, trial: Trial, data: Dataset, device: torch.device
+) -> Outcome:
+    """Measure the trained model of each beta."""
+    measured = {}
+    for beta, model in own.items():
+        model.to(device=device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+        if reason is None:
+            measured[beta] = {split: measure(model, [trial], data, split, device)[0] for split in SPLITS}
+    if not own:
+        return Outcome(reason, measured, None, trial.beta, None)
+    beta = trial.beta if trial.beta in own else next(iter(own))
+    return Outcome(reason, measured, own[beta], beta, networks.count_parameters(own[beta]))

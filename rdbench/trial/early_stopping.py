@@ -1,0 +1,158 @@
+"""Ending trials early that cannot matter: ``stop: asha``, ``median`` or ``plateau``.
+
+``plateau`` looks at a trial alone: neither its loss nor its squared error falls any more. (A loss whose
+weights change in training, such as GECO's, rises while all goes well.) ``asha`` and ``median`` judge a trial
+by its peers, and what may be a peer is narrow, because it decides what is never measured:
+
+- of the same variant with the same options, and of the same beta: losses of different variants, or at
+  different betas, are not comparable, and to keep the lowest would keep the smallest betas;
+- of other settings of training or network: seeds of one setting are never judged against each other, which
+  would keep the lucky ones and bias every mean over seeds;
+- ended when the trial's batch was proposed, so that a verdict does not depend on which worker was first.
+
+So these two belong to a search over such settings at one beta or a few, and a sweep that asks for them
+elsewhere is refused. A stopped trial is committed with status ``stopped`` and its history, and without
+points: it has no place in a curve. Its checkpoint stays: asked for without ``stop`` it is trained to its end.
+"""
+
+import math
+import statistics
+from collections.abc import Collection, Sequence
+from typing import Any
+
+from rdbench.results.load import load_results
+from rdbench.spec.plan import Trial
+from rdbench.spec.search_options import AshaStop, MedianStop, PlateauStop, SearchSettings
+from rdbench.storage.places import Place
+
+Losses = Sequence[float]
+
+
+def verdict(
+    stop: SearchSettings, losses: Losses, epochs: int, peers: Sequence[Losses], errors: Losses = ()
+) -> str:
+    """Return why a trial is to be stopped now; "" if it goes on.
+
+    Args:
+        stop: what the sweep asks for.
+        losses: of its epochs so far.
+        epochs: of a whole training: the last is never cut off.
+        peers: losses of its peers' epochs, as many as each had.
+        errors: squared errors of its epochs so far; none to look at losses alone.
+    """
+    done = len(losses)
+    if not 0 < done < epochs:
+        return ""
+    at = f"at epoch {done} of {epochs}"
+    if isinstance(stop, PlateauStop):
+        patience = stop.patience or max(2, math.ceil(epochs / 2))
+        since = min(_without_improvement(own, stop.least) for own in (losses, errors) if own)
+        return f"{at}: neither loss nor error has fallen for {since} epochs" if since >= patience else ""
+    grace = getattr(stop, "grace", None) or max(1, math.ceil(epochs / 10))
+    same = [min(own[:done]) for own in peers if len(own) >= done]
+    best = min(losses)
+    if isinstance(stop, MedianStop):
+        if done < grace or len(same) < stop.peers or best <= (middle := statistics.median(same)):
+            return ""
+        return f"{at}: its loss {best:.6g} is above the median of its {len(same)} peers, {middle:.6g}"
+    if isinstance(stop, AshaStop) and done in _rungs(grace, stop.factor, epochs):
+        rivals = len(same) + 1
+        better = sum(loss < best for loss in same)
+        if rivals >= stop.factor and better >= rivals // stop.factor:
+            return f"{at}: its loss {best:.6g} is not among the best {rivals // stop.factor} of {rivals}"
+    return ""
+
+
+def _rungs(grace: int, factor: int, epochs: int) -> list[int]:
+    """Return the epochs at which successive halving looks: grace, grace x factor, ..."""
+    rungs, rung = [], grace
+    while rung < epochs:
+        rungs.append(rung)
+        rung *= factor
+    return rungs
+
+
+def _without_improvement(losses: Losses, least: float) -> int:
+    """Return for how many epochs the loss has not fallen by a share of all that it has fallen."""
+    fallen = losses[0] - min(losses)
+    best, since = losses[0], 0
+    for loss in losses[1:]:
+        if best - loss > least * fallen:
+            best, since = loss, 0
+        else:
+            since += 1
+    return since
+
+
+def peer_losses(root: Place, pack: Sequence[Trial], among: Collection[str]) -> list[list[Losses]]:
+    """Return, for each trial of a pack, the losses of its peers, epoch by epoch.
+
+    Args:
+        root: the results folder.
+        pack: those to be judged.
+        among: ids of the trials that may be peers.
+    """
+    if not among:
+        return [[] for _ in pack]
+    found = load_results(root, ("history",))
+    history: dict[str, list[tuple[int, float]]] = {}
+    for name, epoch, loss in zip(*(found.history[key] for key in ("trial", "epoch", "loss")), strict=True):
+        history.setdefault(str(name), []).append((int(epoch), float(loss)))
+    losses = {
+        name: (Trial.from_json(str(spec)), [loss for _, loss in sorted(history[name])])
+        for name, spec in zip(found.trials["trial"], found.trials["spec"], strict=True)
+        if name in among and name in history
+    }
+    return [[own for other, own in losses.values() if _is_peer(trial, other)] for trial in pack]
+
+
+def _is_peer(trial: Trial, other: Trial) -> bool:
+    same = (trial.dataset, trial.variant, trial.beta, trial.protocol, trial.train.epochs)
+    theirs = (other.dataset, other.variant, other.beta, other.protocol, other.train.epochs)
+    return same == theirs and (trial.train, trial.model) != (other.train, other.model)
+
+
+class Judge:
+    """Judges the trials of a pack as their epochs end; a pack ends early when all of them would.
+
+    Trials that train side by side cost the same whether one of them goes on or not.
+
+    Attributes:
+        history: the ``history`` rows of each trial so far; whoever trains them adds to these lists.
+        reasons: why each is to be stopped; "" while it goes on.
+    """
+
+    def __init__(
+        self, stop: SearchSettings | None, root: Place, pack: Sequence[Trial], among: Collection[str]
+    ) -> None:
+        self._stop = stop
+        self._pack = pack
+        judged = stop is not None and not isinstance(stop, PlateauStop)
+        self._peers = peer_losses(root, pack, among if judged else ())
+        self.history: list[list[dict[str, Any]]] = [[] for _ in pack]
+        self.reasons = [""] * len(pack)
+        self._judged = [0] * len(pack)  # epochs
+        self._lasted = [0] * len(pack)  # epochs, of those that are to be stopped
+
+    def stops(self) -> bool:
+        """Judge every trial by its history; tell whether all are to be stopped. Asked as an epoch ends."""
+        if self._stop is None:
+            return False
+        for member, (trial, rows) in enumerate(zip(self._pack, self.history, strict=True)):
+            losses, errors = ([float(row[key]) for row in rows] for key in ("loss", "sse"))
+            # Each epoch by itself, those before an interruption too. And once out, out: what a trial does
+            # while others of its pack go on is no merit of its own.
+            for done in range(self._judged[member] + 1, len(rows) + 1):
+                if not self.reasons[member]:
+                    self.reasons[member] = verdict(
+                        self._stop, losses[:done], trial.train.epochs, self._peers[member], errors[:done]
+                    )
+                    self._lasted[member] = done
+            self._judged[member] = len(rows)
+        return all(self.reasons)
+
+    def stopped(self, member: int) -> tuple[str, list[dict[str, Any]]] | None:
+        """Return why a trial is to be stopped, and its history up to there; None while it goes on."""
+        if not self.reasons[member]:
+            return None
+        return self.reasons[member], self.history[member][: self._lasted[member]]

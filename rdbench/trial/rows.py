@@ -1,0 +1,63 @@
+"""TODO."""
+
+import datetime
+import json
+import platform
+from typing import Any
+
+from rdbench import machine
+from rdbench.spec.plan import Trial
+
+Rows = list[dict[str, Any]]
+
+
+Tables = dict[str, Rows]
+
+
+def _trial_row(trial: Trial, status: str, error: str | None, started: datetime.datetime) -> dict[str, Any]:
+    """Return the part of a ``trials`` row that every trial has, however it ended."""
+    return {
+        "status": status,
+        "error": error,
+        "dataset": trial.dataset.name,
+        "variant": trial.variant.name,
+        "beta": trial.beta,
+        "seed": trial.seed,
+        "protocol": trial.protocol,
+        "epochs": trial.train.epochs,
+        "host": platform.node(),
+        "versions": json.dumps(machine.versions()),
+        "commit": machine.commit(),
+        "started": started,
+        "spec": trial.to_json(),
+    }
+
+
+def failure_tables(trial: Trial, error: str, started: datetime.datetime) -> Tables:
+    """Return the tables of a trial that raised an exception or lost its worker."""
+    return {"trials": [_trial_row(trial, "failed", error, started)]}
+
+
+def stopped_tables(trial: Trial, reason: str, history: Rows, started: datetime.datetime) -> Tables:
+    """Return the tables of a trial that was stopped early: its history, and no points."""
+    row = _trial_row(trial, "stopped", reason, started)
+    own = {"seconds": sum(each["seconds"] for each in history), "images_per_second": _speed(history)}
+    return {"history": history, "trials": [row | own]}
+
+
+def _speed(history: Rows) -> float | None:
+    """Return training images a second over all epochs."""
+    seconds = sum(row["seconds"] for row in history)
+    images = sum(row["seconds"] * row["images_per_second"] for row in history)
+    return images / seconds if seconds else None
+
+
+def _key(trial: Trial) -> dict[str, Any]:
+    """Return the columns that name a trial in the ``points`` table."""
+    return {
+        "dataset": trial.dataset.name,
+        "variant": trial.variant.name,
+        "beta": trial.beta,
+        "seed": trial.seed,
+        "protocol": trial.protocol,
+    }

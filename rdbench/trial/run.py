@@ -1,0 +1,238 @@
+"""A trial, or a pack of them, from settings to tables: train, evaluate, and account for both."""
+
+import datetime
+import json
+import math
+import time
+import traceback
+from collections.abc import Callable, Sequence
+
+import torch
+
+from rdbench import machine, metrics
+from rdbench.datasets import Dataset
+from rdbench.metrics.base import MetricOptions, TrainedModel
+from rdbench.numerics.precision import exact_float32
+from rdbench.registry import variants
+from rdbench.spec.plan import Trial, check_fits
+from rdbench.trial.by_kind import Outcome, trained
+from rdbench.trial.rows import Rows, Tables, _key, _speed, _trial_row
+from rdbench.vae import models
+from rdbench.vae.batches import Images, channels_last
+from rdbench.vae.checkpoints import Keeper
+from rdbench.vae.evaluation import Measurement, measure, picture_rows, point_rows
+from rdbench.vae.memory import PeakMemory, give_back_freed_memory, keep_freed_memory
+from rdbench.vae.models import Model
+from rdbench.vae.training import Epoch
+
+
+def _why_not_finite(outcome: Outcome) -> str | None:
+    for beta, splits in outcome.measured.items():
+        at = f" at beta {beta:g}" if len(outcome.measured) > 1 else ""
+        for split, values in splits.items():
+            if not all(
+                math.isfinite(own.sum())
+                for own in (values.sse, values.rate, values.distortion)
+                if own is not None
+            ):
+                return f"rate, squared error or distortion on the {split} split is not finite{at}"
+    return None
+
+
+def _trained(
+    model: Model, trial: Trial, data: Dataset, measured: Measurement, device: torch.device
+) -> TrainedModel:
+    """Return what metrics may look at; ``measured`` is of the test split, at the model's own beta."""
+    images = Images(data.test, device)
+    return TrainedModel(
+        encode=model.encode,  # type: ignore[arg-type]  # mean and log variance where gaussian says so
+        decode=lambda latents: model.mean(model.decode(latents)),
+        latent=trial.model.latent,
+        data=data,
+        test_images=lambda index: channels_last(images.batch(index)),
+        n_test=len(images),
+        test_sse=measured.sse,
+        beta=model.about.beta,
+        seed=trial.seed,
+        protocol=trial.protocol,
+        device=device,
+        prior=model.prior,
+        reconstruct=lambda images, noise: model(images, noise).reconstruction,
+        lacks=frozenset(["gaussian"] * (not model.gaussian) + ["prior"] * model.rate_free),
+    )
+
+
+def _measured_tables(
+    outcome: Outcome,
+    trial: Trial,
+    data: Dataset,
+    device: torch.device,
+    keep_per_image: bool,
+    asked: Sequence[MetricOptions],
+) -> Tables:
+    """Return the tables of one trained trial with finite measurements."""
+    pixels = data.train.images.dtype == "uint8"
+    n = math.prod(data.shape)
+    native = variants.get(trial.variant).native
+    tables: Tables = {
+        "points": [
+            _key(trial) | {"beta": beta} | row
+            for beta, splits in outcome.measured.items()
+            for split, values in splits.items()
+            for row in point_rows(values, split, beta, n, native, pixels)
+        ]
+    }
+    test = outcome.measured[outcome.beta]["test"]
+    if keep_per_image:
+        tables["per_image"] = [
+            {"index": index, "sse": sse, "rate": None if test.rate is None else test.rate[index]}
+            for index, sse in enumerate(test.sse)
+        ]
+    if outcome.model is None and asked:
+        tables["metrics"] = metrics.undefined(asked, trial.protocol, "its trial function returned no model")
+    if outcome.model is not None:
+        if pixels:
+            tables["images"] = picture_rows(outcome.model, trial, data, device)
+        if asked:
+            model = _trained(outcome.model, trial, data, test, device)
+            with models.seeded(trial, device):  # anew, so that a metric measured later finds the same state
+                tables["metrics"] = metrics.rows(asked, model)
+    return tables
+
+
+@exact_float32()
+def run_pack(
+    pack: Sequence[Trial],
+    data: Dataset,
+    device: torch.device,
+    on_epoch: Callable[[int, Epoch], None] = lambda member, epoch: None,
+    *,
+    keep_per_image: bool = False,
+    asked: Sequence[MetricOptions] = (),
+    fuse: bool | None = None,
+    on_network: Callable[[Trial, Model], None] = lambda trial, model: None,
+    keeper: Keeper | None = None,
+) -> list[Tables]:
+    """Train and evaluate trials side by side.
+
+    Args:
+        pack: trials that differ in variant, beta and seed only; one is a pack too.
+        data: their dataset.
+        device: where to run.
+        on_epoch: told the member and its figures as each epoch ends.
+        keep_per_image: also return squared error and rate of every test image.
+        asked: the metrics to measure. One that raises leaves a row that says so.
+        fuse: into one network, if all are objectives; by default on a GPU. Else the trials run one after
+            another, each bit for bit as alone: a CPU gains nothing from wider layers.
+        on_network: given each trained model whose measurements are finite, to keep it.
+        keeper: keeps the state of training as it goes on; for trials that run side by side, or a single one.
+
+    Returns:
+        For each trial its rows by table, ready for :func:`rdbench.results.store.commit`, as if it had been trained
+        alone. A trial whose loss is not finite has status ``diverged``, its history up to there, and no
+        points. Times are each trial's share of the pack's.
+
+    Raises:
+        DatasetError: the dataset is too small for a batch.
+        SpecError: the device has not got the arithmetic asked for.
+        Stopped: the user asked to.
+        StorageError: what is to be kept cannot be written.
+    """
+    fuse = device.type == "cuda" if fuse is None else fuse
+    if len(pack) > 1 and not (fuse and models.packs(pack)):
+        if keeper is not None:
+            raise ValueError("trials that run one after another are kept one by one, not as a pack")
+        return [
+            run_trial(
+                trial,
+                data,
+                device,
+                lambda epoch, member=member: on_epoch(member, epoch),  # type: ignore[misc]
+                keep_per_image=keep_per_image,
+                asked=asked,
+                on_network=on_network,
+            )
+            for member, trial in enumerate(pack)
+        ]
+    check_fits(pack[0], data)
+    keep_freed_memory()
+    give_back_freed_memory()
+    started = datetime.datetime.now(datetime.UTC)
+    start = time.perf_counter()
+    memory = PeakMemory(device)
+    keeper = keeper or Keeper(None, pack, device)
+    results: list[Tables] = [{"history": rows} for rows in keeper.history]
+
+    def record(member: int, epoch: Epoch) -> None:
+        results[member]["history"].append(epoch.row())
+        on_epoch(member, epoch)
+
+    outcomes = trained(pack, data, device, record, keeper)
+    for trial, outcome, tables in zip(pack, outcomes, results, strict=True):
+        if outcome.diverged is None:
+            outcome.diverged = _why_not_finite(outcome)
+        if outcome.diverged is None:
+            if outcome.model is not None:
+                on_network(trial, outcome.model)
+            with models.seeded(trial, device):
+                tables |= _measured_tables(outcome, trial, data, device, keep_per_image, asked)
+
+    common = {
+        "seconds": (keeper.seconds + time.perf_counter() - start) / len(pack),
+        "pack": len(pack),
+        "peak_memory_bytes": memory.bytes(),
+        "device": machine.device_name(device),
+        "dataset_checksum": data.checksum,
+        "skipped_files": len(data.skipped),
+        "train_images": len(data.train.images),
+        "test_images": len(data.test.images),
+        "data_notes": json.dumps(data.notes),
+    }
+    for trial, outcome, tables in zip(pack, outcomes, results, strict=True):
+        row = _trial_row(trial, "diverged" if outcome.diverged else "done", outcome.diverged, started)
+        own = {"parameters": outcome.parameters, "images_per_second": _speed(tables["history"])}
+        tables["trials"] = [row | common | own]
+    return results
+
+
+def run_trial(
+    trial: Trial,
+    data: Dataset,
+    device: torch.device,
+    on_epoch: Callable[[Epoch], None] = lambda epoch: None,
+    *,
+    keep_per_image: bool = False,
+    asked: Sequence[MetricOptions] = (),
+    on_network: Callable[[Trial, Model], None] = lambda trial, model: None,
+) -> Tables:
+    """Train and evaluate one trial: :func:`run_pack` with a pack of one."""
+    return run_pack(
+        [trial],
+        data,
+        device,
+        lambda member, epoch: on_epoch(epoch),
+        keep_per_image=keep_per_image,
+        asked=asked,
+        on_network=on_network,
+    )[0]
+
+
+@exact_float32()
+def metric_rows(
+    model: Model,
+    trial: Trial,
+    data: Dataset,
+    device: torch.device,
+    asked: Sequence[MetricOptions],
+) -> Rows:
+    """Return rows of the ``metrics`` table of a model that was trained before, as its trial would.
+
+    What cannot be measured, for want of memory say, is a row that says so: no reason to train it again.
+    """
+    try:
+        with models.seeded(trial, device):
+            (measured,) = measure(model, [trial], data, "test", device)
+        with models.seeded(trial, device):
+            return metrics.rows(asked, _trained(model, trial, data, measured, device))
+    except Exception:
+        return metrics.failed(asked, trial.protocol, traceback.format_exc())

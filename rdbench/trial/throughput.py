@@ -1,0 +1,127 @@
+"""How fast a pack of a trial's kind trains, measured by training on made-up images."""
+
+import gc
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from rdbench import datasets
+from rdbench.datasets import Dataset, Split
+from rdbench.numerics.precision import exact_float32
+from rdbench.numerics.seeding import generator
+from rdbench.spec.plan import Trial, canonical_json
+from rdbench.vae import networks
+from rdbench.vae.evaluation import EVALUATION_BATCH, measure
+from rdbench.vae.memory import PeakMemory, keep_freed_memory
+from rdbench.vae.training import Epoch, train
+
+
+def speed_key(trial: Trial, **machine: str) -> str:
+    """Return what the time of an image depends on: settings of the trial, and what tells machines apart."""
+    info = datasets.get(trial.dataset.name)
+    return canonical_json(
+        {
+            **machine,
+            "shape": info.shape(trial.dataset),
+            "augmentation": info.augmentation(trial.dataset) if trial.train.augment else "none",
+            "model": trial.model.model_dump(mode="json"),
+            "batch_size": trial.train.batch_size,
+            "precision": trial.train.precision,
+        }
+    )
+
+
+@dataclass(frozen=True)
+class Throughput:
+    """Training images a second, summed over a pack's members, and the peak memory in bytes."""
+
+    images_per_second: float
+    peak_memory_bytes: int
+
+
+def synthetic(trial: Trial, images: int) -> Dataset:
+    """Return random images of a trial's shape, to be augmented as its own."""
+    info = datasets.get(trial.dataset.name)
+    shape = info.shape(trial.dataset)
+    random = np.random.default_rng(0)
+    values: np.ndarray = random.standard_normal((images, *shape), dtype=np.float32)
+    if info.generate is None:
+        values = random.integers(0, 256, values.shape, dtype=np.uint8)
+    split = Split(values, None)
+    return Dataset("synthetic", split, split, "none", info.augmentation(trial.dataset), shape)
+
+
+def members(trial: Trial, size: int) -> list[Trial]:
+    """Return trials that differ in beta, as those of a sweep that train side by side."""
+    return [trial.model_copy(update={"beta": 0.1 + index / size}) for index in range(size)]
+
+
+@exact_float32()
+def repeat_epochs(
+    trial: Trial,
+    size: int,
+    device: torch.device,
+    steps: int,
+    repetitions: int,
+    on_repetition: Callable[[float], None],
+) -> int:
+    """Train a pack for one epoch to warm up and then for ``repetitions``, told of each as it ends.
+
+    Args:
+        trial: one of a sweep's.
+        size: of the pack.
+        device: where to run.
+        steps: of one epoch.
+        repetitions: how many epochs to measure.
+        on_repetition: told the images a second of each epoch, the first one included.
+
+    Returns:
+        The peak memory in bytes.
+    """
+    keep_freed_memory()
+    memory = PeakMemory(device)
+    recipe = trial.train.model_copy(update={"epochs": repetitions + 1})
+    pack = members(trial.model_copy(update={"train": recipe}), size)
+    data = synthetic(trial, steps * trial.train.batch_size)
+    built = [networks.build(trial.model, data.shape, generator(one.seed, "init")) for one in pack]
+    network = networks.pack(trial.model, data.shape, built)
+
+    def ended(member: int, epoch: Epoch) -> None:
+        if member == 0:
+            on_repetition(epoch.images_per_second)
+
+    if any(train(network, pack, data, device, ended)):
+        raise ArithmeticError(f"{trial.variant.name} diverged on random images, so nothing was measured")
+    return memory.bytes()
+
+
+@exact_float32()
+def evaluation_speed(trial: Trial, size: int, device: torch.device) -> float:
+    """Return the images a second that a pack is evaluated at, summed over its members."""
+    pack = members(trial, size)
+    data = synthetic(trial, 4 * EVALUATION_BATCH)
+    built = [networks.build(trial.model, data.shape, generator(one.seed, "init")) for one in pack]
+    network = networks.pack(trial.model, data.shape, built)
+    network.to(device=device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+    clean = [one.model_copy(update={"protocol": "clean"}) for one in pack]
+    measure(network, clean, data, "test", device)  # to warm up
+    start = time.perf_counter()
+    measure(network, clean, data, "test", device)
+    return size * len(data.test.images) / (time.perf_counter() - start)
+
+
+def measure_training(trial: Trial, size: int, device: torch.device, steps: int) -> Throughput:
+    """Return what a pack of a size does on a device.
+
+    Raises:
+        torch.OutOfMemoryError: the device has not got the memory.
+    """
+    speeds: list[float] = []
+    peak = repeat_epochs(trial, size, device, steps, 1, speeds.append)
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+    return Throughput(speeds[-1], peak)

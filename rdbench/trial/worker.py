@@ -1,0 +1,357 @@
+"""What a worker does with a pack of trials: load the data, run it, commit every trial. Knows no scheduler."""
+
+import datetime
+import functools
+import math
+import platform
+import re
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from rdbench.datasets import Dataset, DatasetOptions, load
+from rdbench.errors import DatasetError, StorageError, UserError, of_the_machine, out_of_memory
+from rdbench.metrics import is_measured
+from rdbench.registry import variants
+from rdbench.results import store
+from rdbench.results.lease import stop_requested
+from rdbench.spec.plan import Trial
+from rdbench.storage import paths, places
+from rdbench.trial.early_stopping import Judge
+from rdbench.trial.job import Hung, Job, Retry, Summary
+from rdbench.trial.rows import Tables, failure_tables, stopped_tables
+from rdbench.trial.run import metric_rows, run_pack
+from rdbench.trial.watchdog import Overdue, run_within
+from rdbench.vae import checkpoints, models
+from rdbench.vae.checkpoints import Keeper, Stopped
+from rdbench.vae.models import Model, from_bytes, to_bytes
+
+STOP_ASKED_EVERY = 2.0  # seconds between two looks
+STOP_ASKED_FAR = 10.0  # in a bucket, where each is a request
+_STOPPED: Summary = {"status": "stopped", "error": None, "seconds": None}
+
+
+class _StopAsked:
+    """Whether the user asked to stop: looked up now and then only, as it may lie across a network.
+
+    A results folder that is gone is told then, before a checkpoint would make it anew.
+    """
+
+    def __init__(self, job: Job) -> None:
+        self._job = job
+        self._every = STOP_ASKED_EVERY if isinstance(job.results, Path) else STOP_ASKED_FAR
+        self._looked = -math.inf
+        self._asked = False
+
+    def __call__(self) -> bool:
+        if time.monotonic() - self._looked > self._every:
+            self._looked = time.monotonic()
+            _check_there(self._job)
+            self._asked = stop_requested(self._job.results)
+        return self._asked
+
+
+def summary(tables: dict[str, list[dict[str, Any]]]) -> Summary:
+    """Return the few figures of an ended trial that the console shows."""
+    row = tables["trials"][0]
+    # Not "stopped", which is what the user does: this one has ended.
+    status = "stopped early" if row["status"] == "stopped" else row["status"]
+    figures = {"status": status, "error": row["error"], "seconds": row.get("seconds")}
+    test = [point for point in tables.get("points", []) if point["split"] == "test"]
+    # The native reading; where there is none, the one that is a likelihood of any model.
+    test.sort(key=lambda point: (not point["native"], point["reading"] != "optimal_shared"))
+    for point in test[:1]:
+        figures |= {name: point[name] for name in ("elbo", "rate", "reading", "mse")}
+    return figures
+
+
+@functools.lru_cache(maxsize=1)
+def _load(options: DatasetOptions, data_root: Path) -> Dataset:
+    """Load a dataset once for all trials of a reused worker; nothing writes to its arrays."""
+    return load(options, data_root)
+
+
+def _forget(trial: Trial, model: Model) -> None:
+    pass
+
+
+def _keep(job: Job, trial: Trial, model: Model) -> None:
+    _check_there(job)
+    places.write_atomically(store.weights_file(job.results, trial.id), to_bytes(model))
+
+
+def measure_again(trial: Trial, job: Job, device: str) -> Summary | None:
+    """Measure, on the stored weights of a finished trial, the metrics it has not got.
+
+    Returns:
+        A summary; None where the trial has to be trained: it is not done, its weights were not kept or
+        cannot be read, or it lacks more than metrics.
+    """
+    file = store.weights_file(job.results, trial.id)
+    if not file.exists():
+        return None
+    tables = store.trial_tables(job.results, trial.id)
+    complete = {"points", "trials"} | ({"per_image"} if job.keep_per_image else set())
+    if not complete <= tables.keys() or tables["trials"][0]["status"] != "done":
+        return None
+    stored = tables.get("metrics", [])
+    lacking = [asked for asked in job.metrics if not is_measured(asked, stored, or_failed=True)]
+    data = _load(trial.dataset, paths.data_root(job.data_root))
+    if tables["trials"][0]["dataset_checksum"] != data.checksum:
+        return None
+    where = torch.device(device)
+    try:
+        model = from_bytes(trial, data.shape, len(data.train.images), file.read_bytes(), where)
+    except (ValueError, UserError):
+        return None
+    rows = metric_rows(model, trial, data, where, lacking)
+    store.add_metrics(job.results, trial.id, lacking, rows)
+    return summary(tables)
+
+
+def _placed(error: str, trial: Trial) -> str:
+    """Return a traceback whose last line, which users see first, says where in their own file it began."""
+    place, _, symbol = trial.variant.source.rpartition(":")
+    lines = re.findall(rf'File "{re.escape(place)}", line (\d+)', error) if place.endswith(".py") else []
+    if not lines and not place.endswith(".py"):
+        return error
+    file = Path(place).name
+    where = f"{file}:{lines[-1]}: " if lines else f"{file}: "
+    return f"{error.rstrip()}\n{where}{error.strip().splitlines()[-1]}; try 'rdbench check {file}:{symbol}'\n"
+
+
+def work(
+    pack: Sequence[Trial], job: Job, device: str, on_progress: Callable[[float], None] = lambda share: None
+) -> list[Summary]:
+    """Run a pack and commit each of its trials, whether it succeeds or fails.
+
+    What an earlier attempt left is gone on from its last checkpoint. An exception that comes twice in a row
+    is the trial's own, and recorded. A pack that raises, most often for want of memory, is run again in
+    halves: what one trial cannot do, or there is no room for, must not cost the others.
+
+    Args:
+        pack: trials that can train side by side.
+        job: what all packs share.
+        device: "cpu" or "cuda".
+        on_progress: told what share of the training is done, from 0 to 1, as each epoch ends.
+
+    Returns:
+        A summary of each trial, in order; with status "stopped" where the user asked to stop: nothing of it
+        is committed, and what was trained is in its checkpoint.
+
+    Raises:
+        StorageError: the results cannot be written now, whatever trial it is.
+        Retry: a fault that may be this machine's.
+        Hung: the pack took longer than it may. It is committed as failed, and this process must end.
+    """
+    variants.ship(job.sources)
+    _settle(job)
+    stop = _StopAsked(job)
+    if stop():
+        return [_STOPPED for _ in pack]
+    ended = _ended_before(pack, job, device)
+    if ended:
+        rest = [trial for trial in pack if trial.id not in ended]
+        now = work(rest, job, device, on_progress) if rest else []
+        ended |= {trial.id: figures for trial, figures in zip(rest, now, strict=True)}
+        return [ended[trial.id] for trial in pack]
+    if len(pack) > 1 and not _side_by_side(pack, device):
+        return _in_parts([[trial] for trial in pack], job, device, on_progress)
+    started = datetime.datetime.now(datetime.UTC)
+    known, begun_anew, keeper = "", False, None
+    # What has once been trained to its end, and lacks a metric, is not stopped on its second way there.
+    again = job.stop is not None and any(store.is_done(job.results, trial.id) for trial in pack)
+    while True:
+        judge = Judge(None if again else job.stop, job.results, pack, job.peers)
+        try:
+            data = _data(pack[0], job)  # here: preparing it takes what time it takes
+            keeper, results = run_within(
+                job.trial_timeout and 60 * job.trial_timeout,
+                functools.partial(_attempt, pack, data, job, device, on_progress, stop, judge),
+            )
+            # What went on for the others' sake alone ends as it would have alone: without points.
+            results = [
+                stopped_tables(trial, *out, started) if (out := judge.stopped(member)) else tables
+                for member, (trial, tables) in enumerate(zip(pack, results, strict=True))
+            ]
+            break
+        except Stopped:
+            if not all(judge.reasons):
+                return [_STOPPED for _ in pack]
+            # Its checkpoint stays: asked for without the rule that stopped it, a trial goes on from there.
+            keeper = None
+            results = [
+                stopped_tables(trial, *out, started)
+                for member, trial in enumerate(pack)
+                if (out := judge.stopped(member))
+            ]
+            break
+        except StorageError:
+            raise
+        except Overdue as overdue:
+            where = "".join(traceback.format_list(overdue.stack))
+            text = f"{where}trial_timeout: {overdue}"
+            for trial in pack:
+                commit(job, trial, failure_tables(trial, _placed(text, trial), started))
+            raise Hung(text) from None
+        except (Exception, SystemExit) as error:
+            text, short = traceback.format_exc(), f"{type(error).__name__}: {error}"
+            machines, memory = of_the_machine(error), out_of_memory(error)
+        if device == "cuda":
+            torch.cuda.empty_cache()  # here, where the traceback no longer holds the pack's tensors
+        if len(pack) > 1 and (memory or not machines):
+            half = len(pack) // 2
+            return _in_parts([pack[:half], pack[half:]], job, device, on_progress)
+        if machines or (known and short != known):
+            raise Retry(text)
+        if (
+            short == known
+            and not begun_anew
+            and checkpoints.discard(job.results, [trial.id for trial in pack])
+        ):
+            known, begun_anew = "", True  # it may be the checkpoint: once more, from the beginning
+            continue
+        if short == known:
+            results = [failure_tables(pack[0], _placed(text, pack[0]), started)]
+            break
+        known = short
+    _check_there(job)
+    # First all else: a kill between the rows that make trials exist would cost the rest of a pack their work.
+    for trial, tables in zip(pack, results, strict=True):
+        store.write(job.results, trial.id, {name: tables[name] for name in tables if name != "trials"})
+    for trial, tables in zip(pack, results, strict=True):
+        commit(job, trial, {"trials": tables["trials"]})
+    if keeper:
+        keeper.remove()
+    return [summary(tables) for tables in results]
+
+
+def commit(job: Job, trial: Trial, tables: Tables) -> None:
+    """Write a trial's tables into the results folder, marked as this run's.
+
+    Raises:
+        StorageError: they cannot be written, or the folder is gone.
+    """
+    _check_there(job)
+    row = dict(tables["trials"][0]) | {"run": job.run or None}
+    store.commit(job.results, trial.id, tables | {"trials": [row]})
+
+
+def _check_there(job: Job) -> None:
+    """Refuse to make a results folder anew that was there when the sweep began.
+
+    Raises:
+        StorageError: it is gone.
+    """
+    if job.run and not (job.results / "sweep.yaml").is_file():
+        raise StorageError(
+            f"{job.results}: the results folder is gone; put it back and run the same command again"
+        )
+
+
+def _ended_before(pack: Sequence[Trial], job: Job, device: str) -> dict[str, Summary]:
+    """Return the summaries of trials that need no training: they ended in this run already, whose worker was
+    lost before it could say so, or only lack metrics that can be measured on their stored weights."""
+    found = {}
+    for trial in pack:
+        if store.committed_in(job.results, job.run, trial.id):
+            found[trial.id] = summary(store.trial_tables(job.results, trial.id))
+            continue
+        try:
+            measured = measure_again(trial, job, device)
+        except StorageError:
+            raise
+        except Exception:
+            measured = None  # what stands in the way, such as data that are gone, stands in training's too
+        if measured:
+            found[trial.id] = measured
+    return found
+
+
+def _side_by_side(pack: Sequence[Trial], device: str) -> bool:
+    """Tell whether trials train in one network; else each goes its own way from checkpoint to commit."""
+    try:
+        return device == "cuda" and models.packs(pack)
+    except Exception:
+        return False  # a variant that cannot be imported fails by itself
+
+
+def _in_parts(
+    parts: Sequence[Sequence[Trial]], job: Job, device: str, on_progress: Callable[[float], None]
+) -> list[Summary]:
+    summaries: list[Summary] = []
+    for number, part in enumerate(parts):
+        share = functools.partial(lambda done, own: on_progress((done + own) / len(parts)), number)
+        summaries += work(part, job, device, share)
+    return summaries
+
+
+def _settle(job: Job) -> None:
+    """Set what an author's file may have set otherwise for the whole process, or this thread."""
+    torch.set_num_threads(job.threads)
+    torch.set_default_dtype(torch.float32)
+    torch.set_grad_enabled(True)
+
+
+def _data(trial: Trial, job: Job) -> Dataset:
+    """Return the trial's dataset, which must be the one the driver looked at.
+
+    Raises:
+        DatasetError: it is not there, or of no use.
+        StorageError: so in a sweep, where it is the node's fault and every trial would meet it.
+    """
+    try:
+        data = _load(trial.dataset, paths.data_root(job.data_root))
+        if job.data_checksum and data.checksum != job.data_checksum:
+            raise DatasetError(
+                f"the files of dataset {data.name} are not those of the sweep (their checksum differs);"
+                " give every node the same data"
+            )
+    except DatasetError as error:
+        if job.run:
+            raise StorageError(f"{platform.node()}: {error}") from None
+        raise
+    return data
+
+
+def _attempt(
+    pack: Sequence[Trial],
+    data: Dataset,
+    job: Job,
+    device: str,
+    on_progress: Callable[[float], None],
+    stop: Callable[[], bool],
+    judge: Judge,
+) -> tuple[Keeper, list[Tables]]:
+    """Train and evaluate a pack, from its checkpoint where there is one."""
+    _settle(job)
+    for trial in pack:  # imported here, before the arithmetic of the trial is set
+        variants.get(trial.variant)
+    where = torch.device(device)
+    keeper = Keeper(
+        job.results,
+        pack,
+        where,
+        data_checksum=data.checksum,
+        minutes=job.checkpoint_minutes,
+        stop=lambda: judge.stops() or stop(),
+    )
+    judge.history = keeper.history
+    if judge.stops():  # killed between the checkpoint of its last epoch and its commit
+        raise Stopped
+    results = run_pack(
+        pack,
+        data,
+        where,
+        lambda member, epoch: on_progress(epoch.epoch / pack[member].train.epochs),
+        keep_per_image=job.keep_per_image,
+        asked=job.metrics,
+        fuse=len(pack) > 1,
+        on_network=functools.partial(_keep, job) if job.keep_weights else _forget,
+        keeper=keeper,
+    )
+    return keeper, results

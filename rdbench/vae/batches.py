@@ -1,0 +1,180 @@
+"""What a pack trains on: images gathered where the device is, and every random number of an epoch in bulk."""
+
+import queue
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from rdbench.datasets import Dataset, Split
+from rdbench.numerics.seeding import generator
+from rdbench.spec.plan import Trial
+from rdbench.vae import augment
+
+RESIDENT_SHARE = 0.4  # of a GPU's free memory that a dataset may fill
+PREFETCHED = 3  # batches that are read ahead of the GPU
+
+
+class Images:
+    """The images of one split as batches on a device.
+
+    On a CPU the memory map is read in place, so workers on one machine share one copy. On a GPU the split
+    lies in its memory where it fits, and is else read from the memory map by a thread, ahead of its use.
+    """
+
+    def __init__(self, split: Split, device: torch.device) -> None:
+        self._array = split.images
+        self._device = device
+        self._resident: Tensor | None = None
+        if (
+            device.type == "cuda"
+            and self._array.nbytes <= RESIDENT_SHARE * torch.cuda.mem_get_info(device)[0]
+        ):
+            self._resident = torch.tensor(self._array, device=device)
+
+    def __len__(self) -> int:
+        return len(self._array)
+
+    def batch(self, index: Tensor) -> Tensor:
+        """Return images (len(index), channels, height, width), float32."""
+        return as_float(self._pixels(index))
+
+    def stream(self, indices: Iterable[Tensor]) -> Iterator[Tensor]:
+        """Yield the images of each index tensor, in their own type, (len(index), channels, height, width)."""
+        if self._resident is None and self._device.type == "cuda":
+            host = ahead(lambda: (self._gather(index).pin_memory() for index in indices), PREFETCHED)
+            return (pixels.to(self._device, non_blocking=True) for pixels in host)
+        return (self._pixels(index) for index in indices)
+
+    def _pixels(self, index: Tensor) -> Tensor:
+        if self._resident is not None:
+            return self._resident[index.to(self._device)]
+        return self._gather(index).to(self._device)
+
+    def _gather(self, index: Tensor) -> Tensor:
+        return torch.from_numpy(np.ascontiguousarray(self._array[index.cpu().numpy()]))
+
+    @property
+    def index_device(self) -> torch.device:
+        """Where indices are best kept: beside the images."""
+        return torch.device("cpu") if self._resident is None else self._device
+
+
+def as_float(pixels: Tensor) -> Tensor:
+    """Return uint8 pixels in [0, 1], and float images as they are."""
+    if pixels.dtype == torch.uint8:
+        return pixels.to(torch.float32).div_(255)
+    return pixels
+
+
+def channels_last(images: Tensor) -> Tensor:
+    """Return images (batch, channels, height, width) in the memory order that the networks are fastest in.
+
+    One channel is contiguous in either order, so torch's own conversion leaves its strides alone; but by
+    them a convolution chooses the order of its result, and half of the first block would be in the other one.
+    """
+    if images.shape[1] == 1:
+        return images.reshape(len(images), *images.shape[2:], 1).permute(0, 3, 1, 2)
+    return images.contiguous(memory_format=torch.channels_last)
+
+
+def ahead(items: Callable[[], Iterable[Any]], depth: int) -> Iterator[Any]:
+    """Yield what ``items()`` yields, made by a thread that runs at most ``depth`` items ahead.
+
+    An exception in the thread is raised here; the thread ends when this iterator is closed.
+    """
+    made: queue.Queue[tuple[str, Any]] = queue.Queue(maxsize=depth)
+    closed = threading.Event()
+
+    def put(kind: str, value: Any) -> bool:
+        while not closed.is_set():
+            with suppress(queue.Full):
+                made.put((kind, value), timeout=0.1)
+                return True
+        return False
+
+    def produce() -> None:
+        try:
+            for item in items():
+                if not put("item", item):
+                    return
+            put("end", None)
+        except BaseException as error:
+            put("error", error)
+
+    threading.Thread(target=produce, daemon=True, name="rdbench-prefetch").start()
+    try:
+        while True:
+            kind, value = made.get()
+            if kind == "end":
+                return
+            if kind == "error":
+                raise value
+            yield value
+    finally:
+        closed.set()
+
+
+class Draws:
+    """The order, noise and augmentation of a pack's training, each from its member's own generators.
+
+    Members of one seed see the same images with the same noise, as they would alone; so these are drawn,
+    gathered and augmented once for each *seed* and handed to its members.
+    """
+
+    def __init__(self, pack: Sequence[Trial], data: Dataset, device: torch.device, steps: int) -> None:
+        self._seeds = list(dict.fromkeys(trial.seed for trial in pack))
+        self._which = torch.tensor([self._seeds.index(trial.seed) for trial in pack], device=device)
+        self._images = Images(data.train, device)
+        self._order = [generator(seed, "order") for seed in self._seeds]
+        self._noise = [generator(seed, "noise", device) for seed in self._seeds]
+        self._augment = [generator(seed, "augment", device) for seed in self._seeds]
+        self._kind = data.augmentation if pack[0].train.augment else "none"
+        self._size = data.shape[1:]
+        self._latent = pack[0].model.latent
+        self._batch = pack[0].train.batch_size
+        self._steps = steps
+        self._device = device
+
+    def generators(self) -> dict[str, torch.Generator]:
+        """Return every generator by name: their states after an epoch are where the next one goes on."""
+        return {
+            f"{purpose}/{seed}": own
+            for purpose, each in (("order", self._order), ("noise", self._noise), ("augment", self._augment))
+            for seed, own in zip(self._seeds, each, strict=True)
+        }
+
+    def epoch(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """Yield each step's (pixels, augmentation parameters, noise), a row for every seed and image.
+
+        Pixels are (seeds x batch, channels, height, width) as stored, parameters (seeds x batch, ...), noise
+        (seeds x batch, latent), seed by seed: :meth:`images` and :meth:`members` make batches of them.
+        """
+        count = self._steps * self._batch
+        order = torch.stack([torch.randperm(len(self._images), generator=g)[:count] for g in self._order])
+        noise = torch.stack(
+            [torch.randn(count, self._latent, generator=g, device=self._device) for g in self._noise]
+        )
+        parameters = torch.stack([augment.draw(self._kind, count, *self._size, g) for g in self._augment])
+
+        def parts(values: Tensor) -> Iterator[Tensor]:
+            return (part.flatten(0, 1) for part in values.split(self._batch, dim=1))
+
+        pixels = self._images.stream(parts(order.to(self._images.index_device)))
+        return zip(pixels, parts(parameters), parts(noise), strict=True)
+
+    def images(self, pixels: Tensor, parameters: Tensor) -> Tensor:
+        """Return a batch for the pack, float32 (batch, members x channels, height, width), channels last."""
+        augmented = augment.apply(self._kind, as_float(pixels), parameters)
+        return channels_last(self.members(augmented))
+
+    def members(self, rows: Tensor) -> Tensor:
+        """Turn (seeds x batch, values, ...) into (batch, members x values, ...)."""
+        if len(self._which) == 1:
+            return rows
+        by_seed: Tensor = rows.unflatten(0, (len(self._seeds), -1)).transpose(0, 1)
+        return by_seed[:, self._which].flatten(1, 2)

@@ -1,0 +1,319 @@
+"""State of trainings under way, so that a fault costs at most the epochs since the last checkpoint.
+
+    results/<sweep>/resume/<pack>-<number>-<digest>.safetensors     two are kept while a pack trains
+    results/<sweep>/resume/<pack>.json                              the trials of a pack of several
+
+A checkpoint is one safetensors file: the tensors, and in its header as JSON everything that is none. Its name
+carries a SHA-256 of its bytes, so that a damaged one is never gone on from. Nothing is pickled.
+"""
+
+import contextlib
+import hashlib
+import json
+import logging
+import math
+import re
+import time
+from collections.abc import Callable, Collection, Sequence
+from typing import Any, Protocol
+
+import torch
+from torch import Generator
+
+from rdbench import machine
+from rdbench.errors import StorageError
+from rdbench.spec.plan import Trial
+from rdbench.storage import places
+from rdbench.storage.places import Place
+from rdbench.vae import checkpoint_file
+
+FORMAT = 1
+_NAME = re.compile(r"([0-9a-f]{16})-([0-9]{6,})-[0-9a-f]{16}\.safetensors")
+KEPT = 2
+SHARE_OF_TIME = 0.01  # that writing checkpoints may cost
+SELDOM = 600.0  # seconds between two checkpoints at most, whatever writing them costs
+FIRST_COST = 0.05  # seconds that the first is taken to cost: trials of a few seconds never write any
+
+log = logging.getLogger("rdbench.vae.checkpoints")
+
+Rows = list[dict[str, Any]]
+
+
+class Stopped(BaseException):
+    """The user asked to stop, and what is worth keeping was written.
+
+    Not an Exception: a variant's ``except Exception`` must not take it for a fault of its own.
+    """
+
+
+class HasState(Protocol):
+    """What a module, an optimizer or a scheduler of torch is."""
+
+    def state_dict(self) -> Any:
+        """Return the state."""
+
+    def load_state_dict(self, state: Any) -> Any:
+        """Take the state back."""
+
+
+Kept = HasState | Generator
+
+
+def _folder(root: Place) -> Place:
+    return root / "resume"
+
+
+def _key(ids: Sequence[str]) -> str:
+    """Return the name of a pack: a single trial's own id, else a hash of all."""
+    return ids[0] if len(ids) == 1 else hashlib.sha256(" ".join(ids).encode()).hexdigest()[:16]
+
+
+def interrupted(root: Place) -> list[tuple[str, ...]]:
+    """Return the ids of the trials of each pack that has a checkpoint in a results folder."""
+    files = places.entries(_folder(root))
+    packs = []
+    for key in sorted({found[1] for name in files if (found := _NAME.fullmatch(name))}):
+        ids: Any = [key]
+        if f"{key}.json" in files:
+            with contextlib.suppress(StorageError, OSError, ValueError):
+                ids = json.loads((_folder(root) / f"{key}.json").read_text())
+        if isinstance(ids, list) and ids and all(isinstance(each, str) for each in ids) and _key(ids) == key:
+            packs.append(tuple(ids))
+    return packs
+
+
+def tidy(root: Place, done: Collection[str]) -> None:
+    """Remove the checkpoints of packs whose trials are all done."""
+    for ids in interrupted(root):
+        if set(ids) <= set(done):
+            _remove(root, _key(ids))
+
+
+def discard(root: Place, trials: Sequence[str]) -> bool:
+    """Remove the checkpoints of a pack, by its trials' ids; tell whether there were any."""
+    return _remove(root, _key(trials))
+
+
+def _numbers(root: Place, key: str) -> dict[str, int]:
+    """Return the number of each checkpoint of a pack, by its name."""
+    found = map(_NAME.fullmatch, places.entries(_folder(root)))
+    return {each[0]: int(each[2]) for each in found if each and each[1] == key}
+
+
+def _remove(root: Place, key: str, below: float = math.inf) -> bool:
+    """Remove the checkpoints of a pack that have a lower number; tell whether there were any."""
+    old = [name for name, number in _numbers(root, key).items() if number < below]
+    for name in [*old, *([f"{key}.json"] if below == math.inf else [])]:
+        (_folder(root) / name).unlink(missing_ok=True)
+    return bool(old)
+
+
+class Keeper:
+    """Keeps the state of a pack's training, and gives back what an earlier attempt left.
+
+    Attributes:
+        history: by member, the rows of the epochs that were trained before.
+        seconds: that they took.
+        saved: checkpoints that were written.
+    """
+
+    def __init__(
+        self,
+        root: Place | None,
+        pack: Sequence[Trial],
+        device: torch.device,
+        *,
+        data_checksum: str = "",
+        minutes: float | None = None,
+        stop: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """Look for a checkpoint.
+
+        Args:
+            root: the results folder; None to keep nothing.
+            pack: what trains, in order.
+            device: where.
+            data_checksum: of the dataset; a checkpoint of other data is none.
+            minutes: the least time between two checkpoints; None: as often as an epoch ends, unless writing
+                would take over a hundredth of the time, but every :data:`SELDOM` seconds whatever it takes.
+            stop: whether the user asked to stop.
+        """
+        self._root = root
+        self._ids = [trial.id for trial in pack]
+        self._minutes = minutes
+        self._stop = stop
+        self._device = device
+        versions = machine.versions()
+        self._of = {
+            "format": FORMAT,
+            "trials": self._ids,
+            "data": data_checksum,
+            "device": device.type,
+            "versions": {name: versions.get(name) for name in ("rdbench", "torch")},
+        }
+        self._stages: list[Any] = []
+        self._begun = 0
+        self._number = 0
+        self.saved = 0
+        self._cost = FIRST_COST
+        self.history: list[Rows] = [[] for _ in pack]
+        self.seconds = 0.0
+        if root is not None:
+            self._load(root)
+        self._restored = len(self._stages)
+        self._start = self._last = time.monotonic()
+
+    def _load(self, root: Place) -> None:
+        """Take the newest checkpoint that is whole and of these trials."""
+        key = _key(self._ids)
+        numbers = _numbers(root, key)
+        self._number = max(numbers.values(), default=0)
+        for name in sorted(numbers, reverse=True):
+            try:
+                content = (_folder(root) / name).read_bytes()
+                if name != _name(key, numbers[name], content):
+                    raise ValueError("its digest differs")
+                kept, state = checkpoint_file.decode(content, self._device)
+                if kept == self._of:
+                    found = state["stages"], state["history"], state["seconds"]
+                    self._stages, self.history, self.seconds = found
+                    return
+            except Exception as error:  # whatever a file makes of its reader: there is one before it
+                log.warning("checkpoint %s cannot be used: %s", _folder(root) / name, error)
+
+    def stage(self, *, of_several: bool = False) -> "Stage":
+        """Begin the next training of these trials.
+
+        Args:
+            of_several: more may follow, as in a trial function; then its last state is remembered.
+        """
+        self._begun += 1
+        number = self._begun - 1
+        before = self._stages[number] if number < self._restored else None
+        return Stage(self, number, before, of_several)
+
+    def save(self, number: int, state: Callable[[], Any], *, remember: bool) -> None:
+        """Keep a stage's state if it is time to; :meth:`Stage.ended` calls it as an epoch ends.
+
+        Raises:
+            Stopped: the user asked to, and the state is kept.
+            StorageError: the user asked to stop, and it cannot be written.
+        """
+        stopping = self._stop()
+        del self._stages[number:]
+        # A stage that its author broke off has no last state, and what follows it cannot be gone on from.
+        whole = (
+            self._root is not None and len(self._stages) == number and all(s["last"] for s in self._stages)
+        )
+        write = whole and (stopping or self._due())
+        start = time.monotonic()
+        try:
+            if whole and (write or remember):
+                self._stages.append(state())
+            if write and self._root is not None:
+                self._write(self._root, start - self._start)
+                self._last = time.monotonic()
+                self._cost = self._last - start
+        except StorageError as error:
+            if stopping:
+                raise
+            self._last = (
+                time.monotonic()
+            )  # tried again later; what is to be committed tells of it if it lasts
+            log.warning("no checkpoint: %s", error)
+        except (TypeError, ValueError) as error:  # a state that is no numbers, text or tensors
+            log.warning("no checkpoints of %s: %s", self._ids, error)
+            self._root, whole = None, False
+        if stopping and whole:  # what cannot be kept runs to its end
+            raise Stopped
+
+    def _due(self) -> bool:
+        often = min(self._cost / SHARE_OF_TIME, SELDOM)
+        least = often if self._minutes is None else 60 * self._minutes
+        return time.monotonic() - self._last >= least
+
+    def _write(self, root: Place, seconds: float) -> None:
+        state = {"stages": self._stages, "history": self.history, "seconds": self.seconds + seconds}
+        content = checkpoint_file.encode(self._of, state)
+        key = _key(self._ids)
+        if len(self._ids) > 1 and not self._number:
+            places.write_atomically(_folder(root) / f"{key}.json", json.dumps(self._ids).encode())
+        self._number += 1
+        self.saved += 1
+        places.write_atomically(_folder(root) / _name(key, self._number, content), content)
+        _remove(root, key, below=self._number - KEPT + 1)
+
+    def remove(self) -> None:
+        """Remove the checkpoints: the trials are committed."""
+        if self._root is not None:
+            discard(self._root, self._ids)
+
+
+class Stage:
+    """One training of a trial: where it goes on, and what is kept as its epochs end."""
+
+    def __init__(self, keeper: Keeper, number: int, before: Any, of_several: bool) -> None:
+        self._keeper = keeper
+        self._number = number
+        self._before = before
+        self._of_several = of_several
+
+    def begin(self, parts: dict[str, Kept]) -> tuple[int, Any]:
+        """Give each part the state it had at the checkpoint.
+
+        Args:
+            parts: modules, optimizers and generators, by name.
+
+        Returns:
+            The epochs that are done, and what else was kept: 0 and None where nothing was.
+        """
+        self._parts = parts
+        if self._before is None:
+            return 0, None
+        for name, part in parts.items():
+            state = self._before["parts"][name]
+            if isinstance(part, Generator):
+                part.set_state(state.cpu())
+            else:
+                part.load_state_dict(state)
+        if (own := self._before["random"]) is not None:
+            torch.set_rng_state(own[0].cpu())
+            if own[1] is not None:
+                torch.cuda.set_rng_state(own[1].cpu(), self._keeper._device)
+        return self._before["epochs"], self._before["more"]
+
+    def ended(self, epochs: int, more: Any = None, *, last: bool = False, global_random: bool = True) -> None:
+        """Tell that an epoch ended; keeps the state if it is time to.
+
+        Args:
+            epochs: that are done.
+            more: what else to keep: numbers, text, tensors, in lists and dictionaries.
+            last: no epoch follows.
+            global_random: also keep the state of torch's own generators.
+
+        Raises:
+            Stopped: the user asked to.
+            StorageError: it cannot be written.
+        """
+
+        def state() -> dict[str, Any]:
+            device = self._keeper._device
+            on_gpu = torch.cuda.get_rng_state(device) if device.type == "cuda" else None
+            now = {
+                "parts": {
+                    name: part.get_state() if isinstance(part, Generator) else part.state_dict()
+                    for name, part in self._parts.items()
+                },
+                "random": [torch.get_rng_state(), on_gpu] if global_random else None,
+                "epochs": epochs,
+                "last": last,
+                "more": more,
+            }
+            copy: dict[str, Any] = checkpoint_file.copied(now)
+            return copy
+
+        self._keeper.save(self._number, state, remember=last and self._of_several)
+
+
+def _name(key: str, number: int, content: bytes) -> str:
+    return f"{key}-{number:06d}-{hashlib.sha256(content).hexdigest()[:16]}.safetensors"

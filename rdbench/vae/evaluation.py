@@ -1,0 +1,216 @@
+"""Rate and distortion of a trained network: each measured once an image, then read in every way."""
+
+import io
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from PIL import Image
+from torch import Tensor
+
+from rdbench.datasets import Dataset, Split
+from rdbench.numerics.likelihood import OWN, READINGS, bits_per_dim, distortion, kl_standard_normal, psnr
+from rdbench.numerics.seeding import generator
+from rdbench.spec.plan import Trial
+from rdbench.vae import augment
+from rdbench.vae.batches import Images, channels_last
+from rdbench.vae.models import Model, Standard
+from rdbench.vae.networks import GaussianNetwork
+from rdbench.vae.training import per_member
+
+EVALUATION_BATCH = 500  # fixed: the result must not depend on the training's batch size
+PICTURES = 16  # of each kind that are kept
+
+Float64 = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """The sufficient statistics of one split, one of each an image, (images,).
+
+    Attributes:
+        sse: squared error, summed over the image's values.
+        rate: in nats; None of a deterministic model, which has none.
+        distortion: in nats, under a likelihood of the model's own; None where it has none.
+    """
+
+    sse: Float64
+    rate: Float64 | None
+    distortion: Float64 | None = None
+
+
+def _batches(
+    pack: Sequence[Trial], data: Dataset, split: Split, name: str, device: torch.device
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield (images, noise) for a pack under its protocol, member by member along the second dimension.
+
+    ``clean``: every image as it is. ``paper``: what the released code does, with the training
+    augmentation and without the last partial batch.
+    """
+    trial = pack[0]
+    images = Images(split, device)
+    paper = trial.protocol == "paper"
+    kind = data.augmentation if paper and trial.train.augment else "none"
+    size = trial.train.batch_size if paper else EVALUATION_BATCH
+    count = len(images) // size * size if paper else len(images)
+    seeds = {trial.seed: _EvaluationDraws(trial, name, device) for trial in pack}
+    for start in range(0, count, size):
+        index = torch.arange(start, min(start + size, count))
+        stored = images.batch(index)
+        batch, noise = {}, {}
+        for seed, draws in seeds.items():
+            noise[seed] = torch.randn(len(index), trial.model.latent, generator=draws.noise, device=device)
+            parameters = augment.draw(kind, len(index), *data.shape[1:], draws.augmentation)
+            batch[seed] = augment.apply(kind, stored, parameters)
+        yield (
+            torch.cat([batch[trial.seed] for trial in pack], 1),
+            torch.cat([noise[trial.seed] for trial in pack], 1),
+        )
+
+
+class _EvaluationDraws:
+    """The generators that one seed evaluates a split with."""
+
+    def __init__(self, trial: Trial, name: str, device: torch.device) -> None:
+        self.noise = generator(trial.seed, f"evaluate/noise/{name}", device)
+        self.augmentation = generator(trial.seed, f"evaluate/augment/{name}", device)
+
+
+@torch.no_grad()
+def measure(
+    network: GaussianNetwork | Model, pack: Sequence[Trial], data: Dataset, name: str, device: torch.device
+) -> list[Measurement]:
+    """Measure squared error and rate of every image of a split, with one latent sample an image.
+
+    Args:
+        network: in evaluation mode, with a member for each trial; or the model of a single trial.
+        pack: gives protocol, seeds and batch size.
+        data: the dataset.
+        name: "train" or "test".
+        device: where the network is.
+
+    Returns:
+        A measurement for each trial: float64 sums of float32 terms; ``paper`` leaves out the last partial
+        batch.
+    """
+    if isinstance(network, Standard):
+        network = network.network
+    if isinstance(network, Model):
+        return [_measure_model(network, pack[0], data, name, device)]
+    members = len(pack)
+    sse, rate = [], []  # on the device until the end: no waiting inside
+    for images, noise in _batches(pack, data, getattr(data, name), name, device):
+        images = channels_last(images)
+        reconstruction, mean, log_var = network(images, noise)
+        sse.append(per_member((images - reconstruction).double().square(), members).sum(2))
+        mean, log_var = (part.double().unflatten(1, (members, -1)) for part in (mean, log_var))
+        rate.append(kl_standard_normal(mean, log_var))
+    all_sse, all_rate = (torch.cat(parts).T.contiguous().cpu().numpy() for parts in (sse, rate))
+    return [Measurement(*values) for values in zip(all_sse, all_rate, strict=True)]
+
+
+def _measure_model(model: Model, trial: Trial, data: Dataset, name: str, device: torch.device) -> Measurement:
+    parts: dict[str, list[Tensor]] = {"sse": [], "rate": [], "distortion": []}
+    for images, noise in _batches([trial], data, getattr(data, name), name, device):
+        images = channels_last(images)
+        terms = model(images, noise)
+        parts["sse"].append((images - terms.reconstruction).double().square().flatten(1).sum(1))
+        if not model.rate_free:
+            parts["rate"].append(terms.rate.double())
+        if (own := model.distortion(images, terms)) is not None:
+            parts["distortion"].append(own.double())
+    found = {what: torch.cat(values).cpu().numpy() for what, values in parts.items() if values}
+    return Measurement(found["sse"], found.get("rate"), found.get("distortion"))
+
+
+def _mean_and_error(values: Float64) -> tuple[float, float | None]:
+    """Return mean and standard error over images.
+
+    One image has no standard error, nor has an infinite mean: an image reconstructed without any error
+    has a distortion of -inf where the variance follows the error.
+    """
+    mean = float(values.mean())
+    if len(values) == 1 or not math.isfinite(mean):
+        return mean, None
+    return mean, float(values.std(ddof=1) / math.sqrt(len(values)))
+
+
+def point_rows(
+    measured: Measurement, split: str, beta: float, n: int, native: str | None, pixels: bool
+) -> list[dict[str, Any]]:
+    """Return a row of the ``points`` table for each reading of sigma^2, and for the model's own if it has
+    one.
+
+    Args:
+        measured: one split's statistics.
+        split: its name.
+        beta: the trial's beta.
+        n: values in one image.
+        native: the reading whose distortion the variant's loss minimises; None where there is none.
+        pixels: values are in [0, 1], so a PSNR has a meaning.
+    """
+    rate, rate_se = (None, None) if measured.rate is None else _mean_and_error(measured.rate)
+    sse = float(measured.sse.mean())
+    distortions: dict[str, Any] = {
+        reading: distortion(reading, measured.sse, beta, n) for reading in READINGS
+    }
+    if measured.distortion is not None:
+        distortions[OWN] = measured.distortion
+    rows = []
+    for reading, per_image in distortions.items():
+        mean, mean_se = _mean_and_error(per_image)
+        elbo, elbo_se = (
+            (None, None) if measured.rate is None else _mean_and_error(-(per_image + measured.rate))
+        )
+        rows.append(
+            {
+                "split": split,
+                "reading": reading,
+                "native": reading == native,
+                "n_images": len(measured.sse),
+                "rate": rate,
+                "rate_se": rate_se,
+                "distortion": mean,
+                "distortion_se": mean_se,
+                "elbo": elbo,
+                "elbo_se": elbo_se,
+                "sse": sse,
+                "mse": sse / n,
+                "psnr": float(psnr(sse / n)) if pixels else None,
+                "bits_per_dim": float(bits_per_dim(elbo, n)) if pixels and elbo is not None else None,
+            }
+        )
+    return rows
+
+
+def _png(image: Tensor) -> bytes:
+    """Encode one image (channels, height, width); values are clipped to [0, 1], never stretched."""
+    pixels = image.clamp(0, 1).mul(255).round().to(torch.uint8).cpu().numpy()
+    buffer = io.BytesIO()
+    Image.fromarray(pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+@torch.no_grad()
+def picture_rows(model: Model, trial: Trial, data: Dataset, device: torch.device) -> list[dict[str, Any]]:
+    """Return rows of the ``images`` table: the first test images, their reconstructions, prior samples."""
+    count = min(PICTURES, len(data.test.images))
+    originals = Images(data.test, device).batch(torch.arange(count))
+    noise = generator(trial.seed, "evaluate/pictures", device)
+    epsilon = torch.randn(count, trial.model.latent, generator=noise, device=device)
+    terms = model(channels_last(originals), epsilon)
+    kinds = {
+        "original": originals,
+        "reconstruction": terms.reconstruction,
+    }
+    if not model.rate_free:  # else there is no prior to sample from
+        kinds["sample"] = model.mean(model.decode(model.prior(count, noise)))
+    return [
+        {"kind": kind, "index": index, "png": _png(image)}
+        for kind, images in kinds.items()
+        for index, image in enumerate(images)
+    ]

@@ -1,0 +1,218 @@
+"""A VAE as training and evaluation see it, and the base class of those that differ in more than the
+objective.
+
+A variant that is an objective trains the reference networks, many side by side (:class:`Objectives`). A
+variant that is a model is a subclass of :class:`Model`, which overrides what it does otherwise, and trains
+alone.
+"""
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from math import prod
+from typing import Any, NamedTuple
+
+import torch
+from torch import Generator, Tensor
+
+from rdbench.errors import SpecError
+from rdbench.numerics.likelihood import kl_standard_normal
+from rdbench.numerics.seeding import generator
+from rdbench.registry import variants
+from rdbench.spec.plan import Trial
+from rdbench.spec.sweep import ModelSpec
+from rdbench.vae import networks
+from rdbench.vae.networks import GaussianNetwork, Shape
+
+
+class Terms(NamedTuple):
+    """What one pass through a model gives.
+
+    Attributes:
+        reconstruction: the decoder's mean, shaped as the images.
+        posterior: what ``encode`` returned; by default mean and log variance, each (batch, latent).
+        latents: the sample of q(z|x) that was decoded, (batch, latent).
+        sse: squared error of each image, summed over its values, (batch,).
+        rate: of each image in nats, (batch,): KL(q(z|x) || p(z)), or an unbiased estimate of it.
+        output: all that the decoder said; the reconstruction, unless ``decode`` says more.
+    """
+
+    reconstruction: Tensor
+    posterior: tuple[Tensor, ...]
+    latents: Tensor
+    sse: Tensor
+    rate: Tensor
+    output: Any
+
+
+@dataclass(frozen=True)
+class About:
+    """What a model is built for.
+
+    Attributes:
+        shape: (channels, height, width) of an image.
+        latent: size of a latent.
+        beta: the trial's.
+        train_images: how many there are.
+        spec: the sweep's networks.
+        seed: the trial's.
+    """
+
+    shape: Shape
+    latent: int
+    beta: float
+    train_images: int
+    spec: ModelSpec
+    seed: int
+
+    @property
+    def n(self) -> int:
+        """Values in an image."""
+        return prod(self.shape)
+
+    def network(self, outputs: int = 1) -> GaussianNetwork:
+        """Return the sweep's encoder and decoder, with the initial weights that every variant of this seed
+        has.
+
+        Args:
+            outputs: values the decoder gives for each value of an image: 2 for a mean and a variance. Its
+                result then has so many times the channels.
+        """
+        return networks.build(self.spec, self.shape, generator(self.seed, "init"), outputs)
+
+
+class Model(torch.nn.Module):
+    """A VAE: by default the reference networks, a standard normal prior, and sse + beta rate as its loss.
+
+    A variant overrides what it does otherwise. All methods take batches; a latent has ``about.latent``
+    values. What changes as it trains is a parameter, a registered buffer or torch's ``get_extra_state``:
+    only that is kept of a training that is interrupted.
+
+    Attributes:
+        gaussian: the posterior is a diagonal Gaussian and the prior standard normal, which the metrics
+            ``iwae`` and ``latents`` rest on. Set it to False where that is not so.
+        rate_free: the rate is no rate: the model is deterministic, and rate and ELBO have no meaning.
+    """
+
+    gaussian = True
+    rate_free = False
+
+    def __init__(self, about: About) -> None:
+        super().__init__()
+        self.about = about
+        self.network = about.network()
+
+    def encode(self, images: Tensor) -> tuple[Tensor, ...]:
+        """Return the posterior q(z|x): mean and log variance, each (batch, latent)."""
+        return self.network.encode(images)
+
+    def sample(self, posterior: tuple[Tensor, ...], noise: Tensor) -> Tensor:
+        """Return latents from q(z|x), given standard normal ``noise``; both (batch, latent)."""
+        mean, log_var = posterior
+        return mean + noise * (log_var / 2).exp()
+
+    def decode(self, latents: Tensor) -> Any:
+        """Return what the decoder says: its mean, (batch, channels, height, width), or more than that."""
+        return self.network.decode(latents)
+
+    def mean(self, output: Any) -> Tensor:
+        """Return the decoder's mean, shaped as images, from what :meth:`decode` returned."""
+        mean: Tensor = output
+        return mean
+
+    def rate(self, posterior: tuple[Tensor, ...], latents: Tensor) -> Tensor:
+        """Return KL(q(z|x) || p(z)) of each image in nats, (batch,); an unbiased estimate will do."""
+        return kl_standard_normal(*posterior)
+
+    def prior(self, count: int, generator: Generator) -> Tensor:
+        """Return latents from p(z), (count, latent), on the generator's device."""
+        return torch.randn(count, self.about.latent, generator=generator, device=generator.device)
+
+    def distortion(self, images: Tensor, terms: Terms) -> Tensor | None:
+        """Return -ln p(x|z) of each image in nats, (batch,), under a likelihood of the model's own; else
+        None."""
+        return None
+
+    def loss(self, images: Tensor, terms: Terms, beta: float) -> Tensor:
+        """Return what training minimises, of each image, (batch,)."""
+        own = self.distortion(images, terms)
+        return (terms.sse if own is None else own) + beta * terms.rate
+
+    def forward(self, images: Tensor, noise: Tensor) -> Terms:
+        """Encode, sample with ``noise`` (batch, latent), decode."""
+        posterior = self.encode(images)
+        latents = self.sample(posterior, noise)
+        output = self.decode(latents)
+        mean = self.mean(output)
+        sse = (images - mean).square().flatten(1).sum(1)
+        return Terms(mean, posterior, latents, sse, self.rate(posterior, latents), output)
+
+
+class Standard(Model):
+    """A trained reference network as a model: what an objective leaves behind."""
+
+    def __init__(self, about: About, network: GaussianNetwork) -> None:
+        torch.nn.Module.__init__(self)
+        self.about = about
+        self.network = network
+
+
+def about(trial: Trial, shape: Shape, train_images: int) -> About:
+    """Return what a trial's model is built for."""
+    return About(shape, trial.model.latent, trial.beta, train_images, trial.model, trial.seed)
+
+
+def build(trial: Trial, shape: Shape, train_images: int) -> Model:
+    """Return the trial's model, untrained; whatever its author draws at random follows from the trial's
+    seed."""
+    found = variants.get(trial.variant)
+    context = about(trial, shape, train_images)
+    if found.declaration.kind != "model":
+        return Standard(context, context.network())
+    with seeded(trial, torch.device("cpu")):
+        model: Model = found.target(context, **trial.variant.options)
+    return model
+
+
+def objective_of(trial: Trial) -> Callable[..., Tensor]:
+    """Return a trial's objective (sse, rate, beta, n) -> loss, its options filled in."""
+    objective, options = variants.get(trial.variant).objective, trial.variant.options
+    return lambda sse, rate, beta, n: objective(sse, rate, beta, n, **options)
+
+
+def packs(pack: Sequence[Trial]) -> bool:
+    """Tell whether trials can train side by side in one network: each is an objective."""
+    return all(variants.get(trial.variant).declaration.packs for trial in pack)
+
+
+@contextlib.contextmanager
+def seeded(trial: Trial, device: torch.device) -> Iterator[None]:
+    """Seed torch's global generators for a trial, and leave them afterwards as they were.
+
+    rdbench draws from generators of its own; this is for what a variant's author draws without one.
+    """
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(generator(trial.seed, "variant").initial_seed())
+        yield
+
+
+def to_bytes(model: Model) -> bytes:
+    """Return a model's values in the safetensors format; those of an objective's network as they are."""
+    return networks.to_bytes(model.network if isinstance(model, Standard) else model)
+
+
+def from_bytes(trial: Trial, shape: Shape, train_images: int, content: bytes, device: torch.device) -> Model:
+    """Return the model that :func:`to_bytes` wrote, in evaluation mode.
+
+    Raises:
+        ValueError: the bytes are not those of such a model.
+        SpecError: only its trial function could build it.
+    """
+    if variants.get(trial.variant).declaration.kind == "trial":
+        raise SpecError(
+            f"variant {trial.variant.name} builds its model within its trial function, so its metrics are"
+            " measured there only: name them in the sweep file and run the sweep again"
+        )
+    model = build(trial, shape, train_images)
+    networks.load(model.network if isinstance(model, Standard) else model, content)
+    return model.to(device=device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload, no-any-return]
