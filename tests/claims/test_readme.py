@@ -1,6 +1,6 @@
 """What the README says is so: commands that parse, sweeps that load, files and names that are there.
 
-``tests/readme.py`` runs all of it, which takes a while.
+``tools/readme.py`` runs all of it, which takes a while.
 """
 
 import ast

@@ -11,7 +11,7 @@ from malformed import MALFORMED, written
 
 from rdbench.cli import app
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 
 
 def rdbench(*arguments, cwd, **environment):

@@ -1,6 +1,6 @@
 """What a search saves against a grid, measured: the figures of reports/search/search.md.
 
-    uv run python tests/search_bars.py --out reports/search/search.md
+    uv run python tools/search_bars.py --out reports/search/search.md
 
 Searches and grids are run here one trial after another on one thread, each with five seeds; about half an
 hour. ``curve``: on the Gaussian source, whose true curve is known, 16 trials against a grid of 16.
@@ -227,7 +227,7 @@ def _as_fine(run: Iterable[Ended], rate: float) -> float:
 def main(out: Path | None, only: str) -> None:
     """Measure everything, or the sections whose titles contain ``only``, and write it."""
     torch.set_num_threads(1)
-    lines = ["# What a search saves", "", "```sh", "uv run python tests/search_bars.py", "```", ""]
+    lines = ["# What a search saves", "", "```sh", "uv run python tools/search_bars.py", "```", ""]
     sections: dict[str, Callable[[], list[str]]] = {
         "The curve of the Gaussian source": curve_bar,
         "The best beta on digits (linear network)": optuna_bar,

@@ -1,7 +1,7 @@
 """Every verb in surroundings that machines of other people have, and what became of it as a table.
 
-    uv run python tests/surroundings.py --out surroundings.md
-    uv run python tests/surroundings.py --verbs status,sweep --surroundings 'no home,full stdout'
+    uv run python tools/surroundings.py --out surroundings.md
+    uv run python tools/surroundings.py --verbs status,sweep --surroundings 'no home,full stdout'
 
 Passed: no traceback and nothing that Python remarks on at its exit, the exit code that is due, and the same
 lines as in plain surroundings where standard output is there. Each verb runs in a folder of its own that

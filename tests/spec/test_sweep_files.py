@@ -211,7 +211,7 @@ def test_a_terminal_or_a_closed_standard_input_is_not_waited_for(piped, monkeypa
 # Sweeps that ship
 
 
-SHIPPED = sorted(path.stem for path in (Path(__file__).parent.parent / "sweeps").glob("*.yaml"))
+SHIPPED = sorted(path.stem for path in (Path(__file__).parents[2] / "sweeps").glob("*.yaml"))
 
 
 @pytest.mark.parametrize("name", SHIPPED)

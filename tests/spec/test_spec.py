@@ -18,7 +18,7 @@ from rdbench.spec.fields import load_dataset_options
 from rdbench.spec.search_options import MEASURES, SEARCHES, STOPS, direction, needed_metrics
 from rdbench.spec.sweep import ModelSpec, Resources, Sweep, TrainSpec, VariantSpec, dump_sweep, load_sweep
 
-SWEEPS = sorted((Path(__file__).parent.parent / "sweeps").glob("*.yaml"))
+SWEEPS = sorted((Path(__file__).parents[2] / "sweeps").glob("*.yaml"))
 
 
 @pytest.fixture

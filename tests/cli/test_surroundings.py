@@ -1,4 +1,4 @@
-"""Verbs in surroundings that other people's machines have: ``tests/surroundings.py`` in short."""
+"""Verbs in surroundings that other people's machines have: ``tools/surroundings.py`` in short."""
 
 import os
 import subprocess

@@ -1,6 +1,6 @@
 """Kill a sweep again and again, anywhere, at any moment, and see whether anything is lost.
 
-    uv run python tests/chaos.py --sweeps 30 --seed 0 --out reports/chaos/chaos.md
+    uv run python tools/chaos.py --sweeps 30 --seed 0 --out reports/chaos/chaos.md
 
 Each of the sweeps, four trials on digits through the command line, is killed one to three times with
 SIGKILL: its driver, a worker, or Ray's raylet, at a random moment, then run to its end. It passes where its

@@ -12,7 +12,7 @@ from rdbench.commands import new
 from rdbench.errors import UserError
 from rdbench.spec.sweep import load_sweep
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture

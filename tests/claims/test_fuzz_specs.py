@@ -10,7 +10,7 @@ from rdbench.errors import SpecError
 from rdbench.spec.plan import plan
 from rdbench.spec.sweep import dump_sweep, load_sweep
 
-SWEEPS = sorted((Path(__file__).parent.parent / "sweeps").glob("*.yaml"))
+SWEEPS = sorted((Path(__file__).parents[2] / "sweeps").glob("*.yaml"))
 LINES = [line for file in SWEEPS for line in file.read_text().splitlines()]
 # A value a line.
 VALUES = """

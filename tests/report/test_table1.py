@@ -12,7 +12,7 @@ from rdbench.report.tables import claims, sources, table1
 from rdbench.spec.plan import plan
 from rdbench.spec.sweep import load_sweep
 
-SWEEPS = Path(__file__).parents[1] / "sweeps"
+SWEEPS = Path(__file__).parents[2] / "sweeps"
 MNIST = json.loads(plan(load_sweep(SWEEPS / "mnist_table1.yaml")).trials[0].to_json())
 CELEBA = json.loads(plan(load_sweep(SWEEPS / "celeba_table1.yaml")).trials[0].to_json())
 

@@ -1,6 +1,6 @@
 """Run every command and code block of the README, in order, as it is printed.
 
-    git clone . /tmp/clone && cd /tmp/clone && python3 tests/readme.py
+    git clone . /tmp/clone && cd /tmp/clone && python3 tools/readme.py
 
 For a clean clone, in which it leaves the results; about twenty minutes on two cores. What a command writes
 goes to the terminal. It ends with a line for each block, and with exit code 1 where one failed. The tests are

@@ -15,7 +15,7 @@ import yaml
 from rdbench.cli.app import app
 from rdbench.spec.sweep import load_sweep
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 DOCKER = ROOT / "docker"
 FILES = sorted(path for path in DOCKER.iterdir() if path.name != "ray_token")
 TEXTS = {path.name: path.read_text() for path in FILES}

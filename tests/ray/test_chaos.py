@@ -1,4 +1,4 @@
-"""Sweeps killed anywhere, at any moment, end as if nobody had disturbed them: ``tests/chaos.py`` in short."""
+"""Sweeps killed anywhere, at any moment, end as if nobody had disturbed them: ``tools/chaos.py`` in short."""
 
 import random
 

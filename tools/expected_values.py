@@ -3,14 +3,14 @@
 After a change that is meant to move them (raise ``rdbench.spec.plan.RECIPE`` with it), write them again and look
 at the difference before committing it:
 
-    uv run python tests/expected_values.py
+    uv run python tools/expected_values.py
 """
 
 import json
 import tempfile
 from pathlib import Path
 
-EXPECTED = Path(__file__).parent / "expected" / "points.json"
+EXPECTED = Path(__file__).parents[1] / "tests" / "expected" / "points.json"
 
 SWEEPS = {
     "digits_conv": """
