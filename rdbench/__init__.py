@@ -1,50 +1,27 @@
 """rdbench: rate-distortion sweeps of variational autoencoders.
 
-The flow, and the house it lives in::
+The house, a line a folder, in the order of the flow; each imports only from those below it::
 
-    sweep.yaml -> spec -> plan -> tune -> worker -> trial -> store -> report
+    cli/         the verbs and their options      commands/  what the verbs do
+    report/      tables -> one offline page, files, comparisons
+    variants/    the gallery: one file a variant, written as a user's own is
+    tune/        Ray Tune schedules packs of trials; the only importer of Ray
+    trial/       a pack of trials, from settings to committed rows
+    search/      chooses the next trials from those that ended
+    vae/         networks, training, evaluation, checkpoints
+    results/     the Parquet tables of a results folder
+    spec/        sweep.yaml -> validated Sweep -> trials, known by their settings
+    metrics/     one file a proxy metric          datasets/  prepared once, memory-mapped
+    registry/    how a plugged-in variant is declared, found, hashed and imported
+    numerics/    likelihood, theory, statistics of features, seeding, precision
+    storage/     folders and buckets, the cache, scratch folders, outputs
 
-    cli, cli_*    the verbs; no logic          sweep        what is left to do, and its account
-    spec, spec_*  YAML -> validated Sweep      plan         Sweep -> trials, known by their settings
-    yaml_lines    where in a file a value is   search_checks  whether a search fits its sweep
-    tune/         Ray Tune schedules packs     worker       runs a pack, commits each trial
-    lease         one driver a folder          resume       state of trainings, to go on from
-    beforehand    what is refused before training  failures  how often a metric failed, and how
-    faults        whose fault an exception is  watchdog     a limit on a trial's time
-    progress      the console's lines          errors       what is the user's to mend, in one line
-    streams       standard output and error, whatever becomes of them
-    trial         from settings to tables      evaluation   rate and distortion, measured once an image
-    models        a VAE of one's own           runs         what a trial function is given
-    outcomes      trains each kind of variant  afterwards   metrics of networks that were kept
-    foreground    one trial, with its stack    samples      images drawn from a kept network
-    training      fit a pack of trials         batches      its images and random numbers
-    seeding       a generator for each purpose precision    the arithmetic of a trial
-    nets          encoder and decoder, packed  augment      torchvision's augmentations in batches
-    graphs        a step as a CUDA graph       allocator    memory that stays with the process
-    likelihood    readings of sigma^2          theory       Shannon's R(D) of Gaussian sources
-    datasets/     prepared once, memory-mapped metrics/     one file a proxy metric
-    features/     what they look at images through
-    statistics/   what they make of features   variants/    one file a variant: what is its own
-    conformance/  whether a variant is right   starting_points  files to begin one from
-    bench         against a plain loop (plain) packing      how many trials a GPU takes at once
-    throughput    how fast packs train         roofline     what a device can do at most
-    orchestration what Ray itself costs        estimate     how long a sweep will take
-    store         the Parquet tables           places       a folder, or (remote) a bucket
-    parquet       rows to bytes, with a digest table_files  own and compacted files as one
-    compact       merges them                  snapshots    kept whole, to be read at once
-    checkpoint_file  tensors without pickle    provenance   versions, commit, machine
-    paths         a path as a user means it    outputs      a file that a user names to be written
-    cores         that this process may use (cgroups)
-    sweep_files   a file, stdin, one that ships
-    catalogue     what a listing says of metrics and variants
-    signals       that ask to stop             scratch      temporary folders, where Ray's sockets fit
-    doctor/       looks at the machine         calibration  measured against theory
-    report/       tables -> one offline page, files, comparisons
-    search/       chooses the next trials from those that ended, and ends early those that cannot matter
+Beside them ``errors`` (what is told in one line), ``text`` (shared wording), ``machine`` (cores, versions).
 
 Public, for results: :func:`load_results`, :class:`Results`, :func:`load_sweep`, :class:`Sweep`. For a
 variant of your own: :func:`variant`, :class:`Model`, :class:`About`, :class:`Terms`, :class:`Run`,
-:class:`TrialResult`, :class:`Measurement`, :class:`Dataset`, :class:`Epoch`; see :mod:`rdbench.registry.variants`.
+:class:`TrialResult`, :class:`Measurement`, :class:`Dataset`, :class:`Epoch`; see
+:mod:`rdbench.registry.variants`.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -62,19 +39,19 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
-    "load_results": "store",
-    "Results": "store",
-    "load_sweep": "spec",
-    "Sweep": "spec",
-    "variant": "variants",
-    "Model": "models",
-    "About": "models",
-    "Terms": "models",
-    "Run": "runs",
-    "TrialResult": "runs",
-    "Measurement": "evaluation",
+    "load_results": "results.load",
+    "Results": "results.load",
+    "load_sweep": "spec.sweep",
+    "Sweep": "spec.sweep",
+    "variant": "registry.variants",
+    "Model": "vae.models",
+    "About": "vae.models",
+    "Terms": "vae.models",
+    "Run": "trial.api",
+    "TrialResult": "trial.api",
+    "Measurement": "vae.evaluation",
     "Dataset": "datasets",
-    "Epoch": "training",
+    "Epoch": "vae.training",
 }
 
 __all__ = [

@@ -1,4 +1,4 @@
-"""Where a result comes from: versions, commit, machine."""
+"""This machine, and what runs on it: cores, the limits of control groups, devices, versions, commit."""
 
 import functools
 import importlib.metadata
@@ -9,10 +9,12 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-
-import torch
+from typing import TYPE_CHECKING
 
 import rdbench
+
+if TYPE_CHECKING:
+    import torch
 
 PROCESS = Path("/proc/self")
 
@@ -136,8 +138,10 @@ def _processor() -> str:
     return platform.processor() or platform.machine()
 
 
-def device_name(device: torch.device) -> str:
+def device_name(device: "torch.device") -> str:
     """Return what a device is, in its maker's words, with the threads a CPU trial used."""
+    import torch
+
     if device.type == "cuda":
         return str(torch.cuda.get_device_name(device))
     threads = torch.get_num_threads()

@@ -1,4 +1,4 @@
-"""TODO."""
+"""Wording that every part of rdbench shares."""
 
 import difflib
 from collections.abc import Sequence

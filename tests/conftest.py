@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from rdbench import cgroups, datasets
+from rdbench import datasets, machine
 from rdbench.machine import usable_cores
 from rdbench.spec.plan import Trial, plan
 from rdbench.spec.sweep import Sweep, load_sweep
@@ -25,7 +25,7 @@ os.environ["OMP_NUM_THREADS"] = "1"
 # sweep's own Ray, end the run in whichever process is free.
 RAY = ("test_nodes", "test_chaos", "test_faults", "test_tune")
 LAST = ("test_search_sweep", "test_sweeps_on_images", "test_remote", "test_cli")
-LONG = ("test_conformance", "test_packs", "test_gallery_multi_rate")  # of the others
+LONG = ("test_check", "test_packs", "test_multi_rate")  # of the others
 
 DIGITS = """
 name: test
@@ -108,7 +108,7 @@ def control_groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[
 
     This process is in ``job/step`` of version 2; of version 1 in ``box``, or in ``root``, the top it sees.
     """
-    monkeypatch.setattr(cgroups, "PROCESS", tmp_path)
+    monkeypatch.setattr(machine, "PROCESS", tmp_path)
 
     def make(files: dict[str, str], root: str = "/") -> None:
         old = "box" if root == "/" else root[1:]

@@ -1,7 +1,7 @@
 """Reference points of small trials, so that a change that moves a curve is noticed.
 
-After a change that is meant to move them (raise ``rdbench.spec.plan.RECIPE`` with it), write them again and look
-at the difference before committing it:
+After a change that is meant to move them (raise ``rdbench.spec.plan.RECIPE`` with it), write them again and
+look at the difference before committing it:
 
     uv run python tools/expected_values.py
 """

@@ -1,8 +1,4 @@
-"""The command line: verbs and their options; no logic.
-
-Those of ``rdbench data`` are in ``cli_data``, those that only read results in ``cli_report``, those about a
-single trial in ``cli_trial``; what several verbs take is in ``cli_options``.
-"""
+"""The command line: every verb under its name, and the one line that a user's mistake becomes."""
 
 import sys
 from typing import Annotated
@@ -11,10 +7,12 @@ import typer
 
 from rdbench import __version__
 from rdbench.cli import streams
+from rdbench.cli.bench import bench
 from rdbench.cli.data import data_app
 from rdbench.cli.doctor import doctor
-from rdbench.cli.listing import list_variants
-from rdbench.cli.report import report_app
+from rdbench.cli.listing import list_metrics, list_variants, weights
+from rdbench.cli.report import compact, compare, report, status
+from rdbench.cli.sweep import calibrate, evaluate, sweep
 from rdbench.cli.trial import sample, trial
 from rdbench.cli.variants import check, new_app
 from rdbench.errors import UserError
@@ -28,18 +26,27 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+# In the order in which they are listed.
+for verb in (
+    sweep,
+    status,
+    report,
+    compare,
+    trial,
+    sample,
+    evaluate,
+    check,
+    bench,
+    calibrate,
+    compact,
+    weights,
+    doctor,
+):
+    app.command()(verb)
+app.command("variants")(list_variants)
+app.command("metrics")(list_metrics)
 app.add_typer(data_app, name="data")
 app.add_typer(new_app, name="new")
-app.command()(check)
-app.command("variants")(list_variants)
-app.add_typer(report_app)
-app.command()(doctor)
-app.command()(trial)
-app.command()(sample)
-
-EXIT_NOT_CALIBRATED = 1
-EXIT_SOME_FAILED = 3
-EXIT_INTERRUPTED = 130
 
 
 def _version(wanted: bool) -> None:

@@ -1,14 +1,12 @@
-"""TODO."""
+"""The verb ``bench``."""
 
 from typing import Annotated
 
 import typer
 
-from rdbench.cli.app import app
 from rdbench.cli.options import Device, Overrides, Spec
 
 
-@app.command()
 def bench(
     spec: Spec,
     pack: Annotated[

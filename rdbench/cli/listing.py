@@ -11,7 +11,6 @@ from typing import Annotated
 import typer
 
 from rdbench.cli import streams
-from rdbench.cli.app import app
 from rdbench.registry.declaration import meanings
 from rdbench.storage.paths import local
 
@@ -64,7 +63,6 @@ def list_variants() -> None:
         typer.echo("\n".join(listed(name, found.summary, defaults, told, facts)))
 
 
-@app.command("metrics")
 def list_metrics() -> None:
     """List the proxy metrics a sweep file can name, with their options, defaults and what they mean.
 
@@ -78,7 +76,6 @@ def list_metrics() -> None:
         typer.echo("\n".join(listed(name, found.summary, defaults, told)))
 
 
-@app.command()
 def weights(
     file: Annotated[
         Path | None,

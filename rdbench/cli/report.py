@@ -9,8 +9,6 @@ import typer
 from rdbench.cli import streams
 from rdbench.cli.options import Results
 
-report_app = typer.Typer(rich_markup_mode=None)
-
 EXIT_GATE_FAILED = 4
 
 
@@ -33,7 +31,6 @@ class ComparisonFormat(StrEnum):
     text = "text"
 
 
-@report_app.command()
 def report(
     results: Annotated[
         list[str] | None,
@@ -99,7 +96,6 @@ def report(
         typer.echo(f"report written to {made}", err=is_standard_output(made))
 
 
-@report_app.command()
 def status(results: Results) -> None:
     """Say how the trials of a results folder stand, and name those that did not end well.
 
@@ -112,7 +108,6 @@ def status(results: Results) -> None:
         typer.echo(line)
 
 
-@report_app.command()
 def compare(
     a: Annotated[
         str, typer.Argument(help="The results folder of before, or its address: the baseline.", metavar="A")
@@ -186,7 +181,6 @@ def compare(
         raise typer.Exit(EXIT_GATE_FAILED)
 
 
-@report_app.command()
 def compact(results: Results) -> None:
     """Merge the files of a results folder, one a trial and table, into files of up to 1,000 trials.
 

@@ -1,15 +1,17 @@
-"""TODO."""
+"""The verbs that train, ``sweep`` and ``calibrate``, and ``evaluate``, which measures afterwards."""
 
 from typing import Annotated
 
 import typer
 
 from rdbench.cli import streams
-from rdbench.cli.app import EXIT_INTERRUPTED, EXIT_NOT_CALIBRATED, EXIT_SOME_FAILED, app
 from rdbench.cli.options import DataRoot, Device, Overrides, Results, Spec
 
+EXIT_NOT_CALIBRATED = 1
+EXIT_SOME_FAILED = 3
+EXIT_INTERRUPTED = 130
 
-@app.command()
+
 def sweep(
     spec: Spec,
     results: Annotated[
@@ -125,7 +127,6 @@ def sweep(
         raise typer.Exit(EXIT_SOME_FAILED)
 
 
-@app.command()
 def calibrate(
     results: Annotated[
         str,
@@ -176,7 +177,6 @@ def calibrate(
         raise typer.Exit(EXIT_NOT_CALIBRATED)
 
 
-@app.command()
 def evaluate(
     results: Results,
     metrics: Annotated[

@@ -1,4 +1,4 @@
-"""TODO."""
+"""What a sweep has left to do: its trials less the finished rows of its results folder."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass

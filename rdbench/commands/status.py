@@ -1,4 +1,4 @@
-"""TODO."""
+"""How the trials of a results folder stand, a line each for those that did not end well."""
 
 import os
 from pathlib import Path

@@ -17,15 +17,12 @@ import math
 import pkgutil
 import traceback
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from rdbench.errors import SpecError, UserError
 from rdbench.metrics.base import NEEDS, Better, Metric, MetricOptions, TrainedModel, Value, value_name
 from rdbench.metrics.failures import TRIES, way
 from rdbench.text import choose
-
-if TYPE_CHECKING:
-    pass
 
 
 def needs_inception(asked: MetricOptions) -> bool:
@@ -43,6 +40,9 @@ def beginnings(of: Literal["no_percent", "not_positive"]) -> tuple[str, ...]:
     """Return how the names of all metrics' values begin that are declared so; a reading may follow."""
     return tuple(value_name(name, quantity, None) for name in names() for quantity in getattr(get(name), of))
 
+
+_SHARED = ("base", "failures", "features")
+"""What stands beside the metrics in this folder."""
 
 FINDINGS = frozenset(
     {
@@ -71,7 +71,7 @@ def versions() -> dict[str, str]:
 
 def names() -> list[str]:
     """Return the names a sweep file may use, sorted."""
-    return sorted(module.name for module in pkgutil.iter_modules(__path__))
+    return sorted(module.name for module in pkgutil.iter_modules(__path__) if module.name not in _SHARED)
 
 
 def get(name: str) -> Metric:

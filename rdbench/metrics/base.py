@@ -1,4 +1,4 @@
-"""TODO."""
+"""What a proxy metric is: its options, what it is given, and what it answers."""
 
 import math
 from collections.abc import Callable, Mapping

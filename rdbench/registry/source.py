@@ -13,7 +13,7 @@ from rdbench.registry import copies, imports
 from rdbench.registry.declaration import USAGE, Declaration, declarations
 from rdbench.storage import paths
 
-GROUP = "rdbench.registry.variants"
+GROUP = "rdbench.variants"
 """The entry-point group in which a package names its variants: ``name = "package.module:function"``."""
 
 
@@ -57,9 +57,8 @@ class Source:
 
 def shipped() -> dict[str, Path]:
     """Return the files of the variants that ship with rdbench, by name: one file each, named after it."""
-    folder = Path(__file__).parent
-    own = {"__init__", "bundle", "copies", "declaration", "imports", "source"}
-    return {path.stem: path for path in sorted(folder.glob("*.py")) if path.stem not in own}
+    folder = Path(__file__).parents[1] / "variants"
+    return {path.stem: path for path in sorted(folder.glob("*.py")) if path.stem != "__init__"}
 
 
 def plugged_in() -> dict[str, str]:
@@ -79,7 +78,7 @@ def find(reference: str, folders: Iterable[Path] = ()) -> Source:
     """
     if ":" not in reference:
         if path := shipped().get(reference):
-            return _read(path, f"rdbench.registry.variants.{reference}", None, ours=True)
+            return _read(path, f"rdbench.variants.{reference}", None, ours=True)
         if value := plugged_in().get(reference):
             return find(value)
         if reference.endswith(".py") and (file := paths.local(reference)).is_file():

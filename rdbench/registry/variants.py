@@ -19,9 +19,9 @@ Keyword-only parameters with a type and a default are its options, which a sweep
 ``variants: [bs_vae, {name: my_objective, gamma: 2}, ./my_vae.py:my_vae, my_package.vaes:my_vae]``. A value
 out of the range that a type such as ``Annotated[float, Field(gt=0)]`` gives is refused as the sweep is read.
 
-Those that ship are one file each in this folder, named after the variant. A source is read before it is run,
-so listing variants and checking a sweep file import no torch. What your own variant imports of your files
-counts as it does: see :mod:`rdbench.registry.imports`.
+Those that ship are one file each in ``rdbench/variants/``, named after the variant. A source is read before
+it is run, so listing variants and checking a sweep file import no torch. What your own variant imports of
+your files counts as it does: see :mod:`rdbench.registry.imports`.
 """
 
 import importlib
@@ -92,7 +92,8 @@ def variant(
     Args:
         name: what sweeps, tables and reports call it.
         native: the reading of sigma^2 whose distortion the loss minimises, up to constants (see
-            :mod:`rdbench.numerics.likelihood`); "own" for a model with a likelihood of its own; None if there is none.
+            :mod:`rdbench.numerics.likelihood`); "own" for a model with a likelihood of its own; None if there
+            is none.
         paper: where it comes from.
         curve: of a trial function: one training gives a point at every beta of the sweep.
     """

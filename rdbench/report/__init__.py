@@ -1,9 +1,9 @@
 """The report: results folders in, one HTML file out that works offline.
 
-``gather`` puts trials that may be compared into one section; ``series``, ``curves`` and ``bd_rate`` make of
-its rows what is compared; modules of their own make each chart (:mod:`rdbench.report.charts.chart`) and each table
-(:mod:`rdbench.report.tables.table`). ``contents`` collects them, ``page`` shows them, ``export`` writes them as
-files. ``compare`` holds two sets of results against each other. None of them needs torch or ray.
+``sections`` puts trials that may be compared together; ``statistics/`` makes of their rows what is compared,
+``charts/`` and ``tables/`` what is shown. ``contents`` collects them, ``page`` shows them, ``export`` writes
+them as files. ``compare/`` holds two sets of results against each other. May import ``search``, ``results``
+and what is below; needs neither torch nor ray. Start with ``contents``.
 """
 
 import os
@@ -25,7 +25,7 @@ def make_report(
         results: folders that sweeps wrote, ``results/<name>`` or an address. Trials of one dataset, protocol
             and set of settings share a section, whichever folder they came from; others never meet in a
             table or curve.
-        out: the HTML file to write, see :func:`rdbench.storage.outputs.output`; one that is there is replaced.
+        out: the HTML file to write, see :func:`rdbench.storage.outputs.output`; it may be there already.
         title: the page's heading; by default it names the sweeps.
 
     Returns:

@@ -1,6 +1,6 @@
 """Is the harness right? Measured points held against the optimum that is known in closed form.
 
-On the source ``gaussian`` the model ``linear`` has an optimum that theory gives (:mod:`rdbench.numerics.theory`), so
+On the source ``gaussian`` the model ``linear`` has an optimum that :mod:`rdbench.numerics.theory` gives, so
 each measured (rate, sse) of the test split has a true value, and its distance to Shannon's rate-distortion
 function a lower bound of zero. A trial that trained to its end and misses them shows a fault in what lies
 between a sweep file and its tables: data, objective, training, evaluation or store.

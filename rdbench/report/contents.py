@@ -12,9 +12,17 @@ from rdbench.report.charts.search import search_chart
 from rdbench.report.charts.training import training_chart
 from rdbench.report.searches import SearchView
 from rdbench.report.sections import Section, gather
-from rdbench.report.tables import claims, costs, measured, paired, proposals, shannon, sources, table1
-from rdbench.report.tables.bd_rate import envelope_table
-from rdbench.report.tables.bd_rate import table as table_
+from rdbench.report.tables import (
+    bd_rate,
+    claims,
+    costs,
+    measured,
+    paired,
+    proposals,
+    shannon,
+    sources,
+    table1,
+)
 from rdbench.report.tables.table import Table
 from rdbench.results.load import Results, load_results
 from rdbench.storage.places import Place
@@ -59,7 +67,7 @@ class SectionContents:
     section: Section
     variants: tuple[str, ...]
     charts: tuple[Chart, ...]
-    measured: tuple[Table, ...]
+    tables: tuple[Table, ...]
     searches: tuple[SearchContents, ...] = ()
 
 
@@ -113,8 +121,8 @@ def _searches(section: Section) -> Iterable[SearchContents]:
 def _tables(section: Section, searches: Sequence[SearchContents]) -> Iterable[Table | None]:
     """Yield the section's tables in the order of the page."""
     yield claims.table(section)
-    yield table_(section)
-    yield envelope_table(section)
+    yield bd_rate.table(section)
+    yield bd_rate.envelope_table(section)
     yield shannon.table(section)
     yield from (each.table for each in searches)
     yield table1.table1(section)

@@ -2,7 +2,8 @@
 
 ``compact-<generation>-<number>.parquet`` holds up to ``TRIALS`` trials, in the folder of its table. New files
 are written before old ones are deleted, and whoever reads takes the later of two that hold a trial
-(:mod:`rdbench.results.table_files`): killed at any moment, nothing is lost or read twice, and the next run ends it.
+(:mod:`rdbench.results.table_files`): killed at any moment, nothing is lost or read twice, and the next run
+ends it.
 """
 
 from collections.abc import Callable

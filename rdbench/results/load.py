@@ -1,4 +1,4 @@
-"""TODO."""
+"""Read a results folder into pandas frames."""
 
 import os
 from collections.abc import Iterable, Sequence
@@ -23,7 +23,7 @@ _MENDED = "; the next 'rdbench sweep' into this folder sets it aside and runs wh
 class Results:
     """What a results folder holds, as pandas frames; ``problems`` names the files that were left out.
 
-    Columns and their units: README, section "Results"; with their types: :data:`rdbench.results.parquet.TABLES`.
+    Columns and their units: README, section "Results"; their types: :data:`rdbench.results.parquet.TABLES`.
     """
 
     root: Place
@@ -82,6 +82,7 @@ def load_results(path: str | os.PathLike[str] | Place, tables: Iterable[str] = t
 
 
 def left_out(problems: table_files.Problems) -> list[str]:
+    """Return a line for each file that cannot be read, with the reason."""
     return [
         f"{file}: left out, {problem}{'' if isinstance(problem, parquet.NewerFileError) else _MENDED}"
         for file, problem in problems.items()

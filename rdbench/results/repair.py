@@ -1,4 +1,4 @@
-"""TODO."""
+"""Files among the tables that cannot be read: which they are, and moved out of the way."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""TODO."""
+"""The resolved sweep file in a results folder, and the files that its variants run from."""
 
 import contextlib
 from collections.abc import Sequence

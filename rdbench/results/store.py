@@ -14,7 +14,8 @@ A results folder holds one folder a table and one file a trial in it::
       trials/<trial>.parquet      one row: settings, status, timing, provenance; written last, the commit
 
 (beside them ``resume/``, ``driver.json``, ``search.json`` and ``optuna.journal``, which belong to
-:mod:`rdbench.vae.checkpoints`, :mod:`rdbench.results.lease` and :mod:`rdbench.search`, and ``set_aside/`` with damaged files).
+:mod:`rdbench.vae.checkpoints`, :mod:`rdbench.results.lease` and :mod:`rdbench.search`, and ``set_aside/``
+with damaged files).
 
 A file is written under a temporary name and renamed, so a reader never sees half of one, and a trial
 without its ``trials`` row does not exist. A number that was not measured is null, never 0. Any Parquet

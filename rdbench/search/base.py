@@ -1,4 +1,4 @@
-"""TODO."""
+"""What every search is: batches of trials, each chosen from the results of those before."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence

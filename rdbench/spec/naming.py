@@ -1,4 +1,4 @@
-"""TODO."""
+"""What a variant, a trial and a value are called, on the console and in reports."""
 
 import functools
 from collections.abc import Collection, Sequence

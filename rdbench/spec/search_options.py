@@ -1,7 +1,7 @@
 """What a sweep file may ask of a search that chooses its trials, and of stopping trials early.
 
-Checked as the file is read, without Optuna; against the rest of the sweep in :mod:`rdbench.spec.search_checks`.
-What these mean is told in :mod:`rdbench.search`.
+Checked as the file is read, without Optuna; against the rest of the sweep in ``search_checks``. What
+these mean is told in :mod:`rdbench.search`.
 """
 
 import math

@@ -1,4 +1,4 @@
-"""TODO."""
+"""The cache folder: what is measured or made once on a machine, and kept."""
 
 import json
 import logging

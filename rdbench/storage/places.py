@@ -104,7 +104,7 @@ def write_atomically(path: Place, content: bytes, mode: int | None = None) -> No
     """Write a file so that it is there whole and durable, or as it was before, whatever happens meanwhile.
 
     On disk under a temporary name beside it, made durable, then renamed; in a bucket as one object. A link of
-    that name is replaced; a file that a user named is written by :func:`rdbench.storage.outputs.write_output`.
+    that name is replaced; a file that a user named is written by :mod:`rdbench.storage.outputs`.
 
     Args:
         path: of the file; its folder is made.

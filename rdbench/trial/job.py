@@ -1,4 +1,4 @@
-"""TODO."""
+"""What a worker is given to run, and what it answers."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

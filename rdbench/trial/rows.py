@@ -1,4 +1,4 @@
-"""TODO."""
+"""The rows of a trial that are not measurements: how it ended, when, and on what."""
 
 import datetime
 import json

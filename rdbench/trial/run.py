@@ -128,9 +128,9 @@ def run_pack(
         keeper: keeps the state of training as it goes on; for trials that run side by side, or a single one.
 
     Returns:
-        For each trial its rows by table, ready for :func:`rdbench.results.store.commit`, as if it had been trained
-        alone. A trial whose loss is not finite has status ``diverged``, its history up to there, and no
-        points. Times are each trial's share of the pack's.
+        For each trial its rows by table, ready for :func:`rdbench.results.store.commit`, as if it had been
+        trained alone. A trial whose loss is not finite has status ``diverged``, its history up to there, and
+        no points. Times are each trial's share of the pack's.
 
     Raises:
         DatasetError: the dataset is too small for a batch.

@@ -1,145 +1,126 @@
-"""Imports go one way, and what must start at once imports nothing heavy."""
+"""Imports go one way, folder by folder, and what must start at once imports nothing heavy."""
 
 import ast
-import re
 import subprocess
 import sys
+from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
 
 import rdbench
-from rdbench.registry.source import shipped
 
 PACKAGE = Path(rdbench.__file__).parent
 
-# From the ground up: a module imports only from layers below its own (or from its own package).
-LAYERS = [
-    {"errors", "cgroups", "signals", "catalogue", "faults", "failures"},
-    {"cores", "scratch"},
-    {"paths", "remote", "streams", "likelihood", "seeding", "sweep_files"},
-    {"places"},
-    {"theory", "snapshots", "parquet", "lease", "outputs"},
-    {"table_files"},
-    {"datasets", "variants", "precision", "statistics"},
-    {"features"},
-    {"metrics"},
-    {"yaml_lines"},
-    {"spec_errors"},
-    {"spec_fields"},
-    {"spec_search"},
-    {"search_checks"},
-    {"spec", "spec_dataset"},
-    {"plan"},
-    {"store"},
-    {"progress"},
-    {"search"},
-    {"calibration", "compact"},
-    {"provenance", "nets", "augment", "allocator", "graphs", "checkpoint_file"},
-    {"models", "resume"},
-    {"batches"},
-    {"training"},
-    {"evaluation"},
-    {"runs"},
-    {"outcomes", "gallery"},
-    {"trial", "watchdog"},
-    {"worker", "throughput", "plain"},
-    {"report"},
-    {"beforehand"},
-    {"estimate", "afterwards", "foreground", "samples"},
-    {"packing", "roofline"},
-    {"bench", "conformance", "starting_points"},
-    {"tune"},
-    {"orchestration"},
-    {"sweep"},
-    {"doctor"},
-    {"cli_options"},
-    {"cli_data", "cli_report", "cli_variants"},
-    {"cli_doctor", "cli_trial"},
-    {"cli"},
-    {"__main__"},
+# From the ground up: a folder imports from the folders before it, and a file at the top from none of them.
+FOLDERS = [
+    "storage",
+    "numerics",
+    "registry",
+    "datasets",
+    "metrics",
+    "spec",
+    "results",
+    "vae",
+    "search",
+    "trial",
+    "tune",
+    "variants",
+    "report",
+    "commands",
+    "cli",
 ]
-LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
+FILES = ["__init__", "__main__", "errors", "machine", "text"]
+MODULES = sorted(PACKAGE.rglob("*.py"))
 
 
-def unit(path: Path) -> str:
-    """The module, or the sub-package, that a file belongs to."""
-    parts = path.relative_to(PACKAGE).with_suffix("").parts
-    # A variant of the gallery stands on what variants are made of; only the registry stands below it.
-    return "gallery" if parts[0] == "variants" and parts[-1] in shipped() else parts[0]
+def name(path: Path) -> str:
+    """The dotted name of a module, as it is imported."""
+    parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-def imported_units(path: Path) -> set[str]:
-    units = set()
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "rdbench":
-            parts = node.module.split(".")
-            units |= {parts[1]} if len(parts) > 1 else {alias.name for alias in node.names}
+NAMES = {name(path) for path in MODULES}
+
+
+def imports(tree: ast.AST) -> Iterator[str]:
+    """The modules of rdbench that a piece of code imports, wherever in it."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            for alias in node.names:
+                whole = f"{node.module}.{alias.name}"
+                yield whole if whole in NAMES else node.module
         elif isinstance(node, ast.Import):
-            units |= {alias.name.split(".")[1] for alias in node.names if alias.name.startswith("rdbench.")}
-    return {name for name in units if (PACKAGE / name).exists() or (PACKAGE / f"{name}.py").exists()}
+            yield from (alias.name for alias in node.names)
 
 
-FILES = [path for path in sorted(PACKAGE.rglob("*.py")) if unit(path) != "__init__"]
+def ours(path: Path) -> set[str]:
+    return {target for target in imports(ast.parse(path.read_text())) if target.split(".")[0] == "rdbench"}
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_a_module_imports_only_from_below(path):
-    ours = unit(path)
-    assert ours in LEVEL, f"give {ours} its place in LAYERS"
-    above = {name for name in imported_units(path) - {ours} if LEVEL[name] >= LEVEL[ours]}
-    assert not above, f"{ours} imports {above}, which stand beside or above it"
+def folder(module: str) -> str:
+    return module.split(".")[1] if "." in module else "__init__"
 
 
-def test_the_package_names_every_module_in_its_docstring():
-    words = set(re.findall(r"\w+", rdbench.__doc__.replace("*", "")))
-    units = {unit(path) for path in FILES} - {"__main__", "gallery"}
-    families = ("cli_", "spec_")  # named together
-    assert {name for name in units if not name.startswith(families)} - words == set()
+def test_the_package_has_the_folders_of_the_flow_and_no_others():
+    inside = [path for path in PACKAGE.iterdir() if not path.name.startswith((".", "__pycache__"))]
+    assert sorted(path.name for path in inside if path.is_dir()) == sorted(FOLDERS)
+    assert sorted(path.stem for path in inside if path.suffix == ".py") == sorted(FILES)
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name)
+def test_a_module_imports_only_from_folders_below_its_own(path):
+    mine = folder(name(path))
+    if mine in ("__init__", "__main__"):  # the public names, and the command
+        return
+    level = FOLDERS.index(mine) if mine in FOLDERS else -1
+    below = {*FOLDERS[: max(level, 0)], mine, "errors", "machine", "text"}
+    if mine == "variants":
+        below.add("__init__")  # the gallery is written as a user's own file is
+    if mine == "commands" and folder(name(path)) == "commands":
+        below.add("__init__")  # starting points, which are users' own files
+    above = {target for target in ours(path) if folder(target) not in below and target != "rdbench"}
+    assert not above, f"{name(path)} imports {sorted(above)}, which stand above it"
+
+
+def test_no_modules_import_each_other_in_a_circle():
+    graph = {name(path): ours(path) - {name(path), "rdbench"} for path in MODULES if name(path) != "rdbench"}
+    TopologicalSorter(graph).prepare()  # raises CycleError, which names the circle
 
 
 def test_no_module_is_longer_than_400_lines():
-    assert [str(path) for path in FILES if len(path.read_text().splitlines()) > 400] == []
-
-
-def imported_packages(path: Path) -> set[str]:
-    packages = set()
-    for node in ast.walk(ast.parse(path.read_text())):
-        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
-        names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
-        packages |= {name.split(".")[0] for name in names}
-    return packages
+    assert [str(path) for path in MODULES if len(path.read_text().splitlines()) > 400] == []
 
 
 def test_only_tune_imports_ray():
-    assert {unit(path) for path in FILES if "ray" in imported_packages(path)} == {"tune"}
+    users = {folder(name(path)) for path in MODULES if "ray" in packages(path)}
+    assert users == {"tune"}
 
 
-@pytest.mark.parametrize(
-    "module",
-    [
-        *(
-            "cli",
-            "starting_points",
-            "spec",
-            "plan",
-            "store",
-            "sweep",
-            "estimate",
-            "datasets",
-            "variants",
-            "report",
-            "likelihood",
-            "theory",
-        ),
-        "calibration",
-        *("metrics", "metrics.iwae", "metrics.latents", "metrics.reconstruction", "features"),
-    ],
-)
+def packages(path: Path) -> set[str]:
+    return {target.split(".")[0] for target in imports(ast.parse(path.read_text()))}
+
+
+QUICK = [
+    *(
+        "cli.app",
+        "commands.new",
+        "commands.sweep",
+        "commands.bench.estimate",
+        "datasets",
+        "registry.variants",
+    ),
+    *("spec.sweep", "spec.plan", "results.store", "report", "numerics.likelihood"),
+    *("metrics", "metrics.iwae", "metrics.latents", "metrics.reconstruction", "metrics.features"),
+]
+COMPUTES = ["numerics.theory", "report.calibration"]
+
+
+@pytest.mark.parametrize("module", [*QUICK, *COMPUTES])
 def test_it_starts_without_torch_or_ray(module):
-    computes = module in ("theory", "calibration")
-    heavy = "('torch', 'ray')" if computes else "('torch', 'ray', 'pandas', 'pyarrow', 'scipy')"
-    code = f"import sys, rdbench.{module}; print([name for name in {heavy} if name in sys.modules])"
+    heavy = {"torch", "ray"} | (set() if module in COMPUTES else {"pandas", "pyarrow", "scipy"})
+    code = f"import sys, rdbench.{module}; print(sorted({heavy} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 

@@ -147,7 +147,8 @@ def test_json_is_whole_and_all_there_is_on_standard_output(two_rows):
 
 
 def test_it_starts_without_torch_or_ray():
-    code = "import sys, rdbench.cli.doctor, rdbench.commands.doctor; print({'torch', 'ray', 'rich'} & set(sys.modules))"
+    heavy = "{'torch', 'ray', 'rich'} & set(sys.modules)"
+    code = f"import sys, rdbench.cli.doctor, rdbench.commands.doctor; print({heavy})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
 

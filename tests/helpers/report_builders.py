@@ -101,3 +101,30 @@ def visible(text):
     """The page's text without scripts, styles and tags, white space joined."""
     text = re.sub(r"<(script|style)\b.*?</\1>", " ", text, flags=re.S)
     return " ".join(re.sub(r"<[^>]+>", " ", text).split())
+
+
+def shifted(root, sweep, shift, **options):
+    """Write results whose ELBO is changed by ``shift(trial)``, and the distortion against it."""
+    write(root, sweep, **options)
+    for trial in plan(sweep).trials:
+        if store.is_done(root, trial.id):
+            rows = [
+                row | {"elbo": row["elbo"] + shift(trial), "distortion": row["distortion"] - shift(trial)}
+                for row in point_rows(trial)
+            ]
+            store.commit(
+                root, trial.id, {"points": rows, "trials": store.trial_tables(root, trial.id)["trials"]}
+            )
+    return root
+
+
+def add_metric(root, sweep, name, value, **settings):
+    for trial in plan(sweep).trials:
+        row = {
+            "name": name,
+            "value": value(trial),
+            "settings": json.dumps(settings),
+            "protocol": trial.protocol,
+        }
+        tables = store.trial_tables(root, trial.id)
+        store.commit(root, trial.id, {"metrics": [row], "trials": tables["trials"]})

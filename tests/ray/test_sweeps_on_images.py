@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from command_line import ROOT, rdbench, refused
 from PIL import Image
-from test_cli import ROOT, rdbench, refused
 
 from rdbench import load_results
 

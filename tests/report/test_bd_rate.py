@@ -14,8 +14,8 @@ from rdbench.numerics.likelihood import READINGS
 from rdbench.report.sections import Section
 from rdbench.report.statistics import bd_rate, curves
 from rdbench.report.statistics.bd_rate import Monotone
+from rdbench.report.tables import bd_rate as tables
 from rdbench.report.tables.bd_rate import envelope_table
-from rdbench.report.tables.bd_rate import table as table_
 
 
 def sweep(rates, errors, seeds=(0,), betas=None):
@@ -301,7 +301,7 @@ def test_every_variant_is_compared_with_constant_variance_by_each_measure():
     errors = [0.8, 0.4, 0.2]
     rates = gaussian(1, errors)
     own = section({"a": sweep(0.9 * rates, errors, (0, 1)), "beta_vae": sweep(rates, errors, (0, 1))})
-    table = table_(own)
+    table = tables.table(own)
     assert table.title == "BD-rate against beta_vae"
     assert [row[:3] for row in texts(table)] == [
         [title, "a", "−10.0"]
@@ -316,7 +316,7 @@ def test_every_variant_is_compared_with_constant_variance_by_each_measure():
 def test_without_constant_variance_the_first_variant_is_the_baseline():
     errors = [0.8, 0.4]
     own = section({name: sweep(gaussian(1, errors), errors) for name in ("c", "b", "d")})
-    table = table_(own)
+    table = tables.table(own)
     assert table.title == "BD-rate against b"
     assert [row[1] for row in texts(table)][:2] == ["c", "d"]
     assert "single seed" in table.rows[0][3].note
@@ -330,7 +330,7 @@ def test_the_bd_rate_table_says_what_it_leaves_out_and_marks_little_overlap():
             "w": sweep([1], [0.5]),
         }
     )
-    table = table_(own)
+    table = tables.table(own)
     v, w = table.rows[:2]
     assert v[6].mark == "warning"
     assert w[2].text == "–"
@@ -343,7 +343,7 @@ def test_a_variant_without_a_finite_distortion_keeps_its_row_and_its_place_as_th
     own = section({name: sweep(gaussian(1, errors), errors) for name in ("beta_vae", "a", "b")})
     gone = (own.points["variant"] == "beta_vae") & (own.points["reading"] == "optimal")
     own.points.loc[gone, "distortion"] = -math.inf
-    table = table_(own)
+    table = tables.table(own)
     assert [row[1].text for row in table.rows] == ["a", "b"] * 3
     assert [row[2].text for row in table.rows] == ["0.0", "0.0"] * 2 + ["–", "–"]
     assert "hull of beta_vae" in table.rows[-1][2].note
@@ -354,7 +354,7 @@ def test_under_beta_half_only_variants_whose_loss_is_sse_and_beta_rate_are_compa
     curves = {name: sweep(gaussian(1, errors), errors) for name in ("beta_vae", "beta_tc", "bs_vae")}
     native = {"beta_vae": "half", "beta_tc": "half", "bs_vae": "optimal"}
     own = read_at(section(curves, ("half", "beta_half")), **native)
-    for table, baseline in ((table_(own), []), (envelope_table(own), ["beta_vae"])):
+    for table, baseline in ((tables.table(own), []), (envelope_table(own), ["beta_vae"])):
         rows = [(row[0].text, row[1].text) for row in table.rows]
         other = sorted([*baseline, "beta_tc", "bs_vae"])
         expected = [("MSE", other), ("distortion, σ² = 1/2", other)]
@@ -363,15 +363,15 @@ def test_under_beta_half_only_variants_whose_loss_is_sse_and_beta_rate_are_compa
         assert "σ² = β/2 says something only of a loss sse + β·rate" in table.caption
     # Where none is left to compare, the rows are absent; where all are, there is nothing to say.
     none = read_at(section(curves, ("half", "beta_half")), beta_vae="half")
-    assert {row[0].text for row in table_(none).rows} == {"MSE", "distortion, σ² = 1/2"}
+    assert {row[0].text for row in tables.table(none).rows} == {"MSE", "distortion, σ² = 1/2"}
     assert {row[0].text for row in envelope_table(none).rows} == {"MSE", "distortion, σ² = 1/2"}
     every = read_at(section(curves, ("half", "beta_half")), **dict.fromkeys(curves, "half"))
-    assert "says something only" not in table_(every).caption
+    assert "says something only" not in tables.table(every).caption
 
 
 def test_one_variant_or_none_has_neither_table():
     for own in (section({}), section({"beta_vae": sweep([1, 2], [0.8, 0.1])})):
-        assert table_(own) is None
+        assert tables.table(own) is None
         assert envelope_table(own) is None
 
 

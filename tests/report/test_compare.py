@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import scipy.stats
-from report_builders import HOSTILE, make_sweep, point_rows, write
+from report_builders import HOSTILE, add_metric, make_sweep, point_rows, shifted, write
 
 from rdbench.errors import ResultsError
 from rdbench.report.compare.compare import Change, Metric, change, compare, holm
@@ -18,35 +18,8 @@ from rdbench.results import store
 from rdbench.spec.plan import plan
 
 
-def shifted(root, sweep, shift, **options):
-    """Write results whose ELBO is changed by ``shift(trial)``, and the distortion against it."""
-    write(root, sweep, **options)
-    for trial in plan(sweep).trials:
-        if store.is_done(root, trial.id):
-            rows = [
-                row | {"elbo": row["elbo"] + shift(trial), "distortion": row["distortion"] - shift(trial)}
-                for row in point_rows(trial)
-            ]
-            store.commit(
-                root, trial.id, {"points": rows, "trials": store.trial_tables(root, trial.id)["trials"]}
-            )
-    return root
-
-
 def metric_of(pair, name):
     return next(metric for metric in pair.metrics if metric.series.name == name)
-
-
-def add_metric(root, sweep, name, value, **settings):
-    for trial in plan(sweep).trials:
-        row = {
-            "name": name,
-            "value": value(trial),
-            "settings": json.dumps(settings),
-            "protocol": trial.protocol,
-        }
-        tables = store.trial_tables(root, trial.id)
-        store.commit(root, trial.id, {"metrics": [row], "trials": tables["trials"]})
 
 
 # One difference

@@ -5,8 +5,7 @@ import json
 
 import pytest
 import report_builders
-from report_builders import make_sweep, point_rows, write
-from test_compare import add_metric, shifted
+from report_builders import add_metric, make_sweep, point_rows, shifted, write
 from typer.testing import CliRunner
 
 from rdbench.cli.app import app

@@ -6,8 +6,7 @@ import math
 import re
 
 import pytest
-from search_builders import sweep
-from test_search_running import commit, searching, work
+from search_builders import commit, searching, sweep, work
 
 from rdbench.report import export as exports
 from rdbench.report import make_report

@@ -7,8 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from rdbench.errors import ResultsError, StorageError
-from rdbench.results import compact, parquet, store
-from rdbench.results.load import frame as frame_
+from rdbench.results import compact, load, parquet, store
 from rdbench.results.load import load_results
 from rdbench.results.repair import set_aside
 from rdbench.results.spec_file import save_sweep
@@ -145,7 +144,7 @@ def test_files_of_the_third_schema_keep_their_digest_and_are_read_by_any_columns
         compact.compact(root)
     schema_3()
     assert store.finished(root) == {"aaaa", "bbbb"}
-    rows = frame_(root, "trials", ("trial", "pack", "train_images"))
+    rows = load.frame(root, "trials", ("trial", "pack", "train_images"))
     assert rows["pack"].tolist() == [4, 4]
     assert rows["train_images"].isna().all()
     results = load_results(root)

@@ -114,7 +114,7 @@ WRITER = """
 import sys
 from pathlib import Path
 sys.path[:0] = {path!r}
-from test_search_optuna import bowl, study, wanted
+from test_optuna import bowl, study, wanted
 search, ended = study(Path({root!r}), wanted(trials=400, sampler="random")), {{}}
 while todo := search.propose(ended):
     search.keep()

@@ -1,65 +1,18 @@
 """A search at work in a results folder: what it goes on from, and what it says of itself."""
 
-import datetime
 import json
 from pathlib import Path
 
 import pytest
-from search_builders import begun, predicted, run, sweep
+from search_builders import begun, commit, predicted, run, searching, sweep, work
 
 from rdbench.errors import ResultsError
 from rdbench.results import store
 from rdbench.results.load import load_results
-from rdbench.results.spec_file import save_sweep
 from rdbench.search import begin, ended
 from rdbench.search.curve import CurveRounds
 from rdbench.search.running import Searching
 from rdbench.spec.naming import named
-from rdbench.spec.sweep import Sweep
-from rdbench.trial.rows import failure_tables
-
-NOW = datetime.datetime(2025, 1, 2, tzinfo=datetime.UTC)
-
-
-def commit(root, trial, status="done", run="", values=None):
-    """Write a trial into a results folder as theory has it."""
-    (row,) = failure_tables(trial, "why", NOW)["trials"]
-    row |= {"status": status, "run": run or None, "seconds": 2.0, "dataset_checksum": "c0ffee"}
-    tables = {"trials": [row]}
-    if status == "done":
-        own = predicted(trial).values | (values or {})
-        key = {"variant": trial.variant.name, "beta": trial.beta, "seed": trial.seed, "native": False}
-        tables["points"] = [
-            key
-            | {
-                "split": split,
-                "reading": reading,
-                "n_images": 100,
-                "sse": 16 * own["mse"],
-                "elbo": own["elbo_optimal"],
-                "distortion": 1.0,
-            }
-            | {name: own[name] + (split == "train") for name in ("rate", "mse", "psnr")}
-            for split in ("train", "test")
-            for reading in ("half", "optimal")
-        ]
-    store.commit(root, trial.id, tables)
-
-
-def searching(root, wanted: Sweep, **options) -> Searching:
-    save_sweep(root, wanted)
-    return Searching(wanted, root, lambda: store.finished(root), **options)
-
-
-def work(search: Searching, status="done") -> list[float]:
-    """Run a search to its end; the betas, in the order in which they were handed out."""
-    betas = []
-    while batch := search.next():
-        for trial in batch:
-            commit(search.root, trial, status, search.run)
-        betas += [trial.beta for trial in batch]
-    return betas
-
 
 WANTED = {"name": "curve", "trials": 10, "gap": 0, "at_a_time": 2}
 

@@ -1,4 +1,4 @@
-"""The fresh process of :class:`rdbench.commands.check.of_trials.Elsewhere`: a trial from text to its points."""
+"""The fresh process of :class:`~rdbench.commands.check.of_trials.Elsewhere`: a trial, from text to points."""
 
 import json
 import os

@@ -5,9 +5,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-import altair as alt
-
-from rdbench.report.charts import label_placement, layers
+from rdbench.report.charts import label_placement
 from rdbench.report.charts.chart import (
     Chart,
     Control,
@@ -24,9 +22,19 @@ from rdbench.report.numbers import interval, number, plain
 from rdbench.report.sections import Section
 from rdbench.report.statistics.series import UNTESTED, Key, Series, series
 
+HEIGHT = 340
+WRAP = 44
+"""Characters of a line of an axis title: what the height has room for."""
 
-def beta(seeds: bool, columns: int) -> dict[str, Any]:
+SWITCHES = (Switch("spread", "seeds and intervals", True), Switch("mark_best", "best β", True))
+
+
+def _template(seeds: bool, columns: int) -> dict[str, Any]:
     """Return the template of all views."""
+    import altair as alt
+
+    from rdbench.report.charts import layers
+
     x = alt.X("$x:Q", title="β", scale=alt.Scale(type="log", domain=["$xdomain"], nice=False),
               axis=alt.Axis(values=["$ticks"], format="~g"))  # fmt: skip
     y = alt.Y("$y:Q", title="$ytitle", scale=alt.Scale(domain=["$ydomain"], nice=False, zero=False))
@@ -43,14 +51,7 @@ def beta(seeds: bool, columns: int) -> dict[str, Any]:
         points.encode(tooltip=layers.tooltip()),
         name.encode(x, y, text=alt.value("best")),
     ]
-    return layers.finish(drawn, beta_chart.SWITCHES, beta_chart.HEIGHT)
-
-
-HEIGHT = 340
-WRAP = 44
-"""Characters of a line of an axis title: what the height has room for."""
-
-SWITCHES = (Switch("spread", "seeds and intervals", True), Switch("mark_best", "best β", True))
+    return layers.finish(drawn, SWITCHES, HEIGHT)
 
 
 def beta_chart(section: Section, variants: Sequence[str]) -> Chart | None:
@@ -77,7 +78,7 @@ def beta_chart(section: Section, variants: Sequence[str]) -> Chart | None:
         for row in means:
             row[f"{field}_best"] = (row["variant"], row["beta"]) in best
 
-    own = template("beta", bool(seeds), legend_columns(variants))
+    own = template(_template, bool(seeds), legend_columns(variants))
     betas = [row["beta"] for row in means]
     ends, ticks = list(label_placement.domain(betas, log=True)), sorted(label_placement.wanted(betas))
     views = {}
@@ -85,8 +86,8 @@ def beta_chart(section: Section, variants: Sequence[str]) -> Chart | None:
         heights = [row[field] for rows in data.values() for row in rows if row[field] is not None]
         views[each.name] = fill(own, by_variant(variants) | {
             "$x": "beta", "$xdomain": ends, "$ticks": ticks, "$y": field,
-            "$ydomain": list(label_placement.domain(heights, pad=0.1)), "$ytitle": _axis(each), "$what": each.title,
-            "$text": "datum.y_text", "$description": finding(each, variants),
+            "$ydomain": list(label_placement.domain(heights, pad=0.1)), "$ytitle": _axis(each),
+            "$what": each.title, "$text": "datum.y_text", "$description": finding(each, variants),
         })  # fmt: skip
     lost = [each.title for each in every if not each.values]
     notes = (f"No finite value, so not drawn: {'; '.join(lost)}.",) if lost else ()

@@ -12,7 +12,7 @@ import importlib.metadata
 import json
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -120,11 +120,11 @@ def legend_columns(variants: Sequence[str]) -> int:
 
 
 @functools.cache
-def template(name: str, *arguments: str | bool | int) -> dict[str, Any]:
-    """Return a template of :mod:`rdbench.report.drawing`, from the cache where it has been made before.
+def template(draw: Callable[..., dict[str, Any]], *arguments: str | bool | int) -> dict[str, Any]:
+    """Return a template, from the cache where it has been made before.
 
     Args:
-        name: of the function there.
+        draw: writes it with Altair, which only it imports: a report made of kept templates starts without.
         arguments: for it.
     """
     from rdbench.storage import paths
@@ -132,14 +132,13 @@ def template(name: str, *arguments: str | bool | int) -> dict[str, Any]:
     code = hashlib.sha256(importlib.metadata.version("altair").encode())
     for module in sorted(Path(__file__).parent.glob("*.py")):  # a template of other code is another one
         code.update(module.read_bytes())
+    name = f"{draw.__module__.rpartition('.')[2]}{draw.__name__}"
     words = "-".join(map(str, (name, *arguments, code.hexdigest()[:16])))
     kept = paths.cache_root() / "report" / f"{words}.json"
     with contextlib.suppress(OSError, ValueError):
         return dict(json.loads(kept.read_text(encoding="utf-8")))
     os.environ.update(paths.home_variable())  # Altair is not imported without
-    from rdbench.report import drawing
-
-    made: dict[str, Any] = getattr(drawing, name)(*arguments)
+    made = draw(*arguments)
     with contextlib.suppress(StorageError):  # a cache that cannot be written to costs time, not the report
         write_atomically(kept, json.dumps(made).encode())
     return made

@@ -1,7 +1,7 @@
-"""The layers that charts by variant have in common, for the templates of :mod:`rdbench.report.drawing`.
+"""The layers that charts by variant have in common, for their templates.
 
-In a template ``$x`` and ``$y`` are the fields that are drawn; see :func:`rdbench.report.charts.chart.fill`. A reader
-can switch variants off: every layer leaves out those that the parameter ``hidden`` lists.
+In a template ``$x`` and ``$y`` are the fields that are drawn; see :func:`rdbench.report.charts.chart.fill`.
+A reader can switch variants off: every layer leaves out those that the parameter ``hidden`` lists.
 """
 
 from collections.abc import Sequence

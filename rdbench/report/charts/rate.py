@@ -3,15 +3,14 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import altair as alt
 import numpy as np
 import pandas as pd
 
 from rdbench import datasets
 from rdbench.numerics.likelihood import OWN
-from rdbench.report.charts import label_placement, layers
+from rdbench.report.charts import label_placement
 from rdbench.report.charts.chart import (
     Chart,
     Control,
@@ -31,9 +30,29 @@ from rdbench.report.statistics.curves import lower_envelope, lowest_curve
 from rdbench.report.statistics.series import BETA_HALF, READING_NAMES, of_points, says_nothing_of
 from rdbench.report.tables import shannon
 
+if TYPE_CHECKING:
+    import altair as alt
 
-def rate(scale: str, seeds: bool, shannon: bool, columns: int) -> dict[str, Any]:
+
+NATS = 300.0
+"""Where the linear rate axis ends, as in Fig. 3 of the paper, if rates go beyond."""
+
+HEIGHT = 400
+ENVELOPE_POINTS = 150
+SWITCHES = (
+    Switch("spread", "seeds and intervals", True),
+    Switch("envelope", "lower envelope of what is compared (grey)", True),
+    Switch("equal_beta", "lines joining equal β", False),
+    Switch("labels", "labels of β", True),
+)
+
+
+def _template(scale: str, seeds: bool, shannon: bool, columns: int) -> dict[str, Any]:
     """Return the template of all views with this scale and these layers."""
+    import altair as alt
+
+    from rdbench.report.charts import layers
+
     log = scale == "log"
     across = alt.Scale(type="log" if log else "linear", domain=["$xdomain"], nice=False)
     x = alt.X("$x:Q", title="$xtitle", axis=alt.Axis(tickCount=8), scale=across)
@@ -73,11 +92,15 @@ def rate(scale: str, seeds: bool, shannon: bool, columns: int) -> dict[str, Any]
         baseline=alt.expr(f"{below} ? 'top' : 'bottom'"), dy=alt.expr(f"{below} ? 4 : -4"), **layers.QUIET,
     )  # fmt: skip
     drawn.append(text.encode(x, y, text="label:N"))
-    return layers.finish(drawn, rate_chart.SWITCHES, rate_chart.HEIGHT)
+    return layers.finish(drawn, SWITCHES, HEIGHT)
 
 
-def _envelope(x: alt.X, y: alt.Y) -> alt.Chart:
+def _envelope(x: "alt.X", y: "alt.Y") -> "alt.Chart":
     """Return a band along the lowest of all curves."""
+    import altair as alt
+
+    from rdbench.report.charts import layers
+
     band: alt.Chart = (
         alt.Chart(alt.NamedData("$envelope"))
         .transform_filter("envelope")
@@ -86,19 +109,6 @@ def _envelope(x: alt.X, y: alt.Y) -> alt.Chart:
         .encode(x, y, order="$x:Q")
     )
     return band
-
-
-NATS = 300.0
-"""Where the linear rate axis ends, as in Fig. 3 of the paper, if rates go beyond."""
-
-HEIGHT = 400
-ENVELOPE_POINTS = 150
-SWITCHES = (
-    Switch("spread", "seeds and intervals", True),
-    Switch("envelope", "lower envelope of what is compared (grey)", True),
-    Switch("equal_beta", "lines joining equal β", False),
-    Switch("labels", "labels of β", True),
-)
 
 
 @dataclass(frozen=True)
@@ -185,7 +195,7 @@ def rate_chart(section: Section, variants: Sequence[str]) -> Chart | None:
             ranges = _ranges(data, each.name, log=scale == "log")
             _place(data, each.name, scale, ranges)
             data[f"envelope_{each.name}_{scale}"] = _lowest(compared, each, log=scale == "log")
-            own = template("rate", scale, "seeds" in data, reference is not None, legend_columns(variants))
+            own = template(_template, scale, "seeds" in data, reference is not None, legend_columns(variants))
             for unit, title, factor in units:
                 key = "/".join([each.name, scale, *([unit] if len(units) > 1 else [])])
                 views[key] = fill(own, by_variant(variants) | {

@@ -4,9 +4,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-import altair as alt
-
-from rdbench.report.charts import label_placement, layers, search
+from rdbench.report.charts import label_placement
 from rdbench.report.charts.chart import Chart, Control, Rows, fill, rounded, template
 from rdbench.report.numbers import count, number, setting
 from rdbench.report.searches import Proposal, StudyView
@@ -15,8 +13,18 @@ BLUE = "#3f66c9"
 """Of points that belong to no variant."""
 
 
-def search_slice(kind: str) -> dict[str, Any]:
+HEIGHT = 300
+
+AIR = 0.08
+"""Of an axis, beyond the outermost points on either side: room for a ring on a phone."""
+
+
+def _slice(kind: str) -> dict[str, Any]:
     """Return the template of a view of what was tried over one setting, or over another objective."""
+    import altair as alt
+
+    from rdbench.report.charts import layers
+
     scale = alt.Scale(type="log" if kind == "log" else "linear", domain=["$xdomain"], nice=False, zero=False)
     axis = alt.Axis(tickCount=6, format="~g")
     if kind == "log":
@@ -35,24 +43,22 @@ def search_slice(kind: str) -> dict[str, Any]:
         ring.encode(x, y, color=alt.value(layers.GREY)),
         points.encode(x, y, opacity=faint, tooltip=[alt.Tooltip("about:N", title="settings"), value]),
     ]
-    return layers.configure(alt.layer(*drawn), search.HEIGHT)
+    return layers.configure(alt.layer(*drawn), HEIGHT)
 
 
-def search_importance() -> dict[str, Any]:
+def _importance() -> dict[str, Any]:
     """Return the template of the importances of the searched settings."""
+    import altair as alt
+
+    from rdbench.report.charts import layers
+
     # Two lines, for a phone.
     title = ["importance (PED-ANOVA)", "for $ytitle"]
     x = alt.X("share:Q", title=title, axis=alt.Axis(format="%", tickCount=5))
     y = alt.Y("setting:N", title=None, sort="-x")
     tooltip = [alt.Tooltip("setting:N"), alt.Tooltip("share:Q", title="importance", format=".0%")]
     bars = alt.Chart(alt.NamedData("$rows")).mark_bar(color=BLUE).encode(x, y, tooltip=tooltip)
-    return layers.configure(alt.layer(bars), search.HEIGHT)
-
-
-HEIGHT = 300
-
-AIR = 0.08
-"""Of an axis, beyond the outermost points on either side: room for a ring on a phone."""
+    return layers.configure(alt.layer(bars), HEIGHT)
 
 
 def search_chart(study: StudyView, name: str = "search") -> Chart | None:
@@ -89,13 +95,13 @@ def search_chart(study: StudyView, name: str = "search") -> Chart | None:
             other = (place + 1) % len(study.objectives)
             across: dict[str, Any] = {"$x": f"v{other}", "$xtitle": f"test {study.objectives[other]}"}
             across["$xdomain"] = _ends(rows, f"v{other}")
-            views[f"{objective}/front"] = fill(template("search_slice", "linear"), axes | across)
+            views[f"{objective}/front"] = fill(template(_slice, "linear"), axes | across)
         for name_of, own in fields.items():
             kind = study.scales[name_of]
             ends = [] if kind == "choice" else _ends(rows, own, log=kind == "log")
             across = {"$x": own, "$xtitle": name_of, "$xdomain": ends}
             across["$xticks"] = _ticks(*ends) if kind == "log" else []
-            views[f"{objective}/over_{name_of}"] = fill(template("search_slice", kind), axes | across)
+            views[f"{objective}/over_{name_of}"] = fill(template(_slice, kind), axes | across)
         if all(study.importance):  # objective and view are chosen apart: what one has, all have
             shares = study.importance[place]
             data[f"importance_{place}"] = [
@@ -105,7 +111,7 @@ def search_chart(study: StudyView, name: str = "search") -> Chart | None:
                 "$rows": f"importance_{place}", "$ytitle": objective,
                 "$description": _matters(objective, shares),
             }  # fmt: skip
-            views[f"{objective}/importance"] = fill(template("search_importance"), values)
+            views[f"{objective}/importance"] = fill(template(_importance), values)
     shown = [(f"over_{name_of}", f"over {name_of}") for name_of in there]
     if len(study.objectives) > 1:
         shown.insert(0, ("front", "against the next objective: the front"))

@@ -4,18 +4,38 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-import altair as alt
 import pandas as pd
 
-from rdbench.report.charts import layers
 from rdbench.report.charts.chart import Chart, Control, Rows, fill, rounded, template
 from rdbench.report.numbers import count, number, plain
 from rdbench.report.sections import Section
 from rdbench.report.statistics.curves import spaced
 
+HEIGHT = 320
+LEGEND = 8
+"""Values of beta in the legend, at most."""
 
-def training(kind: str, dots: bool) -> dict[str, Any]:
+DIGITS = 4
+"""Significant digits of the data: lines are read by eye, and a long training has many points."""
+
+MEASURES = {
+    "loss": "training loss (per image)",
+    "rate": "training rate (nats per image)",
+    "sse": "training squared error (per image)",
+    "images_per_second": "images per second",
+}
+"""Columns of ``history`` that are drawn; not the learning rate, which all trials of a section share."""
+
+BLUE_TO_ORANGE = ("#3f66c9", "#7a5fd0", "#a055c8", "#c94f9c", "#db5a6b", "#df6a3a", "#d97b1f")
+"""By rising luminance, each with a contrast of at least 3 to the white and to the dark page."""
+
+
+def _template(kind: str, dots: bool) -> dict[str, Any]:
     """Return the template of all views with this scale: log, symlog or linear."""
+    import altair as alt
+
+    from rdbench.report.charts import layers
+
     y_scale = {
         "log": alt.Scale(type="log", nice=False),
         "symlog": alt.Scale(type="symlog", constant=alt.expr("$constant"), nice=False),
@@ -49,26 +69,7 @@ def training(kind: str, dots: bool) -> dict[str, Any]:
     if dots:  # a training of one epoch is a point, which a line does not show
         dot = base.transform_filter("length(datum.epoch) == 1").mark_point(filled=True, **layers.QUIET)
         drawn.append(dot.encode(x, y, colour, tooltip=tooltip))
-    return layers.configure(alt.layer(*drawn), training_chart.HEIGHT)
-
-
-HEIGHT = 320
-LEGEND = 8
-"""Values of beta in the legend, at most."""
-
-DIGITS = 4
-"""Significant digits of the data: lines are read by eye, and a long training has many points."""
-
-MEASURES = {
-    "loss": "training loss (per image)",
-    "rate": "training rate (nats per image)",
-    "sse": "training squared error (per image)",
-    "images_per_second": "images per second",
-}
-"""Columns of ``history`` that are drawn; not the learning rate, which all trials of a section share."""
-
-BLUE_TO_ORANGE = ("#3f66c9", "#7a5fd0", "#a055c8", "#c94f9c", "#db5a6b", "#df6a3a", "#d97b1f")
-"""By rising luminance, each with a contrast of at least 3 to the white and to the dark page."""
+    return layers.configure(alt.layer(*drawn), HEIGHT)
 
 
 def training_chart(section: Section, variants: Sequence[str]) -> Chart | None:
@@ -125,7 +126,7 @@ def _view(own: Rows, name: str, measure: str, scale: str, betas: Sequence[float]
     # A likelihood's loss may be of either sign.
     kind = "symlog" if scale == "log" and min(values, default=1.0) <= 0 else scale
     constant, ticks = symlog(values) if kind == "symlog" else (None, None)
-    spec: dict[str, Any] = fill(template("training", kind, any(len(row["epoch"]) == 1 for row in own)), {
+    spec: dict[str, Any] = fill(template(_template, kind, any(len(row["epoch"]) == 1 for row in own)), {
         "$rows": name, "$y": measure, "$ytitle": MEASURES[measure], "$betas": [min(betas), max(betas)],
         "$legend": spaced(betas, LEGEND),
         "$epochs": epoch_ticks(max(row["epoch"][-1] for row in own)),

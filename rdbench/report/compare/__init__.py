@@ -1,1 +1,4 @@
-"""TODO."""
+"""Two sets of results held against each other, and the gates that a difference must keep.
+
+Start with ``compare``.
+"""

@@ -17,6 +17,16 @@ from scipy.special import stdtrit
 
 from rdbench.report.statistics.curves import pareto
 
+LEAST_RATE = 0.01
+"""Nats: below it the posterior has collapsed, and how far below says nothing."""
+ENUMERATED = 5
+"""Up to so many seeds every resample is taken, with its probability: 126 different ones of five seeds."""
+RESAMPLES = 200
+UNDEFINED = 0.05
+"""The share of resamples without a BD-rate beyond which there is no interval."""
+LITTLE_OVERLAP = 0.75
+"""Below it BD-rate speaks of a part of the curves only: where ``bjontegaard`` warns, too."""
+
 Float64 = npt.NDArray[np.float64]
 
 
@@ -62,19 +72,6 @@ def _end_slope(step: float, following: float, rise: float, next_rise: float) -> 
     """Return the slope at an end: of the parabola through three points, if it keeps the curve monotone."""
     slope = ((2 * step + following) * rise - step * next_rise) / (step + following)
     return slope if slope * rise > 0 else 0.0
-
-
-LEAST_RATE = 0.01
-"""Nats: below it the posterior has collapsed, and how far below says nothing."""
-ENUMERATED = 5
-"""Up to so many seeds every resample is taken, with its probability: 126 different ones of five seeds."""
-RESAMPLES = 200
-UNDEFINED = 0.05
-"""The share of resamples without a BD-rate beyond which there is no interval."""
-LITTLE_OVERLAP = 0.75
-"""Below it BD-rate speaks of a part of the curves only: where ``bjontegaard`` warns, too."""
-
-Float64 = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
