@@ -37,7 +37,7 @@ class StandardInput:
 
 def shipped() -> dict[str, Path]:
     """Return the sweeps that ship, by name: of the installed package, else of the checkout."""
-    package = Path(__file__).parent
+    package = Path(__file__).parents[1]
     folders = (folder for folder in (package / "sweeps", package.parent / "sweeps") if folder.is_dir())
     return {path.stem: path for path in sorted(next(folders, package).glob("*.yaml"))}
 

@@ -13,7 +13,7 @@ from filelock import FileLock
 from rdbench.errors import StorageError, UserError
 from rdbench.storage.places import write_atomically
 
-log = logging.getLogger("rdbench.commands.bench.estimate")
+log = logging.getLogger("rdbench.cache")
 
 
 @contextmanager

@@ -12,26 +12,11 @@ from rdbench import datasets
 from rdbench.datasets import Dataset, Split
 from rdbench.numerics.precision import exact_float32
 from rdbench.numerics.seeding import generator
-from rdbench.spec.plan import Trial, canonical_json
+from rdbench.spec.plan import Trial
 from rdbench.vae import networks
 from rdbench.vae.evaluation import EVALUATION_BATCH, measure
 from rdbench.vae.memory import PeakMemory, keep_freed_memory
 from rdbench.vae.training import Epoch, train
-
-
-def speed_key(trial: Trial, **machine: str) -> str:
-    """Return what the time of an image depends on: settings of the trial, and what tells machines apart."""
-    info = datasets.get(trial.dataset.name)
-    return canonical_json(
-        {
-            **machine,
-            "shape": info.shape(trial.dataset),
-            "augmentation": info.augmentation(trial.dataset) if trial.train.augment else "none",
-            "model": trial.model.model_dump(mode="json"),
-            "batch_size": trial.train.batch_size,
-            "precision": trial.train.precision,
-        }
-    )
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,10 @@ import torch
 
 from rdbench import machine
 from rdbench.spec.fields import MAX_PACK
-from rdbench.spec.plan import Trial
+from rdbench.spec.plan import Trial, speed_key
 from rdbench.storage import paths
 from rdbench.storage.cache import remembered
-from rdbench.trial.throughput import Throughput, measure_training, speed_key
+from rdbench.trial.throughput import Throughput, measure_training
 
 WORTH_IT = 1.1  # doubling a pack has to gain a tenth
 MEMORY_SHARE = 0.8  # of the device's memory that a pack may fill

@@ -21,7 +21,7 @@ from rdbench.storage.scratch import Scratch
 
 _START = """
 import sys
-from rdbench import signals
+from rdbench.tune import signals
 signals.ignore()
 from rdbench.tune.driver import main
 main(int(sys.argv[1]))

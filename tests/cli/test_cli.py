@@ -129,7 +129,7 @@ def test_help_starts_without_the_heavy_libraries(arguments, tmp_path):
     code = f"""
 import sys
 sys.argv = ["rdbench", *{arguments!r}]
-from rdbench.cli import main
+from rdbench.cli.app import main
 try:
     main()
 finally:

@@ -105,7 +105,7 @@ def test_a_user_without_a_home_may_start_ray():
 
 LOSE = """
 import logging, os, sys, warnings
-from rdbench import streams
+from rdbench.cli import streams
 streams.prepare()
 {first}
 import typer
@@ -137,7 +137,7 @@ def test_work_goes_on_in_silence_whatever_prints(tmp_path, redirect):
 
 
 def test_letters_that_an_encoding_lacks_are_escaped(tmp_path):
-    code = "from rdbench import streams; streams.prepare(); import rich; rich.print('\\u03c3 caf\\udce9')"
+    code = "from rdbench.cli import streams; streams.prepare(); import rich; rich.print('\\u03c3 caf\\udce9')"
     environment = {**os.environ, "PYTHONIOENCODING": "latin-1"}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True)
     assert done.stdout == rb"\u03c3 caf\udce9" + b"\n"
@@ -152,7 +152,7 @@ def test_streams_that_somebody_else_put_there_are_left_alone(capsys):
 def test_a_reader_that_does_not_keep_up_is_waited_for(tmp_path):
     """A pipe that does not block, as those of some terminals and of node.js."""
     code = (
-        "import os; os.set_blocking(1, False); from rdbench import streams; streams.prepare(); "
+        "import os; os.set_blocking(1, False); from rdbench.cli import streams; streams.prepare(); "
         "import typer; typer.echo('x' * 1_000_000)"
     )
     command = '"$0" -c "$1" | { sleep 1; wc -c; }'

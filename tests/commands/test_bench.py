@@ -211,7 +211,7 @@ def pretend_a_gpu(monkeypatch, measure):
         total_memory = 100 * GIB
 
     monkeypatch.setattr(pack_size, "measure_training", measure)
-    monkeypatch.setattr(pack_size.provenance, "device_name", lambda device: "a GPU")
+    monkeypatch.setattr(pack_size.machine, "device_name", lambda device: "a GPU")
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: Properties)
 
 

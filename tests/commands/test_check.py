@@ -31,7 +31,7 @@ TRIAL = """
 import numpy as np
 import torch
 import rdbench
-from rdbench.evaluation import Measurement
+from rdbench.vae.evaluation import Measurement
 
 @rdbench.variant("mine", paper="none"{arguments})
 def mine(trial, data):

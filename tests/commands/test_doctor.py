@@ -18,7 +18,8 @@ from typer.testing import CliRunner
 
 from rdbench.cli.doctor import doctor as verb
 from rdbench.commands import doctor
-from rdbench.commands.doctor import Finding, folders, machine, settings, software, wanted
+from rdbench.commands.doctor import folders, machine, settings, software, wanted
+from rdbench.commands.doctor.finding import Finding
 from rdbench.errors import DatasetError
 from rdbench.metrics.features import weights as inception
 from rdbench.storage import places

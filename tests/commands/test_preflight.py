@@ -185,7 +185,7 @@ def test_a_dry_run_tells_without_torch_and_prepares_nothing(sweep_file, tmp_path
     code = f"""
 import sys
 sys.argv = ["rdbench", "sweep", {str(sweep_file)!r}, "--dry-run", *sys.argv[1:]]
-from rdbench.cli import main
+from rdbench.cli.app import main
 try:
     main()
 finally:

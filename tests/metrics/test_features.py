@@ -567,7 +567,7 @@ def test_a_file_that_reads_back_damaged_is_not_taken_for_whole(tmp_path):
 WORKER = """
 import os, sys, time
 import numpy as np
-from rdbench.features.reference import cached
+from rdbench.metrics.features.reference import cached
 
 def compute():
     with open(sys.argv[1], "a") as log:
@@ -605,8 +605,6 @@ def test_what_a_killed_process_left_is_not_in_the_way(cache):
 
 @pytest.mark.parametrize("module", ["features", "features.weights", "features.reference"])
 def test_it_starts_without_torch(module):
-    code = (
-        f"import sys, rdbench.{module}; print([n for n in ('torch', 'scipy', 'pandas') if n in sys.modules])"
-    )
+    code = f"import sys, rdbench.metrics.{module}; print([n for n in ('torch', 'scipy', 'pandas') if n in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -241,7 +241,8 @@ def test_a_worker_runs_the_text_it_was_shipped_and_not_a_file(tmp_path):
     text = path.read_text()
     path.unlink()
     code = (
-        "import json, sys; from rdbench import variants; from rdbench.spec.sweep import VariantSpec\n"
+        "import json, sys; from rdbench.registry import variants\n"
+        "from rdbench.spec.sweep import VariantSpec\n"
         "content = json.loads(sys.stdin.read())\n"
         "variants.ship({content['code']: content['files']})\n"
         "spec = VariantSpec.model_validate(content['spec'], context={'settled': True})\n"

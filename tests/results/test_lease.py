@@ -18,7 +18,7 @@ from rdbench.results.lease import FILE, Lease, stop_requested
 
 HOLDER = """
 import pathlib, sys, time
-from rdbench.lease import Lease
+from rdbench.results.lease import Lease
 with Lease(pathlib.Path(sys.argv[1]), 'rdbench sweep'): {}
 """
 WAITS = "print('held', flush=True); time.sleep(600)"

@@ -225,7 +225,7 @@ def test_an_installed_package_has_them_in_its_own_folder(tmp_path, monkeypatch):
     package = tmp_path / "rdbench"
     (package / "sweeps").mkdir(parents=True)
     (package / "sweeps" / "tiny.yaml").write_text(GOOD)
-    monkeypatch.setattr(sweep_files, "__file__", str(package / "sweep_files.py"))
+    monkeypatch.setattr(sweep_files, "__file__", str(package / "spec" / "sweep_files.py"))
     monkeypatch.chdir(tmp_path)
     assert load_sweep(Path("tiny")).name == "try"
 

@@ -241,7 +241,7 @@ def test_a_checkpoint_of_other_data_versions_or_trials_is_none(sweep_file, data,
     assert epochs_done(pack, root, data_checksum="other") == 0
     assert epochs_done(pack[:2], root) == 0
     assert epochs_done(pack[::-1], root) == 0
-    monkeypatch.setattr(resume.provenance, "versions", lambda: {"torch": "0", "rdbench": "0"})
+    monkeypatch.setattr(resume.machine, "versions", lambda: {"torch": "0", "rdbench": "0"})
     assert epochs_done(pack, root) == 0
 
 

@@ -8,7 +8,7 @@ import pytest
 PROGRAM = """
 import numpy as np
 import psutil
-from rdbench.allocator import give_back_freed_memory, keep_freed_memory
+from rdbench.vae.memory import give_back_freed_memory, keep_freed_memory
 
 def resident():
     return psutil.Process().memory_info().rss / 1e6

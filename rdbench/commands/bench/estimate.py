@@ -10,12 +10,11 @@ from pathlib import Path
 from rdbench import datasets
 from rdbench.datasets import DatasetOptions
 from rdbench.errors import DatasetError
-from rdbench.spec.plan import Plan, Trial, packable
+from rdbench.spec.plan import Plan, Trial, packable, speed_key
 from rdbench.storage import paths
 from rdbench.storage.cache import _read, remembered
 from rdbench.storage.paths import DataRoot
 from rdbench.text import duration
-from rdbench.trial.throughput import speed_key
 
 
 @dataclass(frozen=True)

@@ -8,31 +8,17 @@ A check is a generator of :class:`Finding`; whatever it raises becomes a finding
 no other. Nothing is left behind, downloaded or repaired.
 """
 
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
+from rdbench.commands.doctor.finding import Check, Finding
 from rdbench.errors import UserError
 from rdbench.text import counted
 
-State = Literal["ok", "note", "problem"]
-
 _LONGEST = 400  # characters of a value that are shown: an environment variable may hold pages
 _NARROW = 72  # columns below which a table of four would be one letter wide
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One row: ``what`` was looked at, what was ``found``, how that is, and the mend where it is not ok."""
-
-    what: str
-    found: str
-    state: State = "ok"
-    mend: str = ""
-
-
-Check = Callable[[], Iterable[Finding]]
 
 
 def examine(
@@ -140,14 +126,6 @@ def to_json(findings: Iterable[Finding]) -> dict[str, Any]:
         "problems": sum(row.state == "problem" for row in rows),
         "findings": [asdict(row) for row in rows],
     }
-
-
-def gigabytes(size: float) -> str:
-    """Return a number of bytes as people say it: ``3.1 GB``, ``64 MB``; powers of 1024."""
-    for unit, scale in (("TB", 2**40), ("GB", 2**30)):
-        if size >= scale:
-            return f"{size / scale:.1f} {unit}"
-    return f"{size / 2**20:.0f} MB"
 
 
 def _printable(finding: Finding) -> Finding:

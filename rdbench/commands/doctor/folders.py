@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from rdbench.commands.doctor import Finding, State, gigabytes
+from rdbench.commands.doctor.finding import Finding, State, gigabytes
 from rdbench.storage import paths, places
 from rdbench.storage.scratch import Scratch
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from rdbench.commands.doctor import Finding, gigabytes
+from rdbench.commands.doctor.finding import Finding, gigabytes
 from rdbench.machine import cpu_quota, limits, usable_cores
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")

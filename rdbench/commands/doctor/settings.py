@@ -7,7 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 
-from rdbench.commands.doctor import Finding
+from rdbench.commands.doctor.finding import Finding
 from rdbench.storage.scratch import Scratch
 
 RAY_SECONDS = 120

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from rdbench.commands.doctor import Finding
+from rdbench.commands.doctor.finding import Finding
 
 PACKAGES = ("torch", "torchvision", "ray", "pyarrow", "numpy", "pandas")
 

@@ -3,7 +3,8 @@
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from rdbench.commands.doctor import Finding, State, folders
+from rdbench.commands.doctor import folders
+from rdbench.commands.doctor.finding import Finding, State
 from rdbench.errors import SpecError, UserError
 from rdbench.machine import usable_cores
 from rdbench.spec.sweep import Sweep, load_sweep
