@@ -17,22 +17,6 @@ from rdbench.spec.fields import Beta, DatasetField, Seed
 from rdbench.spec.sweep import ModelSpec, Protocol, Settings, Sweep, TrainSpec, VariantSpec
 from rdbench.text import counted
 
-
-def speed_key(trial: Trial, **machine: str) -> str:
-    """Return what the time of an image depends on: settings of the trial, and what tells machines apart."""
-    info = datasets.get(trial.dataset.name)
-    return canonical_json(
-        {
-            **machine,
-            "shape": info.shape(trial.dataset),
-            "augmentation": info.augmentation(trial.dataset) if trial.train.augment else "none",
-            "model": trial.model.model_dump(mode="json"),
-            "batch_size": trial.train.batch_size,
-            "precision": trial.train.precision,
-        }
-    )
-
-
 RECIPE = 1  # raise it when the code changes what the same settings train or measure
 
 _EXACT_INTEGERS = 2**53
@@ -261,3 +245,18 @@ def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def _shown(settings: Mapping[str, Any], key: str) -> str:
     return json.dumps(settings[key], ensure_ascii=False) if key in settings else "(not set)"
+
+
+def speed_key(trial: Trial, **machine: str) -> str:
+    """Return what the time of an image depends on: settings of the trial, and what tells machines apart."""
+    info = datasets.get(trial.dataset.name)
+    return canonical_json(
+        {
+            **machine,
+            "shape": info.shape(trial.dataset),
+            "augmentation": info.augmentation(trial.dataset) if trial.train.augment else "none",
+            "model": trial.model.model_dump(mode="json"),
+            "batch_size": trial.train.batch_size,
+            "precision": trial.train.precision,
+        }
+    )
