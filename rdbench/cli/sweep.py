@@ -84,6 +84,7 @@ def sweep(
     from rdbench.commands.sweep import run_sweep
     from rdbench.spec.sweep import load_sweep
     from rdbench.storage.places import place
+    from rdbench.trial.scheduler import RunOptions
 
     if not dry_run:
         streams.go_on_without_output()
@@ -103,16 +104,8 @@ def sweep(
         if estimate := time_left(whole, spec, set_ or [], data_root):
             typer.echo(estimate)
         return
-    account = run_sweep(
-        whole,
-        root,
-        data,
-        console,
-        limit=limit,
-        address=address,
-        concurrency=concurrency,
-        allow_missing_metrics=allow_missing_metrics,
-    )
+    options = RunOptions(data, limit, address, concurrency, allow_missing_metrics)
+    account = run_sweep(whole, root, console, options)
     typer.echo(f"{account} in {root}")
     if account.interrupted:
         typer.echo("interrupted: run the same command again to go on")
@@ -157,6 +150,7 @@ def calibrate(
     from rdbench.spec.sweep import load_sweep
     from rdbench.spec.sweep_files import shipped_sweep
     from rdbench.storage.places import place
+    from rdbench.trial.scheduler import RunOptions
 
     streams.go_on_without_output()
     console, found = Console(), []
@@ -165,7 +159,7 @@ def calibrate(
     plans = {folder / wanted.name: open_plan(folder / wanted.name, wanted) for wanted in sweeps}
     for root, whole in plans.items():
         console.print(whole.summary(), highlight=False, markup=False, soft_wrap=True)
-        account = run_sweep(whole, root, None, console, concurrency=concurrency)
+        account = run_sweep(whole, root, console, RunOptions(concurrency=concurrency))
         if account.interrupted:
             typer.echo("interrupted: run the same command again to go on")
             raise typer.Exit(EXIT_INTERRUPTED)
