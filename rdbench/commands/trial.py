@@ -45,6 +45,7 @@ def run(sweep: Sweep, data_root: Path | DataRoot, device: str, say: Callable[[st
     import torch
 
     from rdbench.numerics.precision import resolve_device
+    from rdbench.trial.job import Outputs
     from rdbench.trial.run import run_trial
 
     where = torch.device(resolve_device(device))
@@ -54,7 +55,7 @@ def run(sweep: Sweep, data_root: Path | DataRoot, device: str, say: Callable[[st
         data,
         where,
         lambda epoch: say(_epoch_line(epoch.row(), trial.train.epochs)),
-        asked=sweep.metrics,
+        outputs=Outputs(sweep.metrics),
     )
     row = tables["trials"][0]
     if row["status"] == "diverged":

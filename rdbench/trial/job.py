@@ -37,6 +37,9 @@ class Outputs:
     weights: bool = False
 
 
+POINTS_ONLY = Outputs()
+
+
 @dataclass(frozen=True)
 class Job:
     """What every worker of a sweep needs besides its trials' settings.
@@ -56,7 +59,7 @@ class Job:
     results: Place
     data_root: Path | None = None
     data_checksum: str = ""
-    outputs: Outputs = Outputs()
+    outputs: Outputs = POINTS_ONLY
     resources: Resources = field(default_factory=Resources)
     sources: Mapping[str, Files] = field(default_factory=dict)
     run: str = ""

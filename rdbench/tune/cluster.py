@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import ray
-from ray._private import worker as ray_worker
 
 import rdbench
 from rdbench.errors import ClusterError
 from rdbench.machine import usable_cores
 from rdbench.spec.sweep import Resources
+from rdbench.tune.ray_internals import dead_daemons
 from rdbench.tune.session import DAEMONS, Request
 
 CONNECT_SECONDS = 10.0
@@ -49,8 +49,7 @@ def watch(on_death: Callable[[str], None]) -> None:
     def look() -> None:
         while True:
             time.sleep(LOOK_SECONDS)
-            node = ray_worker._global_node
-            dead = {kind for kind, process in node.dead_processes()} if node else set()
+            dead = dead_daemons()
             for kind in DAEMONS:
                 if kind in dead:
                     on_death(f"its {kind} was ended")
@@ -88,7 +87,7 @@ def join(address: str) -> None:
 
 
 def _check_answers(address: str) -> None:
-    """Knock at the door, as Ray itself would wait for minutes."""
+    """Probe the address first: Ray blocks for minutes."""
     host, colon, port = address.removeprefix("ray://").rpartition(":")
     if address == "auto":
         return
@@ -167,34 +166,34 @@ def check_nodes(niceness: int) -> list[str]:
     reached: dict[str, int] = {}
     for node in ray.nodes():
         if node["Alive"]:
-            there = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
-            answer = ray.remote(num_cpus=0)(look).options(scheduling_strategy=there).remote()
+            on_node = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+            answer = ray.remote(num_cpus=0)(look).options(scheduling_strategy=on_node).remote()
             answers.append((node["NodeManagerAddress"], answer))
     for name, answer in answers:
         try:
-            found, reached[name] = ray.get(answer, timeout=120)
+            theirs, reached[name] = ray.get(answer, timeout=120)
         except ray.exceptions.GetTimeoutError:
             raise ClusterError(
                 f"node {name} of the cluster does not answer; see to it, or remove it"
             ) from None
         except ray.exceptions.RayError:
-            continue  # it went away just now; its trials would go elsewhere
-        if found != ours:
+            continue  # it left just now; its trials would go elsewhere
+        if theirs != ours:
             raise ClusterError(
-                f"node {name} of the cluster has rdbench {found}, and this machine {ours}; install the same"
+                f"node {name} of the cluster has rdbench {theirs}, and this machine {ours}; install the same"
                 " on every node"
             )
-    return told_of_niceness(reached, niceness)
+    return niceness_lines(reached, niceness)
 
 
-def told_of_niceness(reached: dict[str, int], wanted: int) -> list[str]:
+def niceness_lines(reached: dict[str, int], wanted: int) -> list[str]:
     """Return a line where workers of some nodes do not get the niceness that is wanted.
 
     Args:
         reached: by node.
         wanted: by all.
     """
-    others = [f"{node} ({found})" for node, found in reached.items() if found != wanted]
+    others = [f"{node} ({niceness})" for node, niceness in reached.items() if niceness != wanted]
     if not others:
         return []
     return [

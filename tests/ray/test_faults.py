@@ -36,11 +36,11 @@ from rdbench.tune.lost_workers import (
     MEMORY,
     NODE,
     Loss,
-    as_actor_error,
     cause_of_death,
     loss,
     verdict,
 )
+from rdbench.tune.ray_internals import as_actor_error
 from rdbench.tune.supervisor import RayScheduler
 
 DONE = {"status": "done", "error": None, "seconds": 0, "elbo": 0, "rate": 0, "mse": 0, "reading": "-"}

@@ -25,7 +25,7 @@ from rdbench.spec.sweep import Resources, load_sweep
 from rdbench.storage.places import write_atomically
 from rdbench.trial.job import Job
 from rdbench.trial.progress import SweepProgress
-from rdbench.tune.cluster import told_of_niceness
+from rdbench.tune.cluster import niceness_lines
 from rdbench.tune.session import end_session
 from rdbench.tune.supervisor import RayScheduler
 
@@ -217,7 +217,7 @@ def test_a_cluster_that_is_not_there_is_one_line(drive, address, says):
 
 
 def test_nodes_whose_workers_give_way_to_other_processes_are_told_with_the_mend():
-    assert told_of_niceness({"10.0.0.1": 0, "10.0.0.2": 0}, 0) == []
-    (line,) = told_of_niceness({"10.0.0.1": 0, "10.0.0.2": 15, "10.0.0.3": 15}, 0)
+    assert niceness_lines({"10.0.0.1": 0, "10.0.0.2": 0}, 0) == []
+    (line,) = niceness_lines({"10.0.0.1": 0, "10.0.0.2": 15, "10.0.0.3": 15}, 0)
     assert line.startswith("workers cannot have niceness 0 on node 10.0.0.2 (15), 10.0.0.3 (15): ")
     assert line.endswith("start its Ray with RAY_worker_niceness=0")
