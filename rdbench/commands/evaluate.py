@@ -26,19 +26,12 @@ from rdbench.storage.places import Place
 
 @dataclass(frozen=True)
 class Measured:
-    """What became of the trials of a results folder.
+    """What became of the trials of a results folder."""
 
-    Attributes:
-        measured: have new values.
-        already: had all that was asked for.
-        without_weights: are done, but their networks were not kept.
-        failed: lines, each naming a trial and why a metric has no value.
-    """
-
-    measured: int
-    already: int
-    without_weights: int
-    failed: tuple[str, ...]
+    measured: int  # have new values
+    already: int  # had all that was asked for
+    without_weights: int  # are done, but their networks were not kept
+    failed: tuple[str, ...]  # lines, each naming a trial and why a metric has no value
 
     def __str__(self) -> str:
         counts = {

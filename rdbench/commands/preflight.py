@@ -84,7 +84,7 @@ def check_sizes(sweep: Sweep, todo: Sequence[Trial], data: Dataset) -> None:
 def unmeasurable(
     asked: Iterable[MetricOptions], data: Dataset, protocol: str, *, open_weights: bool = False
 ) -> dict[MetricOptions, str]:
-    """Return those metrics that cannot be measured on this machine, each with reason and mend.
+    """Return those metrics that cannot be measured on this machine, each with the reason and what to do.
 
     Args:
         asked: the metrics.
@@ -92,16 +92,16 @@ def unmeasurable(
         protocol: of the trials.
         open_weights: also see that files of weights can be opened; imports torch.
     """
-    found = {}
-    for each in asked:
-        reason = metrics.get(each.name).missing(each, data, protocol)
-        if reason is None and open_weights and metrics.needs_inception(each):
+    reasons = {}
+    for options in asked:
+        reason = metrics.get(options.name).missing(options, data, protocol)
+        if reason is None and open_weights and metrics.needs_inception(options):
             from rdbench.metrics.features import comparison
 
-            reason = comparison.unusable(protocol, getattr(each, "weights", None))
+            reason = comparison.unusable(protocol, getattr(options, "weights", None))
         if reason:
-            found[each] = f"{each.name}: {reason}"
-    return found
+            reasons[options] = f"{options.name}: {reason}"
+    return reasons
 
 
 def need(asked: Iterable[MetricOptions], data: Dataset, protocol: str) -> None:
@@ -123,13 +123,13 @@ def measurable(
         SpecError: there are others, and they must not be left out.
     """
     without = unmeasurable(sweep.metrics, data, sweep.protocol, open_weights=open_weights)
-    rests = needed_metrics(sweep.search) & {each.name for each in without}
-    if without and (rests or not allow_missing):
-        mend = "or go on without it by --allow-missing-metrics"
-        mend = f"the search rests on {', '.join(sorted(rests))}" if rests else mend
-        raise SpecError("; ".join(f"metrics: {line}" for line in without.values()) + f"; {mend}")
-    here = tuple(each for each in sweep.metrics if each not in without)
-    return here, [f"left out: metrics: {line}" for line in without.values()]
+    needed = needed_metrics(sweep.search) & {options.name for options in without}
+    if without and (needed or not allow_missing):
+        advice = "or go on without it by --allow-missing-metrics"
+        advice = f"the search rests on {', '.join(sorted(needed))}" if needed else advice
+        raise SpecError("; ".join(f"metrics: {line}" for line in without.values()) + f"; {advice}")
+    measurable_here = tuple(options for options in sweep.metrics if options not in without)
+    return measurable_here, [f"left out: metrics: {line}" for line in without.values()]
 
 
 def runnable(sweep: Sweep) -> dict[str, Files]:
@@ -153,17 +153,16 @@ def runnable(sweep: Sweep) -> dict[str, Files]:
                 f"variants: {where} cannot be imported: {_in_brief(error, variant)};"
                 f" 'rdbench check {where}' looks closer"
             ) from None
-        if variant.code and (found := find(variant.source)).files:
-            sources[variant.code] = found.files
+        if variant.code and (files := find(variant.source).files):
+            sources[variant.code] = files
     return sources
 
 
 def _in_brief(error: BaseException, variant: VariantSpec) -> str:
     """Return the line of an author's file that an exception came from, its type and first line of text."""
     frames = traceback.extract_tb(error.__traceback__)
-    found = find(variant.source) if variant.source else None
-    names = {file.path: f"{file.name} " for file in found.files} if found else {}
-    names |= {str(found.path): ""} if found else {}
+    source = find(variant.source) if variant.source else None
+    names = {file.path: f"{file.name} " for file in source.files} | {str(source.path): ""} if source else {}
     last = ([frame for frame in frames if frame.filename in names] or frames)[-1]
     return f"{names.get(last.filename, '')}line {last.lineno}: {_words(error)}"
 

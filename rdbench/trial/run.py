@@ -15,7 +15,7 @@ from rdbench.metrics.base import MetricOptions, TrainedModel
 from rdbench.numerics.precision import exact_float32
 from rdbench.registry import variants
 from rdbench.spec.plan import Trial, check_fits
-from rdbench.trial.by_kind import Outcome, trained
+from rdbench.trial.by_kind import Outcome, arrays, trained
 from rdbench.trial.job import POINTS_ONLY, Outputs
 from rdbench.trial.rows import Rows, Tables, data_columns, point_key, training_speed, trial_row
 from rdbench.vae import models
@@ -31,8 +31,7 @@ def _why_not_finite(outcome: Outcome) -> str | None:
     for beta, splits in outcome.measured.items():
         at = f" at beta {beta:g}" if len(outcome.measured) > 1 else ""
         for split, values in splits.items():
-            measured = (values.sse, values.rate, values.distortion)
-            if not all(math.isfinite(numbers.sum()) for numbers in measured if numbers is not None):
+            if not all(math.isfinite(numbers.sum()) for numbers in arrays(values)):
                 return f"rate, squared error or distortion on the {split} split is not finite{at}"
     return None
 
@@ -72,14 +71,13 @@ def _measured_tables(
     pixels = data.train.images.dtype == "uint8"
     n = math.prod(data.shape)
     native = variants.get(trial.variant).native
-    tables: Tables = {
-        "points": [
-            point_key(trial) | {"beta": beta} | row
-            for beta, splits in outcome.measured.items()
-            for split, values in splits.items()
-            for row in point_rows(values, split, beta, n, native, pixels)
-        ]
-    }
+    points = [
+        point_key(trial) | {"beta": beta} | row
+        for beta, splits in outcome.measured.items()
+        for split, values in splits.items()
+        for row in point_rows(values, split, beta, n, native, pixels)
+    ]
+    tables: Tables = {"points": points}
     test = outcome.measured[outcome.beta]["test"]
     if outputs.per_image:
         tables["per_image"] = [
@@ -140,8 +138,7 @@ def run_pack(
     Raises:
         DatasetError: the dataset is too small for a batch.
         SpecError: the device has not got the arithmetic asked for.
-        Stopped: the user asked to.
-        StorageError: what is to be kept cannot be written.
+        Stopped, StorageError: as of :meth:`rdbench.vae.checkpoints.Keeper.save`.
     """
     check_fits(pack[0], data)
     keep_freed_memory()

@@ -186,20 +186,13 @@ def _choose(trial: str, niceness: int) -> int:
 
 @dataclass
 class _Cutter:
-    """Cuts batches of trials into packs of those that can train side by side.
-
-    Attributes:
-        share: the GPUs a pack gets.
-        at_a_time: packs.
-        cut: trials so far: a trial is known by its place among all.
-        sizes: of the packs of each kind of trial.
-    """
+    """Cuts batches of trials into packs of those that can train side by side."""
 
     request: Request
-    share: float
-    at_a_time: int
-    cut: int = 0
-    sizes: dict[str, int] = field(default_factory=dict)
+    share: float  # the GPUs a pack gets
+    at_a_time: int  # packs
+    cut: int = 0  # trials so far: a trial is known by its place among all
+    sizes: dict[str, int] = field(default_factory=dict)  # of packs, by what their trials have in common
 
     def __call__(self, settings: list[str], peers: tuple[str, ...]) -> list[dict[str, Any]]:
         """Return the packs of a batch."""
