@@ -95,7 +95,7 @@ def _evaluate(
     from rdbench.trial.run import metric_rows
     from rdbench.vae.models import from_bytes
 
-    where = torch.device(resolve_device(device))
+    torch_device = torch.device(resolve_device(device))
     limit_threads()
     variants.ship(variant_sources(root))
     done = results.trials[results.trials["status"] == "done"]
@@ -115,14 +115,14 @@ def _evaluate(
             continue
         name = label(trial, names[trial.variant])
         try:
-            model = from_bytes(trial, data.shape, len(data.train.images), file.read_bytes(), where)
+            model = from_bytes(trial, data.shape, len(data.train.images), file.read_bytes(), torch_device)
         except ValueError as error:
             failed.append(f"{name}: {file}: {error}; delete it and run the sweep again")
             continue
         except SpecError as error:
             failed.append(f"{name}: {error}")
             continue
-        rows = metric_rows(model, trial, data, where, lacking)
+        rows = metric_rows(model, trial, data, torch_device, lacking)
         store.add_metrics(root, trial.id, lacking, rows)
         problems = [row for row in rows if row["value"] is None]
         failed += [f"{name}: {row['name']}: {reason(row)}" for row in problems]

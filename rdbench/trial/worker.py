@@ -22,7 +22,7 @@ from rdbench.results import store
 from rdbench.results.lease import stop_requested
 from rdbench.spec.plan import Trial
 from rdbench.storage import paths, places
-from rdbench.trial.early_stopping import Judge
+from rdbench.trial.early_stopping import EarlyStopper
 from rdbench.trial.job import Hung, Job, Retry, Summary
 from rdbench.trial.rows import Tables, failure_tables, stopped_tables
 from rdbench.trial.run import Hooks, metric_rows, run_pack
@@ -57,7 +57,7 @@ class _StopRequest:
 
 
 def summary(tables: dict[str, list[dict[str, Any]]]) -> Summary:
-    """Return the few figures of an ended trial that the console shows."""
+    """Return the figures of an ended trial that the console shows."""
     row = tables["trials"][0]
     # Not "stopped", which is what the user does: this one has ended.
     status = "stopped early" if row["status"] == "stopped" else row["status"]
@@ -112,11 +112,11 @@ def measure_again(trial: Trial, job: Job, device: str) -> Summary | None:
 
 def _placed(error: str, trial: Trial) -> str:
     """Return a traceback whose last line, which users see first, says where in their own file it began."""
-    place, _, symbol = trial.variant.source.rpartition(":")
-    lines = re.findall(rf'File "{re.escape(place)}", line (\d+)', error) if place.endswith(".py") else []
-    if not lines and not place.endswith(".py"):
+    source, _, symbol = trial.variant.source.rpartition(":")
+    if not source.endswith(".py"):
         return error
-    file = Path(place).name
+    lines = re.findall(rf'File "{re.escape(source)}", line (\d+)', error)
+    file = Path(source).name
     where = f"{file}:{lines[-1]}: " if lines else f"{file}: "
     return f"{error.rstrip()}\n{where}{error.strip().splitlines()[-1]}; try 'rdbench check {file}:{symbol}'\n"
 
@@ -238,15 +238,15 @@ class _Attempts:
         return [failure_tables(trial, _placed(text, trial), self.started) for trial in self.pack]
 
     def _attempt(self) -> list[Tables] | _Fault:
-        judge = Judge(self.stopping, self.job.results, self.pack, self.job.peers)
+        stopper = EarlyStopper(self.stopping, self.job.results, self.pack, self.job.peers)
         minutes = self.job.resources.trial_timeout
         try:
             data = _data(self.pack[0], self.job)  # here: preparing it takes what time it takes
             self.keeper, results = run_within(
-                minutes and 60 * minutes, functools.partial(self._train, data, judge)
+                minutes and 60 * minutes, functools.partial(self._train, data, stopper)
             )
         except Stopped:
-            if not all(judge.reasons):
+            if not all(stopper.reasons):
                 raise
             # The checkpoint stays: asked for without the rule that stopped it, a trial goes on from there.
             results = [{} for _ in self.pack]
@@ -263,11 +263,11 @@ class _Attempts:
             return _Fault(traceback.format_exc(), line, of_the_machine(error), out_of_memory(error))
         # A trial that went on for the others' sake alone ends as it would have alone: without points.
         return [
-            stopped_tables(trial, *stopped, self.started) if (stopped := judge.stopped(member)) else tables
+            stopped_tables(trial, *stopped, self.started) if (stopped := stopper.stopped(member)) else tables
             for member, (trial, tables) in enumerate(zip(self.pack, results, strict=True))
         ]
 
-    def _train(self, data: Dataset, judge: Judge) -> tuple[Keeper, list[Tables]]:
+    def _train(self, data: Dataset, stopper: EarlyStopper) -> tuple[Keeper, list[Tables]]:
         """Train and evaluate the pack, from its checkpoint where there is one."""
         pack, job, device = self.pack, self.job, torch.device(self.device)
         _settle(job)
@@ -279,10 +279,10 @@ class _Attempts:
             device,
             data_checksum=data.checksum,
             minutes=job.resources.checkpoint_minutes,
-            stop=lambda: judge.stops() or self.stop(),
+            stop=lambda: stopper.stops() or self.stop(),
         )
-        judge.history = keeper.history
-        if judge.stops():  # killed between the checkpoint of its last epoch and its commit
+        stopper.history = keeper.history
+        if stopper.stops():  # killed between the checkpoint of its last epoch and its commit
             raise Stopped
         hooks = Hooks(lambda member, epoch: self.on_progress(epoch.epoch / pack[member].train.epochs))
         if job.outputs.weights:

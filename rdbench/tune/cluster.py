@@ -67,23 +67,25 @@ def join(address: str) -> None:
     try:
         ray.init(address, log_to_driver=False, logging_level=logging.CRITICAL)
     except Exception as error:
-        text = str(error)
-        if "ersion mismatch" in text or "versions" in text.lower():
-            raise ClusterError(
-                f"--address {address}: the cluster runs another Ray or Python than Ray {ray.__version__} with"
-                f" Python {platform.python_version()} here; both must be the same"
-            ) from None
-        if isinstance(error, ray.exceptions.AuthenticationError) or "oken" in text:
-            raise ClusterError(
-                f"--address {address}: the cluster asks for its token; set RAY_AUTH_MODE=token and"
-                " RAY_AUTH_TOKEN, or RAY_AUTH_TOKEN_PATH"
-            ) from None
-        if isinstance(error, ConnectionError) and address == "auto":
-            raise ClusterError(
-                "--address auto: no Ray cluster runs on this machine; start one by 'ray start --head', or"
-                " leave --address out"
-            ) from None
-        raise ClusterError(f"--address {address}: cannot be joined ({_first_line(text)})") from None
+        raise ClusterError(f"--address {address}: {_why_not_joined(error, address)}") from None
+
+
+def _why_not_joined(error: Exception, address: str) -> str:
+    text = str(error)
+    if "ersion mismatch" in text or "versions" in text.lower():
+        return (
+            f"the cluster runs another Ray or Python than Ray {ray.__version__} with"
+            f" Python {platform.python_version()} here; both must be the same"
+        )
+    if isinstance(error, ray.exceptions.AuthenticationError) or "oken" in text:
+        return (
+            "the cluster asks for its token; set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN, or"
+            " RAY_AUTH_TOKEN_PATH"
+        )
+    if isinstance(error, ConnectionError) and address == "auto":
+        return "no Ray cluster runs on this machine; start one by 'ray start --head', or leave --address out"
+    first = next((line.strip() for line in text.splitlines() if line.strip()), "no reason given")
+    return f"cannot be joined ({first})"
 
 
 def _check_answers(address: str) -> None:
@@ -129,7 +131,7 @@ def fingerprint() -> str:
 
 
 def take_niceness(niceness: int) -> None:
-    """Give this process a niceness, where it may; only on a cluster it may not, which is told there."""
+    """Give this process a niceness, where it may; on a cluster it may not, see :func:`check_nodes`."""
     threads = Path("/proc/self/task")  # Linux keeps it for each thread
     for thread in threads.iterdir() if threads.is_dir() else [Path("0")]:
         with suppress(OSError):
@@ -139,11 +141,8 @@ def take_niceness(niceness: int) -> None:
 def check_nodes(niceness: int) -> list[str]:
     """Refuse a cluster one of whose nodes has no rdbench, or another: its numbers would not be ours.
 
-    Args:
-        niceness: that workers are to have.
-
     Returns:
-        A line to tell, where some node does not let them have it.
+        A line to print, where some node does not let workers have the niceness.
 
     Raises:
         ClusterError: names the node, and what it has.
@@ -187,12 +186,7 @@ def check_nodes(niceness: int) -> list[str]:
 
 
 def niceness_lines(reached: dict[str, int], wanted: int) -> list[str]:
-    """Return a line where workers of some nodes do not get the niceness that is wanted.
-
-    Args:
-        reached: by node.
-        wanted: by all.
-    """
+    """Return a line where workers of some nodes do not reach the niceness that is wanted."""
     others = [f"{node} ({niceness})" for node, niceness in reached.items() if niceness != wanted]
     if not others:
         return []
@@ -200,7 +194,3 @@ def niceness_lines(reached: dict[str, int], wanted: int) -> list[str]:
         f"workers cannot have niceness {wanted} on node {', '.join(others)}: other processes there go before"
         " them; start its Ray with RAY_worker_niceness=0"
     ]
-
-
-def _first_line(text: str) -> str:
-    return next((line.strip() for line in text.splitlines() if line.strip()), "no reason given")
