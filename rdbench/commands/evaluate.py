@@ -59,7 +59,7 @@ def evaluate(
         asked: the metrics.
         data_root: where raw data lies.
         device: "cpu", "cuda", or "auto" for the GPU if there is one.
-        say: told of each trial.
+        say: prints a line for each trial.
 
     Raises:
         ResultsError: the folder is none, another driver is at work in it, or its trials were trained on

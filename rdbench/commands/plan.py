@@ -16,7 +16,7 @@ from rdbench.spec.sweep import Sweep
 from rdbench.storage.places import Place, is_file
 from rdbench.text import counted
 
-REASONS = 5  # that are told, of why trials failed or lack a metric
+REASONS = 5  # printed, of why trials failed or lack a metric
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Account:
         return ", ".join([f"{self.done} done{lacking}", *words])
 
     def what_is_missing(self, root: Place) -> list[str]:
-        """Return what trials lack, why, and what to do about it, in a line each; none where all is there."""
+        """Return what trials lack, why, and what to do about it, a line each."""
         lines = [*self.why_failed, *self.failed_metrics]
         if self.failed_metrics:
             lines.append(

@@ -23,21 +23,13 @@ Record = Callable[[int, Epoch], None]
 
 @dataclass
 class Outcome:
-    """How a trial ended.
+    """How a trial ended."""
 
-    Attributes:
-        diverged: why it did; None if it did not.
-        measured: by beta, then by split.
-        model: the trained model at ``beta``; None where there is none to look at.
-        beta: which of the betas the model, the pictures and the metrics are of.
-        parameters: number of trained values; None where that is not known.
-    """
-
-    diverged: str | None
-    measured: Mapping[float, Mapping[str, Measurement]]
-    model: Model | None
-    beta: float
-    parameters: int | None
+    diverged: str | None  # why it did; None if it did not
+    measured: Mapping[float, Mapping[str, Measurement]]  # by beta, then by split
+    model: Model | None  # the trained model at ``beta``; None where there is none to look at
+    beta: float  # which of the betas the model, the pictures and the metrics are of
+    parameters: int | None  # number of trained values; None where that is not known
 
 
 def trained(
@@ -47,14 +39,9 @@ def trained(
     record: Record,
     keeper: Keeper | None = None,
 ) -> list[Outcome]:
-    """Train and measure trials.
+    """Train and measure objectives side by side, or a single trial of any kind.
 
-    Args:
-        pack: objectives that train side by side, or a single trial of any kind.
-        data: their dataset.
-        device: where to run.
-        record: told the member and its figures as each epoch ends.
-        keeper: of the state of their training; by default nothing of it is kept.
+    ``record`` is told the member and its figures as each epoch ends; ``keeper`` keeps the training's state.
     """
     keeper = keeper or Keeper(None, pack, device)
     kind = variants.get(pack[0].variant).declaration.kind

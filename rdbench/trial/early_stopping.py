@@ -37,7 +37,7 @@ def verdict(
         stop: what the sweep asks for.
         losses: of its epochs so far.
         epochs: of a whole training: the last is never cut off.
-        peers: losses of its peers' epochs, as many as each had.
+        peers: losses of its peers' epochs, as many as each peer had.
         errors: squared errors of its epochs so far; none to look at losses alone.
     """
     done = len(losses)
@@ -83,13 +83,7 @@ def _without_improvement(losses: Losses, least: float) -> int:
 
 
 def peer_losses(root: Place, pack: Sequence[Trial], among: Collection[str]) -> list[list[Losses]]:
-    """Return, for each trial of a pack, the losses of its peers, epoch by epoch.
-
-    Args:
-        root: the results folder.
-        pack: those to be judged.
-        among: ids of the trials that may be peers.
-    """
+    """Return, for each trial of a pack, the losses of its peers ``among`` those of a folder, by epoch."""
     if not among:
         return [[] for _ in pack]
     results = load_results(root, ("history",))

@@ -59,15 +59,9 @@ def repeat_epochs(
     repetitions: int,
     on_repetition: Callable[[float], None],
 ) -> int:
-    """Train a pack of ``size`` for one epoch to warm up and then for ``repetitions``.
+    """Train a pack of ``size`` for an epoch of ``steps`` to warm up and then for ``repetitions``.
 
-    Args:
-        trial: one of a sweep's.
-        size: of the pack.
-        device: where to run.
-        steps: of one epoch.
-        repetitions: how many epochs to measure.
-        on_repetition: told the images a second of each epoch, the first one included.
+    ``on_repetition`` is told the images a second of every epoch, the first included.
 
     Returns:
         The peak memory in bytes.

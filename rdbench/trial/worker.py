@@ -127,8 +127,7 @@ def work(
     """Run a pack and commit each of its trials, whether it succeeds or fails.
 
     A trial that an earlier attempt left goes on from its last checkpoint. A pack that raises, most often for
-    want of memory, is run again in halves: what one trial cannot do, or there is no room for, must not cost
-    the others.
+    want of memory, is run again in halves, so that one trial's fault does not cost the others.
 
     Args:
         pack: trials that can train side by side.
@@ -302,10 +301,10 @@ def commit(job: Job, trial: Trial, tables: Tables) -> None:
 
 
 def _check_folder(job: Job) -> None:
-    """Refuse to make a results folder anew that was there when the sweep began.
+    """Detect a deleted results folder, before a write would make it anew.
 
     Raises:
-        StorageError: it is gone.
+        StorageError: it was there when the sweep began, and is gone.
     """
     if job.run and not (job.results / "sweep.yaml").is_file():
         raise StorageError(

@@ -103,11 +103,7 @@ def _check_answers(address: str) -> None:
 
 
 def check_room(resources: Resources, share: float, address: str) -> None:
-    """Refuse packs that no node has room for, for which Ray would wait for ever.
-
-    Raises:
-        ClusterError: says what is asked for and what the largest node has.
-    """
+    """Refuse packs that no node has room for: Ray would wait for ever."""
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     if any(node.get("CPU", 0) >= resources.cpus and node.get("GPU", 0) >= share for node in nodes):
         return

@@ -25,7 +25,7 @@ os.environ.update(
         "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",  # else "uv run" builds workers a second environment
         "RAY_AIR_NEW_OUTPUT": "0",
         "RAY_USAGE_STATS_ENABLED": "0",
-        "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # a trial without a GPU is told so by its job
+        "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # workers without a GPU learn so from their job
         "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
         "TUNE_DISABLE_SIGINT_HANDLER": "1",
         "TUNE_GLOBAL_CHECKPOINT_S": "3600",  # nobody resumes from Tune's own snapshots
@@ -84,7 +84,7 @@ def _work(config: dict[str, Any], shipment: bytes, folder: str | None, device: s
     try:
         ended = function([Trial.from_json(text) for text in config["job"]["trials"]], job, device, heartbeat)
     except StorageError as error:
-        # On a machine of one's own it is the results folder; of a cluster it may be this node's way there.
+        # On one machine the results folder is at fault; on a cluster it may be this node's way there.
         tune.report({"fatal": str(error)} if folder else {"retry": str(error)})
         if not folder:
             os._exit(1)
@@ -220,9 +220,8 @@ def drive(request: Request, emit: Emit, hear: Hear) -> None:
 
     Args:
         request: what to do.
-        emit: is told of every event.
-        hear: returns what the supervisor has said since it was asked last. When the user asked to stop no
-            pack begins that has not begun.
+        emit: reports an event.
+        hear: returns the supervisor's messages since the last call. After "stop" no further pack begins.
     """
     resources = ray.cluster_resources()
     share = gpu_share(request.resources, resources)
@@ -325,7 +324,7 @@ class _Link:
     def broken(self, cause: str) -> None:
         """Report that Ray failed, and end this process."""
         with suppress(OSError):
-            self.emit({"kind": "broken", "cause": cause})
+            self.emit({"kind": "broken", "error": cause})
         _end(1)
 
     def _listen(self) -> None:

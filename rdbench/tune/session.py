@@ -122,23 +122,14 @@ class Session:
             self._link.send(what)
 
     def next(self, seconds: float) -> Event | None:
-        """Return what the driver reports next; None if that is nothing for some seconds.
-
-        Raises:
-            SessionDiedError: the driver is no more.
-        """
+        """Return what the driver reports next; None after ``seconds``; SessionDiedError when it died."""
         try:
             return self._link.recv() if self._link.poll(seconds) else None
         except (EOFError, OSError, pickle.UnpicklingError):
             raise SessionDiedError(self._last_words()) from None
 
     def add(self, trials: list[str], peers: tuple[str, ...]) -> None:
-        """Hand the driver another batch; none says that no more follow.
-
-        Args:
-            trials: settings of each, as JSON; their places go on from those before.
-            peers: ids of trials that these may be judged by.
-        """
+        """Hand the driver another batch, see :class:`Request`; an empty one says that no more follow."""
         self._send(("add", trials, peers))
 
     def stop(self) -> None:

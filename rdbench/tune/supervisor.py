@@ -24,6 +24,7 @@ RESTARTS = 3  # in a row without a trial that ended
 START_SECONDS = 600.0  # on a machine that is very busy Ray takes minutes
 PATIENCE_SECONDS = 30.0
 
+_ERRORS = {"fatal": StorageError, "refused": ClusterError, "broken": SessionDiedError}  # by kind of event
 
 Work = Callable[[Sequence[Trial], Job, str, Callable[[float], None]], list[Summary]]
 
@@ -115,11 +116,7 @@ class _Supervisor:
         )
 
     def _recover(self, cause: str, deaths: int) -> None:
-        """Get ready for another driver after one has died.
-
-        Raises:
-            ClusterError: too many have.
-        """
+        """Get ready for another driver after one has died; raise ClusterError when too many have."""
         self._clear(*self._running)
         ended = store.ended_in(self._job.results, self._job.run)
         for trial in self._todo:
@@ -150,11 +147,7 @@ class _Supervisor:
         return batch
 
     def _follow(self, session: Session) -> None:
-        """Listen to a driver until it is done, or shall be ended.
-
-        Raises:
-            SessionDiedError: it died, or does not start.
-        """
+        """Listen to a driver until it is done, or shall be ended; raise SessionDiedError when it has died."""
         started, ready, waited = time.monotonic(), False, False
         while not self._shall_end(session):
             if self._more and all(trial.id in self._reported for trial in self._todo):
@@ -166,6 +159,8 @@ class _Supervisor:
                 if event["kind"] == "done":
                     self._growth = event["growth"]
                     return
+                if event["kind"] in _ERRORS:
+                    raise _ERRORS[event["kind"]](event["error"])
                 getattr(self, f"_on_{event['kind'].replace(' ', '_')}")(event)
             silent = time.monotonic() - started
             if not ready and silent > START_SECONDS:
@@ -176,11 +171,7 @@ class _Supervisor:
                 self._progress.say("waiting for a worker: others may use the cluster's CPUs and GPUs")
 
     def _shall_end(self, session: Session) -> bool:
-        """Whether to end what runs now; the first time the user asks, pass that on.
-
-        Raises:
-            StorageError: the results folder is no longer ours.
-        """
+        """Whether to end what runs now; the first time the user asks to stop, tell the workers."""
         if self._lease and self._lease.lost:
             raise StorageError(self._lease.lost)
         if self._requests.count and self._awaited is None:
@@ -244,15 +235,6 @@ class _Supervisor:
                 tables = failure_tables(trial, event["error"], self._since)
                 commit(self._job, trial, tables)
                 self._report(trial, summary(tables))
-
-    def _on_fatal(self, event: Event) -> None:
-        raise StorageError(event["error"])
-
-    def _on_refused(self, event: Event) -> None:
-        raise ClusterError(event["error"])
-
-    def _on_broken(self, event: Event) -> None:
-        raise SessionDiedError(event["cause"])
 
     def _pack(self, event: Event) -> list[Trial]:
         return [self._todo[place] for place in event["pack"]]
