@@ -11,7 +11,8 @@ from rdbench.registry import variants
 from rdbench.spec.sweep import ModelSpec, VariantSpec
 from rdbench.trial.run import run_pack, run_trial
 from rdbench.vae import batches, networks
-from rdbench.vae.training import learning_rate, objectives, train
+from rdbench.vae.packs import objectives
+from rdbench.vae.training import learning_rate, train
 
 CPU = torch.device("cpu")
 MODELS = {
