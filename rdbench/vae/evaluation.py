@@ -130,7 +130,9 @@ def point_rows(
     """
     rate, rate_se = _mean_and_error(measured.rate)
     sse = float(measured.sse.mean())
-    distortions = {reading: distortion(reading, measured.sse, beta, n) for reading in READINGS}
+    distortions: dict[str, Float64] = {
+        reading: distortion(reading, measured.sse, beta, n) for reading in READINGS
+    }
     if measured.distortion is not None:
         distortions[OWN] = measured.distortion
     rows = []
