@@ -37,18 +37,12 @@ def measure(root: Place) -> Size:
 
 
 def compact(root: Place, say: Callable[[str], None] = lambda line: None) -> tuple[Size, Size]:
-    """Merge the files of each table of a results folder; what is not committed stays as it is.
+    """Merge the files of each table of a results folder; return the size of the tables before and after.
 
-    Args:
-        root: the results folder.
-        say: gets a line for each file that had to be set aside.
-
-    Returns:
-        The size of the tables before and after.
+    Rows that are not committed stay where they are; ``say`` gets a line for each file that is set aside.
 
     Raises:
         ResultsError: it is not a results folder, or a driver is using it.
-        StorageError: the folder cannot be read or written now.
     """
     stored_sweep(root)
     with Lease(root, "rdbench compact", say):

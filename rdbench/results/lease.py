@@ -43,7 +43,7 @@ class Lease:
 
         Args:
             root: the results folder.
-            command: what holds it, such as ``rdbench sweep``; shown to another that asks for it.
+            command: what holds it, such as ``rdbench sweep``; shown to others.
             say: gets a line when entering has to wait to see whether another holder is alive.
         """
         self._root, self._file, self._say = root, root / FILE, say

@@ -38,7 +38,7 @@ class Results:
 
 
 def _frame(table: "pa.Table") -> "pd.DataFrame":
-    """Return a pandas frame; a column of text stays one where every value is null."""
+    """Return a pandas frame; a column of text has that type also where every value is null."""
     import numpy as np
     import pandas as pd
     import pyarrow as pa
@@ -84,18 +84,10 @@ def left_out(problems: table_files.Problems) -> list[str]:
 
 
 def trials_table(root: Place) -> "pd.DataFrame":
-    """Return a row for each committed trial, in the columns :data:`STANDING`.
-
-    Raises:
-        StorageError: the folder cannot be read now.
-    """
+    """Return a row for each committed trial, in the columns :data:`STANDING`."""
     return frame(root, "trials", STANDING)
 
 
 def frame(root: Place, table: str, columns: Sequence[str] = ()) -> "pd.DataFrame":
-    """Return one table whole, committed or not, in the given columns; by default in all.
-
-    Raises:
-        StorageError: the folder cannot be read now.
-    """
+    """Return all rows of a table, committed or not, in the given columns; by default in all."""
     return _frame(table_files.read(root, table, columns=columns))

@@ -101,14 +101,7 @@ def _utf8(value: Any) -> Any:
 
 
 def encode(table: str, name: str, rows: "pa.Table", *, small: bool = True) -> bytes:
-    """Return the Parquet file that holds rows.
-
-    Args:
-        table: what they are of.
-        name: of the file, without its ending.
-        rows: in the table's schema.
-        small: of one trial; else of many, and worth compressing.
-    """
+    """Return a table's rows as a Parquet file of a ``name`` without ending; compressed if not ``small``."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -124,10 +117,10 @@ def encode(table: str, name: str, rows: "pa.Table", *, small: bool = True) -> by
 
 
 def check(table: str, name: str, content: bytes) -> bool:
-    """Tell whether a file carries the digest it should; False where it carries none.
+    """Tell whether a file has the right digest; False where it has none.
 
     Raises:
-        TableFileError: it carries another.
+        TableFileError: it has another.
     """
     span = _digest_span(content)
     if span is None:
@@ -138,13 +131,10 @@ def check(table: str, name: str, content: bytes) -> bool:
 
 
 def decode(table: str, name: str, content: bytes, columns: Sequence[str] = ()) -> "pa.Table":
-    """Return the rows of a file, in the table's schema; columns that an older version had not are null.
+    """Return the rows of a file, in the table's schema or some of its ``columns``.
 
-    Args:
-        table: whose folder it lies in.
-        name: the file's, without its ending: the trial's id, unless the file is compacted.
-        content: the file's bytes.
-        columns: only these; else all.
+    Columns that an older schema version had not are null. ``name`` is the file's, without its ending: the
+    trial's id, unless the file is compacted.
 
     Raises:
         TableFileError: it is not such a file.

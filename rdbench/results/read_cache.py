@@ -54,7 +54,7 @@ def rows(
         stamps: of every file in it, by name.
         names: which to return, all of them in ``stamps``.
         schema: of the rows.
-        read_files: reads files, in order; None for one that is of no use, which is never kept.
+        read_files: reads files, in order; None for an unreadable one, which is never kept.
         keep: a snapshot of them.
     """
     import pyarrow as pa
@@ -87,8 +87,8 @@ def trials(
     Args:
         folder: that holds the files.
         stamps: of every file in it, by name.
-        read_files: checks files, in order, and returns the trials of each; None for one that is of no use,
-            which is looked at again each time.
+        read_files: checks files, in order, and returns the trials of each; None for an unreadable one, which
+            is checked again each time.
     """
     file = _file(folder, "", "json")
     held: dict[str, list[str]] = {}

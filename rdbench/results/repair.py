@@ -14,9 +14,6 @@ def damaged(root: Place) -> table_files.Problems:
     """Return the files among the tables that cannot be read as such, and why.
 
     In a bucket, where no object is ever half written, only the tables that every report reads are checked.
-
-    Raises:
-        StorageError: the folder cannot be read now.
     """
     problems: table_files.Problems = {}
     for table in TABLES if isinstance(root, Path) else ("points", "metrics", "trials"):
@@ -42,7 +39,6 @@ def set_aside(root: Place) -> list[str]:
 
     Raises:
         ResultsError: a file was written by a newer rdbench.
-        StorageError: the folder cannot be read or written now.
     """
     lines = []
     for file, problem in damaged(root).items():

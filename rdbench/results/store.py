@@ -20,6 +20,8 @@ with damaged files).
 A file is written under a temporary name and renamed, so a reader never sees half of one, and a trial
 without its ``trials`` row does not exist. A number that was not measured is null, never 0. Any Parquet
 reader opens a table whole: ``pandas.read_parquet("results/x/points")``.
+
+Whatever reads or writes a folder raises StorageError where that is not possible now.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -35,17 +37,12 @@ from rdbench.storage.places import Place, write_atomically
 
 
 def commit(root: Place, trial: str, tables: Mapping[str, Iterable[Row]]) -> None:
-    """Write the tables of one trial; its ``trials`` row, written last, makes the trial exist.
+    """Write the rows of one trial by table; its ``trials`` row, written last, makes the trial exist.
 
-    Args:
-        root: the results folder.
-        trial: the trial's id.
-        tables: name of the table -> its rows; a table that is not given is left as it is. A failure never
-            replaces a trial that is done: then nothing is written.
+    A table that is not given is left unchanged. A failure never replaces a trial that is done.
 
     Raises:
         ValueError: there is no ``trials`` row, or a row names a column the table does not have.
-        StorageError: the folder cannot be written now.
     """
     if "trials" not in tables:
         raise ValueError("a trial is committed by its row in 'trials', which is missing")
@@ -55,11 +52,10 @@ def commit(root: Place, trial: str, tables: Mapping[str, Iterable[Row]]) -> None
 
 
 def write(root: Place, trial: str, tables: Mapping[str, Iterable[Row]]) -> None:
-    """Write tables of one trial, in the order in which a commit needs them.
+    """Write tables of one trial in the order of a commit.
 
     Raises:
         ValueError: a row names a column the table does not have.
-        StorageError: the folder cannot be written now.
     """
     for table in [name for name in TABLES if name in tables]:
         values = tables[table]
@@ -106,13 +102,7 @@ def weights_file(root: Place, trial: str) -> Place:
 
 
 def add_metrics(root: Place, trial: str, asked: Sequence[MetricOptions], rows: Iterable[Row]) -> None:
-    """Add later measurements to a committed trial; they replace what answered the same metrics before.
-
-    Args:
-        root: the results folder.
-        trial: the trial's id.
-        asked: what was measured.
-        rows: of the ``metrics`` table.
+    """Add rows of ``metrics`` to a committed trial, in place of those that answer ``asked``.
 
     Raises:
         ValueError: the trial does not exist.
@@ -149,9 +139,6 @@ def finished(
         weights: whether its trained network must have been kept.
         stopped: count trials that were stopped early.
         failed_metrics: count trials that lack a metric which failed for good.
-
-    Raises:
-        StorageError: the folder cannot be read now.
     """
     if not table_files.stamps(root / "trials"):
         return set()  # quickly, without importing a Parquet reader

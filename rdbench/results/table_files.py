@@ -61,14 +61,11 @@ def read(
 
     Args:
         root: the results folder.
-        table: which.
+        table: its name.
         trials: only theirs; None for all.
         problems: gets the files that were left out.
         columns: only these, in the order the table has them, which is faster; else all.
         keep: a snapshot in the cache.
-
-    Raises:
-        StorageError: the files cannot be read now.
     """
     import pyarrow as pa
 

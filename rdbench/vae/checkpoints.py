@@ -61,7 +61,7 @@ def _folder(root: Place) -> Place:
 
 
 def _key(ids: Sequence[str]) -> str:
-    """Return the name of a pack: a single trial's own id, else a hash of all."""
+    """Return the name of a pack: the id of a single trial, else a hash of all."""
     return ids[0] if len(ids) == 1 else hashlib.sha256(" ".join(ids).encode()).hexdigest()[:16]
 
 
@@ -128,9 +128,9 @@ class Keeper:
 
         Args:
             root: the results folder; None to keep nothing.
-            pack: what trains, in order.
-            device: where.
-            data_checksum: of the dataset; a checkpoint of other data is none.
+            pack: the trials, in order.
+            device: where they train.
+            data_checksum: of the dataset; a checkpoint of other data is not used.
             minutes: the least time between two checkpoints. None: after each epoch, as long as writing takes
                 under a hundredth of the time, and every :data:`SELDOM` seconds whatever it takes.
             stop: whether the user asked to stop.

@@ -48,8 +48,8 @@ def _batches(
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield (images, noise) for a pack under its protocol, member by member along the second dimension.
 
-    ``clean``: every image as it is. ``paper``: what the released code does, with the training
-    augmentation and without the last partial batch.
+    ``clean``: every image, unchanged. ``paper``: as the released code, with the training augmentation and
+    without the last partial batch.
     """
     trial = pack[0]
     images = Images(split, device)
@@ -77,18 +77,14 @@ def _batches(
 def measure(
     network: GaussianNetwork | Model, pack: Sequence[Trial], data: Dataset, name: str, device: torch.device
 ) -> list[Measurement]:
-    """Measure squared error and rate of every image of a split, with one latent sample an image.
+    """Return squared error and rate of every image of a split for each trial, by one latent sample an image.
 
     Args:
-        network: in evaluation mode, with a member for each trial; or the model of a single trial.
-        pack: gives protocol, seeds and batch size.
+        network: in evaluation mode on ``device``; with a member for each trial, or the model of a single one.
+        pack: gives protocol, seeds and batch size; ``paper`` leaves out the last partial batch.
         data: the dataset.
         name: "train" or "test".
-        device: where the network is.
-
-    Returns:
-        A measurement for each trial: float64 sums of float32 terms; ``paper`` leaves out the last partial
-        batch.
+        device: where to compute, in float32, summed in float64.
     """
     network = network.network if isinstance(network, Standard) else network
     measured = together(network, pack, math.prod(data.shape))
@@ -102,10 +98,10 @@ def measure(
 
 
 def _mean_and_error(values: Float64 | None) -> tuple[float | None, float | None]:
-    """Return mean and standard error over images; none of what was not measured.
+    """Return mean and standard error over images; None of what was not measured.
 
-    One image has no standard error, nor has an infinite mean: an image reconstructed without any error
-    has a distortion of -inf where the variance follows the error.
+    One image has no standard error, nor has an infinite mean: an image reconstructed exactly has a
+    distortion of -inf where the variance follows the error.
     """
     if values is None:
         return None, None
@@ -121,12 +117,12 @@ def point_rows(
     """Return a row of ``points`` for each reading of sigma^2, and for the model's own likelihood if any.
 
     Args:
-        measured: one split's statistics.
+        measured: of one split.
         split: its name.
-        beta: the trial's beta.
+        beta: the trial's.
         n: values in one image.
-        native: the reading whose distortion the variant's loss minimises; None where there is none.
-        pixels: values are in [0, 1], so a PSNR has a meaning.
+        native: the reading whose distortion the variant's loss minimises, if there is one.
+        pixels: values are in [0, 1], so PSNR and bits per dimension have a meaning.
     """
     rate, rate_se = _mean_and_error(measured.rate)
     sse = float(measured.sse.mean())
@@ -170,7 +166,7 @@ def _png(image: Tensor) -> bytes:
 
 @torch.no_grad()
 def picture_rows(model: Model, trial: Trial, data: Dataset, device: torch.device) -> list[dict[str, Any]]:
-    """Return rows of the ``images`` table: the first test images, their reconstructions, prior samples."""
+    """Return rows of ``images``: the first test images, their reconstructions, and prior samples."""
     count = min(PICTURES, len(data.test.images))
     originals = Images(data.test, device).batch(torch.arange(count))
     noise = generator(trial.seed, "evaluate/pictures", device)

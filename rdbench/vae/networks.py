@@ -36,12 +36,7 @@ class GaussianNetwork(nn.Module):
         raise NotImplementedError
 
     def forward(self, images: Tensor, noise: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return reconstruction, posterior mean and log variance, with z = mean + noise * std.
-
-        Args:
-            images: (batch, K channels, height, width).
-            noise: standard normal, (batch, K latent).
-        """
+        """Return reconstruction, posterior mean and log variance, with z = mean + noise * std."""
         mean, log_var = self.encode(images)
         return self.decode(mean + noise * (log_var / 2).exp()), mean, log_var
 
@@ -64,12 +59,17 @@ class Linears(nn.Module):
 
 
 def linear(members: int, inputs: int, outputs: int) -> nn.Module:
-    """Return K affine maps; one is torch's own layer."""
+    """Return K affine maps; a single one is torch's layer."""
     return nn.Linear(inputs, outputs) if members == 1 else Linears(members, inputs, outputs)
 
 
 def _activation() -> nn.Module:
-    return nn.LeakyReLU(inplace=True)  # what it overwrites, a BatchNorm's result or a sum, nobody needs again
+    return nn.LeakyReLU(inplace=True)  # its input, a BatchNorm's result or a sum, is not needed again
+
+
+def _convolution(inputs: int, outputs: int, kernel: int, stride: int, members: int) -> list[nn.Module]:
+    layer = nn.Conv2d(members * inputs, members * outputs, kernel, stride, kernel // 2, groups=members)
+    return [layer, nn.BatchNorm2d(members * outputs)]
 
 
 class ResidualBlock(nn.Module):
@@ -77,21 +77,14 @@ class ResidualBlock(nn.Module):
 
     def __init__(self, inputs: int, outputs: int, stride: int, members: int = 1) -> None:
         super().__init__()
-        total_in, total_out = members * inputs, members * outputs
         self.residual = nn.Sequential(
-            nn.Conv2d(total_in, total_out, 3, stride, 1, groups=members),
-            nn.BatchNorm2d(total_out),
+            *_convolution(inputs, outputs, 3, stride, members),
             _activation(),
-            nn.Conv2d(total_out, total_out, 3, 1, 1, groups=members),
-            nn.BatchNorm2d(total_out),
+            *_convolution(outputs, outputs, 3, 1, members),
         )
         self.shortcut: nn.Module = nn.Identity()
         if stride != 1 or inputs != outputs:
-            self.shortcut = nn.Sequential(
-                every_nth(stride),
-                nn.Conv2d(total_in, total_out, 1, groups=members),
-                nn.BatchNorm2d(total_out),
-            )
+            self.shortcut = nn.Sequential(every_nth(stride), *_convolution(inputs, outputs, 1, 1, members))
         self.activation = _activation()
 
     def forward(self, x: Tensor) -> Tensor:
@@ -136,7 +129,7 @@ class ConvNetwork(GaussianNetwork):
             nn.Unflatten(1, (members * width, *sizes[-1])),
             ResidualBlock(width, width, 1, members),
         ]
-        # Going up through the encoder's sizes: the narrower widths first, the last step keeps the width.
+        # Up through the encoder's sizes; the last step keeps the width.
         for small, large, channel in zip(
             sizes[:0:-1], sizes[-2::-1], [*channels[-2::-1], channels[0]], strict=True
         ):
@@ -163,7 +156,7 @@ class ConvNetwork(GaussianNetwork):
 
 
 def _in_float32(layer: nn.Module, x: Tensor) -> Tensor:
-    """Apply a last layer in float32 also where bf16 is trained in: a pixel or a mean has more than 8 bits."""
+    """Apply a last layer in float32, also when training in bf16: a pixel or a mean has more than 8 bits."""
     with torch.autocast(x.device.type, enabled=False):
         result: Tensor = layer(x.to(next(layer.parameters()).dtype))
     return result
@@ -210,8 +203,7 @@ def build(model: ModelSpec, shape: Shape, generator: Generator, outputs: int = 1
     network = _empty(model, shape, 1, outputs)
     for module in network.modules():
         if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
-            # weight[0] has the fan-in's elements also where a transposed convolution swaps the first two
-            # dimensions: that is how torch.nn.init counts it.
+            # As torch.nn.init counts it, also where a transposed convolution swaps the first two dimensions.
             bound = 1 / math.sqrt(module.weight[0].numel())
             nn.init.uniform_(module.weight, -bound, bound, generator)
             if module.bias is not None:
@@ -220,7 +212,7 @@ def build(model: ModelSpec, shape: Shape, generator: Generator, outputs: int = 1
 
 
 def pack(model: ModelSpec, shape: Shape, networks: Sequence[GaussianNetwork]) -> GaussianNetwork:
-    """Return one network that holds several, built by :func:`build` for ``model`` and ``shape``."""
+    """Return one network that holds several of :func:`build`."""
     if len(networks) == 1:
         return networks[0]
     states = [network.state_dict() for network in networks]
@@ -235,7 +227,7 @@ def pack(model: ModelSpec, shape: Shape, networks: Sequence[GaussianNetwork]) ->
 
 
 def unpack(model: ModelSpec, shape: Shape, packed: GaussianNetwork) -> list[GaussianNetwork]:
-    """Return a pack's members, each a network of its own, on the same device and in the same mode."""
+    """Return a pack's members as separate networks, on the same device and in the same mode."""
     members = packed.members
     if members == 1:
         return [packed]
@@ -255,7 +247,7 @@ def to_bytes(network: nn.Module) -> bytes:
     """Return a network's values in the safetensors format."""
     from safetensors.torch import save
 
-    # Copies: the format holds no two tensors that share memory, as those of a module with two names do.
+    # Copies: the format refuses tensors that share memory, as those of a module with two names do.
     state = network.state_dict()
     return save({name: tensor.detach().cpu().contiguous().clone() for name, tensor in state.items()})
 

@@ -1,7 +1,7 @@
 """What trains and is measured together: objectives side by side in one network, or a single model.
 
-Both offer ``losses`` to training and ``measure`` to evaluation, of images (batch, members x channels, height,
-width) and standard normal noise (batch, members x latent).
+Both have ``losses`` for training and ``measure`` for evaluation, of images (batch, members x channels,
+height, width) and standard normal noise (batch, members x latent): values of shape (batch, members).
 """
 
 import functools
@@ -14,6 +14,7 @@ from torch import Tensor
 
 from rdbench.numerics.likelihood import kl_standard_normal
 from rdbench.spec.plan import Trial
+from rdbench.spec.sweep import VariantSpec
 from rdbench.vae.models import Model, objective_of
 from rdbench.vae.networks import GaussianNetwork
 
@@ -39,22 +40,17 @@ def squared_error(images: Tensor, reconstruction: Tensor, members: int = 1) -> T
 
 def objectives(pack: Sequence[Trial], n: int, device: torch.device) -> Callable[[Tensor, Tensor], Tensor]:
     """Return the function (sse, rate) -> loss of a pack, all (batch, members), each member by its variant."""
-    used = [trial.variant for trial in pack]
     beta = torch.tensor([trial.beta for trial in pack], device=device)
-    functions = [objective_of(pack[used.index(variant)]) for variant in dict.fromkeys(used)]
-    if len(functions) == 1:
-        return lambda sse, rate: functions[0](sse, rate, beta, n)
-    members = [
-        torch.tensor([i for i, name in enumerate(used) if name == variant], device=device)
-        for variant in dict.fromkeys(used)
-    ]
-    back = torch.cat(members).argsort()
+    members: dict[VariantSpec, list[int]] = {}
+    for member, trial in enumerate(pack):
+        members.setdefault(trial.variant, []).append(member)
+    groups = [(objective_of(pack[same[0]]), torch.tensor(same, device=device)) for same in members.values()]
+    if len(groups) == 1:
+        return lambda sse, rate: groups[0][0](sse, rate, beta, n)
+    back = torch.cat([which for _, which in groups]).argsort()
 
     def loss(sse: Tensor, rate: Tensor) -> Tensor:
-        parts = [
-            objective(sse[:, which], rate[:, which], beta[which], n)
-            for objective, which in zip(functions, members, strict=True)
-        ]
+        parts = [objective(sse[:, which], rate[:, which], beta[which], n) for objective, which in groups]
         return torch.cat(parts, 1)[:, back]
 
     return loss
@@ -76,11 +72,8 @@ class Objectives:
         return objectives(self.pack, self.n, next(self.network.parameters()).device)
 
     def losses(self, images: Tensor, noise: Tensor) -> Losses:
-        """Return what training minimises, of each image and member."""
-        members = len(self.pack)
-        reconstruction, mean, log_var = self.network(images, noise)
-        sse = squared_error(images, reconstruction, members)
-        rate = kl_standard_normal(mean.unflatten(1, (members, -1)), log_var.unflatten(1, (members, -1)))
+        """Return what training minimises."""
+        sse, rate = self._terms(images, noise)
         loss = self.objective(sse, rate)
         if loss.shape != sse.shape:
             raise ValueError(
@@ -90,12 +83,17 @@ class Objectives:
         return Losses(loss, rate, sse)
 
     def measure(self, images: Tensor, noise: Tensor) -> dict[str, Tensor]:
-        """Return ``sse`` and ``rate`` of each image, each float64 (batch, members)."""
-        members = len(self.pack)
-        reconstruction, mean, log_var = self.network(images, noise)
-        sse = per_member((images - reconstruction).double().square(), members).sum(2)
-        mean, log_var = (part.double().unflatten(1, (members, -1)) for part in (mean, log_var))
-        return {"sse": sse, "rate": kl_standard_normal(mean, log_var)}
+        """Return ``sse`` and ``rate``, float64."""
+        sse, rate = self._terms(images, noise, Tensor.double)
+        return {"sse": sse, "rate": rate}
+
+    def _terms(
+        self, images: Tensor, noise: Tensor, convert: Callable[[Tensor], Tensor] = lambda values: values
+    ) -> tuple[Tensor, Tensor]:
+        reconstruction, *posterior = self.network(images, noise)
+        sse = per_member(convert(images - reconstruction).square(), len(self.pack)).sum(2)
+        mean, log_var = (convert(part).unflatten(1, (len(self.pack), -1)) for part in posterior)
+        return sse, kl_standard_normal(mean, log_var)
 
 
 @dataclass(frozen=True)
@@ -112,7 +110,7 @@ class SingleModel:
         return self.network.rate_free
 
     def losses(self, images: Tensor, noise: Tensor) -> Losses:
-        """Return what training minimises, of each image."""
+        """Return what training minimises."""
         terms = self.network(images, noise)
         loss = self.network.loss(images, terms, self.pack[0].beta)
         if loss.shape != (len(images),):
@@ -123,7 +121,7 @@ class SingleModel:
         return Losses(loss.unsqueeze(1), terms.rate.unsqueeze(1), terms.sse.unsqueeze(1))
 
     def measure(self, images: Tensor, noise: Tensor) -> dict[str, Tensor]:
-        """Return ``sse``, and ``rate`` and ``distortion`` where there is one, each float64 (batch, 1)."""
+        """Return ``sse``, and ``rate`` and ``distortion`` where the model has them, float64."""
         terms = self.network(images, noise)
         values = {
             "sse": (images - terms.reconstruction).double().square().flatten(1).sum(1),

@@ -64,12 +64,9 @@ class _Training:
         on_gpu = device.type == "cuda"
         # A captured step reads the learning rate from memory.
         self.lr = torch.tensor(self.recipe.lr, device=device) if on_gpu else self.recipe.lr
+        decay = self.recipe.weight_decay
         self.optimizer = torch.optim.AdamW(
-            network.parameters(),
-            lr=self.lr,
-            weight_decay=self.recipe.weight_decay,
-            fused=True,
-            capturable=on_gpu,
+            network.parameters(), lr=self.lr, weight_decay=decay, fused=True, capturable=on_gpu
         )
         # Read once an epoch: no waiting for the device inside.
         self.totals = torch.zeros(3, len(pack), dtype=torch.float64, device=device)
@@ -120,23 +117,22 @@ def train(
 ) -> list[str | None]:
     """Train a pack of trials by the reference recipe, and leave the network in evaluation mode.
 
-    AdamW; the learning rate anneals by a cosine that restarts once, stepped per batch. The loss is the sum
-    of the members' losses, so their gradients never mix: a trial's result depends on its own settings
-    alone, on its pack beyond them only through rounding. On one device a pack repeats bit for bit.
+    AdamW; the learning rate follows a cosine that restarts once, stepped per batch. The loss is the sum of
+    the members' losses, so their gradients never mix: a trial's result depends on its settings, and on its
+    pack only through rounding. On one device a pack repeats bit for bit.
 
     Args:
-        network: freshly built, moved to ``device``: the reference network with a member for each trial, each
-            an objective; or the model of a single trial.
+        network: freshly built: the reference network with a member for each trial, each an objective; or the
+            model of a single trial.
         pack: trials that differ in variant, beta and seed only.
         data: its training split is used, augmented as the dataset declares.
-        device: where to train.
+        device: where to train; the network is moved there.
         on_epoch: called with the member and its figures as each epoch ends.
         stage: keeps the state as epochs end, and gives back that of an earlier attempt: then training goes on
             bit for bit as if it had never stopped. By default nothing is kept.
 
     Returns:
-        For each trial why it diverged: the mean loss of an epoch is not finite. None where it did not. The
-        others go on.
+        For each trial why it diverged (the mean loss of an epoch is not finite), or None.
 
     Raises:
         DatasetError: there are fewer training images than one batch holds.
