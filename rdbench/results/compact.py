@@ -58,13 +58,13 @@ def compact(root: Place, say: Callable[[str], None] = lambda line: None) -> tupl
 def _compact_table(root: Place, table: str, committed: set[str]) -> None:
     before = table_files.stamps(root / table)
     held = table_files.holdings(root, table)
-    own = {name for name in held if name in committed}
+    single = {name for name in held if name in committed}
     compacted = {name for name in held if table_files.generation(name) != table_files.OWN}
     generations = {int(table_files.generation(name)) for name in compacted}
-    if not own and len(generations) < 2:
+    if not single and len(generations) < 2:
         return  # nothing is new
     # Including trials in compacted files that have lost their row in trials since: their rows are kept.
-    trials = sorted(own.union(*(held[name] for name in compacted)))
+    trials = sorted(single.union(*(held[name] for name in compacted)))
     problems: table_files.Problems = {}
     for number, start in enumerate(range(0, len(trials), TRIALS)):
         rows = table_files.read(root, table, trials[start : start + TRIALS], problems, keep=False)
@@ -73,5 +73,5 @@ def _compact_table(root: Place, table: str, committed: set[str]) -> None:
         places.write_atomically(table_files.own_file(root, table, name), content)
     # A file that has changed since it was read stays: it holds more than the new one.
     same = {name for name, stamp in table_files.stamps(root / table).items() if before.get(name) == stamp}
-    old = {table_files.own_file(root, table, name) for name in same & (own | compacted)}
+    old = {table_files.own_file(root, table, name) for name in same & (single | compacted)}
     places.unlink_each(old - problems.keys())

@@ -46,11 +46,11 @@ def save_sweep(root: Place, sweep: Sweep) -> None:
     """
     variants = []
     for variant in sweep.variants:
-        if variant.source and (found := find(variant.source)).files:
-            if found.code != variant.code:
-                raise SpecError(f"{found.path} was edited just now; run the same command again")
-            copy = copies.save(root, variant.name, found.files)
-            variant = variant.model_copy(update={"source": f"{copy}:{found.declaration.symbol}"})
+        if variant.source and (source := find(variant.source)).files:
+            if source.code != variant.code:
+                raise SpecError(f"{source.path} was edited just now; run the same command again")
+            copy = copies.save(root, variant.name, source.files)
+            variant = variant.model_copy(update={"source": f"{copy}:{source.declaration.symbol}"})
         variants.append(variant)
     stored = sweep.model_copy(update={"variants": tuple(variants)})
     write_atomically(root / "sweep.yaml", dump_sweep(stored).encode())

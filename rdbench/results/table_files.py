@@ -101,13 +101,13 @@ def read_own(root: Place, table: str, trial: str) -> "pa.Table":
 
 def read_one(root: Place, table: str, trial: str) -> "pa.Table":
     """Return the rows of one trial; none where it has none that can be read."""
-    if len(own := read_own(root, table, trial)):
-        return own
+    if len(rows := read_own(root, table, trial)):
+        return rows
     inside = stamps(root / table)
     for name in sorted(inside, key=generation, reverse=True):
-        if generation(name) != OWN and (rows := _compacted(root, table, name, inside[name]).get(trial)):
-            return rows.cut()
-    return own
+        if generation(name) != OWN and (part := _compacted(root, table, name, inside[name]).get(trial)):
+            return part.cut()
+    return rows
 
 
 def sound(root: Place, table: str, problems: Problems | None = None) -> set[str]:

@@ -1,10 +1,9 @@
 """What a pack trains on: batches of images on the device, and the random numbers of an epoch in bulk."""
 
-import queue
-import threading
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
-from typing import Any
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar, cast
 
 import numpy as np
 import torch
@@ -17,6 +16,9 @@ from rdbench.vae import augment
 
 RESIDENT_SHARE = 0.4  # of a GPU's free memory that a dataset may fill
 PREFETCHED = 3  # batches that are read ahead of the GPU
+_END = object()
+
+T = TypeVar("T")
 
 
 class Images:
@@ -80,41 +82,20 @@ def channels_last(images: Tensor) -> Tensor:
     return images.contiguous(memory_format=torch.channels_last)
 
 
-def ahead(items: Callable[[], Iterable[Any]], depth: int) -> Iterator[Any]:
+def ahead(items: Callable[[], Iterator[T]], depth: int) -> Iterator[T]:
     """Yield what ``items()`` yields, made by a thread that runs at most ``depth`` items ahead.
 
     An exception in the thread is raised here; the thread ends when this iterator is closed.
     """
-    items_read: queue.Queue[tuple[str, Any]] = queue.Queue(maxsize=depth)
-    closed = threading.Event()
-
-    def put(kind: str, value: Any) -> bool:
-        while not closed.is_set():
-            with suppress(queue.Full):
-                items_read.put((kind, value), timeout=0.1)
-                return True
-        return False
-
-    def produce() -> None:
-        try:
-            for item in items():
-                if not put("item", item):
-                    return
-            put("end", None)
-        except BaseException as error:
-            put("error", error)
-
-    threading.Thread(target=produce, daemon=True, name="rdbench-prefetch").start()
+    made = items()
+    pool = ThreadPoolExecutor(1, thread_name_prefix="rdbench-prefetch")
     try:
-        while True:
-            kind, value = items_read.get()
-            if kind == "end":
-                return
-            if kind == "error":
-                raise value
-            yield value
+        pending = deque(pool.submit(next, made, _END) for _ in range(depth))
+        while (item := pending.popleft().result()) is not _END:
+            pending.append(pool.submit(next, made, _END))
+            yield cast(T, item)
     finally:
-        closed.set()
+        pool.shutdown(cancel_futures=True)
 
 
 class Draws:

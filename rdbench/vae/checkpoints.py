@@ -34,6 +34,8 @@ SHARE_OF_TIME = 0.01  # that writing checkpoints may cost
 SELDOM = 600.0  # seconds between two checkpoints at most, whatever writing them costs
 FIRST_COST = 0.05  # assumed cost of the first, in seconds: trials of a few seconds never write any
 
+HOST = torch.device("cpu")
+
 log = logging.getLogger("rdbench.vae.checkpoints")
 
 Rows = list[dict[str, Any]]
@@ -106,7 +108,7 @@ def _remove(root: Place, key: str, below: float = math.inf) -> bool:
 
 
 class Keeper:
-    """Keeps the state of a pack's training, and gives back what an earlier attempt left.
+    """Keeps the state of a pack's training, and gives back what an earlier attempt left; by default nothing.
 
     Attributes:
         history: by member, the rows of the epochs trained in earlier attempts.
@@ -116,9 +118,9 @@ class Keeper:
 
     def __init__(
         self,
-        root: Place | None,
-        pack: Sequence[Trial],
-        device: torch.device,
+        root: Place | None = None,
+        pack: Sequence[Trial] = (),
+        device: torch.device = HOST,
         *,
         data_checksum: str = "",
         minutes: float | None = None,
@@ -238,11 +240,9 @@ class Keeper:
 
 
 class Stage:
-    """One training of a trial: where it goes on, and what is kept as its epochs end; by default nothing."""
+    """One training of a trial: where it goes on, and what is kept as its epochs end."""
 
-    def __init__(
-        self, keeper: Keeper | None = None, number: int = 0, before: Any = None, of_several: bool = False
-    ) -> None:
+    def __init__(self, keeper: Keeper, number: int, before: Any, of_several: bool) -> None:
         self._keeper, self._number, self._before, self._of_several = keeper, number, before, of_several
 
     def begin(self, parts: dict[str, Kept]) -> tuple[int, Any]:
@@ -255,7 +255,7 @@ class Stage:
             The epochs that are done, and what else was kept: 0 and None where nothing was.
         """
         self._parts = parts
-        if self._keeper is None or self._before is None:
+        if self._before is None:
             return 0, None
         for name, part in parts.items():
             state = self._before["parts"][name]
@@ -283,11 +283,9 @@ class Stage:
             Stopped: the user asked to.
             StorageError: it cannot be written.
         """
-        if self._keeper is None:
-            return
-        device = self._keeper.device
 
         def state() -> dict[str, Any]:
+            device = self._keeper.device
             on_gpu = torch.cuda.get_rng_state(device) if device.type == "cuda" else None
             now = {
                 "parts": {

@@ -13,7 +13,7 @@ from rdbench.datasets import Dataset
 from rdbench.numerics.precision import training_arithmetic
 from rdbench.spec.plan import Trial, steps_per_epoch
 from rdbench.vae.batches import Draws
-from rdbench.vae.checkpoints import Stage
+from rdbench.vae.checkpoints import Keeper, Stage
 from rdbench.vae.cuda_graph import Step, capture_cuda_graph
 from rdbench.vae.models import Model
 from rdbench.vae.networks import GaussianNetwork
@@ -148,7 +148,7 @@ def train(
     # What an author's code does on the host, a captured step would not repeat.
     authors_code = training.together.runs_authors_code
     step = training.step if authors_code else capture_cuda_graph(training.step, device)
-    stage = stage or Stage()
+    stage = stage or Keeper().stage()
     done, reasons = training.restore(stage)
     reasons = reasons or [None] * len(pack)
     with training_arithmetic(recipe.precision, device):
