@@ -1,9 +1,9 @@
 """``rdbench compact``: the files of many trials in one, for folders of thousands and for buckets.
 
 ``compact-<generation>-<number>.parquet`` holds up to ``TRIALS`` trials, in the folder of its table. New files
-are written before old ones are deleted, and whoever reads takes the later of two that hold a trial
-(:mod:`rdbench.results.table_files`): killed at any moment, nothing is lost or read twice, and the next run
-ends it.
+are written before old ones are deleted, and readers take the later of two that hold a trial
+(:mod:`rdbench.results.table_files`). So nothing is lost or read twice if it is killed; the next run completes
+it.
 """
 
 from collections.abc import Callable
@@ -21,12 +21,7 @@ TRIALS = 1000  # in one file
 
 @dataclass(frozen=True)
 class Size:
-    """What the tables of a results folder take.
-
-    Attributes:
-        files: how many.
-        size: of all of them, in bytes.
-    """
+    """Number of files of the tables of a results folder, and their total size in bytes."""
 
     files: int
     size: int
@@ -36,24 +31,18 @@ class Size:
 
 
 def measure(root: Place) -> Size:
-    """Return what the tables of a results folder take."""
+    """Return the size of the tables of a results folder."""
     sizes = [size for table in parquet.TABLES for size, _ in table_files.stamps(root / table).values()]
     return Size(len(sizes), sum(sizes))
 
 
 def compact(root: Place, say: Callable[[str], None] = lambda line: None) -> tuple[Size, Size]:
-    """Merge the files of each table of a results folder; what is not committed stays as it is.
+    """Merge the files of each table of a results folder; return the size of the tables before and after.
 
-    Args:
-        root: the results folder.
-        say: told of each file that had to be set aside.
-
-    Returns:
-        What the tables took before and what they take now.
+    Rows that are not committed stay where they are; ``say`` gets a line for each file that is set aside.
 
     Raises:
-        ResultsError: it is not a results folder, or a driver is at work in it.
-        StorageError: the folder cannot be read or written now.
+        ResultsError: it is not a results folder, or a driver is using it.
     """
     stored_sweep(root)
     with Lease(root, "rdbench compact", say):
@@ -69,20 +58,20 @@ def compact(root: Place, say: Callable[[str], None] = lambda line: None) -> tupl
 def _compact_table(root: Place, table: str, committed: set[str]) -> None:
     before = table_files.stamps(root / table)
     held = table_files.holdings(root, table)
-    own = {name for name in held if name in committed}
-    compacted = {name: rank for name in held if (rank := table_files.generation(name)) is not None}
-    if not own and len(set(compacted.values())) < 2:
-        return  # nothing came since
-    generation = 1 + max(compacted.values(), default=0)
-    # Also what a compacted file holds of trials that lost their row since: it is not ours to throw away.
-    trials = sorted(own.union(*(held[name] for name in compacted)))
+    single = {name for name in held if name in committed}
+    compacted = {name for name in held if table_files.generation(name) != table_files.OWN}
+    generations = {int(table_files.generation(name)) for name in compacted}
+    if not single and len(generations) < 2:
+        return  # nothing is new
+    # Including trials in compacted files that have lost their row in trials since: their rows are kept.
+    trials = sorted(single.union(*(held[name] for name in compacted)))
     problems: table_files.Problems = {}
     for number, start in enumerate(range(0, len(trials), TRIALS)):
         rows = table_files.read(root, table, trials[start : start + TRIALS], problems, keep=False)
-        name = f"compact-{generation}-{number}"
+        name = f"compact-{1 + max(generations, default=0)}-{number}"
         content = parquet.encode(table, name, rows, small=False)
         places.write_atomically(table_files.own_file(root, table, name), content)
-    # What has changed since it was read holds more than the new file does.
+    # A file that has changed since it was read stays: it holds more than the new one.
     same = {name for name, stamp in table_files.stamps(root / table).items() if before.get(name) == stamp}
-    old = {table_files.own_file(root, table, name) for name in same & {*own, *compacted}}
+    old = {table_files.own_file(root, table, name) for name in same & (single | compacted)}
     places.unlink_each(old - problems.keys())

@@ -1,7 +1,7 @@
-"""One driver at a time in a results folder: who holds it, and whether the user asked the driver to stop.
+"""One driver at a time in a results folder: who holds it, and whether the user asked it to stop.
 
-The holder keeps ``driver.json`` in the folder and renews a counter in it. Nobody's wall clock is trusted: a
-holder that another machine cannot look at counts as gone when its counter has stood still while we watched.
+The holder keeps ``driver.json`` in the folder and renews a counter in it. No wall clock is trusted: a holder
+on another machine counts as gone when its counter does not change while we watch.
 """
 
 import datetime
@@ -32,10 +32,10 @@ State = dict[str, Any]
 
 
 class Lease:
-    """The right to drive sweeps into a results folder, as a context manager.
+    """The right to write sweeps into a results folder, as a context manager.
 
-    A folder that is not there yet is made, and goes again if nothing was written to it. While the lease is
-    held a thread renews it; a write that fails now and then, for want of space or network, does no harm.
+    A missing folder is made, and removed again if it stays empty. A thread renews the lease while it is held;
+    a failed write, for lack of space or network, does no harm.
     """
 
     def __init__(self, root: Place, command: str, say: Callable[[str], None] = lambda line: None) -> None:
@@ -43,8 +43,8 @@ class Lease:
 
         Args:
             root: the results folder.
-            command: what holds it, such as ``rdbench sweep``; shown to whoever comes second.
-            say: told when entering has to wait to see whether another holder is alive.
+            command: what holds it, such as ``rdbench sweep``; shown to others.
+            say: gets a line when entering has to wait to see whether another holder is alive.
         """
         self._root, self._file, self._say = root, root / FILE, say
         self._state: State = {
@@ -101,12 +101,12 @@ class Lease:
         return self._lost
 
     def request_stop(self) -> None:
-        """Tell every worker, through the folder, that the user asked to stop; it is written soon after."""
+        """Tell every worker, through the folder, that the user asked to stop; written soon after."""
         self._state["stopping"] = True
         self._due.set()
 
     def _claim(self, holder: State | None) -> bool:
-        """Write our name into the folder; False where another was quicker."""
+        """Write our state into the folder; False where another was quicker."""
         if holder is not None and not self._is_gone(holder):
             raise ResultsError(
                 f"{self._root} is in use by '{holder['command']}' (process {holder['pid']} on"
@@ -116,7 +116,7 @@ class Lease:
         if holder is None and isinstance(self._file, Path):
             return _create(self._file, self._state)
         write_atomically(self._file, json.dumps(self._state).encode())
-        # Of two that took over at once, the one that wrote last has it.
+        # Of two that take over at once, the one that writes last has it.
         time.sleep(0.3 if isinstance(self._file, Path) else 2.0)
         return _is_ours(_read(self._file), self._state)
 
@@ -149,14 +149,14 @@ class Lease:
             if self._ended.is_set() or self._lost:
                 return
             try:
-                found = _read(self._file)
-                if _is_ours(found, self._state):
+                holder = _read(self._file)
+                if _is_ours(holder, self._state):
                     self._state["beat"] += 1
                     write_atomically(self._file, json.dumps(self._state).encode())
-                elif found is not None:
+                elif holder is not None:
                     self._lost = (
-                        f"{self._root} was taken over by '{found['command']}' (process {found['pid']} on"
-                        f" {found['host']}); nothing more is written by this one"
+                        f"{self._root} was taken over by '{holder['command']}' (process {holder['pid']} on"
+                        f" {holder['host']}); nothing more is written by this one"
                     )
                 elif not self._root.exists():
                     self._lost = f"{self._root}: the results folder is gone; put it back, or begin anew"
@@ -171,21 +171,19 @@ class Lease:
 
 def stop_requested(root: Place) -> bool:
     """Whether the user asked the driver of a results folder to stop; one small read, False if it fails."""
-    try:
-        found = _read(root / FILE)
-    except (OSError, StorageError):
-        return False
-    return bool(found and found["stopping"])
+    with suppress(OSError, StorageError):
+        return bool((_read(root / FILE) or {}).get("stopping"))
+    return False
 
 
 def _create(file: Path, state: State) -> bool:
-    """Create the file; False where it is there."""
+    """Create the file; False where it exists."""
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         with file.open("x") as new:
             new.write(json.dumps(state))
     except FileExistsError:
-        if not file.exists():  # not this file stands in the way but one where a folder should be
+        if not file.exists():  # it is a file in place of the folder that is in the way
             raise StorageError(f"{file.parent}: is not a folder; give another --results folder") from None
         return False
     except OSError as error:
@@ -197,16 +195,16 @@ def _create(file: Path, state: State) -> bool:
 
 
 def _read(file: Place) -> State | None:
-    """Return what the file says; None where there is none, or not one of ours."""
+    """Return what the file says; None where there is none."""
     for _ in range(3):
         try:
-            found = json.loads(file.read_text())
+            state = json.loads(file.read_text())
         except (FileNotFoundError, NotADirectoryError):
             return None
         except ValueError:
-            time.sleep(0.1)  # another creates it just now
+            time.sleep(0.1)  # another may be creating it
             continue
-        return found if isinstance(found, dict) and found.keys() >= _KEYS else _unknown()
+        return state if isinstance(state, dict) and state.keys() >= _KEYS else _unknown()
     return _unknown()
 
 
@@ -214,26 +212,16 @@ _KEYS = {"command", "host", "pid", "started", "machine", "since", "token", "beat
 
 
 def _unknown() -> State:
-    """What stands for a file that cannot be understood: a holder on this machine that is dead."""
-    return {
-        "command": "?",
-        "host": "?",
-        "pid": 0,
-        "started": "?",
-        "machine": _machine(),
-        "since": "?",
-        "token": "?",
-        "beat": 0,
-        "stopping": False,
-    }
+    """Return what stands for a file that cannot be understood: a dead holder on this machine."""
+    return dict.fromkeys(_KEYS, "?") | {"machine": _machine(), "pid": 0, "beat": 0, "stopping": False}
 
 
-def _is_ours(found: State | None, state: State) -> bool:
-    return found is not None and found["token"] == state["token"]
+def _is_ours(holder: State | None, ours: State) -> bool:
+    return holder is not None and holder["token"] == ours["token"]
 
 
 def _machine() -> str:
-    """What tells whether a process number means the same here: the host, its boot, the process namespace."""
+    """Return where a process number is unique: the host, its boot, the process namespace."""
     parts = [platform.node()]
     if sys.platform == "linux":
         parts.append(Path("/proc/sys/kernel/random/boot_id").read_text().strip())
@@ -242,7 +230,7 @@ def _machine() -> str:
 
 
 def _process_start(pid: int) -> str | None:
-    """Return when a process began, in a form that a clock change cannot alter; None where it is dead."""
+    """Return when a process began, unaffected by clock changes; None where it is dead."""
     try:
         if sys.platform == "linux":
             # The name, in brackets, may hold anything; the state is the field after it, the start the 22nd.

@@ -16,12 +16,12 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
-_MENDED = "; the next 'rdbench sweep' into this folder sets it aside and runs what it needs again"
+_FIX = "; the next 'rdbench sweep' into this folder sets it aside and runs what it needs again"
 
 
 @dataclass(frozen=True)
 class Results:
-    """What a results folder holds, as pandas frames; ``problems`` names the files that were left out.
+    """A results folder as pandas frames; ``problems`` names the files that were left out.
 
     Columns and their units: README, section "Results"; their types: :data:`rdbench.results.parquet.TABLES`.
     """
@@ -38,7 +38,7 @@ class Results:
 
 
 def _frame(table: "pa.Table") -> "pd.DataFrame":
-    """Return a pandas frame; a column of text stays one where every value is null."""
+    """Return a pandas frame; a column of text has that type also where every value is null."""
     import numpy as np
     import pandas as pd
     import pyarrow as pa
@@ -56,8 +56,8 @@ def load_results(path: str | os.PathLike[str] | Place, tables: Iterable[str] = t
         tables: which to read besides ``trials``; the others stay empty.
 
     Returns:
-        The tables, each with the columns of :data:`TABLES`. Rows of trials that were never committed are
-        left out; files that cannot be read are named in ``problems``.
+        The tables, each with the columns of :data:`TABLES`. Rows of trials that are not committed are left
+        out; files that cannot be read are named in ``problems``.
 
     Raises:
         ResultsError: the folder is not a results folder.
@@ -67,41 +67,27 @@ def load_results(path: str | os.PathLike[str] | Place, tables: Iterable[str] = t
     sweep = stored_sweep(root)
     problems: table_files.Problems = {}
     trials = table_files.read(root, "trials", None, problems)
-    ids = trials["trial"].to_pylist()
-    wanted = set(tables)
-    frames = {
-        table: _frame(
-            table_files.read(root, table, ids, problems)
-            if table in wanted
-            else parquet.schema(table).empty_table()
-        )
-        for table in TABLES
-        if table != "trials"
-    }
-    return Results(root, sweep, trials=_frame(trials), **frames, problems=left_out(problems))
+    ids, wanted = trials["trial"].to_pylist(), set(tables)
+    frames = {"trials": _frame(trials)}
+    for table in [name for name in TABLES if name != "trials"]:
+        empty = parquet.schema(table).empty_table()
+        frames[table] = _frame(table_files.read(root, table, ids, problems) if table in wanted else empty)
+    return Results(root, sweep, **frames, problems=left_out(problems))
 
 
 def left_out(problems: table_files.Problems) -> list[str]:
-    """Return a line for each file that cannot be read, with the reason."""
+    """Return a line for each file that cannot be read: the reason, and the fix."""
     return [
-        f"{file}: left out, {problem}{'' if isinstance(problem, parquet.NewerFileError) else _MENDED}"
+        f"{file}: left out, {problem}{'' if isinstance(problem, parquet.NewerFileError) else _FIX}"
         for file, problem in problems.items()
     ]
 
 
 def trials_table(root: Place) -> "pd.DataFrame":
-    """Return a row for each committed trial, in the columns :data:`STANDING`.
-
-    Raises:
-        StorageError: the folder cannot be read now.
-    """
+    """Return a row for each committed trial, in the columns :data:`STANDING`."""
     return frame(root, "trials", STANDING)
 
 
 def frame(root: Place, table: str, columns: Sequence[str] = ()) -> "pd.DataFrame":
-    """Return one table whole, committed or not, in the given columns; by default in all.
-
-    Raises:
-        StorageError: the folder cannot be read now.
-    """
+    """Return all rows of a table, committed or not, in the given columns; by default in all."""
     return _frame(table_files.read(root, table, columns=columns))

@@ -1,9 +1,9 @@
 """Rows of a table to the bytes of a Parquet file and back: columns, schema versions, and a digest.
 
-Every file says in its footer the schema version and a SHA-256 of the table's name, the file's name and all
-its bytes (with zeros where the digest stands). It is checked before anything of the file is read: one with a
-bit flipped, an end missing, another file's name or another table's rows is told for what it is, and never
-read as something else. Files of versions 1 and 2 have no digest, and are checked as far as they go.
+A file's footer has the schema version and a SHA-256 of the table's name, the file's name and all its bytes
+(with zeros in place of the digest). It is checked before anything is read, so a file that was damaged, cut
+off, renamed or moved to another table is recognised. Files of versions 1 and 2 have no digest: their columns
+and values are checked.
 """
 
 import functools
@@ -17,8 +17,7 @@ if TYPE_CHECKING:
 
 
 STANDING = ("trial", "status", "error", "variant", "beta", "seed", "parameters", "dataset_checksum")
-"""The columns of ``trials`` that say how trials stand: a third of the time that all take."""
-
+"""The columns of ``trials`` that give the status of trials: read in a third of the time of all."""
 
 SCHEMA_VERSION = 4  # 2: trials.pack; 3: trials.run, digest; 4: trials.train_images, test_images, data_notes
 _SINCE = {"pack": 2, "run": 3, "train_images": 4, "test_images": 4, "data_notes": 4}  # columns of trials
@@ -50,16 +49,16 @@ TABLES: dict[str, str] = {
     "per_image": "trial:string index:int64 sse:double rate:double",
     "trials": _TRIAL,
 }
-"""Name of each table -> its columns as ``name:type``. ``trials`` stands last: it is written last."""
+"""Name of each table -> its columns as ``name:type``. ``trials`` is last, as it is written last."""
 
-MOST_ROWS = {"per_image": 200_000_000}
-"""Rows that a file may have at most; of other tables a few million. Compacted files are the longest."""
+MOST_ROWS = dict.fromkeys(TABLES, 5_000_000) | {"per_image": 200_000_000}
+"""The most rows of a file: a few damaged bytes can stand for any number. Compacted files are the longest."""
 
 Row = Mapping[str, Any]
 
 
 class TableFileError(Exception):
-    """A file that is not, or no longer, one of a table; the text says why in a few words."""
+    """A file that is not a readable one of its table; the text says why in a few words."""
 
 
 class NewerFileError(TableFileError):
@@ -68,16 +67,13 @@ class NewerFileError(TableFileError):
 
 @functools.cache
 def schema(table: str, only: tuple[str, ...] = ()) -> "pa.Schema":
-    """Return the Arrow schema of a table; of some of its columns where some are named."""
+    """Return the Arrow schema of a table, or of ``only`` some of its columns."""
     import pyarrow as pa
 
-    types = {"timestamp": pa.timestamp("us", tz="UTC"), "double": pa.float64()}
-    fields = []
-    for column in TABLES[table].split():
-        name, kind = column.split(":")
-        if name in only or not only:
-            fields.append(pa.field(name, types[kind] if kind in types else pa.type_for_alias(kind)))
-    return pa.schema(fields)
+    columns = [column.split(":") for column in TABLES[table].split()]
+    utc = pa.timestamp("us", tz="UTC")
+    types = {name: utc if kind == "timestamp" else pa.type_for_alias(kind) for name, kind in columns}
+    return pa.schema([(name, kind) for name, kind in types.items() if name in only or not only])
 
 
 def from_rows(table: str, trial: str, values: Iterable[Row]) -> "pa.Table":
@@ -90,8 +86,7 @@ def from_rows(table: str, trial: str, values: Iterable[Row]) -> "pa.Table":
 
     rows = [dict(row, trial=trial) for row in values]
     columns = schema(table)
-    unknown = {name for row in rows for name in row} - set(columns.names)
-    if unknown:
+    if unknown := {name for row in rows for name in row} - set(columns.names):
         raise ValueError(f"table {table!r} has no column named {', '.join(sorted(unknown))}")
     try:
         return pa.Table.from_pylist(rows, schema=columns)
@@ -106,14 +101,7 @@ def _utf8(value: Any) -> Any:
 
 
 def encode(table: str, name: str, rows: "pa.Table", *, small: bool = True) -> bytes:
-    """Return the Parquet file that holds rows.
-
-    Args:
-        table: what they are of.
-        name: of the file, without its ending.
-        rows: in the table's schema.
-        small: of one trial; else of many, and worth compressing.
-    """
+    """Return a table's rows as a Parquet file of a ``name`` without ending; compressed if not ``small``."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -129,10 +117,10 @@ def encode(table: str, name: str, rows: "pa.Table", *, small: bool = True) -> by
 
 
 def check(table: str, name: str, content: bytes) -> bool:
-    """Tell whether a file carries the digest it should; False where it carries none.
+    """Tell whether a file has the right digest; False where it has none.
 
     Raises:
-        TableFileError: it carries another.
+        TableFileError: it has another.
     """
     span = _digest_span(content)
     if span is None:
@@ -143,13 +131,10 @@ def check(table: str, name: str, content: bytes) -> bool:
 
 
 def decode(table: str, name: str, content: bytes, columns: Sequence[str] = ()) -> "pa.Table":
-    """Return the rows of a file, in the table's schema; what an older version did not hold is null.
+    """Return the rows of a file, in the table's schema or some of its ``columns``.
 
-    Args:
-        table: whose folder it lies in.
-        name: the file's, without its ending: the trial's id, unless the file is compacted.
-        content: the file's bytes.
-        columns: only these; else all.
+    Columns that an older schema version had not are null. ``name`` is the file's, without its ending: the
+    trial's id, unless the file is compacted.
 
     Raises:
         TableFileError: it is not such a file.
@@ -161,16 +146,14 @@ def decode(table: str, name: str, content: bytes, columns: Sequence[str] = ()) -
     checked = check(table, name, content)
     try:
         file = pq.ParquetFile(pa.py_buffer(content))
-        if file.metadata.num_rows > MOST_ROWS.get(
-            table, 5_000_000
-        ):  # a few bytes can stand for any number of rows
+        if file.metadata.num_rows > MOST_ROWS[table]:
             raise TableFileError(f"it says it has {file.metadata.num_rows:,} rows")
         part = file.read(list(columns) if checked and columns else None, use_threads=False)
         if not checked:
-            part.validate(full=True)  # such as text that is none
+            part.validate(full=True)  # finds text that is not UTF-8, for one
     except TableFileError:
         raise
-    except Exception as error:  # whatever a damaged file makes of its reader
+    except Exception as error:  # a damaged file may raise anything
         line = (str(error).splitlines() or [type(error).__name__])[0]
         raise TableFileError(f"not a readable Parquet file ({line})") from None
     version = (part.schema.metadata or {}).get(_VERSION_KEY, b"none").decode(errors="replace")
@@ -185,7 +168,7 @@ def decode(table: str, name: str, content: bytes, columns: Sequence[str] = ()) -
         part = _as_now(table, part, int(version), expected)
     if not (checked or int(version) < _DIGEST_SINCE) or not part.schema.equals(expected):
         raise TableFileError(f"no {table} file of rdbench: digest or columns are missing")
-    # A digest is no secret: whoever wrote it, it shall not pass for another trial's.
+    # Anybody can write a digest: also check that the rows are of this trial.
     named = "trial" in part.schema.names and not name.startswith("compact-")
     if named and not pc.all(pc.equal(part["trial"], name)).as_py():
         raise TableFileError("it holds another trial")
@@ -193,10 +176,10 @@ def decode(table: str, name: str, content: bytes, columns: Sequence[str] = ()) -
 
 
 def _digest_span(content: bytes) -> tuple[int, int] | None:
-    """Return from where to where the digest stands in a file; None where there is none."""
-    # The last one: the footer stands at the end, and rows may hold anything.
-    found = _DIGEST.match(content, max(content.rfind(_DIGEST_KEY), 0))
-    return found.span(1) if found else None
+    """Return start and end of the digest in a file; None where there is none."""
+    # The last one: the footer is at the end, and rows may hold anything.
+    match = _DIGEST.match(content, max(content.rfind(_DIGEST_KEY), 0))
+    return match.span(1) if match else None
 
 
 def _digest(table: str, name: str, content: bytes, start: int, end: int) -> bytes:
@@ -208,9 +191,9 @@ def _digest(table: str, name: str, content: bytes, start: int, end: int) -> byte
 
 
 def _as_now(table: str, part: "pa.Table", version: int, expected: "pa.Schema") -> "pa.Table":
-    """Return rows of an older schema version in the columns expected now; what it did not hold is null.
+    """Return rows of an older schema version in today's columns, null where it had none.
 
-    A table that lacks more than its version did is returned as it is.
+    A table that lacks more than its version did is returned unchanged.
     """
     import pyarrow as pa
 

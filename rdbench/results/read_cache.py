@@ -1,8 +1,7 @@
-"""What was read of a folder of Parquet files, kept in the cache: ten thousand small files take seconds.
+"""A cache of what was read of a folder of Parquet files: ten thousand small files take seconds.
 
-What is kept is derived and disposable. It stands file by file, with each file's size and time of change; a
-file that has changed since, or is not in it, is read itself. A checksum guards it, so that damage to the
-cache costs time and nothing else.
+It is derived and disposable. Each file's part carries that file's size and time of change; a file that has
+changed since, or is not in it, is read itself. A checksum guards it, so damage costs time and nothing else.
 """
 
 import contextlib
@@ -22,7 +21,7 @@ from rdbench.storage.places import Place, Stamp
 if TYPE_CHECKING:
     import pyarrow as pa
 
-WORTH_IT = 50  # files read anew, from which on a snapshot is written
+WORTH_IT = 50  # a snapshot is written once so many files were read anew
 WORTH_BYTES = 2**20  # or so much of them
 SETTLED = 60_000_000_000  # nanoseconds
 _KEY = b"rdbench_snapshot"
@@ -34,6 +33,10 @@ class Rows(NamedTuple):
     table: "pa.Table"
     start: int
     length: int
+
+    def cut(self) -> "pa.Table":
+        """Return them as a table, without a copy."""
+        return self.table.slice(self.start, self.length)
 
 
 def rows(
@@ -51,40 +54,27 @@ def rows(
         stamps: of every file in it, by name.
         names: which to return, all of them in ``stamps``.
         schema: of the rows.
-        read_files: reads files, in order; None for one that is of no use, which is never kept.
+        read_files: reads files, in order; None for an unreadable one, which is never kept.
         keep: a snapshot of them.
     """
-    file = _file(folder, schema.to_string(), "arrow")
-    kept = {
-        name: part for name, (stamp, part) in _load_rows(file, schema).items() if stamps.get(name) == stamp
-    }
-    wanted = list(names)
-    anew = [name for name in wanted if name not in kept]
-    found = {
-        name: Rows(part, 0, len(part))
-        for name, part in zip(anew, read_files(anew), strict=True)
-        if part is not None
-    }
-    everything = kept | found
-    if keep and _is_worth_it(anew, stamps):
-        everything, table = _in_one(everything, schema)
-        _save_rows(
-            file, table, [(name, *_lasting(stamps[name]), part.length) for name, part in everything.items()]
-        )
-    return {name: everything[name] for name in wanted if name in everything}
-
-
-def _in_one(parts: Mapping[str, Rows], schema: "pa.Schema") -> tuple[dict[str, Rows], "pa.Table"]:
-    """Return parts, by name, as they stand in one table that holds them all, and that table."""
     import pyarrow as pa
 
-    slices = [part.table.slice(part.start, part.length) for _, part in sorted(parts.items())]
-    table = pa.concat_tables([schema.empty_table(), *slices]).combine_chunks()
-    starts = accumulate(map(len, slices), initial=0)
-    return {
-        name: Rows(table, start, len(part))
-        for name, start, part in zip(sorted(parts), starts, slices, strict=False)
-    }, table
+    file, wanted = _file(folder, schema.to_string(), "arrow"), list(names)
+    parts = _load_rows(file, schema, stamps)
+    anew = [name for name in wanted if name not in parts]
+    for name, table in zip(anew, read_files(anew), strict=True):
+        if table is not None:
+            parts[name] = Rows(table, 0, len(table))
+    if keep and _is_worth_it(anew, stamps):
+        # In one table, so that what is returned does not hold on to thousands of small ones.
+        order = sorted(parts)
+        whole = pa.concat_tables([schema.empty_table(), *(parts[name].cut() for name in order)])
+        whole, lengths = whole.combine_chunks(), [parts[name].length for name in order]
+        starts = accumulate(lengths, initial=0)
+        parts = {name: Rows(whole, *at) for name, *at in zip(order, starts, lengths, strict=False)}
+        listed = [(name, *_lasting(stamps[name]), part.length) for name, part in parts.items()]
+        _save_rows(file, whole, listed)
+    return {name: parts[name] for name in wanted if name in parts}
 
 
 def trials(
@@ -92,25 +82,25 @@ def trials(
     stamps: Mapping[str, Stamp],
     read_files: Callable[[list[str]], Iterable[list[str] | None]],
 ) -> dict[str, list[str]]:
-    """Return the ids of the trials that each sound file of a folder holds, remembering which were.
+    """Return the ids of the trials that each sound file of a folder holds; remembers which were sound.
 
     Args:
         folder: that holds the files.
         stamps: of every file in it, by name.
-        read_files: checks files, in order, and returns the trials of each; None for one that is of no use,
-            which is looked at again each time.
+        read_files: checks files, in order, and returns the trials of each; None for an unreadable one, which
+            is checked again each time.
     """
     file = _file(folder, "", "json")
-    kept = {}
+    held: dict[str, list[str]] = {}
     with contextlib.suppress(ValueError, TypeError, AttributeError):
         known: dict[str, list[Any]] = json.loads(bytes(_load(file)) or b"{}")
-        kept = {name: ids for name, (*stamp, ids) in known.items() if stamps.get(name) == tuple(stamp)}
-    anew = sorted(stamps.keys() - kept.keys())
-    found = {name: ids for name, ids in zip(anew, read_files(anew), strict=True) if ids is not None}
+        held = {name: ids for name, (*stamp, ids) in known.items() if stamps.get(name) == tuple(stamp)}
+    anew = sorted(stamps.keys() - held.keys())
+    held |= {name: ids for name, ids in zip(anew, read_files(anew), strict=True) if ids is not None}
     if _is_worth_it(anew, stamps):
-        listed = {name: [*_lasting(stamps[name]), ids] for name, ids in (kept | found).items()}
+        listed = {name: [*_lasting(stamps[name]), ids] for name, ids in held.items()}
         _save(file, json.dumps(listed).encode())
-    return kept | found
+    return held
 
 
 def _is_worth_it(anew: list[str], stamps: Mapping[str, Stamp]) -> bool:
@@ -118,37 +108,37 @@ def _is_worth_it(anew: list[str], stamps: Mapping[str, Stamp]) -> bool:
 
 
 def _lasting(stamp: Stamp) -> Stamp:
-    """Return a stamp as it is kept: as none that ever comes, if a later version of the file might share it.
+    """Return a stamp to keep, or one that no file has if a later version of the file might share this one.
 
-    Buckets and some file systems keep whole seconds: a file that was just written may be written again
-    within the same one.
+    Buckets and some file systems keep whole seconds: a file may be written twice within one.
     """
     coarse = stamp[1] % 1_000_000_000 == 0
     return (-1, -1) if coarse and abs(time.time_ns() - stamp[1]) < SETTLED else stamp
 
 
 def _file(folder: Place, content: str, ending: str) -> Path:
-    """Return where that of a folder is kept; other content has another place."""
+    """Return where the cache of a folder lies, by its path and what it is of."""
     text = f"{folder.resolve()}\n{content}"
     name = hashlib.sha256(text.encode(errors="surrogateescape"))  # a name need not be UTF-8
     return paths.cache_root() / "tables" / f"{name.hexdigest()[:24]}.{ending}"
 
 
-def _load_rows(file: Path, schema: "pa.Schema") -> dict[str, tuple[Stamp, Rows]]:
-    """Return stamp and rows of each file in a snapshot; none where there is no snapshot that can be read."""
+def _load_rows(file: Path, schema: "pa.Schema", stamps: Mapping[str, Stamp]) -> dict[str, Rows]:
+    """Return the rows of each file in a snapshot that has not changed; none without a readable snapshot."""
     import pyarrow as pa
 
     try:
         table = pa.ipc.open_stream(pa.py_buffer(_load(file))).read_all()
         listed = json.loads(table.schema.metadata[_KEY])
         table = table.replace_schema_metadata(None)
-        found, start = {}, 0
+        parts, start = {}, 0
         for name, size, changed, count in listed:
-            found[name] = ((size, changed), Rows(table, start, count))
+            if stamps.get(name) == (size, changed):
+                parts[name] = Rows(table, start, count)
             start += count
     except (OSError, pa.ArrowException, ValueError, KeyError, TypeError):
         return {}
-    return found if table.schema.equals(schema) and start == len(table) else {}
+    return parts if table.schema.equals(schema) and start == len(table) else {}
 
 
 def _save_rows(file: Path, table: "pa.Table", listed: list[tuple[str, int, int, int]]) -> None:
@@ -162,7 +152,7 @@ def _save_rows(file: Path, table: "pa.Table", listed: list[tuple[str, int, int, 
 
 
 def _load(file: Path) -> memoryview:
-    """Return what was saved; nothing where it is not there or has changed since."""
+    """Return what was saved; nothing where it is missing or damaged."""
     import mmap
 
     with contextlib.suppress(OSError, ValueError), file.open("rb") as opened:  # ValueError: it is empty
@@ -173,7 +163,7 @@ def _load(file: Path) -> memoryview:
 
 
 def _save(file: Path, content: Any) -> None:
-    """Write to the cache; where it cannot be written to, that costs time and nothing else."""
+    """Write to the cache, if it can be written to."""
     temporary = file.with_name(f".{file.name}.{os.getpid()}.tmp")
     with contextlib.suppress(OSError):
         file.parent.mkdir(parents=True, exist_ok=True)

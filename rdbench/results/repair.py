@@ -1,4 +1,4 @@
-"""Files among the tables that cannot be read: which they are, and moved out of the way."""
+"""Find files among the tables that cannot be read, and move them out of the way."""
 
 from pathlib import Path
 
@@ -13,10 +13,7 @@ from rdbench.storage.places import Place
 def damaged(root: Place) -> table_files.Problems:
     """Return the files among the tables that cannot be read as such, and why.
 
-    In a bucket, where no object is ever half written, only the tables that every report reads are looked at.
-
-    Raises:
-        StorageError: the folder cannot be read now.
+    In a bucket, where no object is ever half written, only the tables that every report reads are checked.
     """
     problems: table_files.Problems = {}
     for table in TABLES if isinstance(root, Path) else ("points", "metrics", "trials"):
@@ -33,16 +30,15 @@ def problem_lines(root: Place) -> list[str]:
 
 
 def set_aside(root: Place) -> list[str]:
-    """Move what lies among the tables and is no file of theirs into ``set_aside/<table>/``.
+    """Move files that cannot be read into ``set_aside/<table>/``; remove temporary files of dead writers.
 
-    For the driver, while it alone is at work in the folder. Temporary files of writers that died are removed.
+    Only for the driver that holds the folder's lease.
 
     Returns:
         A line for each file that was moved: what, why, where to, and whether its trial runs again.
 
     Raises:
-        ResultsError: a file was written by a newer rdbench, whose results are not to be touched.
-        StorageError: the folder cannot be read or written now.
+        ResultsError: a file was written by a newer rdbench.
     """
     lines = []
     for file, problem in damaged(root).items():
@@ -52,17 +48,17 @@ def set_aside(root: Place) -> list[str]:
         target = _free(root / "set_aside" / table, file.name)
         places.move(file, target)
         lines.append(f"set aside: {file} is now {target}: {problem}; {_consequence(table, file)}")
-    for folder in (root / each for each in (*TABLES, "resume", "checkpoints")):
-        for name in places.entries(folder):
+    for folder in (*TABLES, "resume", "checkpoints"):
+        for name in places.entries(root / folder):
             if name.startswith(".") and name.endswith(".tmp"):
-                (folder / name).unlink(missing_ok=True)
+                (root / folder / name).unlink(missing_ok=True)
     return lines
 
 
 def _consequence(table: str, file: Place) -> str:
     if file.suffix != ".parquet":
         return "no trial is concerned"
-    many = table_files.generation(file.stem) is not None
+    many = table_files.generation(file.stem) != table_files.OWN
     who, runs = ("trials it held", "run") if many else ("trial of that name", "runs")
     if table in ("trials", "points"):
         return f"the {who} {runs} again"
@@ -73,7 +69,7 @@ def _consequence(table: str, file: Place) -> str:
 
 
 def _free(folder: Place, name: str) -> Place:
-    """Return a place in a folder that nothing is at."""
+    """Return an unused path in a folder, by the name or a numbered one."""
     taken, number, free = places.entries(folder), 1, name
     while free in taken:
         number, free = number + 1, f"{number + 1}-{name}"

@@ -1,4 +1,4 @@
-"""The resolved sweep file in a results folder, and the files that its variants run from."""
+"""The resolved sweep file in a results folder, and copies of its variants' files."""
 
 import contextlib
 from collections.abc import Sequence
@@ -28,29 +28,29 @@ def stored_sweep(root: Place, overrides: Sequence[str] = ()) -> Sweep:
         return load_sweep(file, overrides, stored=True)
     near = paths.cache_root() / "remote"
     for stem, files in copies.found(root).items():
-        with contextlib.suppress(StorageError):  # a cache that cannot be written: known by name then
+        with contextlib.suppress(StorageError):  # no cache: then the variant is known by name alone
             copies.save(near, stem[:-17], files)
     return load_sweep(file, overrides, stored=True, folders=[near])
 
 
 def variant_sources(root: Place) -> dict[str, Files]:
-    """Return the files of variants that a results folder keeps, by hash; an edited copy is left out."""
+    """Return the variants' files in a results folder, by hash; edited copies are left out."""
     return {stem[-16:]: files for stem, files in copies.found(root).items()}
 
 
 def save_sweep(root: Place, sweep: Sweep) -> None:
-    """Write the resolved spec into the results folder, and copies of the files that its variants run from.
+    """Write the resolved spec into the results folder, and copies of its variants' files.
 
     Raises:
         SpecError: one of them was edited since the sweep was read.
     """
     variants = []
     for variant in sweep.variants:
-        if variant.source and (found := find(variant.source)).files:
-            if found.code != variant.code:
-                raise SpecError(f"{found.path} was edited just now; run the same command again")
-            copy = copies.save(root, variant.name, found.files)
-            variant = variant.model_copy(update={"source": f"{copy}:{found.declaration.symbol}"})
+        if variant.source and (source := find(variant.source)).files:
+            if source.code != variant.code:
+                raise SpecError(f"{source.path} was edited just now; run the same command again")
+            copy = copies.save(root, variant.name, source.files)
+            variant = variant.model_copy(update={"source": f"{copy}:{source.declaration.symbol}"})
         variants.append(variant)
     stored = sweep.model_copy(update={"variants": tuple(variants)})
     write_atomically(root / "sweep.yaml", dump_sweep(stored).encode())

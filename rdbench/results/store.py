@@ -1,6 +1,6 @@
-"""The Parquet tables of a sweep: atomic commit, load; their schemas are in :mod:`rdbench.results.parquet`.
+"""Commit trials to a results folder, and read single ones back.
 
-A results folder holds one folder a table and one file a trial in it::
+It holds one folder a table and one file a trial in it (schemas: :mod:`rdbench.results.parquet`)::
 
     results/<sweep>/
       sweep.yaml                  the resolved spec
@@ -20,10 +20,12 @@ with damaged files).
 A file is written under a temporary name and renamed, so a reader never sees half of one, and a trial
 without its ``trials`` row does not exist. A number that was not measured is null, never 0. Any Parquet
 reader opens a table whole: ``pandas.read_parquet("results/x/points")``.
+
+Whatever reads or writes a folder raises StorageError where that is not possible now.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rdbench.metrics import answers, is_measured
 from rdbench.metrics.base import MetricOptions
@@ -33,22 +35,14 @@ from rdbench.results.parquet import STANDING, TABLES, Row
 from rdbench.storage import places
 from rdbench.storage.places import Place, write_atomically
 
-if TYPE_CHECKING:
-    pass
-
 
 def commit(root: Place, trial: str, tables: Mapping[str, Iterable[Row]]) -> None:
-    """Write the tables of one trial; its ``trials`` row, written last, makes the trial exist.
+    """Write the rows of one trial by table; its ``trials`` row, written last, makes the trial exist.
 
-    Args:
-        root: the results folder.
-        trial: the trial's id.
-        tables: name of the table -> its rows; a table that is not given is left as it is. A failure never
-            replaces a trial that is done: then nothing is written.
+    A table that is not given is left unchanged. A failure never replaces a trial that is done.
 
     Raises:
         ValueError: there is no ``trials`` row, or a row names a column the table does not have.
-        StorageError: the folder cannot be written now.
     """
     if "trials" not in tables:
         raise ValueError("a trial is committed by its row in 'trials', which is missing")
@@ -58,28 +52,23 @@ def commit(root: Place, trial: str, tables: Mapping[str, Iterable[Row]]) -> None
 
 
 def write(root: Place, trial: str, tables: Mapping[str, Iterable[Row]]) -> None:
-    """Write tables of one trial, in the order in which a commit needs them.
+    """Write tables of one trial in the order of a commit.
 
     Raises:
         ValueError: a row names a column the table does not have.
-        StorageError: the folder cannot be written now.
     """
-    for table in TABLES:
-        if table in tables:
-            _write(root, table, trial, tables[table])
-
-
-def _write(root: Place, table: str, trial: str, values: Iterable[Row]) -> None:
-    if table == "metrics":
-        values = added_up(values, lambda: table_files.read_one(root, table, trial).to_pylist())
-    rows = parquet.from_rows(table, trial, values)
-    write_atomically(table_files.own_file(root, table, trial), parquet.encode(table, trial, rows))
+    for table in [name for name in TABLES if name in tables]:
+        values = tables[table]
+        if table == "metrics":
+            values = added_up(values, lambda: table_files.read_one(root, "metrics", trial).to_pylist())
+        rows = parquet.from_rows(table, trial, values)
+        write_atomically(table_files.own_file(root, table, trial), parquet.encode(table, trial, rows))
 
 
 def trial_tables(root: Place, trial: str) -> dict[str, list[dict[str, Any]]]:
-    """Return the rows of one trial's tables that are there and can be read."""
-    found = {table: table_files.read_one(root, table, trial).to_pylist() for table in TABLES}
-    return {table: rows for table, rows in found.items() if rows}
+    """Return the rows of one trial's tables that exist and can be read."""
+    tables = {table: table_files.read_one(root, table, trial).to_pylist() for table in TABLES}
+    return {table: rows for table, rows in tables.items() if rows}
 
 
 def is_done(root: Place, trial: str) -> bool:
@@ -95,7 +84,7 @@ def trial_row(root: Place, trial: str) -> dict[str, Any] | None:
 
 
 def committed_in(root: Place, run: str, trial: str) -> bool:
-    """Tell, by one small read, whether a trial was committed in this run of a driver: it has its own file."""
+    """Tell, by reading its own file, whether a trial was committed in this run of a driver."""
     return bool(run) and table_files.read_own(root, "trials", trial)["run"].to_pylist() == [run]
 
 
@@ -113,13 +102,7 @@ def weights_file(root: Place, trial: str) -> Place:
 
 
 def add_metrics(root: Place, trial: str, asked: Sequence[MetricOptions], rows: Iterable[Row]) -> None:
-    """Add what was measured afterwards to a committed trial; it replaces what answered the same before.
-
-    Args:
-        root: the results folder.
-        trial: the trial's id.
-        asked: what was measured.
-        rows: of the ``metrics`` table.
+    """Add rows of ``metrics`` to a committed trial, in place of those that answer ``asked``.
 
     Raises:
         ValueError: the trial does not exist.
@@ -127,12 +110,12 @@ def add_metrics(root: Place, trial: str, asked: Sequence[MetricOptions], rows: I
     if trial_row(root, trial) is None:
         raise ValueError(f"no trial {trial} is committed in {root}")
     before = table_files.read_one(root, "metrics", trial).to_pylist()
-    kept = [row for row in before if not any(answers(options, row) for options in asked)]
-    _write(root, "metrics", trial, [*kept, *rows])
+    others = [row for row in before if not any(answers(options, row) for options in asked)]
+    write(root, trial, {"metrics": [*others, *rows]})
 
 
 def trial_ids(root: Place) -> list[str]:
-    """Return the ids of the trials a results folder holds, sorted; empty where there is no folder."""
+    """Return the ids of the trials in a results folder, sorted; none where there is no folder."""
     return sorted(table_files.sound(root, "trials"))
 
 
@@ -147,21 +130,18 @@ def finished(
 ) -> set[str]:
     """Return the ids of the trials that need not be trained again: status done or diverged.
 
-    A trial whose files are there but cannot be read, or are not its own, is not finished.
+    A trial whose files cannot be read, or are another's, is not finished.
 
     Args:
         root: the results folder, which need not exist.
         needs: tables that a done trial must also have (``per_image`` where the sweep keeps it).
         metrics: what a done trial must also have measured.
         weights: whether its trained network must have been kept.
-        stopped: whether one that was stopped early is finished, too.
-        failed_metrics: whether one is finished, too, that lacks a metric which failed for good.
-
-    Raises:
-        StorageError: the folder cannot be read now.
+        stopped: count trials that were stopped early.
+        failed_metrics: count trials that lack a metric which failed for good.
     """
     if not table_files.stamps(root / "trials"):
-        return set()  # at once: without opening a Parquet reader
+        return set()  # quickly, without importing a Parquet reader
     rows = table_files.read(root, "trials", columns=STANDING)
     ids, statuses, parameters = (rows[name].to_pylist() for name in ("trial", "status", "parameters"))
     whole = set(ids).intersection(*(table_files.sound(root, table) for table in ("points", *needs)))
@@ -170,12 +150,12 @@ def finished(
         for row in table_files.read(root, "metrics", ids).to_pylist():
             measured.setdefault(row["trial"], []).append(row)
         for asked in metrics:
-            whole = {each for each in whole if is_measured(asked, measured.get(each, []), failed_metrics)}
+            whole = {trial for trial in whole if is_measured(asked, measured.get(trial, []), failed_metrics)}
     if weights:
         kept = places.entries(weights_file(root, "").parent)
         # A trial function that returned measurements alone has no weights to keep.
-        none = {trial for trial, count in zip(ids, parameters, strict=True) if count is None}
-        whole = {each for each in whole if each in none or weights_file(root, each).name in kept}
+        weightless = {trial for trial, count in zip(ids, parameters, strict=True) if count is None}
+        whole = {trial for trial in whole if trial in weightless or weights_file(root, trial).name in kept}
     return {
         trial
         for trial, status in zip(ids, statuses, strict=True)

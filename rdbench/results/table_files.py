@@ -1,13 +1,14 @@
-"""A table of a results folder as one: files of a trial each, and compacted files of many.
+"""A table of a results folder as one: a file for each trial, and compacted files of many.
 
-A trial's own file was written after any compacted one that holds it, and of compacted files one of a higher
-generation after one of a lower: the later one is taken, and a trial's rows are never taken twice.
+A trial's own file was written after any compacted one that holds it, and a compacted file after those of
+lower generation. The latest is taken, so a trial's rows are never taken twice.
 """
 
 import functools
+import math
 import re
-from collections.abc import Collection, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, TypeVar
 
 from rdbench.errors import StorageError
 from rdbench.results import parquet, read_cache
@@ -18,18 +19,20 @@ from rdbench.storage.places import Place, Stamp
 if TYPE_CHECKING:
     import pyarrow as pa
 
+T = TypeVar("T")
 Problems = dict[Place, parquet.TableFileError]
 """Files that were left out -> why."""
 
 _ENDING = ".parquet"
 _COMPACT = re.compile(r"compact-(\d+)-(\d+)")
-_OWN = 2**62  # the generation of a trial's own file
+OWN = math.inf
+"""The generation of a trial's own file."""
 
 
-def generation(name: str) -> int | None:
-    """Return the generation of a compacted file, by its name without ending; None of another."""
-    found = _COMPACT.fullmatch(name)
-    return int(found[1]) if found else None
+def generation(name: str) -> float:
+    """Return the generation of a compacted file, by its name without ending; :data:`OWN` of another."""
+    compacted = _COMPACT.fullmatch(name)
+    return int(compacted[1]) if compacted else OWN
 
 
 def stamps(folder: Place) -> dict[str, Stamp]:
@@ -58,59 +61,53 @@ def read(
 
     Args:
         root: the results folder.
-        table: which.
+        table: its name.
         trials: only theirs; None for all.
         problems: gets the files that were left out.
         columns: only these, in the order the table has them, which is faster; else all.
         keep: a snapshot in the cache.
-
-    Raises:
-        StorageError: the files cannot be read now.
     """
     import pyarrow as pa
 
     schema, inside = parquet.schema(table, tuple(columns)), stamps(root / table)
     wanted = None if trials is None else set(trials)
-    names = [name for name in inside if wanted is None or name in wanted or generation(name) is not None]
+    names = [name for name in inside if wanted is None or name in wanted or generation(name) != OWN]
 
     def decode(anew: list[str]) -> Iterator["pa.Table | None"]:
-        return (
-            None if content is None else _decoded(root, table, name, content, problems, columns)
-            for name, content in _contents(root, table, anew, problems)
-        )
+        read_file = functools.partial(parquet.decode, table, columns=columns)
+        return _read_each(root, table, anew, read_file, problems)
 
-    best: dict[str, tuple[int, Rows]] = {}
-    for name, part in read_cache.rows(root / table, inside, names, schema, decode, keep).items():
+    parts = read_cache.rows(root / table, inside, names, schema, decode, keep)
+    latest: dict[str, tuple[float, Rows]] = {}
+    for name, part in parts.items():
         rank = generation(name)
-        held = [(name, part)] if rank is None else _by_trial(part)
-        for trial, own in held:
-            later = _OWN if rank is None else rank
-            if (wanted is None or trial in wanted) and (trial not in best or later > best[trial][0]):
-                best[trial] = (later, own)
-    found = _joined(part for _, (_, part) in sorted(best.items()))
-    return pa.concat_tables([schema.empty_table(), *found])
+        for trial, rows in [(name, part)] if rank == OWN else _by_trial(part):
+            if (wanted is None or trial in wanted) and (trial not in latest or rank > latest[trial][0]):
+                latest[trial] = (rank, rows)
+    runs: list[Rows] = []  # rows that stand one after the other in a table are taken in one piece
+    for _, (_, rows) in sorted(latest.items()):
+        if runs and runs[-1].table is rows.table and runs[-1].start + runs[-1].length == rows.start:
+            runs[-1] = runs[-1]._replace(length=runs[-1].length + rows.length)
+        else:
+            runs.append(rows)
+    return pa.concat_tables([schema.empty_table(), *(run.cut() for run in runs)])
 
 
 def read_own(root: Place, table: str, trial: str) -> "pa.Table":
     """Return the rows in a trial's own file, with a single request; none where there is no such file."""
-    for _, content in _contents(root, table, [trial], None):
-        own = None if content is None else _decoded(root, table, trial, content, None)
-        if own is not None:
-            return own
-    return parquet.schema(table).empty_table()
+    (rows,) = _read_each(root, table, [trial], functools.partial(parquet.decode, table))
+    return parquet.schema(table).empty_table() if rows is None else rows
 
 
 def read_one(root: Place, table: str, trial: str) -> "pa.Table":
     """Return the rows of one trial; none where it has none that can be read."""
-    if len(own := read_own(root, table, trial)):
-        return own
-    best = (-1, own)
-    for name, stamp in stamps(root / table).items():
-        if (rank := generation(name)) is not None and rank > best[0]:
-            for held, part in _compacted(root, table, name, stamp).items():
-                if held == trial:
-                    best = (rank, part.table.slice(part.start, part.length))
-    return best[1]
+    if len(rows := read_own(root, table, trial)):
+        return rows
+    inside = stamps(root / table)
+    for name in sorted(inside, key=generation, reverse=True):
+        if generation(name) != OWN and (part := _compacted(root, table, name, inside[name]).get(trial)):
+            return part.cut()
+    return rows
 
 
 def sound(root: Place, table: str, problems: Problems | None = None) -> set[str]:
@@ -121,89 +118,59 @@ def sound(root: Place, table: str, problems: Problems | None = None) -> set[str]
 def holdings(root: Place, table: str, problems: Problems | None = None) -> dict[str, list[str]]:
     """Return the ids of the trials in each file of a table that can be read, by its name without ending.
 
-    Files are checked by their digest, which takes a tenth of reading them; which were sound is remembered.
+    Files are checked by their digest, which takes a tenth of reading them; the cache remembers sound ones.
     """
 
-    def look(anew: list[str]) -> Iterator[list[str] | None]:
-        for name, content in _contents(root, table, anew, problems):
-            yield None if content is None else _held(root, table, name, content, problems)
-
-    return read_cache.trials(root / table, stamps(root / table), look)
-
-
-def _held(root: Place, table: str, name: str, content: bytes, problems: Problems | None) -> list[str] | None:
-    """Return the ids of the trials in a file; None where it is of no use."""
-    try:
-        if generation(name) is None and parquet.check(table, name, content):
+    def trials(name: str, content: bytes) -> list[str]:
+        if generation(name) == OWN and parquet.check(table, name, content):
             return [name]
-        rows = parquet.decode(table, name, content, ["trial"])
-    except parquet.TableFileError as problem:
-        _note(problems, own_file(root, table, name), problem)
-        return None
-    return [trial for trial, _ in _by_trial(Rows(rows, 0, len(rows)))]
+        ids: list[str] = parquet.decode(table, name, content, ["trial"])["trial"].unique().to_pylist()
+        return ids
+
+    return read_cache.trials(
+        root / table, stamps(root / table), lambda anew: _read_each(root, table, anew, trials, problems)
+    )
 
 
-def _contents(
-    root: Place, table: str, names: Iterable[str], problems: Problems | None
-) -> Iterator[tuple[str, bytes | None]]:
-    """Yield the content of each file; None where it is gone, or a problem with it."""
-    listed = list(names)
-    files = [own_file(root, table, name) for name in listed]
-    for name, file, content in zip(listed, files, places.read_each(files), strict=True):
-        if isinstance(content, StorageError):
-            raise content
-        if isinstance(content, OSError) and not isinstance(content, FileNotFoundError):
-            _note(problems, file, parquet.TableFileError(f"not a readable file ({content.strerror})"))
-        yield name, content if isinstance(content, bytes) else None
-
-
-def _decoded(
-    root: Place, table: str, name: str, content: bytes, problems: Problems | None, columns: Sequence[str] = ()
-) -> "pa.Table | None":
-    try:
-        return parquet.decode(table, name, content, columns)
-    except parquet.TableFileError as problem:
-        _note(problems, own_file(root, table, name), problem)
-        return None
-
-
-def _note(problems: Problems | None, file: Place, problem: parquet.TableFileError) -> None:
-    if problems is not None:
-        problems[file] = problem
+def _read_each(
+    root: Place,
+    table: str,
+    names: Iterable[str],
+    decode: Callable[[str, bytes], T],
+    problems: Problems | None = None,
+) -> Iterator[T | None]:
+    """Yield what ``decode`` makes of each file; None of one that is gone or unreadable (see ``problems``)."""
+    names = list(names)
+    files = [own_file(root, table, name) for name in names]
+    for name, file, content in zip(names, files, places.read_each(files), strict=True):
+        decoded = None
+        try:
+            if isinstance(content, bytes):
+                decoded = decode(name, content)
+            elif isinstance(content, StorageError):
+                raise content
+            elif not isinstance(content, FileNotFoundError):
+                raise parquet.TableFileError(f"not a readable file ({content.strerror})")
+        except parquet.TableFileError as problem:
+            if problems is not None:
+                problems[file] = problem
+        yield decoded
 
 
 def _by_trial(part: Rows) -> list[tuple[str, Rows]]:
     """Return the rows of each trial of a compacted file, where they stand together."""
     import pyarrow.compute as pc
 
-    column = part.table["trial"].slice(part.start, part.length).combine_chunks()
-    runs = pc.run_end_encode(column)
-    found, start = [], 0
-    for trial, end in zip(runs.values.to_pylist(), runs.run_ends.to_pylist(), strict=True):
-        found.append((trial, Rows(part.table, part.start + start, end - start)))
-        start = end
-    return found
-
-
-def _joined(parts: Iterable[Rows]) -> Iterator["pa.Table"]:
-    """Yield the rows of parts; those that stand one after the other in a table together, in one piece."""
-    pending: Rows | None = None
-    for part in parts:
-        if pending and part.table is pending.table and part.start == pending.start + pending.length:
-            pending = Rows(pending.table, pending.start, pending.length + part.length)
-            continue
-        if pending:
-            yield pending.table.slice(pending.start, pending.length)
-        pending = part
-    if pending:
-        yield pending.table.slice(pending.start, pending.length)
+    runs = pc.run_end_encode(part.cut()["trial"].combine_chunks())
+    ends = runs.run_ends.to_pylist()
+    return [
+        (trial, Rows(part.table, part.start + start, end - start))
+        for trial, start, end in zip(runs.values.to_pylist(), [0, *ends], ends, strict=False)
+    ]
 
 
 @functools.lru_cache(maxsize=16)
 def _compacted(root: Place, table: str, name: str, stamp: Stamp) -> dict[str, Rows]:
     """Return the rows of each trial of a compacted file, kept in the process while its stamp is this."""
-    for _, content in _contents(root, table, [name], None):
-        rows = None if content is None else _decoded(root, table, name, content, None)
-        if rows is not None:
-            return dict(_by_trial(Rows(rows, 0, len(rows))))
-    return {}
+    (rows,) = _read_each(root, table, [name], functools.partial(parquet.decode, table))
+    return {} if rows is None else dict(_by_trial(Rows(rows, 0, len(rows))))

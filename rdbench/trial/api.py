@@ -48,7 +48,7 @@ class Run:
     device: torch.device
     betas: tuple[float, ...]
     on_epoch: Callable[[Epoch], None] = lambda epoch: None
-    keeper: Keeper | None = None
+    keeper: Keeper = field(default_factory=Keeper)
 
     @property
     def beta(self) -> float:
@@ -74,7 +74,7 @@ class Run:
         Returns:
             Why it diverged; None if it did not. The model is in evaluation mode, on the device.
         """
-        stage = self.keeper.stage(of_several=True) if self.keeper else None
+        stage = self.keeper.stage(of_several=True)
         (reason,) = train(
             model, [self.settings], data, self.device, lambda member, epoch: self.on_epoch(epoch), stage
         )
@@ -88,8 +88,7 @@ class Run:
             keep: everything that it changes: modules, optimizers, ``torch.Generator``. An interrupted trial
                 goes on after the last turn that was kept, bit for bit as if it had never stopped.
         """
-        keeper = self.keeper or Keeper(None, [self.settings], self.device)
-        stage = keeper.stage(of_several=True)
+        stage = self.keeper.stage(of_several=True)
         done, _ = stage.begin({str(number): part for number, part in enumerate(keep)})
         for turn in range(done, count):
             yield turn

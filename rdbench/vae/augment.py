@@ -1,16 +1,15 @@
 """Training augmentation of whole batches, on the device where the images are.
 
 Each kind is what torchvision does to one image at a time (``RandomRotation``, ``RandomResizedCrop``,
-``RandomHorizontalFlip`` on float tensors), so results compare with recipes written for it. It comes in two
-steps: :func:`draw` makes the random parameters of many images at once from an explicit generator, and
-:func:`apply` uses them. Parameters are one float32 table with a row an image, to be sliced, indexed,
-concatenated and saved like any tensor; :data:`COLUMNS` names what a kind's rows hold.
+``RandomHorizontalFlip`` on float tensors), so results compare with recipes written for it. :func:`draw` makes
+the random parameters of many images from a generator, one float32 row an image (:data:`COLUMNS`);
+:func:`apply` uses them.
 
 Source of the recipes: Kim & Lee, "Beta-Sigma VAE", ICPR 2024, and the code released with it.
 """
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
@@ -32,17 +31,14 @@ ATTEMPTS = 10  # torchvision's: then the crop is the largest central one
 
 
 def draw(kind: "Augmentation", count: int, height: int, width: int, generator: Generator) -> Tensor:
-    """Return the random parameters of ``count`` images, with torchvision's distributions.
+    """Return random parameters with torchvision's distributions, float32 (count, len(COLUMNS[kind])).
 
     Args:
         kind: which augmentation.
         count: number of images.
         height: of the images, in pixels.
         width: of the images, in pixels.
-        generator: the only source of randomness; the parameters live on its device.
-
-    Returns:
-        float32 (count, len(COLUMNS[kind])).
+        generator: the only source of randomness; the parameters are on its device.
 
     Raises:
         ValueError: no such kind.
@@ -58,25 +54,22 @@ def draw(kind: "Augmentation", count: int, height: int, width: int, generator: G
 
 
 def apply(kind: "Augmentation", images: Tensor, parameters: Tensor) -> Tensor:
-    """Return the images augmented by the parameters that :func:`draw` made for them.
+    """Return the images augmented by parameters of :func:`draw`; ``none`` returns its argument.
 
     Args:
         kind: which augmentation.
         images: float32 or float64 (batch, channels, height, width), values in [0, 1].
         parameters: (batch, len(COLUMNS[kind])), on the device of the images.
 
-    Returns:
-        Images of the same shape, dtype and device; ``none`` returns its argument.
-
     Raises:
-        ValueError: no such kind, or parameters that are not a row of its columns for each image.
+        ValueError: no such kind, or parameters of another shape.
     """
     if kind not in COLUMNS:
         raise ValueError(f"no augmentation named {kind!r}; there are {', '.join(COLUMNS)}")
-    if parameters.shape != (len(images), len(COLUMNS[kind])):
-        expected, got = (len(images), len(COLUMNS[kind])), tuple(parameters.shape)
+    expected, given = (len(images), len(COLUMNS[kind])), tuple(parameters.shape)
+    if given != expected:
         raise ValueError(
-            f"augmentation {kind!r} of {len(images)} images takes parameters {expected}, not {got}"
+            f"augmentation {kind!r} of {len(images)} images takes parameters {expected}, not {given}"
         )
     if kind == "none":
         return images
@@ -101,10 +94,9 @@ def rotate(images: Tensor, degrees: Tensor) -> Tensor:
     # In float64, as Python's own functions: an angle rounded once more would move pixels near a border.
     radians = torch.deg2rad(degrees.double())
     cos, sin = (value.to(images.dtype)[:, None, None] for value in (radians.cos(), radians.sin()))
-    x = torch.linspace((1 - width) / 2, (width - 1) / 2, width, dtype=images.dtype, device=images.device)
-    y = torch.linspace((1 - height) / 2, (height - 1) / 2, height, dtype=images.dtype, device=images.device)[
-        :, None
-    ]
+    like: dict[str, Any] = {"dtype": images.dtype, "device": images.device}
+    x = torch.linspace((1 - width) / 2, (width - 1) / 2, width, **like)
+    y = torch.linspace((1 - height) / 2, (height - 1) / 2, height, **like)[:, None]
     half_width, half_height = 0.5 * width, 0.5 * height
     source_x = x * (cos / half_width) + y * (-sin / half_width)
     source_y = x * (sin / half_height) + y * (cos / half_height)
@@ -117,9 +109,9 @@ def resized_crop(
 ) -> Tensor:
     """Cut a box out of each image and scale it to ``size``: bilinear, antialiased where it shrinks.
 
-    As ``torchvision.transforms.functional.resized_crop`` on a float tensor. The resampling is separable,
-    so it is two batched matrix products with the weights of every image's rows and columns; on a GPU that
-    is allowed TF32 for matrix products they are as exact as TF32 is (about 5e-4 of the pixel).
+    As ``torchvision.transforms.functional.resized_crop`` on a float tensor. The resampling is separable: two
+    batched matrix products, with the weights of each image's rows and columns. On a GPU that is allowed TF32
+    they are as exact as that is (about 5e-4 of the pixel).
 
     Args:
         images: float32 or float64 (batch, channels, H, W).
@@ -161,21 +153,11 @@ def draw_crop(
     ratio: tuple[float, float],
     generator: Generator,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Return the boxes of random resized crops, as ``torchvision.transforms.RandomResizedCrop`` draws them.
+    """Return top, left, height and width of random crops, each float32 (count,) of whole numbers.
 
-    An area uniform in ``scale`` and a log-uniform ``ratio``, rounded to pixels and tried again while the
-    box does not fit; then a uniform place. After ten misses the largest central crop within ``ratio``.
-
-    Args:
-        count: number of boxes.
-        height: of the images, in pixels.
-        width: of the images, in pixels.
-        scale: bounds of the crop's area relative to the image's.
-        ratio: bounds of the crop's width over its height.
-        generator: the only source of randomness.
-
-    Returns:
-        top, left, height and width, each float32 (count,) of whole numbers.
+    As ``torchvision.transforms.RandomResizedCrop`` draws them: an area uniform in ``scale`` (of the image's)
+    and a log-uniform ``ratio`` (of width to height), rounded to pixels and tried again while the box does not
+    fit; then a uniform place. After ten misses the largest central crop within ``ratio``.
     """
     # All ten attempts at once: a loop until every box fits would wait for the device each time.
     area = height * width * _uniform((ATTEMPTS, count), scale, generator).double()
@@ -184,18 +166,18 @@ def draw_crop(
     widths, heights = (area * aspect).sqrt().round(), (area / aspect).sqrt().round()
     fits = (widths > 0) & (widths <= width) & (heights > 0) & (heights <= height)
     first = fits.int().argmax(0, keepdim=True)
-    found = fits.any(0)
+    fitted = fits.any(0)
 
     central_height, central_width = height, width
     if width / height < ratio[0]:
         central_height = round(width / ratio[0])
     elif width / height > ratio[1]:
         central_width = round(height * ratio[1])
-    box_height = torch.where(found, heights.gather(0, first)[0], central_height)
-    box_width = torch.where(found, widths.gather(0, first)[0], central_width)
+    box_height = torch.where(fitted, heights.gather(0, first)[0], central_height)
+    box_width = torch.where(fitted, widths.gather(0, first)[0], central_width)
 
     # A float32 number below 1 times a whole number stays below it in float64: the floor is never one too far.
     place = _uniform((2, count), (0.0, 1.0), generator).double()
-    top = torch.where(found, (place[0] * (height - box_height + 1)).floor(), (height - central_height) // 2)
-    left = torch.where(found, (place[1] * (width - box_width + 1)).floor(), (width - central_width) // 2)
+    top = torch.where(fitted, (place[0] * (height - box_height + 1)).floor(), (height - central_height) // 2)
+    left = torch.where(fitted, (place[1] * (width - box_width + 1)).floor(), (width - central_width) // 2)
     return top.float(), left.float(), box_height.float(), box_width.float()

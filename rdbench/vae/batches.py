@@ -1,10 +1,9 @@
-"""What a pack trains on: images gathered where the device is, and every random number of an epoch in bulk."""
+"""What a pack trains on: batches of images on the device, and the random numbers of an epoch in bulk."""
 
-import queue
-import threading
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
-from typing import Any
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar, cast
 
 import numpy as np
 import torch
@@ -17,23 +16,24 @@ from rdbench.vae import augment
 
 RESIDENT_SHARE = 0.4  # of a GPU's free memory that a dataset may fill
 PREFETCHED = 3  # batches that are read ahead of the GPU
+_END = object()
+
+T = TypeVar("T")
 
 
 class Images:
     """The images of one split as batches on a device.
 
-    On a CPU the memory map is read in place, so workers on one machine share one copy. On a GPU the split
-    lies in its memory where it fits, and is else read from the memory map by a thread, ahead of its use.
+    On a CPU the memory map is read in place, so workers on one machine share one copy. A GPU holds the whole
+    split where it fits; else a thread reads the memory map ahead.
     """
 
     def __init__(self, split: Split, device: torch.device) -> None:
         self._array = split.images
         self._device = device
         self._resident: Tensor | None = None
-        if (
-            device.type == "cuda"
-            and self._array.nbytes <= RESIDENT_SHARE * torch.cuda.mem_get_info(device)[0]
-        ):
+        on_gpu = device.type == "cuda"
+        if on_gpu and self._array.nbytes <= RESIDENT_SHARE * torch.cuda.mem_get_info(device)[0]:
             self._resident = torch.tensor(self._array, device=device)
 
     def __len__(self) -> int:
@@ -74,78 +74,55 @@ def as_float(pixels: Tensor) -> Tensor:
 def channels_last(images: Tensor) -> Tensor:
     """Return images (batch, channels, height, width) in the memory order that the networks are fastest in.
 
-    One channel is contiguous in either order, so torch's own conversion leaves its strides alone; but by
-    them a convolution chooses the order of its result, and half of the first block would be in the other one.
+    One channel is contiguous in either order, so torch's conversion leaves its strides alone. But a
+    convolution chooses the order of its result by them: half of the first block would get the other one.
     """
     if images.shape[1] == 1:
         return images.reshape(len(images), *images.shape[2:], 1).permute(0, 3, 1, 2)
     return images.contiguous(memory_format=torch.channels_last)
 
 
-def ahead(items: Callable[[], Iterable[Any]], depth: int) -> Iterator[Any]:
+def ahead(items: Callable[[], Iterator[T]], depth: int) -> Iterator[T]:
     """Yield what ``items()`` yields, made by a thread that runs at most ``depth`` items ahead.
 
     An exception in the thread is raised here; the thread ends when this iterator is closed.
     """
-    made: queue.Queue[tuple[str, Any]] = queue.Queue(maxsize=depth)
-    closed = threading.Event()
-
-    def put(kind: str, value: Any) -> bool:
-        while not closed.is_set():
-            with suppress(queue.Full):
-                made.put((kind, value), timeout=0.1)
-                return True
-        return False
-
-    def produce() -> None:
-        try:
-            for item in items():
-                if not put("item", item):
-                    return
-            put("end", None)
-        except BaseException as error:
-            put("error", error)
-
-    threading.Thread(target=produce, daemon=True, name="rdbench-prefetch").start()
+    made = items()
+    pool = ThreadPoolExecutor(1, thread_name_prefix="rdbench-prefetch")
     try:
-        while True:
-            kind, value = made.get()
-            if kind == "end":
-                return
-            if kind == "error":
-                raise value
-            yield value
+        pending = deque(pool.submit(next, made, _END) for _ in range(depth))
+        while (item := pending.popleft().result()) is not _END:
+            pending.append(pool.submit(next, made, _END))
+            yield cast(T, item)
     finally:
-        closed.set()
+        pool.shutdown(cancel_futures=True)
 
 
 class Draws:
-    """The order, noise and augmentation of a pack's training, each from its member's own generators.
+    """The order, noise and augmentation of a pack's training, from generators of each member's seed.
 
     Members of one seed see the same images with the same noise, as they would alone; so these are drawn,
-    gathered and augmented once for each *seed* and handed to its members.
+    gathered and augmented once for each *seed*.
     """
 
     def __init__(self, pack: Sequence[Trial], data: Dataset, device: torch.device, steps: int) -> None:
         self._seeds = list(dict.fromkeys(trial.seed for trial in pack))
-        self._which = torch.tensor([self._seeds.index(trial.seed) for trial in pack], device=device)
+        self._seed_of_member = torch.tensor([self._seeds.index(one.seed) for one in pack], device=device)
         self._images = Images(data.train, device)
         self._order = [generator(seed, "order") for seed in self._seeds]
         self._noise = [generator(seed, "noise", device) for seed in self._seeds]
         self._augment = [generator(seed, "augment", device) for seed in self._seeds]
         self._kind = data.augmentation if pack[0].train.augment else "none"
-        self._size = data.shape[1:]
-        self._latent = pack[0].model.latent
-        self._batch = pack[0].train.batch_size
-        self._steps = steps
-        self._device = device
+        self._size, self._latent = data.shape[1:], pack[0].model.latent
+        self._steps, self._batch, self._device = steps, pack[0].train.batch_size, device
 
     def generators(self) -> dict[str, torch.Generator]:
-        """Return every generator by name: their states after an epoch are where the next one goes on."""
+        """Return every generator by name; their states are what the next epoch starts from."""
+        purposes = {"order": self._order, "noise": self._noise, "augment": self._augment}
         return {
-            f"{purpose}/{seed}": own
-            for purpose, each in (("order", self._order), ("noise", self._noise), ("augment", self._augment))
-            for seed, own in zip(self._seeds, each, strict=True)
+            f"{purpose}/{seed}": one
+            for purpose, generators in purposes.items()
+            for seed, one in zip(self._seeds, generators, strict=True)
         }
 
     def epoch(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
@@ -174,7 +151,7 @@ class Draws:
 
     def members(self, rows: Tensor) -> Tensor:
         """Turn (seeds x batch, values, ...) into (batch, members x values, ...)."""
-        if len(self._which) == 1:
+        if len(self._seed_of_member) == 1:
             return rows
         by_seed: Tensor = rows.unflatten(0, (len(self._seeds), -1)).transpose(0, 1)
-        return by_seed[:, self._which].flatten(1, 2)
+        return by_seed[:, self._seed_of_member].flatten(1, 2)

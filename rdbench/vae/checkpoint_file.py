@@ -1,7 +1,4 @@
-"""A checkpoint as bytes: nested values with tensors in them, in the safetensors format and without pickle.
-
-Tensors are stored as such; all else, and where they belong, is JSON in the file's header.
-"""
+"""A checkpoint as bytes, without pickle: tensors in the safetensors format, all else as JSON."""
 
 import json
 from typing import Any
@@ -13,33 +10,33 @@ from torch import Tensor
 
 
 def copied(value: Any) -> Any:
-    """Return nested values whose tensors are copies, in the host's memory: training goes on in the others."""
+    """Return nested values with their tensors copied to the host: training changes the originals."""
     if isinstance(value, Tensor):
         return value.detach().to("cpu", copy=True)
     if isinstance(value, dict):
-        return {key: copied(each) for key, each in value.items()}
+        return {key: copied(part) for key, part in value.items()}
     if isinstance(value, list | tuple):
-        return type(value)(copied(each) for each in value)
+        return type(value)(copied(part) for part in value)
     return value
 
 
 def encode(of: dict[str, Any], state: Any) -> bytes:
-    """Return a checkpoint: tensors as such, all else as JSON in which they are named by number."""
+    """Return a checkpoint; the JSON in its header refers to tensors by number."""
     tensors: dict[str, Tensor] = {}
 
     def plain(value: Any) -> Any:
         if isinstance(value, Tensor):
             name = str(len(tensors))
-            # As it lies in memory: an optimizer walks its state and the weights side by side.
+            # In its order in memory: an optimizer reads its state and the weights side by side.
             order = sorted(range(value.dim()), key=value.stride, reverse=True)
             tensors[name] = value.permute(order).contiguous()
             return {"tensor": name, "order": order}
         if isinstance(value, np.generic):
             return value.item()
         if isinstance(value, dict):  # whose keys, in an optimizer's state, are numbers
-            return {"dict": [[key, plain(each)] for key, each in value.items()]}
+            return {"dict": [[key, plain(part)] for key, part in value.items()]}
         if isinstance(value, list | tuple):
-            return {type(value).__name__: [plain(each) for each in value]}
+            return {type(value).__name__: [plain(part) for part in value]}
         if value is None or isinstance(value, bool | int | float | str):
             return value
         raise TypeError(
@@ -54,7 +51,7 @@ def decode(content: bytes, device: torch.device) -> tuple[dict[str, Any], Any]:
     """Return what :func:`encode` was given, tensors on ``device``."""
     length = int.from_bytes(content[:8], "little")
     header = json.loads(content[8 : 8 + length])
-    told = json.loads(header["__metadata__"]["rdbench"])
+    described = json.loads(header["__metadata__"]["rdbench"])
     tensors = safetensors.torch.load(content)
 
     def back(value: Any) -> Any:
@@ -66,8 +63,8 @@ def decode(content: bytes, device: torch.device) -> tuple[dict[str, Any], Any]:
             return stored.permute([order.index(axis) for axis in range(len(order))])
         ((kind, parts),) = value.items()
         if kind == "dict":
-            return {key: back(each) for key, each in parts}
-        made = [back(each) for each in parts]
-        return tuple(made) if kind == "tuple" else made
+            return {key: back(part) for key, part in parts}
+        values = [back(part) for part in parts]
+        return tuple(values) if kind == "tuple" else values
 
-    return told["of"], back(told["state"])
+    return described["of"], back(described["state"])

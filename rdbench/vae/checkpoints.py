@@ -1,10 +1,10 @@
-"""State of trainings under way, so that a fault costs at most the epochs since the last checkpoint.
+"""Checkpoints of trainings under way, so that a fault costs at most the epochs since the last one.
 
     results/<sweep>/resume/<pack>-<number>-<digest>.safetensors     two are kept while a pack trains
     results/<sweep>/resume/<pack>.json                              the trials of a pack of several
 
-A checkpoint is one safetensors file: the tensors, and in its header as JSON everything that is none. Its name
-carries a SHA-256 of its bytes, so that a damaged one is never gone on from. Nothing is pickled.
+A checkpoint is one safetensors file: the tensors, and in its header all else as JSON. Its name carries a
+SHA-256 of its bytes, so a damaged one is never used. Nothing is pickled.
 """
 
 import contextlib
@@ -32,7 +32,9 @@ _NAME = re.compile(r"([0-9a-f]{16})-([0-9]{6,})-[0-9a-f]{16}\.safetensors")
 KEPT = 2
 SHARE_OF_TIME = 0.01  # that writing checkpoints may cost
 SELDOM = 600.0  # seconds between two checkpoints at most, whatever writing them costs
-FIRST_COST = 0.05  # seconds that the first is taken to cost: trials of a few seconds never write any
+FIRST_COST = 0.05  # assumed cost of the first, in seconds: trials of a few seconds never write any
+
+HOST = torch.device("cpu")
 
 log = logging.getLogger("rdbench.vae.checkpoints")
 
@@ -40,14 +42,11 @@ Rows = list[dict[str, Any]]
 
 
 class Stopped(BaseException):
-    """The user asked to stop, and what is worth keeping was written.
-
-    Not an Exception: a variant's ``except Exception`` must not take it for a fault of its own.
-    """
+    """The user asked to stop, and the state is kept. Not an Exception, which a variant's code may catch."""
 
 
 class HasState(Protocol):
-    """What a module, an optimizer or a scheduler of torch is."""
+    """A module, an optimizer or a scheduler of torch."""
 
     def state_dict(self) -> Any:
         """Return the state."""
@@ -64,7 +63,7 @@ def _folder(root: Place) -> Place:
 
 
 def _key(ids: Sequence[str]) -> str:
-    """Return the name of a pack: a single trial's own id, else a hash of all."""
+    """Return the name of a pack: the id of a single trial, else a hash of all."""
     return ids[0] if len(ids) == 1 else hashlib.sha256(" ".join(ids).encode()).hexdigest()[:16]
 
 
@@ -72,12 +71,12 @@ def interrupted(root: Place) -> list[tuple[str, ...]]:
     """Return the ids of the trials of each pack that has a checkpoint in a results folder."""
     files = places.entries(_folder(root))
     packs = []
-    for key in sorted({found[1] for name in files if (found := _NAME.fullmatch(name))}):
+    for key in sorted({match[1] for name in files if (match := _NAME.fullmatch(name))}):
         ids: Any = [key]
         if f"{key}.json" in files:
             with contextlib.suppress(StorageError, OSError, ValueError):
                 ids = json.loads((_folder(root) / f"{key}.json").read_text())
-        if isinstance(ids, list) and ids and all(isinstance(each, str) for each in ids) and _key(ids) == key:
+        if isinstance(ids, list) and ids and all(isinstance(name, str) for name in ids) and _key(ids) == key:
             packs.append(tuple(ids))
     return packs
 
@@ -96,12 +95,12 @@ def discard(root: Place, trials: Sequence[str]) -> bool:
 
 def _numbers(root: Place, key: str) -> dict[str, int]:
     """Return the number of each checkpoint of a pack, by its name."""
-    found = map(_NAME.fullmatch, places.entries(_folder(root)))
-    return {each[0]: int(each[2]) for each in found if each and each[1] == key}
+    matches = map(_NAME.fullmatch, places.entries(_folder(root)))
+    return {match[0]: int(match[2]) for match in matches if match and match[1] == key}
 
 
 def _remove(root: Place, key: str, below: float = math.inf) -> bool:
-    """Remove the checkpoints of a pack that have a lower number; tell whether there were any."""
+    """Remove the checkpoints of a pack numbered lower; tell whether there were any."""
     old = [name for name, number in _numbers(root, key).items() if number < below]
     for name in [*old, *([f"{key}.json"] if below == math.inf else [])]:
         (_folder(root) / name).unlink(missing_ok=True)
@@ -109,19 +108,19 @@ def _remove(root: Place, key: str, below: float = math.inf) -> bool:
 
 
 class Keeper:
-    """Keeps the state of a pack's training, and gives back what an earlier attempt left.
+    """Keeps the state of a pack's training, and gives back what an earlier attempt left; by default nothing.
 
     Attributes:
-        history: by member, the rows of the epochs that were trained before.
-        seconds: that they took.
-        saved: checkpoints that were written.
+        history: by member, the rows of the epochs trained in earlier attempts.
+        seconds: that these took.
+        saved: number of checkpoints written.
     """
 
     def __init__(
         self,
-        root: Place | None,
-        pack: Sequence[Trial],
-        device: torch.device,
+        root: Place | None = None,
+        pack: Sequence[Trial] = (),
+        device: torch.device = HOST,
         *,
         data_checksum: str = "",
         minutes: float | None = None,
@@ -131,18 +130,15 @@ class Keeper:
 
         Args:
             root: the results folder; None to keep nothing.
-            pack: what trains, in order.
-            device: where.
-            data_checksum: of the dataset; a checkpoint of other data is none.
-            minutes: the least time between two checkpoints; None: as often as an epoch ends, unless writing
-                would take over a hundredth of the time, but every :data:`SELDOM` seconds whatever it takes.
+            pack: the trials, in order.
+            device: where they train.
+            data_checksum: of the dataset; a checkpoint of other data is not used.
+            minutes: the least time between two checkpoints. None: after each epoch, as long as writing takes
+                under a hundredth of the time, and every :data:`SELDOM` seconds whatever it takes.
             stop: whether the user asked to stop.
         """
-        self._root = root
+        self._root, self._minutes, self._stop, self.device = root, minutes, stop, device
         self._ids = [trial.id for trial in pack]
-        self._minutes = minutes
-        self._stop = stop
-        self._device = device
         versions = machine.versions()
         self._of = {
             "format": FORMAT,
@@ -152,9 +148,7 @@ class Keeper:
             "versions": {name: versions.get(name) for name in ("rdbench", "torch")},
         }
         self._stages: list[Any] = []
-        self._begun = 0
-        self._number = 0
-        self.saved = 0
+        self._begun = self._number = self.saved = 0
         self._cost = FIRST_COST
         self.history: list[Rows] = [[] for _ in pack]
         self.seconds = 0.0
@@ -164,7 +158,7 @@ class Keeper:
         self._start = self._last = time.monotonic()
 
     def _load(self, root: Place) -> None:
-        """Take the newest checkpoint that is whole and of these trials."""
+        """Take the newest intact checkpoint of these trials."""
         key = _key(self._ids)
         numbers = _numbers(root, key)
         self._number = max(numbers.values(), default=0)
@@ -173,12 +167,12 @@ class Keeper:
                 content = (_folder(root) / name).read_bytes()
                 if name != _name(key, numbers[name], content):
                     raise ValueError("its digest differs")
-                kept, state = checkpoint_file.decode(content, self._device)
-                if kept == self._of:
-                    found = state["stages"], state["history"], state["seconds"]
-                    self._stages, self.history, self.seconds = found
+                of, state = checkpoint_file.decode(content, self.device)
+                if of == self._of:
+                    kept = (state[name] for name in ("stages", "history", "seconds"))
+                    self._stages, self.history, self.seconds = kept
                     return
-            except Exception as error:  # whatever a file makes of its reader: there is one before it
+            except Exception as error:  # a damaged file may raise anything: try the one before it
                 log.warning("checkpoint %s cannot be used: %s", _folder(root) / name, error)
 
     def stage(self, *, of_several: bool = False) -> "Stage":
@@ -187,8 +181,7 @@ class Keeper:
         Args:
             of_several: more may follow, as in a trial function; then its last state is remembered.
         """
-        self._begun += 1
-        number = self._begun - 1
+        number, self._begun = self._begun, self._begun + 1
         before = self._stages[number] if number < self._restored else None
         return Stage(self, number, before, of_several)
 
@@ -199,32 +192,29 @@ class Keeper:
             Stopped: the user asked to, and the state is kept.
             StorageError: the user asked to stop, and it cannot be written.
         """
-        stopping = self._stop()
+        stopping, start = self._stop(), time.monotonic()
         del self._stages[number:]
-        # A stage that its author broke off has no last state, and what follows it cannot be gone on from.
-        whole = (
-            self._root is not None and len(self._stages) == number and all(s["last"] for s in self._stages)
-        )
-        write = whole and (stopping or self._due())
-        start = time.monotonic()
+        # A stage that its author broke off has no last state, so nothing after it can be resumed.
+        complete = len(self._stages) == number and all(stage["last"] for stage in self._stages)
+        if self._root is None or not complete:
+            return
+        write = stopping or self._due()
         try:
-            if whole and (write or remember):
+            if write or remember:
                 self._stages.append(state())
-            if write and self._root is not None:
+            if write:
                 self._write(self._root, start - self._start)
                 self._last = time.monotonic()
                 self._cost = self._last - start
         except StorageError as error:
             if stopping:
                 raise
-            self._last = (
-                time.monotonic()
-            )  # tried again later; what is to be committed tells of it if it lasts
+            self._last = time.monotonic()  # tried again later; if it lasts, the commit fails and says so
             log.warning("no checkpoint: %s", error)
-        except (TypeError, ValueError) as error:  # a state that is no numbers, text or tensors
+        except (TypeError, ValueError) as error:  # a state that is not numbers, text or tensors
             log.warning("no checkpoints of %s: %s", self._ids, error)
-            self._root, whole = None, False
-        if stopping and whole:  # what cannot be kept runs to its end
+            self._root = None  # so the trial runs to its end, also where the user asked to stop
+        if stopping and self._root is not None:
             raise Stopped
 
     def _due(self) -> bool:
@@ -253,10 +243,7 @@ class Stage:
     """One training of a trial: where it goes on, and what is kept as its epochs end."""
 
     def __init__(self, keeper: Keeper, number: int, before: Any, of_several: bool) -> None:
-        self._keeper = keeper
-        self._number = number
-        self._before = before
-        self._of_several = of_several
+        self._keeper, self._number, self._before, self._of_several = keeper, number, before, of_several
 
     def begin(self, parts: dict[str, Kept]) -> tuple[int, Any]:
         """Give each part the state it had at the checkpoint.
@@ -276,20 +263,21 @@ class Stage:
                 part.set_state(state.cpu())
             else:
                 part.load_state_dict(state)
-        if (own := self._before["random"]) is not None:
-            torch.set_rng_state(own[0].cpu())
-            if own[1] is not None:
-                torch.cuda.set_rng_state(own[1].cpu(), self._keeper._device)
+        if self._before["random"] is not None:
+            on_host, on_gpu = self._before["random"]
+            torch.set_rng_state(on_host.cpu())
+            if on_gpu is not None:
+                torch.cuda.set_rng_state(on_gpu.cpu(), self._keeper.device)
         return self._before["epochs"], self._before["more"]
 
     def ended(self, epochs: int, more: Any = None, *, last: bool = False, global_random: bool = True) -> None:
-        """Tell that an epoch ended; keeps the state if it is time to.
+        """Keep the state as an epoch ends, if it is time to.
 
         Args:
             epochs: that are done.
             more: what else to keep: numbers, text, tensors, in lists and dictionaries.
             last: no epoch follows.
-            global_random: also keep the state of torch's own generators.
+            global_random: also keep the state of torch's global generators.
 
         Raises:
             Stopped: the user asked to.
@@ -297,7 +285,7 @@ class Stage:
         """
 
         def state() -> dict[str, Any]:
-            device = self._keeper._device
+            device = self._keeper.device
             on_gpu = torch.cuda.get_rng_state(device) if device.type == "cuda" else None
             now = {
                 "parts": {

@@ -1,4 +1,4 @@
-"""A training step as a CUDA graph: the whole step is launched at once instead of kernel by kernel."""
+"""A training step as a CUDA graph: launched as a whole, not kernel by kernel."""
 
 import warnings
 from collections.abc import Callable
@@ -12,9 +12,9 @@ WARM_UP = 3  # calls that run as they are: libraries set themselves up, the opti
 
 
 class Captured:
-    """A function of tensors whose shapes never change, recorded after its first calls and then replayed.
+    """A function of tensors of constant shapes, recorded after its first calls and then replayed.
 
-    The function returns nothing: it changes tensors that live as long as it does. What cannot be recorded
+    The function returns nothing: it changes tensors that live as long as it does. One that cannot be recorded
     goes on running as it is, and a warning says why.
     """
 
@@ -29,7 +29,8 @@ class Captured:
         self._calls += 1
         if self._calls <= WARM_UP:
             self._warm_up(inputs)
-        elif self._calls == WARM_UP + 1:
+            return
+        if self._calls == WARM_UP + 1:
             self._inputs = [tensor.clone() for tensor in inputs]
             try:
                 self._replay = self._record()
@@ -37,15 +38,11 @@ class Captured:
                 raise
             except RuntimeError as error:
                 warnings.warn(f"training without a CUDA graph: {str(error).splitlines()[0]}", stacklevel=2)
-        if self._calls > WARM_UP:
-            self._go_on(inputs)
-
-    def _go_on(self, inputs: tuple[Tensor, ...]) -> None:
         if self._replay is None:
             self._function(*inputs)
             return
-        for kept, given in zip(self._inputs, inputs, strict=True):
-            kept.copy_(given, non_blocking=True)
+        for static, given in zip(self._inputs, inputs, strict=True):
+            static.copy_(given, non_blocking=True)
         self._replay()
 
     def _warm_up(self, inputs: tuple[Tensor, ...]) -> None:
@@ -62,6 +59,6 @@ class Captured:
         return graph.replay
 
 
-def launched_at_once(step: Step, device: torch.device) -> Step:
+def capture_cuda_graph(step: Step, device: torch.device) -> Step:
     """Return a step that is captured on a GPU, and the step itself elsewhere."""
     return Captured(step) if device.type == "cuda" else step

@@ -1,4 +1,4 @@
-"""Rate and distortion of a trained network: each measured once an image, then read in every way."""
+"""Rate and distortion of a trained network: measured once an image, then read in every way."""
 
 import io
 import math
@@ -13,14 +13,14 @@ from PIL import Image
 from torch import Tensor
 
 from rdbench.datasets import Dataset, Split
-from rdbench.numerics.likelihood import OWN, READINGS, bits_per_dim, distortion, kl_standard_normal, psnr
+from rdbench.numerics.likelihood import OWN, READINGS, bits_per_dim, distortion, psnr
 from rdbench.numerics.seeding import generator
 from rdbench.spec.plan import Trial
 from rdbench.vae import augment
 from rdbench.vae.batches import Images, channels_last
 from rdbench.vae.models import Model, Standard
 from rdbench.vae.networks import GaussianNetwork
-from rdbench.vae.training import per_member
+from rdbench.vae.packs import together
 
 EVALUATION_BATCH = 500  # fixed: the result must not depend on the training's batch size
 PICTURES = 16  # of each kind that are kept
@@ -30,7 +30,7 @@ Float64 = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Measurement:
-    """The sufficient statistics of one split, one of each an image, (images,).
+    """The sufficient statistics of the images of one split, each (images,).
 
     Attributes:
         sse: squared error, summed over the image's values.
@@ -48,8 +48,8 @@ def _batches(
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield (images, noise) for a pack under its protocol, member by member along the second dimension.
 
-    ``clean``: every image as it is. ``paper``: what the released code does, with the training
-    augmentation and without the last partial batch.
+    ``clean``: every image, unchanged. ``paper``: as the released code, with the training augmentation and
+    without the last partial batch.
     """
     trial = pack[0]
     images = Images(split, device)
@@ -57,82 +57,54 @@ def _batches(
     kind = data.augmentation if paper and trial.train.augment else "none"
     size = trial.train.batch_size if paper else EVALUATION_BATCH
     count = len(images) // size * size if paper else len(images)
-    seeds = {trial.seed: _EvaluationDraws(trial, name, device) for trial in pack}
+    generators = {
+        one.seed: [generator(one.seed, f"evaluate/{what}/{name}", device) for what in ("noise", "augment")]
+        for one in pack
+    }
     for start in range(0, count, size):
         index = torch.arange(start, min(start + size, count))
         stored = images.batch(index)
         batch, noise = {}, {}
-        for seed, draws in seeds.items():
-            noise[seed] = torch.randn(len(index), trial.model.latent, generator=draws.noise, device=device)
-            parameters = augment.draw(kind, len(index), *data.shape[1:], draws.augmentation)
+        for seed, (for_noise, for_augmentation) in generators.items():
+            noise[seed] = torch.randn(len(index), trial.model.latent, generator=for_noise, device=device)
+            parameters = augment.draw(kind, len(index), *data.shape[1:], for_augmentation)
             batch[seed] = augment.apply(kind, stored, parameters)
-        yield (
-            torch.cat([batch[trial.seed] for trial in pack], 1),
-            torch.cat([noise[trial.seed] for trial in pack], 1),
-        )
-
-
-class _EvaluationDraws:
-    """The generators that one seed evaluates a split with."""
-
-    def __init__(self, trial: Trial, name: str, device: torch.device) -> None:
-        self.noise = generator(trial.seed, f"evaluate/noise/{name}", device)
-        self.augmentation = generator(trial.seed, f"evaluate/augment/{name}", device)
+        members = torch.cat([batch[trial.seed] for trial in pack], 1)
+        yield channels_last(members), torch.cat([noise[trial.seed] for trial in pack], 1)
 
 
 @torch.no_grad()
 def measure(
     network: GaussianNetwork | Model, pack: Sequence[Trial], data: Dataset, name: str, device: torch.device
 ) -> list[Measurement]:
-    """Measure squared error and rate of every image of a split, with one latent sample an image.
+    """Return squared error and rate of every image of a split for each trial, by one latent sample an image.
 
     Args:
-        network: in evaluation mode, with a member for each trial; or the model of a single trial.
-        pack: gives protocol, seeds and batch size.
+        network: in evaluation mode on ``device``; with a member for each trial, or the model of a single one.
+        pack: gives protocol, seeds and batch size; ``paper`` leaves out the last partial batch.
         data: the dataset.
         name: "train" or "test".
-        device: where the network is.
-
-    Returns:
-        A measurement for each trial: float64 sums of float32 terms; ``paper`` leaves out the last partial
-        batch.
+        device: where to compute, in float32, summed in float64.
     """
-    if isinstance(network, Standard):
-        network = network.network
-    if isinstance(network, Model):
-        return [_measure_model(network, pack[0], data, name, device)]
-    members = len(pack)
-    sse, rate = [], []  # on the device until the end: no waiting inside
-    for images, noise in _batches(pack, data, getattr(data, name), name, device):
-        images = channels_last(images)
-        reconstruction, mean, log_var = network(images, noise)
-        sse.append(per_member((images - reconstruction).double().square(), members).sum(2))
-        mean, log_var = (part.double().unflatten(1, (members, -1)) for part in (mean, log_var))
-        rate.append(kl_standard_normal(mean, log_var))
-    all_sse, all_rate = (torch.cat(parts).T.contiguous().cpu().numpy() for parts in (sse, rate))
-    return [Measurement(*values) for values in zip(all_sse, all_rate, strict=True)]
+    network = network.network if isinstance(network, Standard) else network
+    measured = together(network, pack, math.prod(data.shape))
+    batches = _batches(pack, data, getattr(data, name), name, device)
+    parts = [measured.measure(images, noise) for images, noise in batches]  # no waiting for the device inside
+    values = {what: torch.cat([part[what] for part in parts]) for what in parts[0]}
+    return [
+        Measurement(**{what: images[:, member].contiguous().cpu().numpy() for what, images in values.items()})
+        for member in range(len(pack))
+    ]
 
 
-def _measure_model(model: Model, trial: Trial, data: Dataset, name: str, device: torch.device) -> Measurement:
-    parts: dict[str, list[Tensor]] = {"sse": [], "rate": [], "distortion": []}
-    for images, noise in _batches([trial], data, getattr(data, name), name, device):
-        images = channels_last(images)
-        terms = model(images, noise)
-        parts["sse"].append((images - terms.reconstruction).double().square().flatten(1).sum(1))
-        if not model.rate_free:
-            parts["rate"].append(terms.rate.double())
-        if (own := model.distortion(images, terms)) is not None:
-            parts["distortion"].append(own.double())
-    found = {what: torch.cat(values).cpu().numpy() for what, values in parts.items() if values}
-    return Measurement(found["sse"], found.get("rate"), found.get("distortion"))
+def _mean_and_error(values: Float64 | None) -> tuple[float | None, float | None]:
+    """Return mean and standard error over images; None of what was not measured.
 
-
-def _mean_and_error(values: Float64) -> tuple[float, float | None]:
-    """Return mean and standard error over images.
-
-    One image has no standard error, nor has an infinite mean: an image reconstructed without any error
-    has a distortion of -inf where the variance follows the error.
+    One image has no standard error, nor has an infinite mean: an image reconstructed exactly has a
+    distortion of -inf where the variance follows the error.
     """
+    if values is None:
+        return None, None
     mean = float(values.mean())
     if len(values) == 1 or not math.isfinite(mean):
         return mean, None
@@ -142,20 +114,19 @@ def _mean_and_error(values: Float64) -> tuple[float, float | None]:
 def point_rows(
     measured: Measurement, split: str, beta: float, n: int, native: str | None, pixels: bool
 ) -> list[dict[str, Any]]:
-    """Return a row of the ``points`` table for each reading of sigma^2, and for the model's own if it has
-    one.
+    """Return a row of ``points`` for each reading of sigma^2, and for the model's own likelihood if any.
 
     Args:
-        measured: one split's statistics.
+        measured: of one split.
         split: its name.
-        beta: the trial's beta.
+        beta: the trial's.
         n: values in one image.
-        native: the reading whose distortion the variant's loss minimises; None where there is none.
-        pixels: values are in [0, 1], so a PSNR has a meaning.
+        native: the reading whose distortion the variant's loss minimises, if there is one.
+        pixels: values are in [0, 1], so PSNR and bits per dimension have a meaning.
     """
-    rate, rate_se = (None, None) if measured.rate is None else _mean_and_error(measured.rate)
+    rate, rate_se = _mean_and_error(measured.rate)
     sse = float(measured.sse.mean())
-    distortions: dict[str, Any] = {
+    distortions: dict[str, Float64] = {
         reading: distortion(reading, measured.sse, beta, n) for reading in READINGS
     }
     if measured.distortion is not None:
@@ -163,9 +134,7 @@ def point_rows(
     rows = []
     for reading, per_image in distortions.items():
         mean, mean_se = _mean_and_error(per_image)
-        elbo, elbo_se = (
-            (None, None) if measured.rate is None else _mean_and_error(-(per_image + measured.rate))
-        )
+        elbo, elbo_se = _mean_and_error(None if measured.rate is None else -(per_image + measured.rate))
         rows.append(
             {
                 "split": split,
@@ -197,16 +166,13 @@ def _png(image: Tensor) -> bytes:
 
 @torch.no_grad()
 def picture_rows(model: Model, trial: Trial, data: Dataset, device: torch.device) -> list[dict[str, Any]]:
-    """Return rows of the ``images`` table: the first test images, their reconstructions, prior samples."""
+    """Return rows of ``images``: the first test images, their reconstructions, and prior samples."""
     count = min(PICTURES, len(data.test.images))
     originals = Images(data.test, device).batch(torch.arange(count))
     noise = generator(trial.seed, "evaluate/pictures", device)
     epsilon = torch.randn(count, trial.model.latent, generator=noise, device=device)
     terms = model(channels_last(originals), epsilon)
-    kinds = {
-        "original": originals,
-        "reconstruction": terms.reconstruction,
-    }
+    kinds = {"original": originals, "reconstruction": terms.reconstruction}
     if not model.rate_free:  # else there is no prior to sample from
         kinds["sample"] = model.mean(model.decode(model.prior(count, noise)))
     return [

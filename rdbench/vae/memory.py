@@ -1,4 +1,4 @@
-"""Memory that is freed stays with the process for a whole trial: each step asks for the same tensors."""
+"""A trial's peak memory, and freed memory kept by the process: each step asks for the same tensors."""
 
 import contextlib
 import ctypes
@@ -26,12 +26,10 @@ class PeakMemory:
         """Return the peak so far."""
         if self._device.type == "cuda":
             return int(torch.cuda.max_memory_allocated(self._device))
-        try:
+        with contextlib.suppress(OSError):
             for line in Path("/proc/self/status").read_text().splitlines():
                 if line.startswith("VmHWM:"):
                     return int(line.split()[1]) * 1024
-        except OSError:
-            pass
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         return peak if sys.platform == "darwin" else peak * 1024  # kilobytes everywhere but on macOS
 
@@ -42,13 +40,10 @@ _NEVER = 2**31 - 1
 
 @functools.cache
 def keep_freed_memory() -> bool:
-    """Tell glibc to keep large blocks for the next step instead of giving them back to the system.
+    """Have glibc keep large blocks for the next step; tell whether it does. Other C libraries do nothing.
 
     By default it maps every large tensor anew and the kernel zeroes its pages: measured at a tenth to a
-    fifth of a training step on a CPU. Elsewhere than on glibc this does nothing.
-
-    Returns:
-        Whether the allocator was told.
+    fifth of a training step on a CPU.
     """
     if not sys.platform.startswith("linux"):
         return False
@@ -60,10 +55,10 @@ def keep_freed_memory() -> bool:
 
 
 def give_back_freed_memory() -> None:
-    """Give back what the trials before have freed.
+    """Give back what earlier trials have freed.
 
-    Kept, it falls to pieces that the next trial's tensors do not fit in: measured at 1.4 GB for the first of
-    a worker's trials on MNIST and 3.6 GB for the twentieth.
+    If kept, it fragments: measured at 1.4 GB for the first of a worker's trials on MNIST and 3.6 GB for the
+    twentieth.
     """
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL("libc.so.6").malloc_trim(0)

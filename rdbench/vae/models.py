@@ -1,9 +1,7 @@
-"""A VAE as training and evaluation see it, and the base class of those that differ in more than the
-objective.
+"""The base class of variants that differ in more than the objective, and how a trial's model is built.
 
-A variant that is an objective trains the reference networks, many side by side (:class:`Objectives`). A
-variant that is a model is a subclass of :class:`Model`, which overrides what it does otherwise, and trains
-alone.
+A variant that is an objective trains the reference networks, many side by side; one that is a model, a
+subclass of :class:`Model`, trains alone (:mod:`rdbench.vae.packs`).
 """
 
 import contextlib
@@ -26,7 +24,7 @@ from rdbench.vae.networks import GaussianNetwork, Shape
 
 
 class Terms(NamedTuple):
-    """What one pass through a model gives.
+    """The results of one pass through a model.
 
     Attributes:
         reconstruction: the decoder's mean, shaped as the images.
@@ -34,7 +32,7 @@ class Terms(NamedTuple):
         latents: the sample of q(z|x) that was decoded, (batch, latent).
         sse: squared error of each image, summed over its values, (batch,).
         rate: of each image in nats, (batch,): KL(q(z|x) || p(z)), or an unbiased estimate of it.
-        output: all that the decoder said; the reconstruction, unless ``decode`` says more.
+        output: what ``decode`` returned; by default the reconstruction.
     """
 
     reconstruction: Tensor
@@ -53,7 +51,7 @@ class About:
         shape: (channels, height, width) of an image.
         latent: size of a latent.
         beta: the trial's.
-        train_images: how many there are.
+        train_images: their number.
         spec: the sweep's networks.
         seed: the trial's.
     """
@@ -71,12 +69,11 @@ class About:
         return prod(self.shape)
 
     def network(self, outputs: int = 1) -> GaussianNetwork:
-        """Return the sweep's encoder and decoder, with the initial weights that every variant of this seed
-        has.
+        """Return the sweep's encoder and decoder, with the initial weights of every variant of this seed.
 
         Args:
-            outputs: values the decoder gives for each value of an image: 2 for a mean and a variance. Its
-                result then has so many times the channels.
+            outputs: values that the decoder gives for each value of an image, as so many times the channels:
+                2 for a mean and a variance.
         """
         return networks.build(self.spec, self.shape, generator(self.seed, "init"), outputs)
 
@@ -84,14 +81,14 @@ class About:
 class Model(torch.nn.Module):
     """A VAE: by default the reference networks, a standard normal prior, and sse + beta rate as its loss.
 
-    A variant overrides what it does otherwise. All methods take batches; a latent has ``about.latent``
-    values. What changes as it trains is a parameter, a registered buffer or torch's ``get_extra_state``:
-    only that is kept of a training that is interrupted.
+    A variant overrides what differs. All methods take batches; a latent has ``about.latent`` values.
+    What changes in training must be a parameter, a registered buffer or in torch's ``get_extra_state``:
+    checkpoints keep nothing else.
 
     Attributes:
-        gaussian: the posterior is a diagonal Gaussian and the prior standard normal, which the metrics
-            ``iwae`` and ``latents`` rest on. Set it to False where that is not so.
-        rate_free: the rate is no rate: the model is deterministic, and rate and ELBO have no meaning.
+        gaussian: the posterior is a diagonal Gaussian and the prior standard normal, as the metrics ``iwae``
+            and ``latents`` need. Set it to False where that is not so.
+        rate_free: the model is deterministic: rate and ELBO have no meaning.
     """
 
     gaussian = True
@@ -112,7 +109,7 @@ class Model(torch.nn.Module):
         return mean + noise * (log_var / 2).exp()
 
     def decode(self, latents: Tensor) -> Any:
-        """Return what the decoder says: its mean, (batch, channels, height, width), or more than that."""
+        """Return the decoder's output: its mean, (batch, channels, height, width), or more than that."""
         return self.network.decode(latents)
 
     def mean(self, output: Any) -> Tensor:
@@ -129,14 +126,13 @@ class Model(torch.nn.Module):
         return torch.randn(count, self.about.latent, generator=generator, device=generator.device)
 
     def distortion(self, images: Tensor, terms: Terms) -> Tensor | None:
-        """Return -ln p(x|z) of each image in nats, (batch,), under a likelihood of the model's own; else
-        None."""
+        """Return -ln p(x|z) of each image in nats, (batch,), if the model has its own likelihood."""
         return None
 
     def loss(self, images: Tensor, terms: Terms, beta: float) -> Tensor:
         """Return what training minimises, of each image, (batch,)."""
-        own = self.distortion(images, terms)
-        return (terms.sse if own is None else own) + beta * terms.rate
+        distortion = self.distortion(images, terms)
+        return (terms.sse if distortion is None else distortion) + beta * terms.rate
 
     def forward(self, images: Tensor, noise: Tensor) -> Terms:
         """Encode, sample with ``noise`` (batch, latent), decode."""
@@ -149,7 +145,7 @@ class Model(torch.nn.Module):
 
 
 class Standard(Model):
-    """A trained reference network as a model: what an objective leaves behind."""
+    """The trained reference network of an objective, as a model."""
 
     def __init__(self, about: About, network: GaussianNetwork) -> None:
         torch.nn.Module.__init__(self)
@@ -163,14 +159,13 @@ def about(trial: Trial, shape: Shape, train_images: int) -> About:
 
 
 def build(trial: Trial, shape: Shape, train_images: int) -> Model:
-    """Return the trial's model, untrained; whatever its author draws at random follows from the trial's
-    seed."""
-    found = variants.get(trial.variant)
+    """Return the trial's model, untrained; its author's random numbers follow from the trial's seed."""
+    variant = variants.get(trial.variant)
     context = about(trial, shape, train_images)
-    if found.declaration.kind != "model":
+    if variant.declaration.kind != "model":
         return Standard(context, context.network())
     with seeded(trial, torch.device("cpu")):
-        model: Model = found.target(context, **trial.variant.options)
+        model: Model = variant.target(context, **trial.variant.options)
     return model
 
 
@@ -181,23 +176,20 @@ def objective_of(trial: Trial) -> Callable[..., Tensor]:
 
 
 def packs(pack: Sequence[Trial]) -> bool:
-    """Tell whether trials can train side by side in one network: each is an objective."""
+    """Tell whether trials can train in one network: all are objectives."""
     return all(variants.get(trial.variant).declaration.packs for trial in pack)
 
 
 @contextlib.contextmanager
 def seeded(trial: Trial, device: torch.device) -> Iterator[None]:
-    """Seed torch's global generators for a trial, and leave them afterwards as they were.
-
-    rdbench draws from generators of its own; this is for what a variant's author draws without one.
-    """
+    """Seed torch's global generators, which only authors of variants use, for a trial; then restore them."""
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(generator(trial.seed, "variant").initial_seed())
         yield
 
 
 def to_bytes(model: Model) -> bytes:
-    """Return a model's values in the safetensors format; those of an objective's network as they are."""
+    """Return a model's values in the safetensors format."""
     return networks.to_bytes(model.network if isinstance(model, Standard) else model)
 
 

@@ -1,9 +1,8 @@
-"""An autoencoder: no noise, no prior, no rate. What the networks can reconstruct when it costs nothing.
+"""An autoencoder: z = mu(x), with no noise and no prior; the loss is the squared error alone.
 
-A plain VAE samples its latents and pays for them; here z = mu(x) and the loss is the squared error alone. As
-a deterministic map of continuous latents it conveys no finite number of nats, so it has no point on a
-rate-distortion curve: rate and ELBO are null wherever they are stored. It shows about the least error that
-these networks reach, the limit beta -> 0 of ``beta_vae``.
+A deterministic map of continuous latents conveys no finite number of nats, so it has no point on a
+rate-distortion curve: rate and ELBO are null. It shows about the least error that these networks reach, the
+limit beta -> 0 of ``beta_vae``.
 """
 
 import torch
@@ -17,7 +16,7 @@ from rdbench.vae.models import Model, Terms
 class Autoencoder(Model):
     """sse, with z = mu(x): deterministic, the rate-free limit. Beta has no effect: train it at one.
 
-    It has no prior either, so nothing is sampled from it and no metric of samples is defined.
+    Without a prior there are no samples, and no metrics of samples.
     """
 
     gaussian = False
@@ -32,7 +31,7 @@ class Autoencoder(Model):
         return posterior[0]
 
     def rate(self, posterior: tuple[Tensor, ...], latents: Tensor) -> Tensor:
-        """Return zeros, (batch,): there is no rate to be counted, and none is stored."""
+        """Return zeros, (batch,), which are not stored."""
         return torch.zeros(len(latents), device=latents.device)
 
     def loss(self, images: Tensor, terms: Terms, beta: float) -> Tensor:

@@ -23,22 +23,22 @@ def decompose(latents: Tensor, mean: Tensor, log_var: Tensor, images: int, strat
     """Return ln q(z|x)/q(z), ln q(z)/prod_d q(z_d) and ln prod_d q(z_d)/p(z_d), q(z) estimated on a batch.
 
     Args:
-        latents: a sample z_i of each image's posterior, (batch, latent).
-        mean: of the posteriors, (batch, latent).
-        log_var: their log variances.
+        latents: a sample z_i of each image's posterior, (batch, latent), like ``mean`` and ``log_var``.
+        mean: of the posteriors.
+        log_var: of the posteriors.
         images: N, of the training split.
         stratified: which estimate, see :class:`BetaTc`.
     """
     batch = len(latents)
     centred = latents.unsqueeze(1) - mean
-    each = -0.5 * (math.log(2 * math.pi) + log_var + centred.square() * (-log_var).exp())  # i, j, d
+    densities = -0.5 * (math.log(2 * math.pi) + log_var + centred.square() * (-log_var).exp())  # i, j, d
     weights = latents.new_full((batch, batch), -math.log(batch * images))
     if stratified:
         others = (images - 1) / (images * max(batch - 1, 1))
         weights.fill_(math.log(others) if others else -math.inf).fill_diagonal_(-math.log(images))
-    joint = (weights + each.sum(2)).logsumexp(1)
-    marginals = (weights.unsqueeze(2) + each).logsumexp(1).sum(1)
-    conditional = each.sum(2).diagonal()
+    joint = (weights + densities.sum(2)).logsumexp(1)
+    marginals = (weights.unsqueeze(2) + densities).logsumexp(1).sum(1)
+    conditional = densities.sum(2).diagonal()
     prior = -0.5 * (math.log(2 * math.pi) + latents.square()).sum(1)
     return Parts(conditional - joint, joint - marginals, marginals - prior)
 
@@ -51,17 +51,17 @@ class BetaTc(Model):
     training images is estimated on a batch of M by ln q(z_i) ~ ln 1/(N M) sum_j q(z_i|x_j), the paper's
     minibatch-weighted sampling, and q(z_d) alike.
 
-    So, other than elsewhere in rdbench, beta multiplies the total correlation alone. The rate that is
-    measured is the whole KL, in closed form. The weighted estimate of ln q(z) is too low, by ln M where only
-    an image's own posterior counts at z, by ln N where all do. Its factor 1/(N M) does nothing to the
-    gradient, but shifts the loss in the history where alpha, beta and gamma differ.
+    Unlike elsewhere in rdbench, beta multiplies the total correlation alone. The measured rate is the whole
+    KL, in closed form. The weighted estimate of ln q(z) is too low, by ln M where only an image's own
+    posterior counts at z, by ln N where all do. Its factor 1/(N M) leaves the gradient unchanged, but shifts
+    the loss in the history where alpha, beta and gamma differ.
 
     Args:
         alpha: weight of the mutual information between image and latents.
         gamma: weight of the dimension-wise KL.
         stratified: take the paper's stratified estimate instead, which is unbiased for q(z_i):
-            1/N q(z_i|x_i) + (N - 1) / (N (M - 1)) sum over j != i of q(z_i|x_j). (The paper gives one of the
-            other images another weight; this is the mean over which one.)
+            1/N q(z_i|x_i) + (N - 1) / (N (M - 1)) sum over j != i of q(z_i|x_j). (The paper gives one other
+            image another weight; this is the mean over which one.)
     """
 
     def __init__(

@@ -17,8 +17,8 @@ class FullCovariance(Model):
        = sum of 1/2 (mu_i^2 + L_ii^2 - 1 - ln L_ii^2) + sum over i > j of 1/2 L_ij^2
 
     Mean and log variance (here: ln L_ii^2) are the reference encoder's. The entries below the diagonal come
-    from a linear layer beside its last one, which starts at zero: before training it is beta_vae. The network
-    ``linear``, whose variances are the same for every image, has one L for all images too.
+    from a linear layer beside its last one, which starts at zero, as beta_vae. The network ``linear``, which
+    has one variance for all images, has one L for all images too.
     """
 
     gaussian = False

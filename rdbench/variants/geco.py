@@ -1,12 +1,10 @@
-"""GECO: the least rate at a given squared error; a multiplier weighs the two, and follows from the error.
-
-A plain VAE fixes the weight of rate and error, and takes the error that comes. Here the error is asked for:
+"""GECO: the least rate at a given squared error.
 
     minimise  mean of rate   subject to   mean of sse / n <= target
 
 by the Lagrangian  rate + lambda (sse - n target), with lambda > 0 raised while the error is above the target
 and lowered while it is below (Algorithm 1). *Beta does not multiply the rate here*: it sets the target,
-beta / 2, so that the reading ``beta_half`` has the variance that the errors really have.
+beta / 2, so that the reading ``beta_half`` has the variance of the errors.
 """
 
 from typing import Annotated
@@ -25,21 +23,19 @@ RANGE = 1e6  # of lambda about its start
 class Geco(Model):
     """rate + lambda (sse - n target); each step lambda *= (m / target)^step, m the running mse.
 
-    The paper has lambda *= exp(step (m - target)), whose step is in inverse units of the error; relative to
-    the target it has none, and to first order the two are the same. m / target counts as at most 2 and at
-    least 1/2, or the first batches, which are far off, would set a lambda that takes long to come back.
-    lambda starts at 1 / (2 target), the weight that a Gaussian of that variance has, and stays within a
-    million times that: where the target cannot be met it rises to that bound, and the model becomes an
-    autoencoder; where the target is met at no rate (above the data's variance) it falls to the lower bound,
-    the rate to zero, and the error stays below the target. It needs a few thousand steps to settle, more
-    than the weights do. Its loss is a constraint and no likelihood, so no reading is native.
+    The paper has lambda *= exp(step (m - target)), whose step is in inverse units of the error; here it has
+    no unit, and to first order the two are the same. m / target is clamped to [1/2, 2]: the first batches
+    are far off, and lambda would take long to recover. lambda starts at 1 / (2 target), the weight that a
+    Gaussian of that variance has, and stays within a million times that. Where the target cannot be met it
+    rises to that bound (an autoencoder); where it is met at no rate (above the data's variance) it falls to
+    the lower bound, the rate to zero. It settles in a few thousand steps, later than the weights. Its loss
+    is no likelihood, so no reading is native.
 
     Args:
-        about: what it is built for.
         mse: the target, mean squared error of a value, in squared units of the data; 0 for beta / 2.
         step: how fast lambda follows, as the exponent above.
-        memory: how much of the running mse stays at each step. The paper's 0.99 wants a smaller ``step``:
-            a lambda that follows faster than the mean it is told of overshoots.
+        memory: how much of the running mse stays at each step. The paper's 0.99 needs a smaller ``step``:
+            lambda overshoots if it moves faster than the running mean.
     """
 
     multiplier: Tensor
@@ -65,9 +61,9 @@ class Geco(Model):
         if self.training:
             with torch.no_grad():
                 mse = terms.sse.mean() / self.about.n
-                kept = self.memory * self.running + (1 - self.memory) * mse
-                self.running.copy_(torch.where(self.running < 0, mse, kept))
-                off = (self.running / self.target).clamp(0.5, 2)
-                followed = self.multiplier * off**self.step
-                self.multiplier.copy_(followed.clamp(self.start / RANGE, self.start * RANGE))
+                mean = self.memory * self.running + (1 - self.memory) * mse
+                self.running.copy_(torch.where(self.running < 0, mse, mean))
+                ratio = (self.running / self.target).clamp(0.5, 2)
+                multiplier = self.multiplier * ratio**self.step
+                self.multiplier.copy_(multiplier.clamp(self.start / RANGE, self.start * RANGE))
         return terms.rate + self.multiplier.clone() * (terms.sse - self.about.n * self.target)

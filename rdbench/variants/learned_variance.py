@@ -1,12 +1,9 @@
-"""A Gaussian decoder that says mean and variance of every value: the textbook VAE, and an unstable one.
-
-A plain VAE has one constant variance; here the decoder gives ln sigma^2 beside each mean:
+"""A Gaussian decoder of mean and variance of every value: the textbook VAE, which is unstable.
 
     -ln p(x|z) = sum over values j of (x_j - mu_j(z))^2 / (2 sigma_j^2(z)) + 1/2 ln(2 pi sigma_j^2(z))
 
 The likelihood has no upper bound: where a value can be predicted exactly, as a pixel that is black in every
-image, its variance runs to zero and the loss to -inf (Mattei & Frellsen, NeurIPS 2018). Nothing
-here hides that: such a trial diverges, and its row says so.
+image, its variance goes to zero and the loss to -inf (Mattei & Frellsen, NeurIPS 2018): the trial diverges.
 """
 
 import math
@@ -25,7 +22,6 @@ class LearnedVariance(Model):
     """sum_j (x_j - mu_j)^2 / (2 sigma_j^2) + 1/2 ln(2 pi sigma_j^2) + beta rate, sigma_j^2 by the decoder.
 
     Args:
-        about: what it is built for.
         floor: a lower bound on sigma^2, in squared units of the data: sigma^2 = floor + exp(output). 0 for
             none, as in the paper. (1/255)^2 / 12 = 1.3e-6 is the variance of rounding to 8 bits.
     """
@@ -46,5 +42,5 @@ class LearnedVariance(Model):
     def distortion(self, images: Tensor, terms: Terms) -> Tensor:
         """Return the Gaussian negative log-likelihood under the decoder's variances, in nats, (batch,)."""
         variance = self.variance(terms.output)
-        each = (images - terms.reconstruction).square() / variance + torch.log(2 * math.pi * variance)
-        return each.flatten(1).sum(1) / 2
+        twice = (images - terms.reconstruction).square() / variance + torch.log(2 * math.pi * variance)
+        return twice.flatten(1).sum(1) / 2

@@ -18,12 +18,7 @@ from rdbench.vae.networks import ConvNetwork, GaussianNetwork
 
 
 class Gate(nn.Module):
-    """The response of a layer's units to beta: a factor in [0, 1) for each.
-
-    Args:
-        units: of the layer.
-        root: take sqrt(max(1 - exp(.), 0)) rather than the sigmoid.
-    """
+    """The response of a layer's units to beta: a factor in [0, 1) for each; ``root`` as in multi_rate."""
 
     def __init__(self, units: int, root: bool) -> None:
         super().__init__()
@@ -37,7 +32,7 @@ class Gate(nn.Module):
 
 
 class MultiRate(Model):
-    """The reference network with a gate at each layer, trained at a beta drawn anew for every batch."""
+    """The reference network with a gate at each layer, trained at a beta drawn for every batch."""
 
     def __init__(self, about: About, betas: tuple[float, ...], draws: Generator, root: bool) -> None:
         super().__init__(about)
@@ -50,7 +45,7 @@ class MultiRate(Model):
             self.gates[name.replace(".", "/")] = gate
 
     def get_extra_state(self) -> Tensor:
-        """Return the state of the draws, for a training that is interrupted."""
+        """Return the state of the generator of betas, for checkpoints."""
         return self.draws.get_state()
 
     def set_extra_state(self, state: Tensor) -> None:
@@ -58,14 +53,14 @@ class MultiRate(Model):
         self.draws.set_state(state.cpu())
 
     def _layers(self) -> Iterator[tuple[str, nn.Module]]:
-        """Yield what gives the pre-activations: every BatchNorm, and the last layers, which have none."""
+        """Yield the layers that give pre-activations: every BatchNorm, and the last layers without one."""
         for name, layer in self.network.named_modules():
             if isinstance(layer, _BatchNorm) or name in ("posterior", "output"):
                 yield name, layer
 
     def weights(self, log_beta: float) -> dict[str, Tensor]:
-        """Return the weights and biases that beta has an influence on, each times its unit's factor."""
-        found: dict[str, Tensor] = {}
+        """Return the gated weights and biases, each times its unit's factor."""
+        gated: dict[str, Tensor] = {}
         for name, layer in self._layers():
             at = torch.tensor(log_beta, device=layer.bias.device)  # type: ignore[arg-type]
             factor = self.gates[name.replace(".", "/")](at)
@@ -73,8 +68,8 @@ class MultiRate(Model):
             for what, parameter in layer.named_parameters():
                 shape = [1] * parameter.ndim
                 shape[outputs if parameter.ndim > 1 else 0] = -1
-                found[f"{name}.{what}"] = parameter * factor.view(shape)
-        return found
+                gated[f"{name}.{what}"] = parameter * factor.view(shape)
+        return gated
 
     def forward(self, images: Tensor, noise: Tensor) -> Terms:
         """Encode, sample, decode; in training at a beta drawn log-uniformly for the batch."""
@@ -89,12 +84,12 @@ class MultiRate(Model):
         return Terms(reconstruction, tuple(posterior), latents, sse, rate, reconstruction)
 
     def loss(self, images: Tensor, terms: Terms, beta: float) -> Tensor:
-        """Return sse + beta rate at the batch's own beta, (batch,)."""
+        """Return sse + beta rate at the batch's beta, (batch,)."""
         return super().loss(images, terms, math.exp(self.log_beta))
 
     @torch.no_grad()
     def at(self, beta: float) -> GaussianNetwork:
-        """Return the reference network that this one is at a beta; its BatchNorms are yet to be measured."""
+        """Return the reference network at a beta; its BatchNorm statistics are still to be measured."""
         network = self.about.network()
         network.load_state_dict(self.network.state_dict() | self.weights(math.log(beta)))
         return network
@@ -108,14 +103,11 @@ def multi_rate(trial: Run, data: Dataset, *, root: bool = False) -> TrialResult:
     is drawn once a batch. In the paper s is sqrt(max(1 - exp(.), 0)) in the decoder (option ``root``), which
     is exact for linear VAEs; a unit it switches off has no gradient, and on digits the curve was worse.
 
-    A pre-activation is here what a BatchNorm gives (a factor before it would cancel), or the last layer of
-    encoder or decoder. BatchNorm's running statistics would mix all betas, so they are measured anew for each
-    of the sweep's betas, on the batches of one training epoch. What is left for each beta is a reference
-    network.
+    A pre-activation is the result of a BatchNorm (a factor before it would cancel), or of the last layer of
+    encoder or decoder. BatchNorm's running statistics would mix all betas, so they are measured for each of
+    the sweep's betas, on the batches of one training epoch. The result for each beta is a reference network.
 
     Args:
-        trial: the trial, with the sweep's betas.
-        data: its dataset.
         root: take the paper's factor in the decoder.
     """
     about = trial.about(data)

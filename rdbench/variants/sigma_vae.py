@@ -1,10 +1,11 @@
-"""sigma-VAE with a learned variance: one number for all values of all images, trained beside the weights.
+"""sigma-VAE with a learned variance: one number for all values of all images, trained with the weights.
 
-A plain VAE fixes the decoder's variance; here sigma^2 is a parameter like any other. At its optimum
+At its optimum
 
     d/d(sigma^2) mean of [sse / (2 sigma^2) + n/2 ln(2 pi sigma^2)] = 0   <=>   sigma^2 = mean of sse / n
 
-so a run that has settled reads as ``optimal_shared`` does; ``sigma_vae_optimal`` sets that variance outright.
+so after convergence it agrees with the reading ``optimal_shared``; ``sigma_vae_optimal`` sets that variance
+directly.
 """
 
 import math
@@ -24,11 +25,10 @@ class SigmaVae(Model):
     """sse / (2 sigma^2) + n/2 ln(2 pi sigma^2) + beta rate, with ln sigma a learned parameter.
 
     Args:
-        about: what it is built for.
         initial_variance: sigma^2 before training, in squared units of the data.
-        speed: the learning rate of ln sigma, in those of the weights. Adam moves a parameter by about the
-            learning rate a step whatever its gradient, so at speed 1, which is the paper's, a short run ends
-            before the variance has arrived.
+        speed: the learning rate of ln sigma, relative to that of the weights. Adam moves a parameter by about
+            the learning rate a step whatever its gradient: at the paper's speed of 1 a short run ends before
+            the variance has converged.
     """
 
     def __init__(

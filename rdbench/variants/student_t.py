@@ -1,7 +1,7 @@
 """A Student-t decoder: heavy tails, so that outliers pull less on the rest.
 
-A plain VAE has a Gaussian decoder. Here each value has a Student-t distribution, of location mu, scale s and
-nu degrees of freedom (what is left of a Gaussian whose precision has a gamma prior, marginalised):
+Each value has a Student-t distribution, of location mu, scale s and nu degrees of freedom (a Gaussian whose
+precision has a gamma prior, marginalised):
 
     -ln p(x|z) = sum over values j of  (nu+1)/2 ln(1 + (x_j - mu_j)^2 / (nu s^2))
                  + ln Gamma(nu/2) - ln Gamma((nu+1)/2) + 1/2 ln(pi nu) + ln s
@@ -20,21 +20,20 @@ from torch import Tensor, nn
 from rdbench.registry.variants import variant
 from rdbench.vae.models import About, Model, Terms
 
-SPEED = 10.0  # learning rate of the shared ln s and ln nu in those of the weights: Adam's steps are small
+SPEED = 10.0  # learning rate of the shared ln s and ln nu relative to the weights': Adam's steps are small
 
 
 @variant("student_t", native="own", paper="Takahashi et al., IJCAI 2018")
 class StudentT(Model):
     """The Student-t negative log-likelihood + beta rate; scale and degrees of freedom are learned.
 
-    In the paper the decoder gives scale and degrees of freedom of every value, as ``per_value`` does. By
-    default here they are one number each for all values of all images, which is simpler, and steadier where
-    single pixels are constant.
+    In the paper the decoder gives scale and degrees of freedom of every value (option ``per_value``). By
+    default they are one number each for all values of all images: simpler, and more stable where pixels are
+    constant.
 
     Args:
-        about: what it is built for.
-        dof: degrees of freedom nu, > 0; 0 to learn them, above 2, so that mean and variance exist: below,
-            a peak at the pixels that are constant would pay for any error elsewhere.
+        dof: degrees of freedom nu, > 0; 0 to learn them, above 2, so that mean and variance exist: below, a
+            peak at constant pixels would pay for any error elsewhere.
         initial_scale: the shared scale s before training, in units of the data.
         per_value: scale (and nu, where learned) of each value from the decoder, as in the paper.
     """
@@ -64,8 +63,8 @@ class StudentT(Model):
         """Return scale and degrees of freedom, float64: one number each, or shaped as the images."""
         logs = list(output.split(self.about.shape[0], dim=1))[1:]
         if not logs:
-            own = (self.slow_log_scale, getattr(self, "slow_log_excess", None))
-            logs = [SPEED * value for value in own if value is not None]
+            shared = (self.slow_log_scale, getattr(self, "slow_log_excess", None))
+            logs = [SPEED * value for value in shared if value is not None]
         scale, *excess = (log.double().exp() for log in logs)
         return scale, 2 + excess[0] if excess else torch.full_like(scale, self.dof)
 
@@ -77,5 +76,5 @@ class StudentT(Model):
             torch.lgamma(dof / 2) - torch.lgamma((dof + 1) / 2) + (math.pi * dof).log() / 2 + scale.log()
         )
         error = images - terms.reconstruction
-        each = (dof + 1) / 2 * torch.log1p((error / scale).square() / dof) + constant
-        return each.flatten(1).sum(1).to(images.dtype)
+        nll = (dof + 1) / 2 * torch.log1p((error / scale).square() / dof) + constant
+        return nll.flatten(1).sum(1).to(images.dtype)

@@ -1,4 +1,4 @@
-"""Two-stage VAE: a second, small VAE learns where the first one's latents lie, and samples start there."""
+"""Two-stage VAE: a second, small VAE learns the distribution of the first one's latents, and is sampled."""
 
 import math
 from itertools import pairwise
@@ -19,12 +19,7 @@ from rdbench.variants.sigma_vae import SigmaVae
 
 
 class SecondStage(nn.Module):
-    """A VAE of latents: N(0, I) -> u -> z, with three hidden layers each way and one learned variance.
-
-    Args:
-        latent: size of z, and of u.
-        width: of the hidden layers.
-    """
+    """A VAE of latents: N(0, I) -> u -> z, with three hidden layers each way and one learned variance."""
 
     def __init__(self, latent: int, width: int) -> None:
         super().__init__()
@@ -60,7 +55,7 @@ def _hidden(latent: int, width: int) -> nn.Sequential:
 
 
 class TwoStage(SigmaVae):
-    """The first stage, whose samples start from the second."""
+    """The first stage, sampled from the second."""
 
     gaussian = False
 
@@ -84,16 +79,14 @@ def two_stage(
     """First sse / (2 s) + n/2 ln(2 pi s) + beta KL, s learned; then a VAE of z ~ q(z|x), the samples' source.
 
     The second stage's loss is |z - f(u)|^2 / (2 t) + latent/2 ln(2 pi t) + KL(q(u|z) || N(0, I)), t learned,
-    over latents drawn anew in each epoch for all training images as they are. Rate and distortion are the
+    over latents drawn anew in each epoch for all training images, unaugmented. Rate and distortion are the
     first stage's, against the prior N(0, I) that it was trained with; only samples come from the second:
     u ~ N(0, I), z ~ N(f(u), t I), then the first decoder's mean.
 
-    Other than in the paper, the first stage has the sweep's network and recipe, and the second its batch
-    size, step size and weight decay, annealed by one cosine.
+    Unlike the paper, the first stage has the sweep's network and recipe, and the second its batch size,
+    learning rate (annealed by one cosine) and weight decay.
 
     Args:
-        trial: the trial.
-        data: its dataset.
         second_epochs: passes of the second stage over the training images' latents.
         width: of the three hidden layers of the second stage's encoder and decoder.
     """

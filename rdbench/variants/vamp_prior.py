@@ -23,11 +23,10 @@ class VampPrior(Model):
 
     The rate is the one-sample estimate of KL(q(z|x) || p(z)); it may be negative for an image.
 
-    As in the authors' code a pseudo-input is an image within [0, 1], by a clamp, and starts as Gaussian noise
-    about a grey (their other start, from training images, is not offered). Not in the paper, whose networks
-    have none: BatchNorm. Pseudo-inputs are encoded by the running statistics also while training, and leave
-    these as they are. So the prior that is trained is the one that is measured and sampled from, and no
-    image's posterior depends on the pseudo-inputs.
+    As in the authors' code a pseudo-input is an image clamped to [0, 1], and starts as Gaussian noise about a
+    grey (their other start, from training images, is not offered). Unlike the paper's, these networks have
+    BatchNorm: pseudo-inputs are encoded by its running statistics, also in training, and do not change them.
+    So the trained prior is the one that is measured and sampled; no posterior depends on pseudo-inputs.
 
     Args:
         components: number K of pseudo-inputs.
@@ -63,8 +62,8 @@ class VampPrior(Model):
 
     def log_prior(self, latents: Tensor) -> Tensor:
         """Return ln p(z) in nats, (batch,)."""
-        each = log_normal(latents.unsqueeze(1), *self.components())
-        return each.logsumexp(1) - math.log(each.shape[1])
+        densities = log_normal(latents.unsqueeze(1), *self.components())
+        return densities.logsumexp(1) - math.log(densities.shape[1])
 
     def rate(self, posterior: tuple[Tensor, ...], latents: Tensor) -> Tensor:
         """Return ln q(z|x) - ln p(z) of the sampled latents in nats, (batch,)."""

@@ -13,7 +13,8 @@ from rdbench.registry import variants
 from rdbench.spec.sweep import ModelSpec, VariantSpec
 from rdbench.vae import networks
 from rdbench.vae.evaluation import measure
-from rdbench.vae.training import squared_error, train
+from rdbench.vae.packs import squared_error
+from rdbench.vae.training import train
 
 CPU = torch.device("cpu")
 

@@ -14,7 +14,8 @@ from rdbench.trial.job import Job, Outputs
 from rdbench.trial.run import run_pack, run_trial
 from rdbench.trial.worker import work
 from rdbench.vae import batches, networks
-from rdbench.vae.training import learning_rate, objectives, train
+from rdbench.vae.packs import objectives
+from rdbench.vae.training import learning_rate, train
 
 CPU = torch.device("cpu")
 MODELS = {

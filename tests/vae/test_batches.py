@@ -38,11 +38,15 @@ def test_an_error_while_reading_ahead_is_raised_where_the_batch_is_used():
 
 
 def test_the_reading_thread_ends_with_its_reader():
+    def reading():
+        return any(thread.name.startswith("rdbench-prefetch") for thread in threading.enumerate())
+
     stream = ahead(lambda: iter(range(1000)), 2)
     next(stream)
+    assert reading()
     stream.close()
     for _ in range(50):
-        if not any(thread.name == "rdbench-prefetch" for thread in threading.enumerate()):
+        if not reading():
             return
         time.sleep(0.1)
     pytest.fail("the thread is still there")

@@ -7,7 +7,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from rdbench.vae import cuda_graph
-from rdbench.vae.cuda_graph import Captured, launched_at_once
+from rdbench.vae.cuda_graph import Captured, capture_cuda_graph
 
 
 class Recorded(Captured):
@@ -68,7 +68,7 @@ def test_a_cpu_runs_the_step_itself():
     def step():
         pass
 
-    assert launched_at_once(step, torch.device("cpu")) is step
+    assert capture_cuda_graph(step, torch.device("cpu")) is step
 
 
 class Recorder(TorchDispatchMode):
@@ -146,7 +146,7 @@ def test_a_step_is_captured_once_and_then_replayed_on_the_inputs_of_each_call(mo
             weight.sub_(0.01 * gradient)
             total.add_(loss)
 
-    captured = launched_at_once(step, torch.device("cuda"))
+    captured = capture_cuda_graph(step, torch.device("cuda"))
     expected, expected_total = torch.ones(3), 0.0
     given = torch.randn(8, 2, 3, generator=torch.Generator().manual_seed(0))
     for number, (x, y) in enumerate(given, 1):

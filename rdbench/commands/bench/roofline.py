@@ -16,7 +16,7 @@ from rdbench.numerics.precision import exact_float32, training_arithmetic
 from rdbench.numerics.seeding import generator
 from rdbench.spec.plan import Trial
 from rdbench.vae import networks
-from rdbench.vae.training import objectives, per_member, squared_error
+from rdbench.vae.packs import objectives, per_member, squared_error
 
 TRIES = 5
 

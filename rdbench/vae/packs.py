@@ -1,0 +1,136 @@
+"""What trains and is measured together: objectives side by side in one network, or a single model.
+
+Both have ``losses`` for training and ``measure`` for evaluation, of images (batch, members x channels,
+height, width) and standard normal noise (batch, members x latent): values of shape (batch, members).
+"""
+
+import functools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from rdbench.numerics.likelihood import kl_standard_normal
+from rdbench.spec.plan import Trial
+from rdbench.spec.sweep import VariantSpec
+from rdbench.vae.models import Model, objective_of
+from rdbench.vae.networks import GaussianNetwork
+
+
+class Losses(NamedTuple):
+    """Loss, rate in nats and squared error of each image, each (batch, members)."""
+
+    loss: Tensor
+    rate: Tensor
+    sse: Tensor
+
+
+def per_member(values: Tensor, members: int) -> Tensor:
+    """Return (batch, members x channels, ...) as (batch, members, all the rest)."""
+    separate: Tensor = values.unflatten(1, (members, -1))
+    return separate.flatten(2)
+
+
+def squared_error(images: Tensor, reconstruction: Tensor, members: int = 1) -> Tensor:
+    """Return the summed squared error of each image of each member, (batch, members)."""
+    return per_member((images - reconstruction).square(), members).sum(2)
+
+
+def objectives(pack: Sequence[Trial], n: int, device: torch.device) -> Callable[[Tensor, Tensor], Tensor]:
+    """Return the function (sse, rate) -> loss of a pack, all (batch, members), each member by its variant."""
+    beta = torch.tensor([trial.beta for trial in pack], device=device)
+    members: dict[VariantSpec, list[int]] = {}
+    for member, trial in enumerate(pack):
+        members.setdefault(trial.variant, []).append(member)
+    groups = [(objective_of(pack[same[0]]), torch.tensor(same, device=device)) for same in members.values()]
+    if len(groups) == 1:
+        return lambda sse, rate: groups[0][0](sse, rate, beta, n)
+    back = torch.cat([which for _, which in groups]).argsort()
+
+    def loss(sse: Tensor, rate: Tensor) -> Tensor:
+        parts = [objective(sse[:, which], rate[:, which], beta[which], n) for objective, which in groups]
+        return torch.cat(parts, 1)[:, back]
+
+    return loss
+
+
+@dataclass(frozen=True)
+class Objectives:
+    """Trials of objectives, for images of ``n`` values: one reference network with a member for each."""
+
+    network: GaussianNetwork
+    pack: Sequence[Trial]
+    n: int
+    rate_free = False
+    runs_authors_code = False
+
+    @functools.cached_property
+    def objective(self) -> Callable[[Tensor, Tensor], Tensor]:
+        """(sse, rate) -> loss, all (batch, members)."""
+        return objectives(self.pack, self.n, next(self.network.parameters()).device)
+
+    def losses(self, images: Tensor, noise: Tensor) -> Losses:
+        """Return what training minimises."""
+        sse, rate = self._terms(images, noise)
+        loss = self.objective(sse, rate)
+        if loss.shape != sse.shape:
+            raise ValueError(
+                f"the objective returned shape {tuple(loss.shape)}; it must be one number for each image, as"
+                f" sse has, {tuple(sse.shape)}"
+            )
+        return Losses(loss, rate, sse)
+
+    def measure(self, images: Tensor, noise: Tensor) -> dict[str, Tensor]:
+        """Return ``sse`` and ``rate``, float64."""
+        sse, rate = self._terms(images, noise, Tensor.double)
+        return {"sse": sse, "rate": rate}
+
+    def _terms(
+        self, images: Tensor, noise: Tensor, convert: Callable[[Tensor], Tensor] = lambda values: values
+    ) -> tuple[Tensor, Tensor]:
+        reconstruction, *posterior = self.network(images, noise)
+        sse = per_member(convert(images - reconstruction).square(), len(self.pack)).sum(2)
+        mean, log_var = (convert(part).unflatten(1, (len(self.pack), -1)) for part in posterior)
+        return sse, kl_standard_normal(mean, log_var)
+
+
+@dataclass(frozen=True)
+class SingleModel:
+    """The model of a single trial."""
+
+    network: Model
+    pack: Sequence[Trial]
+    runs_authors_code = True  # which may work on the host, or draw from torch's global generators
+
+    @property
+    def rate_free(self) -> bool:
+        """Whether the model's rate has no meaning."""
+        return self.network.rate_free
+
+    def losses(self, images: Tensor, noise: Tensor) -> Losses:
+        """Return what training minimises."""
+        terms = self.network(images, noise)
+        loss = self.network.loss(images, terms, self.pack[0].beta)
+        if loss.shape != (len(images),):
+            raise ValueError(
+                f"loss returned shape {tuple(loss.shape)}; it must be one number for each image,"
+                f" ({len(images)},)"
+            )
+        return Losses(loss.unsqueeze(1), terms.rate.unsqueeze(1), terms.sse.unsqueeze(1))
+
+    def measure(self, images: Tensor, noise: Tensor) -> dict[str, Tensor]:
+        """Return ``sse``, and ``rate`` and ``distortion`` where the model has them, float64."""
+        terms = self.network(images, noise)
+        values = {
+            "sse": (images - terms.reconstruction).double().square().flatten(1).sum(1),
+            "rate": None if self.rate_free else terms.rate,
+            "distortion": self.network.distortion(images, terms),
+        }
+        return {name: value.double().unsqueeze(1) for name, value in values.items() if value is not None}
+
+
+def together(network: GaussianNetwork | Model, pack: Sequence[Trial], n: int) -> Objectives | SingleModel:
+    """Return a pack's network, or a single trial's model, behind one interface."""
+    return SingleModel(network, pack) if isinstance(network, Model) else Objectives(network, pack, n)
