@@ -131,11 +131,11 @@ class DatasetInfo:
 
     name: str
     summary: str
-    options: type[DatasetOptions]
     shape: Callable[[Any], Shape]
     default_model: Callable[[Any], dict[str, Any]]
     """``latent`` and ``channels`` of a fitting model."""
     augmentation: Callable[[Any], Augmentation]
+    options: type[DatasetOptions] = DatasetOptions
     sizes: tuple[int, int] | None = None
     """Training and test images as published; None where only the data themselves tell."""
     raw_size: tuple[int, int] | None = None

@@ -45,14 +45,12 @@ def decode(content: bytes, channels: int) -> "Image":
         if image.mode in _DEEP_MODES:  # Pillow would clip these at 255, which turns photographs white
             raise UnusableImageError(f"more than 8 bits a value (mode {image.mode})")
         image.load()
-    except UnusableImageError:
+    except (UnusableImageError, MemoryError):
         raise
     except UnidentifiedImageError:
         raise UnusableImageError("not an image in a known format") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise UnusableImageError(f"more than {Image.MAX_IMAGE_PIXELS} pixels") from None
-    except MemoryError:
-        raise
     except Exception as error:  # a damaged file makes Pillow's parsers raise nearly any type
         raise UnusableImageError(f"damaged: {_one_line(error)}") from None
     wanted, mode = "L" if channels == 1 else "RGB", image.mode

@@ -62,8 +62,8 @@ def folders(name: str) -> list[Path]:
     # Path.glob fails where a cache may not be looked into.
     if not os.path.isdir(folder_of_all()):  # noqa: PTH112
         return []
-    found = folder_of_all().glob(f"{name}-" + "[0-9a-f]" * 16)
-    return sorted(path for path in found if path.is_dir())
+    paths_of_name = folder_of_all().glob(f"{name}-" + "[0-9a-f]" * 16)
+    return sorted(path for path in paths_of_name if path.is_dir())
 
 
 def ensure(

@@ -23,11 +23,11 @@ class SplitName(NamedTuple):
 
 def _split_name(name: str) -> SplitName | None:
     text = _CAMEL.sub("_", name).casefold()
-    found = _SPLIT.search(text)
-    if found is None:
+    match = _SPLIT.search(text)
+    if match is None:
         return None
-    role: Role = "train" if found["train"] else "test" if found["test"] else "other"
-    return SplitName(name, role, text[: found.start()] + text[found.end() :])
+    role: Role = "train" if match["train"] else "test" if match["test"] else "other"
+    return SplitName(name, role, text[: match.start()] + text[match.end() :])
 
 
 def splits(names: Iterable[str]) -> tuple[list[SplitName], list[SplitName]]:
@@ -36,10 +36,10 @@ def splits(names: Iterable[str]) -> tuple[list[SplitName], list[SplitName]]:
     ``Train`` and ``testing`` are the former. The latter are also ``test1``, and ``train_images`` where
     ``test_images`` or ``val_images`` lies beside it; but no ``bullet_train`` or ``testimony``.
     """
-    known = [found for name in sorted(names) if (found := _split_name(name))]
+    known = [split for name in sorted(names) if (split := _split_name(name))]
     roles: dict[str, set[Role]] = {}
-    for each in known:
-        roles.setdefault(each.rest, set()).add(each.role)
-    bare = [each for each in known if not each.rest]
-    taken = [each for each in known if len(roles[each.rest]) > 1 or not any(map(str.isalpha, each.rest))]
+    for split in known:
+        roles.setdefault(split.rest, set()).add(split.role)
+    bare = [split for split in known if not split.rest]
+    taken = [split for split in known if len(roles[split.rest]) > 1 or not any(map(str.isalpha, split.rest))]
     return bare, taken
