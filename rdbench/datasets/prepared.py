@@ -12,8 +12,8 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,8 @@ from rdbench.errors import DatasetError
 from rdbench.storage import paths
 
 log = logging.getLogger("rdbench.datasets")
+
+Download = Callable[[Path], None]
 
 
 class DamagedError(Exception):
@@ -79,18 +81,9 @@ def ensure(
 
     Raises DatasetError: no raw data, unusable images, or no place to write to.
     """
-    assert info.source is not None
-    root = as_root(data_root)
-    try:
-        source = info.source(options, root.folder)
-    except MissingDataError as missing:
-        only = _only_whole(info.name)
-        if only and not root.named_by:  # raw files may be deleted, or never be sent to a worker
-            return only
-        try:
-            source = _download(info, options, root.folder, missing)
-        except DatasetError as error:
-            raise (_other_copy(error, root, only) if only else error) from None
+    source = _source(info, options, as_root(data_root), info.download)
+    if isinstance(source, Prepared):
+        return source
     folder = _folder_for(info, source)
     if ready := _open_or_none(folder):
         return ready
@@ -105,24 +98,36 @@ def find(info: DatasetInfo, options: DatasetOptions, data_root: Path | paths.Dat
 
     Raises DatasetError: no raw data; `MissingDataError` where :func:`ensure` would try to download them.
     """
+    source = _source(info, options, as_root(data_root), None)
+    return source if isinstance(source, Prepared) else _open_or_none(_folder_for(info, source))
+
+
+def _source(
+    info: DatasetInfo, options: DatasetOptions, root: paths.DataRoot, download: Download | None
+) -> Source | Prepared:
+    """The raw data, downloaded if need be, or the prepared copy that replaces them."""
     assert info.source is not None
-    root = as_root(data_root)
     try:
-        return _open_or_none(_folder_for(info, info.source(options, root.folder)))
+        return info.source(options, root.folder)
     except MissingDataError as missing:
         only = _only_whole(info.name)
-        if only and not root.named_by:
+        if only and not root.named_by:  # raw files may be deleted, or never be sent to a worker
             return only
-        raise (_other_copy(missing, root, only) if only else missing) from None
+        try:
+            if download is None:
+                raise missing from None
+            with _lock(folder_of_all() / f"{info.name}-download"):
+                return _download(info, options, root.folder, missing, download)
+        except DatasetError as error:
+            if only:
+                hint = f"; or leave {root.named_by} out to use the copy in {only.folder}"
+                raise type(error)(f"{error}{hint}") from None
+            raise
 
 
 def as_root(data_root: Path | paths.DataRoot) -> paths.DataRoot:
     """A data root; a bare path is one that nobody named, for which a prepared copy may stand in."""
     return data_root if isinstance(data_root, paths.DataRoot) else paths.DataRoot(data_root)
-
-
-def _other_copy(error: DatasetError, root: paths.DataRoot, only: Prepared) -> DatasetError:
-    return type(error)(f"{error}; or leave {root.named_by} out to use the copy in {only.folder}")
 
 
 def _folder_for(info: DatasetInfo, source: Source) -> Path:
@@ -184,21 +189,16 @@ def _only_whole(name: str) -> Prepared | None:
 
 
 def _download(
-    info: DatasetInfo, options: DatasetOptions, data_root: Path, missing: MissingDataError
+    info: DatasetInfo, options: DatasetOptions, root: Path, missing: MissingDataError, download: Download
 ) -> Source:
     assert info.source is not None
-    if info.download is None:
-        raise missing
-    with _lock(folder_of_all() / f"{info.name}-download"):
-        try:
-            return info.source(options, data_root)  # another process may have been first
-        except MissingDataError:
-            pass
-        try:
-            info.download(data_root)
-        except DatasetError as error:
-            raise DatasetError(f"{missing} (download failed: {error})") from None
-        return info.source(options, data_root)
+    with suppress(MissingDataError):
+        return info.source(options, root)  # another process may have been first
+    try:
+        download(root)
+    except DatasetError as error:
+        raise DatasetError(f"{missing} (download failed: {error})") from None
+    return info.source(options, root)
 
 
 def _prepare(
