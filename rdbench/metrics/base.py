@@ -1,7 +1,7 @@
 """What a proxy metric is: its options, what it is given, and what it answers."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -54,13 +54,13 @@ def _of_inception(value: object, info: ValidationInfo) -> object:
         raise ValueError("these are weights of Inception; use features: inception, or leave weights out")
     context = info.context or {}
     try:
-        tried = paths.candidates(value, () if context.get("stored") else context.get("folders", ()))
+        candidates = paths.candidates(value, () if context.get("stored") else context.get("folders", ()))
     except UserError as error:
         raise ValueError(str(error)) from None
-    found = next((path for path in tried if path.exists()), tried[0])
-    if str(found) != paths.as_text(found):
+    file = next((path for path in candidates if path.exists()), candidates[0])
+    if str(file) != paths.as_text(file):
         raise ValueError("the path is not UTF-8, which results are; link to the file from another place")
-    return str(found) if info.mode == "json" else found  # what strict takes for a path
+    return str(file) if info.mode == "json" else file  # what strict takes for a path
 
 
 InceptionWeights = Annotated[Path | None, BeforeValidator(_of_inception)]
@@ -143,6 +143,25 @@ NEEDS = {
 
 
 @dataclass(frozen=True)
+class Quantity:
+    """One of the numbers that a metric measures, under whatever reading.
+
+    Attributes:
+        name: ``quantity`` in the settings of its values; the metric's name where they name none.
+        better: which way it is better; None: neither.
+        unit: "" for a pure number.
+        has_zero: whether its zero is one: else a change in per cent says nothing, as with decibels.
+        positive: whether it is always above zero: else it has no logarithm.
+    """
+
+    name: str
+    better: Better | None
+    unit: str = ""
+    has_zero: bool = True
+    positive: bool = True
+
+
+@dataclass(frozen=True)
 class Metric:
     """A proxy metric.
 
@@ -151,47 +170,27 @@ class Metric:
         summary: what it is, in one line.
         options: the class of its options.
         compute: takes an instance of ``options`` and the model; returns one value or more.
+        quantities: the numbers that its values may be.
         protocols: those it has a meaning under.
         missing: takes options, the dataset and the protocol, and returns what the metric needs and this
-            machine or that dataset lacks, with the mend, in one line; None if it can be measured. Asked
+            machine or that dataset lacks, with the fix, in one line; None if it can be measured. Asked
             before anything is trained; imports no torch.
         needs: what it rests on, of :data:`NEEDS`.
-        better: which way each of its quantities is better, by the ``quantity`` of its settings, or by the
-            metric's name where a value names none. What is not listed is neither.
-        neither: its quantities that are not listed there.
-        no_percent: those of which a change in per cent says nothing: their zero depends on the unit, or they
-            lie about it.
-        not_positive: those that can be zero or less, and then have no logarithm.
-
-    Raises:
-        ValueError: one of the last two names a quantity that it has not.
     """
 
     name: str
     summary: str
     options: type[MetricOptions]
     compute: Callable[[Any, TrainedModel], list[Value]]
+    quantities: tuple[Quantity, ...]
     protocols: tuple[str, ...] = ("clean", "paper")
     missing: "Callable[[Any, Dataset, str], str | None]" = lambda options, data, protocol: None
     needs: tuple[str, ...] = ()
-    better: Mapping[str, Better] = field(default_factory=dict)
-    neither: tuple[str, ...] = ()
-    no_percent: tuple[str, ...] = ()
-    not_positive: tuple[str, ...] = ()
 
-    def __post_init__(self) -> None:
-        if unknown := {*self.no_percent, *self.not_positive} - {*self.better, *self.neither}:
-            raise ValueError(f"metric {self.name} has no {', '.join(sorted(unknown))}")
-
-    def value_names(self, options: MetricOptions) -> dict[str, Better | None]:
-        """Return the names of the values it may have under some options, and which way each is better."""
-        quantities = dict(self.better) | dict.fromkeys(self.neither)
+    def value_names(self, options: MetricOptions) -> list[str]:
+        """Return the names of the values it may have under some options."""
         readings = getattr(options, "readings", ("",))
-        return {
-            value_name(self.name, each, reading): way
-            for each, way in quantities.items()
-            for reading in readings
-        }
+        return [value_name(self.name, one.name, reading) for one in self.quantities for reading in readings]
 
 
 def value_name(name: str, quantity: str | None, reading: str | None) -> str:

@@ -10,9 +10,11 @@ sample is stretched to span [0, 1], else it is clipped there. The distance falls
 so compare only at equal ones; the standard error says how far chance in the samples moves it.
 """
 
+from functools import partial
+
 from pydantic import Field
 
-from rdbench.metrics.base import Metric, MetricOptions, TrainedModel, Value
+from rdbench.metrics.base import Metric, MetricOptions, Quantity, TrainedModel, Value
 from rdbench.metrics.features import comparison
 from rdbench.metrics.features.comparison import SplitName
 
@@ -69,9 +71,7 @@ METRIC = Metric(
     "Fréchet distance of prior samples to the dataset's images, in features of its own classifier",
     FdClassifierOptions,
     compute,
-    missing=lambda options, data, protocol: comparison.missing(
-        "classifier", data, protocol, split=options.split
-    ),
+    (Quantity("fd_classifier", "lower"),),
+    missing=partial(comparison.missing, "classifier"),
     needs=("prior",),
-    better={"fd_classifier": "lower"},
 )

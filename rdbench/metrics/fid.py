@@ -12,11 +12,12 @@ compare only at equal ``n_samples`` and ``reference_images``. There is no standa
 cheap needs all features.
 """
 
+from functools import partial
 from typing import Annotated
 
 from pydantic import Field
 
-from rdbench.metrics.base import InceptionWeights, Metric, MetricOptions, TrainedModel, Value
+from rdbench.metrics.base import InceptionWeights, Metric, MetricOptions, Quantity, TrainedModel, Value
 from rdbench.metrics.features import comparison
 from rdbench.metrics.features.comparison import SplitName
 
@@ -66,9 +67,7 @@ METRIC = Metric(
     "Fréchet inception distance of prior samples to the dataset's images",
     FidOptions,
     compute,
-    missing=lambda options, data, protocol: comparison.missing(
-        "inception", data, protocol, options.weights, split=options.split
-    ),
+    (Quantity("fid", "lower"),),
+    missing=partial(comparison.missing, "inception"),
     needs=("prior",),
-    better={"fid": "lower"},
 )

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from rdbench.metrics.base import ImageCount, Metric, MetricOptions, TrainedModel, Value, mean_value
+from rdbench.metrics.base import ImageCount, Metric, MetricOptions, Quantity, TrainedModel, Value, mean_value
 from rdbench.numerics.likelihood import gaussian_nll, variance
 
 if TYPE_CHECKING:
@@ -94,14 +94,7 @@ def compute(options: IwaeOptions, model: TrainedModel) -> list[Value]:
 
 
 def _bounds(model: TrainedModel, images: "Tensor", noise: "Tensor", variances: list[float]) -> "Tensor":
-    """Return ln 1/K sum_k w_k of each image under each variance, float64 (variances, images).
-
-    Args:
-        model: the network.
-        images: (images, channels, height, width).
-        noise: standard normal, (images, K, latent).
-        variances: of the decoder.
-    """
+    """Return ln 1/K sum_k w_k under each variance, (variances, images), of noise (images, K, latent)."""
     import torch
 
     n = images[0].numel()
@@ -123,9 +116,7 @@ METRIC = Metric(
     "importance-weighted bound on ln p(x), nats per image",
     IwaeOptions,
     compute,
+    (Quantity("iwae", "higher", "nats per image", has_zero=False, positive=False),),
     protocols=("clean",),
     needs=("gaussian",),
-    better={"iwae": "higher"},
-    no_percent=("iwae",),
-    not_positive=("iwae",),
 )

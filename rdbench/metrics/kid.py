@@ -6,9 +6,11 @@ and it may fall below zero. How samples become images, and how those are resized
 each protocol.
 """
 
+from functools import partial
+
 from pydantic import Field
 
-from rdbench.metrics.base import InceptionWeights, Metric, MetricOptions, TrainedModel, Value
+from rdbench.metrics.base import InceptionWeights, Metric, MetricOptions, Quantity, TrainedModel, Value
 from rdbench.metrics.features import comparison
 from rdbench.metrics.features.comparison import SplitName
 
@@ -65,11 +67,7 @@ METRIC = Metric(
     "kernel inception distance of prior samples to the dataset's images",
     KidOptions,
     compute,
-    missing=lambda options, data, protocol: comparison.missing(
-        "inception", data, protocol, options.weights, split=options.split
-    ),
+    (Quantity("kid", "lower", has_zero=False, positive=False),),  # unbiased, so it lies about its zero
+    missing=partial(comparison.missing, "inception"),
     needs=("prior",),
-    better={"kid": "lower"},
-    no_percent=("kid",),
-    not_positive=("kid",),
 )

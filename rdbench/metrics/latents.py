@@ -32,7 +32,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
-from rdbench.metrics.base import ImageCount, Metric, MetricOptions, TrainedModel, Value, mean_value
+from rdbench.metrics.base import ImageCount, Metric, MetricOptions, Quantity, TrainedModel, Value, mean_value
 from rdbench.numerics.likelihood import kl_standard_normal
 
 if TYPE_CHECKING:
@@ -113,14 +113,7 @@ def _posteriors(model: TrainedModel, count: int) -> "tuple[Tensor, Tensor]":
 def _log_ratios(index: "Tensor", noise: "Tensor", mean: "Tensor", log_var: "Tensor") -> "Tensor":
     """Return ln q(z|x)/q(z) and ln q(z)/p(z) with an image's own posterior in q(z), then both without.
 
-    Args:
-        index: which images, (chunk,).
-        noise: standard normal, (chunk, samples, latent).
-        mean: of all posteriors, (images, latent).
-        log_var: theirs.
-
-    Returns:
-        Means over an image's samples, (4, chunk).
+    Means over samples, (4, chunk), of the images ``index`` (chunk,), under noise (chunk, samples, latent).
     """
     import torch
 
@@ -141,9 +134,6 @@ def _log_densities(z: "Tensor", mean: "Tensor", log_var: "Tensor") -> "Tensor":
     """Return ln q(z_i|x_j) less its constant, (samples, images), of z (samples, latent): one matrix product.
 
     ln q = -1/2 sum z^2/s^2 + sum z mean/s^2 - 1/2 sum (mean^2/s^2 + ln s^2)
-
-    Raises:
-        ValueError: the terms are so much larger than their sum that more than ``ROUNDING`` is lost.
     """
     import torch
 
@@ -187,9 +177,12 @@ METRIC = Metric(
     "active units; the rate as mutual information and KL(q(z)||p(z)), nats per image",
     LatentsOptions,
     compute,
+    (
+        Quantity("rate", None, "nats per image"),
+        Quantity("mutual_information", None, "nats per image", positive=False),
+        Quantity("marginal_kl", None, "nats per image", has_zero=False, positive=False),
+        Quantity("active_units", None, positive=False),
+    ),
     protocols=("clean",),
     needs=("gaussian",),
-    neither=("rate", "mutual_information", "marginal_kl", "active_units"),
-    no_percent=("marginal_kl",),
-    not_positive=("mutual_information", "marginal_kl", "active_units"),
 )

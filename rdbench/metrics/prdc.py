@@ -13,14 +13,12 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import AfterValidator, Field, ValidationInfo
 
-from rdbench.metrics.base import InceptionWeights, Metric, MetricOptions, TrainedModel, Value
+from rdbench.metrics.base import InceptionWeights, Metric, MetricOptions, Quantity, TrainedModel, Value
 from rdbench.metrics.features import comparison
 from rdbench.metrics.features.comparison import FeatureName, SplitName
 
 if TYPE_CHECKING:
     from rdbench.datasets import Dataset
-
-QUANTITIES = ("precision", "recall", "density", "coverage")
 
 
 def _has_neighbours(k: int, info: ValidationInfo) -> int:
@@ -63,27 +61,23 @@ def compute(options: PrdcOptions, model: TrainedModel) -> list[Value]:
     features = comparison.network(options.features, model, options.weights)
     reference = comparison.reference_features(model, features, options.split, options.samples)
     count = len(reference)
-    found = prdc(reference, comparison.sample_features(model, features, count), options.k)
-    quantities = {
-        "precision": (found.precision, found.precision_error),
-        "recall": (found.recall, None),
-        "density": (found.density, found.density_error),
-        "coverage": (found.coverage, None),
-    }
+    figures = prdc(reference, comparison.sample_features(model, features, count), options.k)
+
+    def value(quantity: str, error: float | None = None) -> Value:
+        settings = comparison.about(features, quantity=quantity, n_samples=count, reference_images=count)
+        return Value(getattr(figures, quantity), error, settings, features.hash)
+
     return [
-        Value(
-            value,
-            error,
-            comparison.about(features, quantity=quantity, n_samples=count, reference_images=count),
-            features.hash,
-        )
-        for quantity, (value, error) in quantities.items()
+        value("precision", figures.precision_error),
+        value("recall"),
+        value("density", figures.density_error),
+        value("coverage"),
     ]
 
 
 def _missing(options: PrdcOptions, data: "Dataset", protocol: str) -> str | None:
     split, k = options.split, options.k
-    if reason := comparison.missing(options.features, data, protocol, options.weights, split=split):
+    if reason := comparison.missing(options.features, options, data, protocol):
         return reason
     count = min(options.samples, len(comparison.split_of(data, split).images))
     if k < count:
@@ -99,8 +93,9 @@ METRIC = Metric(
     "precision, recall, density and coverage of prior samples",
     PrdcOptions,
     compute,
+    tuple(
+        Quantity(name, "higher", positive=False) for name in ("precision", "recall", "density", "coverage")
+    ),
     missing=_missing,
     needs=("prior",),
-    better=dict.fromkeys(QUANTITIES, "higher"),
-    not_positive=QUANTITIES,
 )

@@ -31,6 +31,7 @@ from rdbench.metrics.base import (
     InceptionWeights,
     Metric,
     MetricOptions,
+    Quantity,
     TrainedModel,
     Value,
     mean_value,
@@ -191,9 +192,7 @@ def _missing(options: ReconstructionOptions, data: "Dataset", protocol: str) -> 
         return f"{data.name} holds values that are no pixels in [0, 1], so an error has no peak; leave it out"
     if options.features == "none":
         return None
-    return comparison.missing(
-        options.features, data, protocol, options.weights, split="test", images=options.images
-    )
+    return comparison.missing(options.features, options, data, protocol)
 
 
 METRIC = Metric(
@@ -201,15 +200,13 @@ METRIC = Metric(
     "PSNR in decibels, SSIM and MS-SSIM of reconstructions, and their Fréchet distance if asked for",
     ReconstructionOptions,
     compute,
+    (
+        Quantity("psnr", "higher", "dB", has_zero=False, positive=False),
+        Quantity("ssim", "higher", positive=False),
+        Quantity("ms_ssim", "higher", positive=False),
+        Quantity("rfid", "lower"),
+        Quantity("rfd_classifier", "lower"),
+    ),
     protocols=("clean",),
     missing=_missing,
-    better={
-        "psnr": "higher",
-        "ssim": "higher",
-        "ms_ssim": "higher",
-        "rfid": "lower",
-        "rfd_classifier": "lower",
-    },
-    no_percent=("psnr",),
-    not_positive=("psnr", "ssim", "ms_ssim"),
 )

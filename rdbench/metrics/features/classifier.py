@@ -122,11 +122,7 @@ def classifier(data: Dataset, device: torch.device) -> Features:
 
 
 def _train(network: Classifier, data: Dataset, classes: Labels, device: torch.device) -> None:
-    """Fit the network by AdamW and a one-cycle learning rate; leave it in evaluation mode on the device.
-
-    Raises:
-        DatasetError: the loss is not finite in the end.
-    """
+    """Fit the network by AdamW and a one-cycle learning rate; leave it in evaluation mode on the device."""
     _initialise(network)
     network.to(device=device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
     count = len(data.train.images)

@@ -10,7 +10,7 @@ The dataset's images are taken as they are, under either.
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal
 
 from rdbench.errors import DatasetError
 from rdbench.metrics.features import Features
@@ -19,17 +19,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from rdbench.datasets import Dataset, Split
-    from rdbench.metrics.features.samples import _Model as _SampledModel
+    from rdbench.metrics.base import MetricOptions, TrainedModel
     from rdbench.metrics.features.weights import Mode
     from rdbench.numerics.frechet import Moments
-
-    class _Model(_SampledModel, Protocol):
-        """What is used of :class:`rdbench.metrics.base.TrainedModel`."""
-
-        @property
-        def data(self) -> Dataset: ...
-        @property
-        def protocol(self) -> str: ...
 
 
 FeatureName = Literal["classifier", "inception"]
@@ -40,27 +32,20 @@ LEAST = 2  # images of a split: one has neither a covariance nor pairs
 _MODES: "dict[str, Mode]" = {"clean": "clean", "paper": "legacy_pytorch"}
 
 
-def missing(
-    name: FeatureName,
-    data: "Dataset",
-    protocol: str,
-    weights: Path | None = None,
-    *,
-    split: SplitName = "train",
-    images: int | None = None,
-) -> str | None:
-    """Return what a comparison needs and is not there, with the mend, in one line; None if all is.
+def missing(name: FeatureName, options: "MetricOptions", data: "Dataset", protocol: str) -> str | None:
+    """Return what a comparison needs and is not there, with the fix, in one line; None if all is.
 
     Imports no torch. Weights are compared with what was published; others are opened by :func:`unusable`.
 
     Args:
         name: the feature network.
+        options: of the metric. Of them count ``split``, by default "test"; ``images``, how many of these to
+            take at most; and ``weights``, a local file in place of Inception's published ones.
         data: the dataset.
         protocol: of the trials.
-        weights: a local file to use in place of Inception's published weights.
-        split: the images to compare with.
-        images: at most so many of them; None for all.
     """
+    split, images = getattr(options, "split", "test"), getattr(options, "images", None)
+    weights: Path | None = getattr(options, "weights", None)
     from rdbench.metrics.features.labels import find_classes
     from rdbench.metrics.features.weights import PUBLISHED, WeightsError, identify, is_there
 
@@ -107,7 +92,7 @@ def unusable(protocol: str, weights: Path | None = None) -> str | None:
     return None
 
 
-def network(name: FeatureName, model: "_Model", weights: Path | None = None) -> Features:
+def network(name: FeatureName, model: "TrainedModel", weights: Path | None = None) -> Features:
     """Open a feature network on the model's device; the classifier is trained now where the cache has none.
 
     Args:
@@ -129,14 +114,14 @@ def network(name: FeatureName, model: "_Model", weights: Path | None = None) -> 
     return inception.load(_MODES[model.protocol], _weights(model.protocol, weights), model.device)
 
 
-def prior_samples(model: "_Model", features: Features, count: int) -> "Iterator[Tensor]":
+def prior_samples(model: "TrainedModel", features: Features, count: int) -> "Iterator[Tensor]":
     """Yield ``count`` prior samples, as the model's protocol turns them into uint8 images, in batches."""
     from rdbench.metrics.features import samples
 
     return samples.prior_samples(model, count, features.batch, stretch=model.protocol == "paper")
 
 
-def sample_features(model: "_Model", features: Features, count: int) -> "Tensor":
+def sample_features(model: "TrainedModel", features: Features, count: int) -> "Tensor":
     """Return the features of ``count`` prior samples, float32 (count, size) on the model's device."""
     import torch
 
@@ -145,7 +130,7 @@ def sample_features(model: "_Model", features: Features, count: int) -> "Tensor"
     return torch.from_numpy(stacked(features, prior_samples(model, features, count))).to(model.device)
 
 
-def reference_moments(model: "_Model", features: Features, split: SplitName) -> "Moments":
+def reference_moments(model: "TrainedModel", features: Features, split: SplitName) -> "Moments":
     """Return mean and covariance of the features of all images of a split, from the cache."""
     from rdbench.metrics.features import reference
 
@@ -155,7 +140,7 @@ def reference_moments(model: "_Model", features: Features, split: SplitName) -> 
     )
 
 
-def reference_features(model: "_Model", features: Features, split: SplitName, count: int) -> "Tensor":
+def reference_features(model: "TrainedModel", features: Features, split: SplitName, count: int) -> "Tensor":
     """Return the features of images of a split, from the cache, float32 (images, size) on the model's device.
 
     They are ``count`` images that are the same ones each time, or all, where there are no more.
@@ -165,15 +150,10 @@ def reference_features(model: "_Model", features: Features, split: SplitName, co
     from rdbench.metrics.features import reference
 
     images = split_of(model.data, split).images
-    found = reference.reference_features(
-        features,
-        images,
-        model.device,
-        dataset=model.data.checksum,
-        split=split,
-        count=min(count, len(images)),
-    )
-    return torch.from_numpy(found).to(model.device)
+    where = {"dataset": model.data.checksum, "split": split}
+    size = min(count, len(images))
+    arrays = reference.reference_features(features, images, model.device, **where, count=size)
+    return torch.from_numpy(arrays).to(model.device)
 
 
 def about(features: Features, warning: str | None = None, **more: Any) -> dict[str, Any]:

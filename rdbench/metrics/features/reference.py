@@ -80,8 +80,8 @@ def reference_moments(
     from rdbench.numerics.frechet import Moments
 
     def compute() -> Arrays:
-        found = moments(features, stored_images(images, features.batch, device))
-        return {"count": np.array(found.count), "mean": found.mean, "covariance": found.covariance}
+        of = moments(features, stored_images(images, features.batch, device))
+        return {"count": np.array(of.count), "mean": of.mean, "covariance": of.covariance}
 
     arrays = cached(_key("moments", features, dataset, split, len(images)), compute)
     return Moments(int(arrays["count"]), arrays["mean"], arrays["covariance"])

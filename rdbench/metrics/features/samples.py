@@ -5,8 +5,8 @@ neither that nor how many images follow changes a pixel. Values are rounded to t
 images of a dataset have, as clean-fid does by way of files, so that a feature network sees both alike.
 """
 
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -17,33 +17,12 @@ from rdbench.numerics.seeding import generator
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from rdbench.metrics.base import TrainedModel
+
 BLOCK = 500  # as many as evaluation passes through the network: no more memory than that took
 
 
-class _Model(Protocol):
-    """What the streams use of :class:`rdbench.metrics.base.TrainedModel`."""
-
-    @property
-    def encode(self) -> "Callable[[Tensor], tuple[Tensor, Tensor]]": ...
-    @property
-    def decode(self) -> "Callable[[Tensor], Tensor]": ...
-    @property
-    def latent(self) -> int: ...
-    @property
-    def prior(self) -> "Callable[[int, torch.Generator], Tensor] | None": ...
-    @property
-    def reconstruct(self) -> "Callable[[Tensor, Tensor], Tensor] | None": ...
-    @property
-    def test_images(self) -> "Callable[[Tensor], Tensor]": ...
-    @property
-    def n_test(self) -> int: ...
-    @property
-    def seed(self) -> int: ...
-    @property
-    def device(self) -> torch.device: ...
-
-
-def prior_samples(model: _Model, count: int, batch: int, stretch: bool) -> "Iterator[Tensor]":
+def prior_samples(model: "TrainedModel", count: int, batch: int, stretch: bool) -> "Iterator[Tensor]":
     """Decode latents z ~ p(z), which is N(0, I) unless the model has a prior of its own.
 
     The noise is the trial's own, and fewer samples are the first of more.
@@ -71,7 +50,7 @@ def prior_samples(model: _Model, count: int, batch: int, stretch: bool) -> "Iter
         yield from torch.split(images[: count - start], batch)
 
 
-def reconstructed(model: _Model, count: int) -> "Iterator[tuple[Tensor, Tensor]]":
+def reconstructed(model: "TrainedModel", count: int) -> "Iterator[tuple[Tensor, Tensor]]":
     """Decode one sample of q(z|x) for each of the first ``count`` test images, in their order.
 
     A sample, not the mean: it is what the distortion is measured of. The noise is the trial's own.
@@ -92,16 +71,10 @@ def reconstructed(model: _Model, count: int) -> "Iterator[tuple[Tensor, Tensor]]
         yield images, decoded
 
 
-def reconstructions(model: _Model, batch: int, count: int | None = None) -> "Iterator[Tensor]":
-    """Reconstruct test images as :func:`reconstructed` does, clipped to [0, 1] and rounded.
+def reconstructions(model: "TrainedModel", batch: int, count: int | None = None) -> "Iterator[Tensor]":
+    """Yield what :func:`reconstructed` does, all of it if ``count`` is None, clipped to [0, 1] and rounded.
 
-    Args:
-        model: the network.
-        batch: at most so many are passed on at once.
-        count: only the first so many test images; None is all.
-
-    Yields:
-        uint8 (at most ``batch``, channels, height, width) on the model's device.
+    uint8 (at most ``batch``, channels, height, width) on the model's device.
 
     Raises:
         ValueError: the decoder gave a value that is not finite.
@@ -111,15 +84,7 @@ def reconstructions(model: _Model, batch: int, count: int | None = None) -> "Ite
 
 
 def stored_images(images: npt.NDArray[np.uint8], batch: int, device: torch.device) -> "Iterator[Tensor]":
-    """Read a dataset's images in order.
-
-    Args:
-        images: uint8 (n, channels, height, width), a memory map as well.
-        batch: at most so many are passed on at once.
-        device: to put them on.
-
-    Yields:
-        uint8 (at most ``batch``, channels, height, width).
+    """Yield a dataset's images, uint8 (n, channels, height, width), in order, at most ``batch`` at once.
 
     Raises:
         ValueError: they are not images of 256 levels.

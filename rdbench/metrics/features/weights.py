@@ -38,13 +38,7 @@ class WeightsError(UserError):
 
 @dataclass(frozen=True)
 class Published:
-    """A published file of weights.
-
-    Attributes:
-        file: its name.
-        url: where it is published.
-        sha256: of its bytes, hex.
-    """
+    """A published file of weights: its name, where it is to be had, and the SHA-256 of its bytes, hex."""
 
     file: str
     url: str
