@@ -1,4 +1,4 @@
-"""rdbench doctor says what is wrong with a machine and how to mend it, and breaks on nothing."""
+"""rdbench doctor says what is wrong with a machine and how to fix it, and breaks on nothing."""
 
 import importlib.metadata
 import json
@@ -112,7 +112,7 @@ def test_the_end_names_each_problem_and_counts():
     rows = [Finding("a", "is gone", "problem", "put it back"), Finding("b", "odd", "note"), Finding("c", "")]
     assert doctor.summary(rows) == [
         "problem: a: is gone; put it back",
-        "1 problem, 1 note, 3 looked at",
+        "1 problem, 1 note, 3 checks",
     ]
 
 
@@ -134,7 +134,7 @@ def test_the_verb_ends_with_1_where_something_is_a_problem_and_with_0_else(two_r
     two_rows["rows"] = [Finding("a", "1"), Finding("b", "2", "note", "look")]
     done = CliRunner().invoke(app, [])
     assert done.exit_code == 0
-    assert done.stdout.splitlines()[-1] == "0 problems, 1 note, 2 looked at"
+    assert done.stdout.splitlines()[-1] == "0 problems, 1 note, 2 checks"
 
 
 def test_json_is_whole_and_all_there_is_on_standard_output(two_rows):

@@ -16,14 +16,11 @@ def python() -> Iterator[Finding]:
     """Yield the versions of Python and of rdbench."""
     import rdbench
 
-    version, wanted = platform.python_version(), _wanted_python()
-    fits = wanted is None or _allows(wanted, version)
-    yield Finding(
-        "Python",
-        f"{version}, {sys.executable}",
-        "ok" if fits else "problem",
-        "" if fits else f"use Python {wanted}",
-    )
+    version, wanted, found = platform.python_version(), _wanted_python(), sys.executable
+    if wanted is None or _allows(wanted, version):
+        yield Finding("Python", f"{version}, {found}")
+    else:
+        yield Finding("Python", f"{version}, {found}", "problem", f"use Python {wanted}")
     yield Finding("rdbench", f"{rdbench.__version__}, {Path(rdbench.__file__).parent}")
 
 
@@ -31,22 +28,24 @@ def packages() -> Iterator[Finding]:
     """Yield the version of each package that computes, and whether it can be imported."""
     wanted = _requirements("rdbench")
     for name in PACKAGES:
-        requirement = wanted.get(name, "")
-        mend = f"uv sync, or pip install '{name}{requirement}'"
-        try:
-            version = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            yield Finding(name, "not installed", "problem", mend)
-            continue
-        try:
-            importlib.import_module(name)
-        except (Exception, SystemExit) as error:  # a broken package may raise anything
-            yield Finding(name, f"{version}, but {type(error).__name__}: {error}", "problem", mend)
-            continue
-        if requirement and not _allows(requirement, version):
-            yield Finding(name, f"{version}, and rdbench needs {requirement}", "problem", mend)
-        else:
-            yield Finding(name, version)
+        found, fits = _installed(name, wanted.get(name, ""))
+        mend = "" if fits else f"uv sync, or pip install '{name}{wanted.get(name, '')}'"
+        yield Finding(name, found, "ok" if fits else "problem", mend)
+
+
+def _installed(name: str, requirement: str) -> tuple[str, bool]:
+    """Return the version of a package, or what is wrong with it, and whether it fits."""
+    try:
+        version = importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed", False
+    try:
+        importlib.import_module(name)
+    except (Exception, SystemExit) as error:  # a broken package may raise anything
+        return f"{version}, but {type(error).__name__}: {error}", False
+    if requirement and not _allows(requirement, version):
+        return f"{version}, and rdbench needs {requirement}", False
+    return version, True
 
 
 def torch_and_torchvision() -> Iterator[Finding]:
@@ -54,13 +53,10 @@ def torch_and_torchvision() -> Iterator[Finding]:
     import torch
     import torchvision
 
-    what, mend = (
-        "torch and torchvision",
-        "install both anew, together: uv sync --reinstall-package torchvision",
-    )
+    what, version = "torch and torchvision", importlib.metadata.version("torch")
     needed = _requirements("torchvision").get("torch", "")
-    version = importlib.metadata.version("torch")
     if needed and not _allows(needed, version):
+        mend = "install both anew, together: uv sync --reinstall-package torchvision"
         yield Finding(what, f"torchvision is made for torch {needed}, not {version}", "problem", mend)
         return
     # torchvision compares the CUDA versions when it is imported, and without its operators this raises.
@@ -72,14 +68,14 @@ def commit() -> Iterator[Finding]:
     """Yield the git commit that results will be marked with."""
     from rdbench.machine import commit
 
-    found = commit()
-    if found is None:
+    revision = commit()
+    if revision is None:
         yield Finding("commit", "none: rdbench does not run from a git checkout")
-    elif found.endswith("-dirty"):
+    elif revision.endswith("-dirty"):
         mend = "commit them, and results say exactly what made them"
-        yield Finding("commit", f"{found}: files differ from it", "note", mend)
+        yield Finding("commit", f"{revision}: files differ from it", "note", mend)
     else:
-        yield Finding("commit", found)
+        yield Finding("commit", revision)
 
 
 def _requirements(package: str) -> dict[str, str]:
@@ -90,8 +86,8 @@ def _requirements(package: str) -> dict[str, str]:
         lines = importlib.metadata.requires(package) or []
     except importlib.metadata.PackageNotFoundError:  # run from its folder, not installed
         return {}
-    parsed = [Requirement(line) for line in lines]
-    return {each.name: str(each.specifier) for each in parsed if not each.marker or each.marker.evaluate()}
+    needs = map(Requirement, lines)
+    return {need.name: str(need.specifier) for need in needs if not need.marker or need.marker.evaluate()}
 
 
 def _allows(specifier: str, version: str) -> bool:

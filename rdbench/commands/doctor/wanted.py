@@ -1,20 +1,23 @@
 """What one sweep needs of this machine: its data, metrics, arithmetic, GPUs and folder."""
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from rdbench.commands.doctor import folders
-from rdbench.commands.doctor.finding import Finding, State
+from rdbench.commands.doctor.finding import Finding, told
 from rdbench.errors import SpecError, UserError
 from rdbench.machine import usable_cores
 from rdbench.spec.sweep import Sweep, load_sweep
 from rdbench.storage import paths
 
+DOWNLOADED = "a sweep tries to download them, or "
+
 
 def sweep(
     spec: str | Path, overrides: Iterable[str], data: Path | None, results: str | None
 ) -> Iterator[Finding]:
-    """Yield what a sweep file asks for, and whether it is to be had here."""
+    """Yield what a sweep file asks for, and whether this machine has it."""
     wanted = load_sweep(spec, list(overrides))
     where = f"results/{wanted.name}" if results is None else results
     yield from folders.results(where)
@@ -29,7 +32,7 @@ def _plan(wanted: Sweep, where: str) -> Finding:
     from rdbench.storage.places import place
 
     whole = open_plan(place(where), wanted)  # raises where the folder holds another sweep
-    files = [f"{each.name} runs {each.source}" for each in wanted.variants if each.source]
+    files = [f"{variant.name} runs {variant.source}" for variant in wanted.variants if variant.source]
     counts = f"{len(whole.trials):,} trainings, {len(whole.done):,} done"
     return Finding("sweep", "; ".join([f"{wanted.name}: {counts}", *files]))
 
@@ -46,25 +49,22 @@ def _data(wanted: Sweep, root: paths.DataRoot) -> Iterator[Finding]:
         try:
             prepared = find(info, wanted.dataset, root)
         except UserError as error:
-            found, _, mend = str(error).partition("; ")
-            state: State = "note" if info.download else "problem"
-            also = "a sweep tries to download them, or " if info.download else ""
-            yield Finding(what, found, state, f"{also}{mend}")
+            row = told(what, error)
+            yield replace(row, state="note", mend=f"{DOWNLOADED}{row.mend}") if info.download else row
             return
         if not prepared:
             yield Finding(what, "raw data there, prepared when the sweep starts")
             if wanted.metrics:
-                mend = f"after 'rdbench data prepare {name}' doctor looks at them too"
-                yield Finding("sweep: metrics", "not looked at before the data are prepared", "note", mend)
+                mend = f"run 'rdbench data prepare {name}' first"
+                yield Finding("sweep: metrics", "not checked before the data are prepared", "note", mend)
             return
     ready = datasets.load(wanted.dataset, root)
     counts = f"{len(ready.train.images):,} training and {len(ready.test.images):,} test images"
-    remarks = "; ".join(ready.notes)
-    yield Finding(what, f"ready: {counts}{'; ' if remarks else ''}{remarks}", "note" if remarks else "ok")
+    yield Finding(what, "; ".join([f"ready: {counts}", *ready.notes]), "note" if ready.notes else "ok")
     missing = unmeasurable(wanted.metrics, ready, wanted.protocol)
-    for asked in wanted.metrics:
-        found, _, mend = missing.get(asked, "can be measured").partition("; ")
-        yield Finding(f"sweep: {asked.name}", found, "problem" if asked in missing else "ok", mend)
+    for metric in wanted.metrics:
+        what = f"sweep: {metric.name}"
+        yield told(what, missing[metric]) if metric in missing else Finding(what, "can be measured")
 
 
 def _precision(wanted: Sweep) -> Finding:
@@ -74,8 +74,7 @@ def _precision(wanted: Sweep) -> Finding:
     try:
         check_precision(precision, device)
     except SpecError as error:
-        found, _, mend = str(error).partition("; ")
-        return Finding(what, found, "problem", mend)
+        return told(what, error)
     if precision != "float32" and device == "cuda":
         import torch
 
@@ -90,12 +89,9 @@ def _precision(wanted: Sweep) -> Finding:
 def _resources(wanted: Sweep) -> Finding:
     import torch
 
-    asked, gpus = wanted.resources, torch.cuda.device_count() if torch.cuda.is_available() else 0
-    found = f"cpus: {asked.cpus}, gpus: {asked.gpus}; here are {usable_cores()} and {gpus}"
-    if asked.gpus != "auto" and asked.gpus > gpus:
-        mend = "use resources: {gpus: auto}, or join a cluster that has them by --address"
-        return Finding("sweep: resources", found, "problem", mend)
-    if asked.cpus > usable_cores():
-        mend = "threads that share cores are many times slower: use fewer resources.cpus"
-        return Finding("sweep: resources", found, "note", mend)
-    return Finding("sweep: resources", found)
+    needs, gpus = wanted.resources, torch.cuda.device_count() if torch.cuda.is_available() else 0
+    found = f"cpus: {needs.cpus}, gpus: {needs.gpus}; here are {usable_cores()} and {gpus}"
+    no_gpus = "use resources: {gpus: auto}, or join a cluster that has them by --address"
+    few_cores = "threads that share cores are many times slower: use fewer resources.cpus"
+    row = Finding("sweep: resources", found).graded(usable_cores(), (needs.cpus, "note", few_cores))
+    return row if needs.gpus == "auto" else row.graded(gpus, (needs.gpus, "problem", no_gpus))
