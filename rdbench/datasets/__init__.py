@@ -27,31 +27,13 @@ from rdbench.datasets.base import (
     Progress,
     Split,
 )
+from rdbench.datasets.write import SPLITS
 from rdbench.errors import DatasetError
 from rdbench.storage import paths
 from rdbench.text import choose
 
-__all__ = [
-    "AUGMENTATIONS",
-    "Augmentation",
-    "Check",
-    "Dataset",
-    "DatasetInfo",
-    "DatasetOptions",
-    "Split",
-    "Status",
-    "get",
-    "known",
-    "load",
-    "make_options",
-    "names",
-    "prepare",
-    "register",
-    "remarks",
-    "sizes",
-    "status",
-    "verify",
-]
+# What is defined elsewhere; beside it all below without an underscore is public.
+__all__ = ["AUGMENTATIONS", "Augmentation", "Dataset", "DatasetInfo", "DatasetOptions", "Split"]
 
 _REGISTRY: dict[str, DatasetInfo] = {}
 
@@ -127,7 +109,7 @@ def known(options: DatasetOptions, data_root: Path | paths.DataRoot) -> Dataset 
                 notes = (str(missing).removeprefix(f"{info.name}: "),)
     if (counts := sizes(options)) is None:
         return None
-    for which, published in zip(prepared.SPLITS, info.sizes or (), strict=False):
+    for which, published in zip(SPLITS, info.sizes or (), strict=False):
         _check_count(getattr(options, f"{which}_images"), published, which, info.name)
     made = info.generate is not None
     train, test = (
@@ -179,7 +161,7 @@ def _remarks(info: DatasetInfo, ready: prepared.Prepared) -> tuple[str, ...]:
     counts = ready.meta["counts"]
     differing = (
         f"{counts[split]:,} {split} images instead of the {published:,} that are published"
-        for split, published in zip(prepared.SPLITS, info.sizes or (), strict=False)
+        for split, published in zip(SPLITS, info.sizes or (), strict=False)
         if counts[split] != published
     )
     return (*differing, *ready.meta["notes"])
@@ -201,8 +183,7 @@ class Check:
 
     name: str
     folder: Path
-    damage: tuple[str, ...]
-    """What is wrong; empty: nothing."""
+    damage: tuple[str, ...]  # what is wrong; empty: nothing
 
     def __str__(self) -> str:
         """One line: OK, or what is damaged and the fix."""
@@ -223,14 +204,10 @@ class Status:
 
     name: str
     summary: str
-    augmentation: str
-    """What happens to training images by default, in words."""
-    raw: bool | None
-    """Whether the raw data are there (or need no files); None where that depends on options."""
-    needs: str
-    """What to do to have the raw data, one line; empty if nothing."""
-    prepared: tuple[Path, ...]
-    """Prepared folders."""
+    augmentation: str  # what happens to training images by default, in words
+    raw: bool | None  # whether the raw data are there (or need no files); None: that depends on options
+    needs: str  # what to do to have the raw data, one line; empty if nothing
+    prepared: tuple[Path, ...]  # folders
 
 
 def status(data_root: Path) -> list[Status]:

@@ -67,20 +67,11 @@ def _generate(options: GaussianOptions) -> Dataset:
         images.flags.writeable = False
         return Split(images.reshape(count, len(values), 1, 1), None)
 
-    return Dataset(
-        name="gaussian",
-        train=split(1, options.train_images),
-        test=split(2, options.test_images),
-        checksum=_checksum(options),
-        augmentation="none",
-        shape=_shape(options),
-    )
-
-
-def _checksum(options: GaussianOptions) -> str:
     # Of what defines the images, not of their bytes: linear algebra libraries differ in the last bit.
-    settings = [RECIPE, spectrum(options).tolist(), options.train_images, options.test_images, options.seed]
-    return hashlib.sha256(json.dumps(settings).encode()).hexdigest()
+    settings = [RECIPE, values.tolist(), options.train_images, options.test_images, options.seed]
+    checksum = hashlib.sha256(json.dumps(settings).encode()).hexdigest()
+    train, test = split(1, options.train_images), split(2, options.test_images)
+    return Dataset("gaussian", train, test, checksum, augmentation="none", shape=_shape(options))
 
 
 def _shape(options: GaussianOptions) -> Shape:

@@ -84,9 +84,9 @@ def file_split(
 ) -> RawSplit:
     """A split whose images are files below ``root``.
 
-    ``fit`` brings a decoded image to the shape and says whether its size was another than it should be; it
-    may raise `UnusableImageError`. Files that cannot be decoded are refused with ``mend``, or left out if it
-    is None.
+    ``fit`` brings a decoded image to the shape and says whether it had an unexpected size; it may raise
+    `UnusableImageError`. Files that cannot be decoded are refused with the fix ``mend``, or left out if it is
+    None.
     """
 
     def one(name: str) -> tuple[np.ndarray, tuple[int, int] | None] | BadFile:

@@ -2,9 +2,8 @@
 
     <cache>/datasets/<name>-<key>/{train,test}_{images,labels}.npy and meta.json
 
-The key is a hash of the source's identity, so edited raw data or other options lead to another folder. A
-folder is written under a temporary name and renamed, under a lock: it is whole or it is not there. Files that
-were cut short afterwards are noticed by their size when opened, and prepared again.
+The key is a hash of the source's identity. A folder is written under a temporary name and renamed, under a
+lock, so it is whole. Files that are cut short later are noticed by their size, and prepared again.
 """
 
 import hashlib

@@ -19,23 +19,17 @@ _TIMEOUT_SECONDS = 30.0
 
 @dataclass(frozen=True)
 class TorchvisionFiles:
-    """The raw files of a torchvision dataset: they are found, read and downloaded here.
+    """The raw files of a torchvision dataset: they are found, read and downloaded here."""
 
-    Attributes:
-        name: of the dataset.
-        torchvision_class: which downloads the files, and reads them unless ``read`` is given.
-        folder: of the files, below the data root.
-        files: their names.
-        read: folder -> (train, test), in place of the class's reader; may raise anything for damaged files.
-        packed: ending of packed copies that ``read`` takes where a file itself is missing, such as ``.gz``.
-    """
-
-    name: str
-    torchvision_class: str
-    folder: str
+    name: str  # of the dataset
+    torchvision_class: str  # which downloads the files, and reads them unless ``read`` is given
+    folder: str  # of the files, below the data root
     files: Sequence[str]
+    # folder -> (train, test), in place of the class's reader; may raise anything for damaged files
     read: Callable[[Path], tuple[RawSplit, RawSplit]] | None = None
-    packed: str = ""
+    packed: str = (
+        ""  # ending of packed copies that ``read`` takes if a file itself is missing, such as ``.gz``
+    )
 
     def source(self, options: DatasetOptions, root: Path) -> Source:
         """Return the files, once each is known to be there. Raises `MissingDataError`."""

@@ -1,12 +1,8 @@
-"""The registry of proxy metrics: one file a metric in this folder, named after it.
+"""The registry of proxy metrics: one file a metric in this folder, which its name is read from.
 
 A metric is a number about a trained model besides its rate and distortion. Its file holds one
-:class:`Metric`: what a sweep file may ask of it, and the function that measures it::
-
-    METRIC = Metric("iwae", "the importance-weighted bound", IwaeOptions, compute)
-
-The names are read from the folder. A sweep file is validated without torch, so a metric's file imports
-torch within ``compute`` only.
+:class:`Metric`: what a sweep file may ask of it, and the function that measures it. A sweep file is validated
+without torch, so a metric's file imports torch within ``compute`` only.
 """
 
 import functools

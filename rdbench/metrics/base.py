@@ -69,66 +69,42 @@ InceptionWeights = Annotated[Path | None, BeforeValidator(_of_inception)]
 
 @dataclass(frozen=True)
 class TrainedModel:
-    """What a metric may look at: a trained network in evaluation mode, and the images it is tested on.
+    """What a metric may use: a trained network in evaluation mode, and the images it is tested on."""
 
-    Attributes:
-        encode: images (batch, channels, height, width) -> mean and log variance of q(z|x), (batch, latent).
-        decode: latents (batch, latent) -> the decoder's mean, shaped as images.
-        latent: size of a latent.
-        data: the dataset, as it is stored.
-        test_images: indices (batch,) -> these test images as they are, float32 on ``device``.
-        n_test: how many test images there are.
-        test_sse: squared error of the test images as the trial measured it, which the reading
-            ``optimal_shared`` takes its variance from.
-        beta: the trial's.
-        seed: the trial's.
-        protocol: the trial's.
-        device: where the network is.
-        prior: (count, generator) -> latents of p(z), (count, latent); None: standard normal.
-        reconstruct: (images, standard normal noise (batch, latent)) -> the decoder's mean at a sample of
-            q(z|x); None: of the Gaussian posterior that ``encode`` gives.
-        lacks: what the model has not got of :data:`NEEDS`.
-    """
-
+    # images (batch, channels, height, width) -> mean and log variance of q(z|x), (batch, latent)
     encode: "Callable[[Tensor], tuple[Tensor, Tensor]]"
-    decode: "Callable[[Tensor], Tensor]"
-    latent: int
-    data: "Dataset"
-    test_images: "Callable[[Tensor], Tensor]"
-    n_test: int
-    test_sse: "npt.NDArray[np.float64]"
-    beta: float
+    decode: "Callable[[Tensor], Tensor]"  # latents (batch, latent) -> the decoder's mean, shaped as images
+    latent: int  # size of a latent
+    data: "Dataset"  # as it is stored
+    test_images: "Callable[[Tensor], Tensor]"  # indices (batch,) -> these test images, float32 on ``device``
+    n_test: int  # how many test images there are
+    test_sse: "npt.NDArray[np.float64]"  # of the test images, for the variance of ``optimal_shared``
+    beta: float  # the trial's, as are seed and protocol
     seed: int
     protocol: str
-    device: "torch.device"
+    device: "torch.device"  # where the network is
+    # (count, generator) -> latents of p(z), (count, latent); None: standard normal
     prior: "Callable[[int, torch.Generator], Tensor] | None" = None
+    # (images, standard normal noise (batch, latent)) -> the decoder's mean at a sample of q(z|x); None: of
+    # the Gaussian posterior that ``encode`` gives
     reconstruct: "Callable[[Tensor, Tensor], Tensor] | None" = None
-    lacks: frozenset[str] = frozenset()
+    lacks: frozenset[str] = frozenset()  # what the model lacks of :data:`NEEDS`
 
 
 @dataclass(frozen=True)
 class Value:
-    """One measured number.
-
-    Attributes:
-        value: the number.
-        standard_error: its own, null where it has none.
-        settings: what tells it from the metric's other values, and what else a reader should know.
-        feature_hash: of the weights of a feature network, where one was used.
-    """
+    """One measured number; what tells it from the metric's others, and remarks, are among its settings."""
 
     value: float | None
     standard_error: float | None = None
     settings: dict[str, Any] = field(default_factory=dict)
-    feature_hash: str | None = None
+    feature_hash: str | None = None  # of the weights of a feature network, if one was used
 
 
 def mean_value(per_image: "Tensor", **settings: Any) -> Value:
-    """Return the mean over images as a value, with its standard error where there are two images or more.
+    """Return the mean of float64 (images,) as a value, with its standard error if there are two or more.
 
-    Args:
-        per_image: float64 (images,).
-        settings: of the value; ``n_images`` is added, where it is not among them.
+    Its settings are these, and ``n_images`` unless they hold it.
     """
     count = len(per_image)
     error = float(per_image.std() / math.sqrt(count)) if count > 1 else None
@@ -144,48 +120,29 @@ NEEDS = {
 
 @dataclass(frozen=True)
 class Quantity:
-    """One of the numbers that a metric measures, under whatever reading.
+    """One of the numbers that a metric measures, under whatever reading."""
 
-    Attributes:
-        name: ``quantity`` in the settings of its values; the metric's name where they name none.
-        better: which way it is better; None: neither.
-        unit: "" for a pure number.
-        has_zero: whether its zero is one: else a change in per cent says nothing, as with decibels.
-        positive: whether it is always above zero: else it has no logarithm.
-    """
-
-    name: str
-    better: Better | None
-    unit: str = ""
-    has_zero: bool = True
-    positive: bool = True
+    name: str  # ``quantity`` in the settings of its values; the metric's name if they name none
+    better: Better | None  # None: neither way
+    unit: str = ""  # "": a pure number
+    has_zero: bool = True  # else a change in per cent says nothing, as with decibels
+    positive: bool = True  # always, else it has no logarithm
 
 
 @dataclass(frozen=True)
 class Metric:
-    """A proxy metric.
+    """A proxy metric: what a sweep file may ask for, and how it is measured."""
 
-    Attributes:
-        name: what a sweep file calls it.
-        summary: what it is, in one line.
-        options: the class of its options.
-        compute: takes an instance of ``options`` and the model; returns one value or more.
-        quantities: the numbers that its values may be.
-        protocols: those it has a meaning under.
-        missing: takes options, the dataset and the protocol, and returns what the metric needs and this
-            machine or that dataset lacks, with the fix, in one line; None if it can be measured. Asked
-            before anything is trained; imports no torch.
-        needs: what it rests on, of :data:`NEEDS`.
-    """
-
-    name: str
-    summary: str
+    name: str  # in a sweep file
+    summary: str  # in one line
     options: type[MetricOptions]
-    compute: Callable[[Any, TrainedModel], list[Value]]
-    quantities: tuple[Quantity, ...]
-    protocols: tuple[str, ...] = ("clean", "paper")
+    compute: Callable[[Any, TrainedModel], list[Value]]  # (options, model) -> one value or more
+    quantities: tuple[Quantity, ...]  # the numbers that its values may be
+    protocols: tuple[str, ...] = ("clean", "paper")  # those it has a meaning under
+    # (options, dataset, protocol) -> what it needs and this machine or that dataset lacks, with the fix, in
+    # one line; None if it can be measured. Called before anything is trained; imports no torch.
     missing: "Callable[[Any, Dataset, str], str | None]" = lambda options, data, protocol: None
-    needs: tuple[str, ...] = ()
+    needs: tuple[str, ...] = ()  # of :data:`NEEDS`
 
     def value_names(self, options: MetricOptions) -> list[str]:
         """Return the names of the values it may have under some options."""

@@ -42,9 +42,7 @@ def added_up(
 ) -> list[Mapping[str, Any]]:
     """Return rows of the ``metrics`` table of one trial; a failure counts those in the same way before it.
 
-    Args:
-        rows: what was measured now.
-        before: returns the rows that they replace; called only where something failed.
+    ``before`` returns the rows that they replace; it is called only if something failed.
     """
     rows = list(rows)
     failed = {i: settings for i, row in enumerate(rows) if "failures" in (settings := _settings(row))}

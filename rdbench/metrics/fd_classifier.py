@@ -1,9 +1,8 @@
 """The Fréchet distance in features of a small classifier, trained on the dataset's own labels.
 
-Inception was trained on photographs and sees digits poorly; this network has seen nothing but the dataset. It
-works offline, and for any labelled dataset. It is no FID: figures compare only to others whose classifier has
-the same weights, which is what ``feature_hash`` is for. How good that classifier is stands among the settings
-as ``test_accuracy``.
+Inception was trained on photographs and sees digits poorly. This works offline and for any labelled dataset,
+but is no FID: figures compare only at equal classifier weights (``feature_hash``). How good the classifier is
+stands among the settings as ``test_accuracy``.
 
 Samples of the prior, decoded, against all images of a split; lower is better. Under protocol paper each
 sample is stretched to span [0, 1], else it is clipped there. The distance falls with the number of samples,
@@ -36,9 +35,7 @@ class FdClassifierOptions(MetricOptions):
 def compute(options: FdClassifierOptions, model: TrainedModel) -> list[Value]:
     """Return the distance.
 
-    Raises:
-        DatasetError: the dataset has no labels.
-        ValueError: a sample is not finite.
+    Raises as :func:`comparison.network`; ValueError: a sample is not finite.
     """
     import torch
 

@@ -6,10 +6,9 @@ Heusel et al., "GANs trained by a two time-scale update rule converge to a local
     protocol clean   50,000 samples, clipped to [0, 1]                   clean-fid's resizing
     protocol paper   25,600 samples, each stretched to span [0, 1]       pytorch-fid's resizing
 
-Samples go from the decoder through the network in batches, rounded to 256 levels as files would be, and
-only sums are kept: neither memory nor disk limits their number. The distance falls with it, so figures
-compare only at equal ``n_samples`` and ``reference_images``. There is no standard error: the one that is
-cheap needs all features.
+Samples are processed in batches, rounded to 256 levels as files would be, and only sums are kept, so memory
+does not limit their number. The distance falls with it: figures compare only at equal ``n_samples`` and
+``reference_images``. There is no standard error: the one that is cheap needs all features.
 """
 
 from functools import partial
@@ -42,9 +41,7 @@ class FidOptions(MetricOptions):
 def compute(options: FidOptions, model: TrainedModel) -> list[Value]:
     """Return the distance.
 
-    Raises:
-        WeightsError: Inception's weights are not there, or not what they should be.
-        ValueError: a sample is not finite.
+    Raises as :func:`comparison.network`; ValueError: a sample is not finite.
     """
     from rdbench.metrics.features.reference import moments
     from rdbench.numerics.frechet import few_samples_warning, frechet_distance

@@ -3,14 +3,12 @@
     L_K(x) = E ln 1/K sum_k p(x|z_k) p(z_k) / q(z_k|x),    z_1 .. z_K ~ q(z|x)
 
 L_1 is the ELBO; L_K rises with K and tends to ln p(x) (Burda, Grosse & Salakhutdinov, "Importance weighted
-autoencoders", ICLR 2016). How fast depends on the reading: q was trained for one variance of the decoder,
-and fits the posterior under another less well. The bound holds under each.
+autoencoders", ICLR 2016), more slowly under readings whose variance q was not trained for.
 
-The reading ``optimal`` is refused: it fits sigma^2 to the very image it scores, so its densities do not
-integrate to one, and it is no likelihood. ``optimal_shared`` is: its sigma^2 is the one that the trial
-measured, mean(sse)/n of the test split. The images are the test images as they are. Under protocol paper
-all else is measured on augmented ones, which would make these rows incomparable to those beside them, so
-the metric is refused there.
+The reading ``optimal`` is refused: it fits sigma^2 to the very image it scores, so it is no likelihood.
+``optimal_shared`` is one: its sigma^2 is mean(sse)/n of the test split, as the trial measured it. The images
+are the test images as they are. Under protocol paper all else is measured on augmented ones, and these rows
+would not compare to those beside them, so the metric is refused there.
 
 Each image is decoded K times: 200 images at K = 5000 are a million decodings.
 """

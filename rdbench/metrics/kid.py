@@ -38,9 +38,7 @@ class KidOptions(MetricOptions):
 def compute(options: KidOptions, model: TrainedModel) -> list[Value]:
     """Return the distance; subsets are no larger than the smaller of the two sets, and then say so.
 
-    Raises:
-        WeightsError: Inception's weights are not there, or not what they should be.
-        ValueError: a sample is not finite.
+    Raises as :func:`comparison.network`; ValueError: a sample is not finite.
     """
     import numpy as np
 

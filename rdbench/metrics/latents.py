@@ -2,29 +2,26 @@
 
     rate = E_x KL(q(z|x) || p(z)) = I_q(x; z) + KL(q(z) || p(z)),    q(z) = E_x q(z|x)
 
-(Hoffman & Johnson, "ELBO surgery", NIPS 2016 workshop on approximate inference.) The second part is what
-prior samples suffer from: it is zero only where the decoder was trained on what the prior draws.
+(Hoffman & Johnson, "ELBO surgery", NIPS 2016 workshop on approximate inference.) The second part is zero only
+where the decoder was trained on what the prior draws.
 
 q(z) at a sample of each image is estimated by the weighted sum of Chen et al. ("Isolating sources of
-disentanglement", NeurIPS 2018, appendix C) with all N images as its one batch, where the weights are 1/N:
+disentanglement", NeurIPS 2018, appendix C) with all N images as its one batch, and weights 1/N:
 
     q(z) ~ 1/N sum_j q(z|x_j)
 
-That is exact for these N images, but biased for the distribution that they come from. An image's own
-posterior is in the sum, so the mutual information is too small, and never more than ln N whatever the
-latents hold; the marginal KL is too large by the same amount. Without its own posterior the bias has the
-other sign (Poole et al., "On variational bounds of mutual information", ICML 2019), so both sums together
-enclose the truth up to sampling error: ``lower`` and ``upper`` among the settings of a value, with a
-``warning`` where they lie far apart, which they do wherever the rate exceeds ln N by much.
+That is exact for these N images, but biased for the distribution that they come from. As an image's own
+posterior is in the sum, the mutual information is too small, at most ln N, and the marginal KL too large by
+the same amount. Without it the bias has the other sign (Poole et al., "On variational bounds of mutual
+information", ICML 2019), so both sums enclose the truth up to sampling error: ``lower`` and ``upper`` in the
+settings, with a ``warning`` where they lie far apart: where the rate exceeds ln N by much.
 
-The two parts are estimated from the same samples, and each apart: neither is taken as the rate less the
-other, so how far their sum is from the exact rate shows the sampling error.
+The two parts are estimated separately, from the same samples: how far their sum is from the exact rate shows
+the sampling error. A latent is an active unit if the variance over images of its posterior mean exceeds 0.01
+(Burda, Grosse & Salakhutdinov, "Importance weighted autoencoders", ICLR 2016).
 
-A latent is an active unit if the variance over images of its posterior mean exceeds 0.01 (Burda, Grosse &
-Salakhutdinov, "Importance weighted autoencoders", ICLR 2016).
-
-The images are the test images as they are. Under protocol paper the rate is measured on augmented ones,
-and is not the rate that is split here, so the metric is refused there.
+The images are the test images as they are. Under protocol paper the rate is measured on augmented ones, which
+is not the rate that is split here, so the metric is refused there.
 """
 
 import math

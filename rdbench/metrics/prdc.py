@@ -2,8 +2,8 @@
 
 Kynkäänniemi et al., "Improved precision and recall metric for assessing generative models", NeurIPS 2019;
 Naeem et al., "Reliable fidelity and diversity metrics for generative models", ICML 2020. Samples of the
-prior, decoded, against as many images of a split; higher is better. They depend on how many there are, so
-both sets have the same size, smaller than asked for where the split is; compare only at equal ones.
+prior, decoded, against as many images of a split; higher is better. Compare only at equal numbers: both sets
+have the same size, smaller than asked for where the split is.
 
 Under protocol paper each sample is stretched to span [0, 1], else it is clipped there. Precision and density
 have a standard error over the samples, the images held fixed.
@@ -51,10 +51,8 @@ class PrdcOptions(MetricOptions):
 def compute(options: PrdcOptions, model: TrainedModel) -> list[Value]:
     """Return the four numbers, told apart by ``quantity``.
 
-    Raises:
-        WeightsError: Inception's weights are not there, or not what they should be.
-        DatasetError: the dataset has no labels to train a classifier on.
-        ValueError: a sample is not finite, or the split has too few images for ``k``.
+    Raises as :func:`comparison.network`; ValueError: a sample is not finite, or the split has too few images
+    for ``k``.
     """
     from rdbench.numerics.prdc import prdc
 

@@ -51,7 +51,7 @@ def test_a_benchmark_runs_all_contenders_and_the_dry_run_uses_its_figures(sweep_
 
 def test_a_worker_that_dies_is_told_and_the_others_are_measured(trial, monkeypatch):
     monkeypatch.setattr(bench, "_worker", _dies)
-    found = bench.run(trial, [1], "cpu", steps=1, repetitions=1, workers=1)
+    found = bench.run(trial, [1], "cpu", bench.Effort(steps=1, repetitions=1, workers=1))
     assert found.contenders[1].error == "the worker died"
     assert found.contenders[0].median > 0
     assert "did not run: the worker died" in bench.table(found)

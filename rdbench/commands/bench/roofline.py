@@ -1,12 +1,12 @@
 """What a device can do at most, and what a training step asks of it."""
 
-import time
 from collections.abc import Callable
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.utils import benchmark
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
@@ -18,20 +18,13 @@ from rdbench.spec.plan import Trial
 from rdbench.vae import networks
 from rdbench.vae.training import objectives, per_member, squared_error
 
-TRIES = 5
+MEASURED_SECONDS = 1.0
 
 
-def _fastest(work: Callable[[], Any], device: torch.device) -> float:
-    """Return the seconds of the fastest of some tries, after one to warm up."""
-    best = float("inf")
-    for attempt in range(TRIES + 1):
-        start = time.perf_counter()
-        work()
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        if attempt:
-            best = min(best, time.perf_counter() - start)
-    return best
+def _fastest(work: Callable[[], Any]) -> float:
+    """Return the seconds of the fastest of some tries."""
+    timer = benchmark.Timer("work()", globals={"work": work}, num_threads=torch.get_num_threads())
+    return min(timer.blocked_autorange(min_run_time=MEASURED_SECONDS).times)
 
 
 @exact_float32()
@@ -46,10 +39,10 @@ def peak_flops(device: torch.device, precision: str) -> float:
     a, b = (torch.rand(size, size, device=device) for _ in range(2))
     if device.type == "cuda":
         with training_arithmetic(precision, device):
-            return 2 * size**3 / _fastest(lambda: a @ b, device)
+            return 2 * size**3 / _fastest(lambda: a @ b)
     pixels, kernels = a.view(1, 1, size, size).permute(0, 3, 1, 2), b[:, :, None, None]
     with torch.no_grad():
-        seconds = min(_fastest(work, device) for work in (lambda: a @ b, lambda: F.conv2d(pixels, kernels)))
+        seconds = min(_fastest(lambda: a @ b), _fastest(lambda: F.conv2d(pixels, kernels)))
     return 2 * size**3 / seconds
 
 
@@ -58,7 +51,7 @@ def memory_bandwidth(device: torch.device) -> float:
     values = 2**29 if device.type == "cuda" else 2**25
     source = torch.rand(values, device=device)
     target = torch.empty_like(source)
-    return 2 * source.nbytes / _fastest(lambda: target.copy_(source), device)
+    return 2 * source.nbytes / _fastest(lambda: target.copy_(source))
 
 
 class _Traffic(TorchDispatchMode):
@@ -79,9 +72,8 @@ class _Traffic(TorchDispatchMode):
 def cost_per_image(trial: Trial, shape: networks.Shape) -> tuple[float, float]:
     """Return floating-point operations and bytes moved for each training image, forward and backward.
 
-    Counted on the operations of one eager float32 step: a multiplication and an addition are two
-    operations; the bytes are what every operation would read and write with no cache between them. The
-    optimizer's share, which does not grow with the batch, is left out.
+    Counted in one eager float32 step: a multiplication and an addition are two operations; the bytes are what
+    every operation would read and write without a cache. The optimizer's share is left out.
     """
     batch = 16
     network = networks.build(trial.model, shape, generator(0, "init")).train()

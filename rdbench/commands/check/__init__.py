@@ -81,7 +81,7 @@ def check(
         reference: a registered name, ``package.module:symbol`` or ``file.py:symbol``.
         overrides: options, such as ``dof=5``; the values are YAML.
         device: "cpu" or "cuda".
-        elsewhere: also train in a fresh process, and measure the cost: most of the time it all takes.
+        elsewhere: also run the slow checks: a fresh process and the cost.
 
     Raises:
         SpecError: no such name, option or device.
@@ -96,7 +96,7 @@ def check(
         return
     spec = _settled(reference, overrides)
     data = datasets.load(datasets.make_options("digits", DATA), paths.data_root())
-    subject = Subject(reference, source, spec, data, where)
+    subject = Subject(source, spec, data, where)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # as a worker does; more would not repeat to the last digit
     try:

@@ -53,8 +53,9 @@ def _extremes(subject: Subject) -> Iterator[tuple[str, Tensor, Tensor, Tensor]]:
                 loss.sum(), (sse, rate), allow_unused=True, materialize_grads=True
             )
             for member, value in enumerate(BETAS):
-                columns = (tensor[:, member] for tensor in (loss.detach(), *gradients))
-                yield f"at sse {error:g}, rate {nats:g}, beta {value:g} (n = {N})", *columns
+                where = f"at sse {error:g}, rate {nats:g}, beta {value:g} (n = {N})"
+                by_sse, by_rate = (gradient[:, member] for gradient in gradients)
+                yield where, loss[:, member].detach(), by_sse, by_rate
 
 
 def gradients(subject: Subject) -> str:

@@ -33,27 +33,15 @@ NETWORK = {"latent": 4, "channels": [8, 16]}
 
 @dataclass
 class Subject:
-    """A variant under examination, with the data and the trials it is examined on.
+    """A variant, with the data and the trials it is checked on."""
 
-    Attributes:
-        reference: as it was named.
-        source: where it was found.
-        spec: as a sweep would hold it, its options settled.
-        data: 128 digits to train on, 64 to test.
-        device: where it runs.
-        trained: the models that its first trial left, in evaluation mode.
-        seconds: what the last of its trials took.
-        fresh: a process that runs its trial too, if one was asked for.
-    """
-
-    reference: str
     source: Source
-    spec: VariantSpec
-    data: Dataset
+    spec: VariantSpec  # as a sweep would hold it, with its options
+    data: Dataset  # 128 digits to train on, 64 to test
     device: torch.device
-    trained: list[Model] = field(default_factory=list)
-    seconds: float = 0.0
-    fresh: FreshProcess | None = None
+    trained: list[Model] = field(default_factory=list)  # by its first trial, in evaluation mode
+    seconds: float = 0.0  # what the last of its trials took
+    fresh: FreshProcess | None = None  # runs its trial too, if asked for
 
     @property
     def declaration(self) -> Declaration:

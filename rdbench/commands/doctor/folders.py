@@ -59,8 +59,8 @@ def folder(what: str, place: Path, mend: str) -> Finding:
     found += f", {gigabytes(free)} free"
     if free >= LITTLE_BYTES and _no_more_files(existing):
         return Finding(what, f"{found}, but no new file fits (inodes)", "problem", f"delete files, or {mend}")
-    limits = (LITTLE_BYTES, "problem", f"free some room, or {mend}"), (GOOD_BYTES, "note", mend)
-    return Finding(what, found).graded(free, *limits)
+    little = f"free some room, or {mend}"
+    return Finding(what, found).graded(free, (LITTLE_BYTES, "problem", little), (GOOD_BYTES, "note", mend))
 
 
 def _try_to_write(folder: Path) -> None:
@@ -109,7 +109,8 @@ def _dataset(status: "Status") -> Finding:
     from rdbench import datasets
     from rdbench.datasets.prepared import DamagedError, open_folder
 
-    what, damaged, remarks = f"data: {status.name}", [], {}
+    what, damaged = f"data: {status.name}", []
+    remarks: dict[str, None] = {}
     for path in status.prepared:
         try:
             open_folder(path)

@@ -21,15 +21,12 @@ _PLAIN = re.compile(r"[\w./-]+", re.ASCII)  # needs no quotes in YAML
 
 
 def write(file: Path, kind: Kind, name: str | None = None) -> str:
-    """Write a starting point; never over a file that is there.
+    """Write a starting point, never over an existing file, and return the variant's name.
 
     Args:
-        file: to be written, ending in .py; or standard output, see :func:`rdbench.storage.outputs.output`.
+        file: ending in .py; or standard output, see :func:`rdbench.storage.outputs.output`.
         kind: of variant.
         name: of the variant; by default that of the file.
-
-    Returns:
-        The variant's name.
 
     Raises:
         UserError: the name cannot be one, or the file cannot be written.

@@ -21,21 +21,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Features:
-    """A feature network, ready to use on one device.
+    """A feature network, ready to use on one device."""
 
-    Attributes:
-        name: "inception" or "classifier".
-        size: numbers in one feature vector.
-        hash: SHA-256 of the weights, hex.
-        extract: uint8 images (batch, channels, height, width) on the device -> float32 (batch, size).
-        settings: JSON values that tell these features from others of the same weights, such as the
-            resizing, and what a reader of results should know of the network.
-        batch: how many images to pass at once.
-    """
-
-    name: str
-    size: int
-    hash: str
+    name: str  # "inception" or "classifier"
+    size: int  # numbers in one feature vector
+    hash: str  # SHA-256 of the weights, hex
+    # uint8 images (batch, channels, height, width) on the device -> float32 (batch, size)
     extract: "Callable[[Tensor], Tensor]"
+    # JSON values that tell these features from others of the same weights, such as the resizing, and what a
+    # reader of results should know of the network
     settings: dict[str, Any]
-    batch: int
+    batch: int  # how many images to pass at once

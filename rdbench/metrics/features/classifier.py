@@ -1,16 +1,15 @@
 """Features of a small classifier that rdbench trains on a dataset's own labels: for digits, and offline.
 
-Inception was trained on photographs and sees digits poorly. This network has seen nothing else than the
-images it is to compare. Distances in its features compare only to others with the same weights, which is
-what the hash is for; they are never called FID.
+Inception was trained on photographs and sees digits poorly; this network has seen nothing but the images it
+is to compare. Distances in its features compare only to others with the same weights, by their hash.
 
 One recipe for every dataset. Convolutions halve the image until 4 pixels or less are left a side; its
 features are what the last layer, which tells the classes apart, takes in. It is trained once and kept:
 
     <cache>/classifiers/<dataset checksum>-<recipe>.safetensors
 
-Weights are drawn and images are ordered by generators of its own, and sums are taken in a fixed order, so
-training repeats bit for bit on the same machine; other machines round otherwise, and get another hash.
+Weights and order come from its own generators, and sums are taken in a fixed order, so training repeats bit
+for bit on the same machine; other machines round otherwise, and get another hash.
 """
 
 import hashlib
@@ -50,12 +49,7 @@ EXTRACTED_AT_ONCE = 500
 
 
 class Classifier(nn.Module):
-    """Convolutions of stride 2, a layer of features, and a linear layer that tells the classes apart.
-
-    Args:
-        shape: channels, height and width of an image.
-        classes: how many.
-    """
+    """Convolutions of stride 2, a layer of features, and a linear layer to so many classes."""
 
     def __init__(self, shape: tuple[int, int, int], classes: int) -> None:
         super().__init__()
@@ -82,16 +76,13 @@ def _block(inputs: int, outputs: int, stride: int) -> list[nn.Module]:
 
 
 def classifier(data: Dataset, device: torch.device) -> Features:
-    """Return the features of a dataset's classifier, which is trained now where the cache has none.
+    """Return the features of a dataset's classifier, which is trained now unless the cache has it.
 
-    Of many processes that ask at once, one trains and the others wait for it.
-
-    Args:
-        data: with labels of two classes or more; trained on one split, its accuracy measured on the other.
-        device: where to train and to extract.
+    It is trained on one split, and its accuracy measured on the other. Of many processes that ask at once,
+    one trains and the others wait for it.
 
     Raises:
-        DatasetError: the dataset has no labels, or its images are not uint8.
+        DatasetError: the dataset has no labels of two classes or more, or its images are not uint8.
         CacheError: the cache cannot be written to.
     """
     classes = find_classes(data)

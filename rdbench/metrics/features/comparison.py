@@ -1,11 +1,8 @@
 """A model's images beside a dataset's own, in one feature network: what several metrics share.
 
-The protocol says how samples become images, and how Inception has them resized:
-
-    clean   clipped to [0, 1]                   ``clean``
-    paper   each stretched to span [0, 1]       ``legacy_pytorch``
-
-The dataset's images are taken as they are, under either.
+The protocol says how samples become images, and how Inception has them resized: under clean, clipped to [0,
+1] and ``clean``; under paper, each stretched to span [0, 1] and ``legacy_pytorch``. The dataset's images are
+taken as they are.
 """
 
 from collections.abc import Iterator
@@ -44,7 +41,8 @@ def missing(name: FeatureName, options: "MetricOptions", data: "Dataset", protoc
         data: the dataset.
         protocol: of the trials.
     """
-    split, images = getattr(options, "split", "test"), getattr(options, "images", None)
+    split: SplitName = getattr(options, "split", "test")
+    images: int | None = getattr(options, "images", None)
     weights: Path | None = getattr(options, "weights", None)
     from rdbench.metrics.features.labels import find_classes
     from rdbench.metrics.features.weights import PUBLISHED, WeightsError, identify, is_there
@@ -93,15 +91,10 @@ def unusable(protocol: str, weights: Path | None = None) -> str | None:
 
 
 def network(name: FeatureName, model: "TrainedModel", weights: Path | None = None) -> Features:
-    """Open a feature network on the model's device; the classifier is trained now where the cache has none.
-
-    Args:
-        name: the network.
-        model: gives dataset, protocol and device.
-        weights: as for :func:`missing`.
+    """Open a feature network on the model's device; the classifier is trained now unless the cache has it.
 
     Raises:
-        WeightsError: Inception's weights are not there, or not what they should be.
+        WeightsError: Inception's weights, or the file ``weights`` in their place, are missing or others.
         DatasetError: the dataset has no labels to train a classifier on.
         CacheError: the cache cannot be written to.
     """

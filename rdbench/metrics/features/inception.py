@@ -29,12 +29,12 @@ Network = Callable[[Tensor], Tensor]
 
 
 def load(mode: Mode, weights: Path, device: torch.device) -> Features:
-    """Return Inception's features.
+    """Return Inception's features, computed on a device.
 
     Args:
-        mode: ``clean`` or ``legacy_pytorch``: the resizing, and the kind of weights.
-        weights: a TorchScript file for ``clean``, a state dict for ``legacy_pytorch``. One that is not as
-            published is taken as well, and the settings say so.
+        mode: ``clean`` or ``legacy_pytorch``: the resizing, and the kind of weights. weights: a TorchScript
+        file for ``clean``, a state dict for ``legacy_pytorch``. The settings say whether
+            it is the published one.
         device: where to compute.
 
     Raises:

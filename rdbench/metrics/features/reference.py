@@ -34,9 +34,7 @@ _KEY = "key"  # kept among the arrays: a file that was renamed, or a hash that c
 
 
 def cached(key: dict[str, Any], compute: Callable[[], Arrays]) -> Arrays:
-    """Return arrays from the cache, computed now where they are not there.
-
-    Of many processes that ask at once, one computes and the others wait for it.
+    """Return arrays from the cache, computed now where they are not there; of many processes, by one.
 
     Args:
         key: JSON values that the arrays depend on; ``quantity`` among them says what they are.
@@ -63,14 +61,10 @@ def reference_moments(
     dataset: str,
     split: str,
 ) -> "Moments":
-    """Return mean and covariance of the features of a split's images.
+    """Return mean and covariance of the features of images, uint8 (n, channels, height, width).
 
-    Args:
-        features: the network.
-        images: the whole split, uint8 (n, channels, height, width).
-        device: where the network is.
-        dataset: checksum of the dataset.
-        split: "train" or "test".
+    They are kept in the cache under ``dataset``, its checksum, and ``split``, which says which images these
+    are.
 
     Raises:
         ValueError: the images are not uint8.
@@ -96,13 +90,9 @@ def reference_features(
     split: str,
     count: int,
 ) -> npt.NDArray[np.float32]:
-    """Return the features of ``count`` of a split's images, see :func:`chosen`, float32 (count, size).
+    """Return the features of ``count`` images, see :func:`chosen`, float32 (count, size).
 
-    The other arguments are those of :func:`reference_moments`.
-
-    Raises:
-        ValueError: there are fewer images, none are asked for, or they are not uint8.
-        CacheError: the cache cannot be written to.
+    Arguments and errors are those of :func:`reference_moments`; ValueError also for fewer images, or none.
     """
     from rdbench.metrics.features.samples import stored_images
 
@@ -115,9 +105,7 @@ def reference_features(
 
 
 def chosen(images: npt.NDArray[np.uint8], count: int) -> npt.NDArray[np.uint8]:
-    """Return ``count`` of the images in their order, the same ones each time.
-
-    They are drawn at random, as a folder may be sorted by its classes, and fewer lie within more.
+    """Return ``count`` of the images in their order, the same random ones each time; fewer lie within more.
 
     Raises:
         ValueError: there are fewer images, or none are asked for.

@@ -1,8 +1,7 @@
 """Streams of uint8 images, in batches: what a model makes, and what a dataset holds.
 
-Latents are drawn and decoded in blocks of a fixed size, whatever the size of the batches that are passed on:
-neither that nor how many images follow changes a pixel. Values are rounded to the 256 levels that the
-images of a dataset have, as clean-fid does by way of files, so that a feature network sees both alike.
+Latents are drawn and decoded in blocks of a fixed size, so neither the size of batches nor how many images
+follow changes a pixel. Values are rounded to 256 levels, as clean-fid does by way of files.
 """
 
 from collections.abc import Iterator
@@ -23,15 +22,10 @@ BLOCK = 500  # as many as evaluation passes through the network: no more memory 
 
 
 def prior_samples(model: "TrainedModel", count: int, batch: int, stretch: bool) -> "Iterator[Tensor]":
-    """Decode latents z ~ p(z), which is N(0, I) unless the model has a prior of its own.
+    """Yield decoded latents z ~ p(z), which is N(0, I) unless the model has another prior.
 
-    The noise is the trial's own, and fewer samples are the first of more.
-
-    Args:
-        model: the network.
-        count: how many images.
-        batch: at most so many are passed on at once.
-        stretch: stretch each image to span [0, 1], as protocol paper does, instead of clipping it there.
+    The noise depends on the trial alone, and fewer samples are the first of more. With ``stretch`` each image
+    is stretched to span [0, 1], as protocol paper does, instead of clipped there.
 
     Yields:
         uint8 (at most ``batch``, channels, height, width) on the model's device.
@@ -51,12 +45,10 @@ def prior_samples(model: "TrainedModel", count: int, batch: int, stretch: bool) 
 
 
 def reconstructed(model: "TrainedModel", count: int) -> "Iterator[tuple[Tensor, Tensor]]":
-    """Decode one sample of q(z|x) for each of the first ``count`` test images, in their order.
+    """Yield the first ``count`` test images, and the decoder's mean at one sample of q(z|x) of each.
 
-    A sample, not the mean: it is what the distortion is measured of. The noise is the trial's own.
-
-    Yields:
-        The images, and the decoder's mean as it is, each (at most ``BLOCK``, channels, height, width).
+    A sample, not the mean, as for the distortion; the noise depends on the trial alone. Both are
+    (at most ``BLOCK``, channels, height, width).
     """
     noise = generator(model.seed, "metric/reconstructions", model.device)
     for index in torch.split(torch.arange(count), BLOCK):
@@ -98,12 +90,10 @@ def stored_images(images: npt.NDArray[np.uint8], batch: int, device: torch.devic
 
 
 def to_uint8(images: "Tensor", stretch: bool) -> "Tensor":
-    """Round images to 256 levels.
+    """Round images, float (batch, channels, height, width) of 0 (black) to 1 (white), to 256 levels.
 
-    Args:
-        images: float (batch, channels, height, width); 0 is black and 1 is white.
-        stretch: stretch each to span [0, 1] first, over all its channels; one of a single value turns
-            black. Otherwise clip them.
+    With ``stretch`` each is first stretched to span [0, 1], over all its channels; one of a single value
+    turns black. Otherwise they are clipped.
 
     Raises:
         ValueError: a value is not finite.
