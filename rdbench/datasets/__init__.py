@@ -27,9 +27,9 @@ from rdbench.datasets.base import (
     Progress,
     Split,
 )
+from rdbench.datasets.prepared import Root
 from rdbench.datasets.write import SPLITS
 from rdbench.errors import DatasetError
-from rdbench.storage import paths
 from rdbench.text import choose
 
 # What is defined elsewhere; beside it all below without an underscore is public.
@@ -71,9 +71,7 @@ def make_options(name: str, values: Mapping[str, Any] | None = None) -> DatasetO
         raise DatasetError(f"dataset {name!r}: {wrong}") from None
 
 
-def load(
-    options: DatasetOptions, data_root: Path | paths.DataRoot, progress: Progress | None = None
-) -> Dataset:
+def load(options: DatasetOptions, data_root: Root, progress: Progress | None = None) -> Dataset:
     """The arrays to train on and to measure, prepared on first use.
 
     Args:
@@ -90,7 +88,7 @@ def load(
     return _opened(prepared.ensure(info, options, data_root, progress), info, options)
 
 
-def known(options: DatasetOptions, data_root: Path | paths.DataRoot) -> Dataset | None:
+def known(options: DatasetOptions, data_root: Root) -> Dataset | None:
     """What is known of a dataset without preparing or downloading it.
 
     The dataset itself if it is prepared. Else a stand-in with its sizes, of black images and two classes,
@@ -167,9 +165,7 @@ def _remarks(info: DatasetInfo, ready: prepared.Prepared) -> tuple[str, ...]:
     return (*differing, *ready.meta["notes"])
 
 
-def prepare(
-    options: DatasetOptions, data_root: Path | paths.DataRoot, progress: Progress | None = None
-) -> Path | None:
+def prepare(options: DatasetOptions, data_root: Root, progress: Progress | None = None) -> Path | None:
     """Prepare a dataset if it is not yet; returns its folder, or None where there is nothing to prepare."""
     info, options = _checked(options)
     if info.source is None:
@@ -200,7 +196,7 @@ def verify(name: str) -> list[Check]:
 
 @dataclass(frozen=True)
 class Status:
-    """What is there of a dataset."""
+    """Which raw and prepared data of a dataset exist here."""
 
     name: str
     summary: str
@@ -211,7 +207,7 @@ class Status:
 
 
 def status(data_root: Path) -> list[Status]:
-    """What is there of every dataset; reads no image."""
+    """The :class:`Status` of every dataset; reads no image."""
     return [_status(info, data_root) for info in _REGISTRY.values()]
 
 

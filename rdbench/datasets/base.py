@@ -1,7 +1,6 @@
 """The types every dataset shares: what a user asks for (`DatasetOptions`), gets (`Dataset`) and registers.
 
-A dataset states only its difference: its shape, its defaults, and a `Source` that yields decoded images.
-Caching, checksums, locking, subsets and error reports are the same for all and live elsewhere.
+A dataset states only its shape, its defaults, and a `Source` that yields decoded images; the rest is shared.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,18 +14,16 @@ from pydantic import BaseModel, ConfigDict, Field
 from rdbench.errors import DatasetError
 
 Augmentation = Literal["none", "flip", "rotate_crop"]
-"""``flip`` is a random horizontal flip; ``rotate_crop`` a rotation within 10 degrees and a resized crop."""
 
 AUGMENTATIONS: dict[Augmentation, str] = {
     "none": "not augmented",
     "flip": "flipped at random",
     "rotate_crop": "rotated within 10 degrees and cropped at random",
 }
-"""What each does to training images, in words."""
+"""What they do to training images, in words. Flips are horizontal, crops are resized."""
 
 Shape = tuple[int, int, int]
-Progress = Callable[[int, int], None]
-"""Called as ``progress(done, total)`` with numbers of images while a dataset is being prepared."""
+Progress = Callable[[int, int], None]  # called with (done, total) images while a dataset is prepared
 
 
 @dataclass(frozen=True)
@@ -58,18 +55,18 @@ class DatasetOptions(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     name: str
+    # Use a random subset of this size, the same for every trial; None is all.
     train_images: int | None = Field(default=None, ge=1)
-    """Use a random subset of this size, the same for every trial; None is all."""
     test_images: int | None = Field(default=None, ge=1)
 
 
 @dataclass(frozen=True)
 class BadFile:
-    """An image that cannot be used: left out if ``mend`` is None, else refused with that fix."""
+    """An image that cannot be used: left out if ``fix`` is None, else refused with that fix."""
 
     name: str
     reason: str
-    mend: str | None = None
+    fix: str | None = None
 
 
 @dataclass(frozen=True)
@@ -102,7 +99,7 @@ class RawSplit:
 
 @dataclass(frozen=True)
 class Source:
-    """Raw data that were found, not yet read."""
+    """Raw data that exist, not yet read."""
 
     # JSON values that change whenever the prepared arrays would: files with sizes and times, and options
     identity: dict[str, Any]

@@ -22,12 +22,12 @@ SHAPE: Shape = (3, 64, 64)
 CROP = 148
 RAW_SIZE = (178, 218)  # width and height of an aligned image
 
-_MEND = f"extract {IMAGES}.zip again"
+_FIX = f"extract {IMAGES}.zip again"
 
 
 def _fit(image: "Image") -> tuple["Image", bool]:
     if min(image.size) < CROP:
-        raise UnusableImageError(f"{image.width}x{image.height}, smaller than the crop of {CROP}", _MEND)
+        raise UnusableImageError(f"{image.width}x{image.height}, smaller than the crop of {CROP}", _FIX)
     return centre_crop_resize(image, CROP, SHAPE[1]), image.size != RAW_SIZE
 
 
@@ -53,12 +53,12 @@ def _source(options: DatasetOptions, root: Path) -> Source:
 
     def read() -> tuple[RawSplit, RawSplit]:
         train, test = (
-            file_split(folder / IMAGES, names, None, SHAPE, _fit, _MEND)
+            file_split(folder / IMAGES, names, None, SHAPE, _fit, _FIX)
             for names in _partition(folder / PARTITION)
         )
         return train, test
 
-    # RAW_SIZE: what was prepared before sizes were looked at is prepared again.
+    # RAW_SIZE: what was prepared before sizes were checked is prepared again.
     return Source({"files": times, "folder": str(folder), "raw_size": RAW_SIZE}, read)
 
 

@@ -1,16 +1,18 @@
 """Any folder of images: ``{name: folder, path: photos, size: 64}``.
 
 With ``train/`` and ``test/`` below the path (or ``Training/``, ``TEST/``) these are the splits, and other
-subfolders are not used; with neither, a seeded fraction is held out for testing. Other names of splits, such
-as ``val/``, are refused. Where every image that is used lies in a subfolder, these are the classes. Names
-that start with a dot are passed over; every other file counts as an image.
+subfolders are not used; with neither, a seeded fraction is held out. Other names of splits, such as ``val/``,
+are refused. If every image that is used lies in a subfolder, these are the classes. Names that start with a
+dot are ignored; every other file counts as an image.
 """
 
 import hashlib
 import math
 import os
+import re
+from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
 import numpy as np
 from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
@@ -18,16 +20,22 @@ from pydantic_core import PydanticKnownError
 
 from rdbench.datasets.base import DatasetInfo, DatasetOptions, RawSplit, Shape, Source
 from rdbench.datasets.images import UnusableImageError, centre_crop_resize, file_split, printable
-from rdbench.datasets.split_names import SplitName
-from rdbench.datasets.split_names import splits as split_names
 from rdbench.errors import DatasetError, UserError
 from rdbench.storage import paths
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-_BAD_MEND = "mend or remove them, or set on_bad: skip to leave them out"
-_SIZE_MEND = "set wrong_size: resize or skip"
+_BAD_FIX = "fix or remove them, or set on_bad: skip to leave them out"
+_SIZE_FIX = "set wrong_size: resize or skip"
+
+Role = Literal["train", "test", "other"]
+
+_SPLIT = re.compile(
+    r"(?<![a-z])(?:(?P<train>train(?:ing)?)|(?P<test>test(?:ing)?)|val(?:id(?:ation)?)?|eval(?:uation)?|dev)"
+    r"(?:set)?(?![a-z])"
+)
+_CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 
 
 def _whole(value: object) -> object:
@@ -42,13 +50,10 @@ class FolderOptions(DatasetOptions):
 
     path: str = Field(min_length=1)
     """The folder; relative to the data root. One that begins with ./ or ../ may lie beside the sweep file."""
-    size: int = Field(ge=4, le=1024)
-    """Height and width in pixels."""
+    size: int = Field(ge=4, le=1024)  # height and width in pixels
     channels: Annotated[Literal[1, 3], BeforeValidator(_whole)] = 3
-    test_fraction: float = Field(default=0.1, gt=0, lt=1)
-    """What to hold out where the folder has no ``train/`` and ``test/``."""
-    on_bad: Literal["refuse", "skip"] = "refuse"
-    """What to do when files cannot be decoded."""
+    test_fraction: float = Field(default=0.1, gt=0, lt=1)  # held out if there is no ``train/`` and ``test/``
+    on_bad: Literal["refuse", "skip"] = "refuse"  # files that cannot be decoded
     wrong_size: Literal["resize", "refuse", "skip"] = "resize"
     """``resize``: centre-crop to a square, then bilinear to ``size``; the number of such images is noted."""
     augment: Literal["none", "flip"] = "none"
@@ -102,6 +107,38 @@ def _labels(names: list[str], classes: list[str]) -> np.ndarray | None:
     return np.array([number[name.partition("/")[0]] if "/" in name else -1 for name in names], np.int64)
 
 
+class SplitName(NamedTuple):
+    """A folder that is named for a split: which, and what its name says besides (``_images``, ``2017``)."""
+
+    name: str
+    role: Role
+    rest: str
+
+
+def _split_name(name: str) -> SplitName | None:
+    text = _CAMEL.sub("_", name).casefold()
+    match = _SPLIT.search(text)
+    if match is None:
+        return None
+    role: Role = "train" if match["train"] else "test" if match["test"] else "other"
+    return SplitName(name, role, text[: match.start()] + text[match.end() :])
+
+
+def _split_names(names: Iterable[str]) -> tuple[list[SplitName], list[SplitName]]:
+    """Of sibling folders, (those called nothing but a split, those taken for splits).
+
+    ``Train`` and ``testing`` are the former. The latter are also ``test1``, and ``train_images`` where
+    ``test_images`` or ``val_images`` lies beside it; but no ``bullet_train`` or ``testimony``.
+    """
+    known = [split for name in sorted(names) if (split := _split_name(name))]
+    roles: dict[str, set[Role]] = {}
+    for split in known:
+        roles.setdefault(split.rest, set()).add(split.role)
+    bare = [split for split in known if not split.rest]
+    taken = [split for split in known if len(roles[split.rest]) > 1 or not any(map(str.isalpha, split.rest))]
+    return bare, taken
+
+
 def _splits(path: Path) -> list[Path]:
     """Folders of (train, test), [] where there are none. Raises DatasetError where names tell no more."""
     splits = [path / "train", path / "test"]
@@ -112,7 +149,7 @@ def _splits(path: Path) -> list[Path]:
         folders = [entry.name for entry in os.scandir(path) if entry.is_dir() and entry.name[0] != "."]
     except OSError as error:
         raise DatasetError(f"folder: cannot read {path}: {error.strerror or error}") from None
-    bare, taken = split_names(folders)
+    bare, taken = _split_names(folders)
     train, test = ([path / split.name for split in bare if split.role == role] for role in ("train", "test"))
     if len(train) == len(test) == 1:
         return [*train, *test]
@@ -139,7 +176,7 @@ def _refuse_splits_within(path: Path, names: list[str]) -> None:
         for depth in range(1, len(parents)):
             inside.setdefault("/".join(parents[:depth]), set()).add(parents[depth])
     for place, folders in inside.items():
-        _, taken = split_names(folders)
+        _, taken = _split_names(folders)
         if len({split.role for split in taken}) > 1:
             raise DatasetError(
                 f"folder: {path / printable(place)} has {_listed(taken)}, as splits are called: point 'path'"
@@ -209,11 +246,11 @@ def _split(root: Path, names: list[str], classes: list[str], options: FolderOpti
             return image, False
         if options.wrong_size != "resize":
             reason = f"{image.width}x{image.height}, not {size}x{size}"
-            raise UnusableImageError(reason, _SIZE_MEND if options.wrong_size == "refuse" else None)
+            raise UnusableImageError(reason, _SIZE_FIX if options.wrong_size == "refuse" else None)
         return centre_crop_resize(image, min(image.size), size), True
 
-    mend = _BAD_MEND if options.on_bad == "refuse" else None
-    return file_split(root, names, _labels(names, classes), _shape(options), fit, mend)
+    fix = _BAD_FIX if options.on_bad == "refuse" else None
+    return file_split(root, names, _labels(names, classes), _shape(options), fit, fix)
 
 
 def _shape(options: FolderOptions) -> Shape:

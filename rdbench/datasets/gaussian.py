@@ -6,7 +6,7 @@ fixed; Mezzadri 2007), so that no coordinate is an eigenvector by construction.
 
 import hashlib
 import json
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
@@ -35,8 +35,7 @@ class GaussianOptions(DatasetOptions):
     eigenvalues: Annotated[tuple[Variance, ...], Field(min_length=1)] | PowerLaw = PowerLaw()
     train_images: int = Field(default=65536, ge=1)
     test_images: int = Field(default=65536, ge=1)
-    seed: int = Field(default=0, ge=0, lt=2**32)
-    """Of the rotation and the samples."""
+    seed: int = Field(default=0, ge=0, lt=2**32)  # of the rotation and the samples
 
 
 def spectrum(options: GaussianOptions) -> np.ndarray:
@@ -78,16 +77,12 @@ def _shape(options: GaussianOptions) -> Shape:
     return len(spectrum(options)), 1, 1
 
 
-def _default_model(options: GaussianOptions) -> dict[str, Any]:
-    return {"name": "linear", "latent": min(len(spectrum(options)), 12), "channels": []}
-
-
 INFO = DatasetInfo(
     name="gaussian",
     summary="Gaussian vectors with known eigenvalues, made on the fly: the calibration source",
     options=GaussianOptions,
     shape=_shape,
-    default_model=_default_model,
+    default_model=lambda options: {"name": "linear", "latent": min(_shape(options)[0], 12), "channels": []},
     augmentation=lambda options: "none",
     generate=_generate,
 )

@@ -27,6 +27,7 @@ from rdbench.storage import paths
 log = logging.getLogger("rdbench.datasets")
 
 Download = Callable[[Path], None]
+Root = Path | paths.DataRoot
 
 
 class DamagedError(Exception):
@@ -68,15 +69,11 @@ def folders(name: str) -> list[Path]:
 
 
 def ensure(
-    info: DatasetInfo,
-    options: DatasetOptions,
-    data_root: Path | paths.DataRoot,
-    progress: Progress | None = None,
+    info: DatasetInfo, options: DatasetOptions, data_root: Root, progress: Progress | None = None
 ) -> Prepared:
-    """The prepared arrays, made now (or downloaded and made) where they are not there or not whole.
+    """The prepared arrays, made (and the raw data downloaded) now if they are missing or not whole.
 
-    A copy that was prepared before stands in for raw data that are gone, but not for those of a data root
-    that the user named.
+    A copy that was prepared before replaces missing raw data, unless the user named the data root.
 
     Raises DatasetError: no raw data, unusable images, or no place to write to.
     """
@@ -92,7 +89,7 @@ def ensure(
         return _prepare(info, options, source, folder, progress)
 
 
-def find(info: DatasetInfo, options: DatasetOptions, data_root: Path | paths.DataRoot) -> Prepared | None:
+def find(info: DatasetInfo, options: DatasetOptions, data_root: Root) -> Prepared | None:
     """What :func:`ensure` would return, or None where it would have to prepare it first.
 
     Raises DatasetError: no raw data; `MissingDataError` where :func:`ensure` would try to download them.
@@ -124,13 +121,14 @@ def _source(
             raise
 
 
-def as_root(data_root: Path | paths.DataRoot) -> paths.DataRoot:
-    """A data root; a bare path is one that nobody named, for which a prepared copy may stand in."""
+def as_root(data_root: Root) -> paths.DataRoot:
+    """A data root; a bare path is one that nobody named, which a prepared copy may replace."""
     return data_root if isinstance(data_root, paths.DataRoot) else paths.DataRoot(data_root)
 
 
 def _folder_for(info: DatasetInfo, source: Source) -> Path:
-    return folder_of_all() / f"{info.name}-{_key(info.name, source.identity)}"
+    canonical = json.dumps([FORMAT, info.name, source.identity], sort_keys=True, separators=(",", ":"))
+    return folder_of_all() / f"{info.name}-{hashlib.sha256(canonical.encode()).hexdigest()[:16]}"
 
 
 def open_folder(folder: Path) -> Prepared:
@@ -218,11 +216,6 @@ def _prepare(
     return open_folder(folder)
 
 
-def _key(name: str, identity: dict[str, Any]) -> str:
-    canonical = json.dumps([FORMAT, name, identity], sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(canonical.encode()).hexdigest()[:16]
-
-
 @contextmanager
 def _lock(folder: Path) -> Iterator[None]:
     from filelock import FileLock
@@ -230,11 +223,9 @@ def _lock(folder: Path) -> Iterator[None]:
     lock = FileLock(folder.with_name(folder.name + ".lock"))
     with _writing():
         folder.parent.mkdir(parents=True, exist_ok=True)
-        lock.acquire()
-    try:
+        held = lock.acquire()
+    with held:
         yield
-    finally:
-        lock.release()
 
 
 @contextmanager

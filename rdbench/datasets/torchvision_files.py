@@ -103,7 +103,7 @@ def file_times(
 
 
 def _remove_empty(root: Path, existing: Path) -> None:
-    """Remove what a failed download left of a root that was made for it: the name may have been a slip."""
+    """Remove the empty folders that a failed download made: the root's name may have been a typing error."""
     if root != existing:
         made = [path for path in (root, *root.parents) if path.is_relative_to(existing) and path != existing]
         for path in [*sorted(root.rglob("*"), reverse=True), *made]:

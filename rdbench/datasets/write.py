@@ -41,7 +41,7 @@ def write_folder(
             progress(done, total)
 
     reports = {split: _write_split(folder, split, raw, shape, tick) for split, raw in splits.items()}
-    _refuse([bad for report in reports.values() for bad in report.bad if bad.mend], info.name)
+    _refuse([bad for report in reports.values() for bad in report.bad if bad.fix], info.name)
     for split, report in reports.items():
         if not report.kept:
             raise DatasetError(f"{info.name}: no {split} images ({len(report.bad)} were left out)")
@@ -121,8 +121,8 @@ def _refuse(bad: list[BadFile], name: str) -> None:
     if bad:
         named = ", ".join(f"{file.name} ({file.reason})" for file in bad[:_NAMED_FILES])
         more = f" and {len(bad) - _NAMED_FILES} more" if len(bad) > _NAMED_FILES else ""
-        mends = "; ".join(dict.fromkeys(str(file.mend) for file in bad))
-        raise DatasetError(f"{name}: {counted(len(bad), 'file')} cannot be used: {named}{more}; {mends}")
+        fixes = "; ".join(dict.fromkeys(str(file.fix) for file in bad))
+        raise DatasetError(f"{name}: {counted(len(bad), 'file')} cannot be used: {named}{more}; {fixes}")
 
 
 def _notes(info: DatasetInfo, reports: Iterable[_Report]) -> list[str]:

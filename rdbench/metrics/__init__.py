@@ -40,8 +40,7 @@ def quantity(measure: str) -> Quantity | None:
     return _quantities()[max(known, key=len)] if known else None
 
 
-_SHARED = ("base", "failures", "features")
-"""What stands beside the metrics in this folder."""
+_SHARED = ("base", "failures", "features")  # beside the metrics in this folder
 
 _OF_VALUES = {"variance", "lower", "upper", "without_error", "test_accuracy"}
 FINDINGS = _OF_VALUES | {"versions", "warning", "error", "failures", "undefined"}
@@ -62,11 +61,7 @@ def names() -> list[str]:
 
 
 def get(name: str) -> Metric:
-    """Return the metric ``name``.
-
-    Raises:
-        SpecError: there is no such metric.
-    """
+    """Return the metric ``name``. Raises SpecError if there is none."""
     if name not in names():
         raise SpecError(f"unknown metric {name!r}; {choose(name, names())}")
     metric: Metric = importlib.import_module(f"{__name__}.{name}").METRIC
@@ -76,22 +71,25 @@ def get(name: str) -> Metric:
 def rows(asked: Iterable[MetricOptions], model: TrainedModel) -> list[dict[str, Any]]:
     """Measure a model and return rows of the ``metrics`` table.
 
-    A metric that raises, or whose value is not finite, must not cost the trial: it leaves one row whose
-    value is null, with the traceback as ``error`` among its settings, and the number of ``failures``. Unless
-    the machine or the user's settings are at fault, it is tried again at once, while the model is there.
+    A metric that raises, or whose value is not finite, leaves one row whose value is null, with the traceback
+    as ``error`` among its settings, and the number of ``failures``. Unless the machine or the user's settings
+    are at fault, it is tried again at once, while the model is in memory.
     """
     return [_row(options, value, model.protocol) for options in asked for value in _measure(options, model)]
 
 
 def undefined(asked: Iterable[MetricOptions], protocol: str, why: str) -> list[dict[str, Any]]:
     """Return rows of the ``metrics`` table that say why metrics have no meaning for a trial."""
-    value = Value(None, settings={"error": f"not defined for this variant: {why}", "undefined": True})
-    return [_row(options, value, protocol) for options in asked]
+    return [_row(options, _undefined(why), protocol) for options in asked]
 
 
 def failed(asked: Iterable[MetricOptions], protocol: str, error: str) -> list[dict[str, Any]]:
     """Return rows of the ``metrics`` table that say what kept metrics from being measured this time."""
     return [_row(options, _failure(error), protocol) for options in asked]
+
+
+def _undefined(why: str) -> Value:
+    return Value(None, settings={"error": f"not defined for this variant: {why}", "undefined": True})
 
 
 def _failure(error: str, failures: int = 1) -> Value:
@@ -118,8 +116,7 @@ def _measure(options: MetricOptions, model: TrainedModel, known: str = "") -> li
             return [_failure(reason)]  # of this machine: where trials start, it was asked before
         for need in metric.needs:
             if need in model.lacks:
-                error = f"not defined for this variant: it has no {NEEDS[need]}"
-                return [Value(None, settings={"error": error, "undefined": True})]
+                return [_undefined(f"it has no {NEEDS[need]}")]
         values = metric.compute(options, model)
         for value in values:
             if value.value is None or not math.isfinite(value.value):

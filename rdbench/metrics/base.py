@@ -39,15 +39,12 @@ def _all(value: object) -> object:
     return None if value == "all" else value
 
 
+# The first so many test images; ``all`` or null for every one.
 ImageCount = Annotated[Annotated[int, Field(ge=1)] | None, BeforeValidator(_all)]
-"""The first so many test images; ``all`` or null for every one."""
 
 
 def _of_inception(value: object, info: ValidationInfo) -> object:
-    """Settle a path here, as workers run in another folder; refuse one that would go unused.
-
-    It is looked for beside the sweep file, then in the working directory.
-    """
+    """Find a file beside the sweep file, then in the working folder: workers run in another."""
     if not isinstance(value, str | Path):
         return value
     if info.data.get("features", "inception") != "inception":
@@ -63,8 +60,8 @@ def _of_inception(value: object, info: ValidationInfo) -> object:
     return str(file) if info.mode == "json" else file  # what strict takes for a path
 
 
+# A local file of weights, in place of the published ones. A class declares it after its ``features``.
 InceptionWeights = Annotated[Path | None, BeforeValidator(_of_inception)]
-"""A local file of weights, in place of the published ones. A class declares it after its ``features``."""
 
 
 @dataclass(frozen=True)
@@ -138,7 +135,9 @@ class Metric:
     options: type[MetricOptions]
     compute: Callable[[Any, TrainedModel], list[Value]]  # (options, model) -> one value or more
     quantities: tuple[Quantity, ...]  # the numbers that its values may be
-    protocols: tuple[str, ...] = ("clean", "paper")  # those it has a meaning under
+    # Those it has a meaning under: under paper, figures of unaugmented test images would not compare to those
+    # of augmented ones beside them.
+    protocols: tuple[str, ...] = ("clean", "paper")
     # (options, dataset, protocol) -> what it needs and this machine or that dataset lacks, with the fix, in
     # one line; None if it can be measured. Called before anything is trained; imports no torch.
     missing: "Callable[[Any, Dataset, str], str | None]" = lambda options, data, protocol: None

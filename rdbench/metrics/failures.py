@@ -1,7 +1,6 @@
 """How often a metric failed, and in which way, as the ``settings`` of its row record it.
 
-A metric that failed twice in the same way is not tried again unless the user asks for it: no trial is trained
-at every run for a number that it will never have.
+A metric that failed twice in the same way is not tried again unless the user asks for it.
 """
 
 import json
@@ -9,8 +8,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-TRIES = 2
-"""Failures in the same way after which a metric is given up."""
+TRIES = 2  # failures in the same way after which a metric is given up
 
 
 def is_failure(row: Mapping[str, Any]) -> bool:

@@ -4,9 +4,8 @@ Inception was trained on photographs and sees digits poorly. This works offline 
 but is no FID: figures compare only at equal classifier weights (``feature_hash``). How good the classifier is
 stands among the settings as ``test_accuracy``.
 
-Samples of the prior, decoded, against all images of a split; lower is better. Under protocol paper each
-sample is stretched to span [0, 1], else it is clipped there. The distance falls with the number of samples,
-so compare only at equal ones; the standard error says how far chance in the samples moves it.
+Samples of the prior, decoded, against all images of a split; lower is better. The distance falls with the
+number of samples, so compare only at equal ones; the standard error says how far chance moves it.
 """
 
 from functools import partial
@@ -39,28 +38,17 @@ def compute(options: FdClassifierOptions, model: TrainedModel) -> list[Value]:
     """
     import torch
 
-    from rdbench.numerics.frechet import (
-        MomentSum,
-        few_samples_warning,
-        frechet_distance,
-        frechet_standard_error,
-    )
+    from rdbench.numerics.frechet import MomentSum, frechet_standard_error
 
     features = comparison.network("classifier", model)
     reference = comparison.reference_moments(model, features, options.split)
-    found = comparison.sample_features(model, features, options.samples)
+    samples = comparison.sample_features(model, features, options.samples)
     total = MomentSum()
-    for part in torch.split(found, features.batch):
+    for part in torch.split(samples, features.batch):
         total.add(part)
-    own = total.moments()
-    settings = comparison.about(
-        features,
-        few_samples_warning(min(own.count, reference.count), features.size),
-        n_samples=own.count,
-        reference_images=reference.count,
-    )
-    error = frechet_standard_error(found, own, reference)
-    return [Value(frechet_distance(own, reference), error, settings, features.hash)]
+    sampled = total.moments()
+    error = frechet_standard_error(samples, sampled, reference)
+    return [comparison.distance(sampled, reference, features, error)]
 
 
 METRIC = Metric(

@@ -44,19 +44,12 @@ def compute(options: FidOptions, model: TrainedModel) -> list[Value]:
     Raises as :func:`comparison.network`; ValueError: a sample is not finite.
     """
     from rdbench.metrics.features.reference import moments
-    from rdbench.numerics.frechet import few_samples_warning, frechet_distance
 
     features = comparison.network("inception", model, options.weights)
     reference = comparison.reference_moments(model, features, options.split)
     count = options.samples or SAMPLES[model.protocol]
-    own = moments(features, comparison.prior_samples(model, features, count))
-    settings = comparison.about(
-        features,
-        few_samples_warning(min(own.count, reference.count), features.size),
-        n_samples=own.count,
-        reference_images=reference.count,
-    )
-    return [Value(frechet_distance(own, reference), None, settings, features.hash)]
+    sampled = moments(features, comparison.prior_samples(model, features, count))
+    return [comparison.distance(sampled, reference, features)]
 
 
 METRIC = Metric(

@@ -6,9 +6,7 @@ L_1 is the ELBO; L_K rises with K and tends to ln p(x) (Burda, Grosse & Salakhut
 autoencoders", ICLR 2016), more slowly under readings whose variance q was not trained for.
 
 The reading ``optimal`` is refused: it fits sigma^2 to the very image it scores, so it is no likelihood.
-``optimal_shared`` is one: its sigma^2 is mean(sse)/n of the test split, as the trial measured it. The images
-are the test images as they are. Under protocol paper all else is measured on augmented ones, and these rows
-would not compare to those beside them, so the metric is refused there.
+``optimal_shared`` is one: its sigma^2 is mean(sse)/n of the test split, as the trial measured it.
 
 Each image is decoded K times: 200 images at K = 5000 are a million decodings.
 """
@@ -43,6 +41,7 @@ def _distinct(values: tuple[str, ...]) -> tuple[str, ...]:
 
 
 Reading = Annotated[Literal["half", "beta_half", "optimal_shared"], BeforeValidator(_likelihood)]
+READINGS: tuple[Reading, ...] = ("half", "beta_half", "optimal_shared")
 
 
 class IwaeOptions(MetricOptions):
@@ -57,18 +56,14 @@ class IwaeOptions(MetricOptions):
     name: str = "iwae"
     samples: int = Field(default=5000, ge=1, le=1_000_000)
     images: ImageCount = 200
-    readings: Annotated[tuple[Reading, ...], Field(min_length=1), AfterValidator(_distinct)] = (
-        "half",
-        "beta_half",
-        "optimal_shared",
-    )
+    readings: Annotated[tuple[Reading, ...], Field(min_length=1), AfterValidator(_distinct)] = READINGS
 
 
 def compute(options: IwaeOptions, model: TrainedModel) -> list[Value]:
     """Return the mean bound over images, in nats per image, under each reading.
 
-    The noise is the trial's own, one draw an image, so neither how the work is cut into chunks nor how
-    many images follow changes an image's value beyond rounding.
+    The noise depends on the trial alone, one draw an image: neither chunks nor later images change a value
+    beyond rounding.
     """
     import torch
 

@@ -47,16 +47,12 @@ def compute(options: KidOptions, model: TrainedModel) -> list[Value]:
 
     features = comparison.network("inception", model, options.weights)
     reference = comparison.reference_features(model, features, options.split, options.samples)
-    own = comparison.sample_features(model, features, options.samples)
+    sampled = comparison.sample_features(model, features, options.samples)
     draw = np.random.default_rng(generator(model.seed, "metric/kid").initial_seed())
-    value, error = kid(own, reference, options.subsets, options.subset_size, generator=draw)
-    smaller = min(len(own), len(reference))
-    settings = comparison.about(
-        features,
-        f"subsets of {smaller:,}: there are no more" if smaller < options.subset_size else None,
-        n_samples=len(own),
-        reference_images=len(reference),
-    )
+    value, error = kid(sampled, reference, options.subsets, options.subset_size, generator=draw)
+    smaller = min(len(sampled), len(reference))
+    warning = f"subsets of {smaller:,}: there are no more" if smaller < options.subset_size else None
+    settings = comparison.about(features, warning, n_samples=len(sampled), reference_images=len(reference))
     return [Value(value, error, settings, features.hash)]
 
 
@@ -65,7 +61,7 @@ METRIC = Metric(
     "kernel inception distance of prior samples to the dataset's images",
     KidOptions,
     compute,
-    (Quantity("kid", "lower", has_zero=False, positive=False),),  # unbiased, so it lies about its zero
+    (Quantity("kid", "lower", has_zero=False, positive=False),),  # its values scatter about zero
     missing=partial(comparison.missing, "inception"),
     needs=("prior",),
 )

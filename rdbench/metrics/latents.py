@@ -19,9 +19,6 @@ settings, with a ``warning`` where they lie far apart: where the rate exceeds ln
 The two parts are estimated separately, from the same samples: how far their sum is from the exact rate shows
 the sampling error. A latent is an active unit if the variance over images of its posterior mean exceeds 0.01
 (Burda, Grosse & Salakhutdinov, "Importance weighted autoencoders", ICLR 2016).
-
-The images are the test images as they are. Under protocol paper the rate is measured on augmented ones, which
-is not the rate that is split here, so the metric is refused there.
 """
 
 import math
@@ -59,11 +56,10 @@ class LatentsOptions(MetricOptions):
 def compute(options: LatentsOptions, model: TrainedModel) -> list[Value]:
     """Return the number of active units, and rate, mutual information and marginal KL in nats per image.
 
-    A standard error is over images. Those of the two estimates take q(z) as known: to first order the
-    images' part in it adds nothing, as the mean of q(z|x)/q(z) over q(z) is 1 for every image.
+    A standard error is over images. Those of the two estimates take q(z) as known: to first order the images'
+    part in it adds nothing, as the mean of q(z|x)/q(z) over q(z) is 1 for every image.
 
-    Raises:
-        ValueError: a posterior is not finite, or too narrow for float64 to tell the images' apart.
+    Raises ValueError: a posterior is not finite, or too narrow for float64.
     """
     import torch
 
@@ -117,14 +113,14 @@ def _log_ratios(index: "Tensor", noise: "Tensor", mean: "Tensor", log_var: "Tens
     count = len(mean)
     z = mean[index].unsqueeze(1) + noise * (log_var[index] / 2).exp().unsqueeze(1)
     # The constant (latent / 2) ln 2 pi of the normal densities cancels in each ratio.
-    own = -(noise.square() + log_var[index].unsqueeze(1)).sum(2) / 2
+    posterior = -(noise.square() + log_var[index].unsqueeze(1)).sum(2) / 2
     prior = -z.square().sum(2) / 2
     pairs = _log_densities(z.flatten(0, 1), mean, log_var).reshape(*noise.shape[:2], count)
     pairs[torch.arange(len(index)), :, index] = -math.inf
     others = pairs.logsumexp(2)
-    inside = torch.logaddexp(others, own) - math.log(count)
+    inside = torch.logaddexp(others, posterior) - math.log(count)
     outside = others - math.log(max(1, count - 1))
-    return torch.stack([own - inside, inside - prior, own - outside, outside - prior]).mean(2)
+    return torch.stack([posterior - inside, inside - prior, posterior - outside, outside - prior]).mean(2)
 
 
 def _log_densities(z: "Tensor", mean: "Tensor", log_var: "Tensor") -> "Tensor":
@@ -151,7 +147,6 @@ def _bounds(
     """Return what the settings of mutual information and of marginal KL say about their bias.
 
     As neither part is negative, the rate bounds the mutual information as well, and zero the marginal KL.
-    One image has nothing else to say: without its own posterior there is none.
     """
     least, most = float(information.mean()), min(rate, float(information_upper.mean()))
     bounds: tuple[dict[str, Any], dict[str, Any]] = (

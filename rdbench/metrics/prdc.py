@@ -3,10 +3,8 @@
 Kynkäänniemi et al., "Improved precision and recall metric for assessing generative models", NeurIPS 2019;
 Naeem et al., "Reliable fidelity and diversity metrics for generative models", ICML 2020. Samples of the
 prior, decoded, against as many images of a split; higher is better. Compare only at equal numbers: both sets
-have the same size, smaller than asked for where the split is.
-
-Under protocol paper each sample is stretched to span [0, 1], else it is clipped there. Precision and density
-have a standard error over the samples, the images held fixed.
+have the same size, smaller than asked for where the split is. Precision and density have a standard error
+over the samples, the images held fixed.
 """
 
 from typing import TYPE_CHECKING, Annotated

@@ -18,9 +18,6 @@ needs 11x11 pixels, MS-SSIM 176x176.
 If a feature network is named, the reconstructions, rounded, are also compared with the test images as a set,
 by the Fréchet distance: ``rfid`` in Inception's features, ``rfd_classifier`` in those of the dataset's
 classifier, as in ``fid`` and ``fd_classifier``. Lower is better.
-
-The images are the test images as they are. Under protocol paper the distortion is measured on augmented ones,
-and these rows would not compare to those beside them, so the metric is refused there.
 """
 
 from collections.abc import Iterator
@@ -68,11 +65,10 @@ class ReconstructionOptions(MetricOptions):
 def compute(options: ReconstructionOptions, model: TrainedModel) -> list[Value]:
     """Return the means over images of those measures that the images' size allows.
 
-    An image without any error has an infinite PSNR: it is left out of that mean, and counted among its
-    settings as ``without_error``; ``n_images`` counts it too.
+    An image without any error has an infinite PSNR: it is left out of that mean, and counted in its settings
+    as ``without_error``; ``n_images`` counts it too.
 
-    Raises:
-        ValueError: the images are not pixels in [0, 1], a reconstruction is not finite, or none has an error.
+    Raises ValueError: images are no pixels in [0, 1], a reconstruction is not finite, or none has an error.
     """
     import torch
 
@@ -118,11 +114,11 @@ def _distance(options: ReconstructionOptions, name: "FeatureName", model: Traine
         # The first images are others than those that a count would choose from the split.
         split="test" if count == len(data.test.images) else f"first {count} of test",
     )
-    own = moments(features, reconstructions(model, features.batch, count))
+    decoded = moments(features, reconstructions(model, features.batch, count))
     warning = few_samples_warning(count, features.size)
     quantity = {"inception": "rfid", "classifier": "rfd_classifier"}[name]
     settings = comparison.about(features, warning, quantity=quantity, n_images=count)
-    return Value(frechet_distance(own, reference), None, settings, features.hash)
+    return Value(frechet_distance(decoded, reference), None, settings, features.hash)
 
 
 def _pairs(model: TrainedModel, count: int) -> "Iterator[tuple[Tensor, Tensor]]":

@@ -131,7 +131,7 @@ def test_the_hint_names_the_overrides_or_the_benchmark_would_be_of_another_setti
     ],
 )
 def test_sizes_are_known_without_reading_data(name, options, expected):
-    assert estimate.images(make_options(name, options)) == estimate.Images(*expected)
+    assert estimate.images(make_options(name, options)) == expected
 
 
 def test_only_a_folder_knows_how_many_images_it_holds(tmp_path):

@@ -27,20 +27,17 @@ from rdbench.spec.plan import Trial
 from rdbench.trial.throughput import evaluation_speed, repeat_epochs, synthetic
 from rdbench.vae.memory import PeakMemory
 
-NOMINAL = estimate.Images(60_000, 10_000)  # where only the data themselves know how many they are
+NOMINAL = 60_000, 10_000  # where only the data themselves know how many they are
 ANSWER_SECONDS = 600.0  # a worker that says nothing for so long has gone
 
 
 @dataclass(frozen=True)
 class Effort:
-    """How much is measured: ``repetitions`` turns of so many ``steps``, by ``workers`` at a time.
-
-    By default these are one for every core on a CPU, and one on a GPU.
-    """
+    """How much is measured: ``repetitions`` turns of so many ``steps``."""
 
     steps: int
     repetitions: int
-    workers: int | None = None
+    workers: int | None = None  # at a time; None: one for every core on a CPU, one on a GPU
 
 
 @dataclass
@@ -213,17 +210,16 @@ def run(
     effort: Effort,
     say: Callable[[str], None] = lambda line: None,
 ) -> Benchmark:
-    """Measure the plain loop and rdbench with packs of the given sizes.
+    """Measure the plain loop, and rdbench with packs of each of the given sizes.
 
     Args:
         trial: what is trained: data shape, networks, batch size, precision. The images are made up.
-        packs: sizes to try, each a contender.
+        packs: sizes to try.
         device: "cpu" or "cuda".
         effort: how much is measured.
         say: called with a line on the progress.
 
-    Raises:
-        SpecError: the device lacks the trial's precision, or has no use for packs.
+    Raises SpecError: the device lacks the trial's precision, or has no use for packs.
     """
     where = torch.device(device)
     check_precision(trial.train.precision, device)
@@ -238,7 +234,7 @@ def run(
     runners: list[_Plain | _Team] = [_Plain(trial, data, where, effort.steps)]
     runners += [_Team(trial, pack, device, workers, effort) for pack in packs]
     _take_turns(runners, effort.repetitions, say)
-    images = estimate.images(trial.dataset) or NOMINAL
+    train_images, test_images = estimate.images(trial.dataset) or NOMINAL
     return Benchmark(
         device=machine.device_name(where),
         host=platform.node(),
@@ -252,8 +248,8 @@ def run(
         memory_bandwidth=bandwidth,
         flops_per_image=flops,
         bytes_per_image=traffic,
-        training_images=images.train,
-        evaluated_images=sum(images),
+        training_images=train_images,
+        evaluated_images=train_images + test_images,
         epochs=trial.train.epochs,
         contenders=[runner.contender for runner in runners],
     )

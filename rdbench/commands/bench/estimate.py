@@ -5,7 +5,6 @@ import shlex
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
 
 from rdbench import datasets
 from rdbench.datasets import DatasetOptions
@@ -17,24 +16,16 @@ from rdbench.storage.paths import DataRoot
 from rdbench.text import duration
 
 
-class Images(NamedTuple):
-    """Sizes of a dataset's splits."""
-
-    train: int
-    test: int
-
-
-def images(options: DatasetOptions, data_root: Path | DataRoot | None = None) -> Images | None:
-    """Return how many images a dataset will have, without reading it; None where only the data tell.
+def images(options: DatasetOptions, data_root: Path | DataRoot | None = None) -> tuple[int, int] | None:
+    """Return how many (training, test) images there will be, without reading them; None: only the data tell.
 
     With a ``data_root`` they are those of what was prepared, else those that are published.
     """
     if data_root is not None:
         with suppress(DatasetError):
             if data := datasets.known(options, data_root):
-                return Images(len(data.train.images), len(data.test.images))
-    counts = datasets.sizes(options)
-    return Images(*counts) if counts else None
+                return len(data.train.images), len(data.test.images)
+    return datasets.sizes(options)
 
 
 def _file() -> Path:
@@ -44,11 +35,11 @@ def _file() -> Path:
 def remember(trial: Trial, device: str, training: float, evaluation: float) -> None:
     """Keep what a benchmark measured of a trial: images a second of the whole machine, at its best pack."""
     with remembered(_file()) as known:
-        known[_key(trial)] = {"device": device, "training": training, "evaluation": evaluation}
-
-
-def _key(trial: Trial) -> str:
-    return speed_key(trial, host=platform.node())
+        known[speed_key(trial, host=platform.node())] = {
+            "device": device,
+            "training": training,
+            "evaluation": evaluation,
+        }
 
 
 def time_left(
@@ -66,7 +57,7 @@ def time_left(
     todo = whole.todo
     if not todo:
         return None
-    speeds = _read(_file()).get(_key(todo[0]))
+    speeds = _read(_file()).get(speed_key(todo[0], host=platform.node()))
     if speeds is None:
         if not packable(todo) or spec == "-":
             return None  # which no benchmark would be of, or none could read again
@@ -75,7 +66,7 @@ def time_left(
     counts = images(todo[0].dataset, data_root)
     if counts is None:
         return None
-    seconds = todo[0].train.epochs * counts.train / speeds["training"] + sum(counts) / speeds["evaluation"]
+    seconds = todo[0].train.epochs * counts[0] / speeds["training"] + sum(counts) / speeds["evaluation"]
     trainings, about = (len(todo), "about") if whole.at_most is None else (whole.at_most, "at most about")
     time = duration(trainings * seconds)
     return f"{about} {time} on {speeds['device']}, as benchmarked on this machine"

@@ -37,28 +37,25 @@ class Check(NamedTuple):
     slow: bool = False
 
 
-_OBJECTIVE: tuple[Kind, ...] = ("objective",)
-_MODEL: tuple[Kind, ...] = ("model",)
-_TRIAL: tuple[Kind, ...] = ("trial",)
-
+# In the order in which they run. A stage rests on what those before it have proved.
 STAGES: tuple[tuple[Check, ...], ...] = (
     (Check(declared.declared), Check(declared.imports)),
     (
         Check(declared.options),
-        Check(losses.shapes, _OBJECTIVE),
-        Check(losses.model_shapes, _MODEL),
-        Check(evaluation.prior, _MODEL),
+        Check(losses.shapes, ("objective",)),
+        Check(losses.model_shapes, ("model",)),
+        Check(evaluation.prior, ("model",)),
     ),
     (Check(trials.trains),),
     (
-        Check(losses.gradients, _OBJECTIVE),
-        Check(losses.direction, _OBJECTIVE),
-        Check(losses.members, _OBJECTIVE),
-        Check(losses.model_gradients, _MODEL),
-        Check(evaluation.prior, _TRIAL),
-        Check(evaluation.rate, _MODEL + _TRIAL),
-        Check(evaluation.evaluation, _MODEL + _TRIAL),
-        Check(evaluation.weights, _MODEL + _TRIAL),
+        Check(losses.gradients, ("objective",)),
+        Check(losses.direction, ("objective",)),
+        Check(losses.members, ("objective",)),
+        Check(losses.model_gradients, ("model",)),
+        Check(evaluation.prior, ("trial",)),
+        Check(evaluation.rate, ("model", "trial")),
+        Check(evaluation.evaluation, ("model", "trial")),
+        Check(evaluation.weights, ("model", "trial")),
         Check(trials.repeats),
         Check(trials.resumes),
         Check(trials.epochs_at_extreme_betas),
@@ -67,8 +64,6 @@ STAGES: tuple[tuple[Check, ...], ...] = (
         Check(trials.cost, slow=True),
     ),
 )
-"""In the order in which they run. A stage rests on what those before it have proved."""
-
 _TRAINING = 2  # the first stage that trains
 
 
@@ -83,8 +78,7 @@ def check(
         device: "cpu" or "cuda".
         elsewhere: also run the slow checks: a fresh process and the cost.
 
-    Raises:
-        SpecError: no such name, option or device.
+    Raises SpecError: no such name, option or device.
     """
     where = torch.device(resolve_device(device))
     if ":" not in reference:
@@ -147,6 +141,5 @@ def _settled(reference: str, overrides: Sequence[str]) -> VariantSpec:
 def summary(name: str, findings: Sequence[Finding]) -> str:
     """Return the last line: how many checks a variant passes, or fails."""
     failed = sum(finding.status == "FAIL" for finding in findings)
-    if failed:
-        return f"{name} fails {failed} of {len(findings)} checks"
-    return f"{name} passes {len(findings)} checks"
+    verdict = f"fails {failed} of" if failed else "passes"
+    return f"{name} {verdict} {len(findings)} checks"

@@ -4,7 +4,7 @@ import ast
 import inspect
 
 from rdbench.commands.check.subject import Subject
-from rdbench.commands.check.verdicts import CheckError, Note, need
+from rdbench.commands.check.verdicts import Note, need
 from rdbench.numerics.likelihood import OWN, READINGS
 from rdbench.registry.imports import counted, dynamic_imports
 from rdbench.registry.source import shipped
@@ -52,15 +52,11 @@ def options(subject: Subject) -> str:
     target = subject.variant.target
     parameters = inspect.signature(target).parameters
     names = subject.declaration.options
-    if lacking := [name for name in names if name not in parameters]:
-        raise CheckError(
-            f"option {lacking[0]} is declared, but what stands below the decorator takes none such"
-        )
-    read = {
-        node.id
-        for node in ast.walk(subject.tree)
-        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)
-    }
+    for name in names:
+        message = f"option {name} is declared, but what stands below the decorator takes none such"
+        need(name in parameters, message)
+    used = (node for node in ast.walk(subject.tree) if isinstance(node, ast.Name))
+    read = {node.id for node in used if isinstance(node.ctx, ast.Load)}
     if unused := [name for name in names if name not in read]:
         return Note(f"{', '.join(unused)} is never read, so setting it changes nothing")
     return ", ".join(f"{name}: {option.type.__name__}" for name, option in names.items()) or "none to set"

@@ -120,12 +120,11 @@ class Subject:
 
     def place_of(self, error: BaseException) -> str:
         """Return file:line of the last of the author's lines that an exception passed."""
-        frames = traceback.extract_tb(error.__traceback__)
         files = {str(self.source.path), *(file.path for file in self.source.files)}
-        lines = [
-            f"{shown(Path(frame.filename))}:{frame.lineno}" for frame in frames if frame.filename in files
-        ]
-        return lines[-1] if lines else self.place()
+        for frame in reversed(traceback.extract_tb(error.__traceback__)):
+            if frame.filename in files:
+                return f"{shown(Path(frame.filename))}:{frame.lineno}"
+        return self.place()
 
 
 def seconds(device: torch.device) -> float:

@@ -66,11 +66,9 @@ def resumes(subject: Subject) -> str:
                 "an interrupted trial begins again: name what the loop changes, trial.epochs(data,"
                 " keep=[...]) or trial.resumable(count, [...])"
             )
-    need(
-        measured(subject.first) == measured(again),
-        "interrupted and gone on with, the same trial gives other points; what changes in training must"
-        " be a parameter, a registered buffer, or named in keep=[...]",
-    )
+    advice = "what changes in training must be a parameter, a registered buffer, or named in keep=[...]"
+    message = f"interrupted and gone on with, the same trial gives other points; {advice}"
+    need(measured(subject.first) == measured(again), message)
     return "interrupted and gone on with it gives the same points"
 
 
@@ -127,10 +125,8 @@ def cost(subject: Subject) -> str:
         plain_time, what = subject.seconds, "a whole trial takes"
     else:
         recipe = plain.train.model_copy(update={"epochs": COST_EPOCHS})
-        plain_time, time = (
-            _best_epoch(subject, trial.model_copy(update={"train": recipe}))
-            for trial in (plain, subject.trial)
-        )
+        both = [trial.model_copy(update={"train": recipe}) for trial in (plain, subject.trial)]
+        plain_time, time = (_best_epoch(subject, trial) for trial in both)
         what = f"training at {len(subject.data.train.images) / time:,.0f} images/s,"
     if math.isnan(time):
         return Note("not measured: it diverges in its first epochs")

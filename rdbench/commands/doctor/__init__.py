@@ -4,16 +4,14 @@
     machine.py    cores, memory, devices, limits, clock      wanted.py   what one sweep needs of all that
     settings.py   environment variables, and Ray
 
-A check is a generator of :class:`Finding`; what it raises becomes a finding too, and the next check runs.
-Nothing is left behind, downloaded or repaired.
+A check is a generator of :class:`Finding`; what it raises becomes one too. Nothing is changed or downloaded.
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from rdbench.commands.doctor.finding import Check, Finding, told
+from rdbench.commands.doctor.finding import Check, Finding, problem
 from rdbench.errors import UserError
 from rdbench.text import counted
 
@@ -32,10 +30,9 @@ def examine(
     """Run all checks, and yield each finding as it is made.
 
     Args:
-        spec: a sweep file, whose needs are checked too.
+        spec: a sweep file, whose needs are checked too; ``overrides`` are of its values.
         data: folder of the raw data; by default as for a sweep.
         results: a results folder or URI; by default that of the sweep, or ``results``.
-        overrides: of the sweep file's values.
         start_ray: whether to start Ray on this machine to see that it can.
     """
     from rdbench.commands.doctor import folders, machine, settings, software, wanted
@@ -70,7 +67,7 @@ def _guarded(what: str, check: Check) -> Iterator[Finding]:
     try:
         yield from check()
     except UserError as error:
-        yield told(what, error)
+        yield problem(what, error)
     except (Exception, SystemExit) as error:  # a broken package may raise anything when it is imported
         text = f"{type(error).__name__}: {error}"
         yield Finding(what, text, "problem", "this check itself failed; fix what it names")
@@ -92,7 +89,7 @@ def table(findings: Iterable[Finding], width: int) -> str:
     for column in drawn.columns:
         column.overflow = "fold"
     for row in rows:
-        drawn.add_row(*map(Text, (row.what, row.found, row.state, row.mend)))
+        drawn.add_row(*map(Text, (row.what, row.found, row.state, row.fix)))
     console = Console(width=width, color_system=None, highlight=False, markup=False)
     with console.capture() as captured:
         console.print(drawn)
@@ -103,19 +100,19 @@ def summary(findings: Iterable[Finding]) -> list[str]:
     """Return a line for each problem, and a last one that counts."""
     rows = [_printable(finding) for finding in findings]
     problems = [row for row in rows if row.state == "problem"]
-    lines = [f"problem: {row.what}: {row.found}{'; ' if row.mend else ''}{row.mend}" for row in problems]
+    lines = [f"problem: {row.what}: {row.found}{'; ' if row.fix else ''}{row.fix}" for row in problems]
     notes = sum(row.state == "note" for row in rows)
     return [*lines, f"{counted(len(lines), 'problem')}, {counted(notes, 'note')}, {len(rows)} checks"]
 
 
 def to_json(findings: Iterable[Finding]) -> dict[str, Any]:
     """Return findings for machines, whole."""
-    rows = [asdict(finding) for finding in findings]
+    rows = [{"what": f.what, "found": f.found, "state": f.state, "mend": f.fix} for f in findings]
     return {"problems": sum(row["state"] == "problem" for row in rows), "findings": rows}
 
 
 def _printable(finding: Finding) -> Finding:
-    return Finding(_line(finding.what), _line(finding.found), finding.state, _line(finding.mend))
+    return Finding(_line(finding.what), _line(finding.found), finding.state, _line(finding.fix))
 
 
 def _line(text: str) -> str:
@@ -127,5 +124,5 @@ def _line(text: str) -> str:
 
 
 def _stacked(row: Finding) -> str:
-    mend = f"\n  -> {row.mend}" if row.mend else ""
-    return f"{row.state:7} {row.what}\n  {row.found}{mend}"
+    fix = f"\n  -> {row.fix}" if row.fix else ""
+    return f"{row.state:7} {row.what}\n  {row.found}{fix}"

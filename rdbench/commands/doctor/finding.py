@@ -23,19 +23,19 @@ class Finding:
     what: str
     found: str
     state: State = "ok"
-    mend: str = ""
+    fix: str = ""
 
     def graded(self, amount: float, *limits: tuple[float, State, str]) -> "Finding":
         """Return this row with state and fix of the first limit that an amount is below, if any."""
-        passed = ((state, mend) for limit, state, mend in limits if amount < limit)
-        state, mend = next(passed, (self.state, self.mend))
-        return replace(self, state=state, mend=mend)
+        passed = ((state, fix) for limit, state, fix in limits if amount < limit)
+        state, fix = next(passed, (self.state, self.fix))
+        return replace(self, state=state, fix=fix)
 
 
-def told(what: str, error: object) -> Finding:
-    """Return the problem that a message of rdbench tells: what is wrong; and the fix."""
-    found, _, mend = str(error).partition("; ")
-    return Finding(what, found, "problem", mend)
+def problem(what: str, error: object) -> Finding:
+    """Return what a message of rdbench says: what is wrong; and the fix."""
+    found, _, fix = str(error).partition("; ")
+    return Finding(what, found, "problem", fix)
 
 
 Check = Callable[[], Iterable[Finding]]

@@ -27,7 +27,7 @@ def cache() -> Iterator[Finding]:
 
 
 def temporary_files() -> Iterator[Finding]:
-    """Yield the folder for temporary files, where Ray keeps its own, and why not one that is named."""
+    """Yield the folder for temporary files, Ray's too, and why not one that a variable names."""
     scratch = Scratch()  # raises, in one line, where there is none
     scratch.remove()
     place = scratch.path.parent
@@ -35,32 +35,32 @@ def temporary_files() -> Iterator[Finding]:
     row = folder("temporary files", place, f"set TMPDIR {advice}")
     size = shutil.disk_usage(place)
     if row.state != "problem" and 1 - size.free / size.total > FULL_SHARE:
-        mend = f"Ray takes a disk that is 95 % full for full: set TMPDIR {advice}"
-        row = Finding(row.what, row.found, "note", mend)
+        fix = f"Ray takes a disk that is 95 % full for full: set TMPDIR {advice}"
+        row = Finding(row.what, row.found, "note", fix)
     yield row
     for unused in scratch.passed_over:
         if unused.variable:
-            mend = f"{place} is used instead; set {unused.variable} {advice}"
-            yield Finding("temporary files", str(unused), "note", mend)
+            fix = f"{place} is used instead; set {unused.variable} {advice}"
+            yield Finding("temporary files", str(unused), "note", fix)
 
 
-def folder(what: str, place: Path, mend: str) -> Finding:
-    """Return how a folder stands that rdbench writes to, there or not yet."""
+def folder(what: str, place: Path, fix: str) -> Finding:
+    """Check a folder that rdbench writes to, which may be missing yet."""
     existing = paths.nearest_existing(place)
     found = str(place) if existing == place else f"{place} (to be made)"
     if not existing.is_dir():
-        return Finding(what, f"{place}: {existing} is a file", "problem", mend)
+        return Finding(what, f"{place}: {existing} is a file", "problem", fix)
     try:
         _try_to_write(existing)
     except (OSError, NotImplementedError) as error:  # the latter: a file system without locks
         reason = getattr(error, "strerror", None) or error
-        return Finding(what, f"{found} cannot be written: {reason}", "problem", mend)
+        return Finding(what, f"{found} cannot be written: {reason}", "problem", fix)
     free = shutil.disk_usage(existing).free
     found += f", {gigabytes(free)} free"
     if free >= LITTLE_BYTES and _no_more_files(existing):
-        return Finding(what, f"{found}, but no new file fits (inodes)", "problem", f"delete files, or {mend}")
-    little = f"free some room, or {mend}"
-    return Finding(what, found).graded(free, (LITTLE_BYTES, "problem", little), (GOOD_BYTES, "note", mend))
+        return Finding(what, f"{found}, but no new file fits (inodes)", "problem", f"delete files, or {fix}")
+    little = f"free some room, or {fix}"
+    return Finding(what, found).graded(free, (LITTLE_BYTES, "problem", little), (GOOD_BYTES, "note", fix))
 
 
 def _try_to_write(folder: Path) -> None:
@@ -94,15 +94,15 @@ def data(option: Path | None) -> Iterator[Finding]:
         next(root.iterdir(), None)  # raises where it may not be read
         yield Finding("data root", str(root))
     elif chosen.named_by:
-        mend = f"correct {chosen.named_by}, or make the folder for what is downloaded"
-        yield Finding("data root", f"{root} is not there", "problem", mend)
+        fix = f"correct {chosen.named_by}, or make the folder for what is downloaded"
+        yield Finding("data root", f"{root} is not there", "problem", fix)
     else:
-        mend = "name the folder that has the raw data with --data or RDBENCH_DATA"
-        yield Finding("data root", f"{root} is not there", "note", mend)
+        fix = "name the folder that has the raw data with --data or RDBENCH_DATA"
+        yield Finding("data root", f"{root} is not there", "note", fix)
     statuses = datasets.status(root)
     yield from (_dataset(one) for one in statuses if one.prepared or one.raw)
     if missing := [one.name for one in statuses if not (one.prepared or one.raw)]:
-        yield Finding("data: not here", ", ".join(missing), mend="'rdbench data list' says what they need")
+        yield Finding("data: not here", ", ".join(missing), fix="'rdbench data list' says what they need")
 
 
 def _dataset(status: "Status") -> Finding:
@@ -118,8 +118,8 @@ def _dataset(status: "Status") -> Finding:
         except DamagedError as error:
             damaged.append(f"{path}: {error}")
     if damaged:
-        mend = f"delete that folder; 'rdbench data prepare {status.name}' makes it anew"
-        return Finding(what, "; ".join(damaged), "problem", mend)
+        fix = f"delete that folder; 'rdbench data prepare {status.name}' prepares it again"
+        return Finding(what, "; ".join(damaged), "problem", fix)
     raw = {True: "raw data there", False: "raw data missing", None: "needs options"}[status.raw]
     text = "; ".join([f"{raw}, {len(status.prepared)} prepared", *remarks])
     return Finding(what, text, "note" if remarks else "ok")
@@ -134,18 +134,18 @@ def weights() -> Iterator[Finding]:
         file = inception.path(which)
         if file is None:
             protocol = "clean" if which == "clean" else "paper"
-            mend = f"fid and kid under protocol {protocol} need them: run 'rdbench weights'"
-            yield Finding(what, f"not in {inception.folder()}", "note", mend)
+            fix = f"fid and kid under protocol {protocol} need them: run 'rdbench weights'"
+            yield Finding(what, f"not in {inception.folder()}", "note", fix)
         else:
-            inception.identify(which, file)  # raises, with the mend, where they are others
+            inception.identify(which, file)  # raises, with the fix, where they are others
             yield Finding(what, f"{file}, as published")
 
 
 def results(where: str) -> Iterator[Finding]:
     """Yield whether a results folder can be written, and which driver holds it."""
-    mend = "give another --results folder"
+    fix = "give another --results folder"
     root = places.place(where)
-    yield folder("results", paths.absolute(root), mend) if isinstance(root, Path) else _remote(root)
+    yield folder("results", paths.absolute(root), fix) if isinstance(root, Path) else _remote(root)
     yield from _holder(root)
 
 
@@ -175,8 +175,8 @@ def _holder(where: places.Place) -> Iterator[Finding]:
     if known["host"] == platform.node() and not _is_alive(known["pid"]):
         yield Finding(what, f"{found}, is gone", "note", "the next sweep takes the folder over")
     else:
-        mend = "a second sweep is refused until it ends; reports can be made"
-        yield Finding(what, found, "note", mend)
+        fix = "a second sweep is refused until it ends; reports can be made"
+        yield Finding(what, found, "note", fix)
 
 
 def _is_alive(pid: object) -> bool:

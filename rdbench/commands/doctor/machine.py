@@ -69,14 +69,14 @@ def _no_gpu(cuda: str | None, driver: list[list[str]], warned: list[str]) -> Fin
         return Finding("GPU", "none; trials train on the CPU")
     names = ", ".join(row[1] for row in driver if len(row) > 1)
     if cuda is None:
-        mend = "install a CUDA build of torch and torchvision; until then trials train on the CPU"
-        return Finding("GPU", f"{names}, but this torch is built for the CPU", "problem", mend)
+        fix = "install a CUDA build of torch and torchvision; until then trials train on the CPU"
+        return Finding("GPU", f"{names}, but this torch is built for the CPU", "problem", fix)
     if os.environ.get("CUDA_VISIBLE_DEVICES") is not None:
         hidden = f"{names}, hidden by CUDA_VISIBLE_DEVICES={os.environ['CUDA_VISIBLE_DEVICES']!r}"
         return Finding("GPU", hidden, "note", "unset it to train on the GPU")
     why = warned[0] if warned else f"torch (CUDA {cuda}) cannot use it"
-    mend = f"install a driver for CUDA {cuda}, or a torch built for the CUDA that driver {driver[0][0]} has"
-    return Finding("GPU", f"{names}: {why}", "problem", mend)
+    fix = f"install a driver for CUDA {cuda}, or a torch built for the CUDA that driver {driver[0][0]} has"
+    return Finding("GPU", f"{names}: {why}", "problem", fix)
 
 
 def _gpu(torch: Any, index: int, versions: str, driver: list[list[str]]) -> Finding:
@@ -87,8 +87,8 @@ def _gpu(torch: Any, index: int, versions: str, driver: list[list[str]]) -> Find
         works = float((ones @ ones).sum()) == 64.0**3
         free, total = torch.cuda.mem_get_info(index)
     except RuntimeError as error:  # such as "no kernel image is available for execution on the device"
-        mend = "wait until it is free, install a torch built for it, or hide it by CUDA_VISIBLE_DEVICES"
-        return Finding(what, f"{about.name}: {str(error).splitlines()[0]}", "problem", mend)
+        fix = "wait until it is free, install a torch built for it, or hide it by CUDA_VISIBLE_DEVICES"
+        return Finding(what, f"{about.name}: {str(error).splitlines()[0]}", "problem", fix)
     mig = "MIG" in about.name or any(len(row) > 2 and row[2] == "Enabled" for row in driver)
     found = (
         f"{about.name}, {gigabytes(free)} of {gigabytes(total)} free,"
@@ -97,12 +97,12 @@ def _gpu(torch: Any, index: int, versions: str, driver: list[list[str]]) -> Find
     )
     if not works:
         return Finding(what, f"{found}; a sum of ones comes out wrong", "problem", "do not use this GPU")
-    mend = "another process holds most of its memory: see nvidia-smi"
-    return Finding(what, found).graded(free, (total / 2, "note", mend))
+    fix = "another process holds most of its memory: see nvidia-smi"
+    return Finding(what, found).graded(free, (total / 2, "note", fix))
 
 
 def _nvidia_smi(query: str) -> list[list[str]]:
-    """Return a row a GPU from NVIDIA's tool; [] where there is none."""
+    """Return a row a GPU from NVIDIA's tool, [] without it."""
     command = ["nvidia-smi", f"--query-gpu={query}", "--format=csv,noheader"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=20)
@@ -143,11 +143,11 @@ def shared_memory() -> Iterator[Finding]:
         return
     size = shutil.disk_usage(place)
     found = f"{gigabytes(size.free)} of {gigabytes(size.total)} free in {place}"
-    mend = "in a container, give it more: docker run --shm-size=2g"
+    fix = "in a container, give it more: docker run --shm-size=2g"
     yield Finding("shared memory", found).graded(
         size.free,
-        (SHARED_BYTES, "problem", f"Ray keeps its objects there; {mend}"),
-        (GOOD_SHARED_BYTES, "note", f"Ray may use a slower folder instead; {mend}"),
+        (SHARED_BYTES, "problem", f"Ray keeps its objects there; {fix}"),
+        (GOOD_SHARED_BYTES, "note", f"Ray may use a slower folder instead; {fix}"),
     )
 
 
@@ -175,7 +175,7 @@ def clock() -> Iterator[Finding]:
     with tempfile.NamedTemporaryFile() as file:
         apart = abs(Path(file.name).stat().st_mtime - now)
     if apart > CLOCK_SECONDS:
-        mend = "let both machines take their time from one server (NTP)"
-        yield Finding("clock", f"{shown}; new files are {apart:.0f} s off it", "note", mend)
+        fix = "let both machines take their time from one server (NTP)"
+        yield Finding("clock", f"{shown}; new files are {apart:.0f} s off it", "note", fix)
     else:
         yield Finding("clock", shown)

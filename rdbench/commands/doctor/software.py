@@ -5,6 +5,7 @@ import importlib.metadata
 import platform
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from rdbench.commands.doctor.finding import Finding
@@ -16,11 +17,10 @@ def python() -> Iterator[Finding]:
     """Yield the versions of Python and of rdbench."""
     import rdbench
 
-    version, wanted, found = platform.python_version(), _wanted_python(), sys.executable
-    if wanted is None or _allows(wanted, version):
-        yield Finding("Python", f"{version}, {found}")
-    else:
-        yield Finding("Python", f"{version}, {found}", "problem", f"use Python {wanted}")
+    version, wanted = platform.python_version(), _wanted_python()
+    row = Finding("Python", f"{version}, {sys.executable}")
+    fits = _allows(wanted, version)  # as "" allows all
+    yield row if fits else replace(row, state="problem", fix=f"use Python {wanted}")
     yield Finding("rdbench", f"{rdbench.__version__}, {Path(rdbench.__file__).parent}")
 
 
@@ -29,8 +29,8 @@ def packages() -> Iterator[Finding]:
     wanted = _requirements("rdbench")
     for name in PACKAGES:
         found, fits = _installed(name, wanted.get(name, ""))
-        mend = "" if fits else f"uv sync, or pip install '{name}{wanted.get(name, '')}'"
-        yield Finding(name, found, "ok" if fits else "problem", mend)
+        fix = "" if fits else f"uv sync, or pip install '{name}{wanted.get(name, '')}'"
+        yield Finding(name, found, "ok" if fits else "problem", fix)
 
 
 def _installed(name: str, requirement: str) -> tuple[str, bool]:
@@ -43,21 +43,21 @@ def _installed(name: str, requirement: str) -> tuple[str, bool]:
         importlib.import_module(name)
     except (Exception, SystemExit) as error:  # a broken package may raise anything
         return f"{version}, but {type(error).__name__}: {error}", False
-    if requirement and not _allows(requirement, version):
+    if not _allows(requirement, version):
         return f"{version}, and rdbench needs {requirement}", False
     return version, True
 
 
 def torch_and_torchvision() -> Iterator[Finding]:
-    """Yield whether the two are of one release and one build, and torchvision's own operators are there."""
+    """Yield whether the two are of one release and one build, and torchvision has its operators."""
     import torch
     import torchvision
 
     what, version = "torch and torchvision", importlib.metadata.version("torch")
     needed = _requirements("torchvision").get("torch", "")
-    if needed and not _allows(needed, version):
-        mend = "install both anew, together: uv sync --reinstall-package torchvision"
-        yield Finding(what, f"torchvision is made for torch {needed}, not {version}", "problem", mend)
+    if not _allows(needed, version):
+        fix = "reinstall both together: uv sync --reinstall-package torchvision"
+        yield Finding(what, f"torchvision is made for torch {needed}, not {version}", "problem", fix)
         return
     # torchvision compares the CUDA versions when it is imported, and without its operators this raises.
     torchvision.ops.nms(torch.zeros(1, 4), torch.zeros(1), 0.5)
@@ -72,8 +72,8 @@ def commit() -> Iterator[Finding]:
     if revision is None:
         yield Finding("commit", "none: rdbench does not run from a git checkout")
     elif revision.endswith("-dirty"):
-        mend = "commit them, and results say exactly what made them"
-        yield Finding("commit", f"{revision}: files differ from it", "note", mend)
+        fix = "commit them, and results say exactly what made them"
+        yield Finding("commit", f"{revision}: files differ from it", "note", fix)
     else:
         yield Finding("commit", revision)
 
@@ -96,8 +96,8 @@ def _allows(specifier: str, version: str) -> bool:
     return SpecifierSet(specifier).contains(version, prereleases=True)
 
 
-def _wanted_python() -> str | None:
+def _wanted_python() -> str:
     try:
         return importlib.metadata.metadata("rdbench")["Requires-Python"]
     except importlib.metadata.PackageNotFoundError:
-        return None
+        return ""

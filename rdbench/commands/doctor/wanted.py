@@ -5,13 +5,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from rdbench.commands.doctor import folders
-from rdbench.commands.doctor.finding import Finding, told
+from rdbench.commands.doctor.finding import Finding, problem
 from rdbench.errors import SpecError, UserError
 from rdbench.machine import usable_cores
 from rdbench.spec.sweep import Sweep, load_sweep
 from rdbench.storage import paths
-
-DOWNLOADED = "a sweep tries to download them, or "
 
 
 def sweep(
@@ -49,14 +47,16 @@ def _data(wanted: Sweep, root: paths.DataRoot) -> Iterator[Finding]:
         try:
             prepared = find(info, wanted.dataset, root)
         except UserError as error:
-            row = told(what, error)
-            yield replace(row, state="note", mend=f"{DOWNLOADED}{row.mend}") if info.download else row
+            row = problem(what, error)
+            if info.download:
+                row = replace(row, state="note", fix=f"a sweep tries to download them, or {row.fix}")
+            yield row
             return
         if not prepared:
             yield Finding(what, "raw data there, prepared when the sweep starts")
             if wanted.metrics:
-                mend = f"run 'rdbench data prepare {name}' first"
-                yield Finding("sweep: metrics", "not checked before the data are prepared", "note", mend)
+                fix = f"run 'rdbench data prepare {name}' first"
+                yield Finding("sweep: metrics", "not checked before the data are prepared", "note", fix)
             return
     ready = datasets.load(wanted.dataset, root)
     counts = f"{len(ready.train.images):,} training and {len(ready.test.images):,} test images"
@@ -64,7 +64,7 @@ def _data(wanted: Sweep, root: paths.DataRoot) -> Iterator[Finding]:
     missing = unmeasurable(wanted.metrics, ready, wanted.protocol)
     for metric in wanted.metrics:
         what = f"sweep: {metric.name}"
-        yield told(what, missing[metric]) if metric in missing else Finding(what, "can be measured")
+        yield problem(what, missing[metric]) if metric in missing else Finding(what, "can be measured")
 
 
 def _precision(wanted: Sweep) -> Finding:
@@ -74,13 +74,13 @@ def _precision(wanted: Sweep) -> Finding:
     try:
         check_precision(precision, device)
     except SpecError as error:
-        return told(what, error)
+        return problem(what, error)
     if precision != "float32" and device == "cuda":
         import torch
 
         if torch.cuda.get_device_capability()[0] < 8:
-            mend = "train.precision: float32 is as fast there, and exact"
-            return Finding(what, f"{precision}, which this GPU has no units for", "note", mend)
+            fix = "train.precision: float32 is as fast there, and exact"
+            return Finding(what, f"{precision}, which this GPU has no units for", "note", fix)
     if precision == "bf16" and device == "cpu":
         return Finding(what, "bf16 on the CPU", "note", "float32 is faster on most CPUs, and exact")
     return Finding(what, f"{precision} on {'the GPU' if device == 'cuda' else 'the CPU'}")

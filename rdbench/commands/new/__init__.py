@@ -28,8 +28,7 @@ def write(file: Path, kind: Kind, name: str | None = None) -> str:
         kind: of variant.
         name: of the variant; by default that of the file.
 
-    Raises:
-        UserError: the name cannot be one, or the file cannot be written.
+    Raises UserError: the name cannot be one, or the file cannot be written.
     """
     printed = is_standard_output(file)
     if file.suffix != ".py" and not printed:

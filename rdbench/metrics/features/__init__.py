@@ -1,14 +1,12 @@
 """Feature networks: what the metrics that compare sets of images compare them by.
 
     inception.py    the network of FID                  classifier.py   one that rdbench trains itself
-    weights.py      Inception's published weights, fetched once and checked
+    weights.py      Inception's published weights       labels.py       can a dataset train the classifier?
     samples.py      streams of uint8 images: from the prior, reconstructed, stored
     reference.py    what a dataset's own images give, computed once
-    comparison.py   a model's images beside a dataset's: what the metrics ask for
-    labels.py       whether a dataset can train the classifier
+    comparison.py   a model's images beside a dataset's: start here
 
-A network is wrapped as :class:`Features`, so that a metric need not know which one it is given. Nothing here
-knows of distances between features: those are statistics.
+A network is wrapped as :class:`Features`, so that a metric need not know which one it is given.
 """
 
 from collections.abc import Callable

@@ -3,8 +3,8 @@
 Inception was trained on photographs and sees digits poorly; this network has seen nothing but the images it
 is to compare. Distances in its features compare only to others with the same weights, by their hash.
 
-One recipe for every dataset. Convolutions halve the image until 4 pixels or less are left a side; its
-features are what the last layer, which tells the classes apart, takes in. It is trained once and kept:
+Convolutions halve the image until 4 pixels or less are left a side; the features are what the last layer,
+which tells the classes apart, takes in. It is trained once and kept:
 
     <cache>/classifiers/<dataset checksum>-<recipe>.safetensors
 
@@ -76,14 +76,10 @@ def _block(inputs: int, outputs: int, stride: int) -> list[nn.Module]:
 
 
 def classifier(data: Dataset, device: torch.device) -> Features:
-    """Return the features of a dataset's classifier, which is trained now unless the cache has it.
+    """Return the features of a dataset's classifier, trained now, by one process, unless it is cached.
 
-    It is trained on one split, and its accuracy measured on the other. Of many processes that ask at once,
-    one trains and the others wait for it.
-
-    Raises:
-        DatasetError: the dataset has no labels of two classes or more, or its images are not uint8.
-        CacheError: the cache cannot be written to.
+    It is trained on one split, and its accuracy measured on the other. Raises DatasetError: no labels of two
+    classes or more, or no uint8 images; CacheError: the cache cannot be written to.
     """
     classes = find_classes(data)
     target = paths.cache_root() / "classifiers" / f"{data.checksum}-{RECIPE}.safetensors"
@@ -148,14 +144,11 @@ def _initialise(network: Classifier) -> None:
 def _order(count: int, size: int, steps: int) -> Iterator[npt.NDArray[np.int64]]:
     """Yield the indices of each batch; the last partial one of an epoch is dropped."""
     draw = generator(0, "classifier/order")
-    done = 0
-    while True:
-        permutation = torch.randperm(count, generator=draw)
-        for index in torch.split(permutation[: count // size * size], size):
-            if done == steps:
-                return
-            yield index.numpy()
-            done += 1
+    for step in range(steps):
+        start = step % (count // size) * size
+        if not start:
+            permutation = torch.randperm(count, generator=draw)
+        yield permutation[start : start + size].numpy()
 
 
 def _batch(

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from rdbench.datasets import Dataset, Split
-    from rdbench.metrics.base import MetricOptions, TrainedModel
+    from rdbench.metrics.base import MetricOptions, TrainedModel, Value
     from rdbench.metrics.features.weights import Mode
     from rdbench.numerics.frechet import Moments
 
@@ -55,21 +55,19 @@ def missing(name: FeatureName, options: "MetricOptions", data: "Dataset", protoc
     if min(images or LEAST, len(split_of(data, split).images)) < LEAST:
         more = "images: 2, or more" if images == 1 else f"more images (dataset.{split}_images)"
         return f"one image of the {split} split has no covariance; take {more}, or leave it out"
-    if name == "classifier":
-        try:
-            find_classes(data)
-        except DatasetError as error:
-            return str(error)
-        return None
-    if data.shape[0] not in (1, 3):
-        return f"Inception takes images of 1 or 3 channels, and {data.name} has {data.shape[0]}; leave it out"
     file = _weights(protocol, weights)
-    if is_there(file):
-        try:
+    try:
+        if name == "classifier":
+            find_classes(data)
+            return None
+        if data.shape[0] not in (1, 3):
+            channels = f"and {data.name} has {data.shape[0]}; leave it out"
+            return f"Inception takes images of 1 or 3 channels, {channels}"
+        if is_there(file):
             identify(_MODES[protocol], file)
-        except WeightsError as error:
-            return str(error)
-        return None
+            return None
+    except (DatasetError, WeightsError) as error:
+        return str(error)
     if weights is not None:
         return f"{file}, which was given as Inception's weights, is no file; correct it, or leave weights out"
     needed = PUBLISHED[_MODES[protocol]].file
@@ -93,10 +91,8 @@ def unusable(protocol: str, weights: Path | None = None) -> str | None:
 def network(name: FeatureName, model: "TrainedModel", weights: Path | None = None) -> Features:
     """Open a feature network on the model's device; the classifier is trained now unless the cache has it.
 
-    Raises:
-        WeightsError: Inception's weights, or the file ``weights`` in their place, are missing or others.
-        DatasetError: the dataset has no labels to train a classifier on.
-        CacheError: the cache cannot be written to.
+    Raises WeightsError: Inception's weights, or the file ``weights`` in their place, are missing or others;
+    DatasetError: no labels to train a classifier on; CacheError: the cache cannot be written to.
     """
     if name == "classifier":
         from rdbench.metrics.features.classifier import classifier
@@ -127,17 +123,12 @@ def reference_moments(model: "TrainedModel", features: Features, split: SplitNam
     """Return mean and covariance of the features of all images of a split, from the cache."""
     from rdbench.metrics.features import reference
 
-    images = split_of(model.data, split).images
-    return reference.reference_moments(
-        features, images, model.device, dataset=model.data.checksum, split=split
-    )
+    images, checksum = split_of(model.data, split).images, model.data.checksum
+    return reference.reference_moments(features, images, model.device, dataset=checksum, split=split)
 
 
 def reference_features(model: "TrainedModel", features: Features, split: SplitName, count: int) -> "Tensor":
-    """Return the features of images of a split, from the cache, float32 (images, size) on the model's device.
-
-    They are ``count`` images that are the same ones each time, or all, where there are no more.
-    """
+    """Return cached features of ``count`` images of a split, or all, float32 (images, size) on the device."""
     import torch
 
     from rdbench.metrics.features import reference
@@ -149,11 +140,22 @@ def reference_features(model: "TrainedModel", features: Features, split: SplitNa
     return torch.from_numpy(arrays).to(model.device)
 
 
+def distance(
+    sampled: "Moments", reference: "Moments", features: Features, error: float | None = None
+) -> "Value":
+    """Return the Fréchet distance of prior samples to a split's images, by their moments."""
+    from rdbench.metrics.base import Value
+    from rdbench.numerics.frechet import few_samples_warning, frechet_distance
+
+    warning = few_samples_warning(min(sampled.count, reference.count), features.size)
+    settings = about(features, warning, n_samples=sampled.count, reference_images=reference.count)
+    return Value(frechet_distance(sampled, reference), error, settings, features.hash)
+
+
 def about(features: Features, warning: str | None = None, **more: Any) -> dict[str, Any]:
     """Return settings of a value: what is known of its feature network, ``more``, and a warning if any.
 
-    Whether Inception's weights are the published ones stands under ``network``, since ``weights`` is an
-    option, and what was asked for must stay as it was.
+    ``weights`` is an option, so whether Inception's are the published ones is called ``network``.
     """
     known = {"network" if name == "weights" else name: value for name, value in features.settings.items()}
     return known | more | ({"warning": warning} if warning else {})

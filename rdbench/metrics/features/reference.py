@@ -2,8 +2,8 @@
 
     <cache>/reference/<quantity>-<hash of the key>.npz
 
-The key holds everything that the arrays depend on but for rounding: the dataset's checksum, the split, how
-many images, and the network with its weights and settings. A file that is damaged is computed again.
+The key holds all that the arrays depend on but for rounding: the dataset's checksum, the split, how many
+images, and the network with its weights and settings. A file that is damaged is computed again.
 """
 
 import hashlib
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from rdbench.numerics.frechet import Moments
 
 Arrays = dict[str, npt.NDArray[Any]]
+Images = npt.NDArray[np.uint8]
 
 FORMAT = 1  # raise when the meaning of the arrays changes
 _KEY = "key"  # kept among the arrays: a file that was renamed, or a hash that collides, is noticed
@@ -40,8 +41,7 @@ def cached(key: dict[str, Any], compute: Callable[[], Arrays]) -> Arrays:
         key: JSON values that the arrays depend on; ``quantity`` among them says what they are.
         compute: returns the arrays by name.
 
-    Raises:
-        CacheError: the cache cannot be written to.
+    Raises CacheError: the cache cannot be written to.
     """
     canonical = json.dumps({"format": FORMAT, **key}, sort_keys=True, separators=(",", ":"))
     digest = hashlib.sha256(canonical.encode()).hexdigest()
@@ -54,21 +54,13 @@ def cached(key: dict[str, Any], compute: Callable[[], Arrays]) -> Arrays:
 
 
 def reference_moments(
-    features: Features,
-    images: npt.NDArray[np.uint8],
-    device: "torch.device",
-    *,
-    dataset: str,
-    split: str,
+    features: Features, images: Images, device: "torch.device", *, dataset: str, split: str
 ) -> "Moments":
-    """Return mean and covariance of the features of images, uint8 (n, channels, height, width).
+    """Return mean and covariance of the features of uint8 images (n, channels, height, width).
 
-    They are kept in the cache under ``dataset``, its checksum, and ``split``, which says which images these
-    are.
+    They are cached under ``dataset``, its checksum, and ``split``, which says which images these are.
 
-    Raises:
-        ValueError: the images are not uint8.
-        CacheError: the cache cannot be written to.
+    Raises ValueError: the images are not uint8; CacheError: the cache cannot be written to.
     """
     from rdbench.metrics.features.samples import stored_images
     from rdbench.numerics.frechet import Moments
@@ -82,13 +74,7 @@ def reference_moments(
 
 
 def reference_features(
-    features: Features,
-    images: npt.NDArray[np.uint8],
-    device: "torch.device",
-    *,
-    dataset: str,
-    split: str,
-    count: int,
+    features: Features, images: Images, device: "torch.device", *, dataset: str, split: str, count: int
 ) -> npt.NDArray[np.float32]:
     """Return the features of ``count`` images, see :func:`chosen`, float32 (count, size).
 
@@ -104,11 +90,10 @@ def reference_features(
     return cached(_key("features", features, dataset, split, len(some)), compute)["features"]
 
 
-def chosen(images: npt.NDArray[np.uint8], count: int) -> npt.NDArray[np.uint8]:
+def chosen(images: Images, count: int) -> Images:
     """Return ``count`` of the images in their order, the same random ones each time; fewer lie within more.
 
-    Raises:
-        ValueError: there are fewer images, or none are asked for.
+    Raises ValueError: there are fewer images, or none are asked for.
     """
     if count == len(images):
         return images

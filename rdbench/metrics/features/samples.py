@@ -22,16 +22,10 @@ BLOCK = 500  # as many as evaluation passes through the network: no more memory 
 
 
 def prior_samples(model: "TrainedModel", count: int, batch: int, stretch: bool) -> "Iterator[Tensor]":
-    """Yield decoded latents z ~ p(z), which is N(0, I) unless the model has another prior.
+    """Yield decoded latents z ~ p(z), uint8 (<= ``batch``, channels, height, width) on the model's device.
 
-    The noise depends on the trial alone, and fewer samples are the first of more. With ``stretch`` each image
-    is stretched to span [0, 1], as protocol paper does, instead of clipped there.
-
-    Yields:
-        uint8 (at most ``batch``, channels, height, width) on the model's device.
-
-    Raises:
-        ValueError: the decoder gave a value that is not finite.
+    The noise depends on the trial alone, and fewer samples are the first of more. ``stretch`` is as for
+    :func:`to_uint8`, and so is the error.
     """
     noise = generator(model.seed, "metric/samples", model.device)
     for start in range(0, count, BLOCK):
@@ -64,13 +58,7 @@ def reconstructed(model: "TrainedModel", count: int) -> "Iterator[tuple[Tensor, 
 
 
 def reconstructions(model: "TrainedModel", batch: int, count: int | None = None) -> "Iterator[Tensor]":
-    """Yield what :func:`reconstructed` does, all of it if ``count`` is None, clipped to [0, 1] and rounded.
-
-    uint8 (at most ``batch``, channels, height, width) on the model's device.
-
-    Raises:
-        ValueError: the decoder gave a value that is not finite.
-    """
+    """Yield what :func:`reconstructed` does, all of it if ``count`` is None, by :func:`to_uint8`."""
     for _, decoded in reconstructed(model, model.n_test if count is None else count):
         yield from torch.split(to_uint8(decoded, stretch=False), batch)
 
@@ -78,8 +66,7 @@ def reconstructions(model: "TrainedModel", batch: int, count: int | None = None)
 def stored_images(images: npt.NDArray[np.uint8], batch: int, device: torch.device) -> "Iterator[Tensor]":
     """Yield a dataset's images, uint8 (n, channels, height, width), in order, at most ``batch`` at once.
 
-    Raises:
-        ValueError: they are not images of 256 levels.
+    Raises ValueError: they are not images of 256 levels.
     """
     if images.dtype != np.uint8 or images.ndim != 4:
         raise ValueError(
@@ -92,11 +79,8 @@ def stored_images(images: npt.NDArray[np.uint8], batch: int, device: torch.devic
 def to_uint8(images: "Tensor", stretch: bool) -> "Tensor":
     """Round images, float (batch, channels, height, width) of 0 (black) to 1 (white), to 256 levels.
 
-    With ``stretch`` each is first stretched to span [0, 1], over all its channels; one of a single value
-    turns black. Otherwise they are clipped.
-
-    Raises:
-        ValueError: a value is not finite.
+    With ``stretch``, as under protocol paper, each is first stretched to span [0, 1] over all its channels
+    (one of a single value turns black); else they are clipped. Raises ValueError: a value is not finite.
     """
     if not bool(images.isfinite().all()):
         raise ValueError("the decoder gave a value that is not finite")

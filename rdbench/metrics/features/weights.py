@@ -1,10 +1,10 @@
-"""The published Inception weights: fetched once into the cache, checked, never replaced by others in silence.
+"""The published Inception weights: fetched once into the cache, checked, never silently replaced by others.
 
     <cache>/weights/inception-2015-12-05.pt                   mode ``clean``
     <cache>/weights/pt_inception-2015-12-05-6726825d.pth      mode ``legacy_pytorch``
 
-Both hold the network that FID is defined by (Heusel et al., NeurIPS 2017), carried over from TensorFlow by
-different hands, and are the files that clean-fid and pytorch-fid fetch. No torch is imported here.
+Both hold the network that FID is defined by (Heusel et al., NeurIPS 2017), and are the files that clean-fid
+and pytorch-fid fetch. No torch is imported here.
 """
 
 import functools
@@ -83,8 +83,7 @@ def is_there(file: Path) -> bool:
 def identify(which: Mode, file: Path) -> tuple[str, bool]:
     """Return the SHA-256 of a file of weights, and whether it is the published one of that mode.
 
-    Raises:
-        WeightsError: it cannot be read, is not whole, or lies where the published one belongs and is another.
+    Raises WeightsError: it cannot be read, is not whole, or lies in the published one's place and is another.
     """
     try:
         stamp = file.stat()
@@ -122,9 +121,7 @@ def _is_whole(file: Path) -> bool:
 def download(which: Mode) -> Path:
     """Return the published weights of a mode, fetched unless the cache has them whole.
 
-    Raises:
-        WeightsError: no connection, one that broke off, or other bytes than the published ones.
-        CacheError: the cache cannot be written to.
+    Raises WeightsError: no connection, one that broke off, or other bytes; CacheError: it cannot be written.
     """
     source = PUBLISHED[which]
 
@@ -144,9 +141,7 @@ def download(which: Mode) -> Path:
 def install(file: Path) -> Path:
     """Copy a local file of published weights into the cache, by its hash, and return where it is now.
 
-    Raises:
-        WeightsError: the file cannot be read, or is none of the published ones, which it would pass for.
-        CacheError: the cache cannot be written to.
+    Raises WeightsError: it cannot be read, or is no published one; CacheError: it cannot be written.
     """
     try:
         digest = sha256(file)
