@@ -182,7 +182,6 @@ class Check:
     damage: tuple[str, ...]  # what is wrong; empty: nothing
 
     def __str__(self) -> str:
-        """One line: OK, or what is damaged and the fix."""
         if not self.damage:
             return f"{self.name}: OK ({self.folder})"
         what = "; ".join(self.damage)

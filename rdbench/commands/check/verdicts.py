@@ -19,8 +19,6 @@ class CheckError(Exception):
 class Note(str):
     """What is worth knowing, and no fault."""
 
-    __slots__ = ()
-
 
 @dataclass(frozen=True)
 class Finding:
@@ -32,7 +30,6 @@ class Finding:
     trace: str = ""
 
     def __str__(self) -> str:
-        """One line."""
         return f"{self.status:4}  {self.check}: {self.text}"
 
 
