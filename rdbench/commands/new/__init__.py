@@ -37,7 +37,7 @@ def write(file: Path, kind: Kind, name: str | None = None) -> str:
     chosen = (PLACEHOLDER if printed else file.stem) if name is None else name
     _check_name(chosen, text)
     script = f"{chosen}.py" if printed else file.name
-    text = re.sub(rf"\b{PLACEHOLDER}(\.py)?\b", lambda found: script if found[1] else chosen, text)
+    text = re.sub(rf"\b{PLACEHOLDER}(\.py)?\b", lambda match: script if match[1] else chosen, text)
     camel = "".join(part[:1].upper() + part[1:] for part in chosen.split("_")) or chosen
     text = text.replace(CLASS_PLACEHOLDER, camel)
     if printed:
