@@ -14,14 +14,11 @@ from pydantic import BaseModel, ConfigDict, Field
 from rdbench.errors import DatasetError
 
 Augmentation = Literal["none", "flip", "rotate_crop"]
-
-AUGMENTATIONS: dict[Augmentation, str] = {
+AUGMENTATIONS: dict[Augmentation, str] = {  # in words; flips are horizontal, crops are resized
     "none": "not augmented",
     "flip": "flipped at random",
     "rotate_crop": "rotated within 10 degrees and cropped at random",
 }
-"""What they do to training images, in words. Flips are horizontal, crops are resized."""
-
 Shape = tuple[int, int, int]
 Progress = Callable[[int, int], None]  # called with (done, total) images while a dataset is prepared
 

@@ -77,10 +77,9 @@ def compute(options: LatentsOptions, model: TrainedModel) -> list[Value]:
             parts.append(_log_ratios(index.to(model.device), noise.double(), mean, log_var))
         rates = kl_standard_normal(mean, log_var)
         information, marginal, information_upper, marginal_lower = torch.cat(parts, 1).cpu()
-    rate = mean_value(rates.cpu(), quantity="rate")
     bounds = _bounds(float(rates.mean()), information, information_upper, marginal, marginal_lower)
     values = [
-        rate,
+        mean_value(rates.cpu(), quantity="rate"),
         mean_value(information, quantity="mutual_information", ln_images=math.log(count), **bounds[0]),
         mean_value(marginal, quantity="marginal_kl", **bounds[1]),
     ]

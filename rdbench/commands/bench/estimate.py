@@ -49,10 +49,7 @@ def time_left(
 
     None: nothing is left, no variant can be benchmarked, or only the data tell how many images there are.
 
-    Args:
-        whole: the plan.
-        spec: the sweep file, and ``overrides`` what ``--set`` changed of it, for the command that is named.
-        data_root: where raw data lies.
+    ``spec`` is the sweep file, and ``overrides`` what ``--set`` changed of it, for the command in the hint.
     """
     todo = whole.todo
     if not todo:

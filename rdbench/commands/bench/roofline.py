@@ -1,12 +1,12 @@
 """What a device can do at most, and what a training step asks of it."""
 
+import time
 from collections.abc import Callable
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.utils import benchmark
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
@@ -18,13 +18,22 @@ from rdbench.spec.plan import Trial
 from rdbench.vae import networks
 from rdbench.vae.training import objectives, per_member, squared_error
 
-MEASURED_SECONDS = 1.0
+TRIES = 5
 
 
-def _fastest(work: Callable[[], Any]) -> float:
-    """Return the seconds of the fastest of some tries."""
-    timer = benchmark.Timer("work()", globals={"work": work}, num_threads=torch.get_num_threads())
-    return min(timer.blocked_autorange(min_run_time=MEASURED_SECONDS).times)
+def _fastest(work: Callable[[], Any], device: torch.device) -> float:
+    """Return the seconds of the fastest of some tries, after one to warm up.
+
+    Importing torch.utils.benchmark warns of a missing GPU where there is a CUDA compiler, so it is not used.
+    """
+    seconds = []
+    for _ in range(TRIES + 1):
+        start = time.perf_counter()
+        work()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        seconds.append(time.perf_counter() - start)
+    return min(seconds[1:])
 
 
 @exact_float32()
@@ -39,10 +48,10 @@ def peak_flops(device: torch.device, precision: str) -> float:
     a, b = (torch.rand(size, size, device=device) for _ in range(2))
     if device.type == "cuda":
         with training_arithmetic(precision, device):
-            return 2 * size**3 / _fastest(lambda: a @ b)
+            return 2 * size**3 / _fastest(lambda: a @ b, device)
     pixels, kernels = a.view(1, 1, size, size).permute(0, 3, 1, 2), b[:, :, None, None]
     with torch.no_grad():
-        seconds = min(_fastest(lambda: a @ b), _fastest(lambda: F.conv2d(pixels, kernels)))
+        seconds = min(_fastest(work, device) for work in (lambda: a @ b, lambda: F.conv2d(pixels, kernels)))
     return 2 * size**3 / seconds
 
 
@@ -51,7 +60,7 @@ def memory_bandwidth(device: torch.device) -> float:
     values = 2**29 if device.type == "cuda" else 2**25
     source = torch.rand(values, device=device)
     target = torch.empty_like(source)
-    return 2 * source.nbytes / _fastest(lambda: target.copy_(source))
+    return 2 * source.nbytes / _fastest(lambda: target.copy_(source), device)
 
 
 class _Traffic(TorchDispatchMode):

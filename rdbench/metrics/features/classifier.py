@@ -183,8 +183,7 @@ def _packed(network: Classifier, accuracy: float) -> bytes:
     from safetensors.torch import save
 
     weights = {name: value.cpu().contiguous() for name, value in network.state_dict().items()}
-    about = {"sha256": _digest(weights), "test_accuracy": accuracy}
-    return save(weights, {"rdbench": json.dumps(about)})
+    return save(weights, {"rdbench": json.dumps({"sha256": _digest(weights), "test_accuracy": accuracy})})
 
 
 def _read(path: Path, empty: Callable[[], Classifier]) -> tuple[Classifier, float, str] | None:
