@@ -63,14 +63,12 @@ def bench(
         overhead = measure(trial, orchestration)
         typer.echo(json.dumps(asdict(overhead), indent=1) if as_json else str(overhead))
         return
-    found = benchmark.run(
+    figures = benchmark.run(
         trial,
         pack or benchmark.default_packs(device),
         resolve_device(device),
-        steps=steps,
-        repetitions=repetitions,
-        workers=workers,
+        benchmark.Effort(steps, repetitions, workers),
         say=lambda line: typer.echo(line, err=True),
     )
-    benchmark.remember(trial, found)
-    typer.echo(json.dumps(found.to_json(), indent=1) if as_json else benchmark.table(found))
+    benchmark.remember(trial, figures)
+    typer.echo(json.dumps(figures.to_json(), indent=1) if as_json else benchmark.table(figures))

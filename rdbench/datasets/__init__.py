@@ -27,31 +27,13 @@ from rdbench.datasets.base import (
     Progress,
     Split,
 )
+from rdbench.datasets.prepared import Root
+from rdbench.datasets.write import SPLITS
 from rdbench.errors import DatasetError
-from rdbench.storage import paths
 from rdbench.text import choose
 
-__all__ = [
-    "AUGMENTATIONS",
-    "Augmentation",
-    "Check",
-    "Dataset",
-    "DatasetInfo",
-    "DatasetOptions",
-    "Split",
-    "Status",
-    "get",
-    "known",
-    "load",
-    "make_options",
-    "names",
-    "prepare",
-    "register",
-    "remarks",
-    "sizes",
-    "status",
-    "verify",
-]
+# What is defined elsewhere; beside it all below without an underscore is public.
+__all__ = ["AUGMENTATIONS", "Augmentation", "Dataset", "DatasetInfo", "DatasetOptions", "Split"]
 
 _REGISTRY: dict[str, DatasetInfo] = {}
 
@@ -89,15 +71,13 @@ def make_options(name: str, values: Mapping[str, Any] | None = None) -> DatasetO
         raise DatasetError(f"dataset {name!r}: {wrong}") from None
 
 
-def load(
-    options: DatasetOptions, data_root: Path | paths.DataRoot, progress: Progress | None = None
-) -> Dataset:
+def load(options: DatasetOptions, data_root: Root, progress: Progress | None = None) -> Dataset:
     """The arrays to train on and to measure, prepared on first use.
 
     Args:
         options: which dataset, and how many images of it.
-        data_root: folder of the raw data; only read, unless a download is needed and possible. Where the user
-            named it, only its own data will do; else a copy that was prepared before may stand in for them.
+        data_root: folder of the raw data; only read, unless a download is needed and possible. If the user
+            named it, only its data are used; else a copy that was prepared before may replace them.
         progress: called with (done, total) images while preparing.
 
     Raises DatasetError: raw data missing or damaged, unusable images, or a subset larger than the split.
@@ -108,14 +88,13 @@ def load(
     return _opened(prepared.ensure(info, options, data_root, progress), info, options)
 
 
-def known(options: DatasetOptions, data_root: Path | paths.DataRoot) -> Dataset | None:
+def known(options: DatasetOptions, data_root: Root) -> Dataset | None:
     """What is known of a dataset without preparing or downloading it.
 
-    The dataset itself where it is prepared. Else, where its sizes are known, a stand-in of these sizes: black
-    images, and two classes; None where only the data tell. Its notes say what a data root that the user named
-    does not hold.
+    The dataset itself if it is prepared. Else a stand-in with its sizes, of black images and two classes,
+    whose notes say what a data root that the user named lacks; None if only the data tell the sizes.
 
-    Raises DatasetError: it cannot be had as the options say.
+    Raises DatasetError: the options do not fit the data.
     """
     info, options = _checked(options)
     notes: tuple[str, ...] = ()
@@ -128,8 +107,8 @@ def known(options: DatasetOptions, data_root: Path | paths.DataRoot) -> Dataset 
                 notes = (str(missing).removeprefix(f"{info.name}: "),)
     if (counts := sizes(options)) is None:
         return None
-    for which, there in zip(("train", "test"), info.sizes or (), strict=False):
-        _check_count(getattr(options, f"{which}_images"), there, which, info.name)
+    for which, published in zip(SPLITS, info.sizes or (), strict=False):
+        _check_count(getattr(options, f"{which}_images"), published, which, info.name)
     made = info.generate is not None
     train, test = (
         Split(
@@ -150,9 +129,9 @@ def sizes(options: DatasetOptions) -> tuple[int, int] | None:
 
 
 def _opened(ready: prepared.Prepared, info: DatasetInfo, options: DatasetOptions) -> Dataset:
-    train, train_images = _split(ready, "train", options.train_images, info.name)
-    test, test_images = _split(ready, "test", options.test_images, info.name)
-    subset = f"{ready.checksum} {train_images} {test_images}"
+    train = _split(ready, "train", options.train_images, info.name)
+    test = _split(ready, "test", options.test_images, info.name)
+    subset = f"{ready.checksum} {len(train.images)} {len(test.images)}"
     return Dataset(
         name=info.name,
         train=train,
@@ -178,20 +157,15 @@ def remarks(name: str, folder: Path) -> tuple[str, ...]:
 
 def _remarks(info: DatasetInfo, ready: prepared.Prepared) -> tuple[str, ...]:
     counts = ready.meta["counts"]
-    published = dict(zip(("train", "test"), info.sizes or (), strict=False))
-    return (
-        *(
-            f"{counts[split]:,} {split} images instead of the {number:,} that are published"
-            for split, number in published.items()
-            if counts[split] != number
-        ),
-        *ready.meta["notes"],
+    differing = (
+        f"{counts[split]:,} {split} images instead of the {published:,} that are published"
+        for split, published in zip(SPLITS, info.sizes or (), strict=False)
+        if counts[split] != published
     )
+    return (*differing, *ready.meta["notes"])
 
 
-def prepare(
-    options: DatasetOptions, data_root: Path | paths.DataRoot, progress: Progress | None = None
-) -> Path | None:
+def prepare(options: DatasetOptions, data_root: Root, progress: Progress | None = None) -> Path | None:
     """Prepare a dataset if it is not yet; returns its folder, or None where there is nothing to prepare."""
     info, options = _checked(options)
     if info.source is None:
@@ -205,11 +179,9 @@ class Check:
 
     name: str
     folder: Path
-    damage: tuple[str, ...]
-    """What is wrong; empty: nothing."""
+    damage: tuple[str, ...]  # what is wrong; empty: nothing
 
     def __str__(self) -> str:
-        """One line: OK, or what is damaged and the mend."""
         if not self.damage:
             return f"{self.name}: OK ({self.folder})"
         what = "; ".join(self.damage)
@@ -223,52 +195,34 @@ def verify(name: str) -> list[Check]:
 
 @dataclass(frozen=True)
 class Status:
-    """What is there of a dataset."""
+    """Which raw and prepared data of a dataset exist here."""
 
     name: str
     summary: str
-    augmentation: str
-    """What happens to training images unless the sweep says ``augment: false``, in words."""
-    raw: bool | None
-    """Whether the raw data are there (or need no files); None where that depends on options."""
-    needs: str
-    """What to do to have the raw data, one line; empty if nothing."""
-    prepared: tuple[Path, ...]
-    """Prepared folders."""
+    augmentation: str  # what happens to training images by default, in words
+    raw: bool | None  # whether the raw data are there (or need no files); None: that depends on options
+    needs: str  # what to do to have the raw data, one line; empty if nothing
+    prepared: tuple[Path, ...]  # folders
 
 
 def status(data_root: Path) -> list[Status]:
-    """What is there of every dataset; reads no image."""
-    return [
-        Status(
-            name,
-            get(name).summary,
-            _augmentation(name),
-            *_raw(name, data_root),
-            tuple(prepared.folders(name)),
-        )
-        for name in names()
-    ]
+    """The :class:`Status` of every dataset; reads no image."""
+    return [_status(info, data_root) for info in _REGISTRY.values()]
 
 
-def _augmentation(name: str) -> str:
+def _status(info: DatasetInfo, data_root: Path) -> Status:
+    raw: bool | None = True
+    augmentation, needs = "depends on options", ""
     try:
-        return AUGMENTATIONS[get(name).augmentation(make_options(name))]
-    except DatasetError:  # required options
-        return "depends on options"
-
-
-def _raw(name: str, data_root: Path) -> tuple[bool | None, str]:
-    info = get(name)
-    if info.source is None:
-        return True, ""
-    try:
-        info.source(make_options(name), data_root)
+        options = make_options(info.name)
+        augmentation = AUGMENTATIONS[info.augmentation(options)]
+        if info.source is not None:
+            info.source(options, data_root)
     except MissingDataError as error:
-        return False, str(error)
+        raw, needs = False, str(error)
     except DatasetError:  # required options
-        return None, ""
-    return True, ""
+        raw = None
+    return Status(info.name, info.summary, augmentation, raw, needs, tuple(prepared.folders(info.name)))
 
 
 def _checked(options: DatasetOptions) -> tuple[DatasetInfo, DatasetOptions]:
@@ -278,19 +232,18 @@ def _checked(options: DatasetOptions) -> tuple[DatasetInfo, DatasetOptions]:
     return info, options
 
 
-def _split(ready: prepared.Prepared, which: str, count: int | None, name: str) -> tuple[Split, int]:
-    """A split or its seeded subset (smaller subsets lie within larger ones), and the number of images."""
+def _split(ready: prepared.Prepared, which: str, count: int | None, name: str) -> Split:
+    """A split or its seeded subset: smaller subsets lie within larger ones."""
     images, labels = ready.array(which, "images"), ready.array(which, "labels")
     assert images is not None
-    there = len(images)
-    _check_count(count, there, which, name)
-    if count is not None and count < there:
-        chosen = np.sort(np.random.RandomState(0).permutation(there)[:count])
+    _check_count(count, len(images), which, name)
+    if count is not None and count < len(images):
+        chosen = np.sort(np.random.RandomState(0).permutation(len(images))[:count])
         images, labels = images[chosen], None if labels is None else labels[chosen]
         images.flags.writeable = False
-    return Split(images, labels), len(images)
+    return Split(images, labels)
 
 
-def _check_count(count: int | None, there: int, which: str, name: str) -> None:
-    if count is not None and count > there:
-        raise DatasetError(f"{name}: {which}_images: {count} asked for, but there are {there} {which} images")
+def _check_count(count: int | None, size: int, which: str, name: str) -> None:
+    if count is not None and count > size:
+        raise DatasetError(f"{name}: {which}_images: {count} asked for, but there are {size} {which} images")

@@ -1,7 +1,6 @@
 """The types every dataset shares: what a user asks for (`DatasetOptions`), gets (`Dataset`) and registers.
 
-A dataset states only its difference: its shape, its defaults, and a `Source` that yields decoded images.
-Caching, checksums, locking, subsets and error reports are the same for all and live elsewhere.
+A dataset states only its shape, its defaults, and a `Source` that yields decoded images; the rest is shared.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,18 +14,13 @@ from pydantic import BaseModel, ConfigDict, Field
 from rdbench.errors import DatasetError
 
 Augmentation = Literal["none", "flip", "rotate_crop"]
-"""``flip`` is a random horizontal flip; ``rotate_crop`` a rotation within 10 degrees and a resized crop."""
-
-AUGMENTATIONS: dict[Augmentation, str] = {
+AUGMENTATIONS: dict[Augmentation, str] = {  # in words; flips are horizontal, crops are resized
     "none": "not augmented",
     "flip": "flipped at random",
     "rotate_crop": "rotated within 10 degrees and cropped at random",
 }
-"""What each does to training images, in words."""
-
 Shape = tuple[int, int, int]
-Progress = Callable[[int, int], None]
-"""Called as ``progress(done, total)`` with numbers of images while a dataset is being prepared."""
+Progress = Callable[[int, int], None]  # called with (done, total) images while a dataset is prepared
 
 
 @dataclass(frozen=True)
@@ -34,8 +28,7 @@ class Split:
     """The images of one split: uint8 (N, C, H, W) or float32 (N, n, 1, 1); read-only."""
 
     images: np.ndarray
-    labels: np.ndarray | None
-    """int64 (N,), or None where the source has no classes."""
+    labels: np.ndarray | None  # int64 (N,), or None where the source has no classes
 
 
 @dataclass(frozen=True)
@@ -45,15 +38,12 @@ class Dataset:
     name: str
     train: Split
     test: Split
-    checksum: str
-    """Hex digest that identifies the arrays, subset included; equal digests mean equal training data."""
+    checksum: str  # hex digest of the arrays, subset included; equal digests mean equal training data
     augmentation: Augmentation
     shape: Shape
-    skipped: tuple[str, ...] = ()
-    """Files that were left out, each with the reason."""
+    skipped: tuple[str, ...] = ()  # files that were left out, each with the reason
+    # How the data differ from those that are published, and what preparation changed, such as image sizes.
     notes: tuple[str, ...] = ()
-    """What a reader of results should know of the data: how they differ from those that are published, and
-    what preparation changed, such as how many images were resized."""
 
 
 class DatasetOptions(BaseModel):
@@ -62,31 +52,28 @@ class DatasetOptions(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     name: str
+    # Use a random subset of this size, the same for every trial; None is all.
     train_images: int | None = Field(default=None, ge=1)
-    """Use a random subset of this size, the same for every trial; None is all."""
     test_images: int | None = Field(default=None, ge=1)
 
 
 @dataclass(frozen=True)
 class BadFile:
-    """An image that cannot be used: left out if ``mend`` is None, else refused with that advice."""
+    """An image that cannot be used: left out if ``fix`` is None, else refused with that fix."""
 
     name: str
     reason: str
-    mend: str | None = None
+    fix: str | None = None
 
 
 @dataclass(frozen=True)
 class Batch:
     """Decoded images of one span of a split."""
 
-    images: np.ndarray
-    """uint8 (k, C, H, W)."""
-    kept: Sequence[int]
-    """Which indices of the split the k images are."""
+    images: np.ndarray  # uint8 (k, C, H, W)
+    kept: Sequence[int]  # which indices of the split the k images are
     bad: tuple[BadFile, ...] = ()
-    other_sizes: Sequence[tuple[int, int]] = ()
-    """(width, height) of each image that had another size than it should."""
+    other_sizes: Sequence[tuple[int, int]] = ()  # (width, height) of each image of an unexpected size
 
 
 @dataclass(frozen=True)
@@ -94,8 +81,7 @@ class RawSplit:
     """A split before preparation: at most ``count`` images, read in spans so that memory stays bounded."""
 
     count: int
-    labels: np.ndarray | None
-    """A negative one is no class: if such an image is kept, the dataset has no labels."""
+    labels: np.ndarray | None  # negative is no class: if such an image is kept, the dataset has no labels
     read: Callable[[range], Batch]
 
     @classmethod
@@ -110,12 +96,11 @@ class RawSplit:
 
 @dataclass(frozen=True)
 class Source:
-    """Raw data that were found, not yet read."""
+    """Raw data that exist, not yet read."""
 
+    # JSON values that change whenever the prepared arrays would: files with sizes and times, and options
     identity: dict[str, Any]
-    """JSON values that change whenever the prepared arrays would: files with sizes and times, and options."""
-    read: Callable[[], tuple[RawSplit, RawSplit]]
-    """Returns (train, test)."""
+    read: Callable[[], tuple[RawSplit, RawSplit]]  # returns (train, test)
 
 
 class MissingDataError(DatasetError):
@@ -131,19 +116,16 @@ class DatasetInfo:
 
     name: str
     summary: str
-    options: type[DatasetOptions]
     shape: Callable[[Any], Shape]
-    default_model: Callable[[Any], dict[str, Any]]
-    """``latent`` and ``channels`` of a fitting model."""
+    default_model: Callable[[Any], dict[str, Any]]  # ``latent`` and ``channels`` of a fitting model
     augmentation: Callable[[Any], Augmentation]
-    sizes: tuple[int, int] | None = None
-    """Training and test images as published; None where only the data themselves tell."""
-    raw_size: tuple[int, int] | None = None
-    """(width, height) of the raw images as published, where the reader takes other sizes too."""
+    options: type[DatasetOptions] = DatasetOptions
+    sizes: tuple[int, int] | None = None  # training and test images as published; None: the data tell
+    raw_size: tuple[int, int] | None = None  # (width, height) as published, if the reader takes others too
+    # (options, data root) -> Source; raises `MissingDataError` or `DatasetError`
     source: Callable[[Any, Path], Source] | None = None
-    """(options, data root) -> Source; raises `MissingDataError` or `DatasetError`."""
+    # fetches the raw files into the data root; raises `DatasetError`
     download: Callable[[Path], None] | None = None
-    """Fetch the raw files into the data root; raises `DatasetError`."""
     generate: Callable[[Any], Dataset] | None = None
 
     def __post_init__(self) -> None:

@@ -22,12 +22,12 @@ SHAPE: Shape = (3, 64, 64)
 CROP = 148
 RAW_SIZE = (178, 218)  # width and height of an aligned image
 
-_MEND = f"extract {IMAGES}.zip again"
+_FIX = f"extract {IMAGES}.zip again"
 
 
 def _fit(image: "Image") -> tuple["Image", bool]:
     if min(image.size) < CROP:
-        raise UnusableImageError(f"{image.width}x{image.height}, smaller than the crop of {CROP}", _MEND)
+        raise UnusableImageError(f"{image.width}x{image.height}, smaller than the crop of {CROP}", _FIX)
     return centre_crop_resize(image, CROP, SHAPE[1]), image.size != RAW_SIZE
 
 
@@ -49,23 +49,22 @@ def _partition(path: Path) -> tuple[list[str], list[str]]:
 def _source(options: DatasetOptions, root: Path) -> Source:
     folder = root / FOLDER
     # A folder's time changes when files come or go: no need to ask for 202,599 files at every load.
-    found = file_times("celeba", folder, (PARTITION, IMAGES), f"put {PARTITION} and {IMAGES}/*.jpg into")
+    times = file_times("celeba", folder, (PARTITION, IMAGES), f"put {PARTITION} and {IMAGES}/*.jpg into")
 
     def read() -> tuple[RawSplit, RawSplit]:
-        train, test = _partition(folder / PARTITION)
-        return (
-            file_split(folder / IMAGES, train, None, SHAPE, _fit, _MEND),
-            file_split(folder / IMAGES, test, None, SHAPE, _fit, _MEND),
+        train, test = (
+            file_split(folder / IMAGES, names, None, SHAPE, _fit, _FIX)
+            for names in _partition(folder / PARTITION)
         )
+        return train, test
 
-    # RAW_SIZE: what was prepared before sizes were looked at is prepared again.
-    return Source({"files": found, "folder": str(folder), "raw_size": RAW_SIZE}, read)
+    # RAW_SIZE: what was prepared before sizes were checked is prepared again.
+    return Source({"files": times, "folder": str(folder), "raw_size": RAW_SIZE}, read)
 
 
 INFO = DatasetInfo(
     name="celeba",
     summary="162,770 + 19,962 aligned faces, cropped and resized to 3x64x64",
-    options=DatasetOptions,
     shape=lambda options: SHAPE,
     default_model=lambda options: {"latent": 64, "channels": [32, 64, 128, 256]},
     augmentation=lambda options: "flip",

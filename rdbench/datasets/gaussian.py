@@ -6,7 +6,7 @@ fixed; Mezzadri 2007), so that no coordinate is an eigenvector by construction.
 
 import hashlib
 import json
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
@@ -35,8 +35,7 @@ class GaussianOptions(DatasetOptions):
     eigenvalues: Annotated[tuple[Variance, ...], Field(min_length=1)] | PowerLaw = PowerLaw()
     train_images: int = Field(default=65536, ge=1)
     test_images: int = Field(default=65536, ge=1)
-    seed: int = Field(default=0, ge=0, lt=2**32)
-    """Of the rotation and the samples."""
+    seed: int = Field(default=0, ge=0, lt=2**32)  # of the rotation and the samples
 
 
 def spectrum(options: GaussianOptions) -> np.ndarray:
@@ -67,28 +66,15 @@ def _generate(options: GaussianOptions) -> Dataset:
         images.flags.writeable = False
         return Split(images.reshape(count, len(values), 1, 1), None)
 
-    return Dataset(
-        name="gaussian",
-        train=split(1, options.train_images),
-        test=split(2, options.test_images),
-        checksum=_checksum(options),
-        augmentation="none",
-        shape=_shape(options),
-    )
-
-
-def _checksum(options: GaussianOptions) -> str:
     # Of what defines the images, not of their bytes: linear algebra libraries differ in the last bit.
-    settings = [RECIPE, spectrum(options).tolist(), options.train_images, options.test_images, options.seed]
-    return hashlib.sha256(json.dumps(settings).encode()).hexdigest()
+    settings = [RECIPE, values.tolist(), options.train_images, options.test_images, options.seed]
+    checksum = hashlib.sha256(json.dumps(settings).encode()).hexdigest()
+    train, test = split(1, options.train_images), split(2, options.test_images)
+    return Dataset("gaussian", train, test, checksum, augmentation="none", shape=_shape(options))
 
 
 def _shape(options: GaussianOptions) -> Shape:
     return len(spectrum(options)), 1, 1
-
-
-def _default_model(options: GaussianOptions) -> dict[str, Any]:
-    return {"name": "linear", "latent": min(len(spectrum(options)), 12), "channels": []}
 
 
 INFO = DatasetInfo(
@@ -96,7 +82,7 @@ INFO = DatasetInfo(
     summary="Gaussian vectors with known eigenvalues, made on the fly: the calibration source",
     options=GaussianOptions,
     shape=_shape,
-    default_model=_default_model,
+    default_model=lambda options: {"name": "linear", "latent": min(_shape(options)[0], 12), "channels": []},
     augmentation=lambda options: "none",
     generate=_generate,
 )

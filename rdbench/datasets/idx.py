@@ -1,11 +1,12 @@
-"""MNIST's file format, IDX, as it is or as .gz; Fashion-MNIST is published in it too."""
+"""MNIST and what is published like it: IDX files, as they are or as .gz, of 28x28 grey images."""
 
 import gzip
 from pathlib import Path
 
 import numpy as np
 
-from rdbench.datasets.base import RawSplit
+from rdbench.datasets.base import DatasetInfo, RawSplit
+from rdbench.datasets.torchvision_files import TorchvisionFiles
 
 FILES = (
     "train-images-idx3-ubyte",
@@ -16,11 +17,23 @@ FILES = (
 PACKED = ".gz"
 
 
-def read(root: Path, folder: Path) -> tuple[RawSplit, RawSplit]:
-    """Return (train, test) of the files in ``folder``; nothing is unpacked on the disk.
+def info(name: str, summary: str, torchvision_class: str) -> DatasetInfo:
+    """Return the dataset of a torchvision class that has MNIST's format and sizes."""
+    files = TorchvisionFiles(name, torchvision_class, f"{torchvision_class}/raw", FILES, _read, PACKED)
+    return DatasetInfo(
+        name=name,
+        summary=summary,
+        shape=lambda options: (1, 28, 28),
+        default_model=lambda options: {"latent": 32, "channels": [32, 64, 128]},
+        augmentation=lambda options: "rotate_crop",
+        sizes=(60_000, 10_000),
+        source=files.source,
+        download=files.download,
+    )
 
-    Raises OSError, EOFError, zlib.error, ValueError: a file is damaged.
-    """
+
+def _read(folder: Path) -> tuple[RawSplit, RawSplit]:
+    """Return (train, test); nothing is unpacked on the disk."""
     train_images, train_labels, test_images, test_labels = (_array(folder / file) for file in FILES)
     return (
         RawSplit.from_arrays(train_images[:, None], train_labels.astype(np.int64)),
@@ -29,7 +42,7 @@ def read(root: Path, folder: Path) -> tuple[RawSplit, RawSplit]:
 
 
 def _array(path: Path) -> np.ndarray:
-    """Return the bytes of a file: images (N, H, W) or labels (N,), uint8."""
+    """Return images (N, H, W) or labels (N,), uint8. Raises OSError, EOFError, zlib.error, ValueError."""
     if path.is_file():
         content = path.read_bytes()
     else:

@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from rdbench.datasets.base import BadFile, Batch, RawSplit
+from rdbench.datasets.base import BadFile, Batch, RawSplit, Shape
 from rdbench.errors import DatasetError
 from rdbench.machine import usable_cores
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+
+    Fit = Callable[[Image], tuple[Image, bool]]
 
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 _DEEP_MODES = ("I", "F", "I;16", "I;16L", "I;16B", "I;16N")
@@ -23,18 +25,17 @@ _THREADS = 8
 
 
 class UnusableImageError(Exception):
-    """An image to leave out, or to refuse where ``mend`` says how the user mends it."""
+    """An image to leave out, or to refuse if ``fix`` says how the user fixes it."""
 
-    def __init__(self, reason: str, mend: str | None = None) -> None:
+    def __init__(self, reason: str, fix: str | None = None) -> None:
         super().__init__(reason)
-        self.mend = mend
+        self.fix = fix
 
 
 def decode(content: bytes, channels: int) -> "Image":
-    """The first frame as an 8-bit grey (1) or RGB (3) image.
+    """The first frame as an 8-bit grey (1) or RGB (3) image; raises `UnusableImageError` with the reason.
 
     As in torchvision's image folder, transparency is dropped and EXIF rotation is not applied.
-    Raises `UnusableImageError` with the reason.
     """
     from PIL import Image, UnidentifiedImageError
 
@@ -45,14 +46,12 @@ def decode(content: bytes, channels: int) -> "Image":
         if image.mode in _DEEP_MODES:  # Pillow would clip these at 255, which turns photographs white
             raise UnusableImageError(f"more than 8 bits a value (mode {image.mode})")
         image.load()
-    except UnusableImageError:
+    except (UnusableImageError, MemoryError):
         raise
     except UnidentifiedImageError:
         raise UnusableImageError("not an image in a known format") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise UnusableImageError(f"more than {Image.MAX_IMAGE_PIXELS} pixels") from None
-    except MemoryError:
-        raise
     except Exception as error:  # a damaged file makes Pillow's parsers raise nearly any type
         raise UnusableImageError(f"damaged: {_one_line(error)}") from None
     wanted, mode = "L" if channels == 1 else "RGB", image.mode
@@ -77,18 +76,13 @@ def centre_crop_resize(image: "Image", crop: int, size: int) -> "Image":
 
 
 def file_split(
-    root: Path,
-    names: Sequence[str],
-    labels: np.ndarray | None,
-    shape: tuple[int, int, int],
-    fit: Callable[["Image"], tuple["Image", bool]],
-    mend: str | None,
+    root: Path, names: Sequence[str], labels: np.ndarray | None, shape: Shape, fit: "Fit", fix: str | None
 ) -> RawSplit:
     """A split whose images are files below ``root``.
 
-    ``fit`` brings a decoded image to the shape and says whether its size was another than it should be; it
-    may raise `UnusableImageError`. Files that cannot be decoded are refused with ``mend``, or left out if it
-    is None.
+    ``fit`` brings a decoded image to the shape and says whether it had an unexpected size; it may raise
+    `UnusableImageError`. Files that cannot be decoded are refused with the fix ``fix``, or left out if it is
+    None.
     """
 
     def one(name: str) -> tuple[np.ndarray, tuple[int, int] | None] | BadFile:
@@ -100,12 +94,12 @@ def file_split(
         try:
             image = decode(content, shape[0])
         except UnusableImageError as error:
-            return BadFile(printable(name), str(error), mend)
+            return BadFile(printable(name), str(error), fix)
         size = image.size
         try:
             image, another_size = fit(image)
         except UnusableImageError as error:
-            return BadFile(printable(name), str(error), error.mend)
+            return BadFile(printable(name), str(error), error.fix)
         pixels = np.asarray(image, dtype=np.uint8).reshape(*shape[1:], shape[0])
         return pixels.transpose(2, 0, 1), size if another_size else None
 

@@ -2,9 +2,8 @@
 
     <cache>/datasets/<name>-<key>/{train,test}_{images,labels}.npy and meta.json
 
-The key is a hash of the source's identity, so edited raw data or other options lead to another folder. A
-folder is written under a temporary name and renamed, under a lock: it is whole or it is not there. Files that
-were cut short afterwards are noticed by their size when opened, and prepared again.
+The key is a hash of the source's identity. A folder is written under a temporary name and renamed, under a
+lock, so it is whole. Files that are cut short later are noticed by their size, and prepared again.
 """
 
 import hashlib
@@ -12,8 +11,8 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +25,9 @@ from rdbench.errors import DatasetError
 from rdbench.storage import paths
 
 log = logging.getLogger("rdbench.datasets")
+
+Download = Callable[[Path], None]
+Root = Path | paths.DataRoot
 
 
 class DamagedError(Exception):
@@ -62,35 +64,22 @@ def folders(name: str) -> list[Path]:
     # Path.glob fails where a cache may not be looked into.
     if not os.path.isdir(folder_of_all()):  # noqa: PTH112
         return []
-    found = folder_of_all().glob(f"{name}-" + "[0-9a-f]" * 16)
-    return sorted(path for path in found if path.is_dir())
+    paths_of_name = folder_of_all().glob(f"{name}-" + "[0-9a-f]" * 16)
+    return sorted(path for path in paths_of_name if path.is_dir())
 
 
 def ensure(
-    info: DatasetInfo,
-    options: DatasetOptions,
-    data_root: Path | paths.DataRoot,
-    progress: Progress | None = None,
+    info: DatasetInfo, options: DatasetOptions, data_root: Root, progress: Progress | None = None
 ) -> Prepared:
-    """The prepared arrays, made now (or downloaded and made) where they are not there or not whole.
+    """The prepared arrays, made (and the raw data downloaded) now if they are missing or not whole.
 
-    A copy that was prepared before stands in for raw data that are gone, but not for those of a data root
-    that the user named.
+    A copy that was prepared before replaces missing raw data, unless the user named the data root.
 
     Raises DatasetError: no raw data, unusable images, or no place to write to.
     """
-    assert info.source is not None
-    root = as_root(data_root)
-    try:
-        source = info.source(options, root.folder)
-    except MissingDataError as missing:
-        only = _only_whole(info.name)
-        if only and not root.named_by:  # raw files may be deleted, or never be sent to a worker
-            return only
-        try:
-            source = _download(info, options, root.folder, missing)
-        except DatasetError as error:
-            raise (_other_copy(error, root, only) if only else error) from None
+    source = _source(info, options, as_root(data_root), info.download)
+    if isinstance(source, Prepared):
+        return source
     folder = _folder_for(info, source)
     if ready := _open_or_none(folder):
         return ready
@@ -100,33 +89,46 @@ def ensure(
         return _prepare(info, options, source, folder, progress)
 
 
-def find(info: DatasetInfo, options: DatasetOptions, data_root: Path | paths.DataRoot) -> Prepared | None:
+def find(info: DatasetInfo, options: DatasetOptions, data_root: Root) -> Prepared | None:
     """What :func:`ensure` would return, or None where it would have to prepare it first.
 
     Raises DatasetError: no raw data; `MissingDataError` where :func:`ensure` would try to download them.
     """
+    source = _source(info, options, as_root(data_root), None)
+    return source if isinstance(source, Prepared) else _open_or_none(_folder_for(info, source))
+
+
+def _source(
+    info: DatasetInfo, options: DatasetOptions, root: paths.DataRoot, download: Download | None
+) -> Source | Prepared:
+    """The raw data, downloaded if need be, or the prepared copy that replaces them."""
     assert info.source is not None
-    root = as_root(data_root)
     try:
-        return _open_or_none(_folder_for(info, info.source(options, root.folder)))
+        return info.source(options, root.folder)
     except MissingDataError as missing:
         only = _only_whole(info.name)
-        if only and not root.named_by:
+        if only and not root.named_by:  # raw files may be deleted, or never be sent to a worker
             return only
-        raise (_other_copy(missing, root, only) if only else missing) from None
+        try:
+            if download is None:
+                raise missing from None
+            with _lock(folder_of_all() / f"{info.name}-download"):
+                return _download(info, options, root.folder, missing, download)
+        except DatasetError as error:
+            if only:
+                hint = f"; or leave {root.named_by} out to use the copy in {only.folder}"
+                raise type(error)(f"{error}{hint}") from None
+            raise
 
 
-def as_root(data_root: Path | paths.DataRoot) -> paths.DataRoot:
-    """A data root; a bare path is one that nobody named, for which a prepared copy may stand in."""
+def as_root(data_root: Root) -> paths.DataRoot:
+    """A data root; a bare path is one that nobody named, which a prepared copy may replace."""
     return data_root if isinstance(data_root, paths.DataRoot) else paths.DataRoot(data_root)
 
 
-def _other_copy(error: DatasetError, root: paths.DataRoot, only: Prepared) -> DatasetError:
-    return type(error)(f"{error}; or leave {root.named_by} out to use the copy in {only.folder}")
-
-
 def _folder_for(info: DatasetInfo, source: Source) -> Path:
-    return folder_of_all() / f"{info.name}-{_key(info.name, source.identity)}"
+    canonical = json.dumps([FORMAT, info.name, source.identity], sort_keys=True, separators=(",", ":"))
+    return folder_of_all() / f"{info.name}-{hashlib.sha256(canonical.encode()).hexdigest()[:16]}"
 
 
 def open_folder(folder: Path) -> Prepared:
@@ -184,21 +186,16 @@ def _only_whole(name: str) -> Prepared | None:
 
 
 def _download(
-    info: DatasetInfo, options: DatasetOptions, data_root: Path, missing: MissingDataError
+    info: DatasetInfo, options: DatasetOptions, root: Path, missing: MissingDataError, download: Download
 ) -> Source:
     assert info.source is not None
-    if info.download is None:
-        raise missing
-    with _lock(folder_of_all() / f"{info.name}-download"):
-        try:
-            return info.source(options, data_root)  # another process may have been first
-        except MissingDataError:
-            pass
-        try:
-            info.download(data_root)
-        except DatasetError as error:
-            raise DatasetError(f"{missing} (download failed: {error})") from None
-        return info.source(options, data_root)
+    with suppress(MissingDataError):
+        return info.source(options, root)  # another process may have been first
+    try:
+        download(root)
+    except DatasetError as error:
+        raise DatasetError(f"{missing} (download failed: {error})") from None
+    return info.source(options, root)
 
 
 def _prepare(
@@ -219,11 +216,6 @@ def _prepare(
     return open_folder(folder)
 
 
-def _key(name: str, identity: dict[str, Any]) -> str:
-    canonical = json.dumps([FORMAT, name, identity], sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(canonical.encode()).hexdigest()[:16]
-
-
 @contextmanager
 def _lock(folder: Path) -> Iterator[None]:
     from filelock import FileLock
@@ -231,11 +223,9 @@ def _lock(folder: Path) -> Iterator[None]:
     lock = FileLock(folder.with_name(folder.name + ".lock"))
     with _writing():
         folder.parent.mkdir(parents=True, exist_ok=True)
-        lock.acquire()
-    try:
+        held = lock.acquire()
+    with held:
         yield
-    finally:
-        lock.release()
 
 
 @contextmanager

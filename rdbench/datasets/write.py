@@ -13,6 +13,7 @@ import numpy as np
 
 from rdbench.datasets.base import BadFile, DatasetInfo, Progress, RawSplit, Shape, Source
 from rdbench.errors import DatasetError
+from rdbench.text import counted
 
 FORMAT = 1  # raise when the layout of a prepared folder, or the meaning of its arrays, changes
 SPLITS = ("train", "test")
@@ -40,7 +41,7 @@ def write_folder(
             progress(done, total)
 
     reports = {split: _write_split(folder, split, raw, shape, tick) for split, raw in splits.items()}
-    _refuse([bad for report in reports.values() for bad in report.bad if bad.mend], info.name)
+    _refuse([bad for report in reports.values() for bad in report.bad if bad.fix], info.name)
     for split, report in reports.items():
         if not report.kept:
             raise DatasetError(f"{info.name}: no {split} images ({len(report.bad)} were left out)")
@@ -97,14 +98,13 @@ def _write_split(
 
 
 def _write_labels(folder: Path, splits: dict[str, tuple[np.ndarray | None, list[int]]]) -> None:
-    labels = {name: None if all_ is None else all_[kept] for name, (all_, kept) in splits.items()}
-    if any(own is not None and (own < 0).any() for own in labels.values()):
+    labels = {name: of_all[kept] for name, (of_all, kept) in splits.items() if of_all is not None}
+    if any((values < 0).any() for values in labels.values()):
         return
-    for name, own in labels.items():
-        if own is not None:
-            with (folder / f"{name}_labels.npy").open("wb") as file:
-                np.save(file, own.astype(np.int64), allow_pickle=False)
-                _sync(file)
+    for name, values in labels.items():
+        with (folder / f"{name}_labels.npy").open("wb") as file:
+            np.save(file, values.astype(np.int64), allow_pickle=False)
+            _sync(file)
 
 
 def _write_header(file: BinaryIO, shape: tuple[int, ...]) -> None:
@@ -121,21 +121,17 @@ def _refuse(bad: list[BadFile], name: str) -> None:
     if bad:
         named = ", ".join(f"{file.name} ({file.reason})" for file in bad[:_NAMED_FILES])
         more = f" and {len(bad) - _NAMED_FILES} more" if len(bad) > _NAMED_FILES else ""
-        mends = "; ".join(dict.fromkeys(str(file.mend) for file in bad))
-        files = "1 file" if len(bad) == 1 else f"{len(bad)} files"
-        raise DatasetError(f"{name}: {files} cannot be used: {named}{more}; {mends}")
+        fixes = "; ".join(dict.fromkeys(str(file.fix) for file in bad))
+        raise DatasetError(f"{name}: {counted(len(bad), 'file')} cannot be used: {named}{more}; {fixes}")
 
 
 def _notes(info: DatasetInfo, reports: Iterable[_Report]) -> list[str]:
     """What a reader of results should know of the sizes of the raw images."""
-    other_sizes: Counter[tuple[int, int]] = Counter()
-    total = 0
-    for report in reports:
-        other_sizes += report.other_sizes
-        total += len(report.kept)
+    reports = list(reports)
+    other_sizes: Counter[tuple[int, int]] = sum((report.other_sizes for report in reports), Counter())
     if not other_sizes:
         return []
-    many = f"{other_sizes.total()} of {total} images"
+    many = f"{other_sizes.total()} of {sum(len(report.kept) for report in reports)} images"
     if info.raw_size is None:
         return [f"{many} had another size and were cropped and resized"]
     published = "x".join(map(str, info.raw_size))
@@ -153,9 +149,7 @@ def _write_meta(folder: Path, info: DatasetInfo, source: Source, reports: dict[s
         "counts": {split: len(report.kept) for split, report in reports.items()},
         "files": files,
         "checksum": checksum_of(files),
-        "skipped": [
-            f"{split}: {bad.name}: {bad.reason}" for split, report in reports.items() for bad in report.bad
-        ],
+        "skipped": [f"{split}: {bad.name}: {bad.reason}" for split in reports for bad in reports[split].bad],
         "notes": _notes(info, reports.values()),
     }
     with (folder / META).open("wb") as file:

@@ -1,12 +1,8 @@
-"""The registry of proxy metrics: one file a metric in this folder, named after it.
+"""The registry of proxy metrics: one file a metric in this folder, which its name is read from.
 
 A metric is a number about a trained model besides its rate and distortion. Its file holds one
-:class:`Metric`: what a sweep file may ask of it, and the function that measures it::
-
-    METRIC = Metric("iwae", "the importance-weighted bound", IwaeOptions, compute)
-
-The names are read from the folder. A sweep file is validated without torch, so a metric's file imports
-torch within ``compute`` only.
+:class:`Metric`: what a sweep file may ask of it, and the function that measures it. A sweep file is validated
+without torch, so a metric's file imports torch within ``compute`` only.
 """
 
 import functools
@@ -17,10 +13,10 @@ import math
 import pkgutil
 import traceback
 from collections.abc import Iterable
-from typing import Any, Literal
+from typing import Any
 
 from rdbench.errors import SpecError, UserError
-from rdbench.metrics.base import NEEDS, Better, Metric, MetricOptions, TrainedModel, Value, value_name
+from rdbench.metrics.base import NEEDS, Metric, MetricOptions, Quantity, TrainedModel, Value, value_name
 from rdbench.metrics.failures import TRIES, way
 from rdbench.text import choose
 
@@ -30,35 +26,25 @@ def needs_inception(asked: MetricOptions) -> bool:
     return "weights" in type(asked).model_fields and getattr(asked, "features", "inception") == "inception"
 
 
-def better(name: str, quantity: str) -> Better | None:
-    """Return which way a metric's quantity is better; None where neither way is, or the name is not known."""
-    return get(name).better.get(quantity) if name in names() else None
-
-
 @functools.cache
-def beginnings(of: Literal["no_percent", "not_positive"]) -> tuple[str, ...]:
-    """Return how the names of all metrics' values begin that are declared so; a reading may follow."""
-    return tuple(value_name(name, quantity, None) for name in names() for quantity in getattr(get(name), of))
+def _quantities() -> dict[str, Quantity]:
+    return {value_name(name, one.name, None): one for name in names() for one in get(name).quantities}
 
 
-_SHARED = ("base", "failures", "features")
-"""What stands beside the metrics in this folder."""
+def quantity(measure: str) -> Quantity | None:
+    """Return what a metric's value is, by its name: ``fid``, ``prdc_recall``, ``iwae_half_2``.
 
-FINDINGS = frozenset(
-    {
-        "variance",
-        "lower",
-        "upper",
-        "warning",
-        "without_error",
-        "test_accuracy",
-        "versions",
-        "error",
-        "failures",
-        "undefined",
-    }
-)
-"""Settings of a value that were found rather than asked for: values that differ in them alone compare."""
+    It may end in a reading, and in a number that tells two measures apart. None: no metric has such a value.
+    """
+    known = [name for name in _quantities() if f"{measure}_".startswith(f"{name}_")]
+    return _quantities()[max(known, key=len)] if known else None
+
+
+_SHARED = ("base", "failures", "features")  # beside the metrics in this folder
+
+_OF_VALUES = {"variance", "lower", "upper", "without_error", "test_accuracy"}
+FINDINGS = _OF_VALUES | {"versions", "warning", "error", "failures", "undefined"}
+"""Settings of a value that were measured rather than asked for: values that differ in them alone compare."""
 
 PACKAGES = ("torch", "torchvision", "clean-fid", "torchmetrics", "scipy")
 
@@ -75,11 +61,7 @@ def names() -> list[str]:
 
 
 def get(name: str) -> Metric:
-    """Return the metric ``name``.
-
-    Raises:
-        SpecError: there is no such metric.
-    """
+    """Return the metric ``name``. Raises SpecError if there is none."""
     if name not in names():
         raise SpecError(f"unknown metric {name!r}; {choose(name, names())}")
     metric: Metric = importlib.import_module(f"{__name__}.{name}").METRIC
@@ -89,22 +71,25 @@ def get(name: str) -> Metric:
 def rows(asked: Iterable[MetricOptions], model: TrainedModel) -> list[dict[str, Any]]:
     """Measure a model and return rows of the ``metrics`` table.
 
-    A metric that raises, or whose value is not finite, must not cost the trial: it leaves one row whose
-    value is null, with the traceback as ``error`` among its settings, and the number of ``failures``. Unless
-    it is the machine's fault, or the user's to mend, it is tried again at once, while the model is there.
+    A metric that raises, or whose value is not finite, leaves one row whose value is null, with the traceback
+    as ``error`` among its settings, and the number of ``failures``. Unless the machine or the user's settings
+    are at fault, it is tried again at once, while the model is in memory.
     """
     return [_row(options, value, model.protocol) for options in asked for value in _measure(options, model)]
 
 
 def undefined(asked: Iterable[MetricOptions], protocol: str, why: str) -> list[dict[str, Any]]:
     """Return rows of the ``metrics`` table that say why metrics have no meaning for a trial."""
-    value = Value(None, settings={"error": f"not defined for this variant: {why}", "undefined": True})
-    return [_row(options, value, protocol) for options in asked]
+    return [_row(options, _undefined(why), protocol) for options in asked]
 
 
 def failed(asked: Iterable[MetricOptions], protocol: str, error: str) -> list[dict[str, Any]]:
     """Return rows of the ``metrics`` table that say what kept metrics from being measured this time."""
     return [_row(options, _failure(error), protocol) for options in asked]
+
+
+def _undefined(why: str) -> Value:
+    return Value(None, settings={"error": f"not defined for this variant: {why}", "undefined": True})
 
 
 def _failure(error: str, failures: int = 1) -> Value:
@@ -131,8 +116,7 @@ def _measure(options: MetricOptions, model: TrainedModel, known: str = "") -> li
             return [_failure(reason)]  # of this machine: where trials start, it was asked before
         for need in metric.needs:
             if need in model.lacks:
-                error = f"not defined for this variant: it has no {NEEDS[need]}"
-                return [Value(None, settings={"error": error, "undefined": True})]
+                return [_undefined(f"it has no {NEEDS[need]}")]
         values = metric.compute(options, model)
         for value in values:
             if value.value is None or not math.isfinite(value.value):
@@ -155,19 +139,13 @@ def answers(asked: MetricOptions, row: dict[str, Any]) -> bool:
 def is_measured(asked: MetricOptions, stored: Iterable[dict[str, Any]], or_failed: bool = False) -> bool:
     """Tell whether rows of the ``metrics`` table of one trial hold what is asked.
 
-    A row without a value does not count: what kept a metric from being measured may have been mended. But
-    one that has no meaning for the variant never will have.
-
-    Args:
-        asked: the metric.
-        stored: the rows.
-        or_failed: whether a metric counts, too, that failed in the same way so often that it is given up.
+    A row without a value does not count, as its cause may have been fixed, unless the metric has no meaning
+    for the variant; with ``or_failed``, one counts too that failed in the same way so often that it is given
+    up.
     """
-    for row in stored:
-        if answers(asked, row):
-            settings = json.loads(row["settings"])
-            if row["value"] is not None or settings.get("undefined", False):
-                return True
-            if or_failed and settings.get("failures", 0) >= TRIES:
-                return True
+    for row in filter(functools.partial(answers, asked), stored):
+        settings = json.loads(row["settings"])
+        given_up = or_failed and settings.get("failures", 0) >= TRIES
+        if row["value"] is not None or settings.get("undefined", False) or given_up:
+            return True
     return False

@@ -1,7 +1,7 @@
 """What a proxy metric is: its options, what it is given, and what it answers."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -39,96 +39,69 @@ def _all(value: object) -> object:
     return None if value == "all" else value
 
 
+# The first so many test images; ``all`` or null for every one.
 ImageCount = Annotated[Annotated[int, Field(ge=1)] | None, BeforeValidator(_all)]
-"""The first so many test images; ``all`` or null for every one."""
 
 
 def _of_inception(value: object, info: ValidationInfo) -> object:
-    """Settle a path here, as workers run in another folder; refuse one that would go unused.
-
-    It is looked for beside the sweep file, then in the working directory.
-    """
+    """Find a file beside the sweep file, then in the working folder: workers run in another."""
     if not isinstance(value, str | Path):
         return value
     if info.data.get("features", "inception") != "inception":
         raise ValueError("these are weights of Inception; use features: inception, or leave weights out")
     context = info.context or {}
     try:
-        tried = paths.candidates(value, () if context.get("stored") else context.get("folders", ()))
+        candidates = paths.candidates(value, () if context.get("stored") else context.get("folders", ()))
     except UserError as error:
         raise ValueError(str(error)) from None
-    found = next((path for path in tried if path.exists()), tried[0])
-    if str(found) != paths.as_text(found):
+    file = next((path for path in candidates if path.exists()), candidates[0])
+    if str(file) != paths.as_text(file):
         raise ValueError("the path is not UTF-8, which results are; link to the file from another place")
-    return str(found) if info.mode == "json" else found  # what strict takes for a path
+    return str(file) if info.mode == "json" else file  # what strict takes for a path
 
 
+# A local file of weights, in place of the published ones. A class declares it after its ``features``.
 InceptionWeights = Annotated[Path | None, BeforeValidator(_of_inception)]
-"""A local file of weights, in place of the published ones. A class declares it after its ``features``."""
 
 
 @dataclass(frozen=True)
 class TrainedModel:
-    """What a metric may look at: a trained network in evaluation mode, and the images it is tested on.
+    """What a metric may use: a trained network in evaluation mode, and the images it is tested on."""
 
-    Attributes:
-        encode: images (batch, channels, height, width) -> mean and log variance of q(z|x), (batch, latent).
-        decode: latents (batch, latent) -> the decoder's mean, shaped as images.
-        latent: size of a latent.
-        data: the dataset, as it is stored.
-        test_images: indices (batch,) -> these test images as they are, float32 on ``device``.
-        n_test: how many test images there are.
-        test_sse: squared error of the test images as the trial measured it, which the reading
-            ``optimal_shared`` takes its variance from.
-        beta: the trial's.
-        seed: the trial's.
-        protocol: the trial's.
-        device: where the network is.
-        prior: (count, generator) -> latents of p(z), (count, latent); None: standard normal.
-        reconstruct: (images, standard normal noise (batch, latent)) -> the decoder's mean at a sample of
-            q(z|x); None: of the Gaussian posterior that ``encode`` gives.
-        lacks: what the model has not got of :data:`NEEDS`.
-    """
-
+    # images (batch, channels, height, width) -> mean and log variance of q(z|x), (batch, latent)
     encode: "Callable[[Tensor], tuple[Tensor, Tensor]]"
-    decode: "Callable[[Tensor], Tensor]"
-    latent: int
-    data: "Dataset"
-    test_images: "Callable[[Tensor], Tensor]"
-    n_test: int
-    test_sse: "npt.NDArray[np.float64]"
-    beta: float
+    decode: "Callable[[Tensor], Tensor]"  # latents (batch, latent) -> the decoder's mean, shaped as images
+    latent: int  # size of a latent
+    data: "Dataset"  # as it is stored
+    test_images: "Callable[[Tensor], Tensor]"  # indices (batch,) -> these test images, float32 on ``device``
+    n_test: int  # how many test images there are
+    test_sse: "npt.NDArray[np.float64]"  # of the test images, for the variance of ``optimal_shared``
+    beta: float  # the trial's, as are seed and protocol
     seed: int
     protocol: str
-    device: "torch.device"
+    device: "torch.device"  # where the network is
+    # (count, generator) -> latents of p(z), (count, latent); None: standard normal
     prior: "Callable[[int, torch.Generator], Tensor] | None" = None
+    # (images, standard normal noise (batch, latent)) -> the decoder's mean at a sample of q(z|x); None: of
+    # the Gaussian posterior that ``encode`` gives
     reconstruct: "Callable[[Tensor, Tensor], Tensor] | None" = None
-    lacks: frozenset[str] = frozenset()
+    lacks: frozenset[str] = frozenset()  # what the model lacks of :data:`NEEDS`
 
 
 @dataclass(frozen=True)
 class Value:
-    """One measured number.
-
-    Attributes:
-        value: the number.
-        standard_error: its own, null where it has none.
-        settings: what tells it from the metric's other values, and what else a reader should know.
-        feature_hash: of the weights of a feature network, where one was used.
-    """
+    """One measured number; what tells it from the metric's others, and remarks, are among its settings."""
 
     value: float | None
     standard_error: float | None = None
     settings: dict[str, Any] = field(default_factory=dict)
-    feature_hash: str | None = None
+    feature_hash: str | None = None  # of the weights of a feature network, if one was used
 
 
 def mean_value(per_image: "Tensor", **settings: Any) -> Value:
-    """Return the mean over images as a value, with its standard error where there are two images or more.
+    """Return the mean of float64 (images,) as a value, with its standard error if there are two or more.
 
-    Args:
-        per_image: float64 (images,).
-        settings: of the value; ``n_images`` is added, where it is not among them.
+    Its settings are these, and ``n_images`` unless they hold it.
     """
     count = len(per_image)
     error = float(per_image.std() / math.sqrt(count)) if count > 1 else None
@@ -143,55 +116,37 @@ NEEDS = {
 
 
 @dataclass(frozen=True)
+class Quantity:
+    """One of the numbers that a metric measures, under whatever reading."""
+
+    name: str  # ``quantity`` in the settings of its values; the metric's name if they name none
+    better: Better | None  # None: neither way
+    unit: str = ""  # "": a pure number
+    has_zero: bool = True  # else a change in per cent says nothing, as with decibels
+    positive: bool = True  # always, else it has no logarithm
+
+
+@dataclass(frozen=True)
 class Metric:
-    """A proxy metric.
+    """A proxy metric: what a sweep file may ask for, and how it is measured."""
 
-    Attributes:
-        name: what a sweep file calls it.
-        summary: what it is, in one line.
-        options: the class of its options.
-        compute: takes an instance of ``options`` and the model; returns one value or more.
-        protocols: those it has a meaning under.
-        missing: takes options, the dataset and the protocol, and returns what the metric needs and this
-            machine or that dataset lacks, with the mend, in one line; None if it can be measured. Asked
-            before anything is trained; imports no torch.
-        needs: what it rests on, of :data:`NEEDS`.
-        better: which way each of its quantities is better, by the ``quantity`` of its settings, or by the
-            metric's name where a value names none. What is not listed is neither.
-        neither: its quantities that are not listed there.
-        no_percent: those of which a change in per cent says nothing: their zero depends on the unit, or they
-            lie about it.
-        not_positive: those that can be zero or less, and then have no logarithm.
-
-    Raises:
-        ValueError: one of the last two names a quantity that it has not.
-    """
-
-    name: str
-    summary: str
+    name: str  # in a sweep file
+    summary: str  # in one line
     options: type[MetricOptions]
-    compute: Callable[[Any, TrainedModel], list[Value]]
+    compute: Callable[[Any, TrainedModel], list[Value]]  # (options, model) -> one value or more
+    quantities: tuple[Quantity, ...]  # the numbers that its values may be
+    # Those it has a meaning under: under paper, figures of unaugmented test images would not compare to those
+    # of augmented ones beside them.
     protocols: tuple[str, ...] = ("clean", "paper")
+    # (options, dataset, protocol) -> what it needs and this machine or that dataset lacks, with the fix, in
+    # one line; None if it can be measured. Called before anything is trained; imports no torch.
     missing: "Callable[[Any, Dataset, str], str | None]" = lambda options, data, protocol: None
-    needs: tuple[str, ...] = ()
-    better: Mapping[str, Better] = field(default_factory=dict)
-    neither: tuple[str, ...] = ()
-    no_percent: tuple[str, ...] = ()
-    not_positive: tuple[str, ...] = ()
+    needs: tuple[str, ...] = ()  # of :data:`NEEDS`
 
-    def __post_init__(self) -> None:
-        if unknown := {*self.no_percent, *self.not_positive} - {*self.better, *self.neither}:
-            raise ValueError(f"metric {self.name} has no {', '.join(sorted(unknown))}")
-
-    def value_names(self, options: MetricOptions) -> dict[str, Better | None]:
-        """Return the names of the values it may have under some options, and which way each is better."""
-        quantities = dict(self.better) | dict.fromkeys(self.neither)
+    def value_names(self, options: MetricOptions) -> list[str]:
+        """Return the names of the values it may have under some options."""
         readings = getattr(options, "readings", ("",))
-        return {
-            value_name(self.name, each, reading): way
-            for each, way in quantities.items()
-            for reading in readings
-        }
+        return [value_name(self.name, one.name, reading) for one in self.quantities for reading in readings]
 
 
 def value_name(name: str, quantity: str | None, reading: str | None) -> str:

@@ -1,7 +1,6 @@
-"""How often a metric failed, and in which way: what is told in the ``settings`` of its row.
+"""How often a metric failed, and in which way, as the ``settings`` of its row record it.
 
-A metric that failed twice in the same way is not tried again unless that is asked: a trial must not be
-trained at every run for the sake of a number that it will never have.
+A metric that failed twice in the same way is not tried again unless the user asks for it.
 """
 
 import json
@@ -9,8 +8,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-TRIES = 2
-"""Failures in the same way after which a metric is given up."""
+TRIES = 2  # failures in the same way after which a metric is given up
 
 
 def is_failure(row: Mapping[str, Any]) -> bool:
@@ -42,17 +40,15 @@ def added_up(
 ) -> list[Mapping[str, Any]]:
     """Return rows of the ``metrics`` table of one trial; a failure counts those in the same way before it.
 
-    Args:
-        rows: what was measured now.
-        before: returns the rows that they replace; called only where something failed.
+    ``before`` returns the rows that they replace; it is called only if something failed.
     """
     rows = list(rows)
-    failed = {index: own for index, row in enumerate(rows) if "failures" in (own := _settings(row))}
+    failed = {i: settings for i, row in enumerate(rows) if "failures" in (settings := _settings(row))}
     if failed:
         known = {_identity(row): _settings(row).get("failures", 0) for row in before()}
-        for index, own in failed.items():
-            total = own["failures"] + known.get(_identity(rows[index]), 0)
-            rows[index] = {**rows[index], "settings": json.dumps(own | {"failures": total})}
+        for i, settings in failed.items():
+            total = settings["failures"] + known.get(_identity(rows[i]), 0)
+            rows[i] = {**rows[i], "settings": json.dumps(settings | {"failures": total})}
     return rows
 
 

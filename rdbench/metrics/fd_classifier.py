@@ -1,18 +1,17 @@
 """The Fréchet distance in features of a small classifier, trained on the dataset's own labels.
 
-Inception was trained on photographs and sees digits poorly; this network has seen nothing but the dataset. It
-works offline, and for any labelled dataset. It is no FID: figures compare only to others whose classifier has
-the same weights, which is what ``feature_hash`` is for. How good that classifier is stands among the settings
-as ``test_accuracy``.
+Inception sees digits poorly. This works offline and for any labelled dataset, but is no FID: figures compare
+only at equal classifier weights (``feature_hash``); ``test_accuracy`` says how good the classifier is.
 
-Samples of the prior, decoded, against all images of a split; lower is better. Under protocol paper each
-sample is stretched to span [0, 1], else it is clipped there. The distance falls with the number of samples,
-so compare only at equal ones; the standard error says how far chance in the samples moves it.
+Samples of the prior, decoded, against all images of a split; lower is better. The distance falls with the
+number of samples, so compare only at equal ones; the standard error says how far chance moves it.
 """
+
+from functools import partial
 
 from pydantic import Field
 
-from rdbench.metrics.base import Metric, MetricOptions, TrainedModel, Value
+from rdbench.metrics.base import Metric, MetricOptions, Quantity, TrainedModel, Value
 from rdbench.metrics.features import comparison
 from rdbench.metrics.features.comparison import SplitName
 
@@ -34,34 +33,21 @@ class FdClassifierOptions(MetricOptions):
 def compute(options: FdClassifierOptions, model: TrainedModel) -> list[Value]:
     """Return the distance.
 
-    Raises:
-        DatasetError: the dataset has no labels.
-        ValueError: a sample is not finite.
+    Raises as :func:`comparison.network`; ValueError: a sample is not finite.
     """
     import torch
 
-    from rdbench.numerics.frechet import (
-        MomentSum,
-        few_samples_warning,
-        frechet_distance,
-        frechet_standard_error,
-    )
+    from rdbench.numerics.frechet import MomentSum, frechet_standard_error
 
     features = comparison.network("classifier", model)
     reference = comparison.reference_moments(model, features, options.split)
-    found = comparison.sample_features(model, features, options.samples)
+    samples = comparison.sample_features(model, features, options.samples)
     total = MomentSum()
-    for part in torch.split(found, features.batch):
+    for part in torch.split(samples, features.batch):
         total.add(part)
-    own = total.moments()
-    settings = comparison.about(
-        features,
-        few_samples_warning(min(own.count, reference.count), features.size),
-        n_samples=own.count,
-        reference_images=reference.count,
-    )
-    error = frechet_standard_error(found, own, reference)
-    return [Value(frechet_distance(own, reference), error, settings, features.hash)]
+    sampled = total.moments()
+    error = frechet_standard_error(samples, sampled, reference)
+    return [comparison.distance(sampled, reference, features, error)]
 
 
 METRIC = Metric(
@@ -69,9 +55,7 @@ METRIC = Metric(
     "Fréchet distance of prior samples to the dataset's images, in features of its own classifier",
     FdClassifierOptions,
     compute,
-    missing=lambda options, data, protocol: comparison.missing(
-        "classifier", data, protocol, split=options.split
-    ),
+    (Quantity("fd_classifier", "lower"),),
+    missing=partial(comparison.missing, "classifier"),
     needs=("prior",),
-    better={"fd_classifier": "lower"},
 )

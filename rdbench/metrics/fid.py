@@ -6,17 +6,17 @@ Heusel et al., "GANs trained by a two time-scale update rule converge to a local
     protocol clean   50,000 samples, clipped to [0, 1]                   clean-fid's resizing
     protocol paper   25,600 samples, each stretched to span [0, 1]       pytorch-fid's resizing
 
-Samples go from the decoder through the network in batches, rounded to 256 levels as files would be, and
-only sums are kept: neither memory nor disk limits their number. The distance falls with it, so figures
-compare only at equal ``n_samples`` and ``reference_images``. There is no standard error: the one that is
-cheap needs all features.
+Samples are processed in batches, rounded to 256 levels as files would be, and only sums are kept, so memory
+does not limit their number. The distance falls with it: figures compare only at equal ``n_samples`` and
+``reference_images``. There is no standard error: the one that is cheap needs all features.
 """
 
+from functools import partial
 from typing import Annotated
 
 from pydantic import Field
 
-from rdbench.metrics.base import InceptionWeights, Metric, MetricOptions, TrainedModel, Value
+from rdbench.metrics.base import InceptionWeights, Metric, MetricOptions, Quantity, TrainedModel, Value
 from rdbench.metrics.features import comparison
 from rdbench.metrics.features.comparison import SplitName
 
@@ -41,24 +41,15 @@ class FidOptions(MetricOptions):
 def compute(options: FidOptions, model: TrainedModel) -> list[Value]:
     """Return the distance.
 
-    Raises:
-        WeightsError: Inception's weights are not there, or not what they should be.
-        ValueError: a sample is not finite.
+    Raises as :func:`comparison.network`; ValueError: a sample is not finite.
     """
     from rdbench.metrics.features.reference import moments
-    from rdbench.numerics.frechet import few_samples_warning, frechet_distance
 
     features = comparison.network("inception", model, options.weights)
     reference = comparison.reference_moments(model, features, options.split)
     count = options.samples or SAMPLES[model.protocol]
-    own = moments(features, comparison.prior_samples(model, features, count))
-    settings = comparison.about(
-        features,
-        few_samples_warning(min(own.count, reference.count), features.size),
-        n_samples=own.count,
-        reference_images=reference.count,
-    )
-    return [Value(frechet_distance(own, reference), None, settings, features.hash)]
+    sampled = moments(features, comparison.prior_samples(model, features, count))
+    return [comparison.distance(sampled, reference, features)]
 
 
 METRIC = Metric(
@@ -66,9 +57,7 @@ METRIC = Metric(
     "Fréchet inception distance of prior samples to the dataset's images",
     FidOptions,
     compute,
-    missing=lambda options, data, protocol: comparison.missing(
-        "inception", data, protocol, options.weights, split=options.split
-    ),
+    (Quantity("fid", "lower"),),
+    missing=partial(comparison.missing, "inception"),
     needs=("prior",),
-    better={"fid": "lower"},
 )

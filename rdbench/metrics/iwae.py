@@ -3,14 +3,10 @@
     L_K(x) = E ln 1/K sum_k p(x|z_k) p(z_k) / q(z_k|x),    z_1 .. z_K ~ q(z|x)
 
 L_1 is the ELBO; L_K rises with K and tends to ln p(x) (Burda, Grosse & Salakhutdinov, "Importance weighted
-autoencoders", ICLR 2016). How fast depends on the reading: q was trained for one variance of the decoder,
-and fits the posterior under another less well. The bound holds under each.
+autoencoders", ICLR 2016), more slowly under readings whose variance q was not trained for.
 
-The reading ``optimal`` is refused: it fits sigma^2 to the very image it scores, so its densities do not
-integrate to one, and it is no likelihood. ``optimal_shared`` is: its sigma^2 is the one that the trial
-measured, mean(sse)/n of the test split. The images are the test images as they are. Under protocol paper
-all else is measured on augmented ones, which would make these rows incomparable to those beside them, so
-the metric is refused there.
+The reading ``optimal`` is refused: it fits sigma^2 to the very image it scores, so it is no likelihood.
+``optimal_shared`` is one: its sigma^2 is mean(sse)/n of the test split, as the trial measured it.
 
 Each image is decoded K times: 200 images at K = 5000 are a million decodings.
 """
@@ -20,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from rdbench.metrics.base import ImageCount, Metric, MetricOptions, TrainedModel, Value, mean_value
+from rdbench.metrics.base import ImageCount, Metric, MetricOptions, Quantity, TrainedModel, Value, mean_value
 from rdbench.numerics.likelihood import gaussian_nll, variance
 
 if TYPE_CHECKING:
@@ -45,6 +41,7 @@ def _distinct(values: tuple[str, ...]) -> tuple[str, ...]:
 
 
 Reading = Annotated[Literal["half", "beta_half", "optimal_shared"], BeforeValidator(_likelihood)]
+READINGS: tuple[Reading, ...] = ("half", "beta_half", "optimal_shared")
 
 
 class IwaeOptions(MetricOptions):
@@ -59,18 +56,14 @@ class IwaeOptions(MetricOptions):
     name: str = "iwae"
     samples: int = Field(default=5000, ge=1, le=1_000_000)
     images: ImageCount = 200
-    readings: Annotated[tuple[Reading, ...], Field(min_length=1), AfterValidator(_distinct)] = (
-        "half",
-        "beta_half",
-        "optimal_shared",
-    )
+    readings: Annotated[tuple[Reading, ...], Field(min_length=1), AfterValidator(_distinct)] = READINGS
 
 
 def compute(options: IwaeOptions, model: TrainedModel) -> list[Value]:
     """Return the mean bound over images, in nats per image, under each reading.
 
-    The noise is the trial's own, one draw an image, so neither how the work is cut into chunks nor how
-    many images follow changes an image's value beyond rounding.
+    The noise depends on the trial alone, one draw an image: neither chunks nor later images change a value
+    beyond rounding.
     """
     import torch
 
@@ -94,14 +87,7 @@ def compute(options: IwaeOptions, model: TrainedModel) -> list[Value]:
 
 
 def _bounds(model: TrainedModel, images: "Tensor", noise: "Tensor", variances: list[float]) -> "Tensor":
-    """Return ln 1/K sum_k w_k of each image under each variance, float64 (variances, images).
-
-    Args:
-        model: the network.
-        images: (images, channels, height, width).
-        noise: standard normal, (images, K, latent).
-        variances: of the decoder.
-    """
+    """Return ln 1/K sum_k w_k under each variance, (variances, images), of noise (images, K, latent)."""
     import torch
 
     n = images[0].numel()
@@ -123,9 +109,7 @@ METRIC = Metric(
     "importance-weighted bound on ln p(x), nats per image",
     IwaeOptions,
     compute,
+    (Quantity("iwae", "higher", "nats per image", has_zero=False, positive=False),),
     protocols=("clean",),
     needs=("gaussian",),
-    better={"iwae": "higher"},
-    no_percent=("iwae",),
-    not_positive=("iwae",),
 )

@@ -6,9 +6,11 @@ and it may fall below zero. How samples become images, and how those are resized
 each protocol.
 """
 
+from functools import partial
+
 from pydantic import Field
 
-from rdbench.metrics.base import InceptionWeights, Metric, MetricOptions, TrainedModel, Value
+from rdbench.metrics.base import InceptionWeights, Metric, MetricOptions, Quantity, TrainedModel, Value
 from rdbench.metrics.features import comparison
 from rdbench.metrics.features.comparison import SplitName
 
@@ -36,9 +38,7 @@ class KidOptions(MetricOptions):
 def compute(options: KidOptions, model: TrainedModel) -> list[Value]:
     """Return the distance; subsets are no larger than the smaller of the two sets, and then say so.
 
-    Raises:
-        WeightsError: Inception's weights are not there, or not what they should be.
-        ValueError: a sample is not finite.
+    Raises as :func:`comparison.network`; ValueError: a sample is not finite.
     """
     import numpy as np
 
@@ -47,16 +47,12 @@ def compute(options: KidOptions, model: TrainedModel) -> list[Value]:
 
     features = comparison.network("inception", model, options.weights)
     reference = comparison.reference_features(model, features, options.split, options.samples)
-    own = comparison.sample_features(model, features, options.samples)
+    sampled = comparison.sample_features(model, features, options.samples)
     draw = np.random.default_rng(generator(model.seed, "metric/kid").initial_seed())
-    value, error = kid(own, reference, options.subsets, options.subset_size, generator=draw)
-    smaller = min(len(own), len(reference))
-    settings = comparison.about(
-        features,
-        f"subsets of {smaller:,}: there are no more" if smaller < options.subset_size else None,
-        n_samples=len(own),
-        reference_images=len(reference),
-    )
+    value, error = kid(sampled, reference, options.subsets, options.subset_size, generator=draw)
+    smaller = min(len(sampled), len(reference))
+    warning = f"subsets of {smaller:,}: there are no more" if smaller < options.subset_size else None
+    settings = comparison.about(features, warning, n_samples=len(sampled), reference_images=len(reference))
     return [Value(value, error, settings, features.hash)]
 
 
@@ -65,11 +61,7 @@ METRIC = Metric(
     "kernel inception distance of prior samples to the dataset's images",
     KidOptions,
     compute,
-    missing=lambda options, data, protocol: comparison.missing(
-        "inception", data, protocol, options.weights, split=options.split
-    ),
+    (Quantity("kid", "lower", has_zero=False, positive=False),),  # its values scatter about zero
+    missing=partial(comparison.missing, "inception"),
     needs=("prior",),
-    better={"kid": "lower"},
-    no_percent=("kid",),
-    not_positive=("kid",),
 )

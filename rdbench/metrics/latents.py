@@ -2,29 +2,23 @@
 
     rate = E_x KL(q(z|x) || p(z)) = I_q(x; z) + KL(q(z) || p(z)),    q(z) = E_x q(z|x)
 
-(Hoffman & Johnson, "ELBO surgery", NIPS 2016 workshop on approximate inference.) The second part is what
-prior samples suffer from: it is zero only where the decoder was trained on what the prior draws.
+(Hoffman & Johnson, "ELBO surgery", NIPS 2016 workshop on approximate inference.) The second part is zero only
+where the decoder was trained on what the prior draws.
 
 q(z) at a sample of each image is estimated by the weighted sum of Chen et al. ("Isolating sources of
-disentanglement", NeurIPS 2018, appendix C) with all N images as its one batch, where the weights are 1/N:
+disentanglement", NeurIPS 2018, appendix C) with all N images as its one batch, and weights 1/N:
 
     q(z) ~ 1/N sum_j q(z|x_j)
 
-That is exact for these N images, but biased for the distribution that they come from. An image's own
-posterior is in the sum, so the mutual information is too small, and never more than ln N whatever the
-latents hold; the marginal KL is too large by the same amount. Without its own posterior the bias has the
-other sign (Poole et al., "On variational bounds of mutual information", ICML 2019), so both sums together
-enclose the truth up to sampling error: ``lower`` and ``upper`` among the settings of a value, with a
-``warning`` where they lie far apart, which they do wherever the rate exceeds ln N by much.
+That is exact for these N images, but biased for the distribution that they come from. As an image's own
+posterior is in the sum, the mutual information is too small, at most ln N, and the marginal KL too large by
+the same amount. Without it the bias has the other sign (Poole et al., "On variational bounds of mutual
+information", ICML 2019), so both sums enclose the truth up to sampling error: ``lower`` and ``upper`` in the
+settings, with a ``warning`` where they lie far apart: where the rate exceeds ln N by much.
 
-The two parts are estimated from the same samples, and each apart: neither is taken as the rate less the
-other, so how far their sum is from the exact rate shows the sampling error.
-
-A latent is an active unit if the variance over images of its posterior mean exceeds 0.01 (Burda, Grosse &
-Salakhutdinov, "Importance weighted autoencoders", ICLR 2016).
-
-The images are the test images as they are. Under protocol paper the rate is measured on augmented ones,
-and is not the rate that is split here, so the metric is refused there.
+The two parts are estimated separately, from the same samples: how far their sum is from the exact rate shows
+the sampling error. A latent is an active unit if the variance over images of its posterior mean exceeds 0.01
+(Burda, Grosse & Salakhutdinov, "Importance weighted autoencoders", ICLR 2016).
 """
 
 import math
@@ -32,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
-from rdbench.metrics.base import ImageCount, Metric, MetricOptions, TrainedModel, Value, mean_value
+from rdbench.metrics.base import ImageCount, Metric, MetricOptions, Quantity, TrainedModel, Value, mean_value
 from rdbench.numerics.likelihood import kl_standard_normal
 
 if TYPE_CHECKING:
@@ -62,11 +56,10 @@ class LatentsOptions(MetricOptions):
 def compute(options: LatentsOptions, model: TrainedModel) -> list[Value]:
     """Return the number of active units, and rate, mutual information and marginal KL in nats per image.
 
-    A standard error is over images. Those of the two estimates take q(z) as known: to first order the
-    images' part in it adds nothing, as the mean of q(z|x)/q(z) over q(z) is 1 for every image.
+    A standard error is over images. Those of the two estimates take q(z) as known: to first order the images'
+    part in it adds nothing, as the mean of q(z|x)/q(z) over q(z) is 1 for every image.
 
-    Raises:
-        ValueError: a posterior is not finite, or too narrow for float64 to tell the images' apart.
+    Raises ValueError: a posterior is not finite, or too narrow for float64.
     """
     import torch
 
@@ -84,10 +77,9 @@ def compute(options: LatentsOptions, model: TrainedModel) -> list[Value]:
             parts.append(_log_ratios(index.to(model.device), noise.double(), mean, log_var))
         rates = kl_standard_normal(mean, log_var)
         information, marginal, information_upper, marginal_lower = torch.cat(parts, 1).cpu()
-    rate = mean_value(rates.cpu(), quantity="rate")
     bounds = _bounds(float(rates.mean()), information, information_upper, marginal, marginal_lower)
     values = [
-        rate,
+        mean_value(rates.cpu(), quantity="rate"),
         mean_value(information, quantity="mutual_information", ln_images=math.log(count), **bounds[0]),
         mean_value(marginal, quantity="marginal_kl", **bounds[1]),
     ]
@@ -113,37 +105,27 @@ def _posteriors(model: TrainedModel, count: int) -> "tuple[Tensor, Tensor]":
 def _log_ratios(index: "Tensor", noise: "Tensor", mean: "Tensor", log_var: "Tensor") -> "Tensor":
     """Return ln q(z|x)/q(z) and ln q(z)/p(z) with an image's own posterior in q(z), then both without.
 
-    Args:
-        index: which images, (chunk,).
-        noise: standard normal, (chunk, samples, latent).
-        mean: of all posteriors, (images, latent).
-        log_var: theirs.
-
-    Returns:
-        Means over an image's samples, (4, chunk).
+    Means over samples, (4, chunk), of the images ``index`` (chunk,), under noise (chunk, samples, latent).
     """
     import torch
 
     count = len(mean)
     z = mean[index].unsqueeze(1) + noise * (log_var[index] / 2).exp().unsqueeze(1)
     # The constant (latent / 2) ln 2 pi of the normal densities cancels in each ratio.
-    own = -(noise.square() + log_var[index].unsqueeze(1)).sum(2) / 2
+    posterior = -(noise.square() + log_var[index].unsqueeze(1)).sum(2) / 2
     prior = -z.square().sum(2) / 2
     pairs = _log_densities(z.flatten(0, 1), mean, log_var).reshape(*noise.shape[:2], count)
     pairs[torch.arange(len(index)), :, index] = -math.inf
     others = pairs.logsumexp(2)
-    inside = torch.logaddexp(others, own) - math.log(count)
+    inside = torch.logaddexp(others, posterior) - math.log(count)
     outside = others - math.log(max(1, count - 1))
-    return torch.stack([own - inside, inside - prior, own - outside, outside - prior]).mean(2)
+    return torch.stack([posterior - inside, inside - prior, posterior - outside, outside - prior]).mean(2)
 
 
 def _log_densities(z: "Tensor", mean: "Tensor", log_var: "Tensor") -> "Tensor":
     """Return ln q(z_i|x_j) less its constant, (samples, images), of z (samples, latent): one matrix product.
 
     ln q = -1/2 sum z^2/s^2 + sum z mean/s^2 - 1/2 sum (mean^2/s^2 + ln s^2)
-
-    Raises:
-        ValueError: the terms are so much larger than their sum that more than ``ROUNDING`` is lost.
     """
     import torch
 
@@ -164,7 +146,6 @@ def _bounds(
     """Return what the settings of mutual information and of marginal KL say about their bias.
 
     As neither part is negative, the rate bounds the mutual information as well, and zero the marginal KL.
-    One image has nothing else to say: without its own posterior there is none.
     """
     least, most = float(information.mean()), min(rate, float(information_upper.mean()))
     bounds: tuple[dict[str, Any], dict[str, Any]] = (
@@ -187,9 +168,12 @@ METRIC = Metric(
     "active units; the rate as mutual information and KL(q(z)||p(z)), nats per image",
     LatentsOptions,
     compute,
+    (
+        Quantity("rate", None, "nats per image"),
+        Quantity("mutual_information", None, "nats per image", positive=False),
+        Quantity("marginal_kl", None, "nats per image", has_zero=False, positive=False),
+        Quantity("active_units", None, positive=False),
+    ),
     protocols=("clean",),
     needs=("gaussian",),
-    neither=("rate", "mutual_information", "marginal_kl", "active_units"),
-    no_percent=("marginal_kl",),
-    not_positive=("mutual_information", "marginal_kl", "active_units"),
 )

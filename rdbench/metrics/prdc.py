@@ -2,25 +2,21 @@
 
 Kynkäänniemi et al., "Improved precision and recall metric for assessing generative models", NeurIPS 2019;
 Naeem et al., "Reliable fidelity and diversity metrics for generative models", ICML 2020. Samples of the
-prior, decoded, against as many images of a split; higher is better. They depend on how many there are, so
-both sets have the same size, smaller than asked for where the split is; compare only at equal ones.
-
-Under protocol paper each sample is stretched to span [0, 1], else it is clipped there. Precision and density
-have a standard error over the samples, the images held fixed.
+prior, decoded, against as many images of a split; higher is better. Compare only at equal numbers: both sets
+have the same size, smaller than asked for where the split is. Precision and density have a standard error
+over the samples, the images held fixed.
 """
 
 from typing import TYPE_CHECKING, Annotated
 
 from pydantic import AfterValidator, Field, ValidationInfo
 
-from rdbench.metrics.base import InceptionWeights, Metric, MetricOptions, TrainedModel, Value
+from rdbench.metrics.base import InceptionWeights, Metric, MetricOptions, Quantity, TrainedModel, Value
 from rdbench.metrics.features import comparison
 from rdbench.metrics.features.comparison import FeatureName, SplitName
 
 if TYPE_CHECKING:
     from rdbench.datasets import Dataset
-
-QUANTITIES = ("precision", "recall", "density", "coverage")
 
 
 def _has_neighbours(k: int, info: ValidationInfo) -> int:
@@ -53,37 +49,31 @@ class PrdcOptions(MetricOptions):
 def compute(options: PrdcOptions, model: TrainedModel) -> list[Value]:
     """Return the four numbers, told apart by ``quantity``.
 
-    Raises:
-        WeightsError: Inception's weights are not there, or not what they should be.
-        DatasetError: the dataset has no labels to train a classifier on.
-        ValueError: a sample is not finite, or the split has too few images for ``k``.
+    Raises as :func:`comparison.network`; ValueError: a sample is not finite, or the split has too few images
+    for ``k``.
     """
     from rdbench.numerics.prdc import prdc
 
     features = comparison.network(options.features, model, options.weights)
     reference = comparison.reference_features(model, features, options.split, options.samples)
     count = len(reference)
-    found = prdc(reference, comparison.sample_features(model, features, count), options.k)
-    quantities = {
-        "precision": (found.precision, found.precision_error),
-        "recall": (found.recall, None),
-        "density": (found.density, found.density_error),
-        "coverage": (found.coverage, None),
-    }
+    figures = prdc(reference, comparison.sample_features(model, features, count), options.k)
+
+    def value(quantity: str, error: float | None = None) -> Value:
+        settings = comparison.about(features, quantity=quantity, n_samples=count, reference_images=count)
+        return Value(getattr(figures, quantity), error, settings, features.hash)
+
     return [
-        Value(
-            value,
-            error,
-            comparison.about(features, quantity=quantity, n_samples=count, reference_images=count),
-            features.hash,
-        )
-        for quantity, (value, error) in quantities.items()
+        value("precision", figures.precision_error),
+        value("recall"),
+        value("density", figures.density_error),
+        value("coverage"),
     ]
 
 
 def _missing(options: PrdcOptions, data: "Dataset", protocol: str) -> str | None:
     split, k = options.split, options.k
-    if reason := comparison.missing(options.features, data, protocol, options.weights, split=split):
+    if reason := comparison.missing(options.features, options, data, protocol):
         return reason
     count = min(options.samples, len(comparison.split_of(data, split).images))
     if k < count:
@@ -99,8 +89,9 @@ METRIC = Metric(
     "precision, recall, density and coverage of prior samples",
     PrdcOptions,
     compute,
+    tuple(
+        Quantity(name, "higher", positive=False) for name in ("precision", "recall", "density", "coverage")
+    ),
     missing=_missing,
     needs=("prior",),
-    better=dict.fromkeys(QUANTITIES, "higher"),
-    not_positive=QUANTITIES,
 )

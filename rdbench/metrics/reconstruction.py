@@ -1,7 +1,7 @@
 """How near reconstructions are to the images: PSNR, SSIM and MS-SSIM, means over test images; rFID.
 
-A reconstruction is the decoder's mean at one sample of q(z|x), as the distortion is measured, with its
-values clipped to [0, 1], which no image leaves; it is not rounded to 256 levels. Higher is better.
+A reconstruction is the decoder's mean at one sample of q(z|x), as the distortion is measured, clipped to
+[0, 1] and not rounded to 256 levels. Higher is better.
 
 - ``psnr``: -10 log10 of an image's mean squared error, in decibels. The mean is over images, where the
   ``psnr`` of the results' points is that of the mean error, and unclipped.
@@ -10,17 +10,14 @@ values clipped to [0, 1], which no image leaves; it is not rounded to 256 levels
 - ``ms_ssim``: Wang, Simoncelli & Bovik, "Multiscale structural similarity for image quality assessment",
   Asilomar 2003: five scales, each half the size of the one before; negative terms count as 0.
 
-The windows are torchmetrics'. Its means are not: they take in windows that reach over the border into a
-mirrored image, which neither the papers do nor scikit-image nor TensorFlow; on 28x28 images that is more than
-half of all windows. So the means here are over the windows that lie within the image. Where not even one
-does, at some scale, the value is not among those returned: SSIM asks for 11x11 pixels, MS-SSIM for 176x176.
+The windows are torchmetrics', the means are not: it counts windows that reach over the border into a mirrored
+image, unlike the papers, scikit-image and TensorFlow; on 28x28 images more than half of all windows. Here
+they are over the windows within the image. Where there is none, at some scale, the value is left out: SSIM
+needs 11x11 pixels, MS-SSIM 176x176.
 
-If a feature network is named, the reconstructions, rounded, are also compared with the test images as a
-set, by the Fréchet distance in its features: ``rfid`` in Inception's, ``rfd_classifier`` in those of the
-dataset's own classifier, with all that ``fid`` and ``fd_classifier`` say of theirs. Lower is better.
-
-The images are the test images as they are. Under protocol paper the distortion is measured on augmented
-ones, which would make these rows incomparable to those beside them, so the metric is refused there.
+If a feature network is named, the reconstructions, rounded, are also compared with the test images as a set,
+by the Fréchet distance: ``rfid`` in Inception's features, ``rfd_classifier`` in those of the dataset's
+classifier, as in ``fid`` and ``fd_classifier``. Lower is better.
 """
 
 from collections.abc import Iterator
@@ -31,6 +28,7 @@ from rdbench.metrics.base import (
     InceptionWeights,
     Metric,
     MetricOptions,
+    Quantity,
     TrainedModel,
     Value,
     mean_value,
@@ -67,11 +65,10 @@ class ReconstructionOptions(MetricOptions):
 def compute(options: ReconstructionOptions, model: TrainedModel) -> list[Value]:
     """Return the means over images of those measures that the images' size allows.
 
-    An image without any error has an infinite PSNR: it is left out of that mean, and counted among its
-    settings as ``without_error``; ``n_images`` counts it too.
+    An image without any error has an infinite PSNR: it is left out of that mean, and counted in its settings
+    as ``without_error``; ``n_images`` counts it too.
 
-    Raises:
-        ValueError: the images are not pixels in [0, 1], a reconstruction is not finite, or none has an error.
+    Raises ValueError: images are no pixels in [0, 1], a reconstruction is not finite, or none has an error.
     """
     import torch
 
@@ -117,11 +114,11 @@ def _distance(options: ReconstructionOptions, name: "FeatureName", model: Traine
         # The first images are others than those that a count would choose from the split.
         split="test" if count == len(data.test.images) else f"first {count} of test",
     )
-    own = moments(features, reconstructions(model, features.batch, count))
+    decoded = moments(features, reconstructions(model, features.batch, count))
     warning = few_samples_warning(count, features.size)
     quantity = {"inception": "rfid", "classifier": "rfd_classifier"}[name]
     settings = comparison.about(features, warning, quantity=quantity, n_images=count)
-    return Value(frechet_distance(own, reference), None, settings, features.hash)
+    return Value(frechet_distance(decoded, reference), None, settings, features.hash)
 
 
 def _pairs(model: TrainedModel, count: int) -> "Iterator[tuple[Tensor, Tensor]]":
@@ -144,9 +141,7 @@ def _pairs(model: TrainedModel, count: int) -> "Iterator[tuple[Tensor, Tensor]]"
 def ssim(images: "Tensor", others: "Tensor") -> "Tensor":
     """Return the structural similarity of pairs of images, (batch,), over the windows within them.
 
-    Args:
-        images: values in [0, 1], (batch, channels, height, width), 11x11 or larger.
-        others: likewise.
+    Values are in [0, 1], (batch, channels, height, width), 11x11 or larger.
     """
     from torchmetrics.functional.image import structural_similarity_index_measure
 
@@ -163,11 +158,7 @@ def ms_ssim(images: "Tensor", others: "Tensor") -> "Tensor":
     """Return the multi-scale structural similarity of pairs of images, (batch,), as :func:`ssim` does.
 
     The structure (and contrast) of all scales but the last, and the similarity of the last, each to the power
-    of its scale's weight. A side of odd length loses its last row when it is halved.
-
-    Args:
-        images: values in [0, 1], (batch, channels, height, width), 176x176 or larger.
-        others: likewise.
+    of its scale's weight. Images are 176x176 or larger; a side of odd length loses its last row when halved.
     """
     import torch
     from torch.nn.functional import avg_pool2d
@@ -191,9 +182,7 @@ def _missing(options: ReconstructionOptions, data: "Dataset", protocol: str) -> 
         return f"{data.name} holds values that are no pixels in [0, 1], so an error has no peak; leave it out"
     if options.features == "none":
         return None
-    return comparison.missing(
-        options.features, data, protocol, options.weights, split="test", images=options.images
-    )
+    return comparison.missing(options.features, options, data, protocol)
 
 
 METRIC = Metric(
@@ -201,15 +190,13 @@ METRIC = Metric(
     "PSNR in decibels, SSIM and MS-SSIM of reconstructions, and their Fréchet distance if asked for",
     ReconstructionOptions,
     compute,
+    (
+        Quantity("psnr", "higher", "dB", has_zero=False, positive=False),
+        Quantity("ssim", "higher", positive=False),
+        Quantity("ms_ssim", "higher", positive=False),
+        Quantity("rfid", "lower"),
+        Quantity("rfd_classifier", "lower"),
+    ),
     protocols=("clean",),
     missing=_missing,
-    better={
-        "psnr": "higher",
-        "ssim": "higher",
-        "ms_ssim": "higher",
-        "rfid": "lower",
-        "rfd_classifier": "lower",
-    },
-    no_percent=("psnr",),
-    not_positive=("psnr", "ssim", "ms_ssim"),
 )

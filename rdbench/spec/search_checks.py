@@ -90,10 +90,11 @@ def check_search(
 
 def _check_plane(plane: Sequence[str], asked: Sequence[MetricOptions]) -> None:
     axes = [name.removeprefix("log_") for name in plane]
-    not_positive = (*_NOT_POSITIVE, *metrics.beginnings("not_positive"))
     for index, (name, measure) in enumerate(zip(plane, axes, strict=True)):
         check_measure(measure, asked, "plane", index)
-        if name != measure and measure.startswith(not_positive):
+        quantity = metrics.quantity(measure)
+        positive = quantity.positive if quantity else not measure.startswith(_NOT_POSITIVE)
+        if name != measure and not positive:
             fail(f"{measure} can be zero or less, and has no logarithm then; write {measure}", "plane", index)
         if measure in axes[:index]:
             fail(f"{measure!r} is there twice; name another measure", "plane", index)

@@ -280,10 +280,9 @@ StopField = Annotated[Any, AfterValidator(_one_of(STOPS, "stop"))]
 def _of_metric(measure: str) -> tuple[str, Better | None]:
     """Return the name of the metric that has a measure, "" if none has, and which way that is better."""
     for name in metrics.names():
-        metric = metrics.get(name)
-        for quantity, way in {**dict.fromkeys(metric.neither), **metric.better}.items():
-            if measure in {value_name(name, quantity, reading) for reading in ("", *READINGS, OWN)}:
-                return name, way
+        for quantity in metrics.get(name).quantities:
+            if measure in {value_name(name, quantity.name, reading) for reading in ("", *READINGS, OWN)}:
+                return name, quantity.better
     return "", None
 
 

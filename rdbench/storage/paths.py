@@ -90,6 +90,12 @@ def candidates(text: str | os.PathLike[str], folders: Iterable[Path] = ()) -> li
     return list(dict.fromkeys(absolute(folder / path) for folder in (*folders, Path())))
 
 
+def nearest_existing(path: Path) -> Path:
+    """Return the path itself, or the nearest folder above it that is there, in which it would be made."""
+    # Path.exists fails where a folder may not be looked into.
+    return next(at for at in (path, *path.parents) if os.path.exists(at))  # noqa: PTH110
+
+
 def as_text(path: Path) -> str:
     """Return an absolute path as text that any file can hold: an address where its name is not UTF-8.
 

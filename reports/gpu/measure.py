@@ -48,7 +48,7 @@ def benchmarks(sweep: str, device: str, packs: list[int], steps: int, repetition
     found = {}
     for precision in PRECISIONS[device]:
         trial = trial_of(sweep, f"train.precision={precision}")
-        measured = bench.run(trial, packs, device, steps=steps, repetitions=repetitions)
+        measured = bench.run(trial, packs, device, bench.Effort(steps, repetitions))
         print(bench.table(measured), "\n", flush=True)
         found[precision] = measured.to_json()
     return found

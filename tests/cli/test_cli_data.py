@@ -139,7 +139,7 @@ def test_doctor_says_of_a_root_that_was_named_that_it_is_not_there(tmp_path, mon
     assert next(folders.data(tmp_path / "gone")).state == "problem"
     monkeypatch.setenv("RDBENCH_DATA", str(tmp_path / "gone"))
     row = next(folders.data(None))
-    assert (row.state, "correct RDBENCH_DATA" in row.mend) == ("problem", True)
+    assert (row.state, "correct RDBENCH_DATA" in row.fix) == ("problem", True)
 
 
 def test_doctor_prepares_nothing_though_another_copy_is_prepared(digits, tmp_path):
@@ -172,8 +172,8 @@ def test_the_dry_run_tells_what_is_not_as_published_and_counts_what_is_there(rdb
     assert "mnist: 30 test images instead of the 10,000 that are published\n" in out
     options = make_options("mnist")
     there = images(options, DataRoot(digits, "--data"))
-    assert (there.train, there.test) == (60, 30)
-    assert (images(options).train, images(options).test) == (60_000, 10_000)
+    assert there == (60, 30)
+    assert images(options) == (60_000, 10_000)
 
 
 def test_a_root_that_nobody_named_need_not_be_there_for_a_dry_run(tmp_path):

@@ -51,7 +51,7 @@ def test_a_benchmark_runs_all_contenders_and_the_dry_run_uses_its_figures(sweep_
 
 def test_a_worker_that_dies_is_told_and_the_others_are_measured(trial, monkeypatch):
     monkeypatch.setattr(bench, "_worker", _dies)
-    found = bench.run(trial, [1], "cpu", steps=1, repetitions=1, workers=1)
+    found = bench.run(trial, [1], "cpu", bench.Effort(steps=1, repetitions=1, workers=1))
     assert found.contenders[1].error == "the worker died"
     assert found.contenders[0].median > 0
     assert "did not run: the worker died" in bench.table(found)
@@ -131,7 +131,7 @@ def test_the_hint_names_the_overrides_or_the_benchmark_would_be_of_another_setti
     ],
 )
 def test_sizes_are_known_without_reading_data(name, options, expected):
-    assert estimate.images(make_options(name, options)) == estimate.Images(*expected)
+    assert estimate.images(make_options(name, options)) == expected
 
 
 def test_only_a_folder_knows_how_many_images_it_holds(tmp_path):

@@ -1,4 +1,4 @@
-"""rdbench doctor says what is wrong with a machine and how to mend it, and breaks on nothing."""
+"""rdbench doctor says what is wrong with a machine and how to fix it, and breaks on nothing."""
 
 import importlib.metadata
 import json
@@ -112,7 +112,7 @@ def test_the_end_names_each_problem_and_counts():
     rows = [Finding("a", "is gone", "problem", "put it back"), Finding("b", "odd", "note"), Finding("c", "")]
     assert doctor.summary(rows) == [
         "problem: a: is gone; put it back",
-        "1 problem, 1 note, 3 looked at",
+        "1 problem, 1 note, 3 checks",
     ]
 
 
@@ -134,7 +134,7 @@ def test_the_verb_ends_with_1_where_something_is_a_problem_and_with_0_else(two_r
     two_rows["rows"] = [Finding("a", "1"), Finding("b", "2", "note", "look")]
     done = CliRunner().invoke(app, [])
     assert done.exit_code == 0
-    assert done.stdout.splitlines()[-1] == "0 problems, 1 note, 2 looked at"
+    assert done.stdout.splitlines()[-1] == "0 problems, 1 note, 2 checks"
 
 
 def test_json_is_whole_and_all_there_is_on_standard_output(two_rows):
@@ -157,7 +157,7 @@ def test_it_starts_without_torch_or_ray():
 def test_this_machine_is_looked_at_and_left_as_it_is(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     found = list(doctor.examine(data=tmp_path / "no data", results="results"))
-    failed = [each for each in found if "this check itself failed" in each.mend]
+    failed = [each for each in found if "this check itself failed" in each.fix]
     assert failed == []
     assert {"Python", "torch", "processor", "memory", "cache", "data root", "results"} <= {
         each.what for each in found
@@ -227,7 +227,7 @@ def memory_of(monkeypatch, available):
 def test_memory_is_the_least_of_what_the_machine_and_the_container_leave(control_groups, monkeypatch):
     control_groups({})
     assert memory_of(monkeypatch, 60 * GIGABYTE).state == "ok"
-    assert "--concurrency 4" in memory_of(monkeypatch, int(4.5 * GIGABYTE)).mend
+    assert "--concurrency 4" in memory_of(monkeypatch, int(4.5 * GIGABYTE)).fix
     assert memory_of(monkeypatch, GIGABYTE // 2).state == "problem"
     control_groups({"two/job/memory.max": "max\n", "one/memory.limit_in_bytes": f"{2**63 - 4096}\n"})
     assert memory_of(monkeypatch, 60 * GIGABYTE).state == "ok"
@@ -242,7 +242,7 @@ def test_the_64_megabytes_of_a_container_are_too_little_shared_memory(room):
         room(free)
         row = only(machine.shared_memory())
         assert row.state == state
-        assert ("--shm-size" in row.mend) == (state != "ok")
+        assert ("--shm-size" in row.fix) == (state != "ok")
 
 
 def test_few_open_files_are_a_problem_by_the_limit_that_ray_can_raise_to(monkeypatch):
@@ -295,7 +295,7 @@ def test_a_gpu_that_torch_cannot_use_is_a_problem_with_the_reason(monkeypatch):
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     assert "built for the CPU" in only(gpus_of(monkeypatch, cuda=None)).found
     row = only(gpus_of(monkeypatch))
-    assert (row.state, "driver for CUDA 13.0" in row.mend) == ("problem", True)
+    assert (row.state, "driver for CUDA 13.0" in row.fix) == ("problem", True)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     assert only(gpus_of(monkeypatch)).state == "note"
 
@@ -358,7 +358,7 @@ def test_a_nearly_full_disk_for_temporary_files_is_told_since_ray_takes_it_for_f
     assert (row.state, row.found.startswith(f"{short}, ")) == ("ok", True)
     room(40 * GIGABYTE, total=1000 * GIGABYTE)
     row = only(folders.temporary_files())
-    assert (row.state, "set TMPDIR" in row.mend) == ("note", True)
+    assert (row.state, "set TMPDIR" in row.fix) == ("note", True)
 
 
 def test_a_folder_for_temporary_files_that_is_of_no_use_is_told_with_the_one_instead(
@@ -371,7 +371,7 @@ def test_a_folder_for_temporary_files_that_is_of_no_use_is_told_with_the_one_ins
     used, note = folders.temporary_files()
     assert used.found.startswith(f"{short}, ")
     assert (note.state, note.found) == ("note", f"RAY_TMPDIR={long}: AF_UNIX path too long")
-    assert note.mend.startswith(f"{short} is used instead; set RAY_TMPDIR to")
+    assert note.fix.startswith(f"{short} is used instead; set RAY_TMPDIR to")
 
 
 def test_prepared_data_that_are_damaged_are_a_problem(tmp_path, monkeypatch):
@@ -393,7 +393,7 @@ def test_weights_are_told_where_missing_and_are_a_problem_where_they_are_others(
     file.write_bytes(b"other")
     monkeypatch.setattr(software, "packages", lambda: [])
     row = only([each for each in doctor.examine() if each.what == "Inception weights"])
-    assert (row.state, "run `rdbench weights`" in row.mend) == ("problem", True)
+    assert (row.state, "run `rdbench weights`" in row.fix) == ("problem", True)
 
 
 HOLDER = {"command": "rdbench sweep", "pid": 10**9, "host": "elsewhere", "since": "2026-11-23 05:30 UTC"}
@@ -447,7 +447,7 @@ def test_an_address_that_is_none_is_a_line(where, monkeypatch):
     monkeypatch.setattr(software, "packages", lambda: [])
     row = only([each for each in doctor.examine(results=where) if each.what == "results"])
     assert row.state == "problem"
-    assert "this check itself failed" not in row.mend
+    assert "this check itself failed" not in row.fix
 
 
 # The environment, and Ray.
@@ -526,7 +526,7 @@ def test_metrics_are_looked_at_once_the_data_are_prepared(sweep_file, tmp_path, 
     assert found["sweep: digits"].found == "ready: 256 training and 100 test images"
     assert found["sweep: fd_classifier"].state == "ok"
     assert found["sweep: fid"].state == "problem"
-    assert "rdbench weights" in found["sweep: fid"].mend
+    assert "rdbench weights" in found["sweep: fid"].fix
 
 
 def test_data_that_are_missing_are_a_problem_unless_they_can_be_downloaded(
@@ -535,7 +535,7 @@ def test_data_that_are_missing_are_a_problem_unless_they_can_be_downloaded(
     monkeypatch.setenv("RDBENCH_CACHE", str(tmp_path / "cache"))
     assert examine_sweep(sweep_file, tmp_path, "dataset=celeba")["sweep: celeba"].state == "problem"
     row = examine_sweep(sweep_file, tmp_path, "dataset=mnist")["sweep: mnist"]
-    assert (row.state, row.mend.startswith("a sweep tries to download them, or put")) == ("note", True)
+    assert (row.state, row.fix.startswith("a sweep tries to download them, or put")) == ("note", True)
 
 
 def test_what_the_machine_has_not_got_is_a_problem(sweep_file, tmp_path, room, monkeypatch):
@@ -561,4 +561,4 @@ def test_a_mistake_in_the_sweep_file_or_a_folder_of_another_is_one_line(sweep_fi
     (other / "notes.txt").write_text("mine")
     found = list(doctor.examine(sweep_file, results=str(other)))
     row = only([each for each in found if each.what == "sweep"])
-    assert (row.state, row.mend) == ("problem", "give another --results folder")
+    assert (row.state, row.fix) == ("problem", "give another --results folder")

@@ -18,7 +18,7 @@ from rdbench.commands.status import status_lines
 from rdbench.commands.sweep import run_sweep
 from rdbench.errors import SpecError
 from rdbench.metrics import iwae
-from rdbench.metrics.base import TrainedModel, Value
+from rdbench.metrics.base import TrainedModel, Value, value_name
 from rdbench.metrics.iwae import IwaeOptions
 from rdbench.numerics.seeding import generator
 from rdbench.results import store
@@ -202,14 +202,20 @@ def test_a_metrics_file_holds_the_metric_of_its_name(name):
     assert metric.options(name=name).name == name
 
 
-def test_what_has_no_per_cent_or_no_logarithm_is_what_the_metrics_say(monkeypatch):
-    beginnings = metrics.beginnings.__wrapped__
-    assert beginnings("no_percent") == ("iwae", "kid", "latents_marginal_kl", "reconstruction_psnr")
-    assert {"iwae", "kid", "prdc_recall", "latents_active_units"} < set(beginnings("not_positive"))
-    monkeypatch.setattr(iwae, "METRIC", dataclasses.replace(iwae.METRIC, no_percent=()))
-    assert beginnings("no_percent") == ("kid", "latents_marginal_kl", "reconstruction_psnr")
-    with pytest.raises(ValueError, match="metric iwae has no recall"):
-        dataclasses.replace(iwae.METRIC, not_positive=("recall",))
+def test_what_has_no_per_cent_or_no_logarithm_is_what_the_metrics_say():
+    every = [
+        value_name(name, one.name, None) for name in metrics.names() for one in metrics.get(name).quantities
+    ]
+    without_zero = [name for name in every if not metrics.quantity(name).has_zero]
+    assert without_zero == ["iwae", "kid", "latents_marginal_kl", "reconstruction_psnr"]
+    not_positive = {name for name in every if not metrics.quantity(name).positive}
+    assert {"iwae", "kid", "prdc_recall", "latents_active_units"} < not_positive
+
+
+def test_a_quantity_is_known_by_the_name_of_its_value_whatever_reading_or_number_follows():
+    assert metrics.quantity("iwae_half_2") is metrics.quantity("iwae") is iwae.METRIC.quantities[0]
+    assert metrics.quantity("prdc_recall").name == "recall"
+    assert metrics.quantity("fidelity") is metrics.quantity("psnr") is metrics.quantity("prdc") is None
 
 
 def test_an_unknown_metric_is_refused():

@@ -1,8 +1,8 @@
 """``rdbench bench``: a plain PyTorch loop against rdbench, side by side on this machine.
 
-Every contender is set up first; then they take turns, so that a busy moment of the machine meets all of
-them. rdbench runs as it does in a sweep: on a CPU one worker of one thread for every core, on a GPU one
-worker with a pack of trials.
+All contenders are set up first and then take turns, so that a busy moment of the machine affects all of them.
+rdbench runs as in a sweep: on a CPU one worker of one thread a core, on a GPU one worker with a pack of
+trials.
 """
 
 import multiprocessing as mp
@@ -19,6 +19,7 @@ from rdbench import machine
 from rdbench.commands.bench import estimate
 from rdbench.commands.bench.plain import PlainLoop
 from rdbench.commands.bench.roofline import cost_per_image, memory_bandwidth, peak_flops
+from rdbench.datasets import Dataset
 from rdbench.errors import SpecError
 from rdbench.machine import usable_cores
 from rdbench.numerics.precision import check_precision, resolve_device
@@ -26,32 +27,30 @@ from rdbench.spec.plan import Trial
 from rdbench.trial.throughput import evaluation_speed, repeat_epochs, synthetic
 from rdbench.vae.memory import PeakMemory
 
-WARM_UP_STEPS = 2
-NOMINAL = estimate.Images(60_000, 10_000)  # where only the data themselves know how many they are
+NOMINAL = 60_000, 10_000  # where only the data themselves know how many they are
 ANSWER_SECONDS = 600.0  # a worker that says nothing for so long has gone
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How much is measured: ``repetitions`` turns of so many ``steps``."""
+
+    steps: int
+    repetitions: int
+    workers: int | None = None  # at a time; None: one for every core on a CPU, one on a GPU
 
 
 @dataclass
 class Contender:
-    """How fast one way of training is.
-
-    Attributes:
-        name: what it is.
-        pack: trials trained side by side in a worker; null for the plain loop.
-        workers: processes that train at a time.
-        images_per_second: training images a second of all workers together, for each repetition.
-        evaluated_per_second: images a second in evaluation, of all workers together.
-        peak_memory_bytes: of one worker.
-        error: why it could not run.
-    """
+    """How fast one way of training is."""
 
     name: str
-    pack: int | None
-    workers: int
-    images_per_second: list[float] = field(default_factory=list)
-    evaluated_per_second: float | None = None
-    peak_memory_bytes: int | None = None
-    error: str | None = None
+    pack: int | None  # trials trained side by side in a worker; null for the plain loop
+    workers: int  # processes that train at a time
+    images_per_second: list[float] = field(default_factory=list)  # of all workers, for each repetition
+    evaluated_per_second: float | None = None  # images, in evaluation, of all workers
+    peak_memory_bytes: int | None = None  # of one worker
+    error: str | None = None  # why it could not run
 
     @property
     def median(self) -> float:
@@ -107,16 +106,34 @@ def default_packs(device: str) -> list[int]:
     return [1] if resolve_device(device) == "cpu" else [2**power for power in range(7)]
 
 
-def remember(trial: Trial, found: Benchmark) -> None:
+def remember(trial: Trial, figures: Benchmark) -> None:
     """Keep the figures of the fastest contender of ours for the dry run."""
-    ours = [one for one in found.contenders[1:] if one.images_per_second and one.evaluated_per_second]
+    ours = [one for one in figures.contenders[1:] if one.images_per_second and one.evaluated_per_second]
     if ours:
-        best = max(ours, key=found.trials_per_hour)
-        estimate.remember(trial, found.device, best.median, best.evaluated_per_second or best.median)
+        best = max(ours, key=figures.trials_per_hour)
+        estimate.remember(trial, figures.device, best.median, best.evaluated_per_second or best.median)
 
 
-def _worker(trial: Trial, pack: int, device: str, steps: int, repetitions: int, pipe: Any) -> None:
-    """Train in a process of its own: answer each request for an epoch with its images a second."""
+class _Plain:
+    """The plain loop, in this process."""
+
+    def __init__(self, trial: Trial, data: Dataset, device: torch.device, steps: int) -> None:
+        self._memory = PeakMemory(device)
+        self._loop, self._steps = PlainLoop(trial, data, device), steps
+        self.contender = Contender(f"plain PyTorch loop, {self._loop.workers} loader workers", None, 1)
+
+    def epoch(self) -> float | None:
+        return self._loop.images_per_second(self._steps)
+
+    def finish(self) -> None:
+        self.contender.peak_memory_bytes = self._memory.bytes()
+
+    def close(self) -> None:
+        """Nothing has to end."""
+
+
+def _worker(trial: Trial, pack: int, device: str, effort: Effort, pipe: Any) -> None:
+    """Train in a process: answer each request for an epoch with its images a second."""
     torch.set_num_threads(1)
     where = torch.device(device)
 
@@ -126,7 +143,7 @@ def _worker(trial: Trial, pack: int, device: str, steps: int, repetitions: int, 
 
     try:
         pipe.recv()
-        peak = repeat_epochs(trial, pack, where, steps, repetitions, answer)
+        peak = repeat_epochs(trial, pack, where, effort.steps, effort.repetitions, answer)
         pipe.send(("end", (peak, evaluation_speed(trial, pack, where))))
     except Exception as error:
         pipe.send(("error", f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"))
@@ -135,13 +152,14 @@ def _worker(trial: Trial, pack: int, device: str, steps: int, repetitions: int, 
 class _Team:
     """The workers of one contender; they wait between repetitions."""
 
-    def __init__(self, contender: Contender, trial: Trial, device: str, steps: int, repetitions: int) -> None:
-        self.contender = contender
+    def __init__(self, trial: Trial, pack: int, device: str, workers: int, effort: Effort) -> None:
+        count = "1 worker" if workers == 1 else f"{workers} workers"
+        self.contender = Contender(f"rdbench, pack {pack}, {count}", pack, workers)
         context = mp.get_context("spawn")
         self._pipes, self._processes = [], []
-        for _ in range(contender.workers):
+        for _ in range(workers):
             ours, theirs = context.Pipe()
-            arguments = (trial, contender.pack, device, steps, repetitions, theirs)
+            arguments = (trial, pack, device, effort, theirs)
             process = context.Process(target=_worker, args=arguments, daemon=True)
             process.start()
             theirs.close()
@@ -189,62 +207,34 @@ def run(
     trial: Trial,
     packs: Sequence[int],
     device: str,
-    *,
-    steps: int,
-    repetitions: int,
-    workers: int | None = None,
+    effort: Effort,
     say: Callable[[str], None] = lambda line: None,
 ) -> Benchmark:
-    """Measure the plain loop and rdbench with packs of the given sizes.
+    """Measure the plain loop, and rdbench with packs of each of the given sizes.
 
     Args:
         trial: what is trained: data shape, networks, batch size, precision. The images are made up.
-        packs: sizes to try, each a contender.
+        packs: sizes to try.
         device: "cpu" or "cuda".
-        steps: of one repetition.
-        repetitions: turns of each contender.
-        workers: at a time; by default one for every core on a CPU, and one on a GPU.
-        say: told what is going on.
+        effort: how much is measured.
+        say: called with a line on the progress.
 
-    Raises:
-        SpecError: the device has not got the trial's precision, or no use for packs.
+    Raises SpecError: the device lacks the trial's precision, or has no use for packs.
     """
     where = torch.device(device)
     check_precision(trial.train.precision, device)
     if device == "cpu" and max(packs) > 1:
         raise SpecError("--pack: a CPU trains the trials of a pack one after another; packs are for GPUs")
-    workers = workers or (usable_cores() if device == "cpu" else 1)
+    workers = effort.workers or (usable_cores() if device == "cpu" else 1)
     say("measuring what the device can do at most")
-    data = synthetic(trial, max(4, steps) * trial.train.batch_size)
+    data = synthetic(trial, max(4, effort.steps) * trial.train.batch_size)
     flops, traffic = cost_per_image(trial, data.shape)
-    ceilings = peak_flops(where, trial.train.precision), memory_bandwidth(where)
-
+    peak, bandwidth = peak_flops(where, trial.train.precision), memory_bandwidth(where)
     say("setting up the contenders")
-    memory = PeakMemory(where)
-    plain = PlainLoop(trial, data, where)
-    yardstick = Contender(f"plain PyTorch loop, {plain.workers} loader workers", None, 1)
-    threads = "1 worker" if workers == 1 else f"{workers} workers"
-    teams = [
-        _Team(Contender(f"rdbench, pack {pack}, {threads}", pack, workers), trial, device, steps, repetitions)
-        for pack in packs
-    ]
-    try:
-        plain.images_per_second(WARM_UP_STEPS)
-        for team in teams:
-            team.epoch()
-        for repetition in range(1, repetitions + 1):
-            yardstick.images_per_second.append(plain.images_per_second(steps))
-            for team in teams:
-                if (speed := team.epoch()) is not None:
-                    team.contender.images_per_second.append(speed)
-            say(f"repetition {repetition} of {repetitions}")
-        for team in teams:
-            team.finish()
-    finally:
-        for team in teams:
-            team.close()
-    yardstick.peak_memory_bytes = memory.bytes()
-    images = estimate.images(trial.dataset) or NOMINAL
+    runners: list[_Plain | _Team] = [_Plain(trial, data, where, effort.steps)]
+    runners += [_Team(trial, pack, device, workers, effort) for pack in packs]
+    _take_turns(runners, effort.repetitions, say)
+    train_images, test_images = estimate.images(trial.dataset) or NOMINAL
     return Benchmark(
         device=machine.device_name(where),
         host=platform.node(),
@@ -252,32 +242,48 @@ def run(
         shape=data.shape,
         batch_size=trial.train.batch_size,
         precision=trial.train.precision,
-        repetitions=repetitions,
-        steps=steps,
-        peak_flops=ceilings[0],
-        memory_bandwidth=ceilings[1],
+        repetitions=effort.repetitions,
+        steps=effort.steps,
+        peak_flops=peak,
+        memory_bandwidth=bandwidth,
         flops_per_image=flops,
         bytes_per_image=traffic,
-        training_images=images.train,
-        evaluated_images=images.train + images.test,
+        training_images=train_images,
+        evaluated_images=train_images + test_images,
         epochs=trial.train.epochs,
-        contenders=[yardstick, *(team.contender for team in teams)],
+        contenders=[runner.contender for runner in runners],
     )
 
 
-def table(found: Benchmark) -> str:
+def _take_turns(runners: Sequence[_Plain | _Team], repetitions: int, say: Callable[[str], None]) -> None:
+    try:
+        for turn in range(repetitions + 1):  # the first warms up
+            for runner in runners:
+                speed = runner.epoch()
+                if turn and speed is not None:
+                    runner.contender.images_per_second.append(speed)
+            if turn:
+                say(f"repetition {turn} of {repetitions}")
+        for runner in runners:
+            runner.finish()
+    finally:
+        for runner in runners:
+            runner.close()
+
+
+def table(figures: Benchmark) -> str:
     """Return the figures as a table for the terminal."""
     lines = [
-        f"{found.device} ({found.host}); {found.dataset} {'x'.join(map(str, found.shape))},"
-        f" batch {found.batch_size}, {found.precision}; {found.repetitions} repetitions of"
-        f" {found.steps} steps, medians",
-        f"matrix products {found.peak_flops / 1e9:,.0f} GFLOP/s, memory {found.memory_bandwidth / 1e9:,.0f}"
-        f" GB/s; a training image costs {found.flops_per_image / 1e9:.3f} GFLOP and"
-        f" {found.bytes_per_image / 1e6:.1f} MB",
+        f"{figures.device} ({figures.host}); {figures.dataset} {'x'.join(map(str, figures.shape))},"
+        f" batch {figures.batch_size}, {figures.precision}; {figures.repetitions} repetitions of"
+        f" {figures.steps} steps, medians",
+        f"matrix products {figures.peak_flops / 1e9:,.0f} GFLOP/s, memory"
+        f" {figures.memory_bandwidth / 1e9:,.0f} GB/s; a training image costs"
+        f" {figures.flops_per_image / 1e9:.3f} GFLOP and {figures.bytes_per_image / 1e6:.1f} MB",
         "",
         f"{'':42} {'images/s':>10} {'x plain':>8} {'trials/h':>9} {'of peak':>8} {'of bw.':>7} {'memory':>9}",
     ]
-    for contender, row in zip(found.contenders, found.to_json()["contenders"], strict=True):
+    for contender, row in zip(figures.contenders, figures.to_json()["contenders"], strict=True):
         if contender.error or not contender.images_per_second:
             lines.append(f"{contender.name:42} did not run: {contender.error}")
             continue
@@ -288,7 +294,7 @@ def table(found: Benchmark) -> str:
         )
     lines += [
         "",
-        f"trials/h: {found.epochs} epochs of {found.training_images:,} images"
+        f"trials/h: {figures.epochs} epochs of {figures.training_images:,} images"
         " (evaluation included for rdbench). of bw.: share of the memory bandwidth that the step would use"
         " if every operation went to memory; more than 100 % means that caches serve it.",
     ]

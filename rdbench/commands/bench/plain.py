@@ -1,7 +1,7 @@
-"""The yardstick of ``rdbench bench``: the training loop a practitioner writes first.
+"""The baseline of ``rdbench bench``: the training loop a practitioner writes first.
 
-A ``DataLoader`` with workers, torchvision's transforms on one image at a time, eager float32, one model. It
-trains the same network by the same objective on the same made-up images, with all threads the machine has.
+A ``DataLoader`` with workers, torchvision's transforms on one image at a time, eager float32, one model: the
+same network, objective and made-up images, with all threads the machine has.
 """
 
 import math
@@ -68,10 +68,8 @@ class PlainLoop:
     """A model, its optimizer and its loader, ready to take steps."""
 
     def __init__(self, trial: Trial, data: Dataset, device: torch.device) -> None:
-        self._device = device
-        self._beta = trial.beta
+        self._trial, self._device = trial, device
         self._n = math.prod(data.shape)
-        self._size = trial.train.batch_size
         self._network = networks.build(trial.model, data.shape, generator(trial.seed, "init")).to(device)
         for module in self._network.modules():
             if isinstance(module, nn.LeakyReLU):
@@ -80,12 +78,10 @@ class PlainLoop:
             self._network.parameters(), lr=trial.train.lr, weight_decay=trial.train.weight_decay
         )
         self._objective = objective_of(trial)
-        self._latent = trial.model.latent
-        kind: Augmentation = data.augmentation if trial.train.augment else "none"
         self.workers = min(MOST_WORKERS, usable_cores())
         self._batches = _endless(
-            PicturesOneByOne(data, kind),
-            batch_size=self._size,
+            PicturesOneByOne(data, data.augmentation if trial.train.augment else "none"),
+            batch_size=trial.train.batch_size,
             shuffle=True,
             drop_last=True,
             num_workers=self.workers,
@@ -98,16 +94,16 @@ class PlainLoop:
         start = time.perf_counter()
         for _ in range(steps):
             images = next(self._batches).to(self._device, non_blocking=True)
-            noise = torch.randn(len(images), self._latent, device=self._device)
+            noise = torch.randn(len(images), self._trial.model.latent, device=self._device)
             reconstruction, mean, log_var = self._network(images, noise)
             sse = (images - reconstruction).square().flatten(1).sum(1)
             rate = kl_standard_normal(mean, log_var)
-            loss = self._objective(sse, rate, self._beta, self._n).mean()
+            loss = self._objective(sse, rate, self._trial.beta, self._n).mean()
             self._optimizer.zero_grad()
             loss.backward()
             self._optimizer.step()
             loss.item()  # for the progress bar
-        return steps * self._size / (time.perf_counter() - start)
+        return steps * self._trial.train.batch_size / (time.perf_counter() - start)
 
 
 def _endless(images: PicturesOneByOne, **options: Any) -> Iterator[Tensor]:

@@ -17,25 +17,18 @@ from rdbench.tune.supervisor import RayScheduler
 
 @dataclass(frozen=True)
 class Overhead:
-    """What a number of trials cost besides their training.
-
-    Attributes:
-        trials: how many there were.
-        seconds: in all, Ray's start and end included.
-        starting: of these, until the first trial began.
-        memory_growth_bytes: of the driver's process, from the end of the first trial to that of the last.
-    """
+    """What a number of trials cost besides their training."""
 
     trials: int
-    seconds: float
-    starting: float
-    memory_growth_bytes: int
+    seconds: float  # in all, Ray's start and end included
+    starting: float  # of these, until the first trial began
+    memory_growth_bytes: int  # of the driver's process, from the end of the first trial to that of the last
 
     def __str__(self) -> str:
-        each = (self.seconds - self.starting) / self.trials
+        seconds = (self.seconds - self.starting) / self.trials
         return (
             f"{self.trials:,} trials that return at once: {self.seconds:.1f} s, of which Ray's start"
-            f" {self.starting:.1f} s; {each * 1000:.0f} ms a trial; the driver grew by"
+            f" {self.starting:.1f} s; {seconds * 1000:.0f} ms a trial; the driver grew by"
             f" {self.memory_growth_bytes / 1e6:.0f} MB"
         )
 
@@ -48,12 +41,7 @@ def _return_at_once(
 
 
 def measure(trial: Trial, count: int) -> Overhead:
-    """Run ``count`` trials that return at once on this machine.
-
-    Args:
-        trial: gives their settings, which nothing reads.
-        count: at least one.
-    """
+    """Run ``count`` copies of a trial, at least one, that return at once, on this machine."""
     trials = [trial.model_copy(update={"seed": seed}) for seed in range(count)]
     start = time.monotonic()
     progress = SweepProgress(count, Console(file=io.StringIO()))

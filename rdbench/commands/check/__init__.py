@@ -1,20 +1,21 @@
-"""``rdbench check``: whether a variant keeps what the harness counts on, told a line a check.
+"""``rdbench check``: whether a variant keeps what the harness counts on, a line a check.
 
-A check is a function of a :class:`Subject`. It returns what it found to hold, or a :class:`Note`; it raises
-:class:`CheckError` with what is wrong, and an exception of the author's code is a failure too. Checks come in
-stages: what a later one needs, an earlier one has proved.
+``STAGES`` lists the checks. Each is a function of a :class:`Subject` that returns what holds, or a
+:class:`Note`, and raises :class:`CheckError`; an exception of the author's code is a failure too.
 """
 
 import traceback
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
 
 import torch
 from pydantic import TypeAdapter, ValidationError
 
 from rdbench import datasets
-from rdbench.commands.check import of_models, of_objectives, of_trials
-from rdbench.commands.check.declared import declared, imports, options
-from rdbench.commands.check.subject import DATA, CheckError, Finding, Note, Subject, words
+from rdbench.commands.check import declared, evaluation, losses, trials
+from rdbench.commands.check.fresh_process import FreshProcess
+from rdbench.commands.check.subject import DATA, Subject
+from rdbench.commands.check.verdicts import CheckError, Finding, Note, words
 from rdbench.errors import SpecError
 from rdbench.numerics.precision import resolve_device
 from rdbench.registry import variants
@@ -27,19 +28,43 @@ from rdbench.storage import paths
 
 __all__ = ["Finding", "check", "summary"]
 
-Check = Callable[[Subject], str]
 
-_ON_MODELS: tuple[Check, ...] = (of_models.rate, of_models.evaluation, of_models.weights)
-SHAPES: dict[Kind, tuple[Check, ...]] = {
-    "objective": (of_objectives.shapes,),
-    "model": (of_models.shapes, of_models.prior),
-    "trial": (),
-}
-BEHAVIOUR: dict[Kind, tuple[Check, ...]] = {
-    "objective": (of_objectives.gradients, of_objectives.direction, of_objectives.members),
-    "model": (of_models.gradients, *_ON_MODELS),
-    "trial": (of_models.prior, *_ON_MODELS),
-}
+class Check(NamedTuple):
+    """A check, and the kinds of variants that it is of; a ``slow`` one may be left out."""
+
+    function: Callable[[Subject], str]
+    kinds: tuple[Kind, ...] = ("objective", "model", "trial")
+    slow: bool = False
+
+
+# In the order in which they run. A stage rests on what those before it have proved.
+STAGES: tuple[tuple[Check, ...], ...] = (
+    (Check(declared.declared), Check(declared.imports)),
+    (
+        Check(declared.options),
+        Check(losses.shapes, ("objective",)),
+        Check(losses.model_shapes, ("model",)),
+        Check(evaluation.prior, ("model",)),
+    ),
+    (Check(trials.trains),),
+    (
+        Check(losses.gradients, ("objective",)),
+        Check(losses.direction, ("objective",)),
+        Check(losses.members, ("objective",)),
+        Check(losses.model_gradients, ("model",)),
+        Check(evaluation.prior, ("trial",)),
+        Check(evaluation.rate, ("model", "trial")),
+        Check(evaluation.evaluation, ("model", "trial")),
+        Check(evaluation.weights, ("model", "trial")),
+        Check(trials.repeats),
+        Check(trials.resumes),
+        Check(trials.epochs_at_extreme_betas),
+        Check(trials.side_by_side),
+        Check(trials.fresh_process, slow=True),
+        Check(trials.cost, slow=True),
+    ),
+)
+_TRAINING = 2  # the first stage that trains
 
 
 def check(
@@ -51,10 +76,9 @@ def check(
         reference: a registered name, ``package.module:symbol`` or ``file.py:symbol``.
         overrides: options, such as ``dof=5``; the values are YAML.
         device: "cpu" or "cuda".
-        elsewhere: also train in a fresh process, and measure the cost: most of the time it all takes.
+        elsewhere: also run the slow checks: a fresh process and the cost.
 
-    Raises:
-        SpecError: no such name, option or device.
+    Raises SpecError: no such name, option or device.
     """
     where = torch.device(resolve_device(device))
     if ":" not in reference:
@@ -66,62 +90,42 @@ def check(
         return
     spec = _settled(reference, overrides)
     data = datasets.load(datasets.make_options("digits", DATA), paths.data_root())
-    subject = Subject(reference, source, spec, data, where)
+    subject = Subject(source, spec, data, where)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # as a worker does; more would not repeat to the last digit
     try:
-        yield from _stages(subject, elsewhere)
+        yield from _run(subject, elsewhere)
     finally:
         torch.set_num_threads(threads)
+        if subject.fresh is not None:
+            subject.fresh.close()
 
 
-def _stages(subject: Subject, elsewhere: bool) -> Iterator[Finding]:
-    kind = subject.declaration.kind
-    for stage in ((declared, imports), (options, *SHAPES[kind])):
-        if (yield from _all(stage, subject)):
+def _run(subject: Subject, slow: bool) -> Iterator[Finding]:
+    for index, stage in enumerate(STAGES):
+        if index == _TRAINING and slow:
+            # It works while this process goes on.
+            subject.fresh = FreshProcess(subject.trial, subject.source, subject.device)
+        failed = False
+        for function, kinds, is_slow in stage:
+            if subject.declaration.kind in kinds and (slow or not is_slow):
+                finding = _examine(function, subject)
+                failed |= finding.status == "FAIL"
+                yield finding
+        if failed:
             return
-    other = of_trials.Elsewhere(subject) if elsewhere else None  # starts while this process goes on
+
+
+def _examine(function: Callable[[Subject], str], subject: Subject) -> Finding:
+    name = function.__name__.removeprefix("model_").replace("_", " ")
     try:
-        if (yield from _all((of_trials.trains,), subject)):
-            return
-        yield from _all(
-            (
-                *BEHAVIOUR[kind],
-                of_trials.repeats,
-                of_trials.resumes,
-                of_trials.epochs_at_extreme_betas,
-                of_trials.side_by_side,
-            ),
-            subject,
-        )
-        if other is not None:
-            yield _examine("fresh_process", lambda subject: of_trials.fresh_process(subject, other), subject)
-            yield from _all((of_trials.cost,), subject)
-    finally:
-        if other is not None:
-            other.close()
-
-
-def _all(checks: Iterable[Check], subject: Subject) -> Generator[Finding, None, bool]:
-    """Yield what each check finds; return whether one failed."""
-    failed = False
-    for each in checks:
-        finding = _examine(each.__name__, each, subject)
-        failed |= finding.status == "FAIL"
-        yield finding
-    return failed
-
-
-def _examine(name: str, function: Check, subject: Subject) -> Finding:
-    name = name.replace("_", " ")
-    try:
-        said = function(subject)
+        text = function(subject)
     except CheckError as wrong:
         return Finding("FAIL", name, f"{subject.place(wrong.at)}: {wrong}")
     except (Exception, SystemExit) as error:
         trace = "".join(traceback.format_exception(error))
         return Finding("FAIL", name, f"{subject.place_of(error)}: {words(error)}", trace)
-    return Finding("note" if isinstance(said, Note) else "ok", name, said)
+    return Finding("note" if isinstance(text, Note) else "ok", name, text)
 
 
 def _settled(reference: str, overrides: Sequence[str]) -> VariantSpec:
@@ -137,6 +141,5 @@ def _settled(reference: str, overrides: Sequence[str]) -> VariantSpec:
 def summary(name: str, findings: Sequence[Finding]) -> str:
     """Return the last line: how many checks a variant passes, or fails."""
     failed = sum(finding.status == "FAIL" for finding in findings)
-    if failed:
-        return f"{name} fails {failed} of {len(findings)} checks"
-    return f"{name} passes {len(findings)} checks"
+    verdict = f"fails {failed} of" if failed else "passes"
+    return f"{name} {verdict} {len(findings)} checks"

@@ -1,17 +1,18 @@
-"""What is being checked, and what a check may say of it."""
+"""What is being checked: a variant, with tiny data and trials."""
 
 import ast
-import json
 import time
 import traceback
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from rdbench.commands.check.fresh_process import FreshProcess
+from rdbench.commands.check.verdicts import need
 from rdbench.datasets import Dataset
 from rdbench.registry import variants
 from rdbench.registry.declaration import Declaration
@@ -22,7 +23,7 @@ from rdbench.spec.sweep import Sweep, VariantSpec
 from rdbench.trial.run import run_pack, run_trial
 from rdbench.vae import models
 from rdbench.vae.checkpoints import Keeper
-from rdbench.vae.models import Model
+from rdbench.vae.models import Model, Terms
 
 BETAS = (1e-4, 1.0, 1e3)
 DATA = {"name": "digits", "train_images": 128, "test_images": 64}
@@ -30,60 +31,17 @@ TRAIN = {"epochs": 2, "batch_size": 32, "lr": 2e-3}
 NETWORK = {"latent": 4, "channels": [8, 16]}
 
 
-class CheckError(Exception):
-    """A check's verdict: what is wrong, and what it must be.
-
-    Args:
-        message: in a line.
-        at: the method it is about, to point at its line; else at the variant's own.
-    """
-
-    def __init__(self, message: str, at: str = "") -> None:
-        super().__init__(message)
-        self.at = at
-
-
-class Note(str):
-    """What a check found worth knowing, which is no fault."""
-
-    __slots__ = ()
-
-
-@dataclass(frozen=True)
-class Finding:
-    """What came of one check; ``trace`` is the traceback of an exception in the author's code."""
-
-    status: Literal["ok", "FAIL", "note"]
-    check: str
-    text: str
-    trace: str = ""
-
-    def __str__(self) -> str:
-        """One line."""
-        return f"{self.status:4}  {self.check}: {self.text}"
-
-
 @dataclass
 class Subject:
-    """A variant under examination, with the data and the trials it is examined on.
+    """A variant, with the data and the trials it is checked on."""
 
-    Attributes:
-        reference: as it was named.
-        source: where it was found.
-        spec: as a sweep would hold it, its options settled.
-        data: 128 digits to train on, 64 to test.
-        device: where it runs.
-        trained: the models that its first trial left, in evaluation mode.
-        seconds: what the last of its trials took.
-    """
-
-    reference: str
     source: Source
-    spec: VariantSpec
-    data: Dataset
+    spec: VariantSpec  # as a sweep would hold it, with its options
+    data: Dataset  # 128 digits to train on, 64 to test
     device: torch.device
-    trained: list[Model] = field(default_factory=list)
-    seconds: float = 0.0
+    trained: list[Model] = field(default_factory=list)  # by its first trial, in evaluation mode
+    seconds: float = 0.0  # what the last of its trials took
+    fresh: FreshProcess | None = None  # runs its trial too, if asked for
 
     @property
     def declaration(self) -> Declaration:
@@ -97,15 +55,9 @@ class Subject:
 
     def trials(self, variant: VariantSpec | None = None) -> list[Trial]:
         """Return a tiny trial at each of the extreme betas; a single one where it gives a whole curve."""
-        settings = {
-            "name": "check",
-            "dataset": DATA,
-            "variants": [variant or self.spec],
-            "beta": list(BETAS),
-            "train": TRAIN,
-            "model": NETWORK,
-        }
-        return list(plan(Sweep.model_validate(settings)).trials)
+        recipe = {"dataset": DATA, "beta": list(BETAS), "train": TRAIN, "model": NETWORK}
+        sweep = Sweep.model_validate({"name": "check", "variants": [variant or self.spec], **recipe})
+        return list(plan(sweep).trials)
 
     @property
     def trial(self) -> Trial:
@@ -131,16 +83,17 @@ class Subject:
         """Return training images, float32 in [0, 1], (count, 1, 8, 8)."""
         return torch.tensor(self.data.train.images[:count], device=self.device).float() / 255
 
-    def noise(self, count: int, seed: int = 0) -> Tensor:
-        """Return standard normal noise, (count, latent)."""
+    def terms(self, model: Model, images: Tensor, seed: int = 0) -> Terms:
+        """Return what a model makes of images, with standard normal noise (images, latent)."""
         draws = torch.Generator().manual_seed(seed)
-        return torch.randn(count, self.trial.model.latent, generator=draws).to(self.device)
+        noise = torch.randn(len(images), self.trial.model.latent, generator=draws)
+        terms: Terms = model(images, noise.to(self.device))
+        return terms
 
     def build(self) -> Model:
         """Return the model of a model variant at beta 1, untrained, on the device."""
         built = models.build(self.trial, self.data.shape, len(self.data.train.images))
-        if "_modules" not in vars(built):
-            raise CheckError("__init__ must begin with super().__init__(about)", "__init__")
+        need("_modules" in vars(built), "__init__ must begin with super().__init__(about)", "__init__")
         return built.to(device=self.device)
 
     def model(self) -> Model | None:
@@ -152,12 +105,12 @@ class Subject:
     @cached_property
     def tree(self) -> ast.FunctionDef | ast.ClassDef:
         """The variant's own part of its source."""
-        (found,) = (
+        (definition,) = (
             node
             for node in ast.parse(self.source.text).body
             if isinstance(node, ast.FunctionDef | ast.ClassDef) and node.name == self.declaration.symbol
         )
-        return found
+        return definition
 
     def place(self, at: str = "") -> str:
         """Return file:line of a method, or of the variant."""
@@ -167,10 +120,11 @@ class Subject:
 
     def place_of(self, error: BaseException) -> str:
         """Return file:line of the last of the author's lines that an exception passed."""
-        frames = traceback.extract_tb(error.__traceback__)
         files = {str(self.source.path), *(file.path for file in self.source.files)}
-        own = [frame for frame in frames if frame.filename in files]
-        return f"{shown(Path(own[-1].filename))}:{own[-1].lineno}" if own else self.place()
+        for frame in reversed(traceback.extract_tb(error.__traceback__)):
+            if frame.filename in files:
+                return f"{shown(Path(frame.filename))}:{frame.lineno}"
+        return self.place()
 
 
 def seconds(device: torch.device) -> float:
@@ -181,32 +135,3 @@ def seconds(device: torch.device) -> float:
 def shown(path: Path) -> str:
     """Return a path as short as it can be written here."""
     return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
-
-
-def words(error: BaseException) -> str:
-    """Return an exception in a line."""
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
-
-
-def measured(tables: dict[str, Any]) -> str:
-    """Return what a trial measured, or why it diverged, as text that is equal where every digit is."""
-    return json.dumps([tables["trials"][0]["error"], tables.get("points", [])])
-
-
-def need_tensor(what: str, value: object, shape: tuple[int, ...], meaning: str, at: str = "") -> None:
-    """Fail unless a value is a float32 tensor of a shape."""
-    must = f"must be float32 {shape}, {meaning}"
-    if not isinstance(value, Tensor):
-        raise CheckError(f"{what} is a {type(value).__name__}; it {must}", at)
-    if tuple(value.shape) != shape:
-        raise CheckError(f"{what} has shape {tuple(value.shape)}; it {must}", at)
-    if value.dtype != torch.float32:
-        raise CheckError(f"{what} is {str(value.dtype).removeprefix('torch.')}; it {must}", at)
-
-
-def need_finite(what: str, values: Tensor, where: str, at: str = "") -> None:
-    """Fail unless all values are finite."""
-    wrong = values[~values.isfinite()]
-    if len(wrong):
-        raise CheckError(f"{what} is {wrong[0].item()} {where}; it must be finite", at)

@@ -1,19 +1,17 @@
-"""What is wrong with this machine, or will be once a sweep runs here, and how to mend it.
+"""What is wrong with this machine, or will be once a sweep runs here, and how to fix it.
 
     software.py   versions, and whether they fit together    folders.py  room, rights, data, weights, results
     machine.py    cores, memory, devices, limits, clock      wanted.py   what one sweep needs of all that
     settings.py   environment variables, and Ray
 
-A check is a generator of :class:`Finding`; whatever it raises becomes a finding too, so one that breaks costs
-no other. Nothing is left behind, downloaded or repaired.
+A check is a generator of :class:`Finding`; what it raises becomes one too. Nothing is changed or downloaded.
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from rdbench.commands.doctor.finding import Check, Finding
+from rdbench.commands.doctor.finding import Check, Finding, problem
 from rdbench.errors import UserError
 from rdbench.text import counted
 
@@ -29,13 +27,12 @@ def examine(
     *,
     start_ray: bool = False,
 ) -> Iterator[Finding]:
-    """Look at everything, and yield what is found as it is found.
+    """Run all checks, and yield each finding as it is made.
 
     Args:
-        spec: a sweep file, whose needs are looked at too.
+        spec: a sweep file, whose needs are checked too; ``overrides`` are of its values.
         data: folder of the raw data; by default as for a sweep.
         results: a results folder or URI; by default that of the sweep, or ``results``.
-        overrides: of the sweep file's values.
         start_ray: whether to start Ray on this machine to see that it can.
     """
     from rdbench.commands.doctor import folders, machine, settings, software, wanted
@@ -56,12 +53,9 @@ def examine(
         ("temporary files", folders.temporary_files),
         ("data", lambda: folders.data(data)),
         ("Inception weights", folders.weights),
-    ]
-    if spec is None:
-        checks.append(("results", lambda: folders.results("results" if results is None else results)))
-    else:
-        checks.append(("sweep", lambda: wanted.sweep(spec, overrides, data, results)))
-    checks += [
+        ("results", lambda: folders.results("results" if results is None else results))
+        if spec is None
+        else ("sweep", lambda: wanted.sweep(spec, overrides, data, results)),
         ("environment", settings.environment),
         ("Ray", lambda: settings.ray(start_ray)),
     ]
@@ -73,15 +67,10 @@ def _guarded(what: str, check: Check) -> Iterator[Finding]:
     try:
         yield from check()
     except UserError as error:
-        found, _, mend = str(error).partition("; ")
-        yield Finding(what, found, "problem", mend)
+        yield problem(what, error)
     except (Exception, SystemExit) as error:  # a broken package may raise anything when it is imported
-        yield Finding(
-            what,
-            f"{type(error).__name__}: {error}",
-            "problem",
-            "this check itself failed; mend what it names",
-        )
+        text = f"{type(error).__name__}: {error}"
+        yield Finding(what, text, "problem", "this check itself failed; fix what it names")
 
 
 def table(findings: Iterable[Finding], width: int) -> str:
@@ -94,13 +83,13 @@ def table(findings: Iterable[Finding], width: int) -> str:
     from rich.table import Table
     from rich.text import Text
 
-    drawn = Table("what", "found", "state", "mend", box=box.SIMPLE_HEAD, pad_edge=False)
+    drawn = Table("what", "found", "state", "fix", box=box.SIMPLE_HEAD, pad_edge=False)
     drawn.columns[0].max_width = 24
     drawn.columns[2].no_wrap = True
     for column in drawn.columns:
         column.overflow = "fold"
     for row in rows:
-        drawn.add_row(*(Text(text) for text in (row.what, row.found, row.state, row.mend)))
+        drawn.add_row(*map(Text, (row.what, row.found, row.state, row.fix)))
     console = Console(width=width, color_system=None, highlight=False, markup=False)
     with console.capture() as captured:
         console.print(drawn)
@@ -110,26 +99,20 @@ def table(findings: Iterable[Finding], width: int) -> str:
 def summary(findings: Iterable[Finding]) -> list[str]:
     """Return a line for each problem, and a last one that counts."""
     rows = [_printable(finding) for finding in findings]
-    lines = [
-        f"problem: {row.what}: {row.found}{'; ' if row.mend else ''}{row.mend}"
-        for row in rows
-        if row.state == "problem"
-    ]
+    problems = [row for row in rows if row.state == "problem"]
+    lines = [f"problem: {row.what}: {row.found}{'; ' if row.fix else ''}{row.fix}" for row in problems]
     notes = sum(row.state == "note" for row in rows)
-    return [*lines, f"{counted(len(lines), 'problem')}, {counted(notes, 'note')}, {len(rows)} looked at"]
+    return [*lines, f"{counted(len(lines), 'problem')}, {counted(notes, 'note')}, {len(rows)} checks"]
 
 
 def to_json(findings: Iterable[Finding]) -> dict[str, Any]:
     """Return findings for machines, whole."""
-    rows = list(findings)
-    return {
-        "problems": sum(row.state == "problem" for row in rows),
-        "findings": [asdict(row) for row in rows],
-    }
+    rows = [{"what": f.what, "found": f.found, "state": f.state, "mend": f.fix} for f in findings]
+    return {"problems": sum(row["state"] == "problem" for row in rows), "findings": rows}
 
 
 def _printable(finding: Finding) -> Finding:
-    return Finding(_line(finding.what), _line(finding.found), finding.state, _line(finding.mend))
+    return Finding(_line(finding.what), _line(finding.found), finding.state, _line(finding.fix))
 
 
 def _line(text: str) -> str:
@@ -141,5 +124,5 @@ def _line(text: str) -> str:
 
 
 def _stacked(row: Finding) -> str:
-    mend = f"\n  -> {row.mend}" if row.mend else ""
-    return f"{row.state:7} {row.what}\n  {row.found}{mend}"
+    fix = f"\n  -> {row.fix}" if row.fix else ""
+    return f"{row.state:7} {row.what}\n  {row.found}{fix}"

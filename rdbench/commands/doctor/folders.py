@@ -7,10 +7,14 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from rdbench.commands.doctor.finding import Finding, State, gigabytes
+from rdbench.commands.doctor.finding import Finding, gigabytes
 from rdbench.storage import paths, places
 from rdbench.storage.scratch import Scratch
+
+if TYPE_CHECKING:
+    from rdbench.datasets import Status
 
 LITTLE_BYTES = 2**30
 GOOD_BYTES = 10 * 2**30
@@ -23,75 +27,66 @@ def cache() -> Iterator[Finding]:
 
 
 def temporary_files() -> Iterator[Finding]:
-    """Yield the folder for temporary files, where Ray keeps its own, and why not one that is named."""
+    """Yield the folder for temporary files, Ray's too, and why not one that a variable names."""
     scratch = Scratch()  # raises, in one line, where there is none
     scratch.remove()
     place = scratch.path.parent
-    found = folder("temporary files", place, "set TMPDIR to a folder with room, of a short path")
+    advice = "to a folder with room, of a short path"
+    row = folder("temporary files", place, f"set TMPDIR {advice}")
     size = shutil.disk_usage(place)
-    if found.state != "problem" and 1 - size.free / size.total > FULL_SHARE:
-        mend = (
-            "Ray takes a disk that is 95 % full for full: set TMPDIR to a folder with room, of a short path"
-        )
-        found = Finding(found.what, found.found, "note", mend)
-    yield found
-    for each in scratch.passed_over:
-        if each.variable:
-            mend = f"{place} is used instead; set {each.variable} to a folder with room, of a short path"
-            yield Finding("temporary files", str(each), "note", mend)
+    if row.state != "problem" and 1 - size.free / size.total > FULL_SHARE:
+        fix = f"Ray takes a disk that is 95 % full for full: set TMPDIR {advice}"
+        row = Finding(row.what, row.found, "note", fix)
+    yield row
+    for unused in scratch.passed_over:
+        if unused.variable:
+            fix = f"{place} is used instead; set {unused.variable} {advice}"
+            yield Finding("temporary files", str(unused), "note", fix)
 
 
-def folder(what: str, place: Path, mend: str) -> Finding:
-    """Return how a folder stands that rdbench writes to, there or not yet."""
-    there = _existing(place)
-    found = str(place) if there == place else f"{place} (to be made)"
-    if not there.is_dir():
-        return Finding(what, f"{place}: {there} is a file", "problem", mend)
+def folder(what: str, place: Path, fix: str) -> Finding:
+    """Check a folder that rdbench writes to, which may be missing yet."""
+    existing = paths.nearest_existing(place)
+    found = str(place) if existing == place else f"{place} (to be made)"
+    if not existing.is_dir():
+        return Finding(what, f"{place}: {existing} is a file", "problem", fix)
     try:
-        _try_to_write(there)
+        _try_to_write(existing)
     except (OSError, NotImplementedError) as error:  # the latter: a file system without locks
         reason = getattr(error, "strerror", None) or error
-        return Finding(what, f"{found} cannot be written: {reason}", "problem", mend)
-    free = shutil.disk_usage(there).free
+        return Finding(what, f"{found} cannot be written: {reason}", "problem", fix)
+    free = shutil.disk_usage(existing).free
     found += f", {gigabytes(free)} free"
-    if free < LITTLE_BYTES:
-        return Finding(what, found, "problem", f"free some room, or {mend}")
-    if _no_more_files(there):
-        return Finding(what, f"{found}, but no new file fits (inodes)", "problem", f"delete files, or {mend}")
-    return Finding(what, found, "note" if free < GOOD_BYTES else "ok", mend if free < GOOD_BYTES else "")
+    if free >= LITTLE_BYTES and _no_more_files(existing):
+        return Finding(what, f"{found}, but no new file fits (inodes)", "problem", f"delete files, or {fix}")
+    little = f"free some room, or {fix}"
+    return Finding(what, found).graded(free, (LITTLE_BYTES, "problem", little), (GOOD_BYTES, "note", fix))
 
 
-def _existing(place: Path) -> Path:
-    """Return the folder itself, or the nearest one above that is there, which it would be made in."""
-    # Path.exists fails where a folder may not be looked into.
-    return next(path for path in (place, *place.parents) if os.path.exists(path))  # noqa: PTH110
-
-
-def _try_to_write(there: Path) -> None:
+def _try_to_write(folder: Path) -> None:
     """Write, sync and lock a file that is gone afterwards."""
     from filelock import FileLock
 
     # The mode too: root may write anywhere, but a folder that nobody may write to is meant to stay as it is.
-    if not there.stat().st_mode & 0o222:
+    if not folder.stat().st_mode & 0o222:
         raise PermissionError(None, "it is read-only")
-    with tempfile.TemporaryDirectory(dir=there, prefix=".rdbench-doctor-") as own:
-        with (Path(own) / "written").open("wb") as file:
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".rdbench-doctor-") as name:
+        with (Path(name) / "written").open("wb") as file:
             file.write(bytes(4096))
             file.flush()
             os.fsync(file.fileno())
-        with FileLock(Path(own) / "lock", timeout=5):
+        with FileLock(Path(name) / "lock", timeout=5):
             pass
 
 
-def _no_more_files(there: Path) -> bool:
-    status = os.statvfs(there)
+def _no_more_files(folder: Path) -> bool:
+    status = os.statvfs(folder)
     return status.f_files > 0 and status.f_favail == 0  # some file systems count none
 
 
 def data(option: Path | None) -> Iterator[Finding]:
     """Yield the data root, each dataset that is there or prepared, and the names of the others."""
     from rdbench import datasets
-    from rdbench.datasets.prepared import DamagedError, open_folder
 
     chosen = paths.chosen_data_root(option)
     root = chosen.folder
@@ -99,33 +94,35 @@ def data(option: Path | None) -> Iterator[Finding]:
         next(root.iterdir(), None)  # raises where it may not be read
         yield Finding("data root", str(root))
     elif chosen.named_by:
-        mend = f"correct {chosen.named_by}, or make the folder for what is downloaded"
-        yield Finding("data root", f"{root} is not there", "problem", mend)
+        fix = f"correct {chosen.named_by}, or make the folder for what is downloaded"
+        yield Finding("data root", f"{root} is not there", "problem", fix)
     else:
-        mend = "name the folder that has the raw data with --data or RDBENCH_DATA"
-        yield Finding("data root", f"{root} is not there", "note", mend)
-    missing = []
-    for found in datasets.status(root):
-        damaged = []
-        for path in found.prepared:
-            try:
-                open_folder(path)
-            except DamagedError as error:
-                damaged.append(f"{path}: {error}")
-        raw = {True: "raw data there", False: "raw data missing", None: "needs options"}[found.raw]
-        text = f"{raw}, {len(found.prepared)} prepared"
-        if damaged:
-            mend = f"delete that folder; 'rdbench data prepare {found.name}' makes it anew"
-            yield Finding(f"data: {found.name}", "; ".join(damaged), "problem", mend)
-        elif found.prepared or found.raw:
-            own = (datasets.remarks(found.name, place) for place in found.prepared)
-            remarks = dict.fromkeys(remark for each in own for remark in each)
-            state: State = "note" if remarks else "ok"
-            yield Finding(f"data: {found.name}", "; ".join([text, *remarks]), state)
-        else:
-            missing.append(found.name)
-    if missing:
-        yield Finding("data: not here", ", ".join(missing), mend="'rdbench data list' says what they need")
+        fix = "name the folder that has the raw data with --data or RDBENCH_DATA"
+        yield Finding("data root", f"{root} is not there", "note", fix)
+    statuses = datasets.status(root)
+    yield from (_dataset(one) for one in statuses if one.prepared or one.raw)
+    if missing := [one.name for one in statuses if not (one.prepared or one.raw)]:
+        yield Finding("data: not here", ", ".join(missing), fix="'rdbench data list' says what they need")
+
+
+def _dataset(status: "Status") -> Finding:
+    from rdbench import datasets
+    from rdbench.datasets.prepared import DamagedError, open_folder
+
+    what, damaged = f"data: {status.name}", []
+    remarks: dict[str, None] = {}
+    for path in status.prepared:
+        try:
+            open_folder(path)
+            remarks |= dict.fromkeys(datasets.remarks(status.name, path))
+        except DamagedError as error:
+            damaged.append(f"{path}: {error}")
+    if damaged:
+        fix = f"delete that folder; 'rdbench data prepare {status.name}' prepares it again"
+        return Finding(what, "; ".join(damaged), "problem", fix)
+    raw = {True: "raw data there", False: "raw data missing", None: "needs options"}[status.raw]
+    text = "; ".join([f"{raw}, {len(status.prepared)} prepared", *remarks])
+    return Finding(what, text, "note" if remarks else "ok")
 
 
 def weights() -> Iterator[Finding]:
@@ -137,32 +134,30 @@ def weights() -> Iterator[Finding]:
         file = inception.path(which)
         if file is None:
             protocol = "clean" if which == "clean" else "paper"
-            mend = f"fid and kid under protocol {protocol} need them: run 'rdbench weights'"
-            yield Finding(what, f"not in {inception.folder()}", "note", mend)
+            fix = f"fid and kid under protocol {protocol} need them: run 'rdbench weights'"
+            yield Finding(what, f"not in {inception.folder()}", "note", fix)
         else:
-            inception.identify(which, file)  # raises, with the mend, where they are others
+            inception.identify(which, file)  # raises, with the fix, where they are others
             yield Finding(what, f"{file}, as published")
 
 
 def results(where: str) -> Iterator[Finding]:
     """Yield whether a results folder can be written, and which driver holds it."""
-    mend = "give another --results folder"
+    fix = "give another --results folder"
     root = places.place(where)
-    yield folder("results", paths.absolute(root), mend) if isinstance(root, Path) else _remote(root)
+    yield folder("results", paths.absolute(root), fix) if isinstance(root, Path) else _remote(root)
     yield from _holder(root)
 
 
 def _remote(where: places.Remote) -> Finding:
-    trial = where / ".rdbench-doctor"
-    places.write_atomically(
-        trial, b"rdbench doctor was here"
-    )  # raises, in one line, where it cannot be reached
-    trial.unlink(missing_ok=True)
+    probe = where / ".rdbench-doctor"
+    places.write_atomically(probe, b"rdbench doctor was here")  # raises, in one line, if out of reach
+    probe.unlink(missing_ok=True)
     return Finding("results", f"{where} can be reached and written")
 
 
 def _holder(where: places.Place) -> Iterator[Finding]:
-    """Yield who drives sweeps into a results folder, as its own file says."""
+    """Yield the driver that runs sweeps into a results folder, from its lease file."""
     from rdbench.results.lease import FILE
 
     try:
@@ -171,7 +166,7 @@ def _holder(where: places.Place) -> Iterator[Finding]:
         return
     except ValueError:
         held = None
-    what, mend = "results: in use", "a second sweep is refused until it ends; reports can be made"
+    what = "results: in use"
     if not isinstance(held, dict):
         yield Finding(what, f"{FILE} there cannot be understood", "note", "the next sweep puts it right")
         return
@@ -180,7 +175,8 @@ def _holder(where: places.Place) -> Iterator[Finding]:
     if known["host"] == platform.node() and not _is_alive(known["pid"]):
         yield Finding(what, f"{found}, is gone", "note", "the next sweep takes the folder over")
     else:
-        yield Finding(what, found, "note", mend)
+        fix = "a second sweep is refused until it ends; reports can be made"
+        yield Finding(what, found, "note", fix)
 
 
 def _is_alive(pid: object) -> bool:

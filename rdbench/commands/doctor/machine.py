@@ -3,6 +3,7 @@
 import math
 import os
 import resource
+import shutil
 import subprocess
 import tempfile
 import time
@@ -29,19 +30,19 @@ def processor() -> Iterator[Finding]:
 
     from rdbench.machine import device_name
 
-    cores, there, quota = usable_cores(), os.cpu_count() or 1, cpu_quota()
+    quota = cpu_quota()
     limit = f", as a container's limit leaves the time of {quota:g}" if quota is not None else ""
-    found = f"{device_name(torch.device('cpu'))}; {cores} of {there} cores may be used{limit}"
-    yield Finding("processor", found)
+    cores = f"{usable_cores()} of {os.cpu_count() or 1} cores may be used{limit}"
+    yield Finding("processor", f"{device_name(torch.device('cpu'))}; {cores}")
 
 
 def threads() -> Iterator[Finding]:
     """Yield how many threads a CPU trial computes with, and whether a variable says otherwise."""
-    found = {name: os.environ[name] for name in THREAD_VARIABLES if os.environ.get(name)}
-    text = ", ".join(f"{name}={value}" for name, value in found.items())
-    if not found:
+    variables = {name: os.environ[name] for name in THREAD_VARIABLES if os.environ.get(name)}
+    text = ", ".join(f"{name}={value}" for name, value in variables.items())
+    if not variables:
         yield Finding("threads", "no variable sets them; a trial has as many as its resources.cpus")
-    elif all(value.isdecimal() and int(value) > 0 for value in found.values()):
+    elif all(value.isdecimal() and int(value) > 0 for value in variables.values()):
         yield Finding("threads", f"{text}; a trial has as many as its resources.cpus all the same")
     else:
         yield Finding("threads", f"{text}: not a number of threads", "problem", "unset it, or set it to 1")
@@ -56,7 +57,7 @@ def gpus() -> Iterator[Finding]:
         warnings.simplefilter("always")  # torch warns of a driver that is too old, and sees no GPU
         available, count = torch.cuda.is_available(), torch.cuda.device_count()
     if not available or not count:
-        yield _no_gpu(torch.version.cuda, driver, [str(each.message) for each in caught])
+        yield _no_gpu(torch.version.cuda, driver, [str(warning.message) for warning in caught])
         return
     versions = f"CUDA {torch.version.cuda}, driver {driver[0][0] if driver else 'version not known'}"
     for index in range(count):
@@ -68,14 +69,14 @@ def _no_gpu(cuda: str | None, driver: list[list[str]], warned: list[str]) -> Fin
         return Finding("GPU", "none; trials train on the CPU")
     names = ", ".join(row[1] for row in driver if len(row) > 1)
     if cuda is None:
-        mend = "install a CUDA build of torch and torchvision; until then trials train on the CPU"
-        return Finding("GPU", f"{names}, but this torch is built for the CPU", "problem", mend)
+        fix = "install a CUDA build of torch and torchvision; until then trials train on the CPU"
+        return Finding("GPU", f"{names}, but this torch is built for the CPU", "problem", fix)
     if os.environ.get("CUDA_VISIBLE_DEVICES") is not None:
         hidden = f"{names}, hidden by CUDA_VISIBLE_DEVICES={os.environ['CUDA_VISIBLE_DEVICES']!r}"
         return Finding("GPU", hidden, "note", "unset it to train on the GPU")
     why = warned[0] if warned else f"torch (CUDA {cuda}) cannot use it"
-    mend = f"install a driver for CUDA {cuda}, or a torch built for the CUDA that driver {driver[0][0]} has"
-    return Finding("GPU", f"{names}: {why}", "problem", mend)
+    fix = f"install a driver for CUDA {cuda}, or a torch built for the CUDA that driver {driver[0][0]} has"
+    return Finding("GPU", f"{names}: {why}", "problem", fix)
 
 
 def _gpu(torch: Any, index: int, versions: str, driver: list[list[str]]) -> Finding:
@@ -86,28 +87,22 @@ def _gpu(torch: Any, index: int, versions: str, driver: list[list[str]]) -> Find
         works = float((ones @ ones).sum()) == 64.0**3
         free, total = torch.cuda.mem_get_info(index)
     except RuntimeError as error:  # such as "no kernel image is available for execution on the device"
-        mend = "wait until it is free, install a torch built for it, or hide it by CUDA_VISIBLE_DEVICES"
-        return Finding(what, f"{about.name}: {str(error).splitlines()[0]}", "problem", mend)
-    bf16 = about.major >= 8
-    parts = [
-        about.name,
-        f"{gigabytes(free)} of {gigabytes(total)} free",
-        f"compute capability {about.major}.{about.minor}",
-        versions,
-        f"bf16 and tf32: {'yes' if bf16 else 'no'}",
-    ]
-    if "MIG" in about.name or any(len(row) > 2 and row[2] == "Enabled" for row in driver):
-        parts.append("MIG: a part of a GPU")
-    found = ", ".join(parts)
+        fix = "wait until it is free, install a torch built for it, or hide it by CUDA_VISIBLE_DEVICES"
+        return Finding(what, f"{about.name}: {str(error).splitlines()[0]}", "problem", fix)
+    mig = "MIG" in about.name or any(len(row) > 2 and row[2] == "Enabled" for row in driver)
+    found = (
+        f"{about.name}, {gigabytes(free)} of {gigabytes(total)} free,"
+        f" compute capability {about.major}.{about.minor}, {versions},"
+        f" bf16 and tf32: {'yes' if about.major >= 8 else 'no'}{', MIG: a part of a GPU' if mig else ''}"
+    )
     if not works:
         return Finding(what, f"{found}; a sum of ones comes out wrong", "problem", "do not use this GPU")
-    if free < total / 2:
-        return Finding(what, found, "note", "another process holds most of its memory: see nvidia-smi")
-    return Finding(what, found)
+    fix = "another process holds most of its memory: see nvidia-smi"
+    return Finding(what, found).graded(free, (total / 2, "note", fix))
 
 
 def _nvidia_smi(query: str) -> list[list[str]]:
-    """Return a row a GPU, as NVIDIA's tool tells; [] where there is none."""
+    """Return a row a GPU from NVIDIA's tool, [] without it."""
     command = ["nvidia-smi", f"--query-gpu={query}", "--format=csv,noheader"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=20)
@@ -117,7 +112,7 @@ def _nvidia_smi(query: str) -> list[list[str]]:
 
 
 def memory() -> Iterator[Finding]:
-    """Yield the free memory, which a container's limit may be smaller than the machine's."""
+    """Yield the free memory: the machine's, or what a container's limit leaves."""
     import psutil
 
     host = psutil.virtual_memory()
@@ -126,40 +121,34 @@ def memory() -> Iterator[Finding]:
     if limit is not None and limit < host.total:
         free = min(free, max(0, limit - psutil.Process().memory_info().rss))
         found += f", a container's limit is {gigabytes(limit)}"
-    wanted = WORKER_BYTES * usable_cores()
-    if free < WORKER_BYTES:
-        yield Finding("memory", found, "problem", f"free some: a trial takes up to {gigabytes(WORKER_BYTES)}")
-    elif free < wanted:
-        fit = int(free // WORKER_BYTES)
-        mend = f"{usable_cores()} trials at a time may not fit: use --concurrency {fit}"
-        yield Finding("memory", found, "note", mend)
-    else:
-        yield Finding("memory", found)
+    cores, fit = usable_cores(), int(free // WORKER_BYTES)
+    yield Finding("memory", found).graded(
+        free,
+        (WORKER_BYTES, "problem", f"free some: a trial takes up to {gigabytes(WORKER_BYTES)}"),
+        (cores * WORKER_BYTES, "note", f"{cores} trials at a time may not fit: use --concurrency {fit}"),
+    )
 
 
 def memory_limit() -> int | None:
     """Return the bytes that cgroups allow; None where they set no limit."""
-    found = limits("memory", "memory.max", "memory.limit_in_bytes")
-    sizes = [int(words[0]) for words in found if words and words[0].isdecimal()]  # else "max"
-    return min((each for each in sizes if each < 2**60), default=None)  # version 1 says nearly 2^63
+    words = [words[0] for words in limits("memory", "memory.max", "memory.limit_in_bytes") if words]
+    sizes = [int(word) for word in words if word.isdecimal()]  # else "max"
+    return min((size for size in sizes if size < 2**60), default=None)  # version 1 says nearly 2^63
 
 
 def shared_memory() -> Iterator[Finding]:
     """Yield the size of /dev/shm, where Ray keeps its objects."""
-    import shutil
-
     place = Path("/dev/shm")
     if not place.is_dir():
         return
     size = shutil.disk_usage(place)
     found = f"{gigabytes(size.free)} of {gigabytes(size.total)} free in {place}"
-    mend = "in a container, give it more: docker run --shm-size=2g"
-    if size.free < SHARED_BYTES:
-        yield Finding("shared memory", found, "problem", f"Ray keeps its objects there; {mend}")
-    elif size.free < GOOD_SHARED_BYTES:
-        yield Finding("shared memory", found, "note", f"Ray may use a slower folder instead; {mend}")
-    else:
-        yield Finding("shared memory", found)
+    fix = "in a container, give it more: docker run --shm-size=2g"
+    yield Finding("shared memory", found).graded(
+        size.free,
+        (SHARED_BYTES, "problem", f"Ray keeps its objects there; {fix}"),
+        (GOOD_SHARED_BYTES, "note", f"Ray may use a slower folder instead; {fix}"),
+    )
 
 
 def open_files() -> Iterator[Finding]:
@@ -169,12 +158,11 @@ def open_files() -> Iterator[Finding]:
         for limit in resource.getrlimit(resource.RLIMIT_NOFILE)
     )
     found = f"{soft:,} at a time, may be raised to {hard:,}".replace("inf", "any number")
-    if hard < OPEN_FILES:
-        yield Finding("open files", found, "problem", "Ray runs out of them: ulimit -n 65536, or ask for it")
-    elif hard < GOOD_OPEN_FILES:
-        yield Finding("open files", found, "note", "few for many workers: ulimit -n 65536, or ask for it")
-    else:
-        yield Finding("open files", found)
+    yield Finding("open files", found).graded(
+        hard,
+        (OPEN_FILES, "problem", "Ray runs out of them: ulimit -n 65536, or ask for it"),
+        (GOOD_OPEN_FILES, "note", "few for many workers: ulimit -n 65536, or ask for it"),
+    )
 
 
 def clock() -> Iterator[Finding]:
@@ -187,7 +175,7 @@ def clock() -> Iterator[Finding]:
     with tempfile.NamedTemporaryFile() as file:
         apart = abs(Path(file.name).stat().st_mtime - now)
     if apart > CLOCK_SECONDS:
-        mend = "let both machines take their time from one server (NTP)"
-        yield Finding("clock", f"{shown}; new files are {apart:.0f} s off it", "note", mend)
+        fix = "let both machines take their time from one server (NTP)"
+        yield Finding("clock", f"{shown}; new files are {apart:.0f} s off it", "note", fix)
     else:
         yield Finding("clock", shown)

@@ -1,4 +1,4 @@
-"""What this machine's environment says: the variables that change things, and Ray."""
+"""Environment variables that change what rdbench does, and whether Ray starts."""
 
 import os
 import re
@@ -36,43 +36,43 @@ _PASSWORD = re.compile(r"(?<=://)[^/@]*@")
 
 
 def environment() -> Iterator[Finding]:
-    """Yield each variable that is set and changes what rdbench does; what is secret is not shown."""
-    found = {name: value for name, value in sorted(os.environ.items()) if NAMES.fullmatch(name)}
-    for name, value in found.items():
+    """Yield each variable that is set and changes what rdbench does; secrets are not shown."""
+    variables = {name: value for name, value in sorted(os.environ.items()) if NAMES.fullmatch(name)}
+    for name, value in variables.items():
         shown = "set" if SECRETS.search(name) else _PASSWORD.sub("...@", value)
-        mend = WORTH_A_NOTE.get(name, "") if value else ""
-        yield Finding(name, shown or "empty, which counts as not set", "note" if mend else "ok", mend)
-    if not found:
+        fix = WORTH_A_NOTE.get(name, "") if value else ""
+        yield Finding(name, shown or "empty, which counts as not set", "note" if fix else "ok", fix)
+    if not variables:
         yield Finding("environment", "no variable changes anything")
 
 
 def ray(start: bool) -> Iterator[Finding]:
-    """Yield whether a cluster is named, and, if asked, whether Ray starts here and runs a task.
-
-    Args:
-        start: try it; takes some 10 seconds.
-    """
+    """Yield whether a cluster is named, and, if ``start``, whether Ray runs a task here (some 10 seconds)."""
     if address := os.environ.get("RAY_ADDRESS"):
-        mend = "a sweep joins it by --address auto; without, it starts Ray on this machine"
-        yield Finding("Ray", f"RAY_ADDRESS names a cluster: {address}", mend=mend)
+        fix = "a sweep joins it by --address auto; without, it starts Ray on this machine"
+        yield Finding("Ray", f"RAY_ADDRESS names a cluster: {address}", fix=fix)
     if not start:
         yield Finding("Ray", "not tried; --ray starts it on this machine to see that it can")
-        return
+    else:
+        yield _try_ray()
+
+
+def _try_ray() -> Finding:
     from rdbench.tune.session import LOOPBACK, end_session
 
-    # A process of its own: one that hangs can be ended, and nothing of it stays in this one.
+    # In another process: one that hangs can be ended, and leaves nothing in this one.
     # It asks for a token, which Ray would else write into the user's home; and listens on loopback alone.
-    own = {
+    variables = {
         **LOOPBACK,
         "RAY_AUTH_TOKEN": secrets.token_hex(32),
-        "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",  # else "uv run" builds the worker an environment of its own
+        "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",  # else "uv run" builds another environment for the worker
         "RAY_USAGE_STATS_ENABLED": "0",
     }
-    mend = "'ray start --head' says more, and its logs in /tmp/ray/session_latest/logs"
+    fix = "'ray start --head' says more, and its logs in /tmp/ray/session_latest/logs"
     with Scratch() as folder:
         process = subprocess.Popen(
             [sys.executable, "-c", RAY_TASK, str(folder)],
-            env=os.environ | own,
+            env=os.environ | variables,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -80,16 +80,14 @@ def ray(start: bool) -> Iterator[Finding]:
             start_new_session=True,
         )
         try:
-            said, complained = process.communicate(timeout=RAY_SECONDS)
+            out, err = process.communicate(timeout=RAY_SECONDS)
         except subprocess.TimeoutExpired:
-            mend += "; too few cores or a firewall can be why"
-            yield Finding("Ray", f"does not start within {RAY_SECONDS} s", "problem", mend)
-            return
+            fix += "; too few cores or a firewall can be why"
+            return Finding("Ray", f"does not start within {RAY_SECONDS} s", "problem", fix)
         finally:
             end_session(process.pid)
             process.communicate()
     if process.returncode:
-        last = (complained.strip().splitlines() or [f"exit code {process.returncode}"])[-1]
-        yield Finding("Ray", f"does not start: {last}", "problem", mend)
-    else:
-        yield Finding("Ray", f"starts here, and ran a task: {said.strip()}")
+        last = (err.strip().splitlines() or [f"exit code {process.returncode}"])[-1]
+        return Finding("Ray", f"does not start: {last}", "problem", fix)
+    return Finding("Ray", f"starts here, and ran a task: {out.strip()}")

@@ -5,6 +5,7 @@ import importlib.metadata
 import platform
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from rdbench.commands.doctor.finding import Finding
@@ -17,13 +18,9 @@ def python() -> Iterator[Finding]:
     import rdbench
 
     version, wanted = platform.python_version(), _wanted_python()
-    fits = wanted is None or _allows(wanted, version)
-    yield Finding(
-        "Python",
-        f"{version}, {sys.executable}",
-        "ok" if fits else "problem",
-        "" if fits else f"use Python {wanted}",
-    )
+    row = Finding("Python", f"{version}, {sys.executable}")
+    fits = _allows(wanted, version)  # as "" allows all
+    yield row if fits else replace(row, state="problem", fix=f"use Python {wanted}")
     yield Finding("rdbench", f"{rdbench.__version__}, {Path(rdbench.__file__).parent}")
 
 
@@ -31,37 +28,36 @@ def packages() -> Iterator[Finding]:
     """Yield the version of each package that computes, and whether it can be imported."""
     wanted = _requirements("rdbench")
     for name in PACKAGES:
-        requirement = wanted.get(name, "")
-        mend = f"uv sync, or pip install '{name}{requirement}'"
-        try:
-            version = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            yield Finding(name, "not installed", "problem", mend)
-            continue
-        try:
-            importlib.import_module(name)
-        except (Exception, SystemExit) as error:  # a broken package may raise anything
-            yield Finding(name, f"{version}, but {type(error).__name__}: {error}", "problem", mend)
-            continue
-        if requirement and not _allows(requirement, version):
-            yield Finding(name, f"{version}, and rdbench needs {requirement}", "problem", mend)
-        else:
-            yield Finding(name, version)
+        found, fits = _installed(name, wanted.get(name, ""))
+        fix = "" if fits else f"uv sync, or pip install '{name}{wanted.get(name, '')}'"
+        yield Finding(name, found, "ok" if fits else "problem", fix)
+
+
+def _installed(name: str, requirement: str) -> tuple[str, bool]:
+    """Return the version of a package, or what is wrong with it, and whether it fits."""
+    try:
+        version = importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed", False
+    try:
+        importlib.import_module(name)
+    except (Exception, SystemExit) as error:  # a broken package may raise anything
+        return f"{version}, but {type(error).__name__}: {error}", False
+    if not _allows(requirement, version):
+        return f"{version}, and rdbench needs {requirement}", False
+    return version, True
 
 
 def torch_and_torchvision() -> Iterator[Finding]:
-    """Yield whether the two are of one release and one build, and torchvision's own operators are there."""
+    """Yield whether the two are of one release and one build, and torchvision has its operators."""
     import torch
     import torchvision
 
-    what, mend = (
-        "torch and torchvision",
-        "install both anew, together: uv sync --reinstall-package torchvision",
-    )
+    what, version = "torch and torchvision", importlib.metadata.version("torch")
     needed = _requirements("torchvision").get("torch", "")
-    version = importlib.metadata.version("torch")
-    if needed and not _allows(needed, version):
-        yield Finding(what, f"torchvision is made for torch {needed}, not {version}", "problem", mend)
+    if not _allows(needed, version):
+        fix = "reinstall both together: uv sync --reinstall-package torchvision"
+        yield Finding(what, f"torchvision is made for torch {needed}, not {version}", "problem", fix)
         return
     # torchvision compares the CUDA versions when it is imported, and without its operators this raises.
     torchvision.ops.nms(torch.zeros(1, 4), torch.zeros(1), 0.5)
@@ -72,14 +68,14 @@ def commit() -> Iterator[Finding]:
     """Yield the git commit that results will be marked with."""
     from rdbench.machine import commit
 
-    found = commit()
-    if found is None:
+    revision = commit()
+    if revision is None:
         yield Finding("commit", "none: rdbench does not run from a git checkout")
-    elif found.endswith("-dirty"):
-        mend = "commit them, and results say exactly what made them"
-        yield Finding("commit", f"{found}: files differ from it", "note", mend)
+    elif revision.endswith("-dirty"):
+        fix = "commit them, and results say exactly what made them"
+        yield Finding("commit", f"{revision}: files differ from it", "note", fix)
     else:
-        yield Finding("commit", found)
+        yield Finding("commit", revision)
 
 
 def _requirements(package: str) -> dict[str, str]:
@@ -90,8 +86,8 @@ def _requirements(package: str) -> dict[str, str]:
         lines = importlib.metadata.requires(package) or []
     except importlib.metadata.PackageNotFoundError:  # run from its folder, not installed
         return {}
-    parsed = [Requirement(line) for line in lines]
-    return {each.name: str(each.specifier) for each in parsed if not each.marker or each.marker.evaluate()}
+    needs = map(Requirement, lines)
+    return {need.name: str(need.specifier) for need in needs if not need.marker or need.marker.evaluate()}
 
 
 def _allows(specifier: str, version: str) -> bool:
@@ -100,8 +96,8 @@ def _allows(specifier: str, version: str) -> bool:
     return SpecifierSet(specifier).contains(version, prereleases=True)
 
 
-def _wanted_python() -> str | None:
+def _wanted_python() -> str:
     try:
         return importlib.metadata.metadata("rdbench")["Requires-Python"]
     except importlib.metadata.PackageNotFoundError:
-        return None
+        return ""

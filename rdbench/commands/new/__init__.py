@@ -21,18 +21,14 @@ _PLAIN = re.compile(r"[\w./-]+", re.ASCII)  # needs no quotes in YAML
 
 
 def write(file: Path, kind: Kind, name: str | None = None) -> str:
-    """Write a starting point; never over a file that is there.
+    """Write a starting point, never over an existing file, and return the variant's name.
 
     Args:
-        file: to be written, ending in .py; or standard output, see :func:`rdbench.storage.outputs.output`.
+        file: ending in .py; or standard output, see :func:`rdbench.storage.outputs.output`.
         kind: of variant.
         name: of the variant; by default that of the file.
 
-    Returns:
-        The variant's name.
-
-    Raises:
-        UserError: the name cannot be one, or the file cannot be written.
+    Raises UserError: the name cannot be one, or the file cannot be written.
     """
     printed = is_standard_output(file)
     if file.suffix != ".py" and not printed:
@@ -41,7 +37,7 @@ def write(file: Path, kind: Kind, name: str | None = None) -> str:
     chosen = (PLACEHOLDER if printed else file.stem) if name is None else name
     _check_name(chosen, text)
     script = f"{chosen}.py" if printed else file.name
-    text = re.sub(rf"\b{PLACEHOLDER}(\.py)?\b", lambda found: script if found[1] else chosen, text)
+    text = re.sub(rf"\b{PLACEHOLDER}(\.py)?\b", lambda match: script if match[1] else chosen, text)
     camel = "".join(part[:1].upper() + part[1:] for part in chosen.split("_")) or chosen
     text = text.replace(CLASS_PLACEHOLDER, camel)
     if printed:

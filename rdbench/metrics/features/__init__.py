@@ -1,14 +1,12 @@
 """Feature networks: what the metrics that compare sets of images compare them by.
 
     inception.py    the network of FID                  classifier.py   one that rdbench trains itself
-    weights.py      Inception's published weights, fetched once and checked
+    weights.py      Inception's published weights       labels.py       can a dataset train the classifier?
     samples.py      streams of uint8 images: from the prior, reconstructed, stored
     reference.py    what a dataset's own images give, computed once
-    comparison.py   a model's images beside a dataset's: what the metrics ask for
-    labels.py       whether a dataset can train the classifier
+    comparison.py   a model's images beside a dataset's: start here
 
-A network is wrapped as :class:`Features`, so that a metric need not know which one it is given. Nothing here
-knows of distances between features: those are statistics.
+A network is wrapped as :class:`Features`, so that a metric need not know which one it is given.
 """
 
 from collections.abc import Callable
@@ -21,21 +19,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Features:
-    """A feature network, ready to use on one device.
+    """A feature network, ready to use on one device."""
 
-    Attributes:
-        name: "inception" or "classifier".
-        size: numbers in one feature vector.
-        hash: SHA-256 of the weights, hex.
-        extract: uint8 images (batch, channels, height, width) on the device -> float32 (batch, size).
-        settings: JSON values that tell these features from others of the same weights, such as the
-            resizing, and what a reader of results should know of the network.
-        batch: how many images to pass at once.
-    """
-
-    name: str
-    size: int
-    hash: str
+    name: str  # "inception" or "classifier"
+    size: int  # numbers in one feature vector
+    hash: str  # SHA-256 of the weights, hex
+    # uint8 images (batch, channels, height, width) on the device -> float32 (batch, size)
     extract: "Callable[[Tensor], Tensor]"
+    # JSON values that tell these features from others of the same weights, such as the resizing, and what a
+    # reader of results should know of the network
     settings: dict[str, Any]
-    batch: int
+    batch: int  # how many images to pass at once

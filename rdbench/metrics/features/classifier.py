@@ -1,16 +1,15 @@
 """Features of a small classifier that rdbench trains on a dataset's own labels: for digits, and offline.
 
-Inception was trained on photographs and sees digits poorly. This network has seen nothing else than the
-images it is to compare. Distances in its features compare only to others with the same weights, which is
-what the hash is for; they are never called FID.
+Inception was trained on photographs and sees digits poorly; this network has seen nothing but the images it
+is to compare. Distances in its features compare only to others with the same weights, by their hash.
 
-One recipe for every dataset. Convolutions halve the image until 4 pixels or less are left a side; its
-features are what the last layer, which tells the classes apart, takes in. It is trained once and kept:
+Convolutions halve the image until 4 pixels or less are left a side; the features are what the last layer,
+which tells the classes apart, takes in. It is trained once and kept:
 
     <cache>/classifiers/<dataset checksum>-<recipe>.safetensors
 
-Weights are drawn and images are ordered by generators of its own, and sums are taken in a fixed order, so
-training repeats bit for bit on the same machine; other machines round otherwise, and get another hash.
+Weights and order come from its own generators, and sums are taken in a fixed order, so training repeats bit
+for bit on the same machine; other machines round otherwise, and get another hash.
 """
 
 import hashlib
@@ -50,12 +49,7 @@ EXTRACTED_AT_ONCE = 500
 
 
 class Classifier(nn.Module):
-    """Convolutions of stride 2, a layer of features, and a linear layer that tells the classes apart.
-
-    Args:
-        shape: channels, height and width of an image.
-        classes: how many.
-    """
+    """Convolutions of stride 2, a layer of features, and a linear layer to so many classes."""
 
     def __init__(self, shape: tuple[int, int, int], classes: int) -> None:
         super().__init__()
@@ -82,17 +76,10 @@ def _block(inputs: int, outputs: int, stride: int) -> list[nn.Module]:
 
 
 def classifier(data: Dataset, device: torch.device) -> Features:
-    """Return the features of a dataset's classifier, which is trained now where the cache has none.
+    """Return the features of a dataset's classifier, trained now, by one process, unless it is cached.
 
-    Of many processes that ask at once, one trains and the others wait for it.
-
-    Args:
-        data: with labels of two classes or more; trained on one split, its accuracy measured on the other.
-        device: where to train and to extract.
-
-    Raises:
-        DatasetError: the dataset has no labels, or its images are not uint8.
-        CacheError: the cache cannot be written to.
+    It is trained on one split, and its accuracy measured on the other. Raises DatasetError: no labels of two
+    classes or more, or no uint8 images; CacheError: the cache cannot be written to.
     """
     classes = find_classes(data)
     target = paths.cache_root() / "classifiers" / f"{data.checksum}-{RECIPE}.safetensors"
@@ -122,11 +109,7 @@ def classifier(data: Dataset, device: torch.device) -> Features:
 
 
 def _train(network: Classifier, data: Dataset, classes: Labels, device: torch.device) -> None:
-    """Fit the network by AdamW and a one-cycle learning rate; leave it in evaluation mode on the device.
-
-    Raises:
-        DatasetError: the loss is not finite in the end.
-    """
+    """Fit the network by AdamW and a one-cycle learning rate; leave it in evaluation mode on the device."""
     _initialise(network)
     network.to(device=device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
     count = len(data.train.images)
@@ -161,14 +144,11 @@ def _initialise(network: Classifier) -> None:
 def _order(count: int, size: int, steps: int) -> Iterator[npt.NDArray[np.int64]]:
     """Yield the indices of each batch; the last partial one of an epoch is dropped."""
     draw = generator(0, "classifier/order")
-    done = 0
-    while True:
-        permutation = torch.randperm(count, generator=draw)
-        for index in torch.split(permutation[: count // size * size], size):
-            if done == steps:
-                return
-            yield index.numpy()
-            done += 1
+    for step in range(steps):
+        start = step % (count // size) * size
+        if not start:
+            permutation = torch.randperm(count, generator=draw)
+        yield permutation[start : start + size].numpy()
 
 
 def _batch(
@@ -203,8 +183,7 @@ def _packed(network: Classifier, accuracy: float) -> bytes:
     from safetensors.torch import save
 
     weights = {name: value.cpu().contiguous() for name, value in network.state_dict().items()}
-    about = {"sha256": _digest(weights), "test_accuracy": accuracy}
-    return save(weights, {"rdbench": json.dumps(about)})
+    return save(weights, {"rdbench": json.dumps({"sha256": _digest(weights), "test_accuracy": accuracy})})
 
 
 def _read(path: Path, empty: Callable[[], Classifier]) -> tuple[Classifier, float, str] | None:

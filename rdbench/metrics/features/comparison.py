@@ -1,16 +1,13 @@
 """A model's images beside a dataset's own, in one feature network: what several metrics share.
 
-The protocol says how samples become images, and how Inception has them resized:
-
-    clean   clipped to [0, 1]                   ``clean``
-    paper   each stretched to span [0, 1]       ``legacy_pytorch``
-
-The dataset's images are taken as they are, under either.
+The protocol says how samples become images, and how Inception has them resized: under clean, clipped to [0,
+1] and ``clean``; under paper, each stretched to span [0, 1] and ``legacy_pytorch``. The dataset's images are
+taken as they are.
 """
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal
 
 from rdbench.errors import DatasetError
 from rdbench.metrics.features import Features
@@ -19,17 +16,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from rdbench.datasets import Dataset, Split
-    from rdbench.metrics.features.samples import _Model as _SampledModel
+    from rdbench.metrics.base import MetricOptions, TrainedModel, Value
     from rdbench.metrics.features.weights import Mode
     from rdbench.numerics.frechet import Moments
-
-    class _Model(_SampledModel, Protocol):
-        """What is used of :class:`rdbench.metrics.base.TrainedModel`."""
-
-        @property
-        def data(self) -> Dataset: ...
-        @property
-        def protocol(self) -> str: ...
 
 
 FeatureName = Literal["classifier", "inception"]
@@ -40,27 +29,21 @@ LEAST = 2  # images of a split: one has neither a covariance nor pairs
 _MODES: "dict[str, Mode]" = {"clean": "clean", "paper": "legacy_pytorch"}
 
 
-def missing(
-    name: FeatureName,
-    data: "Dataset",
-    protocol: str,
-    weights: Path | None = None,
-    *,
-    split: SplitName = "train",
-    images: int | None = None,
-) -> str | None:
-    """Return what a comparison needs and is not there, with the mend, in one line; None if all is.
+def missing(name: FeatureName, options: "MetricOptions", data: "Dataset", protocol: str) -> str | None:
+    """Return what a comparison needs and is not there, with the fix, in one line; None if all is.
 
     Imports no torch. Weights are compared with what was published; others are opened by :func:`unusable`.
 
     Args:
         name: the feature network.
+        options: of the metric. Of them count ``split``, by default "test"; ``images``, how many of these to
+            take at most; and ``weights``, a local file in place of Inception's published ones.
         data: the dataset.
         protocol: of the trials.
-        weights: a local file to use in place of Inception's published weights.
-        split: the images to compare with.
-        images: at most so many of them; None for all.
     """
+    split: SplitName = getattr(options, "split", "test")
+    images: int | None = getattr(options, "images", None)
+    weights: Path | None = getattr(options, "weights", None)
     from rdbench.metrics.features.labels import find_classes
     from rdbench.metrics.features.weights import PUBLISHED, WeightsError, identify, is_there
 
@@ -72,21 +55,19 @@ def missing(
     if min(images or LEAST, len(split_of(data, split).images)) < LEAST:
         more = "images: 2, or more" if images == 1 else f"more images (dataset.{split}_images)"
         return f"one image of the {split} split has no covariance; take {more}, or leave it out"
-    if name == "classifier":
-        try:
-            find_classes(data)
-        except DatasetError as error:
-            return str(error)
-        return None
-    if data.shape[0] not in (1, 3):
-        return f"Inception takes images of 1 or 3 channels, and {data.name} has {data.shape[0]}; leave it out"
     file = _weights(protocol, weights)
-    if is_there(file):
-        try:
+    try:
+        if name == "classifier":
+            find_classes(data)
+            return None
+        if data.shape[0] not in (1, 3):
+            channels = f"and {data.name} has {data.shape[0]}; leave it out"
+            return f"Inception takes images of 1 or 3 channels, {channels}"
+        if is_there(file):
             identify(_MODES[protocol], file)
-        except WeightsError as error:
-            return str(error)
-        return None
+            return None
+    except (DatasetError, WeightsError) as error:
+        return str(error)
     if weights is not None:
         return f"{file}, which was given as Inception's weights, is no file; correct it, or leave weights out"
     needed = PUBLISHED[_MODES[protocol]].file
@@ -107,18 +88,11 @@ def unusable(protocol: str, weights: Path | None = None) -> str | None:
     return None
 
 
-def network(name: FeatureName, model: "_Model", weights: Path | None = None) -> Features:
-    """Open a feature network on the model's device; the classifier is trained now where the cache has none.
+def network(name: FeatureName, model: "TrainedModel", weights: Path | None = None) -> Features:
+    """Open a feature network on the model's device; the classifier is trained now unless the cache has it.
 
-    Args:
-        name: the network.
-        model: gives dataset, protocol and device.
-        weights: as for :func:`missing`.
-
-    Raises:
-        WeightsError: Inception's weights are not there, or not what they should be.
-        DatasetError: the dataset has no labels to train a classifier on.
-        CacheError: the cache cannot be written to.
+    Raises WeightsError: Inception's weights, or the file ``weights`` in their place, are missing or others;
+    DatasetError: no labels to train a classifier on; CacheError: the cache cannot be written to.
     """
     if name == "classifier":
         from rdbench.metrics.features.classifier import classifier
@@ -129,14 +103,14 @@ def network(name: FeatureName, model: "_Model", weights: Path | None = None) -> 
     return inception.load(_MODES[model.protocol], _weights(model.protocol, weights), model.device)
 
 
-def prior_samples(model: "_Model", features: Features, count: int) -> "Iterator[Tensor]":
+def prior_samples(model: "TrainedModel", features: Features, count: int) -> "Iterator[Tensor]":
     """Yield ``count`` prior samples, as the model's protocol turns them into uint8 images, in batches."""
     from rdbench.metrics.features import samples
 
     return samples.prior_samples(model, count, features.batch, stretch=model.protocol == "paper")
 
 
-def sample_features(model: "_Model", features: Features, count: int) -> "Tensor":
+def sample_features(model: "TrainedModel", features: Features, count: int) -> "Tensor":
     """Return the features of ``count`` prior samples, float32 (count, size) on the model's device."""
     import torch
 
@@ -145,42 +119,43 @@ def sample_features(model: "_Model", features: Features, count: int) -> "Tensor"
     return torch.from_numpy(stacked(features, prior_samples(model, features, count))).to(model.device)
 
 
-def reference_moments(model: "_Model", features: Features, split: SplitName) -> "Moments":
+def reference_moments(model: "TrainedModel", features: Features, split: SplitName) -> "Moments":
     """Return mean and covariance of the features of all images of a split, from the cache."""
     from rdbench.metrics.features import reference
 
-    images = split_of(model.data, split).images
-    return reference.reference_moments(
-        features, images, model.device, dataset=model.data.checksum, split=split
-    )
+    images, checksum = split_of(model.data, split).images, model.data.checksum
+    return reference.reference_moments(features, images, model.device, dataset=checksum, split=split)
 
 
-def reference_features(model: "_Model", features: Features, split: SplitName, count: int) -> "Tensor":
-    """Return the features of images of a split, from the cache, float32 (images, size) on the model's device.
-
-    They are ``count`` images that are the same ones each time, or all, where there are no more.
-    """
+def reference_features(model: "TrainedModel", features: Features, split: SplitName, count: int) -> "Tensor":
+    """Return cached features of ``count`` images of a split, or all, float32 (images, size) on the device."""
     import torch
 
     from rdbench.metrics.features import reference
 
     images = split_of(model.data, split).images
-    found = reference.reference_features(
-        features,
-        images,
-        model.device,
-        dataset=model.data.checksum,
-        split=split,
-        count=min(count, len(images)),
-    )
-    return torch.from_numpy(found).to(model.device)
+    where = {"dataset": model.data.checksum, "split": split}
+    size = min(count, len(images))
+    arrays = reference.reference_features(features, images, model.device, **where, count=size)
+    return torch.from_numpy(arrays).to(model.device)
+
+
+def distance(
+    sampled: "Moments", reference: "Moments", features: Features, error: float | None = None
+) -> "Value":
+    """Return the Fréchet distance of prior samples to a split's images, by their moments."""
+    from rdbench.metrics.base import Value
+    from rdbench.numerics.frechet import few_samples_warning, frechet_distance
+
+    warning = few_samples_warning(min(sampled.count, reference.count), features.size)
+    settings = about(features, warning, n_samples=sampled.count, reference_images=reference.count)
+    return Value(frechet_distance(sampled, reference), error, settings, features.hash)
 
 
 def about(features: Features, warning: str | None = None, **more: Any) -> dict[str, Any]:
     """Return settings of a value: what is known of its feature network, ``more``, and a warning if any.
 
-    Whether Inception's weights are the published ones stands under ``network``, since ``weights`` is an
-    option, and what was asked for must stay as it was.
+    ``weights`` is an option, so whether Inception's are the published ones is called ``network``.
     """
     known = {"network" if name == "weights" else name: value for name, value in features.settings.items()}
     return known | more | ({"warning": warning} if warning else {})

@@ -1,10 +1,9 @@
 """The features that FID is defined by: Inception's last pooling layer, after one of two ways of resizing.
 
 How images are brought to 299x299 moves FID by whole points (Parmar, Zhang & Zhu, "On aliased resizing and
-surprising subtleties in GAN evaluation", CVPR 2022), so both ways are clean-fid's own functions, image by
-image: ``clean`` is Pillow's antialiased bicubic filter in float32, ``legacy_pytorch`` what pytorch-fid did,
-bilinear without antialiasing. Each mode has the weights that clean-fid uses with it. The weights are a local
-file: nothing is downloaded here.
+surprising subtleties in GAN evaluation", CVPR 2022), so both ways are clean-fid's functions, image by image:
+``clean`` is Pillow's antialiased bicubic filter in float32, ``legacy_pytorch`` what pytorch-fid did, bilinear
+without antialiasing. Each mode has the weights that clean-fid uses with it, in a local file.
 """
 
 import warnings
@@ -29,16 +28,14 @@ Network = Callable[[Tensor], Tensor]
 
 
 def load(mode: Mode, weights: Path, device: torch.device) -> Features:
-    """Return Inception's features.
+    """Return Inception's features, computed on a device.
 
     Args:
-        mode: ``clean`` or ``legacy_pytorch``: the resizing, and the kind of weights.
-        weights: a TorchScript file for ``clean``, a state dict for ``legacy_pytorch``. One that is not as
-            published is taken as well, and the settings say so.
+        mode: the resizing, and the kind of weights.
+        weights: a TorchScript file for ``clean``, a state dict for ``legacy_pytorch``, published or not.
         device: where to compute.
 
-    Raises:
-        WeightsError: the file cannot be read or holds no such network.
+    Raises WeightsError: the file cannot be read or holds no such network.
     """
     digest, published = identify(mode, weights)
     open_network = {"clean": _torchscript, "legacy_pytorch": _state_dict}[mode]
@@ -70,8 +67,8 @@ def _torchscript(weights: Path, device: torch.device) -> Network:
     def network(pixels: Tensor) -> Tensor:
         # Unoptimized: what the executor fuses after its first calls would not repeat them bit for bit.
         with torch.jit.optimized_execution(False):  # type: ignore[attr-defined]
-            found: Tensor = layers.forward((pixels - 128) / 128)
-        return found.view(len(pixels), -1)
+            features: Tensor = layers.forward((pixels - 128) / 128)
+        return features.view(len(pixels), -1)
 
     return network
 
@@ -79,8 +76,7 @@ def _torchscript(weights: Path, device: torch.device) -> Network:
 def _state_dict(weights: Path, device: torch.device) -> Network:
     """Return pytorch-fid's network: pixels of 0 to 255 (batch, 3, 299, 299) -> (batch, 2048).
 
-    It is torchvision's with the blocks that clean-fid patches. clean-fid's own function cannot be used to
-    put them together, as it downloads the weights.
+    It is torchvision's with the blocks that clean-fid patches, whose own function would download the weights.
     """
     from cleanfid import inception_pytorch as patched  # type: ignore[import-untyped]
     from torchvision.models import inception_v3
@@ -100,18 +96,18 @@ def _state_dict(weights: Path, device: torch.device) -> Network:
     inception.eval().requires_grad_(False).to(device)
 
     def network(pixels: Tensor) -> Tensor:
-        found: Tensor = inception(2 * (pixels / 255) - 1)
-        return found
+        features: Tensor = inception(2 * (pixels / 255) - 1)
+        return features
 
     return network
 
 
 def _size(network: Network, device: torch.device) -> int:
     with torch.no_grad():
-        found = network(torch.zeros(1, 3, SIDE, SIDE, device=device))
-    if found.dtype != torch.float32:
-        raise TypeError(f"its features are {found.dtype}, not float32")
-    return found.shape[1]
+        features = network(torch.zeros(1, 3, SIDE, SIDE, device=device))
+    if features.dtype != torch.float32:
+        raise TypeError(f"its features are {features.dtype}, not float32")
+    return features.shape[1]
 
 
 def _resizer(mode: Mode) -> Resizer:
@@ -119,22 +115,14 @@ def _resizer(mode: Mode) -> Resizer:
     from cleanfid.resize import build_resizer  # type: ignore[import-untyped]
 
     with warnings.catch_warnings():  # it turns all warnings off, for the whole process
-        resize: Any = build_resizer(mode)
-
-    def to_float(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        resized: npt.NDArray[np.float32] = resize(image)
-        return resized
-
-    return to_float
+        resize: Resizer = build_resizer(mode)
+    return resize
 
 
 def _resized(images: Tensor, resize: Resizer) -> Tensor:
     """Resize uint8 images (batch, 1 or 3, height, width) to float32 (.., 299, 299) of 0 to 255, on the CPU.
 
-    Each channel is resized on its own, so three gray images may pass as one of colour: a third of the time.
-
-    Raises:
-        ValueError: other images than these.
+    Channels are resized separately, so three gray images may pass as one of colour: a third of the time.
     """
     batch, channels, height, width = images.shape
     if images.dtype != torch.uint8 or channels not in (1, 3):

@@ -2,8 +2,8 @@
 
     <cache>/reference/<quantity>-<hash of the key>.npz
 
-The key holds everything that the arrays depend on but for rounding: the dataset's checksum, the split, how
-many images, and the network with its weights and settings. A file that is damaged is computed again.
+The key holds all that the arrays depend on but for rounding: the dataset's checksum, the split, how many
+images, and the network with its weights and settings. A file that is damaged is computed again.
 """
 
 import hashlib
@@ -28,22 +28,20 @@ if TYPE_CHECKING:
     from rdbench.numerics.frechet import Moments
 
 Arrays = dict[str, npt.NDArray[Any]]
+Images = npt.NDArray[np.uint8]
 
 FORMAT = 1  # raise when the meaning of the arrays changes
 _KEY = "key"  # kept among the arrays: a file that was renamed, or a hash that collides, is noticed
 
 
 def cached(key: dict[str, Any], compute: Callable[[], Arrays]) -> Arrays:
-    """Return arrays from the cache, computed now where they are not there.
-
-    Of many processes that ask at once, one computes and the others wait for it.
+    """Return arrays from the cache, computed now where they are not there; of many processes, by one.
 
     Args:
         key: JSON values that the arrays depend on; ``quantity`` among them says what they are.
         compute: returns the arrays by name.
 
-    Raises:
-        CacheError: the cache cannot be written to.
+    Raises CacheError: the cache cannot be written to.
     """
     canonical = json.dumps({"format": FORMAT, **key}, sort_keys=True, separators=(",", ":"))
     digest = hashlib.sha256(canonical.encode()).hexdigest()
@@ -56,53 +54,31 @@ def cached(key: dict[str, Any], compute: Callable[[], Arrays]) -> Arrays:
 
 
 def reference_moments(
-    features: Features,
-    images: npt.NDArray[np.uint8],
-    device: "torch.device",
-    *,
-    dataset: str,
-    split: str,
+    features: Features, images: Images, device: "torch.device", *, dataset: str, split: str
 ) -> "Moments":
-    """Return mean and covariance of the features of a split's images.
+    """Return mean and covariance of the features of uint8 images (n, channels, height, width).
 
-    Args:
-        features: the network.
-        images: the whole split, uint8 (n, channels, height, width).
-        device: where the network is.
-        dataset: checksum of the dataset.
-        split: "train" or "test".
+    They are cached under ``dataset``, its checksum, and ``split``, which says which images these are.
 
-    Raises:
-        ValueError: the images are not uint8.
-        CacheError: the cache cannot be written to.
+    Raises ValueError: the images are not uint8; CacheError: the cache cannot be written to.
     """
     from rdbench.metrics.features.samples import stored_images
     from rdbench.numerics.frechet import Moments
 
     def compute() -> Arrays:
-        found = moments(features, stored_images(images, features.batch, device))
-        return {"count": np.array(found.count), "mean": found.mean, "covariance": found.covariance}
+        of = moments(features, stored_images(images, features.batch, device))
+        return {"count": np.array(of.count), "mean": of.mean, "covariance": of.covariance}
 
     arrays = cached(_key("moments", features, dataset, split, len(images)), compute)
     return Moments(int(arrays["count"]), arrays["mean"], arrays["covariance"])
 
 
 def reference_features(
-    features: Features,
-    images: npt.NDArray[np.uint8],
-    device: "torch.device",
-    *,
-    dataset: str,
-    split: str,
-    count: int,
+    features: Features, images: Images, device: "torch.device", *, dataset: str, split: str, count: int
 ) -> npt.NDArray[np.float32]:
-    """Return the features of ``count`` of a split's images, see :func:`chosen`, float32 (count, size).
+    """Return the features of ``count`` images, see :func:`chosen`, float32 (count, size).
 
-    The other arguments are those of :func:`reference_moments`.
-
-    Raises:
-        ValueError: there are fewer images, none are asked for, or they are not uint8.
-        CacheError: the cache cannot be written to.
+    Arguments and errors are those of :func:`reference_moments`; ValueError also for fewer images, or none.
     """
     from rdbench.metrics.features.samples import stored_images
 
@@ -114,13 +90,10 @@ def reference_features(
     return cached(_key("features", features, dataset, split, len(some)), compute)["features"]
 
 
-def chosen(images: npt.NDArray[np.uint8], count: int) -> npt.NDArray[np.uint8]:
-    """Return ``count`` of the images in their order, the same ones each time.
+def chosen(images: Images, count: int) -> Images:
+    """Return ``count`` of the images in their order, the same random ones each time; fewer lie within more.
 
-    They are drawn at random, as a folder may be sorted by its classes, and fewer lie within more.
-
-    Raises:
-        ValueError: there are fewer images, or none are asked for.
+    Raises ValueError: there are fewer images, or none are asked for.
     """
     if count == len(images):
         return images

@@ -1,12 +1,11 @@
 """Streams of uint8 images, in batches: what a model makes, and what a dataset holds.
 
-Latents are drawn and decoded in blocks of a fixed size, whatever the size of the batches that are passed on:
-neither that nor how many images follow changes a pixel. Values are rounded to the 256 levels that the
-images of a dataset have, as clean-fid does by way of files, so that a feature network sees both alike.
+Latents are drawn and decoded in blocks of a fixed size, so neither the size of batches nor how many images
+follow changes a pixel. Values are rounded to 256 levels, as clean-fid does by way of files.
 """
 
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -17,48 +16,16 @@ from rdbench.numerics.seeding import generator
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from rdbench.metrics.base import TrainedModel
+
 BLOCK = 500  # as many as evaluation passes through the network: no more memory than that took
 
 
-class _Model(Protocol):
-    """What the streams use of :class:`rdbench.metrics.base.TrainedModel`."""
+def prior_samples(model: "TrainedModel", count: int, batch: int, stretch: bool) -> "Iterator[Tensor]":
+    """Yield decoded latents z ~ p(z), uint8 (<= ``batch``, channels, height, width) on the model's device.
 
-    @property
-    def encode(self) -> "Callable[[Tensor], tuple[Tensor, Tensor]]": ...
-    @property
-    def decode(self) -> "Callable[[Tensor], Tensor]": ...
-    @property
-    def latent(self) -> int: ...
-    @property
-    def prior(self) -> "Callable[[int, torch.Generator], Tensor] | None": ...
-    @property
-    def reconstruct(self) -> "Callable[[Tensor, Tensor], Tensor] | None": ...
-    @property
-    def test_images(self) -> "Callable[[Tensor], Tensor]": ...
-    @property
-    def n_test(self) -> int: ...
-    @property
-    def seed(self) -> int: ...
-    @property
-    def device(self) -> torch.device: ...
-
-
-def prior_samples(model: _Model, count: int, batch: int, stretch: bool) -> "Iterator[Tensor]":
-    """Decode latents z ~ p(z), which is N(0, I) unless the model has a prior of its own.
-
-    The noise is the trial's own, and fewer samples are the first of more.
-
-    Args:
-        model: the network.
-        count: how many images.
-        batch: at most so many are passed on at once.
-        stretch: stretch each image to span [0, 1], as protocol paper does, instead of clipping it there.
-
-    Yields:
-        uint8 (at most ``batch``, channels, height, width) on the model's device.
-
-    Raises:
-        ValueError: the decoder gave a value that is not finite.
+    The noise depends on the trial alone, and fewer samples are the first of more. ``stretch`` is as for
+    :func:`to_uint8`, and so is the error.
     """
     noise = generator(model.seed, "metric/samples", model.device)
     for start in range(0, count, BLOCK):
@@ -71,13 +38,11 @@ def prior_samples(model: _Model, count: int, batch: int, stretch: bool) -> "Iter
         yield from torch.split(images[: count - start], batch)
 
 
-def reconstructed(model: _Model, count: int) -> "Iterator[tuple[Tensor, Tensor]]":
-    """Decode one sample of q(z|x) for each of the first ``count`` test images, in their order.
+def reconstructed(model: "TrainedModel", count: int) -> "Iterator[tuple[Tensor, Tensor]]":
+    """Yield the first ``count`` test images, and the decoder's mean at one sample of q(z|x) of each.
 
-    A sample, not the mean: it is what the distortion is measured of. The noise is the trial's own.
-
-    Yields:
-        The images, and the decoder's mean as it is, each (at most ``BLOCK``, channels, height, width).
+    A sample, not the mean, as for the distortion; the noise depends on the trial alone. Both are
+    (at most ``BLOCK``, channels, height, width).
     """
     noise = generator(model.seed, "metric/reconstructions", model.device)
     for index in torch.split(torch.arange(count), BLOCK):
@@ -92,37 +57,16 @@ def reconstructed(model: _Model, count: int) -> "Iterator[tuple[Tensor, Tensor]]
         yield images, decoded
 
 
-def reconstructions(model: _Model, batch: int, count: int | None = None) -> "Iterator[Tensor]":
-    """Reconstruct test images as :func:`reconstructed` does, clipped to [0, 1] and rounded.
-
-    Args:
-        model: the network.
-        batch: at most so many are passed on at once.
-        count: only the first so many test images; None is all.
-
-    Yields:
-        uint8 (at most ``batch``, channels, height, width) on the model's device.
-
-    Raises:
-        ValueError: the decoder gave a value that is not finite.
-    """
+def reconstructions(model: "TrainedModel", batch: int, count: int | None = None) -> "Iterator[Tensor]":
+    """Yield what :func:`reconstructed` does, all of it if ``count`` is None, by :func:`to_uint8`."""
     for _, decoded in reconstructed(model, model.n_test if count is None else count):
         yield from torch.split(to_uint8(decoded, stretch=False), batch)
 
 
 def stored_images(images: npt.NDArray[np.uint8], batch: int, device: torch.device) -> "Iterator[Tensor]":
-    """Read a dataset's images in order.
+    """Yield a dataset's images, uint8 (n, channels, height, width), in order, at most ``batch`` at once.
 
-    Args:
-        images: uint8 (n, channels, height, width), a memory map as well.
-        batch: at most so many are passed on at once.
-        device: to put them on.
-
-    Yields:
-        uint8 (at most ``batch``, channels, height, width).
-
-    Raises:
-        ValueError: they are not images of 256 levels.
+    Raises ValueError: they are not images of 256 levels.
     """
     if images.dtype != np.uint8 or images.ndim != 4:
         raise ValueError(
@@ -133,15 +77,10 @@ def stored_images(images: npt.NDArray[np.uint8], batch: int, device: torch.devic
 
 
 def to_uint8(images: "Tensor", stretch: bool) -> "Tensor":
-    """Round images to 256 levels.
+    """Round images, float (batch, channels, height, width) of 0 (black) to 1 (white), to 256 levels.
 
-    Args:
-        images: float (batch, channels, height, width); 0 is black and 1 is white.
-        stretch: stretch each to span [0, 1] first, over all its channels; one of a single value turns
-            black. Otherwise clip them.
-
-    Raises:
-        ValueError: a value is not finite.
+    With ``stretch``, as under protocol paper, each is first stretched to span [0, 1] over all its channels
+    (one of a single value turns black); else they are clipped. Raises ValueError: a value is not finite.
     """
     if not bool(images.isfinite().all()):
         raise ValueError("the decoder gave a value that is not finite")

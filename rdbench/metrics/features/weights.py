@@ -1,12 +1,10 @@
-"""The published Inception weights: fetched once into the cache, checked, never replaced by others in silence.
+"""The published Inception weights: fetched once into the cache, checked, never silently replaced by others.
 
     <cache>/weights/inception-2015-12-05.pt                   mode ``clean``
     <cache>/weights/pt_inception-2015-12-05-6726825d.pth      mode ``legacy_pytorch``
 
-Both hold the network that FID is defined by (Heusel et al., "GANs trained by a two time-scale update rule
-converge to a local Nash equilibrium", NeurIPS 2017), carried over from TensorFlow by different hands, and
-are the files that clean-fid and pytorch-fid fetch. This module imports no torch: whether the weights are
-there is asked before anything is trained.
+Both hold the network that FID is defined by (Heusel et al., NeurIPS 2017), and are the files that clean-fid
+and pytorch-fid fetch. No torch is imported here.
 """
 
 import functools
@@ -38,13 +36,7 @@ class WeightsError(UserError):
 
 @dataclass(frozen=True)
 class Published:
-    """A published file of weights.
-
-    Attributes:
-        file: its name.
-        url: where it is published.
-        sha256: of its bytes, hex.
-    """
+    """A published file of weights: its name, where it is to be had, and the SHA-256 of its bytes, hex."""
 
     file: str
     url: str
@@ -91,9 +83,7 @@ def is_there(file: Path) -> bool:
 def identify(which: Mode, file: Path) -> tuple[str, bool]:
     """Return the SHA-256 of a file of weights, and whether it is the published one of that mode.
 
-    Raises:
-        WeightsError: the file cannot be read; it lies where the published one belongs, and is another; or it
-            is none that torch has saved, or not all of one.
+    Raises WeightsError: it cannot be read, is not whole, or lies in the published one's place and is another.
     """
     try:
         stamp = file.stat()
@@ -129,11 +119,9 @@ def _is_whole(file: Path) -> bool:
 
 
 def download(which: Mode) -> Path:
-    """Return the published weights of a mode, fetched where they are not in the cache or are damaged there.
+    """Return the published weights of a mode, fetched unless the cache has them whole.
 
-    Raises:
-        WeightsError: no connection, one that broke off, or other bytes than the published ones.
-        CacheError: the cache cannot be written to.
+    Raises WeightsError: no connection, one that broke off, or other bytes; CacheError: it cannot be written.
     """
     source = PUBLISHED[which]
 
@@ -151,14 +139,9 @@ def download(which: Mode) -> Path:
 
 
 def install(file: Path) -> Path:
-    """Copy a local file of published weights into the cache, and return where it is now.
+    """Copy a local file of published weights into the cache, by its hash, and return where it is now.
 
-    Which mode's it is, its hash says. Any other file is refused, as it would pass for the published one from
-    then on.
-
-    Raises:
-        WeightsError: the file cannot be read, or is none of the published ones.
-        CacheError: the cache cannot be written to.
+    Raises WeightsError: it cannot be read, or is no published one; CacheError: it cannot be written.
     """
     try:
         digest = sha256(file)

@@ -189,7 +189,8 @@ class Comparison:
 
 def without_percent(name: str) -> bool:
     """Tell whether a measure is one of which a change in per cent says nothing, by its name."""
-    return name.startswith((*ARBITRARY_ZERO, *metrics.beginnings("no_percent")))
+    quantity = metrics.quantity(name)
+    return not quantity.has_zero if quantity else name.startswith(ARBITRARY_ZERO)
 
 
 def holm(p: Sequence[float]) -> list[float]:

@@ -10,7 +10,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any, cast
 
-from rdbench.metrics import FINDINGS, better
+from rdbench import metrics
+from rdbench.metrics import FINDINGS
 from rdbench.metrics.base import Better, value_name
 from rdbench.report.numbers import Estimate, plain
 from rdbench.report.sections import Section, records
@@ -193,7 +194,9 @@ def proxies(section: Section) -> list[Series]:
             taken[name] += 1
             name += f"_{taken[name]}" if taken[name] > 1 else ""
             silent = says_nothing_of(section, reading)
-            own = Series(name, title, "", better(metric, quantity or metric), metric, reading, how, silent)
+            kind = metrics.quantity(name)
+            better = kind.better if kind else None
+            own = Series(name, title, "", better, metric, reading, how, silent)
             for row, settings in rows + told.get((title, how), []):
                 key = (row["variant"], row["beta"])
                 if row["value"] is not None and math.isfinite(row["value"]):

@@ -1,0 +1,157 @@
+"""Checks of a loss, for each image: of an objective by itself, and of an untrained model."""
+
+import functools
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from rdbench.commands.check.subject import BETAS, Subject
+from rdbench.commands.check.verdicts import Note, listed, need, need_finite, need_tensor
+from rdbench.vae.models import Terms
+
+N = 64  # values in an image of an objective
+BATCH = 5  # unlike any other size here
+ERRORS = (1e-6, 1.0, 1e6)
+RATES = (0.0, 1.0, 1e4)
+NO_GRADIENT = "the loss has no gradient, so nothing would be learned"
+
+
+def _loss(subject: Subject, sse: Tensor, rate: Tensor, beta: Tensor) -> Tensor:
+    objective = functools.partial(subject.variant.objective, **subject.spec.options)
+    loss: Tensor = objective(sse, rate, beta.to(subject.device), N)
+    return loss
+
+
+def _inputs(subject: Subject, members: int = 3) -> tuple[Tensor, Tensor, Tensor]:
+    draws = torch.Generator().manual_seed(0)
+    sse, rate = torch.rand(2, BATCH, members, generator=draws).to(subject.device)
+    return 0.5 + sse, 1 + 5 * rate, torch.tensor([0.1, 1.0, 10.0][:members])
+
+
+def shapes(subject: Subject) -> str:
+    """The loss is one number for each image of each member, float32, of a pack and of a single trial."""
+    for members in (3, 1):
+        sse, rate, beta = _inputs(subject, members)
+        loss = _loss(subject, sse.requires_grad_(), rate.requires_grad_(), beta)
+        meaning = "(batch, members) as sse: a number for each image, no mean or sum over them"
+        need_tensor("the loss", loss, tuple(sse.shape), meaning)
+        advice = "compute it from sse and rate by torch, without detach, item or numpy"
+        need(loss.requires_grad, f"{NO_GRADIENT}; {advice}")
+    return "the loss is (batch, members), float32"
+
+
+def _extremes(subject: Subject) -> Iterator[tuple[str, Tensor, Tensor, Tensor]]:
+    """Yield a description of extreme inputs with the loss and its gradients by sse and rate."""
+    beta = torch.tensor(BETAS)
+    for error in ERRORS:
+        for nats in RATES:
+            sse = torch.full((4, len(BETAS)), error, device=subject.device, requires_grad=True)
+            rate = torch.full((4, len(BETAS)), nats, device=subject.device, requires_grad=True)
+            loss = _loss(subject, sse, rate, beta)
+            gradients = torch.autograd.grad(
+                loss.sum(), (sse, rate), allow_unused=True, materialize_grads=True
+            )
+            for member, value in enumerate(BETAS):
+                where = f"at sse {error:g}, rate {nats:g}, beta {value:g} (n = {N})"
+                by_sse, by_rate = (gradient[:, member] for gradient in gradients)
+                yield where, loss[:, member].detach(), by_sse, by_rate
+
+
+def gradients(subject: Subject) -> str:
+    """Loss and gradients are finite at extreme errors, rates and betas, and reach the networks."""
+    learns, rate_matters = False, False
+    for where, loss, by_sse, by_rate in _extremes(subject):
+        need_finite("the loss", loss, where)
+        need_finite("the loss' gradient by sse", by_sse, where)
+        need_finite("the loss' gradient by rate", by_rate, where)
+        learns |= bool(by_sse.any())
+        rate_matters |= bool(by_rate.any())
+    need(learns, "no gradient reaches the decoder: the loss does not depend on sse")
+    if not rate_matters:
+        return Note("finite; the loss does not depend on rate, so beta changes nothing")
+    return "finite at sse 1e-6 to 1e6, rate 0 to 1e4, beta 1e-4 to 1e3"
+
+
+def direction(subject: Subject) -> str:
+    """A larger error or rate costs more, as in a rate-distortion trade-off."""
+    for where, _, *gradients in _extremes(subject):
+        for what, gradient in zip(("sse", "rate"), gradients, strict=True):
+            if bool((gradient < 0).any()):
+                return Note(f"the loss falls as {what} grows, {where}: is that meant?")
+    return "the loss grows with sse and with rate"
+
+
+def members(subject: Subject) -> str:
+    """A member's loss depends on its own sse, rate and beta alone, so trials can train side by side."""
+    sse, rate, beta = _inputs(subject)
+    before = _loss(subject, sse, rate, beta)
+    for index, what in enumerate(("sse", "rate", "beta")):
+        inputs = [sse.clone(), rate.clone(), beta.clone()]
+        inputs[index].select(-1, 1).mul_(2)
+        need(
+            torch.equal(_loss(subject, *inputs)[:, [0, 2]], before[:, [0, 2]]),
+            f"members mix: one's {what} changes another's loss, but trials train side by side in the"
+            " second dimension; reduce over dimension 0 alone, and let beta (members,) broadcast",
+        )
+    sse[0] *= 2
+    if not torch.equal(_loss(subject, sse, rate, beta)[1:], before[1:]):
+        return Note(
+            "members are independent; images are not: one's error changes the loss of the others in"
+            " its batch, so the batch size matters"
+        )
+    return "each image and each member by itself"
+
+
+def model_shapes(subject: Subject) -> str:
+    """All that a model must return has the shape and type that training and evaluation count on."""
+    model = subject.build().train()
+    trainable = any(parameter.requires_grad for parameter in model.parameters())
+    need(trainable, "the model has no weights to train; call super().__init__(about)", "__init__")
+    images, latent = subject.images(BATCH), subject.trial.model.latent
+    terms = subject.terms(model, images)
+    kind = type(terms).__name__
+    need(isinstance(terms, Terms), f"forward returned a {kind}, not rdbench.Terms", "forward")
+    kind = type(terms.posterior).__name__
+    tensors = isinstance(terms.posterior, tuple)
+    need(tensors, f"encode returned a {kind}; it must be a tuple of tensors", "encode")
+    numbers = "(batch,): a number for each image, no mean over them"
+    need_tensor("a latent sample", terms.latents, (BATCH, latent), "(batch, latent)", "sample")
+    need_tensor("the reconstruction", terms.reconstruction, tuple(images.shape), "as the images", "mean")
+    need_tensor("the rate", terms.rate, (BATCH,), numbers, "rate")
+    need_tensor("the squared error", terms.sse, (BATCH,), numbers, "forward")
+    loss = model.loss(images, terms, 1.0)
+    need_tensor("the loss", loss, (BATCH,), numbers, "loss")
+    need(loss.requires_grad, f"{NO_GRADIENT}; no detach, item or numpy", "loss")
+    distortion = model.distortion(images, terms)
+    if distortion is not None:
+        need_tensor("the distortion", distortion, (BATCH,), numbers, "distortion")
+        if subject.declaration.native != "own":
+            return Note("right; it has a likelihood of its own: is native='own' meant?")
+    need(
+        distortion is not None or subject.declaration.native != "own",
+        "native='own' says that it has a likelihood of its own, but distortion returns None; override it",
+        "distortion",
+    )
+    return "latents (batch, latent), reconstruction as the images, rate and loss (batch,), float32"
+
+
+def model_gradients(subject: Subject) -> str:
+    """Loss and gradients are finite at extreme betas, and reach the weights."""
+    unused: set[str] = set()
+    for beta in BETAS:
+        model = subject.build().train()
+        images = subject.images(32)
+        loss = model.loss(images, subject.terms(model, images), beta)
+        need_finite("the loss", loss, f"at beta {beta:g}", "loss")
+        loss.mean().backward()
+        weights = {name: value.grad for name, value in model.named_parameters() if value.requires_grad}
+        gradients = {name: gradient for name, gradient in weights.items() if gradient is not None}
+        for name, gradient in gradients.items():
+            need_finite(f"the gradient of {name}", gradient, f"at beta {beta:g}", "loss")
+        learns = any(bool(gradient.any()) for gradient in gradients.values())
+        need(learns, "no gradient reaches any weight, so nothing would be learned", "loss")
+        unused |= weights.keys() - gradients.keys()
+    if unused:
+        return Note(f"finite; no gradient reaches {listed(sorted(unused))}, which will not be trained")
+    return "finite at beta 1e-4 to 1e3, and they reach every weight"

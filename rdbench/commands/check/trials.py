@@ -1,0 +1,145 @@
+"""Checks on tiny trials, of whatever kind: 128 digits, two epochs, a small network."""
+
+import math
+from itertools import pairwise
+
+import torch
+
+from rdbench.commands.check.subject import TRAIN, Subject, seconds
+from rdbench.commands.check.verdicts import Note, measured, need
+from rdbench.spec.plan import Trial
+from rdbench.spec.sweep import VariantSpec
+from rdbench.storage.scratch import Scratch
+from rdbench.trial import by_kind
+from rdbench.vae.checkpoints import Keeper, Stopped
+from rdbench.vae.training import Epoch
+
+COST_EPOCHS = 5
+
+
+def trains(subject: Subject) -> str:
+    """A tiny trial runs from its settings to its measurements."""
+    row = subject.first["trials"][0]
+    if row["status"] == "diverged":
+        return Note(f"the tiny trial diverged: {row['error']}")
+    epochs = len(subject.first["history"])
+    if not epochs:
+        return Note("the trial function reports no epochs: call trial.on_epoch, for progress and history")
+    point = next(point for point in subject.first["points"] if point["split"] == "test")
+    rate = "no rate" if point["rate"] is None else f"rate {point['rate']:.3g} nats"
+    return f"{epochs} epochs, then {rate}, mse {point['mse']:.3g} on test images"
+
+
+def repeats(subject: Subject) -> str:
+    """The same settings give the same figures, to the last digit, whatever was drawn before."""
+    torch.rand(1)  # moves the global generator on: no trial may depend on where it stands
+    _need_equal(subject, measured(subject.run(subject.trial)), "trained again,")
+    return "trained again it gives the same points"
+
+
+def _need_equal(subject: Subject, again: str, what: str) -> None:
+    need(
+        measured(subject.first) == again,
+        f"{what} the same trial gives other points; draw from torch's global generator or"
+        " trial.generator(...), which are seeded for each trial, and from nothing else (numpy, random,"
+        " what an earlier trial left in the module)",
+    )
+
+
+def resumes(subject: Subject) -> str:
+    """Interrupted after its first epoch, a trial goes on from there and ends with the same figures."""
+    with Scratch() as folder:
+
+        def keeper(stop: bool) -> Keeper:
+            asked = iter([stop])  # at the end of the first epoch, or turn of a loop of its own
+            return Keeper(folder, [subject.trial], subject.device, minutes=0, stop=lambda: next(asked, False))
+
+        first = keeper(True)
+        try:
+            subject.run(subject.trial, first)
+        except Stopped:
+            again = subject.run(subject.trial, keeper(False))
+        else:
+            if first.saved:
+                return "its training ends before it could be interrupted"
+            return Note(
+                "an interrupted trial begins again: name what the loop changes, trial.epochs(data,"
+                " keep=[...]) or trial.resumable(count, [...])"
+            )
+    advice = "what changes in training must be a parameter, a registered buffer, or named in keep=[...]"
+    message = f"interrupted and gone on with, the same trial gives other points; {advice}"
+    need(measured(subject.first) == measured(again), message)
+    return "interrupted and gone on with it gives the same points"
+
+
+def epochs_at_extreme_betas(subject: Subject) -> str:
+    """Trials at extreme betas end, with finite points or as diverged."""
+    diverged = []
+    for trial in subject.trials():
+        tables = subject.first if trial.id == subject.trial.id else subject.run(trial)
+        row = tables["trials"][0]
+        if row["status"] == "diverged":
+            diverged.append(f"at beta {trial.beta:g}: {row['error']}")
+            continue
+        for point in tables["points"]:
+            for name in ("rate", "sse", *(("distortion", "elbo") if point["native"] else ())):
+                need(
+                    point[name] is None or math.isfinite(point[name]),
+                    f"{name} is {point[name]} on the {point['split']} split at beta {point['beta']:g},"
+                    " though the trial did not diverge",
+                )
+    if diverged:
+        return Note(f"diverged {'; '.join(diverged)}")
+    return "done with finite points at beta 1e-4, 1 and 1e3"
+
+
+def fresh_process(subject: Subject) -> str:
+    """Another process, on another machine even, gives the same points from the source text alone."""
+    assert subject.fresh is not None
+    answer = subject.fresh.answer()
+    at = f"line {answer['line']}: " if answer["line"] else ""
+    need(
+        not answer["error"],
+        f"in a fresh process, without its file's folder: {at}{answer['error']}; a worker elsewhere"
+        " has this one file alone: put what it needs into it, or into an installed package",
+    )
+    _need_equal(subject, answer["measured"], "in a fresh process")
+    return "a fresh process gives the same points from the source text alone"
+
+
+def side_by_side(subject: Subject) -> str:
+    """Whether a GPU trains several of its trials at once, in one network."""
+    if subject.declaration.packs:
+        return "packs: a GPU trains many of its trials in one network"
+    is_model = subject.declaration.kind == "model"
+    why = "a model has networks of its own" if is_model else "its loop is its own"
+    return Note(f"does not pack: {why}, so each trial trains alone")
+
+
+def cost(subject: Subject) -> str:
+    """What training costs, against bs_vae's on the same images in the same minute."""
+    plain = subject.trials(VariantSpec(name="bs_vae"))[1]
+    if subject.declaration.kind == "trial":  # its steps are its own: the whole trial counts
+        time = subject.seconds
+        subject.run(plain)
+        plain_time, what = subject.seconds, "a whole trial takes"
+    else:
+        recipe = plain.train.model_copy(update={"epochs": COST_EPOCHS})
+        both = [trial.model_copy(update={"train": recipe}) for trial in (plain, subject.trial)]
+        plain_time, time = (_best_epoch(subject, trial) for trial in both)
+        what = f"training at {len(subject.data.train.images) / time:,.0f} images/s,"
+    if math.isnan(time):
+        return Note("not measured: it diverges in its first epochs")
+    size = f"8x8 images, batch {TRAIN['batch_size']}; on larger ones the networks weigh more"
+    return Note(f"{what} {time / plain_time:.2f} times bs_vae's time ({size})")
+
+
+def _best_epoch(subject: Subject, trial: Trial) -> float:
+    """Return the seconds of the fastest epoch, NaN where training diverges at once."""
+    ends: list[float] = []
+
+    def ended(member: int, epoch: Epoch) -> None:
+        ends.append(seconds(subject.device))
+
+    by_kind.trained([trial], subject.data, subject.device, ended)
+    return min((after - before for before, after in pairwise(ends)), default=math.nan)
