@@ -5,10 +5,10 @@
 Dowson & Landau, "The Fréchet distance between multivariate normal distributions", 1982; on Inception's
 features it is the FID of Heusel et al., "GANs trained by a two time-scale update rule", NeurIPS 2017.
 
-The last trace needs no matrix square root. With any factors A = F F' and B = H H' it is the sum of the
-singular values of F'H, so two Cholesky factors and one symmetric eigenvalue problem of real numbers give it.
-Pivoted factors have as many columns as the covariance has rank, so fewer samples than dimensions need no
-special case, and cost less.
+The last trace needs no matrix square root, which other implementations take by ``scipy.linalg.sqrtm``. With
+any factors A = F F' and B = H H' it is the sum of the singular values of F'H, so two Cholesky factors and one
+symmetric eigenvalue problem of real numbers give it. Pivoted factors have as many columns as the covariance
+has rank, so fewer samples than dimensions need no special case, and cost less.
 
 The distance is biased upwards: sampling error adds to the differences of mean and covariance, and never
 takes away. The bias falls with the count, and its size depends on the features, so distances compare only
@@ -60,10 +60,7 @@ class MomentSum:
         self._shift: Tensor | None = None
 
     def add(self, features: "Tensor") -> None:
-        """Add samples.
-
-        Args:
-            features: (samples, features), any floating type.
+        """Add samples, (samples, features) of any floating type.
 
         Raises:
             ValueError: it is no matrix, or has not as many features as the batches before.
@@ -206,15 +203,6 @@ def frechet_standard_error(features: "Tensor", own: Moments, reference: Moments)
 
 
 def few_samples_warning(count: int, features: int) -> str | None:
-    """Return what to say of a covariance from too few samples; None where there are enough.
-
-    Args:
-        count: samples, of the smaller of the two sets.
-        features: dimensions.
-    """
-    if count > features:
-        return None
-    return (
-        f"{count:,} samples for {features:,} dimensions: the covariance is singular and the distance "
-        "biased upwards"
-    )
+    """Return what to say of a covariance of ``features`` dimensions from too few samples; None if enough."""
+    few = f"{count:,} samples for {features:,} dimensions: the covariance is singular and the distance biased"
+    return f"{few} upwards" if count <= features else None

@@ -2,7 +2,7 @@
 
 A trial measures two numbers an image, the squared error ``sse`` and the ``rate``; everything here is a
 pure function of them. The functions take floats, numpy arrays and torch tensors alike, elementwise, and
-answer in the same kind and precision (a float as ``numpy.float64``); torch is not imported. Everything is
+return the same kind and precision (a float as ``numpy.float64``); torch is not imported. Everything is
 in nats per image unless its name says otherwise; ``n`` is the number of values in one image.
 
 An error of exactly zero is a legal measurement. Under the variance that follows it, the likelihood is
@@ -62,10 +62,9 @@ def gaussian_nll(sse: Values, variance: Values | float, n: int) -> Values:
         variance: the decoder's, > 0, the same for all ``n`` values of an image; broadcasts against ``sse``.
         n: values in one image.
     """
-    errors: Any = _array(sse)
     s: Any = float(variance) if isinstance(variance, float | int) else variance
     with np.errstate(divide="ignore", invalid="ignore"):
-        nll: Values = errors / (2 * s) + n / 2 * _log(2 * math.pi * s)
+        nll: Values = _array(sse) / (2 * s) + n / 2 * _log(2 * math.pi * s)
     return nll
 
 
@@ -102,23 +101,21 @@ def variance(reading: str, sse: Values, beta: Values | float, n: int) -> Values 
         n: values in one image.
 
     Returns:
-        One number for ``half`` and ``beta_half``; (..., images) for ``optimal``; (...) for
-        ``optimal_shared``.
+        A number for ``half`` and ``beta_half``; (..., images) for ``optimal``; (...) for ``optimal_shared``.
 
     Raises:
         ValueError: no such reading.
     """
-    errors: Any = _array(sse)
     if reading == "half":
         return 0.5
     if reading == "beta_half":
         return beta / 2
-    if reading == "optimal":
-        per_image: Values = errors / n
-        return per_image
-    if reading == "optimal_shared":
-        shared: Values = (errors.mean(-1) if errors.ndim else errors) / n
-        return shared
+    errors = _array(sse)
+    if reading == "optimal_shared" and errors.ndim:
+        errors = errors.mean(-1)
+    if reading in ("optimal", "optimal_shared"):
+        best: Values = errors / n
+        return best
     raise ValueError(f"no reading named {reading!r}; the readings are {', '.join(READINGS)}")
 
 
@@ -128,33 +125,19 @@ def distortion(reading: str, sse: Values, beta: Values | float, n: int) -> Value
     The ELBO of an image is -(distortion + rate). For ``optimal`` this is the lower bound of the
     distortion over all variances, n/2 (ln(2 pi sse/n) + 1).
 
-    Args:
-        reading: one of :data:`READINGS`.
-        sse: squared error of every image of one split, (..., images): ``optimal_shared`` averages it.
-        beta: the trial's beta.
-        n: values in one image.
-
-    Returns:
-        The shape of ``sse``.
-
-    Raises:
-        ValueError: no such reading.
+    Arguments and errors are those of :func:`variance`; the result has the shape of ``sse``.
     """
-    nll: Values
     s: Any = variance(reading, sse, beta, n)
     if reading == "optimal":  # not through gaussian_nll: there an error of zero would be 0/0
-        nll = n / 2 * (_log(2 * math.pi * s) + 1)
+        nll: Values = n / 2 * (_log(2 * math.pi * s) + 1)
         return nll
-    if reading == "optimal_shared":
-        s = s[..., None] if _array(sse).ndim else s
-    nll = gaussian_nll(sse, s, n)
+    shared = reading == "optimal_shared" and _array(sse).ndim
+    nll = gaussian_nll(sse, s[..., None] if shared else s, n)
     return nll
 
 
 def psnr(mse: Values) -> Values:
-    """Return the peak signal-to-noise ratio in decibels, -10 log10(mse), for a peak of 1.
-
-    An error of zero has an infinite ratio.
+    """Return the peak signal-to-noise ratio in decibels, -10 log10(mse), for a peak of 1; inf for no error.
 
     Args:
         mse: mean squared error of a value, sse / n, of images in [0, 1].

@@ -23,7 +23,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from rdbench.numerics import check_features
+from rdbench.numerics.kid import check_features
 
 if TYPE_CHECKING:
     from torch import Tensor

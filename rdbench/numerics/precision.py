@@ -21,14 +21,16 @@ def exact_float32() -> Iterator[None]:
     kernel, with another order of sums, each run: a rate would change in its fourth digit, and a trial
     would not repeat.
     """
+    with _float32_as("ieee"):
+        yield
+
+
+@contextmanager
+def _float32_as(precision: str) -> Iterator[None]:
     convolutions = backends.cudnn.conv  # type: ignore[attr-defined]  # set up when torch is imported
     products = backends.cuda.matmul
-    before = (
-        convolutions.fp32_precision,
-        products.fp32_precision,
-        backends.cudnn.deterministic,
-        backends.cudnn.benchmark,
-    )
+    flags = (backends.cudnn.deterministic, backends.cudnn.benchmark)
+    before = (convolutions.fp32_precision, products.fp32_precision, *flags)
 
     def set_to(conv: str, product: str, deterministic: bool, benchmark: bool) -> None:
         convolutions.fp32_precision = conv
@@ -36,7 +38,7 @@ def exact_float32() -> Iterator[None]:
         backends.cudnn.deterministic = deterministic
         backends.cudnn.benchmark = benchmark
 
-    set_to("ieee", "ieee", True, False)
+    set_to(precision, precision, True, False)
     try:
         yield
     finally:
@@ -57,13 +59,8 @@ def training_arithmetic(precision: str, device: torch.device) -> Iterator[None]:
     """
     check_precision(precision, device.type)
     if precision == "tf32":
-        backends.cudnn.conv.fp32_precision = "tf32"  # type: ignore[attr-defined]
-        backends.cuda.matmul.fp32_precision = "tf32"
-        try:
+        with _float32_as("tf32"):
             yield
-        finally:
-            backends.cudnn.conv.fp32_precision = "ieee"  # type: ignore[attr-defined]
-            backends.cuda.matmul.fp32_precision = "ieee"
     elif precision == "bf16":
         # Without the cache of cast weights: a captured graph would keep the casts of the first step.
         with torch.autocast(device.type, torch.bfloat16, cache_enabled=False):

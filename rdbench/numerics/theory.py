@@ -29,7 +29,6 @@ import numpy as np
 import numpy.typing as npt
 
 from rdbench.errors import UserError
-from rdbench.numerics.likelihood import READINGS, distortion
 
 Float64 = npt.NDArray[np.float64]
 Eigenvalues = Sequence[float] | npt.NDArray[Any]
@@ -44,23 +43,19 @@ class Prediction:
     """Where a variant's optimum lies.
 
     ``level`` is the water level, ``rate`` (nats) and ``sse`` the expectations of what a trial measures,
-    ``active`` the number of latents in use, ``elbo`` (nats) what each reading of sigma^2 makes of them. The
-    last two are the tests' oracle; calibration goes by rate and sse.
+    ``active`` the number of latents in use.
     """
 
     level: float
     rate: float
     sse: float
     active: int
-    elbo: dict[str, float]
 
 
 def _spectrum(eigenvalues: Eigenvalues, latent: int | None = None) -> tuple[Float64, Float64]:
     """Return the eigenvalues that can be coded, and the others; each descending.
 
-    Raises:
-        ValueError: not the eigenvalues of a covariance; the rounding below zero that an
-            eigendecomposition leaves is taken as zero. Or ``latent`` < 1.
+    The rounding below zero that an eigendecomposition leaves is taken as zero.
     """
     values = np.asarray(eigenvalues, dtype=np.float64)
     if values.ndim != 1 or not np.isfinite(values).all() or not (values > 0).any():
@@ -137,28 +132,6 @@ def sse_at(eigenvalues: Eigenvalues, rate: npt.ArrayLike, latent: int | None = N
     return np.asarray(np.minimum(coded, np.exp(log_level)[..., None]).sum(-1) + rest.sum())
 
 
-def log_likelihood(eigenvalues: Eigenvalues, variance: float, latent: int | None = None) -> float:
-    """Return the exact expected ln p(x) (nats) of the best linear Gaussian model with this noise variance.
-
-    Probabilistic PCA (Tipping & Bishop 1999): the model's covariance has the eigenvalues
-    m_i = max(l_i, s) in the ``latent`` largest dimensions and m_i = s in the others, so
-
-        E ln p(x) = -1/2 sum (ln(2 pi m_i) + l_i / m_i)
-
-    A linear VAE of constant variance s trained with beta = 1 has this ELBO: its bound is tight. It is the
-    tests' oracle of :func:`predict` and of trained models.
-
-    Args:
-        eigenvalues: of the source's covariance, any order.
-        variance: the noise variance s > 0. Its best value is the mean of the discarded eigenvalues.
-        latent: latent dimensions; None for as many as the source has.
-    """
-    coded, rest = _spectrum(eigenvalues, latent)
-    values = np.concatenate([coded, rest])
-    model = np.concatenate([np.maximum(coded, variance), np.full(len(rest), variance)])
-    return float(-0.5 * (np.log(2 * np.pi * model) + values / model).sum())
-
-
 _STEP = 0.25
 _NODES = np.exp(np.arange(-40.0, 80.0, _STEP))  # u, equally spaced in ln u
 
@@ -170,20 +143,6 @@ def _laplace(residuals: Float64) -> Float64:
     exponentially: from one value an image to 100,000 this grid is exact to about 1e-12.
     """
     return np.asarray(np.exp(-0.5 * np.log1p(2 * _NODES[:, None] * residuals).sum(1)))
-
-
-def mean_log_sse(residuals: npt.ArrayLike) -> float:
-    """Return E ln Q of an image's squared error Q = sum_i residuals_i chi^2_1.
-
-    E ln Q = integral over u > 0 of (exp(-u) - E exp(-u Q)) / u du, which is below ln E Q: the gap is what
-    the reading ``optimal`` gains over ``optimal_shared``.
-
-    Args:
-        residuals: variances of the residual in each dimension, independent and Gaussian; one is positive.
-    """
-    variances = np.asarray(residuals, dtype=np.float64)
-    total = variances.sum()
-    return float(np.log(total) + _STEP * (np.exp(-_NODES) - _laplace(variances / total)).sum())
 
 
 def _share_of_image(level: float, residuals: Float64) -> float:
@@ -256,12 +215,7 @@ def predict(
         eigenvalues: of the source's covariance, any order; as many as an image has values.
         latent: latent dimensions, >= 1; more than the source has stay unused.
         beta: weight of the rate, > 0.
-        decoder_variance: the constant s of ``beta_vae``; rdbench's loss "sse + beta rate" has s = 1/2, and
-            other values are for the tests.
-
-    Returns:
-        The optimum, with the expected ELBO under every reading of sigma^2. For ``optimal_shared`` with
-        beta = 1 its ELBO is the maximum of :func:`log_likelihood`, probabilistic PCA.
+        decoder_variance: the constant s of ``beta_vae``; 1/2 is that of rdbench's loss "sse + beta rate".
 
     Raises:
         NoFixedPointError: the latents code the whole source and beta is too small (below 1, for a source
@@ -278,11 +232,4 @@ def predict(
     else:
         raise ValueError(f"no prediction for {variant!r}; there is one for beta_vae, {', '.join(_SHARES)}")
     sse, rate = rate_distortion(eigenvalues, level, latent)
-    residuals = np.concatenate([np.minimum(coded, level), rest])
-    # Every distortion is linear in sse but that of `optimal`, which is linear in its logarithm.
-    typical = dict.fromkeys(READINGS, sse) | {"optimal": float(np.exp(mean_log_sse(residuals)))}
-    elbo: dict[str, float] = {
-        reading: -(float(distortion(reading, error, beta, len(residuals))) + rate)
-        for reading, error in typical.items()
-    }
-    return Prediction(level, rate, sse, int((coded > level).sum()), elbo)
+    return Prediction(level, rate, sse, int((coded > level).sum()))
