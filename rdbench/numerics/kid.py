@@ -20,11 +20,7 @@ if TYPE_CHECKING:
 
 
 def check_features(x: "Tensor", y: "Tensor") -> None:
-    """Refuse two sets that are not (samples, features) with as many features each, or not finite.
-
-    Raises:
-        ValueError: they are not.
-    """
+    """Raise ValueError for two sets that are not (samples, features) of equal features, or not finite."""
     if x.ndim != 2 or y.ndim != 2 or x.shape[1] != y.shape[1]:
         raise ValueError(f"features of shapes {tuple(x.shape)} and {tuple(y.shape)} have no distance")
     if not (x.isfinite().all() and y.isfinite().all()):
@@ -74,11 +70,7 @@ def kid(
 def subset_values(
     x: "Tensor", y: "Tensor", subsets: list[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]]
 ) -> npt.NDArray[np.float64]:
-    """Return the unbiased MMD^2 of each pair of subsets, given as indices into ``x`` and into ``y``.
-
-    Raises:
-        ValueError: as for :func:`kid`.
-    """
+    """Return the unbiased MMD^2 of pairs of subsets, given as indices into ``x`` and ``y``; errors as kid."""
     import torch
 
     check_features(x, y)

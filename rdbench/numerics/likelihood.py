@@ -5,9 +5,9 @@ pure function of them. The functions take floats, numpy arrays and torch tensors
 return the same kind and precision (a float as ``numpy.float64``); torch is not imported. Everything is
 in nats per image unless its name says otherwise; ``n`` is the number of values in one image.
 
-An error of exactly zero is a legal measurement. Under the variance that follows it, the likelihood is
-unbounded, and no small constant hides that: ``optimal`` reads -inf. Where a variance itself is zero
-(``optimal_shared`` of a split without any error) the density is 0/0, and reads NaN. So does a NaN error.
+An error of exactly zero is a legal measurement: the likelihood under the variance that follows it is
+unbounded, and ``optimal`` reads -inf. Where a variance itself is zero (``optimal_shared`` of a split without
+any error) the density is 0/0, and reads NaN. So does a NaN error.
 
 Sources: Kim & Lee, "Beta-Sigma VAE", ICPR 2024 (the readings); Rybkin, Daniilidis & Levine, "Simple and
 effective VAE training with calibrated decoders", ICML 2021 (the shared optimal variance).
@@ -73,9 +73,7 @@ def kl_standard_normal(mu: Values, log_var: Values) -> Values:
 
     KL = sum 1/2 (mu^2 + s^2 - 1 - ln s^2), s^2 = exp(log_var)
 
-    Args:
-        mu: posterior means, (..., latent).
-        log_var: logarithms of the posterior variances, of the same shape.
+    ``mu`` are posterior means, (..., latent), ``log_var`` the logarithms of the variances.
     """
     mean, v = _array(mu), _array(log_var)
     # s^2 - 1 - ln s^2 cancels near the prior; with expm1 its error is eps |ln s^2|, not eps.
@@ -102,9 +100,7 @@ def variance(reading: str, sse: Values, beta: Values | float, n: int) -> Values 
 
     Returns:
         A number for ``half`` and ``beta_half``; (..., images) for ``optimal``; (...) for ``optimal_shared``.
-
-    Raises:
-        ValueError: no such reading.
+        Without such a reading, ValueError.
     """
     if reading == "half":
         return 0.5
@@ -127,20 +123,20 @@ def distortion(reading: str, sse: Values, beta: Values | float, n: int) -> Value
 
     Arguments and errors are those of :func:`variance`; the result has the shape of ``sse``.
     """
+    nll: Values
     s: Any = variance(reading, sse, beta, n)
     if reading == "optimal":  # not through gaussian_nll: there an error of zero would be 0/0
-        nll: Values = n / 2 * (_log(2 * math.pi * s) + 1)
-        return nll
-    shared = reading == "optimal_shared" and _array(sse).ndim
-    nll = gaussian_nll(sse, s[..., None] if shared else s, n)
+        nll = n / 2 * (_log(2 * math.pi * s) + 1)
+    else:
+        shared = reading == "optimal_shared" and _array(sse).ndim
+        nll = gaussian_nll(sse, s[..., None] if shared else s, n)
     return nll
 
 
 def psnr(mse: Values) -> Values:
     """Return the peak signal-to-noise ratio in decibels, -10 log10(mse), for a peak of 1; inf for no error.
 
-    Args:
-        mse: mean squared error of a value, sse / n, of images in [0, 1].
+    ``mse`` is the mean squared error of a value, sse / n, of images in [0, 1].
     """
     ratio: Values = -10 / math.log(10) * _log(_array(mse))
     return ratio
@@ -149,13 +145,8 @@ def psnr(mse: Values) -> Values:
 def bits_per_dim(elbo: Values, n: int) -> Values:
     """Return -elbo / (n ln 2): bits a value, of a density over images scaled to [0, 1].
 
-    It may be negative, as a density may exceed 1. Literature that gives bits per dimension of 256-level
-    images integrates over bins of width 1/256 instead: add log2(256) = 8 to come near its numbers, which
-    is exact only for uniformly dequantised images.
-
-    Args:
-        elbo: in nats per image.
-        n: values in one image.
+    Negative where the density exceeds 1. Literature on 256-level images integrates over bins of width 1/256:
+    add log2(256) = 8 to come near its numbers, which is exact only for uniformly dequantised images.
     """
     bits: Values = _array(elbo) / (-n * math.log(2))
     return bits

@@ -40,11 +40,7 @@ class NoFixedPointError(UserError):
 
 @dataclass(frozen=True)
 class Prediction:
-    """Where a variant's optimum lies.
-
-    ``level`` is the water level, ``rate`` (nats) and ``sse`` the expectations of what a trial measures,
-    ``active`` the number of latents in use.
-    """
+    """Where a variant's optimum lies: the water level, the expected rate (nats) and sse, latents in use."""
 
     level: float
     rate: float
@@ -53,10 +49,7 @@ class Prediction:
 
 
 def _spectrum(eigenvalues: Eigenvalues, latent: int | None = None) -> tuple[Float64, Float64]:
-    """Return the eigenvalues that can be coded, and the others; each descending.
-
-    The rounding below zero that an eigendecomposition leaves is taken as zero.
-    """
+    """Return the eigenvalues that can be coded, and the others; descending, rounding below zero as zero."""
     values = np.asarray(eigenvalues, dtype=np.float64)
     if values.ndim != 1 or not np.isfinite(values).all() or not (values > 0).any():
         raise ValueError("eigenvalues must be a list of finite numbers, one of them positive")
@@ -69,15 +62,12 @@ def _spectrum(eigenvalues: Eigenvalues, latent: int | None = None) -> tuple[Floa
 
 
 def rate_distortion(eigenvalues: Eigenvalues, level: float, latent: int | None = None) -> tuple[float, float]:
-    """Return (D, R) of reverse water-filling at a water level.
+    """Return (D, R) of reverse water-filling at a water level: sum of squared errors, and nats.
 
     Args:
         eigenvalues: of the source's covariance, any order.
         level: the water level t > 0, the error of every coded dimension.
         latent: how many dimensions can be coded, the largest ones; None for all (Shannon's function).
-
-    Returns:
-        Distortion (sum of squared errors) and rate (nats).
 
     Raises:
         ValueError: the level is not positive, or the eigenvalues are not those of a covariance.
@@ -92,12 +82,8 @@ def rate_distortion(eigenvalues: Eigenvalues, level: float, latent: int | None =
 def rate_at(eigenvalues: Eigenvalues, sse: npt.ArrayLike, latent: int | None = None) -> Float64:
     """Return R(D), the least rate in nats at which the squared error can be ``sse``.
 
-    Zero from D = sum l_i on, and infinite where no code reaches D.
-
-    Args:
-        eigenvalues: of the source's covariance, any order.
-        sse: distortions D, of any shape.
-        latent: how many dimensions can be coded, the largest ones; None for all (Shannon's function).
+    Zero from D = sum l_i on, and infinite where no code reaches D. ``sse`` is of any shape, the other
+    arguments are those of :func:`rate_distortion`.
     """
     coded, rest = _spectrum(eigenvalues, latent)
     coded = coded[coded > 0]
@@ -112,13 +98,7 @@ def rate_at(eigenvalues: Eigenvalues, sse: npt.ArrayLike, latent: int | None = N
 def sse_at(eigenvalues: Eigenvalues, rate: npt.ArrayLike, latent: int | None = None) -> Float64:
     """Return D(R), the least squared error that ``rate`` nats can buy: the inverse of :func:`rate_at`.
 
-    Args:
-        eigenvalues: of the source's covariance, any order.
-        rate: rates >= 0 in nats, of any shape.
-        latent: how many dimensions can be coded, the largest ones; None for all (Shannon's function).
-
-    Raises:
-        ValueError: a rate is negative.
+    ``rate`` is of any shape; ValueError where one is negative.
     """
     rates = np.asarray(rate, dtype=np.float64)
     if (rates < 0).any():
@@ -139,7 +119,7 @@ _NODES = np.exp(np.arange(-40.0, 80.0, _STEP))  # u, equally spaced in ln u
 def _laplace(residuals: Float64) -> Float64:
     """Return E exp(-u Q) at the nodes u of a quadrature, for Q = sum_i residuals_i chi^2_1, E Q = 1.
 
-    The integrands over ln u are smooth and vanish at both ends, so the trapezoidal rule converges
+    The integrands over ln u are smooth and vanish at both ends, where the trapezoidal rule converges
     exponentially: from one value an image to 100,000 this grid is exact to about 1e-12.
     """
     return np.asarray(np.exp(-0.5 * np.log1p(2 * _NODES[:, None] * residuals).sum(1)))
@@ -162,9 +142,9 @@ _SHARES = {"bs_vae": _share_of_image, "optimal_shared": _share_of_split}
 def _fixed_point(variant: str, coded: Float64, rest: Float64, beta: float) -> float:
     """Return the water level t at which a coded dimension's share of the error is beta / n.
 
-    The share grows with t, since no other dimension's error grows faster; it starts from 0, or from
-    1/rank where the latents code every dimension. So there is at most one such level, and bisection finds
-    it. From the largest eigenvalue on nothing is coded, and that eigenvalue stands for every higher level.
+    The share grows with t, since no other dimension's error grows faster, from 0, or from 1/rank where the
+    latents code every dimension: there is at most one such level. From the largest eigenvalue on nothing is
+    coded, and that eigenvalue stands for every higher level.
     """
     from scipy.optimize import brentq  # here: a quarter of a second, which reports can do without
 

@@ -19,10 +19,8 @@ from rdbench.text import duration
 class Begun:
     """How far a search has come.
 
-    Attributes:
-        sweep: the sweep that asks for it.
-        there: ids of the trials that had ended before it began.
-        batches: the trials of each batch that was chosen, in order; Optuna's are in its journal.
+    ``there`` are the ids of the trials that had ended before it began, ``batches`` the trials of each batch
+    that was chosen, in order; Optuna's are in its journal.
     """
 
     sweep: Sweep
@@ -31,13 +29,9 @@ class Begun:
 
 
 class Search(ABC):
-    """A search over the trials of a sweep.
+    """A search over the trials of a sweep, which spends ``budget`` trainings at most.
 
     Its methods are given every trial that ended, by id: done, diverged, stopped, or failed in this run.
-
-    Attributes:
-        begun: how far it has come.
-        budget: trainings to spend at most.
     """
 
     begun: Begun
@@ -69,9 +63,7 @@ class Search(ABC):
     def propose(self, ended: Mapping[str, Ended], complete: Collection[str] | None = None) -> list[Trial]:
         """Return the trials to train now; none when the search is done.
 
-        Args:
-            ended: every trial that ended, by id.
-            complete: ids of those that hold all that the sweep asks for; by default all.
+        ``complete`` are the ids of those that hold all that the sweep asks for; by default all that ended.
         """
         while True:
             missing = [
@@ -85,6 +77,10 @@ class Search(ABC):
     def left(self) -> int:
         """Return how many trainings the budget still allows to choose."""
         return self.budget - sum(trial.id not in self.begun.there for trial in self.trials())
+
+    def affords_more(self) -> bool:
+        """Tell whether the budget pays for a further choice: with all its seeds, or not at all."""
+        return self.left() >= len(self.begun.sweep.seeds)
 
     def spent(self, ended: Mapping[str, Ended]) -> list[Ended]:
         """Return the trials of this search that ended, without those from before it."""
@@ -109,11 +105,8 @@ class Search(ABC):
 class Rounds(Search):
     """A search that starts from the sweep's own grid of betas.
 
-    Args:
-        begun: how far it has come.
-        trials: trainings to spend at most, as the sweep file says; None where it leaves that to us.
-        by_default: then so many for each variant and seed; a start grid that leaves fewer than four of them
-            gets four more.
+    Its budget is ``trials``, as the sweep file says, or else ``by_default`` for each variant and seed: at
+    least four more than the start grid has betas.
     """
 
     def __init__(self, begun: Begun, trials: int | None, by_default: int) -> None:
@@ -132,11 +125,7 @@ class Rounds(Search):
 
     @abstractmethod
     def choose(self, known: Collection[Ended]) -> list[tuple[VariantSpec, float]]:
-        """Return the variants and betas to train next, the most wanted first.
-
-        Args:
-            known: what had ended before the search began, and all batches so far.
-        """
+        """Return the variants and betas to train next, the most wanted first, from :meth:`known`."""
 
     def advance(self, ended: Mapping[str, Ended]) -> bool:
         """Choose a further batch, now that all before are in; tell whether there is one."""
@@ -156,10 +145,6 @@ class Rounds(Search):
             self.begun.batches.append(batch)
         return bool(batch)
 
-    def affords_a_beta(self) -> bool:
-        """Tell whether the budget pays for a further beta: with all its seeds, or not at all."""
-        return self.left() >= len(self.sweep.seeds)
-
     def known(self, ended: Mapping[str, Ended]) -> list[Ended]:
         """Return what the next choice rests on: what had ended before, and the batches so far."""
         names = {trial.id for trial in self.trials()} | self.begun.there
@@ -173,11 +158,7 @@ def at_beta(sweep: Sweep, variant: VariantSpec, beta: float) -> list[Trial]:
 
 
 def by_beta(sweep: Sweep, variant: VariantSpec, known: Collection[Ended]) -> dict[float, list[Ended]]:
-    """Return the trials of a variant that this sweep might have asked for, within its range of beta.
-
-    Returns:
-        beta -> its trials by seed; ascending.
-    """
+    """Return the trials of a variant that this sweep might have asked for: beta -> by seed; ascending."""
     settings = (variant, sweep.dataset, sweep.protocol, sweep.train, sweep.model)
     trials: dict[float, list[Ended]] = {}
     for ended in sorted(known, key=lambda ended: (ended.trial.beta, ended.trial.seed)):

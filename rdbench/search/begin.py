@@ -32,15 +32,10 @@ def key(sweep: Sweep) -> str:
 
 
 def begin(sweep: Sweep, root: Place, ended: Collection[str]) -> Search:
-    """Return the search a sweep asks for, as it stands in its results folder.
+    """Return the search a sweep asks for, as it stands in its results folder, which need not exist.
 
-    Args:
-        sweep: with a search.
-        root: the results folder, which need not exist.
-        ended: ids of the trials there that ended.
-
-    Raises:
-        ResultsError: the folder's record of searches, or Optuna's journal, cannot be read.
+    ``ended`` are the ids of the trials that ended there. ResultsError: the folder's record of searches, or
+    Optuna's journal, cannot be read.
     """
     name = key(sweep)
     begun = _read(root, sweep).get(name) or Begun(sweep, frozenset(ended))
@@ -58,12 +53,7 @@ def begin(sweep: Sweep, root: Place, ended: Collection[str]) -> Search:
 
 
 def keep(search: Search, root: Place) -> None:
-    """Record in the results folder how far a search has come.
-
-    Raises:
-        ResultsError: what is recorded there cannot be read.
-        StorageError: the folder cannot be written.
-    """
+    """Record in the results folder how far a search has come, or raise ResultsError or StorageError."""
     search.keep()
     sweep = search.begun.sweep
     before = _read(root, sweep)

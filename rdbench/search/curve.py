@@ -68,4 +68,4 @@ class CurveRounds(Rounds):
             return f"done: every gap is at most {self.settings.gap:g}"
         if not gaps.choose(curves, 1, self.settings.gap):
             return "done: the gaps left lie between betas too close to split, or at trials without a point"
-        return "" if self.affords_a_beta() else "done: the trials are spent"
+        return "" if self.affords_more() else "done: the trials are spent"

@@ -23,7 +23,6 @@ class Ended:
     """A trial that ended.
 
     Attributes:
-        trial: its settings.
         status: "done", "diverged", "failed" or "stopped".
         values: the finite numbers of a done trial's test split: rate, mse, psnr, ``elbo_<reading>``,
             ``distortion_<reading>``, and metrics by :func:`rdbench.metrics.base.value_name`.
@@ -47,7 +46,7 @@ def load(
 
     Args:
         root: the results folder.
-        asked: the metrics to look for, with their settings; others that lie there are not looked at.
+        asked: the metrics to look for, with their settings; others that lie there are ignored.
         failed_in: the run whose failed trials count as ended: those of other runs are tried again. None for
             those of every run.
         stopped: whether trials that were stopped early count as ended, or are to be trained to their end.

@@ -36,15 +36,12 @@ _FRACTIONS = np.linspace(0.15, 0.85, 29)  # of an interval: a point too near eit
 
 @dataclass(frozen=True)
 class Gap:
-    """Two neighbouring betas of a curve and the distance of their points, in ranges of the plane.
-
-    ``at`` is the beta that splits it, ``None`` where it is not to be split.
-    """
+    """Two neighbouring betas, the distance of their points in ranges of the plane, and the beta between."""
 
     size: float
     low: float
     high: float
-    at: float | None = None
+    at: float | None = None  # None where it is not to be split
 
 
 def coordinate(name: str, values: Mapping[str, float]) -> float | None:
@@ -66,12 +63,7 @@ def scales(curves: Iterable[Mapping[float, Sequence[Point]]]) -> Point:
 
 
 def widest(curve: Mapping[float, Sequence[Point]], scale: Point) -> list[Gap]:
-    """Return the gaps of a curve, the widest first.
-
-    Args:
-        curve: beta -> the points of its seeds; none for a wall.
-        scale: ranges of the axes.
-    """
+    """Return the gaps of a curve (beta -> points of its seeds, none for a wall), the widest first."""
     points_at = {math.log(beta): np.array(points) / scale for beta, points in curve.items() if len(points)}
     walls = [math.log(beta) for beta, points in curve.items() if not len(points)]
     interpolation = _interpolation(curve, scale)
@@ -112,16 +104,12 @@ def _halfway(interpolation: Any, low: float, high: float) -> float:
 def choose(
     curves: Mapping[V, Mapping[float, Sequence[Point]]], count: int, gap: float
 ) -> list[tuple[V, float]]:
-    """Return the next betas to train, the most wanted first.
+    """Return the next variants and betas to train, the most wanted first, six significant digits.
 
     Args:
         curves: of each variant: beta -> the points of its seeds; none for a wall.
-        count: how many, at most.
+        count: how many; fewer where nothing else is left to split.
         gap: none where all gaps are this small.
-
-    Returns:
-        (variant, beta), beta rounded to six significant digits. Fewer than ``count``, or none, where
-        nothing is left to split.
     """
     scale = scales(curves.values())
     drawn = {name: dict(curve) for name, curve in curves.items()}

@@ -4,7 +4,7 @@
 open it. That backend does not serve: it appends, which a bucket cannot, and a driver that is killed leaves
 its lock. Here operations are collected in memory and the file is replaced at once, so it is there as before
 or as after. (One driver at a time is at work in a results folder.) And a last line that is torn nevertheless,
-by a full disk or in a copy, is left out instead of being an error.
+by a full disk or in a copy, is left out.
 """
 
 import json
@@ -53,11 +53,7 @@ class Journal(BaseJournalBackend):
         self._logs += json.loads(json.dumps(logs))
 
     def keep(self) -> None:
-        """Write the operations into the results folder.
-
-        Raises:
-            StorageError: the folder cannot be written.
-        """
+        """Write the operations into the results folder, or raise StorageError."""
         if len(self._logs) != self._kept:
             lines = (json.dumps(log, separators=(",", ":")) + "\n" for log in self._logs)
             write_atomically(self._file, "".join(lines).encode())

@@ -11,8 +11,7 @@ from rdbench.spec.plan import Plan, Trial
 from rdbench.spec.sweep import Sweep
 from rdbench.storage.places import Place
 
-SHOWN = 6
-"""Proposals that a dry run names."""
+SHOWN = 6  # proposals that a dry run names
 
 
 @dataclass
@@ -20,7 +19,6 @@ class Searching:
     """The search of a sweep, and the trials in its results folder.
 
     Attributes:
-        sweep: with a search.
         root: the results folder, which need not exist.
         finished: returns the ids of the trials there that hold all that the sweep asks for.
         run: names this run of the driver; its failed trials are not tried again.

@@ -23,8 +23,7 @@ from rdbench.spec.sweep import ModelSpec, Sweep, TrainSpec, VariantSpec
 DIGITS = 6
 """Significant digits of a proposed number, so that it reads the same in a table, a label and a sweep file."""
 
-MANY = 10_000
-"""Settings that are no longer listed one by one."""
+MANY = 10_000  # settings that are no longer listed one by one
 
 Params = dict[str, Any]
 

@@ -36,30 +36,13 @@ optuna.logging.set_verbosity(optuna.logging.ERROR)
 
 PATIENCE, REPEATS = 5, 50
 """A sampler may repeat itself so often until settings are drawn at random; and until we give up."""
-POPULATION = 12
-"""Of a generation of NSGA-II: few, as a training is dear."""
-SAMPLERS = {
-    "tpe": "TPESampler",
-    "gp": "GPSampler",
-    "qmc": "QMCSampler",
-    "nsgaii": "NSGAIISampler",
-    "cmaes": "CmaEsSampler",
-    "random": "RandomSampler",
-}
+POPULATION = 12  # of a generation of NSGA-II: few, as a training is dear
 
 
 class Study(Search):
-    """The search ``optuna``.
+    """The search ``optuna``; ``name`` is that of the study in the journal of the folder ``root``.
 
-    Args:
-        begun: what it starts from.
-        settings: what the sweep file asks for.
-        root: the results folder.
-        name: of the study in the journal: another search has another.
-
-    Raises:
-        ResultsError: the journal cannot be read.
-        SpecError: the sampler needs a package that is not there.
+    ResultsError: the journal cannot be read. SpecError: the sampler needs a package that is not there.
     """
 
     def __init__(self, begun: Begun, settings: OptunaSearch, root: Place, name: str) -> None:
@@ -92,12 +75,9 @@ class Study(Search):
             self._warm_start(ended)
         self._tell(ended)
         proposed = 0
-        while proposed < self.settings.at_a_time and self._affords() and self._ask():
+        while proposed < self.settings.at_a_time and self.affords_more() and self._ask():
             proposed += 1
         return proposed > 0
-
-    def _affords(self) -> bool:
-        return self.left() >= len(self.begun.sweep.seeds)
 
     def trials(self) -> list[Trial]:
         """Return the trials of all batches so far, each once."""
@@ -126,8 +106,7 @@ class Study(Search):
     def _ask(self) -> bool:
         """Have one set of settings proposed that is new; False where there is none.
 
-        A sampler repeats itself among whole numbers and choices, and at an edge of its space, however often
-        it is asked: then one that is left is drawn.
+        A sampler repeats itself among whole numbers and choices, and at an edge: then one left is drawn.
         """
         if self._is_exhausted():
             return False
@@ -237,7 +216,7 @@ class Study(Search):
 
     def why_done(self, ended: Mapping[str, Ended]) -> str:
         """Return "done" and why, where nothing is left to propose."""
-        if not self._affords():
+        if not self.affords_more():
             return "done: the trials are spent"
         return "done: there are no other settings" if self._is_exhausted() else ""
 
@@ -262,27 +241,25 @@ class _Result:
 
 
 def sampler(settings: OptunaSearch, proposal: int) -> optuna.samplers.BaseSampler:
-    """Return the sampler of one proposal.
-
-    Raises:
-        SpecError: it needs a package that is not there.
-    """
+    """Return the sampler of one proposal; SpecError where it needs a package that is not there."""
     seed = int(np.random.SeedSequence([settings.seed, proposal]).generate_state(1)[0])
     random_first = min(10, 1 + 2 * max(1, len(settings.over)))
-    options: dict[str, dict[str, Any]] = {
-        "tpe": {"seed": seed, "n_startup_trials": random_first},
-        "gp": {"seed": seed, "n_startup_trials": random_first, "deterministic_objective": True},
+    after = {"n_startup_trials": random_first}
+    samplers: dict[str, tuple[str, dict[str, Any]]] = {
+        "tpe": ("TPESampler", after),
+        "gp": ("GPSampler", after | {"deterministic_objective": True}),
         # One sequence for all proposals: it counts them itself.
-        "qmc": {"seed": settings.seed, "scramble": True, "warn_independent_sampling": False},
-        "nsgaii": {"seed": seed, "population_size": POPULATION},
-        "cmaes": {"seed": seed, "n_startup_trials": random_first},
-        "random": {"seed": seed},
+        "qmc": ("QMCSampler", {"seed": settings.seed, "scramble": True, "warn_independent_sampling": False}),
+        "nsgaii": ("NSGAIISampler", {"population_size": POPULATION}),
+        "cmaes": ("CmaEsSampler", after),
+        "random": ("RandomSampler", {}),
     }
-    kind: type[optuna.samplers.BaseSampler] = getattr(optuna.samplers, SAMPLERS[settings.sampler])
+    name, options = samplers[settings.sampler]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that a sampler is new to Optuna is no news to its user
         try:
-            return kind(**options[settings.sampler])
+            made: optuna.samplers.BaseSampler = getattr(optuna.samplers, name)(**{"seed": seed} | options)
+            return made
         except ImportError:
             if settings.sampler != "cmaes":
                 raise

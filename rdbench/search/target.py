@@ -8,6 +8,7 @@ scipy's root finders do not serve: they call a function, where a batch of traini
 know of no betas without a result.
 """
 
+import bisect
 import itertools
 import math
 from collections.abc import Collection, Mapping, Sequence
@@ -21,12 +22,9 @@ from rdbench.spec.naming import labels
 from rdbench.spec.search_options import TRIALS_A_TARGET, TargetSearch
 from rdbench.spec.sweep import VariantSpec
 
-EDGE = 0.05
-"""Of an interval: how near to either end a new beta may lie."""
-WALL = 0.05
-"""Of log beta: nearer to a beta that gave no result none is tried."""
-CLOSEST = 1e-4
-"""Of log beta: a target between two betas this near is jumped over."""
+EDGE = 0.05  # of an interval: how near to either end a new beta may lie
+WALL = 0.05  # of log beta: nearer to a beta that gave no result none is tried
+CLOSEST = 1e-4  # of log beta: a target between two betas this near is jumped over
 
 
 @dataclass(frozen=True)
@@ -38,12 +36,9 @@ class Step:
 
 
 def next_beta(heights: Mapping[float, float], wanted: float, walls: Collection[float] = ()) -> Step:
-    """Return the next beta to try.
+    """Return the next beta to try for a wanted height, of beta -> finite heights, which fall as beta rises.
 
-    Args:
-        heights: beta -> what falls as beta rises; finite.
-        wanted: the height sought.
-        walls: betas that gave no height.
+    ``walls`` are betas that gave no height.
     """
     betas = sorted(heights)
     if len(betas) < 2:
@@ -155,7 +150,7 @@ class TargetRounds(Rounds):
 
     def why_done(self, ended: Mapping[str, Ended]) -> str:
         """Return "done" where no further beta is to be trained."""
-        return "" if self.affords_a_beta() and self.choose(self.known(ended)) else "done"
+        return "" if self.affords_more() and self.choose(self.known(ended)) else "done"
 
 
 @dataclass(frozen=True)
@@ -173,12 +168,10 @@ class _Interpolated:
 def _interpolate(points: Collection[tuple[float, float]], wanted: float) -> _Interpolated | None:
     """Return the other quantity at ``wanted``, of points (measure, other); None outside their range."""
     order = sorted(set(points))
-    index = next((index for index, point in enumerate(order) if point[0] >= wanted), None)
-    if index is None:
-        return None
-    if order[index][0] == wanted:
+    index = bisect.bisect_left(order, (wanted, -math.inf))
+    if index < len(order) and order[index][0] == wanted:
         return _Interpolated(order[index][1], order[index][1])
-    if index == 0:
+    if not 0 < index < len(order):
         return None
     low, high = order[index - 1], order[index]
     value = _on_chord(low, high, wanted)
