@@ -5,15 +5,15 @@
 Dowson & Landau, "The Fréchet distance between multivariate normal distributions", 1982; on Inception's
 features it is the FID of Heusel et al., "GANs trained by a two time-scale update rule", NeurIPS 2017.
 
-The last trace needs no matrix square root. With any factors A = F F' and B = H H' it is the sum of the
-singular values of F'H, so two Cholesky factors and one symmetric eigenvalue problem of real numbers give it.
-Pivoted factors have as many columns as the covariance has rank, so fewer samples than dimensions need no
-special case, and cost less.
+The last trace needs no matrix square root, which other implementations take by ``scipy.linalg.sqrtm``. With
+any factors A = F F' and B = H H' it is the sum of the singular values of F'H, so two Cholesky factors and one
+symmetric eigenvalue problem of real numbers give it. Pivoted factors have as many columns as the covariance
+has rank, so fewer samples than dimensions need no special case, and cost less.
 
-The distance is biased upwards: sampling error adds to the differences of mean and covariance, and never
-takes away. The bias falls with the count, and its size depends on the features, so distances compare only
-at equal counts. :func:`frechet_standard_error` states the spread about that biased mean. It linearises
-the distance; the spread over disjoint subsets would be that of another, more biased one.
+The distance is biased upwards: sampling error adds to the differences of mean and covariance. The bias falls
+with the count, and its size depends on the features, so distances compare only at equal counts.
+:func:`frechet_standard_error` states the spread about that biased mean. It linearises the distance; the
+spread over disjoint subsets would be that of another, more biased one.
 """
 
 import math
@@ -35,12 +35,9 @@ CHUNK = 4096  # samples at once
 
 @dataclass(frozen=True, eq=False)
 class Moments:
-    """What the Fréchet distance knows of a set of features.
+    """Moments of ``count`` samples, which bounds the rank of the covariance.
 
-    Attributes:
-        count: samples they are taken over; bounds the rank of the covariance.
-        mean: (features,).
-        covariance: (features, features), normalised by count - 1 as by ``numpy.cov``.
+    ``mean`` is (features,), ``covariance`` (features, features), normalised by count - 1 as by ``numpy.cov``.
     """
 
     count: int
@@ -51,8 +48,8 @@ class Moments:
 class MomentSum:
     """Moments of features that come in batches, which are not kept.
 
-    The sums are float64 and lie on the device of the first batch. They are taken about that batch's mean:
-    plain sums of squares lose the covariance of features whose mean is large.
+    The sums are float64, on the device of the first batch and about its mean: plain sums of squares lose the
+    covariance of features whose mean is large.
     """
 
     def __init__(self) -> None:
@@ -60,10 +57,7 @@ class MomentSum:
         self._shift: Tensor | None = None
 
     def add(self, features: "Tensor") -> None:
-        """Add samples.
-
-        Args:
-            features: (samples, features), any floating type.
+        """Add samples, (samples, features) of any floating type.
 
         Raises:
             ValueError: it is no matrix, or has not as many features as the batches before.
@@ -85,11 +79,7 @@ class MomentSum:
         self.count += len(values)
 
     def moments(self) -> Moments:
-        """Return the moments of all samples so far.
-
-        Raises:
-            ValueError: there are fewer than two samples, or features that are not finite.
-        """
+        """Return the moments of all samples so far; ValueError: fewer than two, or not finite."""
         if self._shift is None or self.count < 2:
             raise ValueError(f"a covariance needs two samples, there are {self.count}")
         offset = self._sum / self.count
@@ -103,11 +93,7 @@ class MomentSum:
 
 
 def frechet_distance(a: Moments, b: Moments) -> float:
-    """Return the squared Fréchet distance, the number that is known as FID; never negative.
-
-    Raises:
-        ValueError: the two have not as many features, or are not finite.
-    """
+    """Return the squared Fréchet distance, >= 0; ValueError: other counts of features, or not finite."""
     _check(a, b)
     difference = a.mean - b.mean
     apart = float(difference @ difference + np.trace(a.covariance) + np.trace(b.covariance))
@@ -124,9 +110,8 @@ def _check(a: Moments, b: Moments) -> None:
 def _distance(apart: float, product: Float64) -> float:
     """Return apart - 2 sum of the singular values of ``product``.
 
-    Eigenvalues of the smaller Gram matrix take a third of the time, but know a singular value s only to
-    about epsilon max(s)^2 / s. Where such errors, did they all add up, could be seen in the distance, the
-    singular values are computed as such.
+    Eigenvalues of the smaller Gram matrix take a third of the time, but give a singular value s only to about
+    epsilon max(s)^2 / s. Where the sum of such errors could show, the singular values are computed as such.
     """
     gram = product @ product.T if product.shape[0] <= product.shape[1] else product.T @ product
     if not gram.size:
@@ -144,8 +129,8 @@ def _distance(apart: float, product: Float64) -> float:
 def _factor(moments: Moments) -> Float64:
     """Return F of (features, rank) with F F' = covariance.
 
-    The pivots end where rounding takes over: the covariance of n samples has n - 1 at most, and what is
-    below ``features * epsilon`` of the largest variance is beyond float32 features.
+    The covariance of n samples has n - 1 pivots at most; below ``features * epsilon`` of the largest variance
+    is rounding.
     """
     from scipy.linalg.lapack import dpstrf
 
@@ -156,7 +141,7 @@ def _factor(moments: Moments) -> Float64:
     return rows
 
 
-def frechet_standard_error(features: "Tensor", own: Moments, reference: Moments) -> float | None:
+def frechet_standard_error(features: "Tensor", moments: Moments, reference: Moments) -> float | None:
     """Return how far chance in ``features`` moves their distance to a reference that is held fixed.
 
     The distance changes with a sample x, c = x - mu, by 2 c.(mu - mu_ref) + |c|^2 - c'Tc to first order,
@@ -169,23 +154,23 @@ def frechet_standard_error(features: "Tensor", own: Moments, reference: Moments)
 
     Args:
         features: (samples, features); they are passed in chunks on their device.
-        own: the moments of these features.
+        moments: of these features.
         reference: those they are compared with.
 
     Returns:
-        The standard error of :func:`frechet_distance`; None where the covariance is limited by the count of
-        samples: the map is then fitted to these very samples.
+        The standard error of :func:`frechet_distance`; None where the count of samples limits the covariance:
+        the map is then fitted to these very samples.
 
     Raises:
-        ValueError: as for :func:`frechet_distance`; or ``own`` is of another number of samples.
+        ValueError: as for :func:`frechet_distance`; or ``moments`` is of another number of samples.
     """
     import torch
 
-    _check(own, reference)
-    if len(features) != own.count:
-        raise ValueError(f"moments of {own.count} samples are not those of {len(features)}")
-    factor = _factor(own)
-    if factor.shape[1] >= own.count - 1:
+    _check(moments, reference)
+    if len(features) != moments.count:
+        raise ValueError(f"moments of {moments.count} samples are not those of {len(features)}")
+    factor = _factor(moments)
+    if factor.shape[1] >= moments.count - 1:
         return None
     # B = H H' and H'A H = U S^2 U' give T = W' S W with W = U' H^+.
     product = factor.T @ _factor(reference)
@@ -196,25 +181,16 @@ def frechet_standard_error(features: "Tensor", own: Moments, reference: Moments)
     def send(values: Float64) -> "Tensor":
         return torch.from_numpy(values).to(features.device)
 
-    mean, apart, W = send(own.mean), send(own.mean - reference.mean), send(whiten)
+    mean, apart, W = send(moments.mean), send(moments.mean - reference.mean), send(whiten)
     S = send(np.sqrt(squares.clip(0)))
     changes = []
     for chunk in torch.split(features.detach(), CHUNK):
         c = chunk.double() - mean
         changes.append(2 * c @ apart + c.square().sum(1) - (c @ W.T).square() @ S)
-    return float(torch.cat(changes).std()) / math.sqrt(own.count)
+    return float(torch.cat(changes).std()) / math.sqrt(moments.count)
 
 
 def few_samples_warning(count: int, features: int) -> str | None:
-    """Return what to say of a covariance from too few samples; None where there are enough.
-
-    Args:
-        count: samples, of the smaller of the two sets.
-        features: dimensions.
-    """
-    if count > features:
-        return None
-    return (
-        f"{count:,} samples for {features:,} dimensions: the covariance is singular and the distance "
-        "biased upwards"
-    )
+    """Return what to say of a covariance of ``features`` dimensions from too few samples; None if enough."""
+    few = f"{count:,} samples for {features:,} dimensions: the covariance is singular and the distance biased"
+    return f"{few} upwards" if count <= features else None

@@ -6,7 +6,8 @@
 
 Binkowski, Sutherland, Arbel & Gretton, "Demystifying MMD GANs", ICLR 2018. The estimate is unbiased, so it
 may fall below zero, and its mean does not depend on the count of samples. It is averaged over random subsets,
-since its cost grows with their square.
+since its cost grows with their square. All is float64: the features are float32, but the small differences of
+large sums are not.
 """
 
 from typing import TYPE_CHECKING
@@ -14,10 +15,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from rdbench.numerics import check_features
-
 if TYPE_CHECKING:
     from torch import Tensor
+
+
+def check_features(x: "Tensor", y: "Tensor") -> None:
+    """Raise ValueError for two sets that are not (samples, features) of equal features, or not finite."""
+    if x.ndim != 2 or y.ndim != 2 or x.shape[1] != y.shape[1]:
+        raise ValueError(f"features of shapes {tuple(x.shape)} and {tuple(y.shape)} have no distance")
+    if not (x.isfinite().all() and y.isfinite().all()):
+        raise ValueError("features are not finite")
 
 
 def kid(
@@ -63,11 +70,7 @@ def kid(
 def subset_values(
     x: "Tensor", y: "Tensor", subsets: list[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]]
 ) -> npt.NDArray[np.float64]:
-    """Return the unbiased MMD^2 of each pair of subsets, given as indices into ``x`` and into ``y``.
-
-    Raises:
-        ValueError: as for :func:`kid`.
-    """
+    """Return the unbiased MMD^2 of pairs of subsets, given as indices into ``x`` and ``y``; errors as kid."""
     import torch
 
     check_features(x, y)

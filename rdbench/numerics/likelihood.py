@@ -2,12 +2,12 @@
 
 A trial measures two numbers an image, the squared error ``sse`` and the ``rate``; everything here is a
 pure function of them. The functions take floats, numpy arrays and torch tensors alike, elementwise, and
-answer in the same kind and precision (a float as ``numpy.float64``); torch is not imported. Everything is
+return the same kind and precision (a float as ``numpy.float64``); torch is not imported. Everything is
 in nats per image unless its name says otherwise; ``n`` is the number of values in one image.
 
-An error of exactly zero is a legal measurement. Under the variance that follows it, the likelihood is
-unbounded, and no small constant hides that: ``optimal`` reads -inf. Where a variance itself is zero
-(``optimal_shared`` of a split without any error) the density is 0/0, and reads NaN. So does a NaN error.
+An error of exactly zero is a legal measurement: the likelihood under the variance that follows it is
+unbounded, and ``optimal`` reads -inf. Where a variance itself is zero (``optimal_shared`` of a split without
+any error) the density is 0/0, and reads NaN. So does a NaN error.
 
 Sources: Kim & Lee, "Beta-Sigma VAE", ICPR 2024 (the readings); Rybkin, Daniilidis & Levine, "Simple and
 effective VAE training with calibrated decoders", ICML 2021 (the shared optimal variance).
@@ -62,10 +62,9 @@ def gaussian_nll(sse: Values, variance: Values | float, n: int) -> Values:
         variance: the decoder's, > 0, the same for all ``n`` values of an image; broadcasts against ``sse``.
         n: values in one image.
     """
-    errors: Any = _array(sse)
     s: Any = float(variance) if isinstance(variance, float | int) else variance
     with np.errstate(divide="ignore", invalid="ignore"):
-        nll: Values = errors / (2 * s) + n / 2 * _log(2 * math.pi * s)
+        nll: Values = _array(sse) / (2 * s) + n / 2 * _log(2 * math.pi * s)
     return nll
 
 
@@ -74,9 +73,7 @@ def kl_standard_normal(mu: Values, log_var: Values) -> Values:
 
     KL = sum 1/2 (mu^2 + s^2 - 1 - ln s^2), s^2 = exp(log_var)
 
-    Args:
-        mu: posterior means, (..., latent).
-        log_var: logarithms of the posterior variances, of the same shape.
+    ``mu`` are posterior means, (..., latent), ``log_var`` the logarithms of the variances.
     """
     mean, v = _array(mu), _array(log_var)
     # s^2 - 1 - ln s^2 cancels near the prior; with expm1 its error is eps |ln s^2|, not eps.
@@ -102,23 +99,19 @@ def variance(reading: str, sse: Values, beta: Values | float, n: int) -> Values 
         n: values in one image.
 
     Returns:
-        One number for ``half`` and ``beta_half``; (..., images) for ``optimal``; (...) for
-        ``optimal_shared``.
-
-    Raises:
-        ValueError: no such reading.
+        A number for ``half`` and ``beta_half``; (..., images) for ``optimal``; (...) for ``optimal_shared``.
+        Without such a reading, ValueError.
     """
-    errors: Any = _array(sse)
     if reading == "half":
         return 0.5
     if reading == "beta_half":
         return beta / 2
-    if reading == "optimal":
-        per_image: Values = errors / n
-        return per_image
-    if reading == "optimal_shared":
-        shared: Values = (errors.mean(-1) if errors.ndim else errors) / n
-        return shared
+    errors = _array(sse)
+    if reading == "optimal_shared" and errors.ndim:
+        errors = errors.mean(-1)
+    if reading in ("optimal", "optimal_shared"):
+        best: Values = errors / n
+        return best
     raise ValueError(f"no reading named {reading!r}; the readings are {', '.join(READINGS)}")
 
 
@@ -128,36 +121,22 @@ def distortion(reading: str, sse: Values, beta: Values | float, n: int) -> Value
     The ELBO of an image is -(distortion + rate). For ``optimal`` this is the lower bound of the
     distortion over all variances, n/2 (ln(2 pi sse/n) + 1).
 
-    Args:
-        reading: one of :data:`READINGS`.
-        sse: squared error of every image of one split, (..., images): ``optimal_shared`` averages it.
-        beta: the trial's beta.
-        n: values in one image.
-
-    Returns:
-        The shape of ``sse``.
-
-    Raises:
-        ValueError: no such reading.
+    Arguments and errors are those of :func:`variance`; the result has the shape of ``sse``.
     """
     nll: Values
     s: Any = variance(reading, sse, beta, n)
     if reading == "optimal":  # not through gaussian_nll: there an error of zero would be 0/0
         nll = n / 2 * (_log(2 * math.pi * s) + 1)
-        return nll
-    if reading == "optimal_shared":
-        s = s[..., None] if _array(sse).ndim else s
-    nll = gaussian_nll(sse, s, n)
+    else:
+        shared = reading == "optimal_shared" and _array(sse).ndim
+        nll = gaussian_nll(sse, s[..., None] if shared else s, n)
     return nll
 
 
 def psnr(mse: Values) -> Values:
-    """Return the peak signal-to-noise ratio in decibels, -10 log10(mse), for a peak of 1.
+    """Return the peak signal-to-noise ratio in decibels, -10 log10(mse), for a peak of 1; inf for no error.
 
-    An error of zero has an infinite ratio.
-
-    Args:
-        mse: mean squared error of a value, sse / n, of images in [0, 1].
+    ``mse`` is the mean squared error of a value, sse / n, of images in [0, 1].
     """
     ratio: Values = -10 / math.log(10) * _log(_array(mse))
     return ratio
@@ -166,13 +145,8 @@ def psnr(mse: Values) -> Values:
 def bits_per_dim(elbo: Values, n: int) -> Values:
     """Return -elbo / (n ln 2): bits a value, of a density over images scaled to [0, 1].
 
-    It may be negative, as a density may exceed 1. Literature that gives bits per dimension of 256-level
-    images integrates over bins of width 1/256 instead: add log2(256) = 8 to come near its numbers, which
-    is exact only for uniformly dequantised images.
-
-    Args:
-        elbo: in nats per image.
-        n: values in one image.
+    Negative where the density exceeds 1. Literature on 256-level images integrates over bins of width 1/256:
+    add log2(256) = 8 to come near its numbers, which is exact only for uniformly dequantised images.
     """
     bits: Values = _array(elbo) / (-n * math.log(2))
     return bits

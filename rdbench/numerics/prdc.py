@@ -23,7 +23,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from rdbench.numerics import check_features
+from rdbench.numerics.kid import check_features
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -34,16 +34,10 @@ CHUNK = 500  # rows of distances at once: 40 MB of float64 against 10,000 sample
 
 @dataclass(frozen=True)
 class Prdc:
-    """The four numbers, and standard errors of two.
+    """The four numbers: in [0, 1], but density 0 or more, about 1 where the distributions are the same.
 
-    Attributes:
-        precision: in [0, 1].
-        recall: in [0, 1].
-        density: 0 or more, about 1 where the two distributions are the same.
-        coverage: in [0, 1].
-        precision_error: standard error over the fakes, the real samples held fixed.
-        density_error: likewise. Recall and coverage have none so cheap: each of their terms depends on all
-            the fakes.
+    The standard errors are over the fakes, the real samples held fixed. Recall and coverage have none so
+    cheap: each of their terms depends on all the fakes.
     """
 
     precision: float
@@ -60,7 +54,7 @@ def prdc(real: "Tensor", fake: "Tensor", k: int = 5, chunk: int = CHUNK) -> Prdc
     Args:
         real: features (samples, features), any floating type.
         fake: features (samples, features) on the same device, where all is computed. Recall and coverage
-            depend on the counts, so compare only values with equal ones.
+            depend on the counts: compare at equal ones only.
         k: which nearest neighbour a ball reaches to, the sample itself not counted.
         chunk: rows of the matrix of distances that are held at once; changes no result.
 

@@ -18,17 +18,18 @@ def exact_float32() -> Iterator[None]:
     """Keep TF32 and autotuned kernels out of what is computed within.
 
     By default a GPU rounds the inputs of float32 convolutions to TF32's 10 bits, and may choose another
-    kernel, with another order of sums, each run: a rate would change in its fourth digit, and a trial
-    would not repeat.
+    kernel each run: a rate would change in its fourth digit, and a trial would not repeat.
     """
+    with _float32_as("ieee"):
+        yield
+
+
+@contextmanager
+def _float32_as(precision: str) -> Iterator[None]:
     convolutions = backends.cudnn.conv  # type: ignore[attr-defined]  # set up when torch is imported
     products = backends.cuda.matmul
-    before = (
-        convolutions.fp32_precision,
-        products.fp32_precision,
-        backends.cudnn.deterministic,
-        backends.cudnn.benchmark,
-    )
+    flags = (backends.cudnn.deterministic, backends.cudnn.benchmark)
+    before = (convolutions.fp32_precision, products.fp32_precision, *flags)
 
     def set_to(conv: str, product: str, deterministic: bool, benchmark: bool) -> None:
         convolutions.fp32_precision = conv
@@ -36,7 +37,7 @@ def exact_float32() -> Iterator[None]:
         backends.cudnn.deterministic = deterministic
         backends.cudnn.benchmark = benchmark
 
-    set_to("ieee", "ieee", True, False)
+    set_to(precision, precision, True, False)
     try:
         yield
     finally:
@@ -47,23 +48,14 @@ def exact_float32() -> Iterator[None]:
 def training_arithmetic(precision: str, device: torch.device) -> Iterator[None]:
     """Compute within as ``train.precision`` says, inside of :func:`exact_float32`.
 
-    Args:
-        precision: ``float32``; ``tf32``, which rounds the inputs of products to 10 bits; or ``bf16``, which
-            keeps activations in 8 bits too (weights, statistics, losses and the optimizer stay float32).
-        device: where the training runs.
-
-    Raises:
-        SpecError: the device has no such arithmetic.
+    ``float32``; ``tf32``, which rounds the inputs of products to 10 bits; or ``bf16``, which keeps
+    activations in 8 bits too (weights, statistics, losses and the optimizer stay float32). SpecError: the
+    device lacks it.
     """
     check_precision(precision, device.type)
     if precision == "tf32":
-        backends.cudnn.conv.fp32_precision = "tf32"  # type: ignore[attr-defined]
-        backends.cuda.matmul.fp32_precision = "tf32"
-        try:
+        with _float32_as("tf32"):
             yield
-        finally:
-            backends.cudnn.conv.fp32_precision = "ieee"  # type: ignore[attr-defined]
-            backends.cuda.matmul.fp32_precision = "ieee"
     elif precision == "bf16":
         # Without the cache of cast weights: a captured graph would keep the casts of the first step.
         with torch.autocast(device.type, torch.bfloat16, cache_enabled=False):
@@ -73,21 +65,13 @@ def training_arithmetic(precision: str, device: torch.device) -> Iterator[None]:
 
 
 def check_precision(precision: str, device_type: str) -> None:
-    """Refuse an arithmetic that a device has not got: float32 must not be labelled as something else.
-
-    Raises:
-        SpecError: says so.
-    """
+    """Raise SpecError for an arithmetic that a device lacks: float32 must not be labelled otherwise."""
     if precision == "tf32" and device_type != "cuda":
         raise SpecError("train.precision tf32 needs an NVIDIA GPU, and there is none; use float32 or bf16")
 
 
 def resolve_device(device: str) -> str:
-    """Return "cpu" or "cuda" for a name from the command line; ``auto`` is the GPU if there is one.
-
-    Raises:
-        SpecError: there is no such device here.
-    """
+    """Return "cpu" or "cuda" for --device (``auto``: the GPU, if any); SpecError: no such device here."""
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     if device not in ("cpu", "cuda"):

@@ -29,7 +29,6 @@ import numpy as np
 import numpy.typing as npt
 
 from rdbench.errors import UserError
-from rdbench.numerics.likelihood import READINGS, distortion
 
 Float64 = npt.NDArray[np.float64]
 Eigenvalues = Sequence[float] | npt.NDArray[Any]
@@ -41,27 +40,16 @@ class NoFixedPointError(UserError):
 
 @dataclass(frozen=True)
 class Prediction:
-    """Where a variant's optimum lies.
-
-    ``level`` is the water level, ``rate`` (nats) and ``sse`` the expectations of what a trial measures,
-    ``active`` the number of latents in use, ``elbo`` (nats) what each reading of sigma^2 makes of them. The
-    last two are the tests' oracle; calibration goes by rate and sse.
-    """
+    """Where a variant's optimum lies: the water level, the expected rate (nats) and sse, latents in use."""
 
     level: float
     rate: float
     sse: float
     active: int
-    elbo: dict[str, float]
 
 
 def _spectrum(eigenvalues: Eigenvalues, latent: int | None = None) -> tuple[Float64, Float64]:
-    """Return the eigenvalues that can be coded, and the others; each descending.
-
-    Raises:
-        ValueError: not the eigenvalues of a covariance; the rounding below zero that an
-            eigendecomposition leaves is taken as zero. Or ``latent`` < 1.
-    """
+    """Return the eigenvalues that can be coded, and the others; descending, rounding below zero as zero."""
     values = np.asarray(eigenvalues, dtype=np.float64)
     if values.ndim != 1 or not np.isfinite(values).all() or not (values > 0).any():
         raise ValueError("eigenvalues must be a list of finite numbers, one of them positive")
@@ -74,15 +62,12 @@ def _spectrum(eigenvalues: Eigenvalues, latent: int | None = None) -> tuple[Floa
 
 
 def rate_distortion(eigenvalues: Eigenvalues, level: float, latent: int | None = None) -> tuple[float, float]:
-    """Return (D, R) of reverse water-filling at a water level.
+    """Return (D, R) of reverse water-filling at a water level: sum of squared errors, and nats.
 
     Args:
         eigenvalues: of the source's covariance, any order.
         level: the water level t > 0, the error of every coded dimension.
         latent: how many dimensions can be coded, the largest ones; None for all (Shannon's function).
-
-    Returns:
-        Distortion (sum of squared errors) and rate (nats).
 
     Raises:
         ValueError: the level is not positive, or the eigenvalues are not those of a covariance.
@@ -97,12 +82,8 @@ def rate_distortion(eigenvalues: Eigenvalues, level: float, latent: int | None =
 def rate_at(eigenvalues: Eigenvalues, sse: npt.ArrayLike, latent: int | None = None) -> Float64:
     """Return R(D), the least rate in nats at which the squared error can be ``sse``.
 
-    Zero from D = sum l_i on, and infinite where no code reaches D.
-
-    Args:
-        eigenvalues: of the source's covariance, any order.
-        sse: distortions D, of any shape.
-        latent: how many dimensions can be coded, the largest ones; None for all (Shannon's function).
+    Zero from D = sum l_i on, and infinite where no code reaches D. ``sse`` is of any shape, the other
+    arguments are those of :func:`rate_distortion`.
     """
     coded, rest = _spectrum(eigenvalues, latent)
     coded = coded[coded > 0]
@@ -117,13 +98,7 @@ def rate_at(eigenvalues: Eigenvalues, sse: npt.ArrayLike, latent: int | None = N
 def sse_at(eigenvalues: Eigenvalues, rate: npt.ArrayLike, latent: int | None = None) -> Float64:
     """Return D(R), the least squared error that ``rate`` nats can buy: the inverse of :func:`rate_at`.
 
-    Args:
-        eigenvalues: of the source's covariance, any order.
-        rate: rates >= 0 in nats, of any shape.
-        latent: how many dimensions can be coded, the largest ones; None for all (Shannon's function).
-
-    Raises:
-        ValueError: a rate is negative.
+    ``rate`` is of any shape; ValueError where one is negative.
     """
     rates = np.asarray(rate, dtype=np.float64)
     if (rates < 0).any():
@@ -137,28 +112,6 @@ def sse_at(eigenvalues: Eigenvalues, rate: npt.ArrayLike, latent: int | None = N
     return np.asarray(np.minimum(coded, np.exp(log_level)[..., None]).sum(-1) + rest.sum())
 
 
-def log_likelihood(eigenvalues: Eigenvalues, variance: float, latent: int | None = None) -> float:
-    """Return the exact expected ln p(x) (nats) of the best linear Gaussian model with this noise variance.
-
-    Probabilistic PCA (Tipping & Bishop 1999): the model's covariance has the eigenvalues
-    m_i = max(l_i, s) in the ``latent`` largest dimensions and m_i = s in the others, so
-
-        E ln p(x) = -1/2 sum (ln(2 pi m_i) + l_i / m_i)
-
-    A linear VAE of constant variance s trained with beta = 1 has this ELBO: its bound is tight. It is the
-    tests' oracle of :func:`predict` and of trained models.
-
-    Args:
-        eigenvalues: of the source's covariance, any order.
-        variance: the noise variance s > 0. Its best value is the mean of the discarded eigenvalues.
-        latent: latent dimensions; None for as many as the source has.
-    """
-    coded, rest = _spectrum(eigenvalues, latent)
-    values = np.concatenate([coded, rest])
-    model = np.concatenate([np.maximum(coded, variance), np.full(len(rest), variance)])
-    return float(-0.5 * (np.log(2 * np.pi * model) + values / model).sum())
-
-
 _STEP = 0.25
 _NODES = np.exp(np.arange(-40.0, 80.0, _STEP))  # u, equally spaced in ln u
 
@@ -166,24 +119,10 @@ _NODES = np.exp(np.arange(-40.0, 80.0, _STEP))  # u, equally spaced in ln u
 def _laplace(residuals: Float64) -> Float64:
     """Return E exp(-u Q) at the nodes u of a quadrature, for Q = sum_i residuals_i chi^2_1, E Q = 1.
 
-    The integrands over ln u are smooth and vanish at both ends, so the trapezoidal rule converges
+    The integrands over ln u are smooth and vanish at both ends, where the trapezoidal rule converges
     exponentially: from one value an image to 100,000 this grid is exact to about 1e-12.
     """
     return np.asarray(np.exp(-0.5 * np.log1p(2 * _NODES[:, None] * residuals).sum(1)))
-
-
-def mean_log_sse(residuals: npt.ArrayLike) -> float:
-    """Return E ln Q of an image's squared error Q = sum_i residuals_i chi^2_1.
-
-    E ln Q = integral over u > 0 of (exp(-u) - E exp(-u Q)) / u du, which is below ln E Q: the gap is what
-    the reading ``optimal`` gains over ``optimal_shared``.
-
-    Args:
-        residuals: variances of the residual in each dimension, independent and Gaussian; one is positive.
-    """
-    variances = np.asarray(residuals, dtype=np.float64)
-    total = variances.sum()
-    return float(np.log(total) + _STEP * (np.exp(-_NODES) - _laplace(variances / total)).sum())
 
 
 def _share_of_image(level: float, residuals: Float64) -> float:
@@ -203,9 +142,9 @@ _SHARES = {"bs_vae": _share_of_image, "optimal_shared": _share_of_split}
 def _fixed_point(variant: str, coded: Float64, rest: Float64, beta: float) -> float:
     """Return the water level t at which a coded dimension's share of the error is beta / n.
 
-    The share grows with t, since no other dimension's error grows faster; it starts from 0, or from
-    1/rank where the latents code every dimension. So there is at most one such level, and bisection finds
-    it. From the largest eigenvalue on nothing is coded, and that eigenvalue stands for every higher level.
+    The share grows with t, since no other dimension's error grows faster, from 0, or from 1/rank where the
+    latents code every dimension: there is at most one such level. From the largest eigenvalue on nothing is
+    coded, and that eigenvalue stands for every higher level.
     """
     from scipy.optimize import brentq  # here: a quarter of a second, which reports can do without
 
@@ -256,12 +195,7 @@ def predict(
         eigenvalues: of the source's covariance, any order; as many as an image has values.
         latent: latent dimensions, >= 1; more than the source has stay unused.
         beta: weight of the rate, > 0.
-        decoder_variance: the constant s of ``beta_vae``; rdbench's loss "sse + beta rate" has s = 1/2, and
-            other values are for the tests.
-
-    Returns:
-        The optimum, with the expected ELBO under every reading of sigma^2. For ``optimal_shared`` with
-        beta = 1 its ELBO is the maximum of :func:`log_likelihood`, probabilistic PCA.
+        decoder_variance: the constant s of ``beta_vae``; 1/2 is that of rdbench's loss "sse + beta rate".
 
     Raises:
         NoFixedPointError: the latents code the whole source and beta is too small (below 1, for a source
@@ -278,11 +212,4 @@ def predict(
     else:
         raise ValueError(f"no prediction for {variant!r}; there is one for beta_vae, {', '.join(_SHARES)}")
     sse, rate = rate_distortion(eigenvalues, level, latent)
-    residuals = np.concatenate([np.minimum(coded, level), rest])
-    # Every distortion is linear in sse but that of `optimal`, which is linear in its logarithm.
-    typical = dict.fromkeys(READINGS, sse) | {"optimal": float(np.exp(mean_log_sse(residuals)))}
-    elbo: dict[str, float] = {
-        reading: -(float(distortion(reading, error, beta, len(residuals))) + rate)
-        for reading, error in typical.items()
-    }
-    return Prediction(level, rate, sse, int((coded > level).sum()), elbo)
+    return Prediction(level, rate, sse, int((coded > level).sum()))

@@ -18,11 +18,6 @@ def run(files: Files) -> types.ModuleType:
     return _bundle(files).load(files[0].module)
 
 
-@functools.lru_cache(maxsize=256)
-def _bundle(files: Files) -> "_Bundle":
-    return _Bundle(files)
-
-
 class _Bundle:
     """Modules of one variant: what one calls ``layers`` is ``rdbench_variant_<code>.layers`` to the process.
 
@@ -31,10 +26,10 @@ class _Bundle:
 
     def __init__(self, files: Files) -> None:
         self._files = {file.module: file for file in files}
-        self._own = {*self._files}
+        self._names = {*self._files}  # and those of the packages that they lie in
         for name in self._files:
             while name := name.rpartition(".")[0]:
-                self._own.add(name)
+                self._names.add(name)
         self._name = f"rdbench_variant_{code_of(files)}"
         self._checked: set[str] = set()
 
@@ -76,26 +71,23 @@ class _Bundle:
             if level > len(package):
                 raise ImportError("attempted relative import beyond top-level package")
             name = ".".join([*package[: len(package) - level + 1], *([name] if name else [])])
-        if name not in self._own:
-            for each in (name, *(f"{name}.{other}" for other in names)):
-                self._check(each)
+        if name not in self._names:
+            for imported in (name, *(f"{name}.{other}" for other in names)):
+                self._check(imported)
             return builtins.__import__(name, None, None, names, 0)
         module = self.load(name)
-        for each in getattr(module, "__all__", ()) if "*" in names else names:
-            below = f"{name}.{each}"
-            if below in self._own and not hasattr(module, each):
+        for part in getattr(module, "__all__", ()) if "*" in names else names:
+            below = f"{name}.{part}"
+            if below in self._names and not hasattr(module, part):
                 self.load(below)
-            elif not hasattr(module, each) and module_file(below):  # compiled, or of an installed package
-                setattr(module, each, self._import(below, fromlist=("*",)))
+            elif not hasattr(module, part) and module_file(below):  # compiled, or of an installed package
+                setattr(module, part, self._import(below, fromlist=("*",)))
         return module if names else self.load(name.partition(".")[0])
 
     def _check(self, name: str) -> None:
-        """Refuse a file of the author's that was not hashed: an edit of it would go unnoticed.
-
-        To an optional import it is not there, as when the variant was hashed.
-        """
+        """Refuse a file of the author's that was not hashed; to an optional import it is not there."""
         top = name.partition(".")[0]
-        if name in self._checked or (top in NEVER and top not in self._own):
+        if name in self._checked or (top in NEVER and top not in self._names):
             return
         origin = module_file(name)
         if origin and is_authors(name, Path(origin)):
@@ -104,9 +96,12 @@ class _Bundle:
                 " known by: put it beside the variant or its folder on PYTHONPATH, and sweep again",
                 name=name,
             )
-        if origin is None and top in self._own:
+        if origin is None and top in self._names:
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
         self._checked.add(name)
+
+
+_bundle = functools.lru_cache(maxsize=256)(_Bundle)
 
 
 def _module(name: str, file: File | None) -> types.ModuleType:

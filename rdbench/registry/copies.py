@@ -17,21 +17,12 @@ FOLDER = "variants"
 
 
 def save(root: Place, name: str, files: Files) -> str:
-    """Copy a variant's files into a results folder; return where its own is, relative to that.
-
-    Args:
-        root: the results folder.
-        name: the variant's, which with its code names the copy.
-        files: see :func:`rdbench.registry.imports.collect`.
-    """
+    """Copy the files of a variant of this name into a results folder; return where its own is, relative."""
     stem = f"{FOLDER}/{name}-{code_of(files)}"
-    for file, target in zip(files, _targets(stem, files), strict=True):
+    targets = [f"{stem}.py"] if len(files) == 1 else [f"{stem}/{file.name}" for file in files]
+    for file, target in zip(files, targets, strict=True):
         places.write_atomically(root / target, file.text.encode())
-    return _targets(stem, files)[0]
-
-
-def _targets(stem: str, files: Files) -> list[str]:
-    return [f"{stem}.py"] if len(files) == 1 else [f"{stem}/{file.name}" for file in files]
+    return targets[0]
 
 
 def found(root: Place) -> dict[str, Files]:
@@ -50,20 +41,17 @@ def _copy(folder: Place, names: Iterable[str], code: str) -> Files | None:
     for name in sorted(names):
         path = folder / name
         text = path.read_bytes().decode("utf-8-sig", errors="replace")
-        own = name.partition("/")[2] or alone(Path(name), text).name
-        files.append(File(own, str(path), text))
+        imported_by = name.partition("/")[2] or alone(Path(name), text).name
+        files.append(File(imported_by, str(path), text))
     for main in files:
-        ordered = (main, *(each for each in files if each is not main))
+        ordered = (main, *(file for file in files if file is not main))
         if code_of(ordered) == code:
             return ordered
     return None
 
 
 def kept(path: Path, text: str) -> Files | None:
-    """Return the files of a variant if its own is a copy that :func:`save` wrote, unedited; else None.
-
-    They are taken as they are: what is beside them, or installed by now, is not what they were run with.
-    """
+    """Return the files of a variant if its own is a copy that :func:`save` wrote, unedited; else None."""
     if path.stem[-17:] == "-" + hashlib.sha256(text.encode()).hexdigest()[:16]:
         return (alone(path, text),)
     for folder in path.parents:

@@ -22,31 +22,29 @@ from typing import Any, Literal
 
 from rdbench.errors import SpecError
 from rdbench.numerics.likelihood import OWN, READINGS
+from rdbench.registry.imports import called, parse
 
 _SECTIONS = ("Args:", "Attributes:")
-
-
 _ENTRY = re.compile(r" {4}(\w+): (.+)")
 
 
 def meanings(docstring: str | None) -> dict[str, str]:
     """Return what the sections ``Args`` and ``Attributes`` of a docstring say of each name, in one line."""
-    found: dict[str, str] = {}
+    texts: dict[str, str] = {}
     inside, name = False, ""
     for line in inspect.cleandoc(docstring or "").splitlines():
         if line[:1].strip():  # not indented: a section begins or ends
             inside = line in _SECTIONS
         elif inside and (entry := _ENTRY.fullmatch(line)):
             name = entry[1]
-            found[name] = entry[2]
+            texts[name] = entry[2]
         elif inside and name and line.strip():
-            found[name] += f" {line.strip()}"
-    return {name: text.replace("``", "'") for name, text in found.items()}
+            texts[name] += f" {line.strip()}"
+    return {name: text.replace("``", "'") for name, text in texts.items()}
 
 
 Kind = Literal["objective", "model", "trial"]
-"""``objective``: a function (sse, rate, beta, n); ``model``: a class, a :class:`rdbench.Model`; ``trial``: a
-function (trial, data) that trains as it likes."""
+"""A function (sse, rate, beta, n), a class on :class:`rdbench.Model`, a function (trial, data)."""
 
 FIRST_PARAMETERS: dict[tuple[str, ...], Kind] = {
     ("sse", "rate", "beta", "n"): "objective",
@@ -70,8 +68,7 @@ USAGE = (
 
 @dataclass(frozen=True)
 class Option:
-    """An option of a variant: its type, its default, what the docstring says of it, "" for nothing, and its
-    range by the words of :data:`BOUNDS`."""
+    """An option of a variant: ``meaning`` is the docstring's, ``bounds`` go by :data:`BOUNDS`."""
 
     type: type
     default: Any
@@ -94,13 +91,10 @@ class Declaration:
     """A variant as its source declares it.
 
     Attributes:
-        name: what it is registered as.
-        symbol: of the function or class.
+        name: what it is registered as, ``symbol``: the name of the function or class.
         kind: what it is.
-        native: the reading of sigma^2 whose distortion its loss minimises, up to constants; "own" for a
-            likelihood of its own; None if there is none.
-        paper: where it comes from, and ``summary``: the first line of its docstring.
-        curve: one training gives a point at every beta of a sweep.
+        native, paper, curve: see :func:`rdbench.registry.variants.variant`.
+        summary: the first line of its docstring.
         options: by name, in order.
     """
 
@@ -120,132 +114,116 @@ class Declaration:
 
 
 def declarations(text: str, where: str) -> list[Declaration]:
-    """Return the variants that a Python source declares.
-
-    Args:
-        text: the source.
-        where: what to call it in an error.
+    """Return the variants that a Python source declares; ``where`` names it in an error.
 
     Raises:
         SpecError: it is not Python, or a variant in it is declared wrongly; names the line.
     """
+    declared: list[Declaration] = []
+    for node in parse(text, where).body:
+        if not isinstance(node, ast.FunctionDef | ast.ClassDef):
+            continue
+        for decorator in node.decorator_list:
+            if isinstance(decorator, ast.Call) and called(decorator) == "variant":
+                variant = _declaration(node, decorator, where)
+                taken = {name for other in declared for name in (other.name, other.symbol)}
+                if shared := taken & {
+                    variant.name,
+                    variant.symbol,
+                }:  # one identity must not mean two variants
+                    raise SpecError(
+                        f"{where}:{decorator.lineno}: {shared.pop()!r} is the name or symbol of two variants"
+                        " here; rename one"
+                    )
+                declared.append(variant)
+    return declared
+
+
+def _plain(node: ast.expr, problem: str) -> Any:
+    """Return a value that is written out; raise the problem of one that would have to be computed."""
     try:
-        tree = ast.parse(text)
-    except (SyntaxError, ValueError) as error:
-        line = getattr(error, "lineno", None) or 1
-        raise SpecError(f"{where}:{line}: not Python ({getattr(error, 'msg', None) or error})") from None
-    found = []
-    for node in tree.body:
-        if isinstance(node, ast.FunctionDef | ast.ClassDef):
-            for decorator in node.decorator_list:
-                if isinstance(decorator, ast.Call) and _called(decorator) == "variant":
-                    found.append(_declaration(node, decorator, where))
-                    _need_own_words(found, f"{where}:{decorator.lineno}")
-    return found
-
-
-def _need_own_words(found: list[Declaration], at: str) -> None:
-    """Refuse a variant whose name or symbol is another's too: one identity must not mean two variants."""
-    *before, last = found
-    for other in before:
-        if shared := {last.name, last.symbol} & {other.name, other.symbol}:
-            raise SpecError(f"{at}: {shared.pop()!r} is the name or symbol of two variants here; rename one")
-
-
-def _called(call: ast.Call) -> str:
-    return call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
+        return ast.literal_eval(node)
+    except ValueError:
+        raise SpecError(problem) from None
 
 
 def _declaration(node: ast.FunctionDef | ast.ClassDef, decorator: ast.Call, where: str) -> Declaration:
     at = f"{where}:{decorator.lineno}"
-    given: dict[str, Any] = {}
-    try:
-        given = {keyword.arg or "**": ast.literal_eval(keyword.value) for keyword in decorator.keywords}
-        positional = [ast.literal_eval(value) for value in decorator.args]
-    except ValueError:
-        raise SpecError(f"{at}: write the decorator's arguments as plain values, so that they can be read"
-                        " without running the file") from None  # fmt: skip
+    problem = (
+        f"{at}: write the decorator's arguments as plain values, so that they can be read without running"
+    )
+    problem += " the file"
+    given = {keyword.arg or "**": _plain(keyword.value, problem) for keyword in decorator.keywords}
+    positional = [_plain(value, problem) for value in decorator.args]
     if unknown := given.keys() - {"name", "native", "paper", "curve"}:
-        raise SpecError(f"{at}: variant() takes no {', '.join(sorted(unknown))}; it takes name, native, paper"
-                        " and curve")  # fmt: skip
+        takes = "it takes name, native, paper and curve"
+        raise SpecError(f"{at}: variant() takes no {', '.join(sorted(unknown))}; {takes}")
     name = positional[0] if positional else given.get("name")
     if not isinstance(name, str) or not name:
         raise SpecError(f'{at}: the variant is not named; write @rdbench.variant("name")')
     if not re.fullmatch(r"[A-Za-z_]\w{0,99}", name, re.ASCII):
         raise SpecError(f"{at}: {name!r} is no name; use letters, digits and _, a letter first")
-    native = given.get("native")
-    if native is not None and native not in (*READINGS, OWN):
-        known = ", ".join((*READINGS, OWN))
-        raise SpecError(f"{at}: there is no reading {native!r}; native is one of {known}, or left out")
+    native, known = given.get("native"), (*READINGS, OWN)
+    if native is not None and native not in known:
+        raise SpecError(
+            f"{at}: there is no reading {native!r}; native is one of {', '.join(known)}, or left out"
+        )
     kind, parameters = _kind(node, where)
     docstring = ast.get_docstring(node) or ""
-    summary = docstring.split("\n")[0]
     options = _options(parameters, where, meanings(docstring)) if parameters else {}
     curve = bool(given.get("curve", False))
     if curve and kind != "trial":
         raise SpecError(f"{at}: curve=True is for a function (trial, data), which returns its points")
-    return Declaration(name, node.name, kind, native, str(given.get("paper", "")), summary, curve, options)
+    summary, paper = docstring.split("\n")[0], str(given.get("paper", ""))
+    return Declaration(name, node.name, kind, native, paper, summary, curve, options)
 
 
 def _kind(node: ast.FunctionDef | ast.ClassDef, where: str) -> tuple[Kind, ast.arguments | None]:
     """Return what a definition is, and the parameters that may hold its options."""
     if isinstance(node, ast.ClassDef):
-        own = [part for part in node.body if isinstance(part, ast.FunctionDef) and part.name == "__init__"]
-        return "model", own[0].args if own else None
+        functions = (part for part in node.body if isinstance(part, ast.FunctionDef))
+        return "model", next((function.args for function in functions if function.name == "__init__"), None)
     names = tuple(parameter.arg for parameter in (*node.args.posonlyargs, *node.args.args))
     if names not in FIRST_PARAMETERS:
         raise SpecError(f"{where}:{node.lineno}: {node.name}({', '.join(names)}) is no variant; {USAGE}")
     return FIRST_PARAMETERS[names], node.args
 
 
-def _options(parameters: ast.arguments, where: str, told: dict[str, str]) -> dict[str, Option]:
-    found = {}
+def _options(parameters: ast.arguments, where: str, texts: Mapping[str, str]) -> dict[str, Option]:
+    options = {}
     for parameter, default in zip(parameters.kwonlyargs, parameters.kw_defaults, strict=True):
-        at = f"{where}:{parameter.lineno}: option {parameter.arg}"
-        if parameter.arg in RESERVED:
+        name, at = parameter.arg, f"{where}:{parameter.lineno}: option {parameter.arg}"
+        if name in RESERVED:
             raise SpecError(f"{at}: the name means something else in a sweep file; choose another")
         annotation, bounds = _bounded(parameter.annotation, at)
         kind = TYPES.get(getattr(annotation, "id", ""))
         if kind is None or default is None:
-            example = f"{parameter.arg}: float = 1.0"
+            example = f"{name}: float = 1.0"
             raise SpecError(f"{at}: give it a type (int, float, bool or str) and a default, as in {example}")
-        try:
-            value = ast.literal_eval(default)
-        except ValueError:
-            raise SpecError(f"{at}: write its default as a plain value") from None
-        if kind is float and type(value) is int:
-            value = float(value)
+        value = _plain(default, f"{at}: write its default as a plain value")
+        value = float(value) if kind is float and type(value) is int else value
         if type(value) is not kind:
             raise SpecError(f"{at}: its default {value!r} is no {kind.__name__}")
-        option = Option(kind, value, told.get(parameter.arg, ""), bounds)
         if bounds and kind not in (int, float):
             raise SpecError(f"{at}: a range is for int or float, not for {kind.__name__}")
-        if option.out_of_range(value):
+        options[name] = Option(kind, value, texts.get(name, ""), bounds)
+        if options[name].out_of_range(value):
             raise SpecError(f"{at}: its default {value!r} is not within its range")
-        found[parameter.arg] = option
-    return found
+    return options
 
 
 def _bounded(annotation: ast.expr | None, at: str) -> tuple[ast.expr | None, dict[str, float]]:
     """Return the type and the bounds of ``Annotated[float, Field(gt=0)]``; else the annotation, and none."""
     match annotation:
-        case ast.Subscript(ast.Name("Annotated") | ast.Attribute(attr="Annotated"), of):
+        case ast.Subscript(ast.Name("Annotated") | ast.Attribute(attr="Annotated"), arguments):
             pass
         case _:
             return annotation, {}
-    match of:
+    example = "Annotated[float, Field(gt=0, le=1)], with gt, ge, lt or le and plain numbers"
+    problem = f"{at}: write its range as {example}"
+    match arguments:
         case ast.Tuple([plain, ast.Call(ast.Name("Field") | ast.Attribute(attr="Field"), [], keywords)]):
-            limits = {str(each.arg): _number(each.value) for each in keywords}
-            bounds = {name: limit for name, limit in limits.items() if limit is not None and name in BOUNDS}
-            if bounds.keys() == limits.keys():
-                return plain, bounds
-    mend = "Annotated[float, Field(gt=0, le=1)], with gt, ge, lt or le and plain numbers"
-    raise SpecError(f"{at}: write its range as {mend}")
-
-
-def _number(node: ast.expr) -> int | float | None:
-    try:
-        value = ast.literal_eval(node)
-    except ValueError:
-        return None
-    return value if type(value) in (int, float) else None
+            limits = {str(keyword.arg): _plain(keyword.value, problem) for keyword in keywords}
+            if limits.keys() <= BOUNDS.keys() and all(type(end) in (int, float) for end in limits.values()):
+                return plain, limits
+    raise SpecError(problem)

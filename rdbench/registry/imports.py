@@ -2,7 +2,8 @@
 
 Not the author's are the standard library, installed packages and rdbench. An editable install, the working
 directory and whatever else is on ``sys.path`` are the author's. Not seen are imports by a computed name
-(``importlib.import_module``), compiled modules and data files.
+(``importlib.import_module``), compiled modules and data files. The standard library's ``modulefinder`` does
+not serve: it looks for modules on ``sys.path`` alone, where editable installs have finders of their own.
 """
 
 import ast
@@ -17,7 +18,6 @@ import sys
 import sysconfig
 from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from typing import NamedTuple
@@ -31,13 +31,7 @@ DYNAMIC = {"import_module", "__import__", "spec_from_file_location", "run_path",
 
 
 class File(NamedTuple):
-    """A file of the author's.
-
-    Attributes:
-        name: by which it is imported, as a relative path: ``mypkg/layers.py``.
-        path: where it was found.
-        text: its content.
-    """
+    """A file of the author's; its name is a relative path by which it is imported: ``mypkg/layers.py``."""
 
     name: str
     path: str
@@ -59,28 +53,26 @@ Files = tuple[File, ...]
 
 
 def code_of(files: Sequence[File]) -> str:
-    """Return the identity of a variant's files: 16 hexadecimal digits.
+    """Return the identity of a variant's files: 16 hexadecimal digits; of a single file the hash of its text.
 
-    Of a file that imports no other of the author's it is the hash of its text. Names count as imports say
-    them, so moved or copied files are the same.
+    Names count as imports say them, so moved or copied files are the same.
     """
     main, *others = counted(files)
     if not others:
         return hashlib.sha256(main.text.encode()).hexdigest()[:16]
-    package = main.name.partition("/")[0] + "/" if "/" in main.name else ""
+    top, below, _ = main.name.partition("/")
 
     def relative(name: str) -> str:
-        if not package or not name.startswith(package):
-            return name
-        return "./" + posixpath.relpath(name, posixpath.dirname(main.name))
+        within = below and name.startswith(f"{top}/")
+        return "./" + posixpath.relpath(name, posixpath.dirname(main.name)) if within else name
 
-    content = [main.text, sorted([relative(each.name), each.text] for each in others)]
+    content = [main.text, sorted([relative(file.name), file.text] for file in others)]
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
 
 
 def counted(files: Sequence[File]) -> Files:
     """Return the files that are part of the identity: those with something to run."""
-    return tuple(each for each in files if each is files[0] or not _runs_nothing(each.text))
+    return tuple(file for file in files if file is files[0] or not _runs_nothing(file.text))
 
 
 @functools.lru_cache(maxsize=4096)
@@ -93,15 +85,25 @@ def _runs_nothing(text: str) -> bool:
 
 
 def read(path: Path) -> str:
-    """Return the text of a source file.
-
-    Raises:
-        SpecError: it cannot be read.
-    """
+    """Return the text of a source file; SpecError where it cannot be read."""
     try:
         return path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise SpecError(f"{path}: cannot be read ({error})") from None
+
+
+def parse(text: str, where: str, why: str = "") -> ast.Module:
+    """Return the syntax tree of a source; SpecError, which names the line, where it is not Python."""
+    try:
+        return ast.parse(text)
+    except (SyntaxError, ValueError) as error:
+        line = getattr(error, "lineno", None) or 1
+        raise SpecError(f"{where}:{line}: not Python ({getattr(error, 'msg', None) or error}){why}") from None
+
+
+def called(call: ast.Call) -> str:
+    """Return the last name of what is called."""
+    return call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
 
 
 def is_authors(module: str, path: Path) -> bool:
@@ -119,7 +121,7 @@ def is_authors(module: str, path: Path) -> bool:
 def _installed(folder: Path) -> frozenset[str]:
     """Return what package installers put into a folder, as ``pip install --target`` does."""
     records = [record.read_text(errors="replace") for record in folder.glob("*.dist-info/RECORD")]
-    lines = [line for text in records for line in text.splitlines()]
+    lines = "\n".join(records).splitlines()
     return frozenset(re.split(r"[/,]", line)[0].removesuffix(".py") for line in lines)
 
 
@@ -147,9 +149,9 @@ def _spec(name: str, folders: Sequence[str] | None) -> ModuleSpec | None:
 
 
 def _folders(spec: ModuleSpec) -> tuple[str, ...] | None:
-    found = spec.submodule_search_locations
+    folders = spec.submodule_search_locations
     # A namespace package's own list looks for its parent among the modules that were imported.
-    return None if found is None else tuple(getattr(found, "_path", found))
+    return None if folders is None else tuple(getattr(folders, "_path", folders))
 
 
 class Import(NamedTuple):
@@ -162,14 +164,13 @@ class Import(NamedTuple):
 
 @functools.lru_cache(maxsize=4096)
 def _imports(text: str) -> tuple[Import, ...]:
-    found = []
+    imports = []
     for node in _running(ast.parse(text)):
         if isinstance(node, ast.Import):
-            found += [Import(each.name, 0, ()) for each in node.names]
+            imports += [Import(alias.name, 0, ()) for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
-            names = tuple(each.name for each in node.names)
-            found.append(Import(node.module or "", node.level, names))
-    return tuple(found)
+            imports.append(Import(node.module or "", node.level, tuple(alias.name for alias in node.names)))
+    return tuple(imports)
 
 
 def _running(tree: ast.AST) -> Iterator[ast.AST]:
@@ -178,80 +179,72 @@ def _running(tree: ast.AST) -> Iterator[ast.AST]:
     while todo:
         node = todo.popleft()
         yield node
-        types_only = isinstance(node, ast.If) and ast.unparse(node.test) in (
-            "TYPE_CHECKING",
-            "typing.TYPE_CHECKING",
-        )
-        todo.extend(node.orelse if isinstance(node, ast.If) and types_only else ast.iter_child_nodes(node))
+        if isinstance(node, ast.If) and ast.unparse(node.test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING"):
+            todo.extend(node.orelse)
+        else:
+            todo.extend(ast.iter_child_nodes(node))
 
 
 def dynamic_imports(files: Sequence[File]) -> list[str]:
     """Return the places, "file:line", of imports by a computed name: what they import is not seen."""
     return [
-        f"{each.name}:{node.lineno}"
-        for each in files
-        for node in _running(ast.parse(each.text))
-        if isinstance(node, ast.Call)
-        and (node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", ""))
-        in DYNAMIC
+        f"{file.name}:{node.lineno}"
+        for file in files
+        for node in _running(ast.parse(file.text))
+        if isinstance(node, ast.Call) and called(node) in DYNAMIC
     ]
 
 
 def alone(path: Path, text: str) -> File:
     """Return a file by itself, under a name that hides no other module's."""
-    return File(f"{_own_name(path.stem)}.py", str(path), text)
+    return File(f"{_free_name(path.stem)}.py", str(path), text)
 
 
-def _own_name(word: str) -> str:
+def _free_name(word: str) -> str:
     name = re.sub(r"\W", "_", word)
     return f"{name}_" if name in NEVER else name
 
 
 def collect(path: Path, text: str, module: str) -> Files:
-    """Return the files of the author's that a variant runs from, its own first.
+    """Return the files of the author's that a variant runs from, the one that declares it first.
 
-    Args:
-        path: the file that declares it.
-        text: its content.
-        module: to be imported by; "" for a file, which is as good as beside what it imports.
-
-    Raises:
-        SpecError: one that it imports cannot be read, or is not Python.
+    ``module`` is the name it is imported by; "" for a file, which is as good as beside what it imports.
+    SpecError: one that it imports cannot be read, or is not Python.
     """
     importlib.invalidate_caches()  # files may be newer than what the finders know of their folders
     return _Collection(path, text, module).files()
 
 
-@dataclass(frozen=True)
-class _Found:
+class _Module(NamedTuple):
     """A module of the author's: ``path`` is None for a namespace package, ``folders`` for a plain module."""
 
     path: Path | None
     folders: tuple[str, ...] | None
 
 
+_Places = list[Sequence[str] | None]
+"""Folders in which to look for a module; None for ``sys.path``, through all finders."""
+
+
 class _Collection:
     def __init__(self, path: Path, text: str, module: str) -> None:
-        self._known: dict[str, _Found | None] = {}
-        is_package = path.name == "__init__.py"
+        self._known: dict[str, _Module | None] = {}
         if module:
-            name = module.replace(".", "/") + ("/__init__.py" if is_package else ".py")
-            self._places: list[list[str] | None] = [None]
+            name = _file_name(module, path)
+            self._places: _Places = [None]
         else:
             name = self._name_of(path, text)
             neighbours = [str(path.parent)]
             # A script's neighbours come first, as when Python runs it; a package's modules do not.
-            self._places = (
-                [None, [str(path.parents[name.count("/")])], neighbours]
-                if "/" in name
-                else [neighbours, None]
-            )
+            packages = [str(path.parents[name.count("/")])]
+            self._places = [None, packages, neighbours] if "/" in name else [neighbours, None]
         with contextlib.suppress(FileNotFoundError):  # no working directory any more
             here = str(Path.cwd())
             if here not in (str(Path(folder).absolute()) for folder in sys.path):
                 self._places.insert(self._places.index(None), [here])
         self._main = File(name, str(path), text)
-        self._known[self._main.module] = _Found(path, (str(path.parent),) if is_package else None)
+        folders = (str(path.parent),) if path.name == "__init__.py" else None
+        self._known[self._main.module] = _Module(path, folders)
         self._files = {name: self._main}
         self._todo = deque([self._main])
         if module:
@@ -259,18 +252,18 @@ class _Collection:
 
     def _name_of(self, path: Path, text: str) -> str:
         """Return a file's name below the packages that it lies in, and note these."""
-        climbs = max((each.level for each in _imports(text)), default=0)
+        climbs = max((statement.level for statement in _imports(text)), default=0)
         folders: list[Path] = []
         for folder in path.parents:
             if not folder.name or not ((folder / "__init__.py").is_file() or len(folders) < climbs):
                 break
             folders.insert(0, folder)
-        own = path.name if path.name == "__init__.py" and folders else f"{_own_name(path.stem)}.py"
-        names = [_own_name(folder.name) for folder in folders]
+        last = path.name if path.name == "__init__.py" and folders else f"{_free_name(path.stem)}.py"
+        names = [_free_name(folder.name) for folder in folders]
         for count, folder in enumerate(folders, start=1):
             init = folder / "__init__.py"
-            self._known[".".join(names[:count])] = _Found(init if init.is_file() else None, (str(folder),))
-        return "/".join([*names, own])
+            self._known[".".join(names[:count])] = _Module(init if init.is_file() else None, (str(folder),))
+        return "/".join([*names, last])
 
     def files(self) -> Files:
         while self._todo:
@@ -292,23 +285,21 @@ class _Collection:
         parts = module.split(".")
         for count in range(1, len(parts) + 1):
             name = ".".join(parts[:count])
-            found = self._find(name)
-            if found is None:
+            if (known := self._find(name)) is None:
                 return  # somebody else's, not there, or no module but a name in one
-            if found.path is None:
-                continue
-            suffix = "/__init__.py" if found.path.name == "__init__.py" else ".py"
-            file = File(name.replace(".", "/") + suffix, str(found.path), "")
-            if file.name not in self._files:
-                file = file._replace(text=_text(found.path, importer))
-                self._files[file.name] = file
+            path = known.path
+            if path is not None and (file_name := _file_name(name, path)) not in self._files:
+                why = f"; {importer.path} imports it" if importer else ""
+                text = read(path)
+                parse(text, str(path), why)
+                file = self._files[file_name] = File(file_name, str(path), text)
                 self._todo.append(file)
 
-    def _find(self, name: str) -> _Found | None:
+    def _find(self, name: str) -> _Module | None:
         if name not in self._known:
             parent = name.rpartition(".")[0]
             above = self._find(parent) if parent else None
-            within: list[list[str] | None] = [list(above.folders)] if above and above.folders else []
+            within: _Places = [above.folders] if above and above.folders else []
             self._known[name] = _first(name, within if parent else self._places)
         return self._known[name]
 
@@ -316,15 +307,18 @@ class _Collection:
         """Return what ``from package import *`` may import from a package, by its ``__all__``."""
         file = self._files.get(package.replace(".", "/") + "/__init__.py")
         for node in ast.parse(file.text).body if file else ():
-            if isinstance(node, ast.Assign) and [ast.unparse(each) for each in node.targets] == ["__all__"]:
-                try:
-                    return [str(each) for each in ast.literal_eval(node.value)]
-                except (ValueError, TypeError):
-                    return []
+            if isinstance(node, ast.Assign) and [*map(ast.unparse, node.targets)] == ["__all__"]:
+                with contextlib.suppress(ValueError, TypeError):
+                    return [str(name) for name in ast.literal_eval(node.value)]
+                return []
         return []
 
 
-def _first(name: str, places: Sequence[Sequence[str] | None]) -> _Found | None:
+def _file_name(module: str, path: Path) -> str:
+    return module.replace(".", "/") + ("/__init__.py" if path.name == "__init__.py" else ".py")
+
+
+def _first(name: str, places: _Places) -> _Module | None:
     """Return a module of the author's from the first place that has it; files go before mere folders."""
     namespace = None
     for place in places:
@@ -335,17 +329,6 @@ def _first(name: str, places: Sequence[Sequence[str] | None]) -> _Found | None:
         if spec.loader is not None and spec.origin is not None:
             path = Path(spec.origin)
             authors = spec.has_location and is_authors(name, path) and path.is_file()
-            return _Found(path, _folders(spec)) if authors else None
-        namespace = namespace or _Found(None, _folders(spec))
+            return _Module(path, _folders(spec)) if authors else None
+        namespace = namespace or _Module(None, _folders(spec))
     return namespace
-
-
-def _text(path: Path, importer: File | None) -> str:
-    by = f"; {importer.path} imports it" if importer else ""
-    text = read(path)
-    try:
-        _imports(text)
-    except (SyntaxError, ValueError) as error:
-        line = getattr(error, "lineno", None) or 1
-        raise SpecError(f"{path}:{line}: not Python ({getattr(error, 'msg', None) or error}){by}") from None
-    return text

@@ -19,15 +19,7 @@ GROUP = "rdbench.variants"
 
 @dataclass(frozen=True)
 class Source:
-    """A variant's source, found and read but not run.
-
-    Attributes:
-        declaration: what it declares.
-        path: the file.
-        module: its name as one; "" for a file of the user's.
-        text: the file's content.
-        ours: it ships with rdbench.
-    """
+    """A variant's source, found and read but not run; ``module`` is "" for a file of the user's."""
 
     declaration: Declaration
     path: Path
@@ -37,21 +29,14 @@ class Source:
 
     @cached_property
     def files(self) -> imports.Files:
-        """The author's files that it runs from, its own first; none if it is ours or of an installed package.
-
-        Raises:
-            SpecError: one that it imports cannot be read, or is not Python.
-        """
+        """The author's files that it runs from, by ``collect``; none if ours, or of an installed package."""
         if self.ours or (self.module and not imports.is_authors(self.module, self.path)):
             return ()
         return copies.kept(self.path, self.text) or imports.collect(self.path, self.text, self.module)
 
     @cached_property
     def code(self) -> str:
-        """The hash of its files: 16 hexadecimal digits; of what is installed, that of its own file alone.
-
-        "" for what ships with rdbench, whose meaning the recipe's version stands for.
-        """
+        """The hash of its files; of what is installed, of its own file; "" for ours, told by the recipe."""
         return "" if self.ours else imports.code_of(self.files or (imports.alone(self.path, self.text),))
 
 
@@ -67,11 +52,9 @@ def plugged_in() -> dict[str, str]:
 
 
 def find(reference: str, folders: Iterable[Path] = ()) -> Source:
-    """Find a variant's source.
+    """Find a variant by a registered name, ``package.module:function`` or ``path/to/file.py:function``.
 
-    Args:
-        reference: a registered name, ``package.module:function`` or ``path/to/file.py:function``.
-        folders: where a relative path may start from, first to last; the working directory is the last.
+    A relative path may start from ``folders``; the working directory is the last.
 
     Raises:
         SpecError: there is none, or it is declared wrongly; says what to write.
@@ -114,10 +97,9 @@ def _module_file(name: str) -> Path:
 
 def _read(path: Path, module: str, symbol: str | None, ours: bool = False) -> Source:
     text = imports.read(path)
-    found = declarations(text, str(path))
-    fitting = [each for each in found if symbol in (None, each.symbol, each.name)]
-    if not fitting:
-        names = ", ".join(each.symbol for each in found)
-        there = f"it declares {names}" if found else f"it declares none; {USAGE}"
-        raise SpecError(f"{path} declares no variant {symbol!r}; {there}")
-    return Source(fitting[0], path, module, text, ours)
+    declared = declarations(text, str(path))
+    for declaration in declared:
+        if symbol in (None, declaration.symbol, declaration.name):
+            return Source(declaration, path, module, text, ours)
+    names = ", ".join(declaration.symbol for declaration in declared) or f"none; {USAGE}"
+    raise SpecError(f"{path} declares no variant {symbol!r}; it declares {names}")

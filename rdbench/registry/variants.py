@@ -44,19 +44,20 @@ Target = TypeVar("Target", bound=Callable[..., Any])
 
 
 class Named(Protocol):
-    """What names a variant: of a sweep file, once it is settled."""
+    """What names a variant: of a sweep file, once it is settled.
+
+    ``source``, "package.module:symbol" or "file:symbol", and ``code``, the hash of the files it runs from,
+    are "" for one that ships with rdbench.
+    """
 
     @property
-    def name(self) -> str:
-        """The registered name."""
+    def name(self) -> str: ...  # noqa: D102
 
     @property
-    def source(self) -> str:
-        """Where it was found, if it does not ship with rdbench: package.module:symbol or a file:symbol."""
+    def source(self) -> str: ...  # noqa: D102
 
     @property
-    def code(self) -> str:
-        """The hash of the files it runs from, if it does not ship with rdbench."""
+    def code(self) -> str: ...  # noqa: D102
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,7 @@ class Variant:
 
     @property
     def native(self) -> str | None:
-        """The reading of sigma^2 whose distortion its loss minimises, up to constants; None if none is."""
+        """As :func:`variant` has it."""
         return self.declaration.native
 
 
@@ -97,36 +98,23 @@ def variant(
         paper: where it comes from.
         curve: of a trial function: one training gives a point at every beta of the sweep.
     """
-
-    def declare(target: Target) -> Target:
-        return target
-
-    return declare
+    return lambda target: target
 
 
 _shipped: dict[str, Files] = {}
 """What variants run from that was shipped to this process, by hash."""
-
 
 _imported: dict[str, str] = {}
 """Modules of packages that this process imported, with the hash of their source then."""
 
 
 def ship(sources: Mapping[str, Iterable[Iterable[str]]]) -> None:
-    """Make the files of variants known to this process by their hashes, so that no path has to exist here.
-
-    Args:
-        sources: the files of each, its own first, as :class:`rdbench.registry.imports.File` or its values.
-    """
+    """Make the files of variants known to this process, by their hashes: no path has to exist here."""
     _shipped.update({code: tuple(File(*file) for file in files) for code, files in sources.items()})
 
 
 def names() -> list[str]:
-    """Return the names a sweep file may use, sorted.
-
-    Raises:
-        SpecError: a package's variant has the name of one that ships.
-    """
+    """Return the names a sweep file may use; SpecError: a package's variant has the name of one of ours."""
     ours, theirs = source.shipped(), source.plugged_in()
     if taken := sorted(ours.keys() & theirs.keys()):
         raise SpecError(
@@ -137,11 +125,7 @@ def names() -> list[str]:
 
 
 def declared(name: str) -> Declaration:
-    """Return what a registered variant declares, without importing it.
-
-    Raises:
-        SpecError: there is no such variant.
-    """
+    """Return what a registered variant declares, without importing it; SpecError where there is none."""
     return _registered(name).declaration
 
 
@@ -152,38 +136,37 @@ def _registered(name: str) -> source.Source:
 
 
 def get(which: "str | Named") -> Variant:
-    """Return a variant, imported.
-
-    Args:
-        which: a registered name, or a variant of a sweep.
+    """Return a variant, imported, by its registered name or as a sweep has it.
 
     Raises:
         SpecError: there is none, or its source is not what it was when the sweep was planned.
     """
     if isinstance(which, str):
-        found = _registered(which)
+        origin = _registered(which)
     elif not which.source:
-        found = _registered(which.name)
+        origin = _registered(which.name)
     elif which.code in _shipped:
         return _run(_shipped[which.code], which.source.rpartition(":")[2])
     else:
-        found = source.find(which.source)
-        if found.code != which.code:
-            edited = f"{found.path}{' or a file it imports' if len(found.files) > 1 else ''} was edited"
+        origin = source.find(which.source)
+        if origin.code != which.code:
+            edited = f"{origin.path}{' or a file it imports' if len(origin.files) > 1 else ''} was edited"
             raise SpecError(
                 f"{edited}: trials of variant {which.name} were trained with another version"
-                f" (hash {which.code}, now {found.code})"
+                f" (hash {which.code}, now {origin.code})"
             )
-    if found.files:
-        return _run(found.files, found.declaration.symbol)
-    module = importlib.import_module(found.module)
-    if found.code and _imported.setdefault(found.module, found.code) != found.code:
-        raise SpecError(f"{found.path} was edited since this process imported it; start a new one")
-    return Variant(found.declaration, getattr(module, found.declaration.symbol))
+    symbol = origin.declaration.symbol
+    if origin.files:
+        return _run(origin.files, symbol)
+    module = importlib.import_module(origin.module)
+    if origin.code and _imported.setdefault(origin.module, origin.code) != origin.code:
+        raise SpecError(f"{origin.path} was edited since this process imported it; start a new one")
+    return Variant(origin.declaration, getattr(module, symbol))
 
 
 def _run(files: Files, symbol: str) -> Variant:
     """Run the files of an author's variant."""
-    module, own = bundle.run(files), files[0]
-    (declaration,) = (each for each in declarations(own.text, own.path) if symbol in (each.symbol, each.name))
+    module, main = bundle.run(files), files[0]
+    declared = declarations(main.text, main.path)
+    (declaration,) = (variant for variant in declared if symbol in (variant.symbol, variant.name))
     return Variant(declaration, getattr(module, declaration.symbol))

@@ -1,7 +1,12 @@
-"""What every search is: batches of trials, each chosen from the results of those before."""
+"""What every search is: batches of trials, each chosen from the results of those before.
+
+Trials end in any order, on many workers. A choice made whenever one ends would depend on which was first, and
+no search would repeat. So a batch is chosen when the last one is in, and recorded in the results folder
+before it is trained: a killed search goes on with its batch, then chooses what it would have chosen.
+"""
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from rdbench.search.ended import Ended
@@ -14,10 +19,8 @@ from rdbench.text import duration
 class Begun:
     """How far a search has come.
 
-    Attributes:
-        sweep: the sweep that asks for it.
-        there: ids of the trials that had ended before it began.
-        batches: the trials of each batch that was chosen, in order; Optuna's are in its journal.
+    ``there`` are the ids of the trials that had ended before it began, ``batches`` the trials of each batch
+    that was chosen, in order; Optuna's are in its journal.
     """
 
     sweep: Sweep
@@ -26,18 +29,17 @@ class Begun:
 
 
 class Search(ABC):
-    """A search over the trials of a sweep."""
+    """A search over the trials of a sweep, which spends ``budget`` trainings at most.
+
+    Its methods are given every trial that ended, by id: done, diverged, stopped, or failed in this run.
+    """
 
     begun: Begun
     budget: int
 
     @abstractmethod
     def advance(self, ended: Mapping[str, Ended]) -> bool:
-        """Choose a further batch, now that all before are in; tell whether there is one.
-
-        Args:
-            ended: every trial that ended, by id: done, diverged, stopped, or failed in this run.
-        """
+        """Choose a further batch, now that all before are in; tell whether there is one."""
 
     @abstractmethod
     def trials(self) -> list[Trial]:
@@ -48,8 +50,12 @@ class Search(ABC):
         """Return the trials of the last batch."""
 
     @abstractmethod
-    def account(self, ended: Mapping[str, Ended]) -> list[str]:
-        """Return what the search found, what it spent and why it is done, in a line each."""
+    def findings(self, ended: Mapping[str, Ended]) -> list[str]:
+        """Return what the search found, in a line each."""
+
+    @abstractmethod
+    def why_done(self, ended: Mapping[str, Ended]) -> str:
+        """Return "done" and why, where nothing is left to choose; "" where a batch would follow."""
 
     def keep(self) -> None:  # noqa: B027 (most have nothing to keep)
         """Store in the results folder what a search keeps besides its batches."""
@@ -57,9 +63,7 @@ class Search(ABC):
     def propose(self, ended: Mapping[str, Ended], complete: Collection[str] | None = None) -> list[Trial]:
         """Return the trials to train now; none when the search is done.
 
-        Args:
-            ended: every trial that ended, by id.
-            complete: ids of those that hold all that the sweep asks for; by default all.
+        ``complete`` are the ids of those that hold all that the sweep asks for; by default all that ended.
         """
         while True:
             missing = [
@@ -70,14 +74,46 @@ class Search(ABC):
             if missing or not self.advance(ended):
                 return missing
 
+    def left(self) -> int:
+        """Return how many trainings the budget still allows to choose."""
+        return self.budget - sum(trial.id not in self.begun.there for trial in self.trials())
+
+    def affords_more(self) -> bool:
+        """Tell whether the budget pays for a further choice: with all its seeds, or not at all."""
+        return self.left() >= len(self.begun.sweep.seeds)
+
     def spent(self, ended: Mapping[str, Ended]) -> list[Ended]:
-        """Return the trials of this search that ended, without those that were there before it."""
+        """Return the trials of this search that ended, without those from before it."""
         ours = [trial.id for trial in self.trials() if trial.id not in self.begun.there]
         return [ended[name] for name in ours if name in ended]
 
+    def cost(self, ended: Mapping[str, Ended]) -> str:
+        """Return what the search cost: trials, of how many it might have spent, and the seconds of all."""
+        spent = self.spent(ended)
+        seconds = duration(sum(trial.seconds for trial in spent))
+        return f"{len(spent)} of at most {self.budget} trials, {seconds} of training"
+
+    def account(self, ended: Mapping[str, Ended]) -> list[str]:
+        """Return what the search found, what it spent and why it is done, in a line each."""
+        lines, trials = self.findings(ended), self.trials()
+        waiting = not trials or any(trial.id not in ended for trial in trials)
+        why = "" if waiting else self.why_done(ended)
+        lines.append(f"{self.cost(ended)}; {why or 'not done yet'}")
+        return [f"search {self.begun.sweep.search.name}: {line}" for line in lines]
+
 
 class Rounds(Search):
-    """A search that starts from the sweep's own grid."""
+    """A search that starts from the sweep's own grid of betas.
+
+    Its budget is ``trials``, as the sweep file says, or else ``by_default`` for each variant and seed: at
+    least four more than the start grid has betas.
+    """
+
+    def __init__(self, begun: Begun, trials: int | None, by_default: int) -> None:
+        sweep = self.sweep = begun.sweep
+        self.begun = begun
+        a_curve = max(by_default, len(sweep.beta) + 4)
+        self.budget = trials or a_curve * len(sweep.variants) * len(sweep.seeds)
 
     def trials(self) -> list[Trial]:
         """Return the trials of all batches so far, each once."""
@@ -88,47 +124,31 @@ class Rounds(Search):
         return self.begun.batches[-1] if self.begun.batches else []
 
     @abstractmethod
-    def choose(self, known: Collection[Ended]) -> list[list[Trial]]:
-        """Return what is wanted next, the most wanted first: the trials of all seeds of a beta each.
-
-        Args:
-            known: what was there before the search began, and all batches so far.
-        """
+    def choose(self, known: Collection[Ended]) -> list[tuple[VariantSpec, float]]:
+        """Return the variants and betas to train next, the most wanted first, from :meth:`known`."""
 
     def advance(self, ended: Mapping[str, Ended]) -> bool:
         """Choose a further batch, now that all before are in; tell whether there is one."""
-        sweep = self.begun.sweep
         if self.begun.batches:
             wanted = self.choose(self.known(ended))
         else:
-            wanted = [at_beta(sweep, variant, beta) for beta in sweep.beta for variant in sweep.variants]
-        ours = {trial.id for trial in self.trials()}
-        left = self.budget - len(ours - self.begun.there)
+            wanted = [(variant, beta) for beta in self.sweep.beta for variant in self.sweep.variants]
+        chosen, left = {trial.id for trial in self.trials()}, self.left()
         batch: list[Trial] = []
-        for chosen in wanted:
-            left -= sum(trial.id not in self.begun.there for trial in chosen)
+        for variant, beta in wanted:
+            trials = at_beta(self.sweep, variant, beta)
+            left -= sum(trial.id not in self.begun.there for trial in trials)
             if left < 0:
                 break
-            batch += [trial for trial in chosen if trial.id not in ours]
+            batch += [trial for trial in trials if trial.id not in chosen]
         if batch:
             self.begun.batches.append(batch)
         return bool(batch)
 
     def known(self, ended: Mapping[str, Ended]) -> list[Ended]:
-        """Return what the next choice rests on: what was there before, and the batches so far."""
-        ours = {trial.id for trial in self.trials()} | self.begun.there
-        return [ended[name] for name in sorted(ours) if name in ended]
-
-
-def budget(asked: int | None, sweep: Sweep, each: int) -> int:
-    """Return the trainings a search may spend.
-
-    Args:
-        asked: what the sweep file says; None where it leaves that to us.
-        sweep: the sweep.
-        each: for each variant and seed, by default; a start grid that leaves nothing of it gets four more.
-    """
-    return asked or max(each, len(sweep.beta) + 4) * len(sweep.variants) * len(sweep.seeds)
+        """Return what the next choice rests on: what had ended before, and the batches so far."""
+        names = {trial.id for trial in self.trials()} | self.begun.there
+        return [ended[name] for name in sorted(names) if name in ended]
 
 
 def at_beta(sweep: Sweep, variant: VariantSpec, beta: float) -> list[Trial]:
@@ -138,23 +158,12 @@ def at_beta(sweep: Sweep, variant: VariantSpec, beta: float) -> list[Trial]:
 
 
 def by_beta(sweep: Sweep, variant: VariantSpec, known: Collection[Ended]) -> dict[float, list[Ended]]:
-    """Return the known trials of a variant that this sweep might have asked for, within its range of beta.
-
-    Returns:
-        beta -> its trials by seed; ascending.
-    """
-    same = (sweep.dataset, sweep.protocol, sweep.train, sweep.model)
-    found: dict[float, list[Ended]] = {}
-    for each in known:
-        trial = each.trial
-        settings = (trial.dataset, trial.protocol, trial.train, trial.model)
-        in_range = sweep.beta[0] <= trial.beta <= sweep.beta[-1]
-        if trial.variant == variant and settings == same and in_range and trial.seed in sweep.seeds:
-            found.setdefault(trial.beta, []).append(each)
-    return {beta: sorted(found[beta], key=lambda each: each.trial.seed) for beta in sorted(found)}
-
-
-def cost(spent: Sequence[Ended], budget: int) -> str:
-    """Return what trials cost: their number, of how many they might have been, and the seconds of all."""
-    seconds = sum(each.seconds for each in spent)
-    return f"{len(spent)} of at most {budget} trials, {duration(seconds)} of training"
+    """Return the trials of a variant that this sweep might have asked for: beta -> by seed; ascending."""
+    settings = (variant, sweep.dataset, sweep.protocol, sweep.train, sweep.model)
+    trials: dict[float, list[Ended]] = {}
+    for ended in sorted(known, key=lambda ended: (ended.trial.beta, ended.trial.seed)):
+        trial = ended.trial
+        same = (trial.variant, trial.dataset, trial.protocol, trial.train, trial.model) == settings
+        if same and sweep.beta[0] <= trial.beta <= sweep.beta[-1] and trial.seed in sweep.seeds:
+            trials.setdefault(trial.beta, []).append(ended)
+    return trials

@@ -1,7 +1,7 @@
-"""The record of searches in a results folder: what was there when each began, and what it has chosen.
+"""The record of searches in a results folder: what had ended when each began, and what it has chosen.
 
-``search.json`` is written before a batch is trained. A search is known by all that its choices follow from;
-how much it may spend and what is near enough are none of that, so a search is extended by raising ``trials``.
+``search.json`` is written before a batch is trained. A search is known by all that its choices follow from,
+without how much it may spend and what is near enough: so raising ``trials`` extends it.
 """
 
 import hashlib
@@ -18,33 +18,24 @@ from rdbench.storage.places import Place, write_atomically
 
 NAME = "search.json"
 
-_NO_PART = ("trials", "gap", "within")
-
 
 def key(sweep: Sweep) -> str:
     """Return what a search is known by: 12 hexadecimal digits."""
-    kept = ("dataset", "protocol", "train", "model", "variants", "beta", "seeds")
-    settings = sweep.model_dump(mode="json", include={*kept})
-    search = {
-        name: value for name, value in sweep.search.model_dump(mode="json").items() if name not in _NO_PART
-    }
+    kept = {"dataset", "protocol", "train", "model", "variants", "beta", "seeds"}
+    settings = sweep.model_dump(mode="json", include=kept)
     for variant in settings["variants"]:
         variant.pop("source", None)
-    rests = needed_metrics(sweep.search)
-    settings["metrics"] = [each.settings() for each in sweep.metrics if each.name in rests]
+    needed = needed_metrics(sweep.search)
+    settings["metrics"] = [metric.settings() for metric in sweep.metrics if metric.name in needed]
+    search = sweep.search.model_dump(mode="json", exclude={"trials", "gap", "within"})
     return hashlib.sha256(canonical_json([settings, search]).encode()).hexdigest()[:12]
 
 
 def begin(sweep: Sweep, root: Place, ended: Collection[str]) -> Search:
-    """Return the search a sweep asks for, as it stands in its results folder.
+    """Return the search a sweep asks for, as it stands in its results folder, which need not exist.
 
-    Args:
-        sweep: with a search.
-        root: the results folder, which need not exist.
-        ended: ids of the trials there that ended.
-
-    Raises:
-        ResultsError: the folder's record of searches, or Optuna's journal, cannot be read.
+    ``ended`` are the ids of the trials that ended there. ResultsError: the folder's record of searches, or
+    Optuna's journal, cannot be read.
     """
     name = key(sweep)
     begun = _read(root, sweep).get(name) or Begun(sweep, frozenset(ended))
@@ -62,22 +53,17 @@ def begin(sweep: Sweep, root: Place, ended: Collection[str]) -> Search:
 
 
 def keep(search: Search, root: Place) -> None:
-    """Record in the results folder how far a search has come.
-
-    Raises:
-        ResultsError: what is recorded there cannot be read.
-        StorageError: the folder cannot be written.
-    """
+    """Record in the results folder how far a search has come, or raise ResultsError or StorageError."""
     search.keep()
     sweep = search.begun.sweep
     before = _read(root, sweep)
     record = before | {key(sweep): search.begun}
     content = {
         name: {
-            "there": sorted(each.there),
-            "batches": [[json.loads(trial.to_json()) for trial in batch] for batch in each.batches],
+            "there": sorted(begun.there),
+            "batches": [[json.loads(trial.to_json()) for trial in batch] for batch in begun.batches],
         }
-        for name, each in record.items()
+        for name, begun in record.items()
     }
     if record != before:
         write_atomically(root / NAME, json.dumps(content, separators=(",", ":")).encode())
@@ -88,14 +74,14 @@ def _read(root: Place, sweep: Sweep) -> dict[str, Begun]:
     if not file.is_file():
         return {}
     try:
-        known: Any = json.loads(file.read_bytes())
+        record: Any = json.loads(file.read_bytes())
         return {
             name: Begun(
                 sweep,
-                frozenset(map(str, each["there"])),
-                [[Trial.from_json(json.dumps(trial)) for trial in batch] for batch in each["batches"]],
+                frozenset(map(str, begun["there"])),
+                [[Trial.from_json(json.dumps(trial)) for trial in batch] for batch in begun["batches"]],
             )
-            for name, each in known.items()
+            for name, begun in record.items()
         }
     except (ValueError, TypeError, KeyError, AttributeError):
         raise ResultsError(

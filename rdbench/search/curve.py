@@ -3,10 +3,9 @@
 from collections.abc import Collection, Mapping
 
 from rdbench.search import gaps
-from rdbench.search.base import Begun, Rounds, at_beta, budget, by_beta, cost
+from rdbench.search.base import Begun, Rounds, by_beta
 from rdbench.search.ended import Ended
 from rdbench.spec.naming import labels
-from rdbench.spec.plan import Trial
 from rdbench.spec.search_options import TRIALS_A_CURVE, CurveSearch
 from rdbench.spec.sweep import VariantSpec
 
@@ -17,44 +16,40 @@ class CurveRounds(Rounds):
     """The search ``curve``: first the sweep's betas, then wherever the curves have their widest gaps."""
 
     def __init__(self, begun: Begun, settings: CurveSearch) -> None:
-        self.begun = begun
+        super().__init__(begun, settings.trials, TRIALS_A_CURVE)
         self.settings = settings
-        self.budget = budget(settings.trials, begun.sweep, TRIALS_A_CURVE)
 
     def curves(self, known: Collection[Ended]) -> Curves:
         """Return the points of every variant at every known beta, of the seeds that have one."""
-        found: Curves = {}
-        for variant in self.begun.sweep.variants:
-            own = by_beta(self.begun.sweep, variant, known)
-            found[variant] = {beta: self._points(trials) for beta, trials in own.items()}
-        return found
+        return {
+            variant: {
+                beta: [point for trial in trials if (point := self._point(trial))]
+                for beta, trials in by_beta(self.sweep, variant, known).items()
+            }
+            for variant in self.sweep.variants
+        }
 
-    def _points(self, trials: Collection[Ended]) -> list[gaps.Point]:
-        points = []
-        for each in trials:
-            x, y = (gaps.coordinate(name, each.values) for name in self.settings.plane)
-            if x is not None and y is not None:
-                points.append((x, y))
-        return points
+    def _point(self, trial: Ended) -> gaps.Point | None:
+        x, y = (gaps.coordinate(name, trial.values) for name in self.settings.plane)
+        return None if x is None or y is None else (x, y)
 
-    def choose(self, known: Collection[Ended]) -> list[list[Trial]]:
-        """Return the betas that part the widest gaps."""
-        chosen = gaps.choose(self.curves(known), self.settings.at_a_time, self.settings.gap)
-        return [at_beta(self.begun.sweep, variant, beta) for variant, beta in chosen]
+    def choose(self, known: Collection[Ended]) -> list[tuple[VariantSpec, float]]:
+        """Return the betas that split the widest gaps."""
+        return gaps.choose(self.curves(known), self.settings.at_a_time, self.settings.gap)
 
-    def account(self, ended: Mapping[str, Ended]) -> list[str]:
-        """Return the widest gap of each variant before and after, what that cost, and why it ended."""
-        known, spent = self.known(ended), self.spent(ended)
+    def findings(self, ended: Mapping[str, Ended]) -> list[str]:
+        """Return the widest gap of each variant before and after."""
+        known = self.known(ended)
         now = self.curves(known)
         # Before: of what was there and the start grid, on the axes' ranges of the end.
         start = self.begun.there | {trial.id for batch in self.begun.batches[:1] for trial in batch}
-        first = self.curves([each for each in known if each.trial.id in start])
+        first = self.curves([result for result in known if result.trial.id in start])
         scale = gaps.scales(now.values())
-        names, lines = labels(self.begun.sweep.variants), []
+        names, lines = labels(self.sweep.variants), []
         for variant, curve in now.items():
             before, after = gaps.widest(first[variant], scale), gaps.widest(curve, scale)
             if not before:
-                lines.append(f"{names[variant]}: fewer than two betas gave a point; no gap to part")
+                lines.append(f"{names[variant]}: fewer than two betas gave a point; no gap to split")
                 continue
             count = sum(bool(points) for points in curve.values())
             lines.append(
@@ -63,19 +58,14 @@ class CurveRounds(Rounds):
             )
             if walls := [f"{beta:g}" for beta, points in curve.items() if not points]:
                 lines.append(f"{names[variant]}: no point at beta {', '.join(walls)}")
-        lines.append(f"{cost(spent, self.budget)}; {self._why(ended, now)}")
-        return [f"search curve: {line}" for line in lines]
+        return lines
 
-    def _why(self, ended: Mapping[str, Ended], curves: Curves) -> str:
-        if not self.trials() or any(trial.id not in ended for trial in self.trials()):
-            return "not done yet"
+    def why_done(self, ended: Mapping[str, Ended]) -> str:
+        """Return "done" and why, where no further beta is to be trained."""
+        curves = self.curves(self.known(ended))
         widest = gaps.largest(curves).values()
         if widest and all(gap.size <= self.settings.gap for gap in widest):
             return f"done: every gap is at most {self.settings.gap:g}"
         if not gaps.choose(curves, 1, self.settings.gap):
-            return (
-                "done: what gaps are left lie between betas too close to part, or at trials without a point"
-            )
-        # A further beta is paid for, or not, with all its seeds.
-        left = self.budget - sum(trial.id not in self.begun.there for trial in self.trials())
-        return "not done yet" if left >= len(self.begun.sweep.seeds) else "done: the trials are spent"
+            return "done: the gaps left lie between betas too close to split, or at trials without a point"
+        return "" if self.affords_more() else "done: the trials are spent"

@@ -2,7 +2,8 @@
 
 import json
 import math
-from collections.abc import Collection, Iterable, Mapping
+from collections import defaultdict
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,7 +23,6 @@ class Ended:
     """A trial that ended.
 
     Attributes:
-        trial: its settings.
         status: "done", "diverged", "failed" or "stopped".
         values: the finite numbers of a done trial's test split: rate, mse, psnr, ``elbo_<reading>``,
             ``distortion_<reading>``, and metrics by :func:`rdbench.metrics.base.value_name`.
@@ -46,59 +46,54 @@ def load(
 
     Args:
         root: the results folder.
-        asked: the metrics to look for, with their settings; others that lie there are not looked at.
+        asked: the metrics to look for, with their settings; others that lie there are ignored.
         failed_in: the run whose failed trials count as ended: those of other runs are tried again. None for
             those of every run.
         stopped: whether trials that were stopped early count as ended, or are to be trained to their end.
     """
     if not store.trial_ids(root):
         return {}
-    found = load_results(root, ("points", "metrics"))
-    values: dict[str, dict[str, float]] = {}
-    for row in _records(found.points[found.points["split"] == "test"]):
-        own = values.setdefault(row["trial"], {})
-        own |= _finite({name: row[name] for name in _OF_A_POINT})
-        own |= _finite({f"{name}_{row['reading']}": row[name] for name in _OF_A_READING})
-    for row in _records(found.metrics):
-        if any(answers(each, row) for each in asked):
+    results = load_results(root, ("points", "metrics"))
+    values: dict[str, dict[str, float]] = defaultdict(dict)
+    for row in _records(results.points[results.points["split"] == "test"]):
+        measured = {name: row[name] for name in _OF_A_POINT}
+        measured |= {f"{name}_{row['reading']}": row[name] for name in _OF_A_READING}
+        values[row["trial"]] |= _finite(measured)
+    for row in _records(results.metrics):
+        if any(answers(metric, row) for metric in asked):
             settings = json.loads(row["settings"])
             name = value_name(row["name"], settings.get("quantity"), settings.get("reading"))
-            values.setdefault(row["trial"], {}).update(_finite({name: row["value"]}))
+            values[row["trial"]] |= _finite({name: row["value"]})
     ended = {}
-    for row in _records(found.trials):
-        counts = failed_in is None or (failed_in and row["run"] == failed_in)
-        if row["status"] == "failed" and not counts:
+    for row in _records(results.trials):
+        status, name = row["status"], row["trial"]
+        if status == "failed" and failed_in is not None and not (failed_in and row["run"] == failed_in):
             continue
-        if row["status"] == "stopped" and not stopped:
+        if status == "stopped" and not stopped:
             continue
         try:
             trial = Trial.from_json(row["spec"])
         except ValueError:
             continue
-        if trial.id != row["trial"]:  # of another version: no trial of this search
-            continue
-        seconds = row["seconds"] if _is_number(row["seconds"]) else 0.0
-        own = values.get(row["trial"], {}) if row["status"] == "done" else {}
-        ended[row["trial"]] = Ended(trial, row["status"], own, seconds)
+        if trial.id == name:  # else of another version: no trial of this search
+            seconds = _finite({"seconds": row["seconds"]}).get("seconds", 0.0)
+            ended[name] = Ended(trial, status, values[name] if status == "done" else {}, seconds)
     return ended
 
 
-def mean_values(group: Iterable[Ended], names: Collection[str]) -> dict[str, float]:
+def mean_values(group: Collection[Ended], names: Collection[str]) -> dict[str, float]:
     """Return the means over seeds of the named values; a value that any of them lacks is left out."""
-    group = list(group)
     return {
-        name: math.fsum(each.values[name] for each in group) / len(group)
+        name: math.fsum(ended.values[name] for ended in group) / len(group)
         for name in names
-        if group and all(name in each.values for each in group)
+        if group and all(name in ended.values for ended in group)
     }
 
 
-def _is_number(value: Any) -> bool:
-    return value is not None and math.isfinite(value)
-
-
 def _finite(values: Mapping[str, Any]) -> dict[str, float]:
-    return {name: float(value) for name, value in values.items() if _is_number(value)}
+    return {
+        name: float(value) for name, value in values.items() if value is not None and math.isfinite(value)
+    }
 
 
 def _records(frame: Any) -> list[dict[str, Any]]:

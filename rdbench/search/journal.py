@@ -1,15 +1,15 @@
 """Optuna's storage, in the results folder: its own journal format, written whole.
 
 ``optuna.journal`` is what Optuna's ``JournalFileBackend`` writes, an operation a line, and Optuna's own tools
-open it. Two things differ in how it is written. Operations are collected in memory and the file is replaced
-at once, under a temporary name and a rename (or by one PUT, where results lie in a bucket, which cannot
-append): whoever is killed at any moment leaves the journal before or after, and no lock that another would
-have to wait for. (One driver at a time is at work in a results folder.) And a last line that is torn
-nevertheless, by a full disk or in a copy, is left out instead of being an error.
+open it. That backend does not serve: it appends, which a bucket cannot, and a driver that is killed leaves
+its lock. Here operations are collected in memory and the file is replaced at once, so it is there as before
+or as after. (One driver at a time is at work in a results folder.) And a last line that is torn nevertheless,
+by a full disk or in a copy, is left out.
 """
 
 import json
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Any
 
 from optuna.storages.journal import BaseJournalBackend
@@ -26,21 +26,19 @@ class Journal(BaseJournalBackend):
     def __init__(self, root: Place) -> None:
         self._file = root / NAME
         self._logs: list[dict[str, Any]] = []
-        self._kept = 0
         content = self._file.read_bytes() if self._file.is_file() else b""
-        lines = content.split(b"\n")
+        *lines, last = content.split(b"\n")
         for number, line in enumerate(lines, start=1):
             try:
-                if line:
-                    self._logs.append(json.loads(line))
+                self._logs += [json.loads(line)] if line else []
             except ValueError:
-                if number == len(lines):  # torn
-                    break
                 raise self.unreadable(f"line {number} is no line of Optuna's journal") from None
-        self._kept = len(self._logs) if content.endswith(b"\n") else 0
+        with suppress(ValueError):  # torn
+            self._logs += [json.loads(last)] if last else []
+        self._kept = 0 if last else len(self._logs)
 
     def unreadable(self, why: str) -> ResultsError:
-        """Return the error that says why the journal cannot be read, and the mend."""
+        """Return the error that says why the journal cannot be read, and the fix."""
         return ResultsError(
             f"{self._file}: {why}; move it away together with search.json, and the search begins anew from"
             " the trials that are there"
@@ -55,11 +53,7 @@ class Journal(BaseJournalBackend):
         self._logs += json.loads(json.dumps(logs))
 
     def keep(self) -> None:
-        """Write the operations into the results folder.
-
-        Raises:
-            StorageError: the folder cannot be written.
-        """
+        """Write the operations into the results folder, or raise StorageError."""
         if len(self._logs) != self._kept:
             lines = (json.dumps(log, separators=(",", ":")) + "\n" for log in self._logs)
             write_atomically(self._file, "".join(lines).encode())

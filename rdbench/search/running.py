@@ -11,8 +11,7 @@ from rdbench.spec.plan import Plan, Trial
 from rdbench.spec.sweep import Sweep
 from rdbench.storage.places import Place
 
-SHOWN = 6
-"""Proposals that a dry run names."""
+SHOWN = 6  # proposals that a dry run names
 
 
 @dataclass
@@ -20,7 +19,6 @@ class Searching:
     """The search of a sweep, and the trials in its results folder.
 
     Attributes:
-        sweep: with a search.
         root: the results folder, which need not exist.
         finished: returns the ids of the trials there that hold all that the sweep asks for.
         run: names this run of the driver; its failed trials are not tried again.
@@ -35,10 +33,11 @@ class Searching:
     _handed: dict[str, Trial] = field(default_factory=dict)
     _peers: tuple[str, ...] = ()
 
-    def ended(self) -> dict[str, Ended]:
-        """Return the trials that ended."""
+    def _stands(self) -> tuple[Search, dict[str, Ended]]:
+        """Return the search as it stands in the folder, and the trials that ended there."""
         stops = self.sweep.stop is not None
-        return load(self.root, self.sweep.metrics, failed_in=self.run, stopped=stops)
+        ended = load(self.root, self.sweep.metrics, failed_in=self.run, stopped=stops)
+        return begin(self.sweep, self.root, ended.keys()), ended
 
     def _complete(self) -> set[str]:
         """Return the ids of trials not to be trained any more; one that was, in this run, is not again."""
@@ -46,25 +45,22 @@ class Searching:
 
     def plan(self) -> Plan:
         """Return the trials chosen so far, and what is to be said of them before anything is trained."""
-        ended, complete = self.ended(), self._complete()
-        search = begin(self.sweep, self.root, ended.keys())
+        (search, ended), complete = self._stands(), self._complete()
         todo = search.propose(ended, complete)
-        trials = search.trials()
-        spent = len(search.spent(ended))
+        trials = tuple(search.trials())
         done = frozenset(trial.id for trial in trials if trial.id in ended and trial.id in complete)
-        new = sum(trial.id in ended for trial in todo)  # what is trained again is not of the budget
-        left = max(0, search.budget - spent) + new if todo else 0
-        return Plan(self.sweep, tuple(trials), done, tuple(_lines(self.sweep, search, ended, todo)), left)
+        again = sum(trial.id in ended for trial in todo)  # outside of the budget
+        at_most = max(0, search.budget - len(search.spent(ended))) + again if todo else 0
+        return Plan(self.sweep, trials, done, tuple(_lines(search, ended, todo)), at_most)
 
     def next(self) -> list[Trial]:
         """Return the next batch to train; none when the search, or the limit of this run, is at its end."""
-        ended = self.ended()
-        search = begin(self.sweep, self.root, ended.keys())
+        search, ended = self._stands()
         todo = search.propose(ended, self._complete())
         keep(search, self.root)
-        ours = search.begun.there | {trial.id for trial in search.trials()}
-        ours -= {trial.id for trial in search.present()}
-        self._peers = tuple(sorted(ours & ended.keys()))
+        before = search.begun.there | {trial.id for trial in search.trials()}
+        before -= {trial.id for trial in search.present()}
+        self._peers = tuple(sorted(before & ended.keys()))
         if self.limit is not None:
             todo = todo[: max(0, self.limit - len(self._handed))]
         # What was handed out and has not ended was lost, or the user stops: no batch can follow.
@@ -79,19 +75,18 @@ class Searching:
 
     def account(self) -> list[str]:
         """Return what the search found and spent, and why it is done."""
-        ended = self.ended()
-        return begin(self.sweep, self.root, ended.keys()).account(ended)
+        search, ended = self._stands()
+        return search.account(ended)
 
 
-def _lines(sweep: Sweep, search: Search, ended: Mapping[str, Ended], todo: list[Trial]) -> list[str]:
+def _lines(search: Search, ended: Mapping[str, Ended], todo: list[Trial]) -> list[str]:
     """Return how a search stands: its budget, what is spent, and what it would train next or has found."""
-    there = len(search.begun.there)
-    before = f", besides {there} that were there" if there else ""
+    sweep, known = search.begun.sweep, len(search.begun.there)
+    besides = f", besides {known} that were there" if known else ""
     spent = len(search.spent(ended))
-    lines = [f"search {sweep.search.name}: {spent} of at most {search.budget} trials done{before}"]
+    lines = [f"search {sweep.search.name}: {spent} of at most {search.budget} trials done{besides}"]
     if not todo:
         return [*lines, *search.account(ended), "nothing is left to train"]
     first = ", ".join(named(sweep, trial) for trial in todo[:SHOWN])
     more = f" and {len(todo) - SHOWN} more" if len(todo) > SHOWN else ""
-    lines.append(f"next: {first}{more}; the choice after them follows from their results")
-    return lines
+    return [*lines, f"next: {first}{more}; the choice after them follows from their results"]

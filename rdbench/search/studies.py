@@ -1,9 +1,10 @@
 """The search ``optuna``: a study whose proposals repeat, kept in the results folder.
 
-Optuna is asked and told here, in batches, and not through Ray Tune's ``OptunaSearch``, which tells it of each
-trial as it ends and keeps its sampler's random state in a pickle of the driver's. Each proposal has a sampler
-of its own, seeded by the search's seed and the number of the proposal: so it depends on the journal alone,
-and not on how often the driver was started. Results are told in the order of the proposals.
+The samplers are Optuna's own; it is asked and told here, in batches, not through Ray Tune's ``OptunaSearch``,
+which tells it of each trial as it ends (so choices depend on the order in which trials end) and keeps the
+sampler's random state in a pickle of the driver's. Each proposal has its own sampler, seeded by the search's
+seed and the number of the proposal: so it depends on the journal alone, and not on how often the driver was
+started. Results are told in the order of the proposals.
 
 A trial that diverged or was stopped early is told as pruned, which TPE takes for worse than every finished
 one: told as failed, it would teach nothing, and be proposed again and again. A trial that failed is told so;
@@ -12,15 +13,17 @@ a later run tries it again, but the study is not told twice.
 
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import optuna
+from optuna.distributions import CategoricalDistribution
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from rdbench.errors import SpecError
-from rdbench.search.base import Begun, Search, cost
+from rdbench.search.base import Begun, Search
 from rdbench.search.ended import Ended, mean_values
 from rdbench.search.journal import Journal
 from rdbench.search.space import Params, Space
@@ -32,23 +35,14 @@ from rdbench.text import shown
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 
 PATIENCE, REPEATS = 5, 50
-"""So often a sampler may repeat itself until settings are drawn at random; and until we give up."""
-POPULATION = 12
-"""Of a generation of NSGA-II: few, as a training is dear."""
+"""A sampler may repeat itself so often until settings are drawn at random; and until we give up."""
+POPULATION = 12  # of a generation of NSGA-II: few, as a training is dear
 
 
 class Study(Search):
-    """The search ``optuna``.
+    """The search ``optuna``; ``name`` is that of the study in the journal of the folder ``root``.
 
-    Args:
-        begun: what it starts from.
-        settings: what the sweep file asks for.
-        root: the results folder.
-        name: of the study in the journal: another search has another.
-
-    Raises:
-        ResultsError: the journal cannot be read.
-        SpecError: the sampler needs a package that is not there.
+    ResultsError: the journal cannot be read. SpecError: the sampler needs a package that is not there.
     """
 
     def __init__(self, begun: Begun, settings: OptunaSearch, root: Place, name: str) -> None:
@@ -77,74 +71,66 @@ class Study(Search):
 
     def advance(self, ended: Mapping[str, Ended]) -> bool:
         """Tell the results of the last batch, and have a further one proposed; tell whether there is one."""
-        if not self.study.get_trials(deepcopy=False):
+        if not self._in_study():
             self._warm_start(ended)
         self._tell(ended)
-        found = 0
-        while found < self.settings.at_a_time and self._left() >= len(self.begun.sweep.seeds) and self._ask():
-            found += 1
-        return found > 0
-
-    def _left(self) -> int:
-        """Return how many trainings may still be spent."""
-        return self.budget - sum(trial.id not in self.begun.there for trial in self.trials())
+        proposed = 0
+        while proposed < self.settings.at_a_time and self.affords_more() and self._ask():
+            proposed += 1
+        return proposed > 0
 
     def trials(self) -> list[Trial]:
         """Return the trials of all batches so far, each once."""
-        return [trial for each in self._asked() for trial in self.space.trials(each.params)]
+        return [trial for proposal in self._proposals() for trial in self.space.trials(proposal.params)]
 
     def present(self) -> list[Trial]:
         """Return the trials of the last batch."""
-        return [
-            trial
-            for each in self._asked()
-            if each.state == TrialState.RUNNING
-            for trial in self.space.trials(each.params)
-        ]
+        running = [proposal for proposal in self._proposals() if proposal.state == TrialState.RUNNING]
+        return [trial for proposal in running for trial in self.space.trials(proposal.params)]
 
-    def _asked(self) -> list[FrozenTrial]:
-        """Return this search's own proposals, in order: not what it was warmed up with, nor repeats."""
-        return [each for each in self.study.get_trials(deepcopy=False) if "proposal" in each.user_attrs]
+    def _in_study(self, *marks: str) -> list[FrozenTrial]:
+        """Return Optuna's trials, in order; with ``marks`` those that have one of these attributes.
 
-    def _known(self) -> list[FrozenTrial]:
-        """Return what the study knows of, or will: what was proposed, and what was there before."""
-        return [
-            each
-            for each in self.study.get_trials(deepcopy=False)
-            if {"proposal", "there", "again"} & each.user_attrs.keys()
-        ]
+        ``proposal``: chosen by this search; ``there``: known before it; ``again``: the result of a proposal
+        that was told without one. What has none is a repeat, which was not trained.
+        """
+        trials = self.study.get_trials(deepcopy=False)
+        return [trial for trial in trials if not marks or {*marks} & trial.user_attrs.keys()]
+
+    def _proposals(self) -> list[FrozenTrial]:
+        return self._in_study("proposal")
+
+    def _tried(self) -> list[Params]:
+        return [trial.params for trial in self._in_study("proposal", "there", "again")]
 
     def _ask(self) -> bool:
         """Have one set of settings proposed that is new; False where there is none.
 
-        A sampler repeats itself among whole numbers and choices, and at an edge of its space, however often
-        it is asked: then one that is left is drawn.
+        A sampler repeats itself among whole numbers and choices, and at an edge: then one left is drawn.
         """
         if self._is_exhausted():
             return False
-        known = self._known()
-        there = {trial.id for each in known for trial in self.space.trials(each.params)}
+        tried = self._tried()
+        known = {trial.id for params in tried for trial in self.space.trials(params)}
         for attempt in range(REPEATS):
-            number = len(self.study.get_trials(deepcopy=False))
+            number = len(self._in_study())
             self.study.sampler = sampler(self.settings, number)
             if attempt >= PATIENCE:
                 self.study.sampler = sampler(self.settings.model_copy(update={"sampler": "random"}), number)
-                every = self.space.every() or ()
-                fresh = [params for params in every if not any(params == each.params for each in known)]
-                if fresh:
+                if fresh := [params for params in self.space.every() or () if params not in tried]:
                     self.study.enqueue_trial(fresh[np.random.default_rng(number).integers(len(fresh))])
             trial = self.study.ask()
             self.space.suggest(trial)
-            if not all(each.id in there for each in self.space.trials(trial.params)):
-                trial.set_user_attr("proposal", len(self._asked()))
+            if not all(same.id in known for same in self.space.trials(trial.params)):
+                trial.set_user_attr("proposal", len(self._proposals()))
                 return True
             self.study.tell(trial, state=TrialState.FAIL)
         return False
 
     def _is_exhausted(self) -> bool:
         """Tell whether all settings there are have been proposed."""
-        every, known = self.space.every(), self._known()
-        return every is not None and all(any(params == each.params for each in known) for params in every)
+        every, tried = self.space.every(), self._tried()
+        return every is not None and all(params in tried for params in every)
 
     def _tell(self, ended: Mapping[str, Ended]) -> None:
         """Tell the results of proposals that have all ended, in order.
@@ -152,62 +138,48 @@ class Study(Search):
         What was told as pruned or failed and has a result after all, being trained to its end by a later run,
         cannot be told twice: it is added, as if it had been known before.
         """
-        for asked in self._asked():
-            group = [trial.id for trial in self.space.trials(asked.params)]
-            if not ended.keys() >= set(group):
+        for proposal in self._proposals():
+            names = [trial.id for trial in self.space.trials(proposal.params)]
+            if not ended.keys() >= set(names):
                 continue
-            values, bounds, state = self._result([ended[name] for name in group])
-            if asked.state == TrialState.RUNNING:
-                trial = optuna.Trial(self.study, asked._trial_id)
-                for name, excess in bounds.items():
-                    trial.set_constraint(name, excess)
-                self.study.sampler = sampler(self.settings, asked.number)
-                self.study.tell(asked.number, values, state=state)
-            elif values and not asked.values and asked.number not in self._added():
-                self._add(asked.params, values, bounds, {"again": asked.number})
+            result = self._result([ended[name] for name in names])
+            if proposal.state == TrialState.RUNNING:
+                trial = optuna.Trial(self.study, proposal._trial_id)
+                for constraint_text, excess in result.excesses.items():
+                    trial.set_constraint(constraint_text, excess)
+                self.study.sampler = sampler(self.settings, proposal.number)
+                self.study.tell(proposal.number, result.values, state=result.state)
+            elif result.values and not proposal.values and proposal.number not in self._added():
+                self._add(proposal.params, result, {"again": proposal.number})
 
     def _added(self) -> set[int]:
         """Return the numbers of proposals whose result was added after they had been told without one."""
-        return {
-            each.user_attrs["again"]
-            for each in self.study.get_trials(deepcopy=False)
-            if "again" in each.user_attrs
-        }
+        return {trial.user_attrs["again"] for trial in self._in_study("again")}
 
-    def _add(
-        self,
-        params: Params,
-        values: list[float] | None,
-        bounds: dict[str, float],
-        attributes: dict[str, Any],
-    ) -> None:
-        variant = self.space.labels[params.get("variant", next(iter(self.space.labels)))]
-        kinds = dict(self.space.distributions(variant))
+    def _add(self, params: Params, result: "_Result", attributes: dict[str, Any]) -> None:
+        distributions = dict(self.space.distributions(self.space.variant(params)))
         if "variant" in params:
-            kinds["variant"] = optuna.distributions.CategoricalDistribution(list(self.space.labels))
+            distributions["variant"] = CategoricalDistribution(list(self.space.labels))
         self.study.add_trial(
             optuna.trial.create_trial(
-                state=TrialState.COMPLETE if values else TrialState.PRUNED,
-                values=values,
+                state=TrialState.COMPLETE if result.values else TrialState.PRUNED,
+                values=result.values,
                 params=params,
-                distributions=kinds,
-                constraints=bounds,
+                distributions=distributions,
+                constraints=result.excesses,
                 user_attrs=attributes,
             )
         )
 
-    def _result(self, group: Sequence[Ended]) -> tuple[list[float] | None, dict[str, float], TrialState]:
-        """Return the objectives and the constraints' excesses, means over seeds, and the state to tell."""
+    def _result(self, group: Sequence[Ended]) -> "_Result":
+        """Return what to tell of the trials of one proposal, one a seed."""
         means = mean_values(group, self._measures)
         if self._measures <= means.keys():
-            bounds = {
-                text: bound.excess(means[bound.measure])
-                for text in self.settings.constraints
-                for bound in [constraint(text)]
-            }
-            return [means[name] for name in self.settings.objective], bounds, TrialState.COMPLETE
-        judged = all(each.status in ("done", "diverged", "stopped") for each in group)
-        return None, {}, TrialState.PRUNED if judged else TrialState.FAIL
+            bounds = {text: constraint(text) for text in self.settings.constraints}
+            excesses = {text: bound.excess(means[bound.measure]) for text, bound in bounds.items()}
+            return _Result(TrialState.COMPLETE, [means[name] for name in self.settings.objective], excesses)
+        failed = any(ended.status == "failed" for ended in group)
+        return _Result(TrialState.FAIL if failed else TrialState.PRUNED)
 
     def _warm_start(self, ended: Mapping[str, Ended]) -> None:
         """Give the study what was there before it: settings of which all seeds ended."""
@@ -217,40 +189,36 @@ class Study(Search):
             if params is None or params in seen:
                 continue
             seen.append(params)
-            trials = self.space.trials(params)
-            if any(trial.id not in ended for trial in trials):
+            names = [trial.id for trial in self.space.trials(params)]
+            if not ended.keys() >= set(names):
                 continue
-            group = [ended[trial.id] for trial in trials]
-            values, bounds, _ = self._result(group)
+            group = [ended[name] for name in names]
+            result = self._result(group)
             # What is done and lacks a measure may be proposed, and is then measured.
-            if values or any(each.status != "done" for each in group):
-                self._add(params, values, bounds, {"there": True})
+            if result.values or any(trial.status != "done" for trial in group):
+                self._add(params, result, {"there": True})
 
-    def account(self, ended: Mapping[str, Ended]) -> list[str]:
-        """Return the best settings, or the front, what that cost, and whether it is done."""
+    def findings(self, ended: Mapping[str, Ended]) -> list[str]:
+        """Return the best settings, or the front."""
         self._tell(ended)
-        best, spent = self.best(), self.spent(ended)
-        lines = [self._line(each) for each in best]
+        best = self.best()
         if not best:
-            bounds = (
-                f" that keeps {' and '.join(self.settings.constraints)}" if self.settings.constraints else ""
-            )
-            lines = [f"no proposal gave {' and '.join(self.settings.objective)}{bounds}"]
-        if len(best) > 1:
-            lines.insert(0, f"a front of {len(best)}:")
-        warm = sum(each.state == TrialState.COMPLETE for each in self.study.get_trials(deepcopy=False))
-        warm -= sum(each.state == TrialState.COMPLETE for each in self._asked()) + len(self._added())
-        known = f", {warm} settings known before" if warm else ""
-        lines.append(f"{cost(spent, self.budget)}{known}; {self._why(ended)}")
-        return [f"search optuna: {line}" for line in lines]
+            bounds = " and ".join(self.settings.constraints)
+            objective = " and ".join(self.settings.objective)
+            return [f"no proposal gave {objective}{f' that keeps {bounds}' if bounds else ''}"]
+        front = [f"a front of {len(best)}:"] if len(best) > 1 else []
+        return [*front, *map(self._line, best)]
 
-    def _why(self, ended: Mapping[str, Ended]) -> str:
-        trials = self.trials()
-        if not trials or any(trial.id not in ended for trial in trials):
-            return "not done yet"
-        if self._left() < len(self.begun.sweep.seeds):
+    def cost(self, ended: Mapping[str, Ended]) -> str:
+        """Return what the search cost, and how many settings were known before it."""
+        warm = sum(trial.state == TrialState.COMPLETE for trial in self._in_study("there"))
+        return f"{super().cost(ended)}{f', {warm} settings known before' if warm else ''}"
+
+    def why_done(self, ended: Mapping[str, Ended]) -> str:
+        """Return "done" and why, where nothing is left to propose."""
+        if not self.affords_more():
             return "done: the trials are spent"
-        return "done: there are no other settings" if self._is_exhausted() else "not done yet"
+        return "done: there are no other settings" if self._is_exhausted() else ""
 
     def best(self) -> list[FrozenTrial]:
         """Return the best trial, or those of the front; none where there is no feasible one."""
@@ -258,38 +226,43 @@ class Study(Search):
         return best[:1] if len(self.settings.objective) == 1 else best
 
     def _line(self, trial: FrozenTrial) -> str:
+        measured = zip(self.settings.objective, trial.values, strict=True)
         settings = ", ".join(f"{name} {shown(value)}" for name, value in trial.params.items())
-        found = ", ".join(
-            f"{name} {value:.6g}" for name, value in zip(self.settings.objective, trial.values, strict=True)
-        )
-        return f"{found} at {settings}"
+        return f"{', '.join(f'{name} {value:.6g}' for name, value in measured)} at {settings}"
+
+
+@dataclass(frozen=True)
+class _Result:
+    """What Optuna is told: objectives and constraints' excesses, means over seeds, where there are any."""
+
+    state: TrialState
+    values: list[float] | None = None
+    excesses: dict[str, float] = field(default_factory=dict)
 
 
 def sampler(settings: OptunaSearch, proposal: int) -> optuna.samplers.BaseSampler:
-    """Return the sampler of one proposal.
-
-    Raises:
-        SpecError: it needs a package that is not there.
-    """
+    """Return the sampler of one proposal; SpecError where it needs a package that is not there."""
     seed = int(np.random.SeedSequence([settings.seed, proposal]).generate_state(1)[0])
     random_first = min(10, 1 + 2 * max(1, len(settings.over)))
-    samplers = optuna.samplers
+    after = {"n_startup_trials": random_first}
+    samplers: dict[str, tuple[str, dict[str, Any]]] = {
+        "tpe": ("TPESampler", after),
+        "gp": ("GPSampler", after | {"deterministic_objective": True}),
+        # One sequence for all proposals: it counts them itself.
+        "qmc": ("QMCSampler", {"seed": settings.seed, "scramble": True, "warn_independent_sampling": False}),
+        "nsgaii": ("NSGAIISampler", {"population_size": POPULATION}),
+        "cmaes": ("CmaEsSampler", after),
+        "random": ("RandomSampler", {}),
+    }
+    name, options = samplers[settings.sampler]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that a sampler is new to Optuna is no news to its user
-        if settings.sampler == "tpe":
-            return samplers.TPESampler(seed=seed, n_startup_trials=random_first)
-        if settings.sampler == "gp":
-            return samplers.GPSampler(seed=seed, n_startup_trials=random_first, deterministic_objective=True)
-        if settings.sampler == "qmc":
-            # One sequence for all proposals: it counts them itself.
-            return samplers.QMCSampler(seed=settings.seed, scramble=True, warn_independent_sampling=False)
-        if settings.sampler == "nsgaii":
-            return samplers.NSGAIISampler(seed=seed, population_size=POPULATION)
-        if settings.sampler == "cmaes":
-            try:
-                return samplers.CmaEsSampler(seed=seed, n_startup_trials=random_first)
-            except ImportError:
-                raise SpecError(
-                    "search.sampler: cmaes needs the package cmaes; 'uv pip install cmaes', or use tpe"
-                ) from None
-        return samplers.RandomSampler(seed=seed)
+        try:
+            made: optuna.samplers.BaseSampler = getattr(optuna.samplers, name)(**{"seed": seed} | options)
+            return made
+        except ImportError:
+            if settings.sampler != "cmaes":
+                raise
+            raise SpecError(
+                "search.sampler: cmaes needs the package cmaes; 'uv pip install cmaes', or use tpe"
+            ) from None

@@ -1,4 +1,8 @@
-"""The cache folder: what is measured or made once on a machine, and kept."""
+"""The cache folder: the one way in which anything is kept there; all of it can be made again.
+
+``make_once`` is for a file that is needed, ``cached`` for a text that saves time, ``remembered`` for a JSON
+file of measurements. They are made of ``locked``, ``writing`` and ``save``, which serve folders and others.
+"""
 
 import json
 import logging
@@ -15,6 +19,54 @@ from rdbench.storage.places import write_atomically
 
 log = logging.getLogger("rdbench.cache")
 
+T = TypeVar("T")
+_FIX = "set RDBENCH_CACHE to a folder with room that you can write to"
+
+
+class CacheError(UserError):
+    """A file that cannot be kept in the cache."""
+
+
+@contextmanager
+def locked(target: Path, error: type[UserError] = CacheError) -> Iterator[None]:
+    """Hold a file or folder of the cache against other processes; ``error`` where that cannot be written."""
+    lock = FileLock(target.with_name(target.name + ".lock"))
+    with writing(target, error):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextmanager
+def writing(target: Path, error: type[UserError] = CacheError) -> Iterator[None]:
+    """Turn what the disk says within into one line, raised as ``error``."""
+    try:
+        yield
+    except (OSError, NotImplementedError) as caught:  # the latter: a file system without locks
+        reason = getattr(caught, "strerror", None) or caught
+        raise error(f"cannot write {target} ({reason}); {_FIX}") from None
+
+
+def save(file: Path, content: bytes) -> StorageError | None:
+    """Write a file of the cache, or return why it cannot be: that costs time alone."""
+    try:
+        write_atomically(file, content)
+    except StorageError as error:
+        return error
+    return None
+
+
+def cached(file: Path, make: Callable[[], str], read: Callable[[str], T]) -> T:
+    """Return what a text file of the cache holds, parsed by ``read``; make it if it is missing or damaged."""
+    with suppress(OSError, ValueError):
+        return read(file.read_text(encoding="utf-8"))
+    text = make()
+    save(file, text.encode())
+    return read(text)
+
 
 @contextmanager
 def remembered(file: Path) -> Iterator[dict[str, Any]]:
@@ -23,19 +75,13 @@ def remembered(file: Path) -> Iterator[dict[str, Any]]:
     What was measured serves now even where it cannot be kept: then a line says so, and the work goes on.
     """
     with ExitStack() as held:
-        with suppress(OSError, NotImplementedError):  # the latter: a file system without locks
-            file.parent.mkdir(parents=True, exist_ok=True)
-            held.enter_context(FileLock(f"{file}.lock"))
+        with suppress(CacheError):
+            held.enter_context(locked(file))
         known = _read(file)
         before = dict(known)
         yield known
-        if known != before:
-            try:
-                write_atomically(file, json.dumps(known, indent=1).encode())
-            except StorageError as error:
-                what = str(error).partition(";")[0]
-                mend = "set RDBENCH_CACHE to a folder with room that you can write to"
-                log.warning("what was measured is not remembered: %s; %s", what, mend)
+        if known != before and (error := save(file, json.dumps(known, indent=1).encode())):
+            log.warning("what was measured is not remembered: %s; %s", str(error).partition(";")[0], _FIX)
 
 
 def _read(file: Path) -> dict[str, Any]:
@@ -46,18 +92,10 @@ def _read(file: Path) -> dict[str, Any]:
     return known if isinstance(known, dict) else {}
 
 
-T = TypeVar("T")
-
-
-class CacheError(UserError):
-    """A file that cannot be kept in the cache."""
-
-
 def make_once(target: Path, read: Callable[[Path], T | None], write: Callable[[BinaryIO], None]) -> T:
-    """Return what a cached file holds, having made the file where it is not there or not whole.
+    """Return what a cached file holds, made now if it is missing or damaged.
 
-    It is written under a temporary name and renamed, under a lock: of many processes that ask at once, one
-    makes it and the others wait, and nobody ever sees a part of it.
+    Of many processes that ask at once, one makes it and the others wait; nobody ever sees a part of it.
 
     Args:
         target: the file.
@@ -67,42 +105,25 @@ def make_once(target: Path, read: Callable[[Path], T | None], write: Callable[[B
     Raises:
         CacheError: the folder cannot be written to.
     """
-    from filelock import FileLock
-
     if (made := read(target)) is not None:
         return made
-    lock = FileLock(target.with_name(target.name + ".lock"))
     partial = target.with_name(target.name + ".partial")  # under the lock, a killed process's is nobody's
-    with _writing(target):
-        target.parent.mkdir(parents=True, exist_ok=True)
-        lock.acquire()
-    try:
+    with locked(target):
         if (made := read(target)) is not None:  # another process was first
             return made
-        with _writing(target):
-            file = partial.open("wb")
-        with file:
-            write(file)
-            with _writing(target):
-                file.flush()
-                os.fsync(file.fileno())
-        with _writing(target):
-            partial.replace(target)
-            made = read(target)
-    finally:
-        partial.unlink(missing_ok=True)
-        lock.release()
+        try:
+            with writing(target):
+                file = partial.open("wb")
+            with file:
+                write(file)
+                with writing(target):
+                    file.flush()
+                    os.fsync(file.fileno())
+            with writing(target):
+                partial.replace(target)
+                made = read(target)
+        finally:
+            partial.unlink(missing_ok=True)
     if made is None:
         raise CacheError(f"{target} was written, yet what is read back is not whole: check that disk")
     return made
-
-
-@contextmanager
-def _writing(target: Path) -> Iterator[None]:
-    try:
-        yield
-    except (OSError, NotImplementedError) as error:  # the latter: a file system without locks
-        raise CacheError(
-            f"cannot write {target} ({getattr(error, 'strerror', None) or error}); set RDBENCH_CACHE to a "
-            "folder with room that you can write to"
-        ) from None

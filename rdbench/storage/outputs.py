@@ -20,10 +20,7 @@ _NOT_REPLACEABLE = (errno.EACCES, errno.EPERM, errno.EBUSY, errno.EROFS)
 
 
 def output(name: str | os.PathLike[str] | Remote) -> Place:
-    """Return the place of a file that a user wants written, having looked whether it can be.
-
-    Args:
-        name: a path, an address, or ``-`` for standard output.
+    """Return the place of a file that a user wants written, or standard output for ``-``.
 
     Raises:
         ResultsError: it is a folder or a disk, or lies in a folder that is not there.
@@ -31,43 +28,38 @@ def output(name: str | os.PathLike[str] | Remote) -> Place:
     """
     if not isinstance(name, Remote) and os.fspath(name) == "-":
         return STANDARD_OUTPUT
-    found = place(name)
-    if str(name).endswith("/") or (isinstance(found, Remote) and "/" not in found.key):
+    out = place(name)
+    if str(name).endswith("/") or (isinstance(out, Remote) and "/" not in out.key):
         raise ResultsError(f"{name}: cannot be written (it is a folder); name a file in it")
-    if isinstance(found, Path):
-        _check(found)
-    return found
+    if isinstance(out, Path):
+        _check(out)
+    return out
 
 
 def output_folder(name: str | os.PathLike[str] | Remote) -> Place:
-    """Return the place of a folder that a user wants files in; what is not there is to be made in the next.
+    """Return the place of a folder that a user wants files in; :func:`make_folder` makes it.
 
-    Raises:
-        ResultsError: it is a file, or lies in a folder that is not there; or it is standard output.
-        UserError: it is no path, see :func:`rdbench.storage.places.place`.
+    Errors are as for :func:`output`: it is a file or standard output, or lies in a folder that is not there.
     """
     if not isinstance(name, Remote) and os.fspath(name) == "-":
         raise ResultsError("-: several files do not fit on standard output; name a folder for them")
-    found = place(name)
-    if isinstance(found, Path) and not found.is_dir():
-        if os.path.lexists(found):
-            raise ResultsError(f"{found}: cannot be written (it is no folder); name a folder for these files")
-        _check_parent(found)
-    return found
+    folder = place(name)
+    if isinstance(folder, Path) and not folder.is_dir():
+        if os.path.lexists(folder):
+            raise ResultsError(
+                f"{folder}: cannot be written (it is no folder); name a folder for these files"
+            )
+        _check_parent(folder)
+    return folder
 
 
 def make_folder(folder: Place) -> None:
-    """Make a folder for files that a user wants, where it is not there.
-
-    Raises:
-        StorageError: it cannot be made now.
-    """
+    """Make a folder for files that a user wants, where it is not there; or raise StorageError."""
     if isinstance(folder, Path):
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            reason = reason_of(error)
-            raise StorageError(f"{folder}: cannot be written ({reason}); name another folder") from error
+            raise _refusal(folder, error, "another folder") from error
 
 
 def is_standard_output(out: Place) -> bool:
@@ -81,14 +73,10 @@ def is_standard_output(out: Place) -> bool:
 
 
 def write_output(out: Place, content: bytes | str) -> None:
-    """Write a file that a user named; see :func:`output`.
+    """Write a file that a user named; see :func:`output`, also for errors. StorageError: it cannot be now.
 
     A regular file is there whole, or as it was before, where its folder allows that. Text is UTF-8; what a
     file name holds that is none is written as ``\\udce9``.
-
-    Raises:
-        ResultsError: it is a folder or a disk, or lies in a folder that is not there.
-        StorageError: it cannot be written now.
     """
     content = content.encode("utf-8", "backslashreplace") if isinstance(content, str) else content
     if isinstance(out, Remote):
@@ -106,9 +94,7 @@ def write_output(out: Place, content: bytes | str) -> None:
         write_atomically(out.resolve(), content, mode=status and stat.S_IMODE(status.st_mode))
     except StorageError as error:
         # A file that may be written in a folder that may not, or one that a container has mounted.
-        if not (status and isinstance(error.__cause__, OSError)):
-            raise
-        if error.__cause__.errno not in _NOT_REPLACEABLE:
+        if not status or getattr(error.__cause__, "errno", None) not in _NOT_REPLACEABLE:
             raise
         _write_in_place(out, content)
 
@@ -121,7 +107,7 @@ def _check(out: Path) -> os.stat_result | None:
         _check_parent(out.resolve())
         return None
     except OSError as error:
-        raise StorageError(f"{out}: cannot be written ({reason_of(error)}); name another file") from error
+        raise _refusal(out, error) from error
     if stat.S_ISDIR(status.st_mode):
         raise ResultsError(f"{out}: cannot be written (it is a folder); name a file in it")
     if stat.S_ISBLK(status.st_mode):
@@ -132,7 +118,7 @@ def _check(out: Path) -> os.stat_result | None:
 def _check_parent(path: Path) -> None:
     if not path.parent.is_dir():
         raise ResultsError(
-            f"{path}: cannot be written (there is no folder {path.parent}); make it, or mend the path"
+            f"{path}: cannot be written (there is no folder {path.parent}); make it, or fix the path"
         )
 
 
@@ -143,7 +129,7 @@ def _write_in_place(out: Path, content: bytes) -> None:
             while left:
                 left = left[file.write(left) :]
     except OSError as error:
-        raise StorageError(f"{out}: cannot be written ({reason_of(error)}); name another file") from error
+        raise _refusal(out, error) from error
 
 
 def _print(content: bytes) -> None:
@@ -155,4 +141,8 @@ def _print(content: bytes) -> None:
     except BrokenPipeError:
         raise  # whoever read it has seen enough; the command line ends quietly
     except OSError as error:
-        raise StorageError(f"standard output: cannot be written ({reason_of(error)}); name a file") from error
+        raise _refusal("standard output", error, "a file") from error
+
+
+def _refusal(out: Path | str, error: OSError, other: str = "another file") -> StorageError:
+    return StorageError(f"{out}: cannot be written ({reason_of(error)}); name {other}")

@@ -2,9 +2,10 @@
 
 import os
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 from urllib.parse import unquote_to_bytes
 
 from rdbench.errors import UserError
@@ -12,9 +13,7 @@ from rdbench.errors import UserError
 DATA_VARIABLE = "RDBENCH_DATA"
 CACHE_VARIABLE = "RDBENCH_CACHE"
 NO_HOME = Path("/nonexistent")
-"""The home that Debian gives to users without one: whatever copes with a cache that cannot be written copes
-with it."""
-
+"""The home that Debian gives to users without one; it cannot be written."""
 
 _READ_OTHERWISE = re.compile(r"~|[A-Za-z][A-Za-z0-9+.-]+:/")  # than as a relative path
 
@@ -22,9 +21,8 @@ _READ_OTHERWISE = re.compile(r"~|[A-Za-z][A-Za-z0-9+.-]+:/")  # than as a relati
 def local(text: str | os.PathLike[str]) -> Path:
     """Return the local path that a user means: ``~`` expanded, an address ``file:///folder`` read.
 
-    Every local path of a user comes through here: options, variables, values of a sweep file, arguments in
-    Python. A shell expands ``~`` only at the beginning of a word, so not in ``--out=~/x``. A relative path
-    stays one. Given what it returned, it returns the same.
+    Every local path of a user comes through here: options (a shell does not expand ``--out=~/x``), variables,
+    values of a sweep file, arguments in Python. A relative path stays one; what it returned stays the same.
 
     Raises:
         UserError: it is empty, names another machine, a bucket or an unknown user's home.
@@ -39,10 +37,9 @@ def local(text: str | os.PathLike[str]) -> Path:
     if words.startswith("~"):
         home = os.path.expanduser(words)  # noqa: PTH111 (Path.expanduser fails for an unknown ~user)
         if home.startswith("~"):
-            whose = words.split("/")[0]
             raise UserError(
-                f"{words}: no home folder is known for {whose}; write the whole path, or ./{words} for what"
-                " has that name here"
+                f"{words}: no home folder is known for {words.split('/')[0]}; write the whole path, or"
+                f" ./{words} for what has that name here"
             )
         words = home
     path = Path(words)
@@ -65,12 +62,9 @@ def _of_address(words: str) -> str:
 
 
 def absolute(path: str | os.PathLike[str]) -> Path:
-    """Return a path as it is meant in this process's working folder, ``~`` expanded, ``..`` resolved by name.
+    """Return :func:`local` as it is meant in this process's working folder, ``..`` resolved by name.
 
     Workers run in another folder than the command line, so a relative path has to be settled here.
-
-    Raises:
-        UserError: see :func:`local`.
     """
     return Path(os.path.abspath(local(path)))  # noqa: PTH100 (Path.absolute keeps '..')
 
@@ -78,13 +72,7 @@ def absolute(path: str | os.PathLike[str]) -> Path:
 def candidates(text: str | os.PathLike[str], folders: Iterable[Path] = ()) -> list[Path]:
     """Return where a path in a sweep file may lead, absolute, in the order in which to look.
 
-    Args:
-        text: as the user wrote it.
-        folders: where a relative path may start from, first to last: that of the sweep file. The working
-            directory is the last.
-
-    Raises:
-        UserError: see :func:`local`.
+    A relative one (see :func:`local`) starts from one of ``folders``, or at last the working folder.
     """
     path = local(text)
     return list(dict.fromkeys(absolute(folder / path) for folder in (*folders, Path())))
@@ -97,10 +85,7 @@ def nearest_existing(path: Path) -> Path:
 
 
 def as_text(path: Path) -> str:
-    """Return an absolute path as text that any file can hold: an address where its name is not UTF-8.
-
-    :func:`local` reads both.
-    """
+    """Return an absolute path as text that :func:`local` reads: an address where its name is not UTF-8."""
     try:
         str(path).encode()
     except UnicodeEncodeError:
@@ -110,26 +95,23 @@ def as_text(path: Path) -> str:
 
 @dataclass(frozen=True)
 class DataRoot:
-    """Folder of the raw data, absolute.
+    """Folder of the raw data, absolute; only downloads write to it, and it need not exist.
 
-    It is only ever written to by a download, and need not exist.
+    ``named_by`` is "--data" or "RDBENCH_DATA": then no other copy may stand in for its files. Else it is "",
+    and the folder the user's own data folder.
     """
 
     folder: Path
     named_by: str = ""
-    """``--data`` or ``RDBENCH_DATA``: then no other copy may stand in for its files. Else "": the user's data
-    folder."""
 
 
 def chosen_data_root(option: str | os.PathLike[str] | None = None) -> DataRoot:
     """``option`` (--data), else RDBENCH_DATA, else the user's data folder."""
     if option is not None:
         return DataRoot(absolute(option), "--data")
-    if (named := _from_environment(DATA_VARIABLE)) is not None:
+    if named := _from_environment(DATA_VARIABLE):
         return DataRoot(absolute(named), DATA_VARIABLE)
-    import platformdirs
-
-    return DataRoot(absolute(_of_user(platformdirs.user_data_path)))
+    return DataRoot(absolute(_of_user("data")))
 
 
 def data_root(option: str | os.PathLike[str] | None = None) -> Path:
@@ -142,22 +124,20 @@ def cache_root() -> Path:
 
     It may be one that cannot be written, or even looked into: what can do without goes on without.
     """
-    chosen = _from_environment(CACHE_VARIABLE)
-    if chosen is None:
-        import platformdirs
-
-        chosen = _of_user(platformdirs.user_cache_path)
-    return absolute(chosen)
+    return absolute(_from_environment(CACHE_VARIABLE) or _of_user("cache"))
 
 
 def home_variable() -> dict[str, str]:
     """Return an environment variable for packages that cannot be imported without a home; {} where one is."""
-    known = os.path.expanduser("~")  # noqa: PTH111
-    return {} if os.path.isabs(known) else {"HOME": str(NO_HOME)}  # noqa: PTH117
+    home = os.path.expanduser("~")  # noqa: PTH111
+    return {} if os.path.isabs(home) else {"HOME": str(NO_HOME)}  # noqa: PTH117
 
 
-def _of_user(folder: Callable[..., Path]) -> Path:
+def _of_user(kind: Literal["data", "cache"]) -> Path:
     """Return a folder of the user's own: in a container they may have neither HOME nor an account."""
+    import platformdirs
+
+    folder = platformdirs.user_data_path if kind == "data" else platformdirs.user_cache_path
     try:
         chosen = folder("rdbench", appauthor=False)
     except RuntimeError:

@@ -16,25 +16,12 @@ from urllib.parse import quote, unquote
 
 from rdbench.errors import ResultsError, StorageError
 from rdbench.storage import paths
-from rdbench.storage.remote import S3_OPTIONS, Remote, Stamp, reason_of
-
-__all__ = [
-    "Place",
-    "Remote",
-    "Stamp",
-    "below",
-    "entries",
-    "is_file",
-    "move",
-    "place",
-    "read_each",
-    "unlink_each",
-    "write_atomically",
-]
+from rdbench.storage.remote import S3_OPTIONS, reason_of
+from rdbench.storage.remote import Remote as Remote
+from rdbench.storage.remote import Stamp as Stamp
 
 SCHEMES = ("s3", "gs", "gcs", "abfs", "abfss", "hdfs", "viewfs")
-READERS = 24
-"""Objects read at a time: pyarrow keeps up to 25 connections to a bucket."""
+READERS = 24  # objects read at a time: pyarrow keeps up to 25 connections to a bucket
 
 Place = Path | Remote
 
@@ -42,8 +29,8 @@ Place = Path | Remote
 def place(text: str | os.PathLike[str] | Remote) -> Place:
     """Return the place that a local path or an address such as "s3://bucket/prefix?region=eu-west-1" names.
 
-    In the key of an address ``?``, ``%`` and what is not ASCII are written %3F, %25 ...; ``#`` is as good as
-    any other character. A local path is read by :func:`rdbench.storage.paths.local`.
+    In the key of an address ``?``, ``%`` and what is not ASCII are written %3F, %25 ...; ``#`` is a character
+    like any other. A local path is read by :func:`rdbench.storage.paths.local`.
 
     Raises:
         ResultsError: the address names no bucket, or a kind of storage or an option that is not known.
@@ -61,7 +48,7 @@ def place(text: str | os.PathLike[str] | Remote) -> Place:
     if scheme not in SCHEMES:
         raise ResultsError(
             f"{words}: no kind of storage is called '{scheme}'; give a local path or one of"
-            f" {', '.join(f'{each}://' for each in SCHEMES)}"
+            f" {', '.join(f'{known}://' for known in SCHEMES)}"
         )
     # Not by urlsplit: it takes what follows a '#' for no part of the key.
     where, _, query = address[2].partition("?")
@@ -101,15 +88,11 @@ def _options(words: str, scheme: str, query: str) -> str:
 
 
 def write_atomically(path: Place, content: bytes, mode: int | None = None) -> None:
-    """Write a file so that it is there whole and durable, or as it was before, whatever happens meanwhile.
+    """Write a file, whose folder is made, so that it is there whole and durable, or as it was before.
 
     On disk under a temporary name beside it, made durable, then renamed; in a bucket as one object. A link of
-    that name is replaced; a file that a user named is written by :mod:`rdbench.storage.outputs`.
-
-    Args:
-        path: of the file; its folder is made.
-        content: of the file.
-        mode: its rights, on disk; by default those of a new file.
+    that name is replaced; a file that a user named is written by :mod:`rdbench.storage.outputs`. Its ``mode``
+    is by default that of a new file.
 
     Raises:
         StorageError: it cannot be written now.
@@ -121,51 +104,42 @@ def write_atomically(path: Place, content: bytes, mode: int | None = None) -> No
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with temporary.open("wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            if mode is not None:
-                temporary.chmod(mode)
-            temporary.replace(path)
-        finally:
-            with contextlib.suppress(OSError):
-                temporary.unlink(missing_ok=True)
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        if mode is not None:
+            temporary.chmod(mode)
+        temporary.replace(path)
         _sync(path.parent)
     except OSError as error:
-        raise StorageError(f"{path}: cannot be written ({reason_of(error)}); {_local_mend(error)}") from error
+        raise _refusal(path, "written", error) from error
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 def entries(folder: Place) -> dict[str, Stamp]:
-    """Return the stamp of each file that lies directly in a folder, by name; {} where there is no folder.
-
-    Raises:
-        StorageError: the folder cannot be read now.
-    """
+    """Return the stamp of each file directly in a folder, by name; {} without a folder. Or StorageError."""
     if isinstance(folder, Remote):
         return folder.entries()
-    found = {}
+    stamps = {}
     try:
         with os.scandir(folder) as inside:
             for entry in inside:
                 with contextlib.suppress(FileNotFoundError):  # gone since
                     if entry.is_file():
                         status = entry.stat()
-                        found[entry.name] = (status.st_size, status.st_mtime_ns)
+                        stamps[entry.name] = (status.st_size, status.st_mtime_ns)
     except (FileNotFoundError, NotADirectoryError):
         return {}
     except OSError as error:
-        raise StorageError(f"{folder}: cannot be read ({reason_of(error)}); {_local_mend(error)}") from error
-    return found
+        raise _refusal(folder, "read", error) from error
+    return stamps
 
 
 def below(folder: Place) -> list[str]:
-    """Return the names of all files below a folder, relative to it; [] where there is no folder.
-
-    Raises:
-        StorageError: the folder cannot be read now.
-    """
+    """Return the names of all files below a folder, relative to it; [] without a folder. Or StorageError."""
     if isinstance(folder, Remote):
         return folder.below()
     names = [*entries(folder)]
@@ -176,26 +150,15 @@ def below(folder: Place) -> list[str]:
 
 
 def is_file(path: Place) -> bool:
-    """Tell whether there is a file.
-
-    Raises:
-        StorageError: nobody lets us look.
-    """
+    """Tell whether there is a file; StorageError where nobody lets us look."""
     try:
         return path.is_file()
     except OSError as error:
-        reason = reason_of(error)
-        raise StorageError(
-            f"{path}: cannot be read ({reason}); check the path and its permissions"
-        ) from error
+        raise _refusal(path, "read", error, "check the path and its permissions") from error
 
 
 def move(file: Place, target: Place) -> None:
-    """Move a file; in a bucket it is copied, then deleted.
-
-    Raises:
-        StorageError: it cannot be moved now.
-    """
+    """Move a file, or raise StorageError; in a bucket it is copied, then deleted."""
     if isinstance(file, Remote) or isinstance(target, Remote):
         write_atomically(target, file.read_bytes())
         file.unlink(missing_ok=True)
@@ -204,7 +167,7 @@ def move(file: Place, target: Place) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
         file.replace(target)
     except OSError as error:
-        raise StorageError(f"{file}: cannot be moved ({reason_of(error)}); {_local_mend(error)}") from error
+        raise _refusal(file, "moved", error) from error
 
 
 def read_each(files: Iterable[Place]) -> Iterator[bytes | OSError | StorageError]:
@@ -218,19 +181,13 @@ def read_each(files: Iterable[Place]) -> Iterator[bytes | OSError | StorageError
 
 
 def unlink_each(files: Iterable[Place]) -> None:
-    """Delete files, objects many at a time; one that is gone already is no error.
-
-    Raises:
-        StorageError: one cannot be deleted now.
-    """
+    """Delete files, objects many at a time, or raise StorageError; one that is gone already is no error."""
 
     def unlink(file: Place) -> None:
         try:
             file.unlink(missing_ok=True)
         except OSError as error:
-            raise StorageError(
-                f"{file}: cannot be deleted ({reason_of(error)}); {_local_mend(error)}"
-            ) from error
+            raise _refusal(file, "deleted", error) from error
 
     with ThreadPoolExecutor(READERS) as deleters:
         list(deleters.map(unlink, files))
@@ -253,11 +210,19 @@ def _sync(folder: Path) -> None:
             os.close(handle)
 
 
-def _local_mend(error: OSError) -> str:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return "free some space, and run the same command again: what is finished is kept"
-    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return "give a folder that can be written, or mend its permissions"
-    if error.errno in (errno.ENOTDIR, errno.EISDIR, errno.EEXIST):
-        return "a file or folder of that name stands in the way; give another"
-    return "check the folder, and run the same command again: what is finished is kept"
+def _refusal(path: Place, done: str, error: OSError, fix: str = "") -> StorageError:
+    """Return the one line of what the disk refused, with the fix."""
+    fix = fix or next((fix for numbers, fix in _FIXES if error.errno in numbers), _CHECK)
+    return StorageError(f"{path}: cannot be {done} ({reason_of(error)}); {fix}")
+
+
+_AGAIN = "run the same command again: what is finished is kept"
+_CHECK = f"check the folder, and {_AGAIN}"
+_FIXES = [
+    ((errno.ENOSPC, errno.EDQUOT), f"free some space, and {_AGAIN}"),
+    ((errno.EACCES, errno.EPERM, errno.EROFS), "give a folder that can be written, or fix its permissions"),
+    (
+        (errno.ENOTDIR, errno.EISDIR, errno.EEXIST),
+        "a file or folder of that name stands in the way; give another",
+    ),
+]

@@ -1,9 +1,9 @@
 """A place in a bucket, or on another file system that pyarrow reaches, in the manner of ``pathlib.Path``.
 
-A bucket knows no folders: they are there once an object lies below them. An operation that fails for want of
-a connection, of an answer, or of the service (5xx) is tried again, with growing pauses, for a minute in all
-(``RDBENCH_STORAGE_PATIENCE``, in seconds), then ends in one :class:`StorageError`. The retries that pyarrow
-brings along are switched off: theirs within ours would multiply, and they give up within two seconds.
+A bucket has no folders: they are there once an object lies below them. An operation that fails for want of a
+connection, an answer, or the service (5xx) is tried again, with growing pauses, for a minute in all
+(``RDBENCH_STORAGE_PATIENCE``, in seconds), then raises one :class:`StorageError`. pyarrow's own retries are
+switched off: within ours they would multiply, and they give up within two seconds.
 """
 
 import contextlib
@@ -22,14 +22,18 @@ from urllib.parse import parse_qsl, quote
 
 from rdbench.errors import StorageError, UserError
 
-PATIENCE_VARIABLE = "RDBENCH_STORAGE_PATIENCE"
-PATIENCE = 60.0
+PATIENCE_VARIABLE, PATIENCE = "RDBENCH_STORAGE_PATIENCE", 60.0
 S3_OPTIONS = ("region", "endpoint_override", "scheme", "tls_ca_file_path")
 _SILENCE = 20.0  # seconds without a byte, after which an answer is taken for lost
 _REFUSED = re.compile(
     r"ACCESS_DENIED|NO_SUCH_BUCKET|INVALID_ACCESS_KEY_ID|SIGNATURE_DOES_NOT_MATCH|EXPIRED_TOKEN|INVALID_TOKEN"
     r"|INVALID_CLIENT_TOKEN_ID|UNRECOGNIZED_CLIENT|MISSING_AUTHENTICATION_TOKEN|HTTP status 4(?!08|29)\d\d"
     r"|PERMISSION_DENIED|UNAUTHENTICATED"
+)
+
+_NO_BUCKET = "make the bucket, or fix the address"
+_CREDENTIALS = (
+    "check the credentials (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY or a profile) and what they allow"
 )
 
 T = TypeVar("T")
@@ -41,10 +45,8 @@ Stamp = tuple[int, int]
 class Remote:
     """A place in a bucket or on another file system that pyarrow reaches.
 
-    Attributes:
-        scheme: "s3", "gs" ...
-        key: bucket and path in it, "bucket/prefix/name".
-        query: the options of the address, "region=eu-west-1"; how the file system is reached.
+    ``scheme`` is "s3", "gs" ..., ``key`` the bucket and a path in it, "bucket/prefix/name", and ``query`` the
+    options of the address by which the file system is reached, "region=eu-west-1".
     """
 
     scheme: str
@@ -104,12 +106,7 @@ class Remote:
         return self._kind() == "Directory"
 
     def read_bytes(self) -> bytes:
-        """Return an object's content.
-
-        Raises:
-            FileNotFoundError: it is not there.
-            StorageError: it cannot be read now.
-        """
+        """Return an object's content, or raise FileNotFoundError or StorageError."""
 
         def read() -> bytes:
             with self._filesystem().open_input_file(self.key) as file:
@@ -129,11 +126,7 @@ class Remote:
         return io.BytesIO(self.read_bytes())
 
     def write_bytes(self, content: bytes) -> None:
-        """Write an object at once: it is there whole, or as it was before.
-
-        Raises:
-            StorageError: it cannot be written now.
-        """
+        """Write an object, whole or not at all, or raise StorageError."""
 
         def write() -> None:
             # Up to 10 MB pyarrow sends one PUT; more goes in parts, and the last request makes the object.
@@ -153,9 +146,8 @@ class Remote:
 
     def entries(self) -> dict[str, Stamp]:
         """Return the stamp of each object that lies directly in a folder, by name."""
-        return {
-            info.base_name: (info.size, info.mtime_ns) for info in self._infos() if info.type.name == "File"
-        }
+        files = (info for info in self._infos() if info.type.name == "File")
+        return {info.base_name: (info.size, info.mtime_ns) for info in files}
 
     def below(self) -> list[str]:
         """Return the names of all objects below a folder, relative to it."""
@@ -166,10 +158,10 @@ class Remote:
         from pyarrow.fs import FileSelector
 
         selector = FileSelector(self.key, allow_not_found=True, recursive=recursive)
-        found = self._patiently("listed", lambda: self._filesystem().get_file_info(selector))
-        if not found:
+        infos = self._patiently("listed", lambda: self._filesystem().get_file_info(selector))
+        if not infos:
             self._check_bucket()
-        return list(found)
+        return list(infos)
 
     def _kind(self) -> str:
         info = self._patiently("reached", lambda: self._filesystem().get_file_info([self.key])[0])
@@ -178,7 +170,7 @@ class Remote:
         return str(info.type.name)
 
     def _check_bucket(self) -> None:
-        """Say so where it is the bucket that is not there: an empty folder looks the same."""
+        """Raise StorageError where the bucket is not there: an empty folder looks the same."""
         bucket = replace(self, key=self.key.split("/")[0])
         self._patiently("reached", lambda: _check_bucket(bucket))
 
@@ -197,7 +189,8 @@ class Remote:
             except OSError as error:
                 reason = reason_of(error)
                 if refused := _REFUSED.search(str(error)):
-                    raise StorageError(f"{self}: cannot be {done}: {reason}; {_mend(refused[0])}") from None
+                    fix = _NO_BUCKET if refused[0] == "NO_SUCH_BUCKET" else _CREDENTIALS
+                    raise StorageError(f"{self}: cannot be {done}: {reason}; {fix}") from None
                 if time.monotonic() + pause > deadline:
                     raise StorageError(
                         f"{self}: cannot be {done}, tried for {patience:g} s: {reason};"
@@ -216,17 +209,10 @@ def reason_of(error: OSError) -> str:
     return line.strip(": ")
 
 
-def _mend(refusal: str) -> str:
-    """Return what to do about a request that was refused."""
-    if refusal == "NO_SUCH_BUCKET":
-        return "make the bucket, or mend the address"
-    return "check the credentials (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY or a profile) and what they allow"
-
-
 @functools.lru_cache(maxsize=64)
 def _check_bucket(bucket: Remote) -> None:
     if bucket._filesystem().get_file_info([bucket.key])[0].type.name == "NotFound":
-        raise StorageError(f"{bucket}: there is no such bucket; make it, or mend the address")
+        raise StorageError(f"{bucket}: there is no such bucket; make it, or fix the address")
 
 
 @functools.lru_cache(maxsize=16)
@@ -236,10 +222,10 @@ def _filesystem(scheme: str, bucket: str, query: str) -> Any:
 
     if scheme == "s3":
         options = dict(parse_qsl(query))
-        environment = os.environ.get
-        endpoint = options.pop("endpoint_override", "") or environment("AWS_ENDPOINT_URL_S3", "")
-        endpoint = endpoint or environment("AWS_ENDPOINT_URL", "")
-        region = options.pop("region", "") or environment("AWS_REGION") or environment("AWS_DEFAULT_REGION")
+        endpoint = options.pop("endpoint_override", "") or _variable(
+            "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"
+        )
+        region = options.pop("region", "") or _variable("AWS_REGION", "AWS_DEFAULT_REGION")
         region = region or ("us-east-1" if endpoint else fs.resolve_s3_region(bucket))
         return fs.S3FileSystem(
             region=region,
@@ -253,19 +239,20 @@ def _filesystem(scheme: str, bucket: str, query: str) -> Any:
     if scheme in ("gs", "gcs") and "retry_limit_seconds" not in query:
         query = f"{query}&retry_limit_seconds=5".lstrip("&")
     try:
-        found, _ = fs.FileSystem.from_uri(f"{scheme}://{bucket}?{query}".rstrip("?"))
+        return fs.FileSystem.from_uri(f"{scheme}://{bucket}?{query}".rstrip("?"))[0]
     except ValueError as error:  # pyarrow's ArrowInvalid, which is one
-        raise StorageError(f"{scheme}://{bucket}: {str(error).splitlines()[0]}; mend the address") from None
-    return found
+        raise StorageError(f"{scheme}://{bucket}: {str(error).splitlines()[0]}; fix the address") from None
+
+
+def _variable(*names: str) -> str:
+    """Return the first of some environment variables that is set, and not empty."""
+    return next(filter(None, map(os.environ.get, names)), None) or ""
 
 
 def _patience() -> float:
     """Return the seconds after which a bucket that does not answer is given up."""
     given = os.environ.get(PATIENCE_VARIABLE) or PATIENCE
-    try:
-        seconds = float(given)
-    except ValueError:
-        seconds = -1.0
-    if not 0 <= seconds < math.inf:
-        raise UserError(f"{PATIENCE_VARIABLE}={given} is no number of seconds; write one such as 60")
-    return seconds
+    with contextlib.suppress(ValueError):
+        if 0 <= (seconds := float(given)) < math.inf:
+            return seconds
+    raise UserError(f"{PATIENCE_VARIABLE}={given} is no number of seconds; write one such as 60")

@@ -1,7 +1,7 @@
 """Temporary folders, Ray's among them: where there is room for it, and gone when they are done with.
 
-What a process leaves that is killed, the next one sweeps up: the owner of a folder holds a lock on a file in
-it, which ends with the owner, however that ends.
+What a killed process leaves, the next one removes: the owner of a folder holds a lock on a file in it, which
+ends with the owner, however that ends.
 """
 
 import fcntl
@@ -41,22 +41,16 @@ class PassedOver:
 
 
 class Scratch:
-    """A folder that only this user may enter. It is removed on leaving the ``with``, or as the process ends.
+    """A folder that only this user may enter, removed on leaving the ``with``, or as the process ends.
 
-    Attributes:
-        path: the folder.
-        passed_over: the places that were tried before.
+    ``path`` is the folder, ``passed_over`` the places that were tried before.
     """
 
     def __init__(self) -> None:
-        """Sweep up what dead processes left, and make a folder in the first place that will do.
-
-        Raises:
-            StorageError: no place will do.
-        """
+        """Remove what dead processes left, and make a folder where one will do, or StorageError."""
         self.passed_over: list[PassedOver] = []
         places = _places()
-        _sweep(places)
+        _remove_orphans(places)
         for place, variable in places.items():
             try:
                 self.path, self._lock = _make(place)
@@ -99,11 +93,7 @@ def _places() -> dict[Path, str]:
 
 
 def _make(place: Path) -> tuple[Path, int]:
-    """Make a folder somewhere and take its lock.
-
-    Raises:
-        OSError: it cannot be written, there is no room, or its path is too long for Ray's sockets.
-    """
+    """Make a folder and take its lock; OSError: no permission, no room, or too long for Ray's sockets."""
     new = Path(tempfile.mkdtemp(prefix=UNFINISHED, dir=place))
     lock = -1
     try:
@@ -114,7 +104,7 @@ def _make(place: Path) -> tuple[Path, int]:
             (new / SOCKET).unlink()
             _need_room(new / "room")
             file.write(platform.node().encode())
-        # By the name under which others sweep it up, it has never been without its lock.
+        # Under the name by which others remove it, it has never been without its lock.
         return new.rename(place / (PREFIX + new.name.removeprefix(UNFINISHED))), lock
     except OSError:
         _end(new, lock)
@@ -122,8 +112,7 @@ def _make(place: Path) -> tuple[Path, int]:
 
 
 def _need_room(file: Path) -> None:
-    with file.open("wb") as filled:
-        filled.write(bytes(ROOM))
+    file.write_bytes(bytes(ROOM))
     file.unlink()
 
 
@@ -134,7 +123,7 @@ def _end(folder: Path, lock: int) -> None:
 
 
 def _remove(folder: Path) -> None:
-    """Remove a folder with all that is in it, the lock last: what resists is swept up by a later process."""
+    """Remove a folder with all that is in it, the lock last: what resists is left to a later process."""
     try:
         for inside in folder.iterdir():
             if inside.name == LOCK:
@@ -150,16 +139,16 @@ def _remove(folder: Path) -> None:
             (folder / LOCK).write_text(platform.node())
 
 
-def _sweep(places: Iterable[Path]) -> None:
+def _remove_orphans(places: Iterable[Path]) -> None:
     """Remove what this user's processes on this machine have left and no longer own."""
     for place in places:
         with suppress(OSError):
             for folder in place.glob(f"{PREFIX}*"):
                 with suppress(OSError):  # owned, or not one of ours
-                    _sweep_up(folder)
+                    _remove_orphan(folder)
 
 
-def _sweep_up(folder: Path) -> None:
+def _remove_orphan(folder: Path) -> None:
     status = folder.lstat()
     if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid():
         return

@@ -13,6 +13,9 @@ by its peers, and what may be a peer is narrow, because it decides what is never
 So these two belong to a search over such settings at one beta or a few, and a sweep that asks for them
 elsewhere is refused. A stopped trial is committed with status ``stopped`` and its history, and without
 points: it has no place in a curve. Its checkpoint stays: asked for without ``stop`` it is trained to its end.
+
+Ray's own ASHA and median stopping do not serve: their choices depend on the order in which trials report, so
+no run would repeat.
 """
 
 import math

@@ -128,11 +128,11 @@ def test_a_range_is_read_from_the_type_and_kept(tmp_path):
     (variant,) = sweep_of(tmp_path, "{name: mine.py:mine, a: 2, b: -3}").variants
     assert variant.options == {"a": 2.0, "b": -3}
     assert float(variants.get(variant).objective(1.0, 0.0, 1.0, 9, a=2.0, b=-3)) == -1.0
-    for wrong, mend in (
+    for wrong, fix in (
         ("a: 0", "0 is out of range; use more than 0 and at most 2"),
         ("b: -4", "at least -3"),
     ):
-        with pytest.raises(SpecError, match=rf"s.yaml:4: variants\[0\].{wrong[0]}: .*{mend}"):
+        with pytest.raises(SpecError, match=rf"s.yaml:4: variants\[0\].{wrong[0]}: .*{fix}"):
             sweep_of(tmp_path, f"{{name: mine.py:mine, {wrong}}}")
 
 

@@ -25,7 +25,7 @@ def test_a_path_is_a_path_and_an_address_is_a_remote_place():
 
 
 @pytest.mark.parametrize(
-    ("address", "mend"),
+    ("address", "fix"),
     [
         ("ftp://host/x", "give a local path or one of s3://"),
         ("s3:///x", "write s3://bucket/prefix"),
@@ -40,10 +40,10 @@ def test_a_path_is_a_path_and_an_address_is_a_remote_place():
         (os.fsdecode(b"s3://bucket/caf\xe9"), "is not UTF-8, which keys of buckets are"),
     ],
 )
-def test_a_wrong_address_is_told_with_its_mend(address, mend):
+def test_a_wrong_address_is_told_with_its_mend(address, fix):
     with pytest.raises(ResultsError) as caught:
         place(address)
-    assert mend in str(caught.value)
+    assert fix in str(caught.value)
 
 
 def test_what_follows_a_hash_is_part_of_the_key():
@@ -77,15 +77,15 @@ def test_places_need_no_pyarrow_until_one_is_remote():
 
 
 @pytest.mark.parametrize(
-    ("number", "mend"),
+    ("number", "fix"),
     [(errno.ENOSPC, "free some space"), (errno.EROFS, "can be written"), (errno.EIO, "check the folder")],
 )
-def test_a_write_that_fails_is_one_line_and_leaves_nothing(tmp_path, monkeypatch, number, mend):
+def test_a_write_that_fails_is_one_line_and_leaves_nothing(tmp_path, monkeypatch, number, fix):
     def fail(_):
         raise OSError(number, "reason")
 
     monkeypatch.setattr(places.os, "fsync", fail)
-    with pytest.raises(StorageError, match=rf"a/file: cannot be written \(reason\); .*{mend}"):
+    with pytest.raises(StorageError, match=rf"a/file: cannot be written \(reason\); .*{fix}"):
         places.write_atomically(tmp_path / "a" / "file", b"x")
     assert places.entries(tmp_path / "a") == {}
 

@@ -270,7 +270,7 @@ def test_a_missing_bucket_is_told(server):
         lambda: store.finished(nowhere),
         lambda: places.write_atomically(nowhere / "file", b""),
     ):
-        with pytest.raises(StorageError, match=r"make (it|the bucket), or mend the address"):
+        with pytest.raises(StorageError, match=r"make (it|the bucket), or fix the address"):
             operation()
 
 
