@@ -85,6 +85,7 @@ class Searching:
 
 def _lines(sweep: Sweep, search: Search, ended: Mapping[str, Ended], todo: list[Trial]) -> list[str]:
     """Return how a search stands: its budget, what is spent, and what it would train next or has found."""
+    assert sweep.search is not None
     there = len(search.begun.there)
     before = f", besides {there} that were there" if there else ""
     spent = len(search.spent(ended))

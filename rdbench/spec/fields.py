@@ -6,12 +6,13 @@ These run inside pydantic's validation, before or after its own checks of types 
 import json
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 from pydantic import (
     BaseModel,
+    ConfigDict,
     Field,
     PlainValidator,
     SerializeAsAny,
@@ -31,6 +32,12 @@ from rdbench.spec.errors import fail, from_validation, wrong_type
 from rdbench.spec.yaml import Document, Place, kind, override
 from rdbench.storage import paths
 from rdbench.text import choose
+
+
+class Settings(BaseModel):
+    """The base of all settings: frozen, complete, strict."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
 def load_dataset_options(name: str, overrides: Sequence[str] = ()) -> DatasetOptions:
@@ -62,7 +69,6 @@ MAX_TRIALS = 10_000  # over ten times the largest sweep that ships; more is near
 MAX_PACK = 1024
 MAX_MINUTES = 365 * 24 * 60
 
-_EXAMPLES = {"dataset": "mnist", "metric": "iwae"}
 _SAFE_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,98}[A-Za-z0-9_-])?")
 
 
@@ -130,30 +136,27 @@ def expand_seeds(value: object) -> object:
     return tuple(range(value))
 
 
-Options = TypeVar("Options", bound=BaseModel)
-
-
-def _named(
-    value: object,
-    what: str,
-    usage: str,
-    known: Sequence[str],
-    options: Callable[[str], type[Options]],
-    info: ValidationInfo,
-) -> Options:
-    """Validate a name, or a mapping with a name and options, by the class of options of that name."""
+def named(value: object, what: str, usage: str, known: Sequence[str], add: str = "") -> dict[Any, Any]:
+    """Return a mapping with a name, expanded from a name alone; the name must be a known one, if any are."""
     if isinstance(value, str):
         value = {"name": value}
     if not isinstance(value, Mapping):
         fail(f"expected a {what}'s name, got {kind(value)}; write {usage}")
     if "name" not in value:
-        fail(f"the {what} is not named; add 'name: {_EXAMPLES[what]}'")
+        fail(f"the {what} is not named; {add or f'write {usage}'}")
     name = value["name"]
-    if name not in known:
-        fail(f"no {what} named {kind(name)}; {choose(name, known)}", "name")
+    if known and name not in known:
+        fix = choose(name, known) if isinstance(name, str) else f"write {usage}"
+        fail(f"no {what} named {kind(name)}; {fix}", "name")
+    return dict(value)
+
+
+Options = TypeVar("Options", bound=BaseModel)
+
+
+def _validated(given: dict[Any, Any], options: type[Options], info: ValidationInfo) -> Options:
     # Through JSON, where strict still lets text be a path and a list a tuple, as options may declare them.
-    text = json.dumps(dict(value))
-    return options(str(name)).model_validate_json(text, strict=True, context=info.context)
+    return options.model_validate_json(json.dumps(given), strict=True, context=info.context)
 
 
 def dataset_options(value: object, info: ValidationInfo) -> DatasetOptions:
@@ -161,15 +164,16 @@ def dataset_options(value: object, info: ValidationInfo) -> DatasetOptions:
     if isinstance(value, DatasetOptions):
         return value
     usage = "'dataset: mnist' or {name: mnist, ...}"
-    return _named(value, "dataset", usage, datasets.names(), lambda name: datasets.get(name).options, info)
+    given = named(value, "dataset", usage, datasets.names(), "add 'name: mnist'")
+    return _validated(given, datasets.get(given["name"]).options, info)
 
 
 def metric_options(value: object, info: ValidationInfo) -> MetricOptions:
     """Validate a metric's options with the class of that metric."""
     if isinstance(value, MetricOptions):
         return value
-    usage = "iwae or {name: iwae, ...}"
-    return _named(value, "metric", usage, metrics.names(), lambda name: metrics.get(name).options, info)
+    given = named(value, "metric", "iwae or {name: iwae, ...}", metrics.names(), "add 'name: iwae'")
+    return _validated(given, metrics.get(given["name"]).options, info)
 
 
 def settle_variant(

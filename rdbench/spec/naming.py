@@ -64,7 +64,7 @@ def labels(
 
 def named(sweep: Sweep, trial: Trial) -> str:
     """Return what tells a trial from the others that a search proposes: what the sweep does not fix."""
-    over = getattr(sweep.search, "over", {})
+    over = sweep.searched
     names = labels(sweep.variants, over)
     asked = {key: value for key, value in trial.variant.options.items() if key != "betas"}
     variant = trial.variant.model_copy(update={"options": asked})

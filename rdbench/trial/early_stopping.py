@@ -22,14 +22,14 @@ from typing import Any
 
 from rdbench.results.load import load_results
 from rdbench.spec.plan import Trial
-from rdbench.spec.search_options import AshaStop, MedianStop, PlateauStop, SearchSettings
+from rdbench.spec.search_options import AshaStop, MedianStop, PlateauStop, StopOptions
 from rdbench.storage.places import Place
 
 Losses = Sequence[float]
 
 
 def verdict(
-    stop: SearchSettings, losses: Losses, epochs: int, peers: Sequence[Losses], errors: Losses = ()
+    stop: StopOptions, losses: Losses, epochs: int, peers: Sequence[Losses], errors: Losses = ()
 ) -> str:
     """Return why a trial is to be stopped now; "" if it goes on.
 
@@ -48,7 +48,7 @@ def verdict(
         patience = stop.patience or max(2, math.ceil(epochs / 2))
         since = min(_without_improvement(own, stop.least) for own in (losses, errors) if own)
         return f"{at}: neither loss nor error has fallen for {since} epochs" if since >= patience else ""
-    grace = getattr(stop, "grace", None) or max(1, math.ceil(epochs / 10))
+    grace = stop.grace or max(1, math.ceil(epochs / 10))
     same = [min(own[:done]) for own in peers if len(own) >= done]
     best = min(losses)
     if isinstance(stop, MedianStop):
@@ -123,7 +123,7 @@ class Judge:
     """
 
     def __init__(
-        self, stop: SearchSettings | None, root: Place, pack: Sequence[Trial], among: Collection[str]
+        self, stop: StopOptions | None, root: Place, pack: Sequence[Trial], among: Collection[str]
     ) -> None:
         self._stop = stop
         self._pack = pack

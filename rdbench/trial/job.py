@@ -7,7 +7,7 @@ from typing import Any
 
 from rdbench.metrics.base import MetricOptions
 from rdbench.registry.imports import Files
-from rdbench.spec.search_options import SearchSettings
+from rdbench.spec.search_options import StopOptions
 from rdbench.storage.places import Place
 
 Summary = dict[str, Any]
@@ -52,5 +52,5 @@ class Job:
     run: str = ""
     checkpoint_minutes: float | None = None
     trial_timeout: float | None = None
-    stop: SearchSettings | None = None
+    stop: StopOptions | None = None
     peers: tuple[str, ...] = ()
