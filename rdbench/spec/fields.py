@@ -90,6 +90,11 @@ def distinct(values: tuple[Any, ...]) -> tuple[Any, ...]:
     return values
 
 
+def ascending(values: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Return ``values`` sorted; there must be some, and none twice."""
+    return tuple(sorted(distinct(values)))
+
+
 def _logspace(value: object) -> tuple[float, ...]:
     """Return the grid ``[low, high, count]`` asks for: evenly spaced logarithms, both ends included.
 
@@ -189,25 +194,25 @@ def settle_variant(
     Returns:
         The fields of a :class:`rdbench.spec.sweep.VariantSpec`, all options written out.
     """
-    if not isinstance(reference, str) or (":" not in reference and reference not in variants.names()):
-        known = variants.names()
+    known = variants.names()
+    if not isinstance(reference, str) or (":" not in reference and reference not in known):
         fail(f"no variant named {kind(reference)}; {choose(reference, known)}", "name")
     try:
-        found = find(reference, folders)
-        code = found.code
+        source = find(reference, folders)
+        code = source.code
     except SpecError as error:
         fail(str(error), "name")
-    declared = found.declaration.options
-    settled = {name: option.default for name, option in declared.items()}
+    declaration = source.declaration
+    settled = {name: option.default for name, option in declaration.options.items()}
     for name, value in options.items():
-        if name not in declared:
-            mend = choose(name, list(declared)) if declared else "it takes no options, remove it"
-            fail(f"unknown key; variant {found.declaration.name}: {mend}", name)
-        settled[name] = _option(value, declared[name], name)
+        if name not in settled:
+            fix = choose(name, list(settled)) if settled else "it takes no options, remove it"
+            fail(f"unknown key; variant {declaration.name}: {fix}", name)
+        settled[name] = _option(value, declaration.options[name], name)
     if not code:
         return {"name": reference, "options": settled}
-    where = f"{found.module or paths.as_text(found.path)}:{found.declaration.symbol}"
-    return {"name": found.declaration.name, "options": settled, "code": code, "source": where}
+    where = f"{source.module or paths.as_text(source.path)}:{declaration.symbol}"
+    return {"name": declaration.name, "options": settled, "code": code, "source": where}
 
 
 def _option(value: Any, declared: Option, name: str) -> object:
@@ -222,9 +227,9 @@ def _option(value: Any, declared: Option, name: str) -> object:
 
 def searched_option(name: str, value: object, declarations: Iterable[Declaration | None]) -> object:
     """Return a value that a search may give an option, which must be one for each variant that has it."""
-    for own in declarations:
-        if own is not None and name in own.options:
-            _option(value, own.options[name], name)
+    for declaration in declarations:
+        if declaration is not None and name in declaration.options:
+            _option(value, declaration.options[name], name)
     return value
 
 
@@ -239,9 +244,7 @@ def gpu_share(value: object) -> object:
 
 def pack_size(value: object) -> object:
     """Return ``auto``, or a number of trials from 1."""
-    if value == "auto":
-        return value
-    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= MAX_PACK:
+    if value != "auto" and (type(value) is not int or not 1 <= value <= MAX_PACK):
         fail(f"expected auto or a number of trials, got {kind(value)}; use auto, or 1 to {MAX_PACK}")
     return value
 
@@ -249,8 +252,8 @@ def pack_size(value: object) -> object:
 def safe_name(value: str) -> str:
     """Return a name that can be a folder's on any system."""
     if not _SAFE_NAME.fullmatch(value):
-        mend = "use at most 100 letters, digits, '-', '_' and '.', a letter or digit first, no '.' last"
-        fail(f"{kind(value)} is no safe folder name; {mend}")
+        fix = "use at most 100 letters, digits, '-', '_' and '.', a letter or digit first, no '.' last"
+        fail(f"{kind(value)} is no safe folder name; {fix}")
     return value
 
 

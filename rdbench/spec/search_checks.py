@@ -13,7 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 from rdbench import metrics
 from rdbench.metrics.base import MetricOptions
 from rdbench.numerics.likelihood import OWN
-from rdbench.spec.errors import choose, fail, problems_at, words, wrong_type
+from rdbench.spec.errors import explained, fail, problems_at, wrong_type
 from rdbench.spec.fields import Beta, searched_option
 from rdbench.spec.search_options import (
     MEASURES,
@@ -32,6 +32,7 @@ from rdbench.spec.search_options import (
 )
 from rdbench.spec.settings import ModelSpec, SweepSettings, TrainSpec, fit_to_images
 from rdbench.spec.yaml import kind
+from rdbench.text import choose
 
 # Beginnings of the measures of points that can be zero or less, where a logarithm has no place for them.
 _NOT_POSITIVE = ("psnr", "elbo_", "distortion_")
@@ -180,7 +181,7 @@ def _check_range(name: str, given: Any, expected: type, rebuild: Callable[[str, 
             rebuild(name, value)
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
-            fail(words(first, (), lambda path: ()), *at, index, *first["loc"][1:])
+            fail(explained(first), *at, index, *first["loc"][1:])
 
 
 def _check_plateau(sweep: SweepSettings, stop: PlateauStop) -> None:

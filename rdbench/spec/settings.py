@@ -14,6 +14,7 @@ from pydantic import (
     SerializerFunctionWrapHandler,
     ValidationError,
     ValidationInfo,
+    ValidatorFunctionWrapHandler,
     field_validator,
     model_serializer,
     model_validator,
@@ -26,24 +27,9 @@ from rdbench.metrics.base import MetricOptions
 from rdbench.numerics.likelihood import READINGS, Reading
 from rdbench.registry.declaration import Declaration
 from rdbench.registry.source import find
+from rdbench.spec import fields
 from rdbench.spec.errors import fail
-from rdbench.spec.fields import (
-    MAX_MINUTES,
-    Beta,
-    DatasetField,
-    MetricField,
-    Seed,
-    Settings,
-    as_tuple,
-    distinct,
-    expand_grid,
-    expand_seeds,
-    gpu_share,
-    named,
-    pack_size,
-    safe_name,
-    settle_variant,
-)
+from rdbench.spec.fields import Beta, DatasetField, MetricField, Seed, Settings, named
 from rdbench.spec.search_options import OptunaSearch, SearchField, StopField
 
 Protocol = Literal["clean", "paper"]
@@ -77,7 +63,7 @@ class VariantSpec(Settings):
         given = named(value, "variant", "bs_vae or {name: bs_vae}", (), "add 'name: bs_vae'")
         reference = given.pop("name")
         try:
-            return settle_variant(reference, given, context.get("folders", ()))
+            return fields.settle_variant(reference, given, context.get("folders", ()))
         except ValidationError:
             if context.get("stored") and isinstance(reference, str):
                 # Results outlive the file or package their variant came from.
@@ -134,7 +120,9 @@ class ModelSpec(Settings):
     name: Literal["conv", "linear"] = "conv"
     latent: int = Field(ge=1, le=100_000)
     channels: Annotated[
-        tuple[Annotated[int, Field(ge=1, le=100_000)], ...], BeforeValidator(as_tuple), Field(max_length=32)
+        tuple[Annotated[int, Field(ge=1, le=100_000)], ...],
+        BeforeValidator(fields.as_tuple),
+        Field(max_length=32),
     ] = ()
 
     @model_validator(mode="after")
@@ -161,10 +149,10 @@ class Resources(Settings):
     """
 
     cpus: int = Field(default=1, ge=1, le=10_000)
-    gpus: Annotated[Literal["auto"] | float, PlainValidator(gpu_share)] = "auto"
-    pack: Annotated[Literal["auto"] | int, PlainValidator(pack_size)] = "auto"
-    checkpoint_minutes: float | None = Field(default=None, ge=0, le=MAX_MINUTES)
-    trial_timeout: float | None = Field(default=None, gt=0, le=MAX_MINUTES)
+    gpus: Annotated[Literal["auto"] | float, PlainValidator(fields.gpu_share)] = "auto"
+    pack: Annotated[Literal["auto"] | int, PlainValidator(fields.pack_size)] = "auto"
+    checkpoint_minutes: float | None = Field(default=None, ge=0, le=fields.MAX_MINUTES)
+    trial_timeout: float | None = Field(default=None, gt=0, le=fields.MAX_MINUTES)
     niceness: int = Field(default=0, ge=0, le=19)
 
 
@@ -176,7 +164,7 @@ class SweepSettings(Settings):
         dataset: the options of one dataset, with its name.
         variants: what is compared.
         readings: the readings of sigma^2 the report shows; all are stored.
-        beta: ascending.
+        beta: fields.ascending.
         seeds: each trains a model for every variant and beta.
         protocol: how to evaluate: ``clean``, or as the ``paper``'s released code does.
         train: the schedule.
@@ -190,47 +178,44 @@ class SweepSettings(Settings):
         stop: what ends trials early that cannot matter.
     """
 
-    name: Annotated[str, AfterValidator(safe_name)]
+    name: Annotated[str, AfterValidator(fields.safe_name)]
     dataset: DatasetField
-    variants: Annotated[tuple[VariantSpec, ...], BeforeValidator(as_tuple), AfterValidator(distinct)]
-    readings: Annotated[tuple[Reading, ...], BeforeValidator(as_tuple), AfterValidator(distinct)] = READINGS
-    beta: Annotated[tuple[Beta, ...], BeforeValidator(expand_grid), AfterValidator(distinct)]
-    seeds: Annotated[tuple[Seed, ...], BeforeValidator(expand_seeds), AfterValidator(distinct)] = (0,)
+    variants: Annotated[
+        tuple[VariantSpec, ...], BeforeValidator(fields.as_tuple), AfterValidator(fields.distinct)
+    ]
+    readings: Annotated[
+        tuple[Reading, ...], BeforeValidator(fields.as_tuple), AfterValidator(fields.distinct)
+    ] = READINGS
+    beta: Annotated[tuple[Beta, ...], BeforeValidator(fields.expand_grid), AfterValidator(fields.ascending)]
+    seeds: Annotated[
+        tuple[Seed, ...], BeforeValidator(fields.expand_seeds), AfterValidator(fields.distinct)
+    ] = (0,)
     protocol: Protocol = "clean"
     train: TrainSpec = TrainSpec()
     model: ModelSpec = Field(default_factory=dict, validate_default=True)
-    metrics: Annotated[tuple[MetricField, ...], BeforeValidator(as_tuple)] = ()
+    metrics: Annotated[tuple[MetricField, ...], BeforeValidator(fields.as_tuple)] = ()
     resources: Resources = Resources()
     keep_per_image: bool = False
     keep_weights: bool = False
     search: SearchField = None
     stop: StopField = None
 
-    @field_validator("beta")
+    @field_validator("model", mode="wrap")
     @classmethod
-    def _ascending(cls, value: tuple[float, ...]) -> tuple[float, ...]:
-        return tuple(sorted(value))
-
-    @field_validator("model", mode="before")
-    @classmethod
-    def _fill_model(cls, value: object, info: ValidationInfo) -> object:
+    def _fill_model(
+        cls, value: object, validate: ValidatorFunctionWrapHandler, info: ValidationInfo
+    ) -> ModelSpec:
+        """Fill in what is not written from the dataset's default; its images must be large enough."""
         dataset = info.data.get("dataset")
-        if not isinstance(value, Mapping):
-            return value
-        # Without a valid dataset, which is the error to report, any complete model will do.
-        default = {"latent": 1, "channels": [1]}
-        if dataset is not None:
-            default = datasets.get(dataset.name).default_model(dataset)
-        filled = {**default, **value}
-        if filled.get("name") == "linear" and "channels" not in value:
-            filled["channels"] = ()
-        return filled
-
-    @field_validator("model", mode="after")
-    @classmethod
-    def _image_is_large_enough(cls, value: ModelSpec, info: ValidationInfo) -> ModelSpec:
-        dataset = info.data.get("dataset")
-        return value if dataset is None else fit_to_images(value, dataset)
+        if isinstance(value, Mapping):
+            # Without a valid dataset, which is the error to report, any complete model will do.
+            default = {"latent": 1, "channels": [1]}
+            if dataset is not None:
+                default = datasets.get(dataset.name).default_model(dataset)
+            linear = {**default, **value}.get("name") == "linear"
+            value = {**default, **({"channels": ()} if linear else {}), **value}
+        model: ModelSpec = validate(value)
+        return model if dataset is None else fit_to_images(model, dataset)
 
     @field_validator("metrics")
     @classmethod
@@ -241,9 +226,9 @@ class SweepSettings(Settings):
         for index, asked in enumerate(value):
             allowed = metrics.get(asked.name).protocols
             if protocol is not None and protocol not in allowed:
-                mend = f"use protocol: {' or '.join(allowed)}, or remove the metric"
-                fail(f"{asked.name!r} is not measured under protocol {protocol}; {mend}", index)
-        return distinct(value) if value else value
+                fix = f"use protocol: {' or '.join(allowed)}, or remove the metric"
+                fail(f"{asked.name!r} is not measured under protocol {protocol}; {fix}", index)
+        return fields.distinct(value) if value else value
 
     @property
     def searched(self) -> dict[str, Any]:
@@ -264,7 +249,6 @@ def fit_to_images(model: ModelSpec, dataset: DatasetOptions) -> ModelSpec:
     # A convolution of stride 2 takes a side s to ceil(s / 2), so this many bring the shorter one to 1.
     halvings = (min(height, width) - 1).bit_length()
     if len(model.channels) > halvings:
-        mend = f"name at most {halvings}" if halvings else "use model: {name: linear}"
-        wrong = f"{len(model.channels)} widths halve {height}x{width} images too often"
-        fail(f"{wrong}; {mend}", "channels")
+        fix = f"name at most {halvings}" if halvings else "use model: {name: linear}"
+        fail(f"{len(model.channels)} widths halve {height}x{width} images too often; {fix}", "channels")
     return model
