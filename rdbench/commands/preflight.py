@@ -18,7 +18,7 @@ from rdbench.registry.source import find
 from rdbench.results import store
 from rdbench.results.load import trials_table
 from rdbench.spec.plan import Plan, Trial, check_fits
-from rdbench.spec.search_options import OptunaSearch, needed_metrics
+from rdbench.spec.search_options import needed_metrics
 from rdbench.spec.sweep import Sweep, VariantSpec
 from rdbench.storage.paths import DataRoot
 from rdbench.storage.places import Place
@@ -74,9 +74,8 @@ def check_sizes(sweep: Sweep, todo: Sequence[Trial], data: Dataset) -> None:
         DatasetError: they are.
     """
     sizes = [trial.train.batch_size for trial in todo]
-    if isinstance(sweep.search, OptunaSearch):
-        over = sweep.search.over.get("batch_size", [])
-        sizes += over["choices"] if isinstance(over, dict) else over
+    over = sweep.searched.get("batch_size", [])
+    sizes += over["choices"] if isinstance(over, dict) else over
     recipe = todo[0].train.model_copy(update={"batch_size": max(sizes)})
     check_fits(todo[0].model_copy(update={"train": recipe}), data)
 

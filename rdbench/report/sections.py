@@ -133,7 +133,7 @@ def _as_searched(trial: Trial, sweep: Sweep) -> tuple[Trial, dict[str, Any]]:
     }
     if trial.variant not in sweep.variants:
         options = trial.variant.options
-        differing |= {name: value for name, value in options.items() if name in sweep.search.over}
+        differing |= {name: value for name, value in options.items() if name in sweep.searched}
     return own, differing
 
 

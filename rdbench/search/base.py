@@ -99,7 +99,9 @@ class Search(ABC):
         waiting = not trials or any(trial.id not in ended for trial in trials)
         why = "" if waiting else self.why_done(ended)
         lines.append(f"{self.cost(ended)}; {why or 'not done yet'}")
-        return [f"search {self.begun.sweep.search.name}: {line}" for line in lines]
+        search = self.begun.sweep.search
+        assert search is not None
+        return [f"search {search.name}: {line}" for line in lines]
 
 
 class Rounds(Search):

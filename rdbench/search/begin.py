@@ -23,6 +23,7 @@ def key(sweep: Sweep) -> str:
     """Return what a search is known by: 12 hexadecimal digits."""
     kept = {"dataset", "protocol", "train", "model", "variants", "beta", "seeds"}
     settings = sweep.model_dump(mode="json", include=kept)
+    assert sweep.search is not None
     for variant in settings["variants"]:
         variant.pop("source", None)
     needed = needed_metrics(sweep.search)
@@ -39,17 +40,19 @@ def begin(sweep: Sweep, root: Place, ended: Collection[str]) -> Search:
     """
     name = key(sweep)
     begun = _read(root, sweep).get(name) or Begun(sweep, frozenset(ended))
-    if sweep.search.name == "curve":
+    search = sweep.search
+    assert search is not None
+    if search.name == "curve":
         from rdbench.search.curve import CurveRounds
 
-        return CurveRounds(begun, sweep.search)
-    if sweep.search.name == "target":
+        return CurveRounds(begun, search)
+    if search.name == "target":
         from rdbench.search.target import TargetRounds
 
-        return TargetRounds(begun, sweep.search)
+        return TargetRounds(begun, search)
     from rdbench.search.studies import Study
 
-    return Study(begun, sweep.search, root, name)
+    return Study(begun, search, root, name)
 
 
 def keep(search: Search, root: Place) -> None:

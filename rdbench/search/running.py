@@ -83,6 +83,7 @@ def _lines(search: Search, ended: Mapping[str, Ended], todo: list[Trial]) -> lis
     """Return how a search stands: its budget, what is spent, and what it would train next or has found."""
     sweep, known = search.begun.sweep, len(search.begun.there)
     besides = f", besides {known} that were there" if known else ""
+    assert sweep.search is not None
     spent = len(search.spent(ended))
     lines = [f"search {sweep.search.name}: {spent} of at most {search.budget} trials done{besides}"]
     if not todo:

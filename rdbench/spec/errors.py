@@ -1,4 +1,4 @@
-"""What pydantic found wrong with a sweep, said in one line: the place, the key, what is wrong, the mend."""
+"""What pydantic found wrong with a sweep, in one line: the place, the key, what is wrong, the fix."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -11,20 +11,17 @@ from rdbench.errors import SpecError
 from rdbench.spec.yaml import Document, KeyPath, error_at, kind
 from rdbench.text import choose
 
-__all__ = ["choose", "fail", "from_validation", "problems_at", "words", "wrong_type"]
+KnownKeys = Callable[[KeyPath], Sequence[str]]
+"""The keys that the mapping at a path may have; none if they are not known."""
 
 # What pydantic's type errors ask for, and how that is written in YAML.
 _EXPECTED = {
     "bool": ("true or false", "write true or false"),
     "int": ("a whole number", "write digits only, such as 5"),
     "float": ("a number", "write it plainly, such as 0.5"),
-    "str": ("text", "put it in quotes"),
-    "string": ("text", "put it in quotes"),
-    "path": ("text", "put it in quotes"),
-    "tuple": ("a list", "write it as [..., ...]"),
-    "list": ("a list", "write it as [..., ...]"),
-    "dict": ("a mapping", "write it as {key: value}"),
-    "model": ("a mapping", "write it as {key: value}"),
+    **dict.fromkeys(("str", "string", "path"), ("text", "put it in quotes")),
+    **dict.fromkeys(("tuple", "list"), ("a list", "write it as [..., ...]")),
+    **dict.fromkeys(("dict", "model"), ("a mapping", "write it as {key: value}")),
 }
 _BOUNDS = {
     "greater_than_equal": "at least",
@@ -40,56 +37,48 @@ _EXAMPLES: dict[str | int, str] = {
 }
 
 
+def _problem(problem: str, *path: str | int) -> InitErrorDetails:
+    error = PydanticCustomError("problem", "{problem}", {"problem": problem})
+    return InitErrorDetails(type=error, loc=path, input=None)
+
+
 def fail(problem: str, *path: str | int) -> NoReturn:
     """Raise, from within a pydantic validator, a problem at ``path`` below the field being validated."""
-    error = PydanticCustomError("problem", "{problem}", {"problem": problem})
-    details = InitErrorDetails(type=error, loc=path, input=None)
-    raise ValidationError.from_exception_data("sweep", [details])
+    raise ValidationError.from_exception_data("sweep", [_problem(problem, *path)])
 
 
 @contextmanager
 def problems_at(*path: str | int) -> Iterator[None]:
-    """Have the problems that are raised within placed below a key."""
+    """Place the problems that are raised within below a key."""
     try:
         yield
     except ValidationError as error:
-        found: list[InitErrorDetails] = [
-            {
-                "type": PydanticCustomError("problem", "{problem}", {"problem": each["ctx"]["problem"]}),
-                "loc": (*path, *each["loc"]),
-                "input": each["input"],
-            }
-            for each in error.errors(include_url=False)
-        ]
-        raise ValidationError.from_exception_data("sweep", found) from None
+        problems = error.errors(include_url=False)
+        moved = [_problem(details["ctx"]["problem"], *path, *details["loc"]) for details in problems]
+        raise ValidationError.from_exception_data("sweep", moved) from None
 
 
 def from_validation(
-    error: ValidationError,
-    document: Document,
-    known_keys: Callable[[KeyPath], Sequence[str]],
-    form: str = "'{}: ...'",
+    error: ValidationError, document: Document, known_keys: KnownKeys, form: str = "'{}: ...'"
 ) -> SpecError:
     """Return the first problem by place, and how many more there are.
 
     Args:
         error: what pydantic raised for ``document.data``.
         document: the data and where each value was written.
-        known_keys: the keys allowed in the mapping at a path; none if they are not known.
+        known_keys: the keys allowed in the mapping at a path.
         form: how a key that is missing would be written; ``{}`` stands for it.
     """
     problems: dict[KeyPath, str] = {}
     for details in error.errors(include_url=False):
         path = _written_path(details, document)
-        problems.setdefault(path, words(details, path, known_keys, form))
+        problems.setdefault(path, explained(details, path, known_keys, form))
     # Of the alternatives of a union, the one that got furthest is the one that was meant.
     outer = {path[:size] for path in problems for size in range(len(path))}
-    path, text = min(
-        ((path, text) for path, text in problems.items() if path not in outer),
-        key=lambda problem: document.place(problem[0]),
-    )
-    more = len(problems.keys() - outer) - 1
-    return error_at(document.place(path).text, path, f"{text} (and {more} more)" if more else text)
+    inner = [path for path in problems if path not in outer]
+    path = min(inner, key=document.place)
+    more = f" (and {len(inner) - 1} more)" if len(inner) > 1 else ""
+    return error_at(document.place(path).text, path, problems[path] + more)
 
 
 def _written_path(details: ErrorDetails, document: Document) -> KeyPath:
@@ -107,13 +96,10 @@ def _written_path(details: ErrorDetails, document: Document) -> KeyPath:
     return path + missing
 
 
-def words(
-    details: ErrorDetails,
-    path: KeyPath,
-    known_keys: Callable[[KeyPath], Sequence[str]],
-    form: str = "'{}: ...'",
+def explained(
+    details: ErrorDetails, path: KeyPath = (), known_keys: KnownKeys = lambda path: (), form: str = "{}"
 ) -> str:
-    """Return what is wrong and the mend."""
+    """Return what is wrong and the fix; the arguments are those of :func:`from_validation`."""
     code, value, context = details["type"], details["input"], details.get("ctx", {})
     if code == "problem":
         return str(context["problem"])
@@ -125,27 +111,25 @@ def words(
         return f"unknown key; {choose(path[-1], keys) if keys else 'remove it'}"
     if code == "literal_error":
         known = str(context["expected"]).split("'")[1::2]  # pydantic says "'a', 'b' or 'c'", or "1 or 3"
-        mend = choose(value, known) if known else f"write {context['expected']}"
-        return f"{kind(value)} is not known here; {mend}"
+        fix = choose(value, known) if known else f"write {context['expected']}"
+        return f"{kind(value)} is not known here; {fix}"
     if code in _BOUNDS:
         bound = next(iter(context.values()))
         shown = f"{bound:,}" if isinstance(bound, int) else f"{bound:g}"
         return f"{kind(value)} is out of range; use {_BOUNDS[code]} {shown}"
-    if code.endswith(("too_short", "too_long")):
-        bound = (
-            f"least {context['min_length']}" if "min_length" in context else f"most {context['max_length']}"
-        )
-        return f"has the wrong length; write at {bound}"
+    if code.endswith("too_short"):
+        return f"has the wrong length; write at least {context['min_length']}"
+    if code.endswith("too_long"):
+        return f"has the wrong length; write at most {context['max_length']}"
     if (expected := code.removesuffix("_type").removesuffix("_from_float")) in _EXPECTED:
         return wrong_type(value, expected)
-    # A dataset's own check: its message is the dataset's to word.
-    reason: object = context.get("error", details["msg"])
-    return str(reason)
+    # A dataset's own check words its message itself.
+    return str(context.get("error", details["msg"]))
 
 
 def wrong_type(value: object, expected: str) -> str:
     """Return what is wrong with a value that is not of a type, by its name as Python or pydantic has it."""
-    what, mend = _EXPECTED[expected]
+    what, fix = _EXPECTED[expected]
     if expected in ("tuple", "list") and type(value) in (int, float, str):
-        mend = f"write it as [{kind(value)}]"
-    return f"expected {what}, got {kind(value)}; {mend}"
+        fix = f"write it as [{kind(value)}]"
+    return f"expected {what}, got {kind(value)}; {fix}"

@@ -6,12 +6,13 @@ These run inside pydantic's validation, before or after its own checks of types 
 import json
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 from pydantic import (
     BaseModel,
+    ConfigDict,
     Field,
     PlainValidator,
     SerializeAsAny,
@@ -31,6 +32,12 @@ from rdbench.spec.errors import fail, from_validation, wrong_type
 from rdbench.spec.yaml import Document, Place, kind, override
 from rdbench.storage import paths
 from rdbench.text import choose
+
+
+class Settings(BaseModel):
+    """The base of all settings: frozen, complete, strict."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
 def load_dataset_options(name: str, overrides: Sequence[str] = ()) -> DatasetOptions:
@@ -62,7 +69,6 @@ MAX_TRIALS = 10_000  # over ten times the largest sweep that ships; more is near
 MAX_PACK = 1024
 MAX_MINUTES = 365 * 24 * 60
 
-_EXAMPLES = {"dataset": "mnist", "metric": "iwae"}
 _SAFE_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,98}[A-Za-z0-9_-])?")
 
 
@@ -82,6 +88,11 @@ def distinct(values: tuple[Any, ...]) -> tuple[Any, ...]:
             fail(f"{shown.removesuffix('.0')} is there twice; remove one of them", index)
         seen.add(value)
     return values
+
+
+def ascending(values: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Return ``values`` sorted; there must be some, and none twice."""
+    return tuple(sorted(distinct(values)))
 
 
 def _logspace(value: object) -> tuple[float, ...]:
@@ -130,30 +141,27 @@ def expand_seeds(value: object) -> object:
     return tuple(range(value))
 
 
-Options = TypeVar("Options", bound=BaseModel)
-
-
-def _named(
-    value: object,
-    what: str,
-    usage: str,
-    known: Sequence[str],
-    options: Callable[[str], type[Options]],
-    info: ValidationInfo,
-) -> Options:
-    """Validate a name, or a mapping with a name and options, by the class of options of that name."""
+def named(value: object, what: str, usage: str, known: Sequence[str], add: str = "") -> dict[Any, Any]:
+    """Return a mapping with a name, expanded from a name alone; the name must be a known one, if any are."""
     if isinstance(value, str):
         value = {"name": value}
     if not isinstance(value, Mapping):
         fail(f"expected a {what}'s name, got {kind(value)}; write {usage}")
     if "name" not in value:
-        fail(f"the {what} is not named; add 'name: {_EXAMPLES[what]}'")
+        fail(f"the {what} is not named; {add or f'write {usage}'}")
     name = value["name"]
-    if name not in known:
-        fail(f"no {what} named {kind(name)}; {choose(name, known)}", "name")
+    if known and name not in known:
+        fix = choose(name, known) if isinstance(name, str) else f"write {usage}"
+        fail(f"no {what} named {kind(name)}; {fix}", "name")
+    return dict(value)
+
+
+Options = TypeVar("Options", bound=BaseModel)
+
+
+def _validated(given: dict[Any, Any], options: type[Options], info: ValidationInfo) -> Options:
     # Through JSON, where strict still lets text be a path and a list a tuple, as options may declare them.
-    text = json.dumps(dict(value))
-    return options(str(name)).model_validate_json(text, strict=True, context=info.context)
+    return options.model_validate_json(json.dumps(given), strict=True, context=info.context)
 
 
 def dataset_options(value: object, info: ValidationInfo) -> DatasetOptions:
@@ -161,15 +169,16 @@ def dataset_options(value: object, info: ValidationInfo) -> DatasetOptions:
     if isinstance(value, DatasetOptions):
         return value
     usage = "'dataset: mnist' or {name: mnist, ...}"
-    return _named(value, "dataset", usage, datasets.names(), lambda name: datasets.get(name).options, info)
+    given = named(value, "dataset", usage, datasets.names(), "add 'name: mnist'")
+    return _validated(given, datasets.get(given["name"]).options, info)
 
 
 def metric_options(value: object, info: ValidationInfo) -> MetricOptions:
     """Validate a metric's options with the class of that metric."""
     if isinstance(value, MetricOptions):
         return value
-    usage = "iwae or {name: iwae, ...}"
-    return _named(value, "metric", usage, metrics.names(), lambda name: metrics.get(name).options, info)
+    given = named(value, "metric", "iwae or {name: iwae, ...}", metrics.names(), "add 'name: iwae'")
+    return _validated(given, metrics.get(given["name"]).options, info)
 
 
 def settle_variant(
@@ -185,25 +194,25 @@ def settle_variant(
     Returns:
         The fields of a :class:`rdbench.spec.sweep.VariantSpec`, all options written out.
     """
-    if not isinstance(reference, str) or (":" not in reference and reference not in variants.names()):
-        known = variants.names()
+    known = variants.names()
+    if not isinstance(reference, str) or (":" not in reference and reference not in known):
         fail(f"no variant named {kind(reference)}; {choose(reference, known)}", "name")
     try:
-        found = find(reference, folders)
-        code = found.code
+        source = find(reference, folders)
+        code = source.code
     except SpecError as error:
         fail(str(error), "name")
-    declared = found.declaration.options
-    settled = {name: option.default for name, option in declared.items()}
+    declaration = source.declaration
+    settled = {name: option.default for name, option in declaration.options.items()}
     for name, value in options.items():
-        if name not in declared:
-            mend = choose(name, list(declared)) if declared else "it takes no options, remove it"
-            fail(f"unknown key; variant {found.declaration.name}: {mend}", name)
-        settled[name] = _option(value, declared[name], name)
+        if name not in settled:
+            fix = choose(name, list(settled)) if settled else "it takes no options, remove it"
+            fail(f"unknown key; variant {declaration.name}: {fix}", name)
+        settled[name] = _option(value, declaration.options[name], name)
     if not code:
         return {"name": reference, "options": settled}
-    where = f"{found.module or paths.as_text(found.path)}:{found.declaration.symbol}"
-    return {"name": found.declaration.name, "options": settled, "code": code, "source": where}
+    where = f"{source.module or paths.as_text(source.path)}:{declaration.symbol}"
+    return {"name": declaration.name, "options": settled, "code": code, "source": where}
 
 
 def _option(value: Any, declared: Option, name: str) -> object:
@@ -218,9 +227,9 @@ def _option(value: Any, declared: Option, name: str) -> object:
 
 def searched_option(name: str, value: object, declarations: Iterable[Declaration | None]) -> object:
     """Return a value that a search may give an option, which must be one for each variant that has it."""
-    for own in declarations:
-        if own is not None and name in own.options:
-            _option(value, own.options[name], name)
+    for declaration in declarations:
+        if declaration is not None and name in declaration.options:
+            _option(value, declaration.options[name], name)
     return value
 
 
@@ -235,9 +244,7 @@ def gpu_share(value: object) -> object:
 
 def pack_size(value: object) -> object:
     """Return ``auto``, or a number of trials from 1."""
-    if value == "auto":
-        return value
-    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= MAX_PACK:
+    if value != "auto" and (type(value) is not int or not 1 <= value <= MAX_PACK):
         fail(f"expected auto or a number of trials, got {kind(value)}; use auto, or 1 to {MAX_PACK}")
     return value
 
@@ -245,8 +252,8 @@ def pack_size(value: object) -> object:
 def safe_name(value: str) -> str:
     """Return a name that can be a folder's on any system."""
     if not _SAFE_NAME.fullmatch(value):
-        mend = "use at most 100 letters, digits, '-', '_' and '.', a letter or digit first, no '.' last"
-        fail(f"{kind(value)} is no safe folder name; {mend}")
+        fix = "use at most 100 letters, digits, '-', '_' and '.', a letter or digit first, no '.' last"
+        fail(f"{kind(value)} is no safe folder name; {fix}")
     return value
 
 

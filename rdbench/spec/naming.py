@@ -1,7 +1,7 @@
-"""What a variant, a trial and a value are called, on the console and in reports."""
+"""What a variant and a trial are called, on the console and in reports; values as ``text.shown`` has them."""
 
 import functools
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from rdbench.spec.plan import Trial
@@ -11,69 +11,71 @@ from rdbench.text import shown
 
 @functools.cache
 def _defaults(variant: VariantSpec) -> dict[str, Any]:
-    """Return a variant's options as they are by default; none where its source is not there."""
+    """Return a variant's default options; none where its source is not there."""
     declaration = variant.declaration
     return {name: option.default for name, option in declaration.options.items()} if declaration else {}
+
+
+def _written(name: str, options: Mapping[str, Any], code: str) -> str:
+    """Return ``name (a=1, b=2) [123456]``; the version is the start of the hash of the variant's source."""
+    values = (f"{key}={list(v) if isinstance(v, tuple) else v}" for key, v in sorted(options.items()))
+    return name + (f" ({', '.join(values)})" if options else "") + (f" [{code[:6]}]" if code else "")
+
+
+def _asked(variant: VariantSpec) -> dict[str, Any]:
+    """Return a variant's options but for the betas, which a plan adds to a curve's."""
+    return {key: value for key, value in variant.options.items() if key != "betas"}
 
 
 def variant_label(variant: VariantSpec) -> str:
     """Return what the report calls a variant: its name, the options that are not its defaults, its version.
 
-    The version is the start of its source's hash, for one that does not ship with rdbench: an edited file is
-    another variant.
+    Only a variant that does not ship with rdbench has a version: an edited file is another variant.
     """
     defaults = _defaults(variant)
-    told = {
-        name: value
-        for name, value in sorted(variant.options.items())
-        if name != "betas" and (name not in defaults or value != defaults[name])
-    }
-    options = ", ".join(
-        f"{key}={list(value) if isinstance(value, tuple) else value}" for key, value in told.items()
-    )
-    version = f" [{variant.code[:6]}]" if variant.code else ""
-    return variant.name + (f" ({options})" if options else "") + version
+    options = {k: v for k, v in _asked(variant).items() if k not in defaults or v != defaults[k]}
+    return _written(variant.name, options, variant.code)
 
 
 def labels(
     variants: Sequence[VariantSpec], without: Collection[str] = (), *, whole: bool = False
 ) -> dict[VariantSpec, str]:
-    """Return what each variant is called among others: where names are alike, with what tells them apart.
+    """Return what each variant is called among others: its name, with what differs where names are alike.
 
     Args:
         variants: all that are named together.
-        without: options that tell nothing, being searched.
+        without: options to leave out, being searched.
         whole: name all other options too, also those that are the same in all.
     """
-    names = [variant.name for variant in variants]
-    found = {}
+    names = {}
     for variant in variants:
-        name, alike = variant.name, [other for other in variants if other.name == variant.name]
-        if names.count(name) > 1:
-            told = sorted(
-                (key, value)
-                for key, value in variant.options.items()
-                if key not in {*without, "betas"}
-                and (whole or any(other.options.get(key) != value for other in alike))
-            )
-            name += f" ({', '.join(f'{key}={value}' for key, value in told)})" if told else ""
-            name += f" [{variant.code[:6]}]" if len({other.code for other in alike}) > 1 else ""
-        found[variant] = name
-    return found
+        alike = [other for other in variants if other.name == variant.name]
+        options = {
+            key: value
+            for key, value in _asked(variant).items()
+            if len(alike) > 1
+            and key not in without
+            and (whole or any(other.options.get(key) != value for other in alike))
+        }
+        several = len({other.code for other in alike}) > 1
+        names[variant] = _written(variant.name, options, variant.code if several else "")
+    return names
+
+
+def label(trial: Trial, variant: str = "", settings: Collection[str] = ()) -> str:
+    """Return what a trial is called on the console.
+
+    Args:
+        trial: to name.
+        variant: what its variant is called; its own name by default.
+        settings: names of settings to tell as well, of its training, network or variant.
+    """
+    values = trial.train.model_dump() | trial.model.model_dump() | trial.variant.options
+    words = [f"{name} {shown(values[name])}" for name in settings if name in values]
+    return " ".join([variant or trial.variant.name, f"beta {trial.beta:g}", *words, f"seed {trial.seed}"])
 
 
 def named(sweep: Sweep, trial: Trial) -> str:
-    """Return what tells a trial from the others that a search proposes: what the sweep does not fix."""
-    over = getattr(sweep.search, "over", {})
-    names = labels(sweep.variants, over)
-    asked = {key: value for key, value in trial.variant.options.items() if key != "betas"}
-    variant = trial.variant.model_copy(update={"options": asked})
-    words = [names.get(variant, variant.name), f"beta {trial.beta:g}"]
-    has = trial.train.model_dump() | trial.model.model_dump() | trial.variant.options
-    words += [f"{name} {shown(has[name])}" for name in over if name in has]
-    return " ".join([*words, f"seed {trial.seed}"])
-
-
-def label(trial: Trial, variant: str = "") -> str:
-    """Return what a trial is called on the console, its variant by another name than its own if given one."""
-    return f"{variant or trial.variant.name} beta {trial.beta:g} seed {trial.seed}"
+    """Return what tells a trial from the others of its sweep: what the sweep does not fix."""
+    variant = trial.variant.model_copy(update={"options": _asked(trial.variant)})
+    return label(trial, labels(sweep.variants, sweep.searched).get(variant, ""), sweep.searched)

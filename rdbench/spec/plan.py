@@ -6,6 +6,7 @@ else, so the same id means the same result, whichever sweep, machine or day asks
 
 import hashlib
 import json
+import math
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Self
@@ -90,20 +91,22 @@ class Plan:
         """Return the plan's size, and what reading one training several times saves, in a line each."""
         if self.search:
             return "\n".join(self.search)
-        sweep, trainings, readings = self.sweep, len(self.trials), len(self.sweep.readings)
-        factors = [counted(len(sweep.beta), "beta"), counted(len(sweep.variants), "variant")]
-        if len(sweep.seeds) > 1:
-            factors.append(counted(len(sweep.seeds), "seed"))
-        factors.append(counted(readings, "reading"))
-        points = len(sweep.beta) * len(sweep.variants) * len(sweep.seeds) * readings
-        asked = f"{counted(trainings, 'training')}, {counted(points, 'point')}"
+        sweep = self.sweep
+        sizes = {
+            "beta": len(sweep.beta),
+            "variant": len(sweep.variants),
+            "seed": len(sweep.seeds),
+            "reading": len(sweep.readings),
+        }
+        factors = [counted(size, noun) for noun, size in sizes.items() if size > 1 or noun != "seed"]
+        asked = f"{counted(len(self.trials), 'training')}, {counted(math.prod(sizes.values()), 'point')}"
         lines = [f"{' x '.join(factors)}: {asked}; {len(self.done):,} done"]
-        lines += [f"variant {each.name} runs {each.source}" for each in sweep.variants if each.source]
         lines += [
-            f"variant {each.name} trains once for all betas: {counted(count, 'training')} saved"
-            for each in sweep.variants
-            if is_curve(each) and (count := (len(sweep.beta) - 1) * len(sweep.seeds))
+            f"variant {variant.name} runs {variant.source}" for variant in sweep.variants if variant.source
         ]
+        if count := (len(sweep.beta) - 1) * len(sweep.seeds):
+            once = f"trains once for all betas: {counted(count, 'training')} saved"
+            lines += [f"variant {variant.name} {once}" for variant in sweep.variants if is_curve(variant)]
         if saved := trainings_saved(sweep):
             lines.append(
                 "sigma^2 = 1/2 and sigma^2 = beta/2 are two readings of one training:"
@@ -146,10 +149,9 @@ def plan(sweep: Sweep, done: Collection[str] = ()) -> Plan:
 def packable(trials: Iterable[Trial]) -> list[Trial]:
     """Return the trials, in order, that can train side by side: those of variants that are objectives."""
     trials = list(trials)
-    fitting = {
-        each for each in {trial.variant for trial in trials} if (own := each.declaration) and own.packs
-    }
-    return [trial for trial in trials if trial.variant in fitting]
+    variants = {trial.variant for trial in trials}
+    packing = {variant for variant in variants if (declared := variant.declaration) and declared.packs}
+    return [trial for trial in trials if trial.variant in packing]
 
 
 def is_curve(variant: VariantSpec) -> bool:
@@ -206,9 +208,14 @@ def changed_settings(old: Sweep, new: Sweep) -> list[str]:
     Returns:
         Lines such as ``train.epochs: 50 -> 2``; empty where the two may share a folder.
     """
-    before, after = (_flat(_number_settings(sweep)) for sweep in (old, new))
+    shared = set(Trial.model_fields) & set(Sweep.model_fields) - {"beta"}
+    before, after = (_flat(sweep.model_dump(mode="json", include=shared)) for sweep in (old, new))
+
+    def shown(settings: dict[str, Any], key: str) -> str:
+        return json.dumps(settings[key], ensure_ascii=False) if key in settings else "(not set)"
+
     return [
-        f"{key}: {_shown(before, key)} -> {_shown(after, key)}"
+        f"{key}: {shown(before, key)} -> {shown(after, key)}"
         for key in dict.fromkeys([*before, *after])
         if canonical_json(before.get(key)) != canonical_json(after.get(key))
     ]
@@ -229,22 +236,12 @@ def _canonical(value: Any) -> Any:
     return value
 
 
-def _number_settings(sweep: Sweep) -> dict[str, Any]:
-    """Return what a sweep's trials have in common."""
-    shared = set(Trial.model_fields) & set(Sweep.model_fields) - {"beta"}
-    return sweep.model_dump(mode="json", include=shared)
-
-
 def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Return nested settings under dotted keys."""
     flat: dict[str, Any] = {}
     for key, value in settings.items():
         flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
     return flat
-
-
-def _shown(settings: Mapping[str, Any], key: str) -> str:
-    return json.dumps(settings[key], ensure_ascii=False) if key in settings else "(not set)"
 
 
 def speed_key(trial: Trial, **machine: str) -> str:

@@ -1,36 +1,78 @@
-"""Whether a search, and stopping early, fit the rest of the sweep that asks for them.
+"""Whether a search, and early stopping, fit the rest of their sweep.
 
-Checked as the file is read; every problem is placed at the key that it is about. What may be said at all is
-in :mod:`rdbench.spec.search_options`.
+Checked as the file is read; every problem is placed at its key. What may be written at all is in
+:mod:`rdbench.spec.search_options`.
 """
 
 import importlib.util
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from rdbench import metrics
 from rdbench.metrics.base import MetricOptions
 from rdbench.numerics.likelihood import OWN
-from rdbench.spec.errors import choose, fail, words, wrong_type
+from rdbench.spec.errors import explained, fail, problems_at, wrong_type
+from rdbench.spec.fields import Beta, searched_option
 from rdbench.spec.search_options import (
     MEASURES,
     OF_MODEL,
     OF_TRAINING,
+    AshaStop,
     CurveSearch,
+    MedianStop,
     OptunaSearch,
     PlateauStop,
-    SearchSettings,
+    TargetSearch,
     constraint,
     direction,
     metric_of,
     searched_type,
 )
+from rdbench.spec.settings import ModelSpec, SweepSettings, TrainSpec, fit_to_images
 from rdbench.spec.yaml import kind
+from rdbench.text import choose
 
 # Beginnings of the measures of points that can be zero or less, where a logarithm has no place for them.
 _NOT_POSITIVE = ("psnr", "elbo_", "distortion_")
+
+
+def check_search(sweep: SweepSettings, *, stored: bool = False) -> None:
+    """Refuse a search, or early stopping, that does not fit the rest of its sweep.
+
+    Args:
+        sweep: settings that are each valid.
+        stored: they are of a results folder, to be read: what this machine lacks does not matter.
+    """
+    search, stop = sweep.search, sweep.stop
+    with problems_at("stop"):
+        if isinstance(stop, PlateauStop):
+            _check_plateau(sweep, stop)
+        elif stop:
+            _check_peers(sweep, stop)
+    if not search:
+        return
+    for index, variant in enumerate(sweep.variants):
+        if (declaration := variant.declaration) is not None and declaration.curve:
+            once = f"{variant.name} trains once for all betas, so there is nothing to search"
+            fail(f"{once}; remove it here, or remove search", "variants", index)
+    with problems_at("search"):
+        if isinstance(search, OptunaSearch):
+            _check_optuna(sweep, search, stored)
+        else:
+            _check_start_grid(sweep, search)
+
+
+def _check_start_grid(sweep: SweepSettings, search: CurveSearch | TargetSearch) -> None:
+    if isinstance(search, CurveSearch):
+        _check_plane(search.plane, sweep.metrics)
+    variants, betas, seeds = len(sweep.variants), len(sweep.beta), len(sweep.seeds)
+    if betas < 2:
+        fail("the sweep names one beta; give the ends of the range to search: beta: [0.01, 100]")
+    if search.trials is not None and search.trials < variants * betas * seeds:
+        need = f"{variants * betas * seeds} for the start grid ({variants} x {betas} x {seeds})"
+        fail(f"{search.trials} trials are fewer than {need}; allow more, or name fewer betas", "trials")
 
 
 def check_measure(measure: str, asked: Sequence[MetricOptions], *path: str | int) -> None:
@@ -53,41 +95,6 @@ def check_measure(measure: str, asked: Sequence[MetricOptions], *path: str | int
     fail(f"no measure named {kind(measure)}; {mend}", *path)
 
 
-def check_search(
-    search: SearchSettings,
-    *,
-    asked: Sequence[MetricOptions],
-    options: Mapping[str, type],
-    grid: tuple[int, int, int],
-    rebuild: Callable[[str, Any], object],
-    stored: bool = False,
-) -> None:
-    """Refuse a search that does not fit the rest of its sweep.
-
-    Args:
-        search: what the sweep file asks for.
-        asked: the sweep's metrics.
-        options: the types of all its variants' options.
-        grid: numbers of variants, betas and seeds.
-        rebuild: (name, value) -> the sweep's settings with that value; raises where it is out of range.
-        stored: it is that of a results folder, to be read: what this machine lacks does not matter.
-    """
-    variants, betas, seeds = grid
-    if isinstance(search, OptunaSearch):
-        _check_optuna(search, asked, options, grid, stored)
-        for name, given in search.over.items():
-            _check_range(name, given, searched_type(name, options), rebuild)
-        return
-    if isinstance(search, CurveSearch):
-        _check_plane(search.plane, asked)
-    if betas < 2:
-        fail("the sweep names one beta; give the ends of the range to search: beta: [0.01, 100]")
-    trials: int | None = getattr(search, "trials", None)
-    if trials is not None and trials < variants * betas * seeds:
-        need = f"{variants * betas * seeds} for the start grid ({variants} x {betas} x {seeds})"
-        fail(f"{trials} trials are fewer than {need}; allow more, or name fewer betas", "trials")
-
-
 def _check_plane(plane: Sequence[str], asked: Sequence[MetricOptions]) -> None:
     axes = [name.removeprefix("log_") for name in plane]
     for index, (name, measure) in enumerate(zip(plane, axes, strict=True)):
@@ -100,34 +107,52 @@ def _check_plane(plane: Sequence[str], asked: Sequence[MetricOptions]) -> None:
             fail(f"{measure!r} is there twice; name another measure", "plane", index)
 
 
-def _check_optuna(
-    search: OptunaSearch,
-    asked: Sequence[MetricOptions],
-    options: Mapping[str, type],
-    grid: tuple[int, int, int],
-    stored: bool,
-) -> None:
-    variants, betas, seeds = grid
+def _check_optuna(sweep: SweepSettings, search: OptunaSearch, stored: bool) -> None:
     for index, name in enumerate(search.objective):
-        check_measure(name, asked, "objective", index)
+        check_measure(name, sweep.metrics, "objective", index)
         if direction(name) is None:
             fail(f"of {name!r} neither more nor less is better; choose another", "objective", index)
         if name in search.objective[:index]:
             fail(f"{name!r} is there twice; remove one of them", "objective", index)
     for index, text in enumerate(search.constraints):
-        check_measure(constraint(text).measure, asked, "constraints", index)
+        check_measure(constraint(text).measure, sweep.metrics, "constraints", index)
     if search.sampler == "cmaes" and len(search.objective) > 1:
         fail("cmaes has one objective; use sampler: nsgaii or tpe", "sampler")
     if search.sampler == "cmaes" and not stored and importlib.util.find_spec("cmaes") is None:
         fail("cmaes needs the package cmaes; run 'uv pip install cmaes', or use tpe", "sampler")
+    _check_space(sweep, search)
+
+
+def _check_space(sweep: SweepSettings, search: OptunaSearch) -> None:
+    """Check the names that are searched, the number of trials, then every value that is searched."""
+    options = _option_types(sweep)
     known = ["beta", *OF_TRAINING, *OF_MODEL, *options]
     for name in search.over:
         if name not in known:
             fail(f"no setting named {kind(name)}; {choose(name, known)}", "over", name)
-    if not search.over and betas == 1 and variants == 1:
+    if not search.over and len(sweep.beta) == len(sweep.variants) == 1:
         fail("there is nothing to search; add over: {lr: [1e-4, 1e-2]}, or a second beta")
+    seeds = len(sweep.seeds)
     if search.trials < seeds:
         fail(f"one proposal trains {seeds} seeds; allow {seeds} trials or more", "trials")
+    for name, given in search.over.items():
+        _check_range(name, given, searched_type(name, options), lambda key, v: _with_value(sweep, key, v))
+
+
+def _option_types(sweep: SweepSettings) -> dict[str, type]:
+    return {name: type(value) for variant in sweep.variants for name, value in variant.options.items()}
+
+
+def _with_value(sweep: SweepSettings, name: str, value: Any) -> object:
+    """Return the part of the settings that ``name`` belongs to, with another value."""
+    if name == "beta":
+        return TypeAdapter(Beta).validate_python(value)
+    if name in TrainSpec.model_fields:
+        return TrainSpec.model_validate(sweep.train.model_dump() | {name: value})
+    if name in ModelSpec.model_fields:
+        model = ModelSpec.model_validate(sweep.model.model_dump() | {name: value})
+        return fit_to_images(model, sweep.dataset)
+    return searched_option(name, value, (variant.declaration for variant in sweep.variants))
 
 
 def _check_range(name: str, given: Any, expected: type, rebuild: Callable[[str, Any], object]) -> None:
@@ -157,65 +182,48 @@ def _check_range(name: str, given: Any, expected: type, rebuild: Callable[[str, 
             rebuild(name, value)
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
-            fail(words(first, (), lambda path: ()), *at, index, *first["loc"][1:])
+            fail(explained(first), *at, index, *first["loc"][1:])
 
 
-def check_stop(
-    stop: SearchSettings,
-    search: SearchSettings | None,
-    *,
-    options: Mapping[str, type],
-    grid: tuple[int, int, int],
-    epochs: int,
-) -> None:
-    """Refuse to stop trials early where that would bias a mean, stop none, or compare what does not compare.
+def _check_plateau(sweep: SweepSettings, stop: PlateauStop) -> None:
+    if len(sweep.seeds) > 1 and not isinstance(sweep.search, OptunaSearch):
+        kept = "plateau would keep the seeds that go on improving, and bias their mean"
+        fail(f"{kept}; name one seed: seeds: [0], or remove stop")
+    if "epochs" not in sweep.searched:
+        _check_shorter("patience", stop.patience, sweep.train.epochs)
 
-    Args:
-        stop: what the sweep file asks for.
-        search: what it searches, if anything.
-        options: the types of all its variants' options.
-        grid: numbers of variants, betas and seeds.
-        epochs: of a training.
-    """
-    _, betas, seeds = grid
-    over = search.over if isinstance(search, OptunaSearch) else {}
-    if isinstance(stop, PlateauStop):
-        if seeds > 1 and not isinstance(search, OptunaSearch):
-            kept = "plateau would keep the seeds that go on improving, and bias their mean"
-            fail(f"{kept}; name one seed: seeds: [0], or remove stop")
-        if stop.patience and "epochs" not in over:
-            _check_shorter("patience", stop.patience, epochs)
-        return
+
+def _check_peers(sweep: SweepSettings, stop: MedianStop | AshaStop) -> None:
+    """Refuse to judge trials by their peers where none have any, or they do not compare."""
+    search, over = sweep.search, sweep.searched
     if "epochs" in over:
         fail(f"{stop.name} compares losses epoch by epoch, so epochs cannot be searched; remove it from over")
-    if not isinstance(search, OptunaSearch) or not any(name in over for name in (*OF_TRAINING, *OF_MODEL)):
+    if not isinstance(search, OptunaSearch) or over.keys().isdisjoint((*OF_TRAINING, *OF_MODEL)):
         fail(
             f"{stop.name} judges trials of one variant and beta that differ in training or network, and there"
             " are none; search some: search: {name: optuna, over: {lr: [1e-4, 1e-2]}}, or use stop: plateau"
         )
-    if isinstance(over.get("beta", [] if betas > 1 else {}), list):
+    if isinstance(over["beta"], list) if "beta" in over else len(sweep.beta) > 1:
         fail(
             f"{stop.name} judges trials of one beta, and a range of betas has hardly two alike; name one"
             " beta, or over: {beta: {choices: [...]}}, or use stop: plateau"
         )
-    for name in over:
-        if name in options and isinstance(over[name], list):
-            fail(
-                f"{stop.name} judges trials of equal options, and a range of {name} has hardly two alike;"
-                f" write over: {{{name}: {{choices: [...]}}}}, or use stop: plateau"
-            )
+    options = _option_types(sweep)
+    if ranges := [name for name in over if name in options and isinstance(over[name], list)]:
+        fail(
+            f"{stop.name} judges trials of equal options, and a range of {ranges[0]} has hardly two alike;"
+            f" write over: {{{ranges[0]}: {{choices: [...]}}}}, or use stop: plateau"
+        )
     # A batch is judged by those before it.
-    if 1 <= search.trials // seeds <= search.at_a_time:
+    if 1 <= search.trials // len(sweep.seeds) <= search.at_a_time:
         fail(
             f"{stop.name} judges trials by those that ended before they were proposed, and {search.at_a_time}"
             f" at a time propose all {search.trials} trials at once; lower at_a_time, or allow more trials"
         )
-    grace: int | None = getattr(stop, "grace", None)
-    if grace:
-        _check_shorter("grace", grace, epochs)
+    _check_shorter("grace", stop.grace, sweep.train.epochs)
 
 
-def _check_shorter(name: str, given: int, epochs: int) -> None:
-    if given >= epochs:
+def _check_shorter(name: str, given: int | None, epochs: int) -> None:
+    if given is not None and given >= epochs:
         none = f"{given} is not less than train.epochs, {epochs}, so no trial would be stopped"
         fail(f"{none}; use less, or leave it out", name)

@@ -6,23 +6,16 @@ these mean is told in :mod:`rdbench.search`.
 
 import math
 import re
-from collections.abc import Callable, Mapping
-from typing import Annotated, Any, Literal, get_args
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    PlainValidator,
-)
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, model_validator
 
 from rdbench import metrics
 from rdbench.metrics.base import Better, value_name
 from rdbench.numerics.likelihood import OWN, READINGS
-from rdbench.spec.errors import fail, problems_at
-from rdbench.spec.fields import MAX_SEED, MAX_TRIALS, as_tuple
+from rdbench.spec.errors import fail
+from rdbench.spec.fields import MAX_SEED, MAX_TRIALS, Settings, as_tuple, named
 from rdbench.spec.yaml import kind
 from rdbench.text import choose
 
@@ -46,19 +39,11 @@ MEASURES: dict[str, Better] = {
 _CONSTRAINT = re.compile(r"\s*([A-Za-z_][A-Za-z0-9_]*)\s*(<=|>=|<|>)\s*(\S+)\s*")
 
 
-class SearchSettings(BaseModel):
-    """The base of these settings: frozen, complete, strict."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
-
-    name: str
-
-
 Trials = Annotated[int, Field(ge=1, le=MAX_TRIALS)]
 Names = Annotated[tuple[str, ...], BeforeValidator(as_tuple)]
 
 
-class CurveSearch(SearchSettings):
+class CurveSearch(Settings):
     """Betas where the curve is least known.
 
     Attributes:
@@ -76,7 +61,7 @@ class CurveSearch(SearchSettings):
     at_a_time: int = Field(default=4, ge=1, le=1000)
 
 
-class TargetSearch(SearchSettings):
+class TargetSearch(Settings):
     """The beta of each variant at which a rate or a PSNR is met.
 
     Attributes:
@@ -92,6 +77,14 @@ class TargetSearch(SearchSettings):
     psnr: float | None = Field(default=None, gt=-1000, le=1000)
     within: float | None = Field(default=None, gt=0, le=100)
     trials: Trials | None = None
+
+    @model_validator(mode="after")
+    def _one_target(self) -> Self:
+        if self.rate is not None and self.psnr is not None:
+            fail("names two targets; remove one")
+        if self.rate is None and self.psnr is None:
+            fail("names no single target; write {name: target, rate: 25} or {name: target, psnr: 20}")
+        return self
 
     @property
     def measure(self) -> tuple[str, float, float]:
@@ -132,12 +125,9 @@ def _one_or_more(value: object) -> object:
     return (value,) if isinstance(value, str) else as_tuple(value)
 
 
-def _constraints(value: object) -> object:
-    given = _one_or_more(value)
-    for index, text in enumerate(given if isinstance(given, tuple) else ()):
-        with problems_at(index):
-            constraint(text)
-    return given
+def _constraint_text(value: object) -> object:
+    constraint(value)
+    return value
 
 
 def _sampler(value: object) -> object:
@@ -174,7 +164,7 @@ def _ranges(value: object) -> dict[str, Any]:
     return ranges
 
 
-class OptunaSearch(SearchSettings):
+class OptunaSearch(Settings):
     """Settings that make an objective best, or several: Optuna.
 
     Attributes:
@@ -192,17 +182,19 @@ class OptunaSearch(SearchSettings):
 
     name: Literal["optuna"] = "optuna"
     trials: Trials = 30
-    over: Annotated[dict[str, Any], PlainValidator(_ranges)] = {}
+    over: Annotated[dict[str, Any], PlainValidator(_ranges)] = Field(default={})
     objective: Annotated[
         tuple[str, ...], BeforeValidator(_one_or_more), Field(min_length=1, max_length=3)
     ] = ("elbo_optimal_shared",)
-    constraints: Annotated[tuple[str, ...], BeforeValidator(_constraints)] = ()
+    constraints: Annotated[
+        tuple[Annotated[str, BeforeValidator(_constraint_text)], ...], BeforeValidator(_one_or_more)
+    ] = ()
     sampler: Annotated[Sampler, BeforeValidator(_sampler)] = "tpe"
     seed: int = Field(default=0, ge=0, le=MAX_SEED)
     at_a_time: int = Field(default=1, ge=1, le=1000)
 
 
-class PlateauStop(SearchSettings):
+class PlateauStop(Settings):
     """Stop a trial whose own loss no longer falls.
 
     Attributes:
@@ -215,7 +207,7 @@ class PlateauStop(SearchSettings):
     least: float = Field(default=0.001, gt=0, lt=1)
 
 
-class MedianStop(SearchSettings):
+class MedianStop(Settings):
     """Stop a trial whose loss is above the median of its peers' at the same epoch.
 
     Attributes:
@@ -228,7 +220,7 @@ class MedianStop(SearchSettings):
     peers: int = Field(default=3, ge=1, le=10_000)
 
 
-class AshaStop(SearchSettings):
+class AshaStop(Settings):
     """Stop a trial that at a rung is not among the best 1/``factor`` (successive halving; Li et al. 2020).
 
     Attributes:
@@ -241,40 +233,26 @@ class AshaStop(SearchSettings):
     factor: int = Field(default=3, ge=2, le=100)
 
 
-SEARCHES: dict[str, type[SearchSettings]] = {
-    "curve": CurveSearch,
-    "optuna": OptunaSearch,
-    "target": TargetSearch,
-}
-STOPS: dict[str, type[SearchSettings]] = {"asha": AshaStop, "median": MedianStop, "plateau": PlateauStop}
+SearchOptions = CurveSearch | OptunaSearch | TargetSearch
+StopOptions = AshaStop | MedianStop | PlateauStop
+SEARCHES, STOPS = (
+    {options.model_fields["name"].default: options for options in get_args(union)}
+    for union in (SearchOptions, StopOptions)
+)
+"""The options of each, by name."""
 
 
-def _one_of(kinds: Mapping[str, type[SearchSettings]], what: str) -> Callable[[object], object]:
-    def validate(value: object) -> object:
-        if value is None or isinstance(value, SearchSettings):
-            return value
-        given = {"name": value} if isinstance(value, str) else value
-        usage = f"write {next(iter(kinds))} or {{name: {next(iter(kinds))}, ...}}"
-        if not isinstance(given, Mapping):
-            fail(f"expected a {what}'s name, got {kind(value)}; {usage}")
-        if "name" not in given:
-            fail(f"the {what} is not named; {usage}")
-        name = given["name"]
-        if not isinstance(name, str) or name not in kinds:
-            mend = choose(name, list(kinds)) if isinstance(name, str) else usage
-            fail(f"no {what} named {kind(name)}; {mend}", "name")
-        made = kinds[name].model_validate(dict(given))
-        if isinstance(made, TargetSearch) and made.rate is not None and made.psnr is not None:
-            fail("names two targets; remove one")
-        if isinstance(made, TargetSearch) and made.rate is None and made.psnr is None:
-            fail("names no single target; write {name: target, rate: 25} or {name: target, psnr: 20}")
-        return made
-
-    return validate
+def _expand(what: str, known: Sequence[str]) -> BeforeValidator:
+    """Return what expands a name alone, and leaves what Python built as it is."""
+    usage = f"{known[0]} or {{name: {known[0]}, ...}}"
+    return BeforeValidator(
+        lambda value: value if isinstance(value, Settings | None) else named(value, what, usage, known)
+    )
 
 
-SearchField = Annotated[Any, AfterValidator(_one_of(SEARCHES, "search"))]
-StopField = Annotated[Any, AfterValidator(_one_of(STOPS, "stop"))]
+ByName = Field(discriminator="name")
+SearchField = Annotated[Annotated[SearchOptions, ByName] | None, _expand("search", list(SEARCHES))]
+StopField = Annotated[Annotated[StopOptions, ByName] | None, _expand("stop", list(STOPS))]
 
 
 def _of_metric(measure: str) -> tuple[str, Better | None]:
@@ -296,7 +274,7 @@ def direction(measure: str) -> Better | None:
     return MEASURES.get(measure) or _of_metric(measure)[1]
 
 
-def needed_metrics(search: SearchSettings | None) -> set[str]:
+def needed_metrics(search: SearchOptions | None) -> set[str]:
     """Return the names of the metrics that a search rests on: without their values it cannot choose."""
     measures: list[str] = []
     if isinstance(search, CurveSearch):

@@ -24,14 +24,14 @@ class StandardInput:
         Raises:
             SpecError: nothing was piped in.
         """
-        mend = "pipe a sweep file in, as in 'rdbench sweep - < sweep.yaml'"
+        fix = "pipe a sweep file in, as in 'rdbench sweep - < sweep.yaml'"
         if sys.stdin is None or sys.stdin.closed:
-            raise SpecError(f"{self}: is closed; {mend}")
+            raise SpecError(f"{self}: is closed; {fix}")
         if sys.stdin.isatty():
-            raise SpecError(f"{self}: is a terminal; {mend}")
+            raise SpecError(f"{self}: is a terminal; {fix}")
         content = sys.stdin.buffer.read(MAX_BYTES + 1)
         if not content:
-            raise SpecError(f"{self}: is empty; {mend}")
+            raise SpecError(f"{self}: is empty; {fix}")
         return io.BytesIO(content)
 
 
@@ -66,6 +66,7 @@ def find(spec: Path) -> Path | StandardInput:
     if spec == Path("-"):
         return StandardInput()
     name, known = str(spec), shipped()
+    missing = f"{spec}: there is no such file"
     try:
         if not name.isprintable() or (spec.exists() and not (spec.is_dir() and name in known)):
             return spec
@@ -75,13 +76,9 @@ def find(spec: Path) -> Path | StandardInput:
     if spec.name == name and not spec.suffix:
         if path := here.get(name, known.get(name)):
             return path
-        mend = choose(name, [*known, *here])
-        mend = mend if mend.endswith("?") else f"check the path, or {mend}"
-        raise SpecError(
-            f"{spec}: there is no such file, and no sweep of that name ships with rdbench; {mend}"
-        )
+        fix = choose(name, [*known, *here])
+        fix = fix if fix.endswith("?") else f"check the path, or {fix}"
+        raise SpecError(f"{missing}, and no sweep of that name ships with rdbench; {fix}")
     if spec.stem in known:
-        raise SpecError(
-            f"{spec}: there is no such file; did you mean {spec.stem!r}, which ships with rdbench?"
-        )
+        raise SpecError(f"{missing}; did you mean {spec.stem!r}, which ships with rdbench?")
     return spec

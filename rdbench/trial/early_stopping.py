@@ -25,14 +25,14 @@ from typing import Any
 
 from rdbench.results.load import load_results
 from rdbench.spec.plan import Trial
-from rdbench.spec.search_options import AshaStop, MedianStop, PlateauStop, SearchSettings
+from rdbench.spec.search_options import AshaStop, MedianStop, PlateauStop, StopOptions
 from rdbench.storage.places import Place
 
 Losses = Sequence[float]
 
 
 def verdict(
-    stop: SearchSettings, losses: Losses, epochs: int, peers: Sequence[Losses], errors: Losses = ()
+    stop: StopOptions, losses: Losses, epochs: int, peers: Sequence[Losses], errors: Losses = ()
 ) -> str:
     """Return why a trial is to be stopped now; "" if it goes on.
 
@@ -51,7 +51,7 @@ def verdict(
         patience = stop.patience or max(2, math.ceil(epochs / 2))
         since = min(_without_improvement(curve, stop.least) for curve in (losses, errors) if curve)
         return f"{at}: neither loss nor error has fallen for {since} epochs" if since >= patience else ""
-    grace = getattr(stop, "grace", None) or max(1, math.ceil(epochs / 10))
+    grace = stop.grace or max(1, math.ceil(epochs / 10))
     bests = [min(curve[:done]) for curve in peers if len(curve) >= done]
     best = min(losses)
     if isinstance(stop, MedianStop):
@@ -116,7 +116,7 @@ class EarlyStopper:
     """
 
     def __init__(
-        self, stop: SearchSettings | None, root: Place, pack: Sequence[Trial], among: Collection[str]
+        self, stop: StopOptions | None, root: Place, pack: Sequence[Trial], among: Collection[str]
     ) -> None:
         self._stop = stop
         self._pack = pack

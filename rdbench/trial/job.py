@@ -7,7 +7,7 @@ from typing import Any
 
 from rdbench.metrics.base import MetricOptions
 from rdbench.registry.imports import Files
-from rdbench.spec.search_options import SearchSettings
+from rdbench.spec.search_options import StopOptions
 from rdbench.spec.sweep import Resources
 from rdbench.storage.places import Place
 
@@ -47,5 +47,5 @@ class Job:
         default_factory=dict
     )  # authors' files that variants run from, by hash
     run: str = ""  # names this run of the driver; empty for none
-    stop: SearchSettings | None = None  # what ends trials early; None for nothing
+    stop: StopOptions | None = None  # what ends trials early; None for nothing
     peers: tuple[str, ...] = ()  # ids of the trials that a pack's may be judged by

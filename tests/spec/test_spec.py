@@ -15,7 +15,7 @@ from rdbench.numerics import likelihood
 from rdbench.registry import variants
 from rdbench.spec import search_checks
 from rdbench.spec.fields import load_dataset_options
-from rdbench.spec.search_options import MEASURES, SEARCHES, STOPS, direction, needed_metrics
+from rdbench.spec.search_options import MEASURES, SEARCHES, STOPS, TargetSearch, direction, needed_metrics
 from rdbench.spec.sweep import ModelSpec, Resources, Sweep, TrainSpec, VariantSpec, dump_sweep, load_sweep
 
 SWEEPS = sorted((Path(__file__).parents[2] / "sweeps").glob("*.yaml"))
@@ -423,7 +423,8 @@ SETTINGS = {
     },
     "PowerLaw": (PowerLaw, {}),
     **{f"metric {name}": (metrics.get(name).options, {"name": name}) for name in metrics.names()},
-    **{f"search {name}": (kind, {}) for name, kind in (SEARCHES | STOPS).items()},
+    **{f"search {name}": (kind, {}) for name, kind in (SEARCHES | STOPS).items() if name != "target"},
+    **{f"search target by {which}": (TargetSearch, {which: 2.0}) for which in ("rate", "psnr")},
 }
 
 
