@@ -13,9 +13,8 @@ from itertools import combinations_with_replacement
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from scipy.special import stdtrit
 
-from rdbench.report.statistics.curves import pareto
+from rdbench.report.statistics.curves import pareto, t_quantile
 
 LEAST_RATE = 0.01
 """Nats: below it the posterior has collapsed, and how far below says nothing."""
@@ -34,8 +33,9 @@ class Monotone:
     """A monotone piecewise cubic through points: PCHIP, which bends no curve beyond its points.
 
     Fritsch & Butland, SIAM J. Sci. Stat. Comput. 5, 1984. The same curve as
-    ``scipy.interpolate.PchipInterpolator``, which takes a quarter of a millisecond to make; a bootstrap makes
-    a thousand. (The package ``bjontegaard`` makes them with scipy too, and imports pyplot besides.)
+    ``scipy.interpolate.PchipInterpolator``, with which the tests compare it. That one takes 107 microseconds
+    a curve (this: 23; a comparison bootstraps 126 to 200) and 0.46 s to import: with it the report of 1,000
+    trials takes 3.4 s of CPU time instead of 2.9 s (medians of five, alternating).
 
     Args:
         x: ascending, shape (points,), two or more.
@@ -94,13 +94,13 @@ class BdRate:
     variant: str
     baseline: str
     measure: str
-    percent: float | None
-    low: float | None
-    high: float | None
-    n: int
-    overlap: float | None
-    quality_range: tuple[float, float] | None
-    reason: str
+    percent: float | None = None
+    low: float | None = None
+    high: float | None = None
+    n: int = 0
+    overlap: float | None = None
+    quality_range: tuple[float, float] | None = None
+    reason: str = ""
 
     @property
     def overlaps_little(self) -> bool:
@@ -117,8 +117,13 @@ class _Curve:
     high: float
 
 
-class _Points:
-    """The finite points of a variant as arrays (seeds, betas); ``there`` tells where there is one."""
+class CurvePoints:
+    """The finite points of a variant as arrays (seeds, betas); ``measured`` tells where there is one.
+
+    Args:
+        rows: of one variant, one split and one reading: columns beta, seed, rate (nats) and ``measure``.
+        measure: "mse" or "distortion".
+    """
 
     def __init__(self, rows: pd.DataFrame, measure: str) -> None:
         self.measure = measure
@@ -127,9 +132,9 @@ class _Points:
         seeds, by_seed = np.unique(values[:, 0], return_inverse=True)
         betas, by_beta = np.unique(values[:, 1], return_inverse=True)
         self.seeds = tuple(seeds.tolist())
-        self.there = np.zeros((len(seeds), len(betas)), bool)
+        self.measured = np.zeros((len(seeds), len(betas)), bool)
         self.rate, self.value = np.zeros((2, len(seeds), len(betas)))
-        self.there[by_seed, by_beta] = True
+        self.measured[by_seed, by_beta] = True
         self.rate[by_seed, by_beta], self.value[by_seed, by_beta] = values[:, 2], values[:, 3]
 
     def curve(self, weights: Float64) -> _Curve | None:
@@ -141,13 +146,13 @@ class _Points:
         Args:
             weights: of each seed, (seeds,).
         """
-        total = weights @ self.there
+        total = weights @ self.measured
         if not total.all():
             return None
-        rate, value = ((weights @ own) / total for own in (self.rate, self.value))
+        rate, value = weights @ self.rate / total, weights @ self.value / total
         # An error of zero has no logarithm, and that of a collapsed posterior's rate would outweigh all else.
-        held = (rate > LEAST_RATE) & ((value > 0) | (self.measure != "mse"))
-        rate, value = rate[held], value[held]
+        positive = (rate > LEAST_RATE) & ((value > 0) | (self.measure != "mse"))
+        rate, value = rate[positive], value[positive]
         quality = -10 * np.log10(value) if self.measure == "mse" else -value
         hull = pareto(rate, -quality)
         if len(hull) < 2:
@@ -194,7 +199,7 @@ def _log_ratio(test: _Curve | None, baseline: _Curve | None) -> float | None:
     return area / (shared[1] - shared[0])
 
 
-def _half_width(test: _Points, baseline: _Points) -> tuple[float | None, str]:
+def _half_width(test: CurvePoints, baseline: CurvePoints) -> tuple[float | None, str]:
     """Return the half-width of the 95% interval of the logarithm of the ratio, or why there is none.
 
     A seed's whole curve is resampled at once, since its points may err together, and for both variants at
@@ -210,53 +215,48 @@ def _half_width(test: _Points, baseline: _Points) -> tuple[float | None, str]:
         pairs = list(zip(test.resampled, baseline.resampled, strict=True))
     else:
         probability = np.full(RESAMPLES, 1 / RESAMPLES)
-        draws = (_random_resamples(len(own.seeds), i) for i, own in enumerate((test, baseline)))
+        draws = (_random_resamples(len(points.seeds), i) for i, points in enumerate((test, baseline)))
         pairs = [(test.curve(one), baseline.curve(other)) for one, other in zip(*draws, strict=True)]
-    found = [_log_ratio(*pair) for pair in pairs]
-    defined = np.array([value is not None for value in found])
-    lost = 1 - float(probability[defined].sum())
-    if lost > UNDEFINED:
-        return None, f"no interval: {100 * lost:.0f}% of the resamples of seeds have no BD-rate"
-    values, weights = np.array([value for value in found if value is not None]), probability[defined]
-    error = math.sqrt(float(np.cov(values, aweights=weights, ddof=0)) * n / (n - 1))
-    return float(stdtrit(n - 1, 0.975)) * error, ""
+    ratios = [_log_ratio(*pair) for pair in pairs]
+    defined = np.array([ratio is not None for ratio in ratios])
+    undefined = 1 - float(probability[defined].sum())
+    if undefined > UNDEFINED:
+        return None, f"no interval: {100 * undefined:.0f}% of the resamples of seeds have no BD-rate"
+    values = np.array([ratio for ratio in ratios if ratio is not None])
+    error = math.sqrt(float(np.cov(values, aweights=probability[defined], ddof=0)) * n / (n - 1))
+    return t_quantile(n - 1) * error, ""
 
 
 def _percent(log_ratio: float) -> float:
     return 100 * math.expm1(min(log_ratio, 700.0))  # beyond, a float overflows
 
 
-def _compare(test: _Points, baseline: _Points, variant: str, name: str) -> BdRate:
-    n = min(len(test.seeds), len(baseline.seeds))
-    bare = BdRate(variant, name, test.measure, None, None, None, n, None, None, "")
+def bd_rate(test: CurvePoints, baseline: CurvePoints, *, variant: str, name: str) -> BdRate:
+    """Return BD-rate between two curves, which may come from different results.
+
+    Args:
+        test, baseline: their points, of one measure. A (beta, seed) may be missing; means are over those
+            that are there.
+        variant, name: what the two are called.
+    """
     one, other = test.whole, baseline.whole
+    none = BdRate(variant, name, test.measure, n=min(len(test.seeds), len(baseline.seeds)))
     if one is None or other is None:
         short = " and ".join(who for who, curve in ((variant, one), (name, other)) if curve is None)
-        return replace(bare, reason=f"fewer than two points on the hull of {short}")
+        return replace(none, reason=f"fewer than two points on the hull of {short}")
     log_ratio, shared = _log_ratio(one, other), _shared(one, other)
     if log_ratio is None or shared is None:
-        return replace(bare, overlap=0.0, reason="the curves reach no quality in common")
+        return replace(none, overlap=0.0, reason="the curves reach no quality in common")
     overlap = (shared[1] - shared[0]) / (max(one.high, other.high) - min(one.low, other.low))
     half, reason = _half_width(test, baseline)
-    low, high = (None, None) if half is None else (_percent(log_ratio - half), _percent(log_ratio + half))
-    return BdRate(variant, name, test.measure, _percent(log_ratio), low, high, n, overlap, shared, reason)
+    found = replace(none, percent=_percent(log_ratio), overlap=overlap, quality_range=shared, reason=reason)
+    if half is None:
+        return found
+    return replace(found, low=_percent(log_ratio - half), high=_percent(log_ratio + half))
 
 
 def bd_rate_between(
     test: pd.DataFrame, baseline: pd.DataFrame, measure: str, *, variant: str = "test", name: str = "baseline"
 ) -> BdRate:
-    """Return BD-rate between two curves, which may come from different results.
-
-    Args:
-        test, baseline: rows of one variant, one split and one reading each: columns beta, seed, rate
-            (nats) and ``measure``. A (beta, seed) may be missing; means are over those that are there.
-        measure: "mse" (the number is that of PSNR) or "distortion".
-        variant, name: what the two are called.
-    """
-    return _compare(_Points(test, measure), _Points(baseline, measure), variant, name)
-
-
-def bd_rate(points: pd.DataFrame, variant: str, baseline: str, measure: str) -> BdRate:
-    """Return BD-rate of one variant against another; rows of both, as :func:`bd_rate_between` takes."""
-    test, other = (points[points["variant"] == each] for each in (variant, baseline))
-    return bd_rate_between(test, other, measure, variant=variant, name=baseline)
+    """Return :func:`bd_rate` of the rows of two variants, as :class:`CurvePoints` takes them."""
+    return bd_rate(CurvePoints(test, measure), CurvePoints(baseline, measure), variant=variant, name=name)

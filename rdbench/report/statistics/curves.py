@@ -17,6 +17,23 @@ Floats = npt.NDArray[np.float64]
 MEASURED = ("rate", "distortion", "elbo", "mse", "psnr", "bits_per_dim")
 
 
+def t_quantile(freedom: float) -> float:
+    """Return the 97.5% quantile of Student's t: a 95% interval reaches so many standard errors either way."""
+    return float(stdtrit(freedom, 0.975))
+
+
+def mean_and_error(values: Sequence[float]) -> tuple[float, float | None]:
+    """Return the mean of finite values, and its standard error; None for a single value."""
+    n = len(values)
+    if n == 1:
+        return values[0], None
+    # By a power of two, which is exact: else the square of a huge value overflows.
+    size = math.ldexp(1.0, math.frexp(max(map(abs, values)))[1] - 1)
+    mean = math.fsum(value / size for value in values) / n
+    deviation = math.sqrt(math.fsum((value / size - mean) ** 2 for value in values) / (n - 1))
+    return mean * size, deviation / math.sqrt(n) * size
+
+
 def estimate(values: Sequence[float]) -> Estimate | None:
     """Return mean and 95% t-interval of the finite values; None where there is none.
 
@@ -24,17 +41,13 @@ def estimate(values: Sequence[float]) -> Estimate | None:
     normally distributed, and says nothing about the sampling of test images.
     """
     finite = [float(value) for value in values if value is not None and math.isfinite(value)]
-    n = len(finite)
-    if n == 0:
+    if not finite:
         return None
-    # By a power of two, which is exact: else the square of a huge value overflows.
-    size = math.ldexp(1.0, math.frexp(max(map(abs, finite)))[1] - 1)
-    mean = math.fsum(value / size for value in finite) / n
-    if n == 1:
-        return Estimate(finite[0], None, 1)
-    deviation = math.sqrt(math.fsum((value / size - mean) ** 2 for value in finite) / (n - 1))
-    half = float(stdtrit(n - 1, 0.975)) * deviation / math.sqrt(n) * size
-    return Estimate(mean * size, half if math.isfinite(half) else None, n)
+    mean, error = mean_and_error(finite)
+    if error is None:
+        return Estimate(mean, None, 1)
+    half = t_quantile(len(finite) - 1) * error
+    return Estimate(mean, half if math.isfinite(half) else None, len(finite))
 
 
 def spaced(values: Sequence[float], amount: int) -> list[float]:
@@ -50,8 +63,7 @@ def spaced(values: Sequence[float], amount: int) -> list[float]:
 def finite_points(points: pd.DataFrame, split: str, reading: str) -> pd.DataFrame:
     """Return the rows of one split and reading that have a finite rate, distortion and MSE."""
     rows = points[(points["split"] == split) & (points["reading"] == reading)]
-    finite = np.isfinite(rows[["rate", "distortion", "mse"]].to_numpy(float)).all(axis=1)
-    return rows[pd.Series(finite, index=rows.index)]
+    return rows[np.isfinite(rows[["rate", "distortion", "mse"]].to_numpy(float)).all(axis=1)]
 
 
 def mean_points(rows: pd.DataFrame) -> pd.DataFrame:
@@ -155,7 +167,7 @@ def lowest_shares(means: pd.DataFrame, measure: str, *, as_drawn: bool = False) 
     compared = np.isfinite(heights).sum(0) >= 2
     if not compared.any():
         return None
-    # Two that are joined through the same points by different knots part by rounding: that is a tie.
+    # Equal lines that are joined at different knots differ by rounding: that is a tie.
     scale = max(float(np.abs(height).max()) for _, height in curves.values())
     lowest = (heights <= heights.min(0) + 1e-12 * scale) & compared
     *lengths, whole = (np.vstack([lowest, compared]) * widths).sum(1)  # alike, so that all of it is 1
@@ -168,12 +180,12 @@ def _with_crossings(curves: Sequence[tuple[Floats, Floats]]) -> Floats:
     """Return the rates between which every curve is straight, or not there, and no two of them cross."""
     knots = np.unique(np.concatenate([rate for rate, _ in curves]))
     heights = [np.interp(knots, rate, height, np.nan, np.nan) for rate, height in curves]
-    found = [knots]
+    edges = [knots]
     for one, other in itertools.combinations(heights, 2):
         gap = one - other
         at = np.flatnonzero(np.sign(gap[1:]) * np.sign(gap[:-1]) < 0)
-        found.append(knots[at] + (knots[at + 1] - knots[at]) * gap[at] / (gap[at] - gap[at + 1]))
-    return np.unique(np.concatenate(found))
+        edges.append(knots[at] + (knots[at + 1] - knots[at]) * gap[at] / (gap[at] - gap[at + 1]))
+    return np.unique(np.concatenate(edges))
 
 
 @dataclass(frozen=True)
@@ -202,9 +214,9 @@ def lowest_curve(means: pd.DataFrame, measure: str) -> Lowest | None:
     Returns:
         None where :func:`lowest_shares` is, or where all curves are equal.
     """
-    found = lowest_shares(means, measure)
-    if found is None:
+    compared = lowest_shares(means, measure)
+    if compared is None:
         return None
-    share = max(found.shares.values())
-    best = tuple(variant for variant, own in found.shares.items() if own == share)
-    return Lowest(best, share, found.low, found.high) if len(best) < len(found.shares) else None
+    largest = max(compared.shares.values())
+    best = tuple(variant for variant, share in compared.shares.items() if share == largest)
+    return Lowest(best, largest, compared.low, compared.high) if len(best) < len(compared.shares) else None

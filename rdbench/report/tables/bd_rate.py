@@ -6,7 +6,7 @@ import pandas as pd
 
 from rdbench.report.numbers import ABSENT, count, number
 from rdbench.report.sections import Section
-from rdbench.report.statistics.bd_rate import LEAST_RATE, LITTLE_OVERLAP, BdRate, _compare, _Points
+from rdbench.report.statistics.bd_rate import LEAST_RATE, LITTLE_OVERLAP, BdRate, CurvePoints, bd_rate
 from rdbench.report.statistics.curves import envelope, finite_points, lowest_shares, mean_points
 from rdbench.report.statistics.series import BETA_HALF, READING_NAMES, says_nothing_of
 from rdbench.report.tables.table import Cell, Column, Mark, Table
@@ -51,10 +51,10 @@ def table(section: Section) -> Table | None:
     for title, measure, points, there in _measures(section):
         if baseline not in there:
             continue  # such as a likelihood of its own, which the baseline has not got
-        curves = {name: _Points(points[points["variant"] == name], measure) for name in variants}
+        curves = {name: CurvePoints(points[points["variant"] == name], measure) for name in variants}
         for variant in variants:
             if variant != baseline and variant in there:
-                found = _compare(curves[variant], curves[baseline], variant, baseline)
+                found = bd_rate(curves[variant], curves[baseline], variant=variant, name=baseline)
                 rows.append((Cell(title), Cell(variant), *_cells(found)))
         means = mean_points(points)
         without = int(((means["rate"] <= LEAST_RATE) | (means["mse"] <= 0)).sum())

@@ -5,12 +5,13 @@ import functools
 from importlib import resources
 from typing import Any
 
-from rdbench.report.numbers import ABSENT, count, number, plain
+from rdbench.report.numbers import ABSENT, count, number, setting
 from rdbench.report.sections import Section
 from rdbench.report.statistics.series import Key, Series, of_points, proxies
-from rdbench.report.tables.measured import KEYS, LONG, MARKED, keys, losses, mark, over_seeds
+from rdbench.report.tables.bold import MARKED, marked_cell
+from rdbench.report.tables.measured import KEYS, LONG, key_cells, keys, losses, over_seeds, seed_counts
 from rdbench.report.tables.sources import data_remarks
-from rdbench.report.tables.table import Cell, Column, Table, estimate_cell
+from rdbench.report.tables.table import Cell, Column, Table, numbered
 
 READING = "optimal"
 """The reading of every row of the paper's table, also those of constant variance."""
@@ -80,9 +81,7 @@ def _written(value: Any) -> str:
         return "on" if value else "off"
     if isinstance(value, list | tuple):
         return ", ".join(map(str, value)) or "none"
-    return (
-        f"{value:,}" if isinstance(value, int) else plain(value) if isinstance(value, float) else str(value)
-    )
+    return f"{value:,}" if isinstance(value, int) else setting(value)
 
 
 def table1(section: Section) -> Table | None:
@@ -95,34 +94,37 @@ def table1(section: Section) -> Table | None:
     if not any(each.values for each in bounds):
         return None
     fids = [each for each in proxies(section) if each.metric == "fid"]
-    shown = [*fids, *bounds]
+    columns = [*fids, *bounds]
     paper = _beside(section)
     lost = losses(section)
-    seeds = {value.n for each in shown for value in each.estimates.values()}
+    seeds = seed_counts(columns)
     rows = []
     for key in keys(section):
+        trained = any(key in bound.values for bound in bounds)
         cells = [
-            estimate_cell(
-                each.estimates.get(key),
-                absent=each.reasons.get(key, "not measured"),
-                lost=_lost(each, key, bounds, lost),
-                mark=mark(each, key),
+            marked_cell(
+                column,
+                key,
+                absent=column.reasons.get(key, "not measured"),
+                # A lost seed is not why FID of a finished trial is not there.
+                lost="" if trained and key not in column.values else lost.get(key, ""),
                 show_n=len(seeds) > 1,
             )
-            for each in shown
+            for column in columns
         ]
-        own = paper.get(key, {})
-        cells += [_published_cell(own.get(column)) for column in PAPER_COLUMNS] if paper else []
-        rows.append((Cell(key[0]), Cell(plain(key[1])), *cells))
+        published_here = paper.get(key, {})
+        cells += [_published_cell(published_here.get(column)) for column in PAPER_COLUMNS] if paper else []
+        rows.append((*key_cells(key), *cells))
+    fid_heads = numbered([fid.title.replace("fid", "FID", 1) for fid in fids])
     measured = "measured" if paper else ""
-    heads = [Column(_fid_heading(each, fids), measured) for each in fids]
-    heads += [Column(each.title, measured) for each in bounds]
-    theirs = "published, of other data" if data_remarks(section) else "published"
-    heads += [Column(name, theirs, badge="published") for name in PAPER_COLUMNS.values() if paper]
-    notes = tuple(f"{_fid_heading(each, fids)}: {each.how}." for each in fids)
+    heads = [Column(title, measured) for title in (*fid_heads, *(bound.title for bound in bounds))]
+    group = "published, of other data" if data_remarks(section) else "published"
+    heads += [Column(name, group, badge="published") for name in PAPER_COLUMNS.values() if paper]
     return Table(
-        "table_1", "Table 1 of the paper: FID and log p(x)", _caption(section, fids, seeds, paper),
-        (*KEYS, *heads), tuple(rows), notes, folded=len(rows) >= LONG,
+        "table_1", "Table 1 of the paper: FID and log p(x)", _caption(section, bool(fids), seeds, paper),
+        (*KEYS, *heads), tuple(rows),
+        tuple(f"{head}: {fid.how}." for head, fid in zip(fid_heads, fids, strict=True)),
+        folded=len(rows) >= LONG,
     )  # fmt: skip
 
 
@@ -132,37 +134,22 @@ def _published_cell(value: float | None) -> Cell:
     return Cell(number(value, 0 if value == round(value) else 1), value=value)
 
 
-def _fid_heading(own: Series, fids: list[Series]) -> str:
-    """Return a heading of a way of measuring FID that no other has."""
-    title = own.title.replace("fid", "FID", 1)
-    alike = [each for each in fids if each.title == own.title]
-    return f"{title} ({alike.index(own) + 1})" if len(alike) > 1 else title
-
-
-def _lost(own: Series, key: Key, bounds: list[Series], lost: dict[Key, str]) -> str:
-    """Return what keeps a cell from its seeds; it is not why FID of a finished trial is not there."""
-    trained = any(key in each.values for each in bounds)
-    return "" if trained and key not in own.values else lost.get(key, "")
-
-
 def _beside(section: Section) -> dict[Key, dict[str, float]]:
     """Return the published values that may stand beside the section's: of its dataset, protocol and rows."""
     if section.protocol != "paper":
         return {}
-    own = set(keys(section))
-    return {key: values for key, values in published().get(section.dataset, {}).items() if key in own}
+    shown = set(keys(section))
+    return {key: values for key, values in published().get(section.dataset, {}).items() if key in shown}
 
 
-def _caption(
-    section: Section, fids: list[Series], seeds: set[int], paper: dict[Key, dict[str, float]]
-) -> str:
+def _caption(section: Section, has_fid: bool, seeds: set[int], paper: dict[Key, dict[str, float]]) -> str:
     parts = [
         "log p(x): what the paper prints as lower bounds, the ELBO in nats per image at the σ² that is"
         " optimal for each image, in every row; higher is better. As that σ² is fitted to the image it"
         " scores, no one model has these densities: for a bound on a likelihood see the σ² that is one for"
         " all images."
     ]
-    parts.append("FID: lower is better." if fids else "FID was not measured.")
+    parts.append("FID: lower is better." if has_fid else "FID was not measured.")
     parts += [over_seeds(seeds), MARKED, "Each column by itself."]
     known = published()
     if paper:
