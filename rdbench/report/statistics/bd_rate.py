@@ -24,18 +24,17 @@ RESAMPLES = 200
 UNDEFINED = 0.05
 """The share of resamples without a BD-rate beyond which there is no interval."""
 LITTLE_OVERLAP = 0.75
-"""Below it BD-rate speaks of a part of the curves only: where ``bjontegaard`` warns, too."""
+"""Below it BD-rate is about a part of the curves only; ``bjontegaard`` warns there, too."""
 
 Float64 = npt.NDArray[np.float64]
 
 
 class Monotone:
-    """A monotone piecewise cubic through points: PCHIP, which bends no curve beyond its points.
+    """PCHIP: a piecewise cubic through points that stays monotone. Fritsch & Butland, SISC 5, 1984.
 
-    Fritsch & Butland, SIAM J. Sci. Stat. Comput. 5, 1984. The same curve as
-    ``scipy.interpolate.PchipInterpolator``, with which the tests compare it. That one takes 107 microseconds
-    a curve (this: 23; a comparison bootstraps 126 to 200) and 0.46 s to import: with it the report of 1,000
-    trials takes 3.4 s of CPU time instead of 2.9 s (medians of five, alternating).
+    The same curve as ``scipy.interpolate.PchipInterpolator``, with which the tests compare it. That one takes
+    107 microseconds a curve (this: 23; a comparison bootstraps 126 to 200) and 0.46 s to import: with it the
+    report of 1,000 trials takes 3.4 s of CPU time instead of 2.9 s (medians of five, alternating).
 
     Args:
         x: ascending, shape (points,), two or more.
@@ -84,8 +83,8 @@ class BdRate:
         percent: BD-rate, negative where the variant needs less; None where it is not defined.
         low, high: its 95% interval over seeds, in per cent; None where there is none.
         n: seeds, of the variant that has fewer.
-        overlap: the range of quality that both curves reach, as a share of what either does; None where
-            there are not two curves.
+        overlap: the range of quality that both curves reach, as a share of what either does; None without
+            two curves.
         quality_range: that range: -10 log10 of the MSE (the PSNR of images in [0, 1], dB), or -distortion
             (nats); None where it is empty.
         reason: why there is no BD-rate, or no interval; "" where there are both.
@@ -104,17 +103,8 @@ class BdRate:
 
     @property
     def overlaps_little(self) -> bool:
-        """Whether it speaks of a part of the curves only, or of nothing."""
+        """Whether the number is about a part of the curves only, or there is none."""
         return self.overlap is not None and self.overlap < LITTLE_OVERLAP
-
-
-@dataclass(frozen=True)
-class _Curve:
-    """The logarithm of the rate as a function of quality, and the range of quality it reaches."""
-
-    log_rate: Monotone
-    low: float
-    high: float
 
 
 class CurvePoints:
@@ -137,11 +127,11 @@ class CurvePoints:
         self.measured[by_seed, by_beta] = True
         self.rate[by_seed, by_beta], self.value[by_seed, by_beta] = values[:, 2], values[:, 3]
 
-    def curve(self, weights: Float64) -> _Curve | None:
-        """Return the hull of the means over seeds; None where it has fewer than two points.
+    def curve(self, weights: Float64) -> Monotone | None:
+        """Return the logarithm of the rate over the quality, on the hull of the means over seeds.
 
-        Also where a beta has no seed of any weight: a curve without it is another one, and what tells them
-        apart is the interpolation, not the seeds.
+        None where the hull has fewer than two points, and where a beta has no seed of any weight: a curve
+        without it is another one, and what tells them apart is the interpolation, not the seeds.
 
         Args:
             weights: of each seed, (seeds,).
@@ -155,17 +145,15 @@ class CurvePoints:
         rate, value = rate[positive], value[positive]
         quality = -10 * np.log10(value) if self.measure == "mse" else -value
         hull = pareto(rate, -quality)
-        if len(hull) < 2:
-            return None
-        return _Curve(Monotone(quality[hull], np.log(rate[hull])), *quality[hull][[0, -1]].tolist())
+        return Monotone(quality[hull], np.log(rate[hull])) if len(hull) > 1 else None
 
     @functools.cached_property
-    def whole(self) -> _Curve | None:
+    def whole(self) -> Monotone | None:
         """The curve of all seeds."""
         return self.curve(np.ones(len(self.seeds)))
 
     @functools.cached_property
-    def resampled(self) -> list[_Curve | None]:
+    def resampled(self) -> list[Monotone | None]:
         """The curve of each resample of :func:`_resamples`; those of a baseline serve all its comparisons."""
         return [self.curve(weights) for weights in _resamples(len(self.seeds))[0]]
 
@@ -175,9 +163,8 @@ def _resamples(n: int) -> tuple[Float64, Float64]:
     """Return how often each resample of ``n`` seeds takes each seed, (resamples, n), and its probability."""
     if n > ENUMERATED:
         return _random_resamples(n, 0), np.full(RESAMPLES, 1 / RESAMPLES)
-    counts = np.array(
-        [np.bincount(taken, minlength=n) for taken in combinations_with_replacement(range(n), n)]
-    )
+    resamples = combinations_with_replacement(range(n), n)
+    counts = np.array([np.bincount(seeds, minlength=n) for seeds in resamples])
     ways = [math.factorial(n) / math.prod(map(math.factorial, row)) for row in counts.tolist()]
     return counts.astype(float), np.array(ways) / n**n
 
@@ -186,26 +173,24 @@ def _random_resamples(n: int, stream: int) -> Float64:
     return np.random.default_rng(stream).multinomial(n, np.full(n, 1 / n), RESAMPLES).astype(float)
 
 
-def _shared(one: _Curve, other: _Curve) -> tuple[float, float] | None:
-    low, high = max(one.low, other.low), min(one.high, other.high)
+def _shared(one: Monotone, other: Monotone) -> tuple[float, float] | None:
+    low, high = float(max(one.x[0], other.x[0])), float(min(one.x[-1], other.x[-1]))
     return (low, high) if low < high else None
 
 
-def _log_ratio(test: _Curve | None, baseline: _Curve | None) -> float | None:
+def _log_ratio(test: Monotone | None, baseline: Monotone | None) -> float | None:
     """Return the mean logarithm of the ratio of rates; None where no quality is shared."""
     if test is None or baseline is None or (shared := _shared(test, baseline)) is None:
         return None
-    area = test.log_rate.area(*shared) - baseline.log_rate.area(*shared)
-    return area / (shared[1] - shared[0])
+    return (test.area(*shared) - baseline.area(*shared)) / (shared[1] - shared[0])
 
 
 def _half_width(test: CurvePoints, baseline: CurvePoints) -> tuple[float | None, str]:
     """Return the half-width of the 95% interval of the logarithm of the ratio, or why there is none.
 
     A seed's whole curve is resampled at once, since its points may err together, and for both variants at
-    once where both have the same seeds, since those may share their luck. Percentiles of three to five
-    seeds' resamples are far too narrow; Student's t on the bootstrap's standard error, which is that of a
-    mean times sqrt((n-1)/n), is not.
+    once where both have the same seeds, since those may share their luck. Percentiles of so few resamples
+    are far too narrow; Student's t on the bootstrap's standard error (a mean's times sqrt((n-1)/n)) is not.
     """
     n = min(len(test.seeds), len(baseline.seeds))
     if n < 2:
@@ -235,8 +220,7 @@ def bd_rate(test: CurvePoints, baseline: CurvePoints, *, variant: str, name: str
     """Return BD-rate between two curves, which may come from different results.
 
     Args:
-        test, baseline: their points, of one measure. A (beta, seed) may be missing; means are over those
-            that are there.
+        test, baseline: their points, of one measure; means are over the seeds that a beta has.
         variant, name: what the two are called.
     """
     one, other = test.whole, baseline.whole
@@ -247,12 +231,11 @@ def bd_rate(test: CurvePoints, baseline: CurvePoints, *, variant: str, name: str
     log_ratio, shared = _log_ratio(one, other), _shared(one, other)
     if log_ratio is None or shared is None:
         return replace(none, overlap=0.0, reason="the curves reach no quality in common")
-    overlap = (shared[1] - shared[0]) / (max(one.high, other.high) - min(one.low, other.low))
+    overlap = (shared[1] - shared[0]) / float(max(one.x[-1], other.x[-1]) - min(one.x[0], other.x[0]))
     half, reason = _half_width(test, baseline)
-    found = replace(none, percent=_percent(log_ratio), overlap=overlap, quality_range=shared, reason=reason)
-    if half is None:
-        return found
-    return replace(found, low=_percent(log_ratio - half), high=_percent(log_ratio + half))
+    low, high = (None, None) if half is None else (_percent(log_ratio - half), _percent(log_ratio + half))
+    return replace(none, percent=_percent(log_ratio), low=low, high=high, overlap=overlap,
+                   quality_range=shared, reason=reason)  # fmt: skip
 
 
 def bd_rate_between(

@@ -4,7 +4,7 @@ import functools
 import json
 import math
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from rdbench.metrics import FINDINGS, better
@@ -39,7 +39,7 @@ BETA_HALF = (
     f"{READING_NAMES['beta_half']} says something only of a loss sse + β·rate, so under it only variants"
     f" whose native reading is {READING_NAMES['half']} are compared."
 )
-"""For captions."""
+"""For captions; see :func:`says_nothing_of`."""
 
 _Row = tuple[dict[str, Any], dict[str, Any]]
 """A row of the ``metrics`` table, and its settings."""
@@ -60,8 +60,7 @@ class Series:
         metric: the row's name in the ``metrics`` table; "" for what comes from ``points``.
         reading: of sigma^2, where the quantity depends on one; else "".
         how: how it was measured, for the legend; only what was measured alike is one series.
-        silent: variants of which its reading says nothing (:func:`says_nothing_of`): they have values,
-            and are compared with nothing.
+        silent: variants that have values and are compared with nothing (:func:`says_nothing_of`).
         values: (variant, beta) -> seed -> value; finite values only.
         reasons: (variant, beta) -> why a value is missing there, where a reason was recorded.
     """
@@ -121,17 +120,22 @@ def of_points(
 
 
 def says_nothing_of(section: Section, reading: str) -> frozenset[str]:
-    """Return the variants of a section that a reading says nothing of: none, but under ``beta_half``.
+    """Return the variants that a reading says nothing of: none, but under ``beta_half``.
 
     sigma^2 = beta/2 rests on Eq. 5, which holds of the loss sse + beta rate: of a variant whose native
-    reading is ``half``. Any other's beta is no such weight, so its likelihood there is a number about
-    nothing: it is shown, but compared neither with other variants nor by a gate.
+    reading is ``half``. Any other's beta is no such weight: its likelihood there means nothing, so it is
+    shown, but compared neither with other variants nor by a gate.
     """
     if reading != "beta_half" or not len(section.points):
         return frozenset()
     points = section.points
     native = points.loc[points["native"].eq(True) & (points["reading"] == "half"), "variant"]
     return frozenset(points["variant"]) - frozenset(native)
+
+
+def beta_half(section: Section) -> str:
+    """Return the end of a caption: why some variants are not compared, if any are not."""
+    return f" {BETA_HALF}" if any(says_nothing_of(section, reading) for reading in section.readings) else ""
 
 
 def elbo(section: Section, reading: str) -> Series:
@@ -147,7 +151,7 @@ def series(section: Section) -> list[Series]:
     # These do not depend on the reading: any will do.
     others = [Series(name, title, unit, way, values=of_points(section, name, "half"))
               for name, title, unit, way in QUANTITIES]  # fmt: skip
-    return [each for each in (*elbos, *others) if each.values] + proxies(section)
+    return [series for series in (*elbos, *others) if series.values] + proxies(section)
 
 
 def proxies(section: Section) -> list[Series]:
@@ -157,31 +161,24 @@ def proxies(section: Section) -> list[Series]:
     so, of its variant if there are any, and stands for itself where there is none.
     """
     taken: Counter[str] = Counter()
-    curves = _curves(section)
     proxies = []
-    for way, rows in _rows_by_way(section):
+    for (title, how), rows in _rows_by_way(section):
         row, settings = rows[0]
-        name = value_name(row["name"], settings.get("quantity"), settings.get("reading"))
+        metric, quantity, reading = row["name"], settings.get("quantity"), settings.get("reading") or ""
+        name = value_name(metric, quantity, reading)
         taken[name] += 1
         name += f"_{taken[name]}" if taken[name] > 1 else ""
-        proxies.append(_proxy(section, name, way, rows))
-        proxies[-1].reasons.update(_elsewhere(proxies[-1], curves))
+        silent = says_nothing_of(section, reading)
+        proxy = Series(name, title, "", better(metric, quantity or metric), metric, reading, how, silent)
+        for row, settings in rows:
+            key = (row["variant"], row["beta"])
+            if row["value"] is not None and math.isfinite(row["value"]):
+                proxy.values.setdefault(key, {})[int(row["seed"])] = float(row["value"])
+            elif "error" in settings:
+                lines = str(settings["error"]).strip().splitlines()
+                proxy.reasons[key] = lines[-1] if lines else "no reason was recorded"
+        proxies.append(replace(proxy, reasons=_elsewhere(proxy, section) | proxy.reasons))
     return proxies
-
-
-def _proxy(section: Section, name: str, way: _Way, rows: list[_Row]) -> Series:
-    row, settings = rows[0]
-    metric, quantity, reading = row["name"], settings.get("quantity"), settings.get("reading") or ""
-    silent = says_nothing_of(section, reading)
-    proxy = Series(name, way[0], "", better(metric, quantity or metric), metric, reading, way[1], silent)
-    for row, settings in rows:
-        key = (row["variant"], row["beta"])
-        if row["value"] is not None and math.isfinite(row["value"]):
-            proxy.values.setdefault(key, {})[int(row["seed"])] = float(row["value"])
-        elif "error" in settings:
-            lines = str(settings["error"]).strip().splitlines()
-            proxy.reasons[key] = lines[-1] if lines else "no reason was recorded"
-    return proxy
 
 
 def _rows_by_way(section: Section) -> list[tuple[_Way, list[_Row]]]:
@@ -209,22 +206,18 @@ def _rows_by_way(section: Section) -> list[tuple[_Way, list[_Row]]]:
     return [(way, ways[way] + reasons.get(way, [])) for ways in (measured, alone) for way in sorted(ways)]
 
 
-def _curves(section: Section) -> dict[str, list[float]]:
-    """Return the betas of each variant of which one training gives the whole curve."""
+def _elsewhere(proxy: Series, section: Section) -> dict[Key, str]:
+    """Return why a metric measured at one beta of a training for all betas has no value at the others."""
     if "betas" not in section.trials:
         return {}
-    pairs = zip(section.trials["variant"], section.trials["betas"], strict=True)
-    return {str(variant): betas for variant, betas in pairs if isinstance(betas, list)}
-
-
-def _elsewhere(proxy: Series, curves: dict[str, list[float]]) -> dict[Key, str]:
-    """Return why a metric that was measured at one beta of a training has no value at its others."""
+    curves = dict(zip(section.trials["variant"], section.trials["betas"], strict=True))
     reasons: dict[Key, str] = {}
     for variant, betas in curves.items():
         at = sorted(beta for name, beta in proxy.values if name == variant)
-        why = f"measured at β = {', '.join(map(plain, at))} only: one training gives the whole curve"
-        reasons |= {(variant, beta): why for beta in betas if at and (variant, beta) not in proxy.values}
-    return {key: why for key, why in reasons.items() if key not in proxy.reasons}
+        if at and isinstance(betas, list):
+            why = f"measured at β = {', '.join(map(plain, at))} only: one training gives the whole curve"
+            reasons |= {(variant, beta): why for beta in betas if (variant, beta) not in proxy.values}
+    return reasons
 
 
 def _asks_for(

@@ -23,7 +23,7 @@ def mark(series: Series, key: Key) -> Mark:
     return "close" if series.tells_apart(key, best) is False else ""
 
 
-def marked_cell(series: Series, key: Key, *, absent: str = "", lost: str = "", show_n: bool = False) -> Cell:
+def marked_cell(series: Series, key: Key, absent: str, lost: str, *, show_n: bool) -> Cell:
     """Return the cell of a series' mean at a (variant, beta), with its mark; see :func:`estimate_cell`."""
     mean = series.estimates.get(key)
     return estimate_cell(mean, absent=absent, lost=lost, mark=mark(series, key), show_n=show_n)

@@ -1,4 +1,4 @@
-"""What Kim & Lee, "Beta-Sigma VAE", ICPR 2024, claim, held against the trials of a section."""
+"""The claims of Kim & Lee, "Beta-Sigma VAE", ICPR 2024, tested on the trials of a section."""
 
 import math
 from collections.abc import Callable, Iterable
@@ -25,11 +25,8 @@ PROXY = "fd_classifier"
 Verdict = Literal["held", "did not hold", "not tested"]
 Outcome = tuple[Verdict, str]
 
-TOLD_APART = {
-    True: "told apart by a t-test at 5%",
-    False: "not distinguishable by a t-test at 5%",
-    None: f"no test, {UNTESTED}",
-}
+TOLD_APART = {True: "told apart by a t-test at 5%", False: "not distinguishable by a t-test at 5%",
+              None: f"no test, {UNTESTED}"}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -43,10 +40,9 @@ class Claim:
 
 @dataclass(frozen=True)
 class _Evidence:
-    """What a claim is held against: trials, and one quantity of theirs, named as in a claim.
+    """What a claim is tested on: trials, and a quantity of theirs, named as in the claim.
 
-    ``how`` it was measured is said where that tells it from others of its name; ``missing``: why it has no
-    value at all.
+    ``how`` it was measured, where others have its name; ``missing``: why it has no value at all.
     """
 
     section: Section
@@ -70,10 +66,8 @@ def claims(section: Section) -> list[Claim]:
     else:
         untested = "".join(f"{other} is not in these trials" for other in {OURS, CONSTANT} - present)
     elbo = Series("", "", "", "higher", values=of_points(section, "elbo", "optimal"))
-    evidence = {
-        "likelihood": [_Evidence(section, "test likelihood, at the optimal σ²,", elbo)],
-        "distance": _distances(section),
-    }
+    likelihood = _Evidence(section, "test likelihood, at the optimal σ²,", elbo)
+    evidence = {"likelihood": [likelihood], "distance": _distances(section)}
     results = []
     for text, quantity, predicate in CLAIMS:
         for measured in evidence[quantity]:
@@ -134,7 +128,7 @@ def _noun(series: Series) -> str:
 
 
 def _below_both(evidence: _Evidence) -> Outcome:
-    """Hold BS-VAE's curve against both of constant variance, as Fig. 3 draws them: all means, joined."""
+    """Compare BS-VAE's curve with both of constant variance, as Fig. 3 draws them: all means, joined."""
     points = evidence.section.points
     if not len(points):
         return "not tested", "no trial has points"
@@ -148,21 +142,21 @@ def _below_both(evidence: _Evidence) -> Outcome:
     for reading in ("half", "beta_half", "optimal"):
         both = pd.concat([means(OURS, "optimal"), means(CONSTANT, reading)])
         compared = lowest_shares(both, "distortion", as_drawn=True)
-        share = compared and 1 - compared.shares[f"{CONSTANT}, {reading}"]  # lower, not as low
-        name = READING_NAMES[reading]
-        if reading == "optimal":
-            # A variance fitted to each image lies below any constant one of the same error: that alone may
-            # decide.
-            if share is not None:
+        if compared is None:
+            if reading != "optimal":
                 figures.append(
-                    f"and with both at the optimal σ², which no claim is about, over {_percent(share)}"
+                    f"{READING_NAMES[reading]}: there are not two curves that span rates in common"
                 )
-        elif compared is None or share is None:
-            figures.append(f"{name}: there are not two curves that span rates in common")
-            below.append(None)
+                below.append(None)
+            continue
+        share = 1 - compared.shares[f"{CONSTANT}, {reading}"]  # lower, not as low
+        over = f"over {_percent(share)}"
+        if reading == "optimal":
+            # A variance fitted to each image lies below any constant one of the same error: that may decide.
+            figures.append(f"and with both at the optimal σ², which no claim is about, {over}")
         else:
             rates = f"{number(compared.low)} to {number(compared.high)} nats"
-            figures.append(f"{name}: below it over {_percent(share)} of the rates both span, {rates}")
+            figures.append(f"{READING_NAMES[reading]}: below it {over} of the rates both span, {rates}")
             below.append(share == 1)
     verdict: Verdict = "did not hold" if False in below else "not tested" if None in below else "held"
     return verdict, "; ".join(figures)
@@ -174,7 +168,7 @@ def _percent(share: float) -> str:
 
 
 def _better_at_each(evidence: _Evidence) -> Outcome:
-    """Hold BS-VAE's distance against constant variance's at each beta that both have."""
+    """Compare BS-VAE's distance with constant variance's at each beta that both have."""
     series, means = evidence.series, evidence.series.estimates
     betas = {name: {beta for variant, beta in means if variant == name} for name in (OURS, CONSTANT)}
     shared, single = betas[OURS] & betas[CONSTANT], betas[OURS] ^ betas[CONSTANT]
@@ -195,9 +189,8 @@ def _better_at_each(evidence: _Evidence) -> Outcome:
 
 
 def _best_at(claimed: float, evidence: _Evidence) -> Outcome:
-    """Tell whether BS-VAE's best mean is the one at the claimed beta, of those the paper compares.
-
-    A grid of many more betas, often of one seed each, would try the claim by its luckiest trial.
+    """Tell whether BS-VAE's best mean is at the claimed beta, of the paper's: among many more betas, often of
+    one seed each, the luckiest trial would decide.
     """
     series = evidence.series
     every = {beta: mean for (variant, beta), mean in series.estimates.items() if variant == OURS}

@@ -1,17 +1,17 @@
 """From a section's rows to the report's tables and sentences; no HTML here."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from rdbench.numerics.likelihood import OWN
-from rdbench.report.numbers import ABSENT, Estimate, count, interval, plain
+from rdbench.report.numbers import ABSENT, count, interval, plain
 from rdbench.report.sections import VARIES, Section, records
 from rdbench.report.statistics import series
 from rdbench.report.statistics.series import (
-    BETA_HALF,
     READING_NAMES,
     Key,
     Series,
+    beta_half,
     of_points,
     proxies,
     remarks,
@@ -20,14 +20,10 @@ from rdbench.report.tables.bold import MARKED, marked_cell
 from rdbench.report.tables.table import Cell, Column, Table, numbered, texts
 
 POINT_COLUMNS = (
-    ("test ELBO", "test", "elbo"),
-    ("train ELBO", "train", "elbo"),
-    ("test rate", "test", "rate"),
-    ("test distortion", "test", "distortion"),
-    ("test MSE", "test", "mse"),
-    ("test PSNR, dB", "test", "psnr"),
+    ("test ELBO", "test", "elbo"), ("train ELBO", "train", "elbo"), ("test rate", "test", "rate"),
+    ("test distortion", "test", "distortion"), ("test MSE", "test", "mse"), ("test PSNR, dB", "test", "psnr"),
     ("test bits/dim", "test", "bits_per_dim"),
-)
+)  # fmt: skip
 """Columns of a reading's table of points: heading, split, measure."""
 
 NO_OWN = "has no likelihood of its own"
@@ -42,50 +38,41 @@ LONG = 24
 KEYS = (Column("variant", kind="key"), Column("β", kind="key"))
 
 
-def key_cells(key: Key) -> tuple[Cell, Cell]:
-    """Return the cells of the columns :data:`KEYS`."""
-    return Cell(key[0]), Cell(plain(key[1]))
-
-
 def keys(section: Section) -> list[Key]:
     """Return every (variant, beta) that was trained or asked for, sorted."""
-    found = set(asked(section))
+    keys = set(asked(section))
     if len(section.points):
-        rows = section.points[["variant", "beta"]].drop_duplicates()
-        found |= set(zip(rows["variant"].tolist(), rows["beta"].tolist(), strict=True))
-    return sorted(found)
+        pairs = section.points[["variant", "beta"]].drop_duplicates()
+        keys |= set(zip(pairs["variant"].tolist(), pairs["beta"].tolist(), strict=True))
+    return sorted(keys)
 
 
-def of_trials(section: Section) -> Iterator[tuple[Key, int, str]]:
+def trials_asked_for(section: Section) -> Iterator[tuple[Key, int, str]]:
     """Yield (variant, beta), seed and status of each trial; one of many betas comes at each of them."""
-    trials = section.trials
-    if not len(trials):
-        return
-    columns = [trials[name].tolist() for name in ("variant", "beta", "seed", "status")]
+    trials, missing = section.trials, section.missing
+    columns = [trials[name].tolist() if len(trials) else [] for name in (*VARIES, "status")]
     curves = trials["betas"].tolist() if "betas" in trials else [None] * len(trials)
     for variant, beta, seed, status, betas in zip(*columns, curves, strict=True):
-        for each in betas if isinstance(betas, list) else [beta]:
-            yield (variant, each), int(seed), str(status)
+        for value in betas if isinstance(betas, list) else [beta]:
+            yield (variant, value), int(seed), str(status)
+    for variant, beta, seed in zip(*(missing[name].tolist() for name in VARIES if len(missing)), strict=True):
+        yield (variant, beta), int(seed), "not trained yet"
 
 
 def asked(section: Section) -> dict[Key, set[int]]:
     """Return the seeds that were trained or asked for at each (variant, beta)."""
     seeds: dict[Key, set[int]] = {}
-    for key, seed, _ in of_trials(section):
+    for key, seed, _ in trials_asked_for(section):
         seeds.setdefault(key, set()).add(seed)
-    for row in records(section.missing):
-        seeds.setdefault((row["variant"], row["beta"]), set()).add(int(row["seed"]))
     return seeds
 
 
 def losses(section: Section) -> dict[Key, str]:
-    """Return, by (variant, beta), what keeps it from all its seeds: "2 diverged, 1 missing"."""
+    """Return, by (variant, beta), what keeps it from all its seeds: "2 diverged, 1 not trained yet"."""
     lost: dict[Key, Counter[str]] = {}
-    for key, _, status in of_trials(section):
+    for key, _, status in trials_asked_for(section):
         if status != "done":
             lost.setdefault(key, Counter())[status] += 1
-    for variant, beta in zip(section.missing["variant"], section.missing["beta"], strict=True):
-        lost.setdefault((variant, beta), Counter())["not trained yet"] += 1
     return {
         key: ", ".join(f"{amount} {what}" for what, amount in sorted(counts.items()))
         for key, counts in lost.items()
@@ -97,8 +84,9 @@ def seed_counts(columns: Iterable[Series]) -> set[int]:
     return {mean.n for series in columns for mean in series.estimates.values()}
 
 
-def over_seeds(counts: set[int]) -> str:
-    """Say what an interval in a table stands for, given how many seeds its cells have."""
+def over_seeds(columns: Iterable[Series]) -> str:
+    """Say what an interval in these columns stands for, given how many seeds their cells have."""
+    counts = seed_counts(columns)
     if not counts:
         return "No value yet; each cell says why."
     if counts == {1}:
@@ -108,33 +96,52 @@ def over_seeds(counts: set[int]) -> str:
     return "Mean ± 95% t-interval over the n seeds a cell names, the value alone where n = 1."
 
 
+def key_cells(key: Key) -> tuple[Cell, Cell]:
+    """Return the cells of the columns :data:`KEYS`."""
+    return Cell(key[0]), Cell(plain(key[1]))
+
+
+def rows_by_key(
+    rows: Iterable[Key], columns: Sequence[Series], why: Callable[[Series, Key], tuple[str, str]]
+) -> list[tuple[Cell, ...]]:
+    """Return a row a (variant, beta) of the columns' means; ``why`` gives a cell's (absent, lost)."""
+    show_n = len(seed_counts(columns)) > 1
+    return [
+        (*key_cells(key), *(marked_cell(column, key, *why(column, key), show_n=show_n) for column in columns))
+        for key in rows
+    ]
+
+
+def lost_at(key: Key, column: Series, lost: dict[Key, str], beside: Iterable[Series]) -> str:
+    """Return what lost a cell its seeds: nothing where the columns beside it were measured and it was not."""
+    measured = any(key in other.values for other in beside)
+    return "" if measured and key not in column.values else lost.get(key, "")
+
+
 def elbo(section: Section) -> Table:
     """Return the table of test ELBO (nats per image) by beta, reading and variant.
 
     Values under different readings are bounds on different likelihoods and are not compared.
     """
-    asked_for = set(keys(section))
-    variants = sorted({variant for variant, _ in asked_for})
-    lost = losses(section)
-    columns = {reading: series.elbo(section, reading) for reading in section.readings}
-    seeds = seed_counts(columns.values())
+    asked_for, lost = set(keys(section)), losses(section)
+    columns = [series.elbo(section, reading) for reading in section.readings]
+    show_n = len(seed_counts(columns)) > 1
     native = set()
     if len(section.points):
         rows = section.points[section.points["native"].astype(bool)]
         native = set(zip(rows["reading"], rows["variant"], strict=True))
-    heads = [(reading, variant) for reading in section.readings for variant in variants]
+    heads = [(column, variant) for column in columns for variant in sorted({name for name, _ in asked_for})]
 
-    def cell(reading: str, key: Key) -> Cell:
+    def cell(column: Series, key: Key) -> Cell:
         if key not in asked_for:
             return Cell(ABSENT, "not asked for")
-        absent = NO_OWN if reading == OWN else ""
         return marked_cell(
-            columns[reading], key, absent=absent, lost=lost.get(key, ""), show_n=len(seeds) > 1
+            column, key, NO_OWN if column.reading == OWN else "", lost.get(key, ""), show_n=show_n
         )
 
     caption = (
         "Nats per image, higher is better: a lower bound of log p(x), given the σ² of the reading."
-        f" {over_seeds(seeds)} {MARKED} Each reading by itself. Native: the reading whose distortion the"
+        f" {over_seeds(columns)} {MARKED} Each reading by itself. Native: the reading whose distortion the"
         " variant's loss minimises, up to constants."
     )
     if any(reading.startswith("optimal") for reading in section.readings):
@@ -143,15 +150,14 @@ def elbo(section: Section) -> Table:
             " could have, or one for each image, which no one model has; the latter bounds every constant σ²"
             " from above."
         )
-    if any(column.silent for column in columns.values()):
-        caption += f" {BETA_HALF}"
+    caption += beta_half(section)
     betas = sorted({beta for _, beta in asked_for})
+    badges = ["native" if (column.reading, variant) in native else "" for column, variant in heads]
     return Table(
         "test_elbo", "Test ELBO", caption,
-        (Column("β", kind="key"), *(Column(variant, READING_NAMES[reading],
-                                           badge="native" if (reading, variant) in native else "")
-                                    for reading, variant in heads)),
-        tuple((Cell(plain(beta)), *(cell(reading, (variant, beta)) for reading, variant in heads))
+        (Column("β", kind="key"), *(Column(variant, READING_NAMES[column.reading], badge=badge)
+                                    for (column, variant), badge in zip(heads, badges, strict=True))),
+        tuple((Cell(plain(beta)), *(cell(column, (variant, beta)) for column, variant in heads))
               for beta in betas),
         folded=len(betas) >= LONG,
     )  # fmt: skip
@@ -160,28 +166,18 @@ def elbo(section: Section) -> Table:
 def points(section: Section, reading: str) -> Table:
     """Return the points under a reading: ELBO, rate, distortion and errors, a row a (variant, beta)."""
     columns = [
-        (measure, Series(measure, heading, "", None, values=of_points(section, measure, reading, split)))
+        Series(measure, heading, "", None, values=of_points(section, measure, reading, split))
         for heading, split, measure in POINT_COLUMNS
     ]
-    seeds = seed_counts(column for _, column in columns)
     lost = losses(section)
-    rows = []
-    for key in keys(section):
-        measured = any(key in column.values for _, column in columns)
-        cells = [
-            marked_cell(
-                column,
-                key,
-                # Where the others were measured, a lost seed is not why this one was not.
-                lost="" if measured and key not in column.values else lost.get(key, ""),
-                absent=NO_OWN if reading == OWN else ABSENT_BECAUSE.get(measure, ""),
-                show_n=len(seeds) > 1,
-            )
-            for measure, column in columns
-        ]
-        rows.append((*key_cells(key), *cells))
-    caption = f"ELBO, rate and distortion in nats per image. {over_seeds(seeds)}"
-    heads = (*KEYS, *(Column(column.title) for _, column in columns))
+
+    def why(column: Series, key: Key) -> tuple[str, str]:
+        absent = NO_OWN if reading == OWN else ABSENT_BECAUSE.get(column.name, "")
+        return absent, lost_at(key, column, lost, columns)
+
+    rows = rows_by_key(keys(section), columns, why)
+    caption = f"ELBO, rate and distortion in nats per image. {over_seeds(columns)}"
+    heads = (*KEYS, *(Column(column.title) for column in columns))
     return Table(f"measured_{reading}", READING_NAMES[reading], caption, heads, tuple(rows), folded=True)
 
 
@@ -194,31 +190,21 @@ def proxy_metrics(section: Section) -> Table | None:
     if not columns:
         return None
     heads = numbered([column.title for column in columns])
-    seeds = seed_counts(columns)
 
-    def cell(column: Series, key: Key) -> Cell:
-        reason = column.reasons.get(key)
+    def why(column: Series, key: Key) -> tuple[str, str]:
         # A seed without this metric beside seeds with it: its reason is worth knowing too.
-        lost = reason or "" if key in column.values else ""
-        return marked_cell(
-            column,
-            key,
-            absent="not measured" if reason is None else reason,
-            lost=lost,
-            show_n=len(seeds) > 1,
-        )
+        lost = column.reasons.get(key, "") if key in column.values else ""
+        return column.reasons.get(key, "not measured"), lost
 
-    rows = [
-        (*key_cells(key), *(cell(column, key) for column in columns))
-        for key in sorted({key for column in columns for key in (*column.values, *column.reasons)})
-    ]
+    shown = sorted({key for column in columns for key in (*column.values, *column.reasons)})
+    rows = rows_by_key(shown, columns, why)
     notes = [
         f"{head}: {', '.join(filter(None, (column.better and f'{column.better} is better', column.how)))}"
         for head, column in zip(heads, columns, strict=True)
     ]
     caption = (
         "A column holds only what was measured in the same way, which the list below it tells."
-        f" {over_seeds(seeds)} {MARKED}"
+        f" {over_seeds(columns)} {MARKED}"
     )
     return Table(
         "proxy_metrics", "Proxy metrics", caption, (*KEYS, *map(Column, heads)), tuple(rows),
@@ -244,8 +230,10 @@ def failed_trials(section: Section) -> Table | None:
     if not rows:
         return None
     columns = (*KEYS, Column("seed"), Column("status"), Column("reason", kind="text"), Column("trial"))
-    caption = "They have no place in any curve or mean."
-    title = f"{count(len(rows), 'trial')} without a result"
+    title, caption = (
+        f"{count(len(rows), 'trial')} without a result",
+        "They have no place in any curve or mean.",
+    )
     return Table("failures", title, caption, columns, tuple(rows), folded=len(rows) >= LONG)
 
 
@@ -258,7 +246,7 @@ def _prose(text: str) -> Cell:
 
 
 def missing_trials(section: Section) -> Table | None:
-    """Return the trials the sweep asked for that are not there; None where all are."""
+    """Return the trials that the sweep asks for and lacks; None where it has all."""
     seeds: dict[Key, list[int]] = {}
     for variant, beta, seed in sorted(zip(*(section.missing[name] for name in VARIES), strict=True)):
         seeds.setdefault((variant, beta), []).append(seed)
@@ -285,26 +273,16 @@ def progress(section: Section) -> str:
     return ", ".join(parts)
 
 
-def of_seeds(value: Estimate) -> str:
-    """Say what an estimate rests on."""
-    if value.half_width is None:
-        return "one training, n = 1"
-    return f"mean of {value.n} seeds, 95% interval ± {interval(value).rpartition('± ')[2]}"
-
-
 def findings(section: Section) -> list[str]:
-    """Return one sentence a reading: which variant and beta has the best test ELBO, and its value.
-
-    None where no variant has a value that the reading says something of.
-    """
+    """Return a sentence a reading that says something of a variant: the best test ELBO, and where it is."""
     sentences = []
     for reading in section.readings:
         elbos = series.elbo(section, reading)
         if (top := elbos.top) is not None:
-            value = elbos.estimates[top]
-            mean = interval(value).partition(" ±")[0]
+            mean, _, half = interval(best := elbos.estimates[top]).partition(" ±")
+            rests_on = f"mean of {best.n} seeds, 95% interval ±{half}" if half else "one training, n = 1"
             sentences.append(
                 f"{READING_NAMES[reading]}: best test ELBO {mean} nats per image,"
-                f" {top[0]} at β = {plain(top[1])} ({of_seeds(value)})."
+                f" {top[0]} at β = {plain(top[1])} ({rests_on})."
             )
     return sentences

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import itertools
 import math
 import re
 from collections.abc import Callable, Iterable
@@ -27,15 +28,12 @@ def one_line(text: str) -> str:
 
 def headings(table: Table) -> list[str]:
     """Return a unique name for each column: its group, heading and badge; repeated ones are numbered."""
-    found: list[str] = []
+    unique: list[str] = []
     for column in table.columns:
         name = one_line(f"{column.group}, {_heading(column)}" if column.group else _heading(column))
-        number, unique = 1, name
-        while unique in found:
-            number += 1
-            unique = f"{name} ({number})"
-        found.append(unique)
-    return found
+        candidates = itertools.chain([name], (f"{name} ({number})" for number in itertools.count(2)))
+        unique.append(next(candidate for candidate in candidates if candidate not in unique))
+    return unique
 
 
 def _heading(column: Column) -> str:
@@ -53,9 +51,8 @@ def to_csv(table: Table) -> str:
     After a column stand "<heading> half_width", "<heading> n" and "<heading> note", each where any of its
     cells has one. What was not measured is empty; its note says why.
 
-    A spreadsheet takes a text that begins with ``= + - @`` or a tab for a formula and runs it, so such a text
-    gets an apostrophe in front, and so does one that begins with an apostrophe; a reader that wants the text
-    itself takes one leading apostrophe off. Numbers are never touched.
+    A spreadsheet runs a text that begins with ``= + - @`` or a tab as a formula. Such a text, and one that
+    begins with an apostrophe, gets an apostrophe in front; a reader takes one off. Numbers are never touched.
     """
     extras: tuple[tuple[str, Callable[[Cell], object]], ...] = (
         ("half_width", lambda cell: _plain(cell.half_width)),
@@ -129,10 +126,10 @@ def _closing(table: Table, numbered: dict[str, int], escape: Escape, raised: Esc
 
 def markdown_text(text: str) -> str:
     """Return text for GitHub's Markdown, on one line: no markup, no HTML, no mention, no reference."""
-    text = re.sub(r"([\\`*\[\]<>|~$&])|(?<!\w)_|_(?!\w)", lambda found: f"\\{found[0]}", one_line(text))
+    text = re.sub(r"([\\`*\[\]<>|~$&])|(?<!\w)_|_(?!\w)", lambda match: f"\\{match[0]}", one_line(text))
     # A comment between the sign and the name: GitHub links (and notifies) only where they touch.
     text = re.sub(r"([@#])(?=\w)", r"\1<!-- -->", text)
-    return re.sub(r"(?i)(https?|ftp)://|www\.", lambda found: f"{found[0][:-1]}<!-- -->{found[0][-1]}", text)
+    return re.sub(r"(?i)(https?|ftp)://|www\.", lambda match: f"{match[0][:-1]}<!-- -->{match[0][-1]}", text)
 
 
 def to_markdown(table: Table) -> str:
@@ -160,9 +157,9 @@ def to_markdown(table: Table) -> str:
 def _marks(table: Table, close: str, warning: str) -> list[str]:
     """Explain the signs that a table uses."""
     used = {cell.mark for row in table.rows for cell in row}
-    explained = (("best", "Bold: the best of its kind."), ("close", f"{close}: not distinguishable from it."),
-                 ("warning", f"{warning}: look here."))  # fmt: skip
-    text = " ".join(line for mark, line in explained if mark in used)
+    explained = {"best": "Bold: the best of its kind.", "close": f"{close}: not distinguishable from it.",
+                 "warning": f"{warning}: look here."}  # fmt: skip
+    text = " ".join(line for mark, line in explained.items() if mark in used)
     return [text] if text else []
 
 
@@ -181,7 +178,7 @@ def latex_text(text: str) -> str:
     A character that LaTeX has no name for, such as an emoji, is written as its code: <U+1F642>.
     """
     encoded = str(_encoder().unicode_to_latex(one_line(text)))
-    # Ligatures and, with the default fonts, other characters stand for these.
+    # With the default fonts other characters or ligatures stand for these.
     encoded = encoded.replace("|", r"{\textbar}").replace("`", r"{\textasciigrave}")
     return re.sub(r"(?<=-)-|(?<=')'", r"{}\g<0>", encoded)
 
@@ -224,11 +221,9 @@ def to_latex(table: Table, label: str | None = None) -> str:
     head.append(row(f"{{{escape(_heading(column))}}}" for column in table.columns))
     head.append(r"\midrule")
     body = [row(map(shown, cells)) for cells in table.rows]
-    label = "tab:" + re.sub(
-        r"[^A-Za-z0-9:-]+", "-", table.name if label is None else label.removeprefix("tab:")
-    )
+    label = re.sub(r"[^A-Za-z0-9:-]+", "-", table.name if label is None else label.removeprefix("tab:"))
     title = escape(table.title)
-    caption = rf"\caption[{{{title}}}]{{{title}. {escape(table.caption)}}}\label{{{label}}}"
+    caption = rf"\caption[{{{title}}}]{{{title}. {escape(table.caption)}}}\label{{tab:{label}}}"
     marks = _marks(table, r"\textdagger", r"\emph{italics}")
     below = [rf"\par\smallskip{{\footnotesize {line}}}"
              for line in [*marks, *_closing(table, numbered, escape, raised)]]  # fmt: skip
