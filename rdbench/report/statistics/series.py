@@ -185,8 +185,7 @@ def _rows_by_way(section: Section) -> list[tuple[_Way, list[_Row]]]:
     """Return the rows of each way of measuring, those with a value first; then ways that gave no value."""
     measured: dict[_Way, list[_Row]] = {}
     failed: list[_Row] = []
-    for row in records(section.metrics):
-        settings = json.loads(row["settings"])
+    for row, settings in _metric_rows(section):
         if "error" in settings:
             failed.append((row, settings))
         else:
@@ -229,11 +228,15 @@ def _asks_for(
     return same and all(name in measured and measured[name] == value for name, value in asked.items())
 
 
+def _metric_rows(section: Section) -> list[_Row]:
+    return [(row, json.loads(row["settings"])) for row in records(section.metrics)]
+
+
 def remarks(section: Section) -> list[str]:
     """Return what single values of proxy metrics warn of, each once."""
-    rows = [(row, json.loads(row["settings"])) for row in records(section.metrics)]
-    return list(dict.fromkeys(f"{_measured_how(row, settings)[0]}: {settings['warning']}"
-                              for row, settings in rows if "warning" in settings))  # fmt: skip
+    warned = [(row, settings) for row, settings in _metric_rows(section) if "warning" in settings]
+    lines = (f"{_measured_how(row, settings)[0]}: {settings['warning']}" for row, settings in warned)
+    return list(dict.fromkeys(lines))
 
 
 def _measured_how(row: dict[str, Any], settings: dict[str, Any]) -> _Way:

@@ -71,13 +71,12 @@ def claims(section: Section) -> list[Claim]:
     results = []
     for text, quantity, predicate in CLAIMS:
         for measured in evidence[quantity]:
-            outcome: Outcome
-            if untested or measured.missing:
-                outcome = ("not tested", untested or measured.missing)
+            claim = text.format(noun=measured.noun)
+            if missing := untested or measured.missing:
+                results.append(Claim(claim, "not tested", missing))
             else:
                 verdict, figures = predicate(measured)
-                outcome = (verdict, figures + measured.how)
-            results.append(Claim(text.format(noun=measured.noun), *outcome))
+                results.append(Claim(claim, verdict, figures + measured.how))
     return results
 
 

@@ -263,13 +263,10 @@ def missing_trials(section: Section) -> Table | None:
 
 def progress(section: Section) -> str:
     """Say how many trainings were asked for and what became of them."""
-    amounts = Counter(section.trials["status"])
-    done = amounts.pop("done", 0)
-    total = len(section.trials) + len(section.missing)
-    parts = [f"{done:,} of {count(total, 'training')} done"]
-    parts += [f"{amount:,} {status}" for status, amount in sorted(amounts.items())]
-    if len(section.missing):
-        parts.append(f"{len(section.missing):,} not trained yet")
+    amounts = dict(sorted(Counter(section.trials["status"]).items()))
+    amounts |= {"not trained yet": len(section.missing)} if len(section.missing) else {}
+    total, done = count(sum(amounts.values()), "training"), amounts.pop("done", 0)
+    parts = [f"{done:,} of {total} done", *(f"{amount:,} {what}" for what, amount in amounts.items())]
     return ", ".join(parts)
 
 

@@ -14,10 +14,7 @@ from rdbench.report.sections import Section, records
 from rdbench.report.statistics.series import READING_NAMES, beta_half, says_nothing_of
 from rdbench.report.tables.table import Cell, Column, Table
 
-KEY = ("variant", "beta", "seed")
-
-Key = tuple[str, float, int]
-Float64 = npt.NDArray[np.float64]
+Seeds = dict[int, npt.NDArray[np.float64]]
 
 
 @dataclass(frozen=True)
@@ -38,18 +35,18 @@ class PairedDifference:
     seeds: int
 
 
-def _elbo_by_image(per_image: pd.DataFrame, points: pd.DataFrame, reading: str) -> dict[Key, Float64]:
-    """Return the ELBO of each test image, in the order of the images, of each (variant, beta, seed)."""
-    elbos: dict[Key, Float64] = {}
-    images = {key: rows.sort_values("index") for key, rows in per_image.groupby(list(KEY))}
+def _elbos(per_image: pd.DataFrame, points: pd.DataFrame, reading: str) -> dict[float, dict[str, Seeds]]:
+    """Return beta -> variant -> seed -> the ELBO of each test image, in the order of the images."""
+    elbos: dict[float, dict[str, Seeds]] = {}
+    images = {key: rows.sort_values("index") for key, rows in per_image.groupby(["variant", "beta", "seed"])}
     for row in records(points[(points["split"] == "test") & (points["reading"] == reading)]):
-        key = (row["variant"], row["beta"], row["seed"])
-        if key not in images or len(images[key]) < 2 or not row["mse"] > 0:
+        rows = images.get((row["variant"], row["beta"], row["seed"]))
+        if rows is None or len(rows) < 2 or not row["mse"] > 0:
             continue
-        sse, rate = (images[key][name].to_numpy(np.float64) for name in ("sse", "rate"))
+        sse, rate = (rows[name].to_numpy(np.float64) for name in ("sse", "rate"))
         elbo = -(distortion(reading, sse, row["beta"], round(row["sse"] / row["mse"])) + rate)
         if np.isfinite(elbo).all():
-            elbos[key] = elbo
+            elbos.setdefault(row["beta"], {}).setdefault(row["variant"], {})[row["seed"]] = elbo
     return elbos
 
 
@@ -59,30 +56,25 @@ def paired_differences(per_image: pd.DataFrame, points: pd.DataFrame, reading: s
     Args:
         per_image: rows of the ``per_image`` table with variant, beta and seed.
         points: rows of the ``points`` table.
-        reading: the reading of sigma^2.
+        reading: of sigma^2.
 
     Returns:
         By beta; only where both variants have a seed in common and the same images. An image's ELBO is
         its mean over those seeds.
     """
-    elbos = _elbo_by_image(per_image, points, reading)
     differences = []
-    for beta in sorted({beta for _, beta, _ in elbos}):
-        for baseline, variant in combinations(sorted({name for name, at, _ in elbos if at == beta}), 2):
-            pairs = [
-                (values, elbos[baseline, beta, seed])
-                for (name, at, seed), values in elbos.items()
-                if (name, at) == (variant, beta) and (baseline, beta, seed) in elbos
-            ]
+    for beta, variants in sorted(_elbos(per_image, points, reading).items()):
+        for (baseline, theirs), (variant, ours) in combinations(sorted(variants.items()), 2):
+            pairs = [(ours[seed], theirs[seed]) for seed in ours if seed in theirs]
             pairs = [(one, other) for one, other in pairs if len(one) == len(other) == len(pairs[0][0])]
             if pairs:
                 one, other = np.mean(pairs, axis=0)
-                mean, n = float((one - other).mean()), len(one)
-                paired = float((one - other).std(ddof=1)) / math.sqrt(n)
-                apart = math.hypot(float(one.std(ddof=1)), float(other.std(ddof=1))) / math.sqrt(n)
+                error, n = float((one - other).std(ddof=1)), len(one)
+                independent = math.hypot(float(one.std(ddof=1)), float(other.std(ddof=1)))
                 differences.append(
-                    PairedDifference(beta, variant, baseline, mean, paired, apart, n, len(pairs))
-                )
+                    PairedDifference(beta, variant, baseline, float((one - other).mean()),
+                                     error / math.sqrt(n), independent / math.sqrt(n), n, len(pairs))
+                )  # fmt: skip
     return differences
 
 

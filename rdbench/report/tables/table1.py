@@ -63,7 +63,9 @@ def differences(section: Section) -> list[str]:
         if ours[key] != theirs
     ]
     seeds = len({*section.trials["seed"], *section.missing["seed"]})
-    return items + [f"{count(seeds, 'seed')} instead of {SEEDS}"] * (seeds != SEEDS)
+    if seeds != SEEDS:
+        items.append(f"{count(seeds, 'seed')} instead of {SEEDS}")
+    return items
 
 
 def _written(value: Any) -> str:

@@ -118,10 +118,22 @@ def _footnotes(table: Table) -> dict[str, int]:
     return {note: number for number, note in enumerate(notes, start=1)}
 
 
-def _closing(table: Table, numbered: dict[str, int], escape: Escape, raised: Escape) -> list[str]:
-    """Return what stands below a table: its cells' notes, then its own."""
-    lines = [f"{raised(str(number))} {escape(note)}" for note, number in numbered.items()]
-    return lines + [escape(note) for note in table.notes]
+def _shown(cell: Cell, notes: dict[str, int], escape: Escape, marks: dict[str, str], raised: str) -> str:
+    """Return a cell's text, as its mark shows it, and the raised number of its note."""
+    text = marks.get(cell.mark, "{}").format(escape(cell.text))
+    return text + (raised.format(notes[one_line(cell.note)]) if cell.note else "")
+
+
+def _below(
+    table: Table, notes: dict[str, int], escape: Escape, raised: str, signs: tuple[str, str]
+) -> list[str]:
+    """Return what stands below a table: the signs it uses, its cells' notes, then its own."""
+    used = {cell.mark for row in table.rows for cell in row}
+    explained = {"best": "Bold: the best of its kind.", "close": f"{signs[0]}: not distinguishable from it.",
+                 "warning": f"{signs[1]}: look here."}  # fmt: skip
+    marks = " ".join(line for mark, line in explained.items() if mark in used)
+    numbered = [f"{raised.format(number)} {escape(note)}" for note, number in notes.items()]
+    return [*filter(None, [marks]), *numbered, *map(escape, table.notes)]
 
 
 def markdown_text(text: str) -> str:
@@ -134,33 +146,16 @@ def markdown_text(text: str) -> str:
 
 def to_markdown(table: Table) -> str:
     """Return a table in GitHub's Markdown: the best in bold, what is not distinguishable from it with ≈."""
-    numbered, escape = _footnotes(table), markdown_text
-
-    def raised(text: str) -> str:
-        return f"<sup>{text}</sup>"
-
-    def shown(cell: Cell) -> str:
-        text = escape(cell.text)
-        text = {"best": f"**{text}**", "close": f"{text} ≈", "warning": f"{text} ⚠"}.get(cell.mark, text)
-        return text + (f" {raised(str(numbered[one_line(cell.note)]))}" if cell.note else "")
-
+    notes, escape, raised = _footnotes(table), markdown_text, "<sup>{}</sup>"
+    marks = {"best": "**{}**", "close": "{} ≈", "warning": "{} ⚠"}
     rows = [[escape(name) for name in headings(table)]]
     rows.append(["--:" if column.kind == "number" else ":--" for column in table.columns])
-    rows += [[shown(cell) for cell in row] for row in table.rows]
+    rows += [[_shown(cell, notes, escape, marks, f" {raised}") for cell in row] for row in table.rows]
     lines = [f"**{escape(table.title)}**", "", escape(table.caption), ""]
     lines += [f"| {' | '.join(row)} |" for row in rows]
-    for line in [*_marks(table, "≈", "⚠"), *_closing(table, numbered, escape, raised)]:
+    for line in _below(table, notes, escape, raised, ("≈", "⚠")):
         lines += ["", line]
     return "\n".join(lines) + "\n"
-
-
-def _marks(table: Table, close: str, warning: str) -> list[str]:
-    """Explain the signs that a table uses."""
-    used = {cell.mark for row in table.rows for cell in row}
-    explained = {"best": "Bold: the best of its kind.", "close": f"{close}: not distinguishable from it.",
-                 "warning": f"{warning}: look here."}  # fmt: skip
-    text = " ".join(line for mark, line in explained.items() if mark in used)
-    return [text] if text else []
 
 
 @cache
@@ -191,19 +186,17 @@ def to_latex(table: Table, label: str | None = None) -> str:
             distinguishable from the best.
         label: of ``\label``; by default "tab:" and the table's name.
     """
-    numbered, escape = _footnotes(table), latex_text
+    notes, escape, raised = _footnotes(table), latex_text, r"\textsuperscript{{{}}}"
+    marks = {
+        "best": r"\textbf{{{}}}",
+        "close": r"{}\textsuperscript{{\textdagger}}",
+        "warning": r"\emph{{{}}}",
+    }
 
-    def raised(text: str) -> str:
-        return rf"\textsuperscript{{{text}}}"
-
-    def shown(cell: Cell) -> str:
+    def cell_text(text: str) -> str:
         # "[" and "*" after the end of a row would be its arguments.
-        text = escape(cell.text)
-        text = f"{{}}{text}" if text[:1] in {*"[*"} else text
-        signs = {"best": rf"\textbf{{{text}}}", "close": rf"{text}\textsuperscript{{\textdagger}}",
-                 "warning": rf"\emph{{{text}}}"}  # fmt: skip
-        text = signs.get(cell.mark, text)
-        return text + (raised(str(numbered[one_line(cell.note)])) if cell.note else "")
+        text = escape(text)
+        return f"{{}}{text}" if text[:1] in {*"[*"} else text
 
     def row(cells: Iterable[str]) -> str:
         return f"{' & '.join(cells)} \\\\"
@@ -220,13 +213,12 @@ def to_latex(table: Table, label: str | None = None) -> str:
         head.append("".join(rules))
     head.append(row(f"{{{escape(_heading(column))}}}" for column in table.columns))
     head.append(r"\midrule")
-    body = [row(map(shown, cells)) for cells in table.rows]
+    body = [row(_shown(cell, notes, cell_text, marks, raised) for cell in cells) for cells in table.rows]
     label = re.sub(r"[^A-Za-z0-9:-]+", "-", table.name if label is None else label.removeprefix("tab:"))
     title = escape(table.title)
     caption = rf"\caption[{{{title}}}]{{{title}. {escape(table.caption)}}}\label{{tab:{label}}}"
-    marks = _marks(table, r"\textdagger", r"\emph{italics}")
-    below = [rf"\par\smallskip{{\footnotesize {line}}}"
-             for line in [*marks, *_closing(table, numbered, escape, raised)]]  # fmt: skip
+    lines = _below(table, notes, escape, raised, (r"\textdagger", r"\emph{italics}"))
+    below = [rf"\par\smallskip{{\footnotesize {line}}}" for line in lines]
     shape = "".join(_alignment(table, index) for index in range(len(table.columns)))
     if len(table.rows) > LONG:
         lines = [r"% needs \usepackage{booktabs} and \usepackage{longtable}",
