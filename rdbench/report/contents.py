@@ -131,9 +131,9 @@ def _tables(section: Section, searches: Sequence[SearchContents]) -> Iterable[Ta
     for reading in section.readings:
         yield paired.table(section, reading)
     for reading in section.readings:
-        yield measured.everything(section, reading)
+        yield measured.points(section, reading)
     yield costs.table(section)
-    yield measured.failures(section)
-    yield measured.missing(section)
+    yield measured.failed_trials(section)
+    yield measured.missing_trials(section)
     yield sources.settings(section)
     yield sources.provenance(section)

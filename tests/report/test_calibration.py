@@ -90,7 +90,7 @@ def test_points_at_the_prediction_are_within_and_points_5_percent_beside_it_are_
     results = write(tmp_path / "right", plan(sweep).trials, optimum, sweep)
     found = calibrate(results)
     assert [each.verdict for each in found] == ["within", "within"]
-    assert [each.rate_error for each in found] == pytest.approx([0, 0])
+    assert [each.error("rate") for each in found] == pytest.approx([0, 0])
     assert [each.distance for each in found] == pytest.approx([0, 0], abs=1e-9)
     assert found[0].point == optimum(plan(sweep).trials[0])
     assert calibration.summary(found) == "calibrated: 2 of 2 points within tolerance"
@@ -132,7 +132,7 @@ def test_a_collapsed_model_is_judged_in_nats_where_relative_errors_mean_nothing(
     assert prediction(trial).rate == 0
     assert check(trial, Point(0.004, 3.5)).verdict == "within"
     assert check(trial, Point(0.03, 3.5)).verdict == "off"
-    assert check(trial, Point(0.004, 3.5)).rate_error is None
+    assert check(trial, Point(0.004, 3.5)).error("rate") is None
 
 
 def test_a_point_below_shannons_curve_is_a_fault_whatever_the_bars_unless_sampling_explains_it():
@@ -220,8 +220,8 @@ def trained(beta):
 def test_a_linear_vae_that_is_trained_lands_on_its_optimum():
     # 8,192 images and two seconds: sampling error and training together stay within 3%.
     found = trained(0.2)
-    assert abs(found.rate_error) < 0.03
-    assert abs(found.sse_error) < 0.03
+    assert abs(found.error("rate")) < 0.03
+    assert abs(found.error("sse")) < 0.03
     assert abs(found.distance) < 0.03 * found.bound
 
 

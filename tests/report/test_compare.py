@@ -108,7 +108,11 @@ def test_holms_correction():
 def judged(*points, better="higher", **options):
     """A metric of points of (difference, corrected p)."""
     e = Estimate(1.0, 0.1, 3)
-    changes = [Change("a", float(i), e, e, mean, 0.1, "paired t", p, p) for i, (mean, p) in enumerate(points)]
+    at = {"variant": "a", "before": e, "after": e}
+    changes = [
+        Change(mean, 0.1, "paired t", p, beta=float(i), adjusted=p, **at)
+        for i, (mean, p) in enumerate(points)
+    ]
     return Metric(Series("m", "m", "", better), tuple(changes), **options)
 
 
@@ -146,9 +150,9 @@ def test_the_correction_is_over_the_points_of_a_metric(tmp_path):
 
 def test_the_mean_relative_change():
     e, other = Estimate(-10.0, None, 1), Estimate(0.0, None, 1)
-    changes = (
-        Change("a", 1.0, e, e, 1.0, None, "none", None),
-        Change("a", 2.0, other, e, 1.0, None, "none", None),
+    changes = tuple(
+        Change(1.0, None, "none", None, variant="a", beta=beta, before=before, after=e)
+        for beta, before in ((1.0, e), (2.0, other))
     )
     metric = Metric(Series("m", "m", "", "higher"), changes)
     assert metric.relative == pytest.approx(10.0)
@@ -160,7 +164,7 @@ def test_the_mean_relative_change():
 )
 def test_of_a_measure_whose_zero_means_nothing_there_is_no_relative_change(name):
     e = Estimate(-10.0, None, 1)
-    change = Change("a", 1.0, e, e, 1.0, None, "none", None)
+    change = Change(1.0, None, "none", None, variant="a", beta=1.0, before=e, after=e)
     assert Metric(Series(name, "m", "", "higher"), (change,)).relative is None
 
 
@@ -227,11 +231,11 @@ def test_bd_rate_is_of_b_against_a(tmp_path):
             )
         roots.append(root)
     (pair,) = compare([roots[0]], [roots[1]]).pairs
-    (rate,) = next(rates.found for rates in pair.rates if rates.quality == "mse")
+    (rate,) = next(rates.variants for rates in pair.rates if rates.quality == "mse")
     assert (rate.variant, rate.percent) == ("bs_vae", pytest.approx(100))
     assert any(line.startswith("BD-rate of B against A, MSE: bs_vae +100") for line in sentences(pair))
     (back,) = compare([roots[1]], [roots[0]]).pairs
-    assert next(rates.found for rates in back.rates if rates.quality == "mse")[0].percent == pytest.approx(
+    assert next(rates.variants for rates in back.rates if rates.quality == "mse")[0].percent == pytest.approx(
         -50
     )
 

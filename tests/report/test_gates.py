@@ -105,7 +105,7 @@ def test_under_beta_half_no_gate_looks_at_a_variant_that_the_reading_says_nothin
     assert found.passed, found.reason
     assert "of 3" in found.reason
     (pair,) = compare([a], [b]).pairs
-    rates = {each.quality: [rate.variant for rate in each.found] for each in pair.rates}
+    rates = {each.quality: [rate.variant for rate in each.variants] for each in pair.rates}
     assert rates["half"] == ["beta_vae", "bs_vae"]
     assert rates["beta_half"] == ["beta_vae"]
     sweep = make_sweep(seeds=2, variants=["bs_vae"], readings=["half", "beta_half"])

@@ -94,7 +94,7 @@ def test_a_missing_number_is_a_dash_with_its_reason(tmp_path):
     elbo = measured.elbo(section_of(root))
     assert cells(elbo, β="1")["σ² = 1/2 beta_vae"] == Cell("–", "1 diverged")
     assert [cell.note for cell in cells(elbo, β="100").values()] == ["", *["1 not trained yet"] * 2]
-    missing = measured.missing(section_of(root))
+    missing = measured.missing_trials(section_of(root))
     assert missing.title == "2 trials not trained yet"
     assert [[cell.text for cell in row] for row in missing.rows] == [
         ["beta_vae", "100", "0"],
@@ -107,7 +107,7 @@ def test_psnr_that_has_no_meaning_is_a_dash_with_its_reason(tmp_path):
     trial = plan(make_sweep(beta=[1], variants=["bs_vae"])).trials[0]
     rows = [row | {"psnr": None, "bits_per_dim": None} for row in point_rows(trial)]
     store.commit(root, trial.id, {"points": rows, "trials": [{"status": "done", "spec": trial.to_json()}]})
-    row = cells(measured.everything(section_of(root), "half"), variant="bs_vae")
+    row = cells(measured.points(section_of(root), "half"), variant="bs_vae")
     assert row["test PSNR, dB"] == Cell("–", "defined for images in [0, 1] only")
     assert row["train ELBO"].text == "−100.0"
     assert row["test MSE"].text == "0.05000"
@@ -127,10 +127,10 @@ def test_the_reason_of_a_traceback_is_its_last_line_and_the_rest_is_kept(tmp_pat
     root = write(
         tmp_path / "a", make_sweep(), lost=lambda trial: ("failed", "Traceback:\n  line 3\nBoom: no")
     )
-    table = measured.failures(section_of(root))
+    table = measured.failed_trials(section_of(root))
     reason = cells(table, variant="bs_vae", β="10")["reason"]
     assert (reason.text, reason.long) == ("Boom: no", "Traceback:\n  line 3\nBoom: no")
-    assert measured.failures(section_of(write(tmp_path / "b", make_sweep()))) is None
+    assert measured.failed_trials(section_of(write(tmp_path / "b", make_sweep()))) is None
 
 
 def test_the_cost_is_the_sum_over_trials_and_the_median_of_one(tmp_path):

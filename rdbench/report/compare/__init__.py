@@ -1,4 +1,4 @@
-"""Two sets of results held against each other, and the gates that a difference must keep.
+"""Two sets of results compared, and the gates that fail a script when a difference is too large.
 
 Start with ``compare``.
 """

@@ -13,7 +13,7 @@ from rdbench.report.numbers import Estimate
 from rdbench.report.sections import Section, gather, records
 from rdbench.report.statistics.bd_rate import LEAST_RATE, BdRate, bd_rate_between
 from rdbench.report.statistics.curves import estimate, finite_points
-from rdbench.report.statistics.difference import Test, difference
+from rdbench.report.statistics.difference import Difference, difference
 from rdbench.report.statistics.series import READING_NAMES, Key, Series, says_nothing_of, series
 from rdbench.report.tables import measured, sources
 from rdbench.results.load import load_results
@@ -32,29 +32,20 @@ Way = Literal["better", "worse", "different"]
 WAYS: tuple[Way, ...] = get_args(Way)
 
 
-@dataclass(frozen=True)
-class Change:
+@dataclass(frozen=True, kw_only=True)
+class Change(Difference):
     """One metric at one (variant, beta), B less A.
 
     Attributes:
         before, after: the means over seeds in A and B.
-        mean, half_width: the difference of the means and of its 95% interval; None without an interval.
-        test: what the interval and ``p`` come from; "none" where the spread of seeds is not known.
-        p: two-sided; None without a test.
         adjusted: ``p`` after Holm's correction over the metric's points.
-        reason: why there is no test; "" where there is one.
     """
 
     variant: str
     beta: float
     before: Estimate
     after: Estimate
-    mean: float
-    half_width: float | None
-    test: Test
-    p: float | None
     adjusted: float | None = None
-    reason: str = ""
 
     @property
     def shown(self) -> bool:
@@ -112,36 +103,27 @@ class Metric:
     @property
     def relative(self) -> float | None:
         """The mean change over the points, in per cent; None where no point has one."""
-        found = [value for value in map(self.percent, self.changes) if value is not None]
-        return sum(found) / len(found) if found else None
+        values = [value for value in map(self.percent, self.changes) if value is not None]
+        return sum(values) / len(values) if values else None
 
     @property
     def verdict(self) -> Verdict:
-        """Say how B does.
-
-        Better (worse) where at one point or more the difference is shown to be so, and at none the other
-        way; mixed where both occur. A difference is shown where its test, after Holm's correction over
-        the metric's points, is significant at 5%.
-        """
-        better, worse = self.count("better"), self.count("worse")
+        """How B does: better (worse) where that is shown at a point or more, and at none the other way."""
         if self.why:
             return "not comparable"
-        if better and worse:
-            return "mixed"
-        if better or worse:
-            return "better" if better else "worse"
-        return "different" if self.count("different") else "no difference shown"
+        ways: list[Way] = [way for way in WAYS if self.count(way)]
+        return "mixed" if len(ways) > 1 else ways[0] if ways else "no difference shown"
 
 
 @dataclass(frozen=True)
-class Rates:
-    """BD-rates of B against A by variant; ``quality`` is "mse" or a reading, whose distortion it is.
+class BdRates:
+    """BD-rates of B against A, a variant each; ``quality`` is "mse" or a reading, whose distortion it is.
 
     ``lost`` are the points that B was asked for and has not, so that its curve is another one.
     """
 
     quality: str
-    found: tuple[BdRate, ...]
+    variants: tuple[BdRate, ...]
     lost: tuple[Key, ...] = ()
 
     @property
@@ -154,11 +136,8 @@ class Rates:
 class Pair:
     """A section of A and the one of B it is compared with.
 
-    Attributes:
-        heading: dataset and protocol, and what else tells it from others.
-        settings: (setting, in A, in B) of those that differ.
-        same: trials on both sides that hold the very same numbers, ``finished`` those that both finished.
-        one_sided: (what, in which folder) of what only one side has, or lost.
+    ``settings`` are (setting, in A, in B) of those that differ; ``finished`` counts the trials that both
+    finished, ``same`` those of the very same numbers; ``one_sided`` is what one side has alone, and which.
     """
 
     heading: str
@@ -166,7 +145,7 @@ class Pair:
     same: int
     finished: int
     metrics: tuple[Metric, ...]
-    rates: tuple[Rates, ...]
+    rates: tuple[BdRates, ...]
     one_sided: tuple[tuple[str, str], ...]
 
 
@@ -174,11 +153,8 @@ class Pair:
 class Comparison:
     """Two sets of results, compared.
 
-    Attributes:
-        pairs: what could be compared.
-        refused: sections of one dataset and protocol that could not be compared, and why.
-        apart: sections that only one side has.
-        problems: files and trials that were left out, and why.
+    ``refused`` are sections of one dataset and protocol that could not be compared, and why; ``apart``
+    those that only one side has; ``problems`` files and trials that were left out, and why.
     """
 
     pairs: tuple[Pair, ...]
@@ -207,8 +183,8 @@ def change(key: Key, before: dict[int, float], after: dict[int, float]) -> Chang
     one, other = estimate(list(before.values())), estimate(list(after.values()))
     if one is None or other is None:
         raise ValueError("a difference needs a finite value on both sides")
-    found = difference(before, after)
-    return Change(*key, one, other, found.mean, found.half_width, found.test, found.p, reason=found.reason)
+    variant, beta = key
+    return Change(**vars(difference(before, after)), variant=variant, beta=beta, before=one, after=other)
 
 
 def compare(a: Sequence[Place], b: Sequence[Place]) -> Comparison:
@@ -220,58 +196,55 @@ def compare(a: Sequence[Place], b: Sequence[Place]) -> Comparison:
     Raises:
         ResultsError: a folder is not a results folder.
     """
-    (before, left_a), (after, left_b) = (gather([load_results(path) for path in each]) for each in (a, b))
+    (before, left_a), (after, left_b) = (gather([load_results(path) for path in side]) for side in (a, b))
     after = [_as_before(section, before) for section in after]
     problems = [f"{side}: {line}" for side, lines in (("A", left_a), ("B", left_b)) for line in lines]
-    headings = {id(section): name for each in (before, after)
-                for section, (name, _) in zip(each, sources.headings(each), strict=True)}  # fmt: skip
+    headings = {id(section): name for side in (before, after)
+                for section, (name, _) in zip(side, sources.headings(side), strict=True)}  # fmt: skip
     pairs, refused, apart = [], [], []
-    for kind in sorted({(section.dataset, section.protocol) for section in [*before, *after]}):
-        ours = [section for section in before if (section.dataset, section.protocol) == kind]
-        theirs = [section for section in after if (section.dataset, section.protocol) == kind]
+    for kind in sorted({(section.dataset, section.protocol) for section in (*before, *after)}):
+        ours, theirs = ([section for section in side if (section.dataset, section.protocol) == kind]
+                        for side in (before, after))  # fmt: skip
+        matched = []
         for one in list(ours):
-            for other in list(theirs):
-                if one.settings == other.settings and not _other_data(one, other):
-                    pairs.append(_pair(headings[id(one)], one, other))
-                    ours.remove(one)
-                    theirs.remove(other)
-                    break
-        if len(ours) == len(theirs) == 1 and not _other_data(ours[0], theirs[0]):
-            pairs.append(_pair(headings[id(ours[0])], ours[0], theirs[0]))
-        elif len(ours) == len(theirs) == 1:
-            sums = (str(own[0].checksum)[:12] for own in (ours, theirs))
-            refused.append(
-                f"{headings[id(ours[0])]}: the data differ, checksum {' in A and '.join(sums)} in B"
-            )
-        elif ours and theirs:
+            same = (each for each in theirs if each.settings == one.settings and not _other_data(one, each))
+            if (other := next(same, None)) is not None:
+                matched.append((one, other))
+                ours.remove(one)
+                theirs.remove(other)
+        if not (ours and theirs):
+            apart += [f"{headings[id(left)]}: only in {'A' if ours else 'B'}" for left in (*ours, *theirs)]
+        elif len(ours) > 1 or len(theirs) > 1:
             refused.append(
                 f"{kind[0]}, protocol {kind[1]}: {len(ours)} sets of settings in A and {len(theirs)} in B,"
                 " none the same; compare folders of one each"
             )
+        elif _other_data(ours[0], theirs[0]):
+            sums = f"{str(ours[0].checksum)[:12]} in A and {str(theirs[0].checksum)[:12]} in B"
+            refused.append(f"{headings[id(ours[0])]}: the data differ, checksum {sums}")
         else:
-            apart += [f"{headings[id(each)]}: only in {'A' if ours else 'B'}" for each in [*ours, *theirs]]
+            matched.append((ours[0], theirs[0]))
+        pairs += [_pair(headings[id(one)], one, other) for one, other in matched]
     return Comparison(tuple(pairs), tuple(refused), tuple(apart), tuple(problems))
 
 
 def _as_before(section: Section, before: Sequence[Section]) -> Section:
-    """Return a section of B in which a variant of one's own is called as in A, where both have one version.
+    """Return a section of B in which a variant from a user's file is called as in A, if each has one version.
 
     A change of its file is what is to be compared; the hash in its name would keep the two apart.
     """
-    names = {name for own in before for name, _ in measured.keys(own)}
-    versions = [Counter(_VERSION.sub("", name) for name in each)
-                for each in (names, {name for name, _ in measured.keys(section)})]  # fmt: skip
+    names = {name for other in before for name, _ in measured.keys(other)}
+    here = {name for name, _ in measured.keys(section)}
+    versions = [Counter(_VERSION.sub("", name) for name in side) for side in (names, here)]
     called = {_VERSION.sub("", name): name for name in names}
 
     def as_before(name: str) -> str:
         bare = _VERSION.sub("", name)
         return called[bare] if bare != name and versions[0][bare] == versions[1][bare] == 1 else name
 
-    frames = {}
-    for name in ("points", "history", "trials", "images", "metrics", "per_image", "missing"):
-        frame = getattr(section, name)
-        if len(frame):
-            frames[name] = frame.assign(variant=[as_before(own) for own in frame["variant"]])
+    tables = ("points", "history", "trials", "images", "metrics", "per_image", "missing")
+    frames = {table: frame.assign(variant=frame["variant"].map(as_before))
+              for table in tables if len(frame := getattr(section, table))}  # fmt: skip
     return replace(section, **frames)
 
 
@@ -295,41 +268,38 @@ def _pair(heading: str, a: Section, b: Section) -> Pair:
 
 def _measurements(section: Section) -> dict[str, list[tuple[str, ...]]]:
     """Return what each finished trial measured, by its id, which stands for all its settings."""
-    found: dict[str, list[tuple[str, ...]]] = {}
+    measurements: dict[str, list[tuple[str, ...]]] = {}
     for row in records(section.points):
         values = (repr(row[name]) for name in ("split", "reading", "rate", "sse", "elbo"))
-        found.setdefault(row["trial"], []).append(tuple(values))
-    return {trial: sorted(rows) for trial, rows in found.items()}
+        measurements.setdefault(row["trial"], []).append(tuple(values))
+    return {trial: sorted(rows) for trial, rows in measurements.items()}
 
 
 def _metrics(a: Section, b: Section) -> list[Metric]:
-    ours, theirs = ({(each.title, each.how): each for each in series(own)} for own in (a, b))
-    asked, found = measured.asked(b), []
+    ours, theirs = ({(each.title, each.how): each for each in series(side)} for side in (a, b))
+    asked, compared = measured.asked(b), []
     for (title, how), one in ours.items():
         if (title, how) in theirs:
-            found.append(_metric(one, theirs[title, how], asked))
+            compared.append(_metric(one, theirs[title, how], asked))
         else:
-            others = [each.how for each in theirs.values() if each.title == title]
+            others = [other.how for other in theirs.values() if other.title == title]
             reason = f"measured differently: {how} in A, {others[0]} in B" if others else "not measured in B"
-            found.append(Metric(one, reason=reason))
-    taken = {metric.series.name for metric in found}
-    for (title, how), other in theirs.items():
-        if (title, how) not in ours and other.name not in taken:
-            found.append(Metric(other, reason="not measured in A"))
-    return found
+            compared.append(Metric(one, reason=reason))
+    names = {metric.series.name for metric in compared}
+    only_b = [other for way, other in theirs.items() if way not in ours and other.name not in names]
+    return compared + [Metric(other, reason="not measured in A") for other in only_b]
 
 
 def _metric(one: Series, other: Series, asked: dict[Key, set[int]]) -> Metric:
     silent = one.silent | other.silent
     shared = sorted(key for key in set(one.values) & set(other.values) if key[0] not in silent)
     changes = [change(key, one.values[key], other.values[key]) for key in shared]
-    adjusted = iter(holm([each.p for each in changes if each.p is not None]))
-    changes = [
-        Change(**vars(each) | {"adjusted": None if each.p is None else next(adjusted)}) for each in changes
-    ]
+    adjusted = iter(holm([change.p for change in changes if change.p is not None]))
+    changes = [replace(change, adjusted=None if change.p is None else next(adjusted)) for change in changes]
     lost = tuple(
-        key for key, own in sorted(one.values.items())
-        if key[0] not in silent and (own.keys() & asked.get(key, set())) - other.values.get(key, {}).keys()
+        key for key, values in sorted(one.values.items())
+        if key[0] not in silent
+        and (values.keys() & asked.get(key, set())) - other.values.get(key, {}).keys()
     )  # fmt: skip
     same = all(one.values[key] == other.values[key] for key in shared)
     reason = "" if shared else "no variant and beta has a value on both sides"
@@ -338,37 +308,33 @@ def _metric(one: Series, other: Series, asked: dict[Key, set[int]]) -> Metric:
     return Metric(one, tuple(changes), lost, reason, same)
 
 
-def _rates(a: Section, b: Section) -> list[Rates]:
-    """Return BD-rates of each variant that A has points of and B asked for, and the reading speaks of."""
-    asked = {variant for variant, _ in measured.keys(b)}
-    readings = [reading for reading in a.readings if reading in b.readings]
-    found = []
+def _rates(a: Section, b: Section) -> list[BdRates]:
+    """Return BD-rates of each variant that A has points of, B asked for, and the reading can compare."""
+    asked = measured.asked(b)
+    asked_for = {variant for variant, _ in measured.keys(b)}
+    shared = [reading for reading in a.readings if reading in b.readings]
+    qualities = []
     # MSE is the same under every reading.
-    for quality, reading, measure in [
-        ("mse", "half", "mse"),
-        *((each, each, "distortion") for each in readings),
-    ]:
+    for quality, reading, measure in [("mse", "half", "mse"), *((r, r, "distortion") for r in shared)]:
         silent = says_nothing_of(a, quality) | says_nothing_of(b, quality)
-        before, after = (finite_points(own.points, "test", reading) for own in (a, b))
-        before, after = (own[~own["variant"].isin(silent)] for own in (before, after))
-        each = []
-        for variant in sorted(set(before["variant"]) & asked):
-            one, other = (own[own["variant"] == variant] for own in (before, after))
+        before, after = (finite_points(side.points, "test", reading) for side in (a, b))
+        before, after = (rows[~rows["variant"].isin(silent)] for rows in (before, after))
+        rates = []
+        for variant in sorted(set(before["variant"]) & asked_for):
+            one, other = (rows[rows["variant"] == variant] for rows in (before, after))
+            name = f"{variant} in A"
             if len(other):
-                each.append(bd_rate_between(other, one, measure, variant=variant, name=f"{variant} in A"))
+                rates.append(bd_rate_between(other, one, measure, variant=variant, name=name))
             else:
-                reason = "no finite point in B"
-                each.append(
-                    BdRate(variant, f"{variant} in A", measure, None, None, None, 0, None, None, reason)
-                )
-        found.append(Rates(quality, tuple(each), _lost_points(before, after, measured.asked(b))))
-    return found
+                rates.append(BdRate(variant, name, measure, reason="no finite point in B"))
+        qualities.append(BdRates(quality, tuple(rates), _lost_points(before, after, asked)))
+    return qualities
 
 
 def _lost_points(before: pd.DataFrame, after: pd.DataFrame, asked: dict[Key, set[int]]) -> tuple[Key, ...]:
     """Return the (variant, beta) at which A has a finite point of a seed that B was asked for and lacks."""
     ours, theirs = (
-        set(zip(own["variant"], own["beta"], own["seed"], strict=True)) for own in (before, after)
+        {*zip(rows["variant"], rows["beta"], rows["seed"], strict=True)} for rows in (before, after)
     )
     return tuple(sorted({(v, b) for v, b, seed in ours - theirs if seed in asked.get((v, b), set())}))
 
@@ -376,9 +342,8 @@ def _lost_points(before: pd.DataFrame, after: pd.DataFrame, asked: dict[Key, set
 def _one_sided(a: Section, b: Section) -> list[tuple[str, str]]:
     """Return what only one side was asked for, and what either side was asked for and has not."""
     ours, theirs = set(measured.keys(a)), set(measured.keys(b))
-    found = [(f"{variant} at β = {beta:g}", "only in A") for variant, beta in sorted(ours - theirs)]
-    found += [(f"{variant} at β = {beta:g}", "only in B") for variant, beta in sorted(theirs - ours)]
+    whats = [(key, "only in A") for key in sorted(ours - theirs)]
+    whats += [(key, "only in B") for key in sorted(theirs - ours)]
     for side, section in (("A", a), ("B", b)):
-        for (variant, beta), what in sorted(measured.losses(section).items()):
-            found.append((f"{variant} at β = {beta:g}", f"{what} in {side}"))
-    return found
+        whats += [(key, f"{what} in {side}") for key, what in sorted(measured.losses(section).items())]
+    return [(f"{variant} at β = {beta:g}", what) for (variant, beta), what in whats]

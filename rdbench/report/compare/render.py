@@ -2,35 +2,26 @@
 
 from typing import Any
 
-from rdbench.report.compare.compare import WAYS, Comparison, Pair
+from rdbench.report.compare.compare import WAYS, Comparison, Metric, Pair
 from rdbench.report.numbers import ABSENT, Estimate, count, interval, number, plain
-from rdbench.report.statistics.bd_rate import LITTLE_OVERLAP, BdRate
+from rdbench.report.statistics.bd_rate import BdRate
 from rdbench.report.statistics.series import BETA_HALF
+from rdbench.report.tables.bd_rate import OVERLAP, bd_rate_cells
 from rdbench.report.tables.table import Cell, Column, Mark, Table, estimate_cell, texts
 from rdbench.report.tables.write import markdown_text, one_line, to_json, to_markdown
 
 
 def as_tables(pair: Pair) -> list[Table]:
     """Return what is shown of a pair: verdicts, BD-rates, every difference, settings, what one side lacks."""
-    found = [_verdicts(pair), _bd_rates(pair), _changes(pair)]
-    columns: tuple[Column, ...]
-    if pair.settings:
-        columns = (Column("setting", kind="key"), Column("A", kind="text"), Column("B", kind="text"))
-        found.append(Table("settings", "Settings that differ", "", columns, tuple(map(texts, pair.settings))))
-    if pair.one_sided:
-        columns = (Column("trials", kind="key"), Column("what", kind="text"))
-        title = "Not on both sides"
-        found.append(
-            Table(
-                "one_sided",
-                title,
-                "",
-                columns,
-                tuple(map(texts, pair.one_sided)),
-                folded=len(pair.one_sided) > 8,
-            )
-        )
-    return [table for table in found if table.rows]
+    settings = (Column("setting", kind="key"), Column("A", kind="text"), Column("B", kind="text"))
+    trials = (Column("trials", kind="key"), Column("what", kind="text"))
+    tables = [
+        _verdicts(pair), _bd_rates(pair), _changes(pair),
+        Table("settings", "Settings that differ", "", settings, tuple(map(texts, pair.settings))),
+        Table("one_sided", "Not on both sides", "", trials, tuple(map(texts, pair.one_sided)),
+              folded=len(pair.one_sided) > 8),
+    ]  # fmt: skip
+    return [table for table in tables if table.rows]
 
 
 def _verdicts(pair: Pair) -> Table:
@@ -41,8 +32,7 @@ def _verdicts(pair: Pair) -> Table:
         note = "; ".join(filter(None, (metric.why, lost)))
         counts = (Cell(str(n), value=n) for n in (*map(metric.count, WAYS), len(metric.changes)))
         rows.append((Cell(metric.series.title), Cell(metric.series.name), Cell(metric.verdict, note, mark),
-                     *counts,
-                     _percent(metric.relative)))  # fmt: skip
+                     *counts, _percent_cell(metric.relative)))  # fmt: skip
     caption = (
         "B against A. A point is a (variant, β); a difference is shown there where its t-test over seeds"
         " (paired where both sides have the same seeds, else Welch's) is significant at 5% after Holm's"
@@ -61,31 +51,26 @@ def _beta_half(pair: Pair) -> str:
     return f" {BETA_HALF}" if any(rates.quality == "beta_half" for rates in pair.rates) else ""
 
 
-def _percent(value: float | None) -> Cell:
+def _percent_cell(value: float | None) -> Cell:
     if value is None:
         return Cell(ABSENT, "it has no zero to be relative to, or A is 0 or next to it")
+    return Cell(_percent(value), value=value)
+
+
+def _percent(value: float) -> str:
     text = number(value, 2 if abs(value) < 1e6 else None)
-    return Cell(f"+{text}" if value > 0 and float(f"{value:.2f}") else text, value=value)
+    return f"+{text}" if value > 0 and float(f"{value:.2f}") else text
 
 
 def _bd_rates(pair: Pair) -> Table:
-    rows = []
-    for rates in pair.rates:
-        for found in rates.found:
-            ends = [Cell(ABSENT) if end is None else _percent(end) for end in (found.low, found.high)]
-            value = Cell(ABSENT, found.reason) if found.percent is None else _percent(found.percent)
-            if found.percent is not None and found.reason:
-                ends[0] = Cell(ABSENT, found.reason)
-            overlap = None if found.overlap is None else 100 * found.overlap
-            little: Mark = "warning" if found.overlaps_little else ""
-            rows.append((Cell(rates.title), Cell(found.variant), value, *ends,
-                         Cell(str(found.n), value=found.n),
-                         Cell(number(overlap, 0), "", little, overlap)))  # fmt: skip
+    rows = [
+        (Cell(rates.title), Cell(rate.variant), *bd_rate_cells(rate, _percent))
+        for rates in pair.rates
+        for rate in rates.variants
+    ]
     caption = (
         "The rate B needs beyond A's for the same quality, on average over the qualities both reach;"
-        " negative: less. 95% intervals: bootstrap over seeds. Overlap: the range both reach as a share of"
-        f" what either does, marked below {LITTLE_OVERLAP:.0%}, where the number speaks of a part of the"
-        f" curves only.{_beta_half(pair)}"
+        f" negative: less. 95% intervals: bootstrap over seeds. {OVERLAP}{_beta_half(pair)}"
     )
     columns = (
         Column("quality", kind="key"), Column("variant", kind="key"), Column("BD-rate, %"), Column("from"),
@@ -97,16 +82,15 @@ def _bd_rates(pair: Pair) -> Table:
 def _changes(pair: Pair) -> Table:
     rows = []
     for metric in pair.metrics:
-        for each in metric.changes:
-            kind = metric.kind(each)
-            half, n = each.half_width, min(each.before.n, each.after.n)
-            text = interval(Estimate(each.mean, half, n))
-            shown = Cell(text, each.reason, "warning" if kind == "worse" else "", each.mean, half, n)
-            p = Cell(ABSENT) if each.adjusted is None else Cell(number(each.adjusted, 4), value=each.adjusted)
+        for change in metric.changes:
+            kind, half, n = metric.kind(change), change.half_width, min(change.before.n, change.after.n)
+            text = interval(Estimate(change.mean, half, n))
             rows.append((
-                Cell(metric.series.title), Cell(each.variant), Cell(plain(each.beta), value=each.beta),
-                estimate_cell(each.before), estimate_cell(each.after), shown,
-                Cell(each.test), p, Cell(kind or "not shown"),
+                Cell(metric.series.title), Cell(change.variant), Cell(plain(change.beta), value=change.beta),
+                estimate_cell(change.before), estimate_cell(change.after),
+                Cell(text, change.reason, "warning" if kind == "worse" else "", change.mean, half, n),
+                Cell(change.test), Cell(number(change.adjusted, 4), value=change.adjusted),
+                Cell(kind or "not shown"),
             ))  # fmt: skip
     caption = "Means over seeds ± 95% t-interval; p after Holm's correction over the points of the metric."
     columns = (
@@ -116,12 +100,12 @@ def _changes(pair: Pair) -> Table:
     return Table("changes", "Every difference", caption, columns, tuple(rows), folded=True)
 
 
-def _in_words(found: BdRate) -> str:
-    if found.percent is None:
-        return f"{ABSENT} ({found.reason})"
-    ends = f" [{_percent(found.low).text}, {_percent(found.high).text}]" if found.low is not None else ""
-    little = f", overlap {found.overlap:.0%} only" if found.overlaps_little else ""
-    return f"{_percent(found.percent).text}%{ends}{little}"
+def _in_words(rate: BdRate) -> str:
+    if rate.percent is None:
+        return f"{rate.variant} {ABSENT} ({rate.reason})"
+    ends = "" if rate.low is None or rate.high is None else f" [{_percent(rate.low)}, {_percent(rate.high)}]"
+    little = f", overlap {rate.overlap:.0%} only" if rate.overlaps_little else ""
+    return f"{rate.variant} {_percent(rate.percent)}%{ends}{little}"
 
 
 def sentences(pair: Pair) -> list[str]:
@@ -138,48 +122,50 @@ def sentences(pair: Pair) -> list[str]:
         lines.append(f"settings differ: {changed}")
     titles = [metric.series.title for metric in pair.metrics]
     for metric in pair.metrics:
-        name, points = metric.series.title, count(len(metric.changes), "point")
-        if titles.count(name) > 1:
-            name += f" ({metric.series.name})"
-        if metric.why:
-            how = f" ({metric.why})"
-        elif metric.series.better is None:
-            how = f" (different at {metric.count('different')} of {points})"
-        else:
-            how = f" (better at {metric.count('better')}, worse at {metric.count('worse')} of {points})"
-        if metric.relative is not None:
-            how += f", mean change {_percent(metric.relative).text}%"
-        lines.append(f"{name}: {metric.verdict}{how}")
-        if metric.lost:
-            lines.append(f"{name}: B has no value at {count(len(metric.lost), 'point')} that A has")
+        title, name = metric.series.title, metric.series.name
+        lines += _of_metric(metric, title if titles.count(title) == 1 else f"{title} ({name})")
     for rates in pair.rates:
-        if rates.found:
-            shown = "; ".join(f"{found.variant} {_in_words(found)}" for found in rates.found)
+        if rates.variants:
+            shown = "; ".join(map(_in_words, rates.variants))
             lines.append(f"BD-rate of B against A, {rates.title}: {shown}")
     if pair.one_sided:
-        lines.append(f"not on both sides: {'; '.join(', '.join(each) for each in pair.one_sided)}")
+        lines.append(f"not on both sides: {'; '.join(map(', '.join, pair.one_sided))}")
     return lines
 
 
-def _left_out(found: Comparison) -> list[str]:
-    lines = [f"not compared: {line}" for line in (*found.refused, *found.apart)]
-    if not found.pairs:
+def _of_metric(metric: Metric, name: str) -> list[str]:
+    points = count(len(metric.changes), "point")
+    if metric.why:
+        how = f" ({metric.why})"
+    elif metric.series.better is None:
+        how = f" (different at {metric.count('different')} of {points})"
+    else:
+        how = f" (better at {metric.count('better')}, worse at {metric.count('worse')} of {points})"
+    if metric.relative is not None:
+        how += f", mean change {_percent(metric.relative)}%"
+    lost = f"{name}: B has no value at {count(len(metric.lost), 'point')} that A has"
+    return [f"{name}: {metric.verdict}{how}", *([lost] if metric.lost else [])]
+
+
+def _left_out(comparison: Comparison) -> list[str]:
+    lines = [f"not compared: {line}" for line in (*comparison.refused, *comparison.apart)]
+    if not comparison.pairs:
         lines.insert(0, "nothing could be compared: A and B share no dataset and protocol with the same data")
-    return [*lines, *(f"problem: {line}" for line in found.problems)]
+    return [*lines, *(f"problem: {line}" for line in comparison.problems)]
 
 
-def as_text(found: Comparison) -> str:
+def as_text(comparison: Comparison) -> str:
     """Return a comparison's sentences, a line each."""
     lines = []
-    for pair in found.pairs:
+    for pair in comparison.pairs:
         lines += [one_line(pair.heading), *(f"  {one_line(line)}" for line in sentences(pair))]
-    return "".join(f"{line}\n" for line in [*lines, *map(one_line, _left_out(found))])
+    return "".join(f"{line}\n" for line in [*lines, *map(one_line, _left_out(comparison))])
 
 
-def as_markdown(found: Comparison) -> str:
+def as_markdown(comparison: Comparison) -> str:
     """Return a comparison in GitHub's Markdown; tables of every figure are folded."""
     parts = []
-    for pair in found.pairs:
+    for pair in comparison.pairs:
         parts.append(f"### {markdown_text(pair.heading)}: B against A\n")
         parts.append("".join(f"- {markdown_text(line)}\n" for line in sentences(pair)))
         for table in as_tables(pair):
@@ -187,12 +173,12 @@ def as_markdown(found: Comparison) -> str:
             if table.folded:
                 text = f"<details><summary>{table.title}</summary>\n\n{text}\n</details>\n"
             parts.append(text)
-    if left := _left_out(found):
+    if left := _left_out(comparison):
         parts.append("".join(f"- {markdown_text(line)}\n" for line in left))
     return "\n".join(parts)
 
 
-def as_data(found: Comparison) -> dict[str, Any]:
+def as_data(comparison: Comparison) -> dict[str, Any]:
     """Return a comparison as JSON has it: the verdicts, and the tables with every figure."""
     return {
         "sections": [
@@ -205,9 +191,9 @@ def as_data(found: Comparison) -> dict[str, Any]:
                 "findings": sentences(pair),
                 "tables": [to_json(table) for table in as_tables(pair)],
             }
-            for pair in found.pairs
+            for pair in comparison.pairs
         ],
-        "refused": list(found.refused),
-        "apart": list(found.apart),
-        "problems": list(found.problems),
+        "refused": list(comparison.refused),
+        "apart": list(comparison.apart),
+        "problems": list(comparison.problems),
     }

@@ -4,6 +4,7 @@ import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +18,23 @@ Floats = npt.NDArray[np.float64]
 MEASURED = ("rate", "distortion", "elbo", "mse", "psnr", "bits_per_dim")
 
 
+def t_quantile(freedom: float) -> float:
+    """Return the 97.5% quantile of Student's t: a 95% interval reaches so many standard errors either way."""
+    return float(stdtrit(freedom, 0.975))
+
+
+def mean_and_error(values: Sequence[float]) -> tuple[float, float | None]:
+    """Return the mean of finite values, and its standard error; None for a single value."""
+    n = len(values)
+    if n == 1:
+        return values[0], None
+    # By a power of two, which is exact: else the square of a huge value overflows.
+    size = math.ldexp(1.0, math.frexp(max(map(abs, values)))[1] - 1)
+    mean = math.fsum(value / size for value in values) / n
+    deviation = math.sqrt(math.fsum((value / size - mean) ** 2 for value in values) / (n - 1))
+    return mean * size, deviation / math.sqrt(n) * size
+
+
 def estimate(values: Sequence[float]) -> Estimate | None:
     """Return mean and 95% t-interval of the finite values; None where there is none.
 
@@ -24,17 +42,13 @@ def estimate(values: Sequence[float]) -> Estimate | None:
     normally distributed, and says nothing about the sampling of test images.
     """
     finite = [float(value) for value in values if value is not None and math.isfinite(value)]
-    n = len(finite)
-    if n == 0:
+    if not finite:
         return None
-    # By a power of two, which is exact: else the square of a huge value overflows.
-    size = math.ldexp(1.0, math.frexp(max(map(abs, finite)))[1] - 1)
-    mean = math.fsum(value / size for value in finite) / n
-    if n == 1:
-        return Estimate(finite[0], None, 1)
-    deviation = math.sqrt(math.fsum((value / size - mean) ** 2 for value in finite) / (n - 1))
-    half = float(stdtrit(n - 1, 0.975)) * deviation / math.sqrt(n) * size
-    return Estimate(mean * size, half if math.isfinite(half) else None, n)
+    mean, error = mean_and_error(finite)
+    if error is None:
+        return Estimate(mean, None, 1)
+    half = t_quantile(len(finite) - 1) * error
+    return Estimate(mean, half if math.isfinite(half) else None, len(finite))
 
 
 def spaced(values: Sequence[float], amount: int) -> list[float]:
@@ -83,15 +97,7 @@ def pareto(rate: Floats, height: Floats) -> npt.NDArray[np.intp]:
 
 
 def envelope(rows: pd.DataFrame, measure: str) -> pd.DataFrame:
-    """Return the lower envelope of a curve: the points that no point of lower or equal rate beats.
-
-    Args:
-        rows: points of one variant, columns rate and ``measure``.
-        measure: the column to minimise.
-
-    Returns:
-        Those rows by ascending rate; ``measure`` falls strictly.
-    """
+    """Return the rows (columns rate and ``measure``) of :func:`pareto`; ``measure`` falls strictly."""
     return rows.iloc[pareto(rows["rate"].to_numpy(float), rows[measure].to_numpy(float))]
 
 
@@ -105,21 +111,20 @@ def lower_envelope(curves: Sequence[tuple[Floats, Floats]], at: Floats) -> Float
     Returns:
         Shape (points,); NaN before the first curve begins.
     """
-    heights = np.full((len(curves), len(at)), np.inf)
-    for place, (rate, height) in enumerate(curves):
-        within = (at >= rate[0]) & (at <= rate[-1])
-        heights[place, within] = np.interp(at[within], rate, height)
-    lowest = np.minimum.accumulate(heights.min(0))
+    lowest = np.minimum.accumulate(_heights(curves, at, np.inf).min(0))
     return np.where(np.isfinite(lowest), lowest, np.nan)
+
+
+def _heights(curves: Sequence[tuple[Floats, Floats]], at: Floats, outside: float) -> Floats:
+    """Return the height of each curve at some rates, (curves, points), or ``outside`` beyond its ends."""
+    return np.stack([np.interp(at, rate, height, outside, outside) for rate, height in curves])
 
 
 @dataclass(frozen=True)
 class Shares:
-    """Over which share of the rates that two curves or more span each is the lowest of those there.
+    """Over which share of some rates, in nats from ``low`` to ``high``, each curve is the lowest.
 
-    Attributes:
-        shares: of each curve; where some are equal, the stretch counts for each of them.
-        low, high: the ends of those rates, in nats.
+    Where some are equal, the stretch counts for each of them.
     """
 
     shares: dict[str, float]
@@ -131,7 +136,7 @@ def lowest_shares(means: pd.DataFrame, measure: str, *, as_drawn: bool = False) 
     """Tell over which share of the rates that two curves or more span each variant's is the lowest of those.
 
     Rates that all curves span would not do: one narrow curve among many would leave next to none. A curve is
-    the :func:`envelope` of its means, joined by straight lines.
+    the :func:`envelope` of two or more of its means, joined by straight lines.
 
     Args:
         means: from :func:`mean_points`.
@@ -139,8 +144,7 @@ def lowest_shares(means: pd.DataFrame, measure: str, *, as_drawn: bool = False) 
         as_drawn: join all of a variant's means, also those that another of its own beats.
 
     Returns:
-        A share for each variant that has a curve, of two points or more. None where no two such curves share
-        a range of rates.
+        None where no two curves share a range of rates.
     """
     curves = {}
     for variant, rows in means.groupby("variant"):
@@ -151,11 +155,11 @@ def lowest_shares(means: pd.DataFrame, measure: str, *, as_drawn: bool = False) 
         return None
     edges = _with_crossings(list(curves.values()))
     middles, widths = (edges[1:] + edges[:-1]) / 2, np.diff(edges)
-    heights = np.stack([np.interp(middles, rate, height, np.inf, np.inf) for rate, height in curves.values()])
+    heights = _heights(list(curves.values()), middles, np.inf)
     compared = np.isfinite(heights).sum(0) >= 2
     if not compared.any():
         return None
-    # Two that are joined through the same points by different knots part by rounding: that is a tie.
+    # Equal lines that are joined at different knots differ by rounding: that is a tie.
     scale = max(float(np.abs(height).max()) for _, height in curves.values())
     lowest = (heights <= heights.min(0) + 1e-12 * scale) & compared
     *lengths, whole = (np.vstack([lowest, compared]) * widths).sum(1)  # alike, so that all of it is 1
@@ -165,26 +169,18 @@ def lowest_shares(means: pd.DataFrame, measure: str, *, as_drawn: bool = False) 
 
 
 def _with_crossings(curves: Sequence[tuple[Floats, Floats]]) -> Floats:
-    """Return the rates between which every curve is straight, or not there, and no two of them cross."""
+    """Return the rates between which every curve is straight, or absent, and no two of them cross."""
     knots = np.unique(np.concatenate([rate for rate, _ in curves]))
-    heights = [np.interp(knots, rate, height, np.nan, np.nan) for rate, height in curves]
-    found = [knots]
-    for one, other in itertools.combinations(heights, 2):
+    edges = [knots]
+    for one, other in itertools.combinations(_heights(curves, knots, np.nan), 2):
         gap = one - other
         at = np.flatnonzero(np.sign(gap[1:]) * np.sign(gap[:-1]) < 0)
-        found.append(knots[at] + (knots[at + 1] - knots[at]) * gap[at] / (gap[at] - gap[at + 1]))
-    return np.unique(np.concatenate(found))
+        edges.append(knots[at] + (knots[at + 1] - knots[at]) * gap[at] / (gap[at] - gap[at + 1]))
+    return np.unique(np.concatenate(edges))
 
 
-@dataclass(frozen=True)
-class Lowest:
-    """Which curves lie lowest over most of the rates that two curves or more span.
-
-    Attributes:
-        variants: several where they are equal.
-        share: of those rates.
-        low, high: their ends, in nats.
-    """
+class Lowest(NamedTuple):
+    """The curves (several where equal) that lie lowest over the largest share of some rates, in nats."""
 
     variants: tuple[str, ...]
     share: float
@@ -193,18 +189,10 @@ class Lowest:
 
 
 def lowest_curve(means: pd.DataFrame, measure: str) -> Lowest | None:
-    """Tell which variant's curve is lowest over most of the rates that two curves or more span.
-
-    Args:
-        means: from :func:`mean_points`.
-        measure: the column to compare: "distortion" or "mse".
-
-    Returns:
-        None where :func:`lowest_shares` is, or where all curves are equal.
-    """
-    found = lowest_shares(means, measure)
-    if found is None:
+    """Return the largest of :func:`lowest_shares`; None where there are none, or all curves are equal."""
+    compared = lowest_shares(means, measure)
+    if compared is None:
         return None
-    share = max(found.shares.values())
-    best = tuple(variant for variant, own in found.shares.items() if own == share)
-    return Lowest(best, share, found.low, found.high) if len(best) < len(found.shares) else None
+    largest = max(compared.shares.values())
+    best = tuple(variant for variant, share in compared.shares.items() if share == largest)
+    return Lowest(best, largest, compared.low, compared.high) if len(best) < len(compared.shares) else None

@@ -1,18 +1,23 @@
 """The difference of two means over seeds, with its interval and test: paired where the seeds are the same.
 
 Trials of one seed share initial weights, the order of images and the noise, whatever their variant and beta,
-so pairing them takes out what a lucky seed adds to both.
+so pairing them takes out what a lucky seed adds to both. Where seeds do not differ at all, as counts and
+shares often do, nothing is known of the spread: there is no test, however large the difference.
 
-Seeds that do not differ at all, as counts and shares often do, say nothing of how others would: no test can
-be made of them, and a difference between two such means is not shown, however large.
+``scipy.stats.ttest_rel`` and ``ttest_ind`` give the same numbers, and the tests compare with them. They are
+not used here for their time: the report of 1,000 trials makes 1,900 tests, at half a millisecond each, and
+importing ``scipy.stats`` takes a second. With them the report takes 4.3 s of CPU time instead of 2.9 s
+(medians of five, alternating).
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from scipy.special import stdtr, stdtrit
+from scipy.special import stdtr
+
+from rdbench.report.statistics.curves import mean_and_error, t_quantile
 
 Test = Literal["paired t", "Welch's t", "none"]
 
@@ -47,33 +52,22 @@ def difference(before: Mapping[int, float], after: Mapping[int, float]) -> Diffe
     nothing varies from seed to seed (paired: no seed's difference from another's). Equal values on both sides
     do not differ: p = 1, at a half-width of 0.
     """
-    (first, one), (second, other) = (_mean_and_error(list(own.values())) for own in (before, after))
-    if one is None or other is None:
+    (first, first_error), (second, second_error) = (mean_and_error([*s.values()]) for s in (before, after))
+    if first_error is None or second_error is None:
         return Difference(second - first, None, "none", None, "a single seed on a side has no interval")
     test: Test = "paired t" if before.keys() == after.keys() else "Welch's t"
     if test == "paired t":
-        mean, own = _mean_and_error([after[seed] - before[seed] for seed in before])
-        error, freedom = own or 0.0, len(before) - 1.0
+        mean, paired_error = mean_and_error([after[seed] - before[seed] for seed in before])
+        error, freedom = paired_error or 0.0, len(before) - 1.0
     else:
-        mean, error = second - first, math.hypot(one, other)
-        shares = (one / error, other / error) if error else (0.0, 0.0)
+        mean, error = second - first, math.hypot(first_error, second_error)
+        shares = (first_error / error, second_error / error) if error else (0.0, 0.0)
         parts = shares[0] ** 4 / (len(before) - 1) + shares[1] ** 4 / (len(after) - 1)
         freedom = 1 / parts if parts else 1.0
-    nothing = ROUNDING * max(map(abs, (*before.values(), *after.values())))
-    if error <= nothing:
-        if abs(mean) <= nothing:
+    rounding = ROUNDING * max(map(abs, (*before.values(), *after.values())))
+    if error <= rounding:
+        if abs(mean) <= rounding:
             return Difference(mean, 0.0, test, 1.0)
         return Difference(mean, None, "none", None, "nothing varies from seed to seed, so it has no interval")
     p = float(2 * stdtr(freedom, -abs(mean) / error))
-    return Difference(mean, float(stdtrit(freedom, 0.975)) * error, test, p)
-
-
-def _mean_and_error(values: Sequence[float]) -> tuple[float, float | None]:
-    """Return the mean and its standard error, None for a single value."""
-    n = len(values)
-    size = max(map(abs, values)) or 1.0  # else the square of a huge value overflows before it is divided
-    mean = math.fsum(value / size for value in values) / n
-    if n == 1:
-        return values[0], None
-    squares = math.fsum((value / size - mean) ** 2 for value in values) / (n - 1) / n
-    return mean * size, math.sqrt(squares) * size
+    return Difference(mean, t_quantile(freedom) * error, test, p)

@@ -1,14 +1,11 @@
-"""Series: every quantity of a section that can be compared across its trials, each with one value a trial.
-
-Charts over beta, the paper's table, its claims and the comparison of two results folders all read these.
-"""
+"""Series: every quantity of a section that can be compared across its trials, each with one value a trial."""
 
 import functools
 import json
 import math
 from collections import Counter
-from dataclasses import dataclass, field
-from typing import Any, cast
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from rdbench import metrics
 from rdbench.metrics import FINDINGS
@@ -29,6 +26,13 @@ READING_NAMES = {
 UNTESTED = "as that takes two seeds each that differ"
 """Why two means were not told apart."""
 
+QUANTITIES: tuple[tuple[str, str, str, Better | None], ...] = (
+    ("rate", "test rate", "nats per image", None),
+    ("mse", "test MSE", "", "lower"),
+    ("psnr", "test PSNR", "dB", "higher"),
+)
+"""Name, title, unit and better direction of what does not depend on a reading."""
+
 Key = tuple[str, float]
 """Variant and beta."""
 
@@ -36,10 +40,13 @@ BETA_HALF = (
     f"{READING_NAMES['beta_half']} says something only of a loss sse + β·rate, so under it only variants"
     f" whose native reading is {READING_NAMES['half']} are compared."
 )
-"""For captions."""
+"""For captions; see :func:`says_nothing_of`."""
 
-_Measured = tuple[dict[str, Any], dict[str, Any]]
+_Row = tuple[dict[str, Any], dict[str, Any]]
 """A row of the ``metrics`` table, and its settings."""
+
+_Way = tuple[str, str]
+"""A metric's title, with its quantity and reading, and all else that a comparison rests on."""
 
 
 @dataclass(frozen=True)
@@ -54,8 +61,7 @@ class Series:
         metric: the row's name in the ``metrics`` table; "" for what comes from ``points``.
         reading: of sigma^2, where the quantity depends on one; else "".
         how: how it was measured, for the legend; only what was measured alike is one series.
-        silent: variants of which its reading says nothing (:func:`says_nothing_of`): they have values,
-            and are compared with nothing.
+        silent: variants that have values and are compared with nothing (:func:`says_nothing_of`).
         values: (variant, beta) -> seed -> value; finite values only.
         reasons: (variant, beta) -> why a value is missing there, where a reason was recorded.
     """
@@ -74,8 +80,8 @@ class Series:
     @functools.cached_property
     def estimates(self) -> dict[Key, Estimate]:
         """The mean over seeds of each (variant, beta)."""
-        found = {key: estimate(list(values.values())) for key, values in self.values.items()}
-        return {key: value for key, value in found.items() if value is not None}
+        means = {key: estimate(list(values.values())) for key, values in self.values.items()}
+        return {key: mean for key, mean in means.items() if mean is not None}
 
     @functools.cached_property
     def top(self) -> Key | None:
@@ -86,20 +92,14 @@ class Series:
         """Return the (variant, beta) of the best mean, of one variant or of all; None where there is none."""
         if self.better is None:
             return None
-        sign = 1 if self.better == "higher" else -1
-        found = {
-            k: v for k, v in self.estimates.items() if variant in (None, k[0]) and k[0] not in self.silent
-        }
+        sign, means = 1 if self.better == "higher" else -1, self.estimates
+        compared = [key for key in means if variant in (None, key[0]) and key[0] not in self.silent]
         # Of equal means the lowest beta, so that the choice does not depend on the order of files.
-        return max(found, key=lambda key: (sign * found[key].mean, -key[1]), default=None)
+        return max(compared, key=lambda key: (sign * means[key].mean, -key[1]), default=None)
 
     def tells_apart(self, one: Key, other: Key) -> bool | None:
-        """Tell whether the means over seeds of two (variant, beta) differ, by the test of
-        :func:`~rdbench.report.statistics.difference.difference` at 5%.
-
-        Returns:
-            None where either has a single seed, or nothing varies from seed to seed, so that nothing is known
-            of the spread: see :data:`UNTESTED`.
+        """Tell whether two means over seeds differ, by
+        :func:`~rdbench.report.statistics.difference.difference` at 5%; None without a test (``UNTESTED``).
         """
         p = difference(self.values[one], self.values[other]).p
         return None if p is None else p < 0.05
@@ -109,29 +109,34 @@ def of_points(
     section: Section, measure: str, reading: str, split: str = "test"
 ) -> dict[Key, dict[int, float]]:
     """Return (variant, beta) -> seed -> the finite values of a column of ``points``."""
-    found: dict[Key, dict[int, float]] = {}
+    values: dict[Key, dict[int, float]] = {}
     rows = section.splits.get((split, reading))
     if rows is None:
-        return found
+        return values
     columns = (rows[name].tolist() for name in ("variant", "beta", "seed", measure))
     for variant, beta, seed, value in zip(*columns, strict=True):
         if value is not None and math.isfinite(value):
-            found.setdefault((variant, beta), {})[int(seed)] = float(value)
-    return found
+            values.setdefault((variant, beta), {})[int(seed)] = float(value)
+    return values
 
 
 def says_nothing_of(section: Section, reading: str) -> frozenset[str]:
-    """Return the variants of a section that a reading says nothing of: none, but under ``beta_half``.
+    """Return the variants that a reading says nothing of: none, but under ``beta_half``.
 
     sigma^2 = beta/2 rests on Eq. 5, which holds of the loss sse + beta rate: of a variant whose native
-    reading is ``half``. Any other's beta is no such weight, so its likelihood there is a number about
-    nothing: it is shown, but compared neither with other variants nor by a gate.
+    reading is ``half``. Any other's beta is no such weight: its likelihood there means nothing, so it is
+    shown, but compared neither with other variants nor by a gate.
     """
     if reading != "beta_half" or not len(section.points):
         return frozenset()
     points = section.points
     native = points.loc[points["native"].eq(True) & (points["reading"] == "half"), "variant"]
     return frozenset(points["variant"]) - frozenset(native)
+
+
+def beta_half(section: Section) -> str:
+    """Return the end of a caption: why some variants are not compared, if any are not."""
+    return f" {BETA_HALF}" if any(says_nothing_of(section, reading) for reading in section.readings) else ""
 
 
 def elbo(section: Section, reading: str) -> Series:
@@ -143,17 +148,11 @@ def elbo(section: Section, reading: str) -> Series:
 
 def series(section: Section) -> list[Series]:
     """Return the section's series: ELBO under each reading, then rate, MSE and PSNR, then proxy metrics."""
-    found = [elbo(section, reading) for reading in section.readings]
+    elbos = [elbo(section, reading) for reading in section.readings]
     # These do not depend on the reading: any will do.
-    for name, title, unit, way in (
-        ("rate", "test rate", "nats per image", None),
-        ("mse", "test MSE", "", "lower"),
-        ("psnr", "test PSNR", "dB", "higher"),
-    ):
-        found.append(
-            Series(name, title, unit, cast(Better | None, way), values=of_points(section, name, "half"))
-        )
-    return [each for each in found if each.values] + proxies(section)
+    others = [Series(name, title, unit, way, values=of_points(section, name, "half"))
+              for name, title, unit, way in QUANTITIES]  # fmt: skip
+    return [series for series in (*elbos, *others) if series.values] + proxies(section)
 
 
 def proxies(section: Section) -> list[Series]:
@@ -162,92 +161,88 @@ def proxies(section: Section) -> list[Series]:
     A row without a value says only what was asked for: it gives its reason to every series that was measured
     so, of its variant if there are any, and stands for itself where there is none.
     """
-    measured: dict[tuple[str, str], list[_Measured]] = {}
-    missing: list[_Measured] = []
-    for row in records(section.metrics):
-        settings = json.loads(row["settings"])
+    taken: Counter[str] = Counter()
+    proxies = []
+    for (title, how), rows in _rows_by_way(section):
+        row, settings = rows[0]
+        metric, quantity, reading = row["name"], settings.get("quantity"), settings.get("reading") or ""
+        name = value_name(metric, quantity, reading)
+        taken[name] += 1
+        name += f"_{taken[name]}" if taken[name] > 1 else ""
+        silent = says_nothing_of(section, reading)
+        kind = metrics.quantity(name)
+        better = kind.better if kind else None
+        proxy = Series(name, title, "", better, metric, reading, how, silent)
+        for row, settings in rows:
+            key = (row["variant"], row["beta"])
+            if row["value"] is not None and math.isfinite(row["value"]):
+                proxy.values.setdefault(key, {})[int(row["seed"])] = float(row["value"])
+            elif "error" in settings:
+                lines = str(settings["error"]).strip().splitlines()
+                proxy.reasons[key] = lines[-1] if lines else "no reason was recorded"
+        proxies.append(replace(proxy, reasons=_elsewhere(proxy, section) | proxy.reasons))
+    return proxies
+
+
+def _rows_by_way(section: Section) -> list[tuple[_Way, list[_Row]]]:
+    """Return the rows of each way of measuring, those with a value first; then ways that gave no value."""
+    measured: dict[_Way, list[_Row]] = {}
+    failed: list[_Row] = []
+    for row, settings in _metric_rows(section):
         if "error" in settings:
-            missing.append((row, settings))
+            failed.append((row, settings))
         else:
             measured.setdefault(_measured_how(row, settings), []).append((row, settings))
-    alone: dict[tuple[str, str], list[_Measured]] = {}
-    told: dict[tuple[str, str], list[_Measured]] = {}
-    for row, settings in missing:
+    alone: dict[_Way, list[_Row]] = {}
+    reasons: dict[_Way, list[_Row]] = {}
+    for row, settings in failed:
         answered = [way for way, rows in measured.items() if _asks_for(row, settings, *rows[0])]
         # Features may differ, which a failure does not know: its variant's other seeds do.
         likely = [
             way for way in answered if row["variant"] in {other["variant"] for other, _ in measured[way]}
         ]
         for way in likely or answered:
-            told.setdefault(way, []).append((row, settings))
+            reasons.setdefault(way, []).append((row, settings))
         if not answered:
             alone.setdefault(_measured_how(row, settings), []).append((row, settings))
-    taken: Counter[str] = Counter()
-    curves = _curves(section)
-    found = []
-    for grouped in (measured, alone):
-        for title, how in sorted(grouped):
-            rows = grouped[title, how]
-            first, about = rows[0]
-            metric, quantity, reading = first["name"], about.get("quantity"), about.get("reading") or ""
-            name = value_name(metric, quantity, reading)
-            taken[name] += 1
-            name += f"_{taken[name]}" if taken[name] > 1 else ""
-            silent = says_nothing_of(section, reading)
-            kind = metrics.quantity(name)
-            better = kind.better if kind else None
-            own = Series(name, title, "", better, metric, reading, how, silent)
-            for row, settings in rows + told.get((title, how), []):
-                key = (row["variant"], row["beta"])
-                if row["value"] is not None and math.isfinite(row["value"]):
-                    own.values.setdefault(key, {})[int(row["seed"])] = float(row["value"])
-                elif "error" in settings:
-                    lines = str(settings["error"]).strip().splitlines()
-                    own.reasons[key] = lines[-1] if lines else "no reason was recorded"
-            own.reasons.update(_elsewhere(own, curves))
-            found.append(own)
-    return found
+    return [(way, ways[way] + reasons.get(way, [])) for ways in (measured, alone) for way in sorted(ways)]
 
 
-def _curves(section: Section) -> dict[str, list[float]]:
-    """Return the betas of each variant of which one training gives the whole curve."""
+def _elsewhere(proxy: Series, section: Section) -> dict[Key, str]:
+    """Return why a metric measured at one beta of a training for all betas has no value at the others."""
     if "betas" not in section.trials:
         return {}
-    pairs = zip(section.trials["variant"], section.trials["betas"], strict=True)
-    return {str(variant): betas for variant, betas in pairs if isinstance(betas, list)}
-
-
-def _elsewhere(own: Series, curves: dict[str, list[float]]) -> dict[Key, str]:
-    """Return why a metric that was measured at one beta of a training has no value at its others."""
-    found: dict[Key, str] = {}
+    curves = dict(zip(section.trials["variant"], section.trials["betas"], strict=True))
+    reasons: dict[Key, str] = {}
     for variant, betas in curves.items():
-        at = sorted(beta for name, beta in own.values if name == variant)
-        why = f"measured at β = {', '.join(map(plain, at))} only: one training gives the whole curve"
-        found |= {(variant, beta): why for beta in betas if at and (variant, beta) not in own.values}
-    return {key: why for key, why in found.items() if key not in own.reasons}
+        at = sorted(beta for name, beta in proxy.values if name == variant)
+        if at and isinstance(betas, list):
+            why = f"measured at β = {', '.join(map(plain, at))} only: one training gives the whole curve"
+            reasons |= {(variant, beta): why for beta in betas if (variant, beta) not in proxy.values}
+    return reasons
 
 
 def _asks_for(
-    row: dict[str, Any], settings: dict[str, Any], other: dict[str, Any], its: dict[str, Any]
+    row: dict[str, Any], settings: dict[str, Any], other: dict[str, Any], measured: dict[str, Any]
 ) -> bool:
-    """Tell whether a row without a value asked for what another row measured."""
+    """Tell whether a row without a value asked for what another row, of settings ``measured``, has."""
     asked = {name: value for name, value in settings.items() if name not in FINDINGS}
     same = (row["name"], row["protocol"]) == (other["name"], other["protocol"])
-    return same and all(name in its and its[name] == value for name, value in asked.items())
+    return same and all(name in measured and measured[name] == value for name, value in asked.items())
+
+
+def _metric_rows(section: Section) -> list[_Row]:
+    return [(row, json.loads(row["settings"])) for row in records(section.metrics)]
 
 
 def remarks(section: Section) -> list[str]:
     """Return what single values of proxy metrics warn of, each once."""
-    found: dict[str, None] = {}
-    for row in records(section.metrics):
-        settings = json.loads(row["settings"])
-        if "warning" in settings:
-            found[f"{_measured_how(row, settings)[0]}: {settings['warning']}"] = None
-    return list(found)
+    warned = [(row, settings) for row, settings in _metric_rows(section) if "warning" in settings]
+    lines = (f"{_measured_how(row, settings)[0]}: {settings['warning']}" for row, settings in warned)
+    return list(dict.fromkeys(lines))
 
 
-def _measured_how(row: dict[str, Any], settings: dict[str, Any]) -> tuple[str, str]:
-    """Return a metric's title, with its quantity and reading, and all else that a comparison rests on."""
+def _measured_how(row: dict[str, Any], settings: dict[str, Any]) -> _Way:
     quantity, reading = settings.get("quantity"), settings.get("reading")
     parts = [row["name"], quantity if quantity != row["name"] else None, reading]
     shown = {

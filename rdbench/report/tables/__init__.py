@@ -1,4 +1,4 @@
 """The tables of the report: what each is made of, and how one is written.
 
-Start with ``table``, what every table is; the bold marks are decided where a table's cells are made.
+Start with ``table``, what every table is; ``bold`` decides which values are bold, ``write`` makes files.
 """

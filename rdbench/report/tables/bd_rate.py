@@ -1,61 +1,61 @@
 """The tables of BD-rate and of how often a variant's curve is the lowest."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pandas as pd
 
 from rdbench.report.numbers import ABSENT, count, number
 from rdbench.report.sections import Section
-from rdbench.report.statistics.bd_rate import LEAST_RATE, LITTLE_OVERLAP, BdRate, _compare, _Points
+from rdbench.report.statistics.bd_rate import LEAST_RATE, LITTLE_OVERLAP, BdRate, CurvePoints, bd_rate
 from rdbench.report.statistics.curves import envelope, finite_points, lowest_shares, mean_points
-from rdbench.report.statistics.series import BETA_HALF, READING_NAMES, says_nothing_of
-from rdbench.report.tables.table import Cell, Column, Mark, Table
+from rdbench.report.statistics.series import READING_NAMES, beta_half, says_nothing_of
+from rdbench.report.tables.table import Cell, Column, Table
 
 BASELINE = "beta_vae"
-"""What the others are compared with, where it is there."""
+"""What the others are compared with, where the section has it."""
+
+OVERLAP = (
+    f"Overlap: the range both reach as a share of what either does, marked below {LITTLE_OVERLAP:.0%}, where"
+    " the number speaks of a part of the curves only."
+)
+"""For captions."""
 
 
 def _measures(section: Section) -> Iterator[tuple[str, str, pd.DataFrame, list[str]]]:
-    """Yield (title, column, finite points of the test split, variants) of MSE and of each distortion.
+    """Yield (title, column, finite test points, variants) of MSE and of each distortion.
 
-    Of the variants that the reading says something of: the others' distortion is not to be compared.
+    Of the variants whose distortion under that reading may be compared.
     """
     if not len(section.points):
         return
     # MSE is the same under every reading, and all are stored.
     for title, measure, reading in (
         ("MSE", "mse", "half"),
-        *((f"distortion, {READING_NAMES[each]}", "distortion", each) for each in section.readings),
+        *((f"distortion, {READING_NAMES[name]}", "distortion", name) for name in section.readings),
     ):
-        rows = section.splits.get(("test", reading))
+        silent, rows = says_nothing_of(section, reading), section.splits.get(("test", reading))
         # Not every variant has a likelihood of its own.
-        silent = says_nothing_of(section, reading)
-        there = [] if rows is None else sorted(set(rows["variant"]) - silent)
+        variants = [] if rows is None else sorted(set(rows["variant"]) - silent)
         points = finite_points(section.points, "test", reading)
-        yield title, measure, points[~points["variant"].isin(silent)], there
-
-
-def _beta_half(section: Section) -> str:
-    """Return the end of a caption: why some variants have no row, where they have none."""
-    return f" {BETA_HALF}" if any(says_nothing_of(section, each) for each in section.readings) else ""
+        yield title, measure, points[~points["variant"].isin(silent)], variants
 
 
 def table(section: Section) -> Table | None:
-    """Return the section's BD-rates, a row a quality and variant; None where there are not two variants."""
+    """Return the section's BD-rates, a row a quality and variant; None with fewer than two variants."""
     variants = sorted(section.points["variant"].unique()) if len(section.points) else []
     if len(variants) < 2:
         return None
     baseline = BASELINE if BASELINE in variants else variants[0]
     rows: list[tuple[Cell, ...]] = []
     notes: list[str] = []
-    for title, measure, points, there in _measures(section):
-        if baseline not in there:
-            continue  # such as a likelihood of its own, which the baseline has not got
-        curves = {name: _Points(points[points["variant"] == name], measure) for name in variants}
-        for variant in variants:
-            if variant != baseline and variant in there:
-                found = _compare(curves[variant], curves[baseline], variant, baseline)
-                rows.append((Cell(title), Cell(variant), *_cells(found)))
+    for title, measure, points, compared in _measures(section):
+        if baseline not in compared:
+            continue  # the baseline may have no likelihood of its own
+        curves = {name: CurvePoints(points[points["variant"] == name], measure) for name in compared}
+        for variant, curve in curves.items():
+            if variant != baseline:
+                rate = bd_rate(curve, curves[baseline], variant=variant, name=baseline)
+                rows.append((Cell(title), Cell(variant), *bd_rate_cells(rate, _percent), Cell(_range(rate))))
         means = mean_points(points)
         without = int(((means["rate"] <= LEAST_RATE) | (means["mse"] <= 0)).sum())
         if measure == "mse" and without:
@@ -67,11 +67,9 @@ def table(section: Section) -> Table | None:
         f"How much more rate than {baseline} a variant needs for the same quality, on average over"
         " the qualities both reach (Bjontegaard 2001, PCHIP, in the logarithm of the rate); negative: less."
         " Test split. Each curve is the monotone hull of the means over seeds: the points that no point of"
-        " lower or equal rate beats. MSE stands for PSNR too, which gives the same number. Overlap: the"
-        " range both reach as a share of what either does, marked below"
-        f" {LITTLE_OVERLAP:.0%}, where the number speaks of a part of the curves only. 95% intervals:"
-        " bootstrap over whole seeds, Student's t on the standard error of the logarithm, n seeds."
-        f"{_beta_half(section)}"
+        f" lower or equal rate beats. MSE stands for PSNR too, which gives the same number. {OVERLAP} 95%"
+        " intervals: bootstrap over whole seeds, Student's t on the standard error of the logarithm, n seeds."
+        f"{beta_half(section)}"
     )
     columns = (
         Column("quality", kind="key"), Column("variant", kind="key"), Column("%", "BD-rate"),
@@ -81,30 +79,33 @@ def table(section: Section) -> Table | None:
     return Table("bd_rate", f"BD-rate against {baseline}", caption, columns, tuple(rows), tuple(notes))
 
 
-def _cells(found: BdRate) -> tuple[Cell, ...]:
-    """Return the cells of a BD-rate, from the percentage on; the first that is empty says why."""
+def bd_rate_cells(rate: BdRate, write: Callable[[float], str]) -> tuple[Cell, ...]:
+    """Return percentage (as ``write`` has it), interval, seeds, overlap; the first that is empty says why."""
 
-    def cell(value: float | None, decimals: int = 1, why: str = "", mark: Mark = "") -> Cell:
-        if value is None:
-            return Cell(ABSENT, why)
-        return Cell(number(value, decimals if abs(value) < 1e6 else None), "", mark, value)
+    def percent(value: float | None, why: str = "") -> Cell:
+        return Cell(ABSENT, why) if value is None else Cell(write(value), value=value)
 
-    overlap = None if found.overlap is None else 100 * found.overlap
+    overlap = None if rate.overlap is None else 100 * rate.overlap
     return (
-        cell(found.percent, why=found.reason),
-        cell(found.low, why="" if found.percent is None else found.reason),
-        cell(found.high),
-        cell(found.n, 0),
-        cell(overlap, 0, mark="warning" if found.overlaps_little else ""),
-        Cell(_range(found) if found.quality_range else ABSENT),
+        percent(rate.percent, rate.reason),
+        percent(rate.low, "" if rate.percent is None else rate.reason),
+        percent(rate.high),
+        Cell(str(rate.n), value=rate.n),
+        Cell(number(overlap, 0), "", "warning" if rate.overlaps_little else "", overlap),
     )
 
 
-def _range(found: BdRate) -> str:
+def _percent(value: float) -> str:
+    return number(value, 1 if abs(value) < 1e6 else None)
+
+
+def _range(rate: BdRate) -> str:
     """Write the shared range of quality, the best end last, as what was measured."""
-    ends = found.quality_range or ()
-    values = [10 ** (-end / 10) if found.measure == "mse" else -end for end in ends]
-    return f"{' to '.join(map(number, values))}{'' if found.measure == 'mse' else ' nats'}"
+    if rate.quality_range is None:
+        return ABSENT
+    if rate.measure == "mse":
+        return " to ".join(number(10 ** (-end / 10)) for end in rate.quality_range)
+    return f"{' to '.join(number(-end) for end in rate.quality_range)} nats"
 
 
 def envelope_table(section: Section) -> Table | None:
@@ -114,21 +115,20 @@ def envelope_table(section: Section) -> Table | None:
         means = mean_points(points)
         if means["variant"].nunique() < 2:
             continue
-        found = lowest_shares(means, measure)
+        shares = lowest_shares(means, measure)
         # Of equal points the envelope keeps one; all of them are on it.
         best = set(envelope(means, measure)[["rate", measure]].itertuples(index=False, name=None))
-        for variant, own in means.groupby("variant"):
-            on = sum(point in best for point in own[["rate", measure]].itertuples(index=False, name=None))
-            share = None if found is None else found.shares.get(str(variant))
-            if found is not None and share is not None:
+        for variant, curve in means.groupby("variant"):
+            on = sum(point in best for point in curve[["rate", measure]].itertuples(index=False, name=None))
+            if shares is not None and (share := shares.shares.get(str(variant))) is not None:
                 cell = Cell(number(100 * share, 1), value=100 * share)
-                span = Cell(f"{number(found.low)} to {number(found.high)}")
+                span = Cell(f"{number(shares.low)} to {number(shares.high)}")
             else:
-                alone = len(envelope(own, measure)) < 2
+                alone = len(envelope(curve, measure)) < 2
                 why = "fewer than two points on its hull" if alone else "no rates that another curve spans"
                 cell = span = Cell(ABSENT, why)
             rows.append((Cell(title), Cell(str(variant)), cell, span, Cell(str(on), value=on),
-                         Cell(str(len(own)), value=len(own))))  # fmt: skip
+                         Cell(str(len(curve)), value=len(curve))))  # fmt: skip
     if not rows:
         return None
     caption = (
@@ -138,7 +138,7 @@ def envelope_table(section: Section) -> Table | None:
         " of the variant's own means, joined by straight lines; a variant with fewer than two points has none"
         " and is not compared. Where points are far apart such lines say little: MSE and the distortion at"
         " σ² = 1/2 order two models of one rate alike, and if their shares differ it is the lines between the"
-        f" points that do.{_beta_half(section)}"
+        f" points that do.{beta_half(section)}"
     )
     columns = (
         Column("measure", kind="key"), Column("variant", kind="key"), Column("share, %"),

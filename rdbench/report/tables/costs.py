@@ -24,23 +24,19 @@ def table(section: Section) -> Table | None:
         return None
     devices = [device if isinstance(device, str) else "not recorded" for device in trained["device"]]
     rows = []
-    for (variant, device), own in trained.assign(device=devices).groupby(["variant", "device"]):
-        total = float(own["seconds"].sum())
+    for (variant, device), group in trained.assign(device=devices).groupby(["variant", "device"]):
+        total = float(group["seconds"].sum())
         rows.append((
-            Cell(str(variant)),
-            Cell(str(device)),
-            Cell(f"{len(own):,}", value=len(own)),
-            _packs(own),
-            _median(own["seconds"], seconds),
-            _median(own["images_per_second"], lambda value: number(value, 0)),
-            _median(own["peak_memory_bytes"] / 2**30, lambda value: f"{number(value, 2)} GiB"),
+            Cell(str(variant)), Cell(str(device)), Cell(f"{len(group):,}", value=len(group)), _packs(group),
+            _median(group["seconds"], seconds),
+            _median(group["images_per_second"], lambda value: number(value, 0)),
+            _median(group["peak_memory_bytes"] / 2**30, lambda value: f"{number(value, 2)} GiB"),
             Cell(seconds(total), value=total),
         ))  # fmt: skip
     columns = (
-        Column("variant", kind="key"), Column("device", kind="key"),
-        Column("trials"), Column("trials in a pack"),
-        Column("time a trial, median"), Column("images/s, median"), Column("memory, median"),
-        Column("time, all trials"),
+        Column("variant", kind="key"), Column("device", kind="key"), Column("trials"),
+        Column("trials in a pack"), Column("time a trial, median"), Column("images/s, median"),
+        Column("memory, median"), Column("time, all trials"),
     )  # fmt: skip
     return Table("cost", "Throughput and cost", CAPTION, columns, tuple(rows))
 
@@ -53,8 +49,8 @@ def _median(values: "pd.Series[Any]", text: Any) -> Cell:
     return Cell(text(median), value=median)
 
 
-def _packs(own: pd.DataFrame) -> Cell:
-    sizes = sorted({int(size) for size in own["pack"].dropna()})
+def _packs(trials: pd.DataFrame) -> Cell:
+    sizes = sorted({int(size) for size in trials["pack"].dropna()})
     if not sizes:
         return Cell(ABSENT, "not recorded")
     return Cell(f"{sizes[0]}" if len(sizes) == 1 else f"{sizes[0]} to {sizes[-1]}")

@@ -1,34 +1,30 @@
 """From a section's rows to the report's tables and sentences; no HTML here."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from rdbench.numerics.likelihood import OWN
-from rdbench.report.numbers import ABSENT, Estimate, count, interval, plain
+from rdbench.report.numbers import ABSENT, count, interval, plain
 from rdbench.report.sections import VARIES, Section, records
 from rdbench.report.statistics import series
-from rdbench.report.statistics.curves import estimate
 from rdbench.report.statistics.series import (
-    BETA_HALF,
     READING_NAMES,
     Key,
     Series,
+    beta_half,
     of_points,
     proxies,
     remarks,
 )
-from rdbench.report.tables.table import Cell, Column, Mark, Table, estimate_cell, texts
+from rdbench.report.tables.bold import MARKED, marked_cell
+from rdbench.report.tables.table import Cell, Column, Table, numbered, texts
 
-DETAILS = (
-    ("test ELBO", "test", "elbo"),
-    ("train ELBO", "train", "elbo"),
-    ("test rate", "test", "rate"),
-    ("test distortion", "test", "distortion"),
-    ("test MSE", "test", "mse"),
-    ("test PSNR, dB", "test", "psnr"),
+POINT_COLUMNS = (
+    ("test ELBO", "test", "elbo"), ("train ELBO", "train", "elbo"), ("test rate", "test", "rate"),
+    ("test distortion", "test", "distortion"), ("test MSE", "test", "mse"), ("test PSNR, dB", "test", "psnr"),
     ("test bits/dim", "test", "bits_per_dim"),
-)
-"""Columns of a reading's table of details: heading, split, measure."""
+)  # fmt: skip
+"""Columns of a reading's table of points: heading, split, measure."""
 
 NO_OWN = "has no likelihood of its own"
 
@@ -41,78 +37,85 @@ LONG = 24
 
 KEYS = (Column("variant", kind="key"), Column("β", kind="key"))
 
-MARKED = (
-    "Bold: the best mean. ≈: not distinguishable from it over seeds (t-test at 5%, paired where the seeds"
-    " are the same, else Welch's; with a single seed, or seeds that do not differ, nothing is known of the"
-    " spread, and nothing is marked)."
-)
-
 
 def keys(section: Section) -> list[Key]:
     """Return every (variant, beta) that was trained or asked for, sorted."""
-    found = {key for key, _, _ in of_trials(section)}
-    for frame in (section.missing, section.points):
-        if len(frame):
-            own = frame[["variant", "beta"]].drop_duplicates()
-            found |= set(zip(own["variant"].tolist(), own["beta"].tolist(), strict=True))
-    return sorted(found)
+    keys = set(asked(section))
+    if len(section.points):
+        pairs = section.points[["variant", "beta"]].drop_duplicates()
+        keys |= set(zip(pairs["variant"].tolist(), pairs["beta"].tolist(), strict=True))
+    return sorted(keys)
 
 
-def of_trials(section: Section) -> Iterator[tuple[Key, int, str]]:
+def trials_asked_for(section: Section) -> Iterator[tuple[Key, int, str]]:
     """Yield (variant, beta), seed and status of each trial; one of many betas comes at each of them."""
-    trials = section.trials
-    if not len(trials):
-        return
-    columns = [trials[name].tolist() for name in ("variant", "beta", "seed", "status")]
-    betas = trials["betas"].tolist() if "betas" in trials else [None] * len(trials)
-    for variant, beta, seed, status, many in zip(*columns, betas, strict=True):
-        for own in many if isinstance(many, list) else [beta]:
-            yield (variant, own), int(seed), str(status)
+    trials, missing = section.trials, section.missing
+    columns = [trials[name].tolist() if len(trials) else [] for name in (*VARIES, "status")]
+    curves = trials["betas"].tolist() if "betas" in trials else [None] * len(trials)
+    for variant, beta, seed, status, betas in zip(*columns, curves, strict=True):
+        for value in betas if isinstance(betas, list) else [beta]:
+            yield (variant, value), int(seed), str(status)
+    for variant, beta, seed in zip(*(missing[name].tolist() for name in VARIES if len(missing)), strict=True):
+        yield (variant, beta), int(seed), "not trained yet"
 
 
 def asked(section: Section) -> dict[Key, set[int]]:
     """Return the seeds that were trained or asked for at each (variant, beta)."""
-    found: dict[Key, set[int]] = {}
-    for key, seed, _ in of_trials(section):
-        found.setdefault(key, set()).add(seed)
-    for row in records(section.missing):
-        found.setdefault((row["variant"], row["beta"]), set()).add(int(row["seed"]))
-    return found
+    seeds: dict[Key, set[int]] = {}
+    for key, seed, _ in trials_asked_for(section):
+        seeds.setdefault(key, set()).add(seed)
+    return seeds
 
 
 def losses(section: Section) -> dict[Key, str]:
-    """Return, by (variant, beta), what keeps it from all its seeds: "2 diverged, 1 missing"."""
-    found: dict[Key, Counter[str]] = {}
-    for key, _, status in of_trials(section):
+    """Return, by (variant, beta), what keeps it from all its seeds: "2 diverged, 1 not trained yet"."""
+    lost: dict[Key, Counter[str]] = {}
+    for key, _, status in trials_asked_for(section):
         if status != "done":
-            found.setdefault(key, Counter())[status] += 1
-    for variant, beta in zip(section.missing["variant"], section.missing["beta"], strict=True):
-        found.setdefault((variant, beta), Counter())["not trained yet"] += 1
+            lost.setdefault(key, Counter())[status] += 1
     return {
-        key: ", ".join(f"{amount} {what}" for what, amount in sorted(counter.items()))
-        for key, counter in found.items()
+        key: ", ".join(f"{amount} {what}" for what, amount in sorted(counts.items()))
+        for key, counts in lost.items()
     }
 
 
-def mark(own: Series, key: Key) -> Mark:
-    """Tell whether a (variant, beta) is the best of a series, or not distinguishable from it."""
-    top = own.top
-    if top is None or key not in own.values or key[0] in own.silent:
-        return ""
-    if own.estimates[key].mean == own.estimates[top].mean:
-        return "best"
-    return "close" if own.tells_apart(key, top) is False else ""
+def seed_counts(columns: Iterable[Series]) -> set[int]:
+    """Return the numbers of seeds that the means of some columns rest on."""
+    return {mean.n for series in columns for mean in series.estimates.values()}
 
 
-def over_seeds(numbers: set[int]) -> str:
-    """Say what an interval in a table stands for, given how many seeds its cells have."""
-    if not numbers:
+def over_seeds(columns: Iterable[Series]) -> str:
+    """Say what an interval in these columns stands for, given how many seeds their cells have."""
+    counts = seed_counts(columns)
+    if not counts:
         return "No value yet; each cell says why."
-    if numbers == {1}:
+    if counts == {1}:
         return "n = 1: one training a cell, so there is no interval over seeds."
-    if len(numbers) == 1:
-        return f"Mean ± 95% t-interval over n = {min(numbers)} seeds."
+    if len(counts) == 1:
+        return f"Mean ± 95% t-interval over n = {min(counts)} seeds."
     return "Mean ± 95% t-interval over the n seeds a cell names, the value alone where n = 1."
+
+
+def key_cells(key: Key) -> tuple[Cell, Cell]:
+    """Return the cells of the columns :data:`KEYS`."""
+    return Cell(key[0]), Cell(plain(key[1]))
+
+
+def rows_by_key(
+    rows: Iterable[Key], columns: Sequence[Series], why: Callable[[Series, Key], tuple[str, str]]
+) -> list[tuple[Cell, ...]]:
+    """Return a row a (variant, beta) of the columns' means; ``why`` gives a cell's (absent, lost)."""
+    show_n = len(seed_counts(columns)) > 1
+    return [
+        (*key_cells(key), *(marked_cell(column, key, *why(column, key), show_n=show_n) for column in columns))
+        for key in rows
+    ]
+
+
+def lost_at(key: Key, column: Series, lost: dict[Key, str], beside: Iterable[Series]) -> str:
+    """Return what lost a cell its seeds: nothing where the columns beside it were measured and it was not."""
+    measured = any(key in other.values for other in beside)
+    return "" if measured and key not in column.values else lost.get(key, "")
 
 
 def elbo(section: Section) -> Table:
@@ -120,39 +123,25 @@ def elbo(section: Section) -> Table:
 
     Values under different readings are bounds on different likelihoods and are not compared.
     """
-    every = set(keys(section))
-    variants = sorted({variant for variant, _ in every})
-    lost = losses(section)
-    found = {reading: series.elbo(section, reading) for reading in section.readings}
-    seeds = {value.n for each in found.values() for value in each.estimates.values()}
+    asked_for, lost = set(keys(section)), losses(section)
+    columns = [series.elbo(section, reading) for reading in section.readings]
+    show_n = len(seed_counts(columns)) > 1
     native = set()
     if len(section.points):
-        own = section.points[section.points["native"].astype(bool)]
-        native = set(zip(own["reading"], own["variant"], strict=True))
-    heads = [(reading, variant) for reading in section.readings for variant in variants]
-    columns = [
-        Column(variant, READING_NAMES[reading], badge="native" if (reading, variant) in native else "")
-        for reading, variant in heads
-    ]
+        rows = section.points[section.points["native"].astype(bool)]
+        native = set(zip(rows["reading"], rows["variant"], strict=True))
+    heads = [(column, variant) for column in columns for variant in sorted({name for name, _ in asked_for})]
 
-    def cell(reading: str, key: Key) -> Cell:
-        if key not in every:
+    def cell(column: Series, key: Key) -> Cell:
+        if key not in asked_for:
             return Cell(ABSENT, "not asked for")
-        return estimate_cell(
-            found[reading].estimates.get(key),
-            lost=lost.get(key, ""),
-            absent=NO_OWN if reading == OWN else "",
-            mark=mark(found[reading], key),
-            show_n=len(seeds) > 1,
+        return marked_cell(
+            column, key, NO_OWN if column.reading == OWN else "", lost.get(key, ""), show_n=show_n
         )
 
-    betas = sorted({beta for _, beta in every})
-    rows = [
-        (Cell(plain(beta)), *(cell(reading, (variant, beta)) for reading, variant in heads)) for beta in betas
-    ]
     caption = (
         "Nats per image, higher is better: a lower bound of log p(x), given the σ² of the reading."
-        f" {over_seeds(seeds)} {MARKED} Each reading by itself. Native: the reading whose distortion the"
+        f" {over_seeds(columns)} {MARKED} Each reading by itself. Native: the reading whose distortion the"
         " variant's loss minimises, up to constants."
     )
     if any(reading.startswith("optimal") for reading in section.readings):
@@ -161,39 +150,34 @@ def elbo(section: Section) -> Table:
             " could have, or one for each image, which no one model has; the latter bounds every constant σ²"
             " from above."
         )
-    if any(each.silent for each in found.values()):
-        caption += f" {BETA_HALF}"
-    head = Column("β", kind="key")
-    return Table("test_elbo", "Test ELBO", caption, (head, *columns), tuple(rows), folded=len(rows) >= LONG)
+    caption += beta_half(section)
+    betas = sorted({beta for _, beta in asked_for})
+    badges = ["native" if (column.reading, variant) in native else "" for column, variant in heads]
+    return Table(
+        "test_elbo", "Test ELBO", caption,
+        (Column("β", kind="key"), *(Column(variant, READING_NAMES[column.reading], badge=badge)
+                                    for (column, variant), badge in zip(heads, badges, strict=True))),
+        tuple((Cell(plain(beta)), *(cell(column, (variant, beta)) for column, variant in heads))
+              for beta in betas),
+        folded=len(betas) >= LONG,
+    )  # fmt: skip
 
 
-def everything(section: Section, reading: str) -> Table:
-    """Return everything measured under a reading, a row a (variant, beta)."""
+def points(section: Section, reading: str) -> Table:
+    """Return the points under a reading: ELBO, rate, distortion and errors, a row a (variant, beta)."""
     columns = [
-        {
-            key: estimate(list(own.values()))
-            for key, own in of_points(section, measure, reading, split).items()
-        }
-        for _, split, measure in DETAILS
+        Series(measure, heading, "", None, values=of_points(section, measure, reading, split))
+        for heading, split, measure in POINT_COLUMNS
     ]
-    seeds = {value.n for values in columns for value in values.values() if value is not None}
     lost = losses(section)
-    rows = []
-    for key in keys(section):
-        measured = any(key in values for values in columns)
-        cells = [
-            estimate_cell(
-                values.get(key),
-                # Where the others were measured, a lost seed is not why this one was not.
-                lost="" if measured and key not in values else lost.get(key, ""),
-                show_n=len(seeds) > 1,
-                absent=NO_OWN if reading == OWN else ABSENT_BECAUSE.get(measure, ""),
-            )
-            for values, (_, _, measure) in zip(columns, DETAILS, strict=True)
-        ]
-        rows.append((Cell(key[0]), Cell(plain(key[1])), *cells))
-    caption = f"ELBO, rate and distortion in nats per image. {over_seeds(seeds)}"
-    heads = (*KEYS, *(Column(heading) for heading, _, _ in DETAILS))
+
+    def why(column: Series, key: Key) -> tuple[str, str]:
+        absent = NO_OWN if reading == OWN else ABSENT_BECAUSE.get(column.name, "")
+        return absent, lost_at(key, column, lost, columns)
+
+    rows = rows_by_key(keys(section), columns, why)
+    caption = f"ELBO, rate and distortion in nats per image. {over_seeds(columns)}"
+    heads = (*KEYS, *(Column(column.title) for column in columns))
     return Table(f"measured_{reading}", READING_NAMES[reading], caption, heads, tuple(rows), folded=True)
 
 
@@ -202,52 +186,33 @@ def proxy_metrics(section: Section) -> Table | None:
 
     A value that could not be measured shows the last line of its reason.
     """
-    found = proxies(section)
-    if not found:
+    columns = proxies(section)
+    if not columns:
         return None
-    titles = Counter(each.title for each in found)
-    seen: Counter[str] = Counter()
-    columns = []
-    for each in found:
-        seen[each.title] += 1
-        columns.append(f"{each.title} ({seen[each.title]})" if titles[each.title] > 1 else each.title)
-    estimates = [each.estimates for each in found]
-    seeds = {value.n for own in estimates for value in own.values()}
-    rows = []
-    for key in sorted({key for each in found for key in (*each.values, *each.reasons)}):
-        cells = [
-            estimate_cell(
-                own.get(key),
-                absent=each.reasons.get(key, "not measured"),
-                # A seed without this metric beside seeds with it: its reason is worth knowing too.
-                lost=each.reasons.get(key, "") if key in own else "",
-                mark=mark(each, key),
-                show_n=len(seeds) > 1,
-            )
-            for each, own in zip(found, estimates, strict=True)
-        ]
-        rows.append((Cell(key[0]), Cell(plain(key[1])), *cells))
-    arrows = {"higher": "higher is better", "lower": "lower is better"}
+    heads = numbered([column.title for column in columns])
+
+    def why(column: Series, key: Key) -> tuple[str, str]:
+        # A seed without this metric beside seeds with it: its reason is worth knowing too.
+        lost = column.reasons.get(key, "") if key in column.values else ""
+        return column.reasons.get(key, "not measured"), lost
+
+    shown = sorted({key for column in columns for key in (*column.values, *column.reasons)})
+    rows = rows_by_key(shown, columns, why)
     notes = [
-        f"{column}: {', '.join(filter(None, (arrows.get(each.better or ''), each.how)))}"
-        for column, each in zip(columns, found, strict=True)
+        f"{head}: {', '.join(filter(None, (column.better and f'{column.better} is better', column.how)))}"
+        for head, column in zip(heads, columns, strict=True)
     ]
     caption = (
         "A column holds only what was measured in the same way, which the list below it tells."
-        f" {over_seeds(seeds)} {MARKED}"
+        f" {over_seeds(columns)} {MARKED}"
     )
     return Table(
-        "proxy_metrics",
-        "Proxy metrics",
-        caption,
-        (*KEYS, *map(Column, columns)),
-        tuple(rows),
-        (*notes, *(f"Note. {line}" for line in remarks(section))),
-        folded=len(rows) >= LONG,
-    )
+        "proxy_metrics", "Proxy metrics", caption, (*KEYS, *map(Column, heads)), tuple(rows),
+        (*notes, *(f"Note. {line}" for line in remarks(section))), folded=len(rows) >= LONG,
+    )  # fmt: skip
 
 
-def failures(section: Section) -> Table | None:
+def failed_trials(section: Section) -> Table | None:
     """Return every trial without points, and why; None where there is none.
 
     A finished trial whose points cannot be read is among them: it has no place in any curve either.
@@ -265,8 +230,10 @@ def failures(section: Section) -> Table | None:
     if not rows:
         return None
     columns = (*KEYS, Column("seed"), Column("status"), Column("reason", kind="text"), Column("trial"))
-    caption = "They have no place in any curve or mean."
-    title = f"{count(len(rows), 'trial')} without a result"
+    title, caption = (
+        f"{count(len(rows), 'trial')} without a result",
+        "They have no place in any curve or mean.",
+    )
     return Table("failures", title, caption, columns, tuple(rows), folded=len(rows) >= LONG)
 
 
@@ -278,14 +245,14 @@ def _prose(text: str) -> Cell:
     return Cell(last if len(last) <= 200 else f"{last[:199]}…", long=text)
 
 
-def missing(section: Section) -> Table | None:
-    """Return the trials the sweep asked for that are not there; None where all are."""
+def missing_trials(section: Section) -> Table | None:
+    """Return the trials that the sweep asks for and lacks; None where it has all."""
     seeds: dict[Key, list[int]] = {}
     for variant, beta, seed in sorted(zip(*(section.missing[name] for name in VARIES), strict=True)):
         seeds.setdefault((variant, beta), []).append(seed)
     if not seeds:
         return None
-    rows = [texts((key[0], plain(key[1]), ", ".join(map(str, own)))) for key, own in seeds.items()]
+    rows = [(*key_cells(key), Cell(", ".join(map(str, values)))) for key, values in seeds.items()]
     title = f"{count(len(section.missing), 'trial')} not trained yet"
     caption = (
         "The sweep asks for them and there is no row of theirs; running it again trains what is missing."
@@ -296,36 +263,23 @@ def missing(section: Section) -> Table | None:
 
 def progress(section: Section) -> str:
     """Say how many trainings were asked for and what became of them."""
-    amounts = Counter(section.trials["status"])
-    done = amounts.pop("done", 0)
-    total = len(section.trials) + len(section.missing)
-    parts = [f"{done:,} of {count(total, 'training')} done"]
-    parts += [f"{amount:,} {status}" for status, amount in sorted(amounts.items())]
-    if len(section.missing):
-        parts.append(f"{len(section.missing):,} not trained yet")
+    amounts = dict(sorted(Counter(section.trials["status"]).items()))
+    amounts |= {"not trained yet": len(section.missing)} if len(section.missing) else {}
+    total, done = count(sum(amounts.values()), "training"), amounts.pop("done", 0)
+    parts = [f"{done:,} of {total} done", *(f"{amount:,} {what}" for what, amount in amounts.items())]
     return ", ".join(parts)
 
 
-def of_seeds(value: Estimate) -> str:
-    """Say what an estimate rests on."""
-    if value.half_width is None:
-        return "one training, n = 1"
-    return f"mean of {value.n} seeds, 95% interval ± {interval(value).rpartition('± ')[2]}"
-
-
 def findings(section: Section) -> list[str]:
-    """Return one sentence a reading: which variant and beta has the best test ELBO, and its value.
-
-    None where no variant has a value that the reading says something of.
-    """
+    """Return a sentence a reading that says something of a variant: the best test ELBO, and where it is."""
     sentences = []
     for reading in section.readings:
-        own = series.elbo(section, reading)
-        if (top := own.best()) is not None:
-            value = own.estimates[top]
-            mean = interval(value).partition(" ±")[0]
+        elbos = series.elbo(section, reading)
+        if (top := elbos.top) is not None:
+            mean, _, half = interval(best := elbos.estimates[top]).partition(" ±")
+            rests_on = f"mean of {best.n} seeds, 95% interval ±{half}" if half else "one training, n = 1"
             sentences.append(
                 f"{READING_NAMES[reading]}: best test ELBO {mean} nats per image,"
-                f" {top[0]} at β = {plain(top[1])} ({of_seeds(value)})."
+                f" {top[0]} at β = {plain(top[1])} ({rests_on})."
             )
     return sentences

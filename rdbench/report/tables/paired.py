@@ -11,22 +11,18 @@ import pandas as pd
 from rdbench.numerics.likelihood import READINGS, distortion
 from rdbench.report.numbers import Estimate, interval, plain
 from rdbench.report.sections import Section, records
-from rdbench.report.statistics.series import BETA_HALF, READING_NAMES, says_nothing_of
+from rdbench.report.statistics.series import READING_NAMES, beta_half, says_nothing_of
 from rdbench.report.tables.table import Cell, Column, Table
 
-KEY = ("variant", "beta", "seed")
-
-Key = tuple[str, float, int]
-Float64 = npt.NDArray[np.float64]
+Seeds = dict[int, npt.NDArray[np.float64]]
 
 
 @dataclass(frozen=True)
-class Difference:
+class PairedDifference:
     """ELBO of ``variant`` less that of ``baseline`` (nats per image), on the same images and seeds.
 
     ``standard_error`` is that of the mean of the images' differences; ``independent`` is what it would be
-    if the two had been measured on different images. Both speak of the sampling of test images alone,
-    given the trained models: how seeds vary is another question.
+    if the two had been measured on different images. Both are errors of sampling test images alone.
     """
 
     beta: float
@@ -39,60 +35,47 @@ class Difference:
     seeds: int
 
 
-def _elbo_by_image(per_image: pd.DataFrame, points: pd.DataFrame, reading: str) -> dict[Key, Float64]:
-    """Return the ELBO of each test image, in the order of the images, of each (variant, beta, seed)."""
-    found: dict[Key, Float64] = {}
+def _elbos(per_image: pd.DataFrame, points: pd.DataFrame, reading: str) -> dict[float, dict[str, Seeds]]:
+    """Return beta -> variant -> seed -> the ELBO of each test image, in the order of the images."""
+    elbos: dict[float, dict[str, Seeds]] = {}
+    images = {key: rows.sort_values("index") for key, rows in per_image.groupby(["variant", "beta", "seed"])}
     for row in records(points[(points["split"] == "test") & (points["reading"] == reading)]):
-        own = per_image[(per_image[list(KEY)] == [row[name] for name in KEY]).all(axis=1)].sort_values(
-            "index"
-        )
-        if len(own) < 2 or not row["mse"] > 0:
+        rows = images.get((row["variant"], row["beta"], row["seed"]))
+        if rows is None or len(rows) < 2 or not row["mse"] > 0:
             continue
-        sse, rate = (own[name].to_numpy(np.float64) for name in ("sse", "rate"))
+        sse, rate = (rows[name].to_numpy(np.float64) for name in ("sse", "rate"))
         elbo = -(distortion(reading, sse, row["beta"], round(row["sse"] / row["mse"])) + rate)
         if np.isfinite(elbo).all():
-            found[row["variant"], row["beta"], row["seed"]] = elbo
-    return found
+            elbos.setdefault(row["beta"], {}).setdefault(row["variant"], {})[row["seed"]] = elbo
+    return elbos
 
 
-def paired_differences(per_image: pd.DataFrame, points: pd.DataFrame, reading: str) -> list[Difference]:
+def paired_differences(per_image: pd.DataFrame, points: pd.DataFrame, reading: str) -> list[PairedDifference]:
     """Compare every two variants at each beta, image by image.
 
     Args:
         per_image: rows of the ``per_image`` table with variant, beta and seed.
         points: rows of the ``points`` table.
-        reading: the reading of sigma^2.
+        reading: of sigma^2.
 
     Returns:
         By beta; only where both variants have a seed in common and the same images. An image's ELBO is
         its mean over those seeds.
     """
-    elbo = _elbo_by_image(per_image, points, reading)
     differences = []
-    for beta in sorted({beta for _, beta, _ in elbo}):
-        variants = sorted({variant for variant, own, _ in elbo if own == beta})
-        for baseline, variant in combinations(variants, 2):
-            pairs = [
-                (values, elbo[baseline, beta, seed])
-                for (name, own, seed), values in elbo.items()
-                if (name, own) == (variant, beta) and (baseline, beta, seed) in elbo
-            ]
+    for beta, variants in sorted(_elbos(per_image, points, reading).items()):
+        for (baseline, theirs), (variant, ours) in combinations(sorted(variants.items()), 2):
+            pairs = [(ours[seed], theirs[seed]) for seed in ours if seed in theirs]
             pairs = [(one, other) for one, other in pairs if len(one) == len(other) == len(pairs[0][0])]
             if pairs:
                 one, other = np.mean(pairs, axis=0)
-                differences.append(_difference(beta, variant, baseline, one, other, len(pairs)))
+                error, n = float((one - other).std(ddof=1)), len(one)
+                independent = math.hypot(float(one.std(ddof=1)), float(other.std(ddof=1)))
+                differences.append(
+                    PairedDifference(beta, variant, baseline, float((one - other).mean()),
+                                     error / math.sqrt(n), independent / math.sqrt(n), n, len(pairs))
+                )  # fmt: skip
     return differences
-
-
-def _difference(
-    beta: float, variant: str, baseline: str, one: Float64, other: Float64, seeds: int
-) -> Difference:
-    """Return the difference of two rows of values of the same images."""
-    root = math.sqrt(len(one))
-    paired = float((one - other).std(ddof=1)) / root
-    independent = math.hypot(float(one.std(ddof=1)), float(other.std(ddof=1))) / root
-    mean = float((one - other).mean())
-    return Difference(beta, variant, baseline, mean, paired, independent, len(one), seeds)
 
 
 def table(section: Section, reading: str) -> Table | None:
@@ -102,8 +85,8 @@ def table(section: Section, reading: str) -> Table | None:
         return None
     silent = says_nothing_of(section, reading)
     points = section.points[~section.points["variant"].isin(silent)]
-    found = paired_differences(section.per_image, points, reading)
-    if not found:
+    differences = paired_differences(section.per_image, points, reading)
+    if not differences:
         return None
     caption = (
         "Difference in test ELBO, nats per image, of two variants at one β: the mean over images of each"
@@ -111,21 +94,20 @@ def table(section: Section, reading: str) -> Table | None:
         " it the standard error that two independent sets of images would give. Both are errors of sampling"
         " test images, for these trained models; how trainings vary is another question."
     )
-    if any(says_nothing_of(section, each) for each in section.readings):
-        caption += f" {BETA_HALF}"
+    caption += beta_half(section)
     columns = (
         Column("β", kind="key"), Column("difference of", kind="key"), Column("mean ± s.e."),
         Column("s.e. if independent"), Column("images"), Column("seeds"),
     )  # fmt: skip
     rows = tuple(
         (
-            Cell(plain(each.beta)),
-            Cell(f"{each.variant} − {each.baseline}"),
-            Cell(interval(Estimate(each.mean, each.standard_error, n=2)), value=each.mean),
-            Cell(f"{each.independent:.2g}", value=each.independent),
-            Cell(f"{each.images:,}", value=each.images),
-            Cell(str(each.seeds), value=each.seeds),
+            Cell(plain(pair.beta)),
+            Cell(f"{pair.variant} − {pair.baseline}"),
+            Cell(interval(Estimate(pair.mean, pair.standard_error, n=2)), value=pair.mean),
+            Cell(f"{pair.independent:.2g}", value=pair.independent),
+            Cell(f"{pair.images:,}", value=pair.images),
+            Cell(str(pair.seeds), value=pair.seeds),
         )
-        for each in found
+        for pair in differences
     )
     return Table(f"paired_{reading}", READING_NAMES[reading], caption, columns, rows, folded=True)

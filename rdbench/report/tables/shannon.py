@@ -1,4 +1,4 @@
-"""What theory says of a section on a Gaussian source: Shannon's curve, and its trials held against theory."""
+"""A section on a Gaussian source against theory: Shannon's curve, and the known optimum of each trial."""
 
 import json
 
@@ -23,14 +23,9 @@ curve a beta, and ``optimal`` depends on each image's error."""
 def reference(section: Section, reading: str, measure: str) -> pd.DataFrame | None:
     """Return Shannon's rate-distortion function of the section's source, for all of its dimensions.
 
-    Args:
-        section: any.
-        reading: of sigma^2, for the distortion.
-        measure: "mse" or "distortion".
-
-    Returns:
-        Columns rate (nats, ascending, over those of the section's points) and ``measure``. None where the
-        source is not Gaussian, where the measure is no function of the rate, or where there is no point.
+    Columns rate (nats, ascending, over those of the section's points) and ``measure``: "mse", or "distortion"
+    under the reading. None where the source is not Gaussian, where the measure is no function of the rate, or
+    where there is no point.
     """
     if section.dataset != "gaussian" or not len(section.points):
         return None
@@ -50,13 +45,13 @@ def reference(section: Section, reading: str, measure: str) -> pd.DataFrame | No
 
 
 def table(section: Section) -> Table | None:
-    """Return the section's trials held against theory; None where theory has no word on them."""
+    """Return the section's trials against the optimum that theory predicts; None where it predicts none."""
     if section.dataset != "gaussian":
         return None
-    found = calibration.checks(section.trials, section.points)
-    if not found:
+    checks = calibration.checks(section.trials, section.points)
+    if not checks:
         return None
-    summary = calibration.summary(found)
+    summary = calibration.summary(checks)
     caption = (
         "A linear model of a Gaussian source has a known optimum. Measured is the test split; rates are in"
         " nats, sse in squared units per image. From R(D): the rate less the least one that allows the"
@@ -64,10 +59,9 @@ def table(section: Section) -> Table | None:
         f" {summary[:1].upper()}{summary[1:]}."
     )
     *heads, verdict = calibration.HEADINGS
-    names = {"variant", "beta", "seed"}
-    columns = [Column(heading, kind="key" if heading in names else "number") for heading in heads]
+    columns = [Column(heading, kind="key" if index < 3 else "number") for index, heading in enumerate(heads)]
     rows = []
-    for each in found:
-        *cells, last = calibration.cells(each)
-        rows.append((*texts(cells), Cell(last, mark="warning" if each.verdict == "off" else "")))
+    for check in checks:
+        *cells, last = calibration.cells(check)
+        rows.append((*texts(cells), Cell(last, mark="warning" if check.verdict == "off" else "")))
     return Table("theory", "Against theory", caption, (*columns, Column(verdict, kind="text")), tuple(rows))

@@ -11,7 +11,7 @@ import pandas as pd
 from rdbench import datasets
 from rdbench.report import numbers
 from rdbench.report.sections import Section
-from rdbench.report.tables.table import Cell, Column, Table
+from rdbench.report.tables.table import Column, Table, texts
 
 PROTOCOLS = {
     "clean": "clean: train and test images as they are, every image.",
@@ -36,34 +36,32 @@ SHOWN = 3
 
 
 def headings(sections: Sequence[Section]) -> list[tuple[str, str]]:
-    """Return a heading for each section, and what else tells it from others of its dataset and protocol.
-
-    Returns:
-        (dataset, protocol and the first few settings that differ; the further ones, or "").
-    """
+    """Return (dataset, protocol and the first few settings that differ; the further ones) of each section."""
     flat = [flatten(section.settings) for section in sections]
     keys = sorted({key for settings in flat for key in settings} - {"dataset.name", "protocol"})
-    found = []
-    for place, (section, settings) in enumerate(zip(sections, flat, strict=True)):
-        like = [other for other, rival in enumerate(sections)
-                if (rival.dataset, rival.protocol) == (section.dataset, section.protocol)]  # fmt: skip
-        differing = [key for key in keys if len({flat[other].get(key) for other in like}) > 1]
+    headings = []
+    for index, (section, settings) in enumerate(zip(sections, flat, strict=True)):
+        alike = [other for other, rival in enumerate(sections)
+                 if (rival.dataset, rival.protocol) == (section.dataset, section.protocol)]  # fmt: skip
+        differing = [key for key in keys if len({flat[other].get(key) for other in alike}) > 1]
         parts = [f"{key} {settings.get(key, 'not set')}" for key in differing]
-        if [flat[other] for other in like].count(settings) > 1:
+        if [flat[other] for other in alike].count(settings) > 1:
             parts.insert(0, f"data {(section.checksum or 'unknown')[:12]}")
         heading = ", ".join([f"{section.dataset}, protocol {section.protocol}", *parts[:SHOWN]])
         if len(parts) > SHOWN:
-            heading += f" ({like.index(place) + 1} of {len(like)})"
-        found.append((heading, ", ".join(parts[SHOWN:])))
-    return found
+            heading += f" ({alike.index(index) + 1} of {len(alike)})"
+        headings.append((heading, ", ".join(parts[SHOWN:])))
+    return headings
 
 
 def settings(section: Section) -> Table:
     """Return the settings that all trials of a section share."""
-    rows = [(Cell(name), Cell(value)) for name, value in flatten(section.settings).items()]
-    caption = "What differs between the trials is variant, β and seed."
-    title = "Settings all these trials share"
-    return Table("settings", title, caption, _COLUMNS, tuple(rows), folded=True)
+    rows = tuple(map(texts, flatten(section.settings).items()))
+    title, caption = (
+        "Settings all these trials share",
+        "What differs between the trials is variant, β and seed.",
+    )
+    return Table("settings", title, caption, _COLUMNS, rows, folded=True)
 
 
 def provenance(section: Section) -> Table | None:
@@ -72,9 +70,7 @@ def provenance(section: Section) -> Table | None:
     if not len(trials):
         return None
     started = pd.to_datetime(trials["started"], utc=True).dropna()
-    dates = (
-        [f"{moment:%Y-%m-%d %H:%M} UTC" for moment in (started.min(), started.max())] if len(started) else []
-    )
+    dates = [f"{moment:%Y-%m-%d %H:%M} UTC" for moment in (started.min(), started.max()) if len(started)]
     skipped = trials["skipped_files"].dropna()
     entries = {
         "protocol": [PROTOCOLS.get(section.protocol, section.protocol)],
@@ -90,11 +86,9 @@ def provenance(section: Section) -> Table | None:
         "started": [" to ".join(dict.fromkeys(dates))] if dates else [],
         "time, all trainings": [numbers.seconds(trials["seconds"].sum(min_count=1))],
     }
-    rows = [
-        (Cell(what), Cell("; ".join(values) or f"{numbers.ABSENT} not recorded"))
-        for what, values in entries.items()
-    ]
-    return Table("provenance", "Data, code and machines", "", _COLUMNS, tuple(rows), folded=True)
+    absent = f"{numbers.ABSENT} not recorded"
+    rows = tuple(texts((what, "; ".join(values) or absent)) for what, values in entries.items())
+    return Table("provenance", "Data, code and machines", "", _COLUMNS, rows, folded=True)
 
 
 _COLUMNS = (Column("what", kind="key"), Column("value", kind="text"))
@@ -111,14 +105,14 @@ def data_remarks(section: Section) -> list[str]:
             return list(dict.fromkeys(str(note) for text in noted for note in json.loads(text)))
         return []
     asked, train = section.settings["dataset"], section.settings["train"]
-    found = []
+    remarks = []
     for split, number in zip(("train", "test"), datasets.get(section.dataset).sizes or (), strict=False):
         expected = min(asked.get(f"{split}_images") or number, number)
         if section.protocol == "paper":
             expected -= expected % train["batch_size"]
         measured = section.points.loc[section.points["split"] == split, "n_images"].unique()
-        found += [f"{n:,} {split} images instead of {expected:,}" for n in measured if n != expected]
-    return found
+        remarks += [f"{n:,} {split} images instead of {expected:,}" for n in measured if n != expected]
+    return remarks
 
 
 def _image_counts(points: pd.DataFrame) -> list[str]:
@@ -143,7 +137,6 @@ def _tally(values: Iterable[str]) -> list[str]:
 
 def _versions(text: str) -> str:
     try:
-        found = json.loads(text)
-        return ", ".join(f"{name} {version}" for name, version in found.items())
+        return ", ".join(f"{name} {version}" for name, version in json.loads(text).items())
     except (ValueError, AttributeError):
         return text

@@ -3,8 +3,10 @@
 Every table of the page is one of these, so an export holds what the page shows and nothing is written twice.
 """
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Literal
 
 from rdbench.report.numbers import ABSENT, Estimate, interval
@@ -83,13 +85,8 @@ class Table:
     @property
     def groups(self) -> list[tuple[str, int]]:
         """Neighbouring columns of one group: (heading, how many); empty where no column has a group."""
-        found: list[tuple[str, int]] = []
-        for column in self.columns:
-            if found and found[-1][0] == column.group:
-                found[-1] = (column.group, found[-1][1] + 1)
-            else:
-                found.append((column.group, 1))
-        return found if any(heading for heading, _ in found) else []
+        runs = [(group, len(list(run))) for group, run in groupby(column.group for column in self.columns)]
+        return runs if any(heading for heading, _ in runs) else []
 
 
 def estimate_cell(
@@ -106,9 +103,18 @@ def estimate_cell(
     """
     if value is None:
         return Cell(ABSENT, lost or absent or "not a finite number")
-    notes = [f"n = {value.n}"] if show_n else []
-    note = ", ".join([*notes, *([lost] if lost else [])])
+    note = ", ".join(filter(None, (f"n = {value.n}" if show_n else "", lost)))
     return Cell(interval(value), note, mark, value.mean, value.half_width, value.n)
+
+
+def numbered(headings: Sequence[str]) -> list[str]:
+    """Return headings that differ: equal ones get their number, "fid (1)", "fid (2)"."""
+    totals, seen = Counter(headings), Counter[str]()
+    unique = []
+    for heading in headings:
+        seen[heading] += 1
+        unique.append(f"{heading} ({seen[heading]})" if totals[heading] > 1 else heading)
+    return unique
 
 
 def texts(values: Iterable[str]) -> tuple[Cell, ...]:

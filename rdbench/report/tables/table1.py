@@ -5,12 +5,13 @@ import functools
 from importlib import resources
 from typing import Any
 
-from rdbench.report.numbers import ABSENT, count, number, plain
+from rdbench.report.numbers import ABSENT, count, number, setting
 from rdbench.report.sections import Section
 from rdbench.report.statistics.series import Key, Series, of_points, proxies
-from rdbench.report.tables.measured import KEYS, LONG, MARKED, keys, losses, mark, over_seeds
+from rdbench.report.tables.bold import MARKED
+from rdbench.report.tables.measured import KEYS, LONG, keys, losses, lost_at, over_seeds, rows_by_key
 from rdbench.report.tables.sources import data_remarks
-from rdbench.report.tables.table import Cell, Column, Table, estimate_cell
+from rdbench.report.tables.table import Cell, Column, Table, numbered
 
 READING = "optimal"
 """The reading of every row of the paper's table, also those of constant variance."""
@@ -23,14 +24,8 @@ PAPER_COLUMNS = {
 }
 """Column of the published values -> its heading."""
 
-TRAIN = {
-    "precision": "float32",
-    "epochs": 50,
-    "batch_size": 512,
-    "lr": 1e-3,
-    "weight_decay": 1e-5,
-    "augment": True,
-}
+TRAIN = {"precision": "float32", "epochs": 50, "batch_size": 512, "lr": 1e-3, "weight_decay": 1e-5,
+         "augment": True}  # fmt: skip
 MODELS: dict[str, dict[str, Any]] = {
     "mnist": {"name": "conv", "latent": 32, "channels": [32, 64, 128]},
     "celeba": {"name": "conv", "latent": 64, "channels": [32, 64, 128, 256]},
@@ -47,32 +42,30 @@ LABELS = {"name": "networks", "lr": "learning rate", "augment": "augmentation"}
 def published() -> dict[str, dict[Key, dict[str, float]]]:
     """Return the paper's values: dataset -> (variant, beta) -> fid, test_log_p_lower_bound, train_..."""
     text = (resources.files("rdbench.report") / "published" / PUBLISHED).read_text(encoding="utf-8")
-    found: dict[str, dict[Key, dict[str, float]]] = {}
+    values: dict[str, dict[Key, dict[str, float]]] = {}
     for row in csv.DictReader(text.splitlines()):
         key = row["variant"], float(row["beta"])
-        found.setdefault(row["dataset"], {})[key] = {name: float(row[name]) for name in PAPER_COLUMNS}
-    return found
+        values.setdefault(row["dataset"], {})[key] = {name: float(row[name]) for name in PAPER_COLUMNS}
+    return values
 
 
 def differences(section: Section) -> list[str]:
     """Return in what a section's settings differ from the paper's recipe, an item each; its dataset is in the
     paper. Whether the data are the paper's :func:`rdbench.report.tables.sources.data_remarks` says.
     """
-    settings, paper = section.settings, {**TRAIN, **MODELS[section.dataset], **IMAGES[section.dataset]}
+    settings, all_images = section.settings, IMAGES[section.dataset]
     # A subset that is not set is all of the images.
-    images = {
-        key: settings["dataset"][key] or all_of_them for key, all_of_them in IMAGES[section.dataset].items()
-    }
-    own = {**settings["train"], **settings["model"], **images}
-    found = [
-        f"{LABELS.get(key, key.replace('_', ' '))} {_written(own[key])} instead of {_written(theirs)}"
-        for key, theirs in paper.items()
-        if own[key] != theirs
+    images = {key: settings["dataset"][key] or number for key, number in all_images.items()}
+    ours = {**settings["train"], **settings["model"], **images}
+    items = [
+        f"{LABELS.get(key, key.replace('_', ' '))} {_written(ours[key])} instead of {_written(theirs)}"
+        for key, theirs in (TRAIN | MODELS[section.dataset] | all_images).items()
+        if ours[key] != theirs
     ]
     seeds = len({*section.trials["seed"], *section.missing["seed"]})
     if seeds != SEEDS:
-        found.append(f"{count(seeds, 'seed')} instead of {SEEDS}")
-    return found
+        items.append(f"{count(seeds, 'seed')} instead of {SEEDS}")
+    return items
 
 
 def _written(value: Any) -> str:
@@ -80,9 +73,7 @@ def _written(value: Any) -> str:
         return "on" if value else "off"
     if isinstance(value, list | tuple):
         return ", ".join(map(str, value)) or "none"
-    return (
-        f"{value:,}" if isinstance(value, int) else plain(value) if isinstance(value, float) else str(value)
-    )
+    return f"{value:,}" if isinstance(value, int) else setting(value)
 
 
 def table1(section: Section) -> Table | None:
@@ -92,37 +83,29 @@ def table1(section: Section) -> Table | None:
                values=of_points(section, "elbo", READING, split))
         for split in ("test", "train")
     ]  # fmt: skip
-    if not any(each.values for each in bounds):
+    if not any(bound.values for bound in bounds):
         return None
-    fids = [each for each in proxies(section) if each.metric == "fid"]
-    shown = [*fids, *bounds]
-    paper = _beside(section)
-    lost = losses(section)
-    seeds = {value.n for each in shown for value in each.estimates.values()}
-    rows = []
-    for key in keys(section):
-        cells = [
-            estimate_cell(
-                each.estimates.get(key),
-                absent=each.reasons.get(key, "not measured"),
-                lost=_lost(each, key, bounds, lost),
-                mark=mark(each, key),
-                show_n=len(seeds) > 1,
-            )
-            for each in shown
-        ]
-        own = paper.get(key, {})
-        cells += [_published_cell(own.get(column)) for column in PAPER_COLUMNS] if paper else []
-        rows.append((Cell(key[0]), Cell(plain(key[1])), *cells))
+    fids = [proxy for proxy in proxies(section) if proxy.metric == "fid"]
+    columns, lost = [*fids, *bounds], losses(section)
+
+    def why(column: Series, key: Key) -> tuple[str, str]:
+        return column.reasons.get(key, "not measured"), lost_at(key, column, lost, bounds)
+
+    every, paper = keys(section), _beside(section)
+    rows = rows_by_key(every, columns, why)
+    if paper:
+        rows = [(*row, *(_published_cell(paper.get(key, {}).get(column)) for column in PAPER_COLUMNS))
+                for key, row in zip(every, rows, strict=True)]  # fmt: skip
+    fid_heads = numbered([fid.title.replace("fid", "FID", 1) for fid in fids])
     measured = "measured" if paper else ""
-    heads = [Column(_fid_heading(each, fids), measured) for each in fids]
-    heads += [Column(each.title, measured) for each in bounds]
-    theirs = "published, of other data" if data_remarks(section) else "published"
-    heads += [Column(name, theirs, badge="published") for name in PAPER_COLUMNS.values() if paper]
-    notes = tuple(f"{_fid_heading(each, fids)}: {each.how}." for each in fids)
+    heads = [Column(title, measured) for title in (*fid_heads, *(bound.title for bound in bounds))]
+    group = "published, of other data" if data_remarks(section) else "published"
+    heads += [Column(name, group, badge="published") for name in PAPER_COLUMNS.values() if paper]
     return Table(
-        "table_1", "Table 1 of the paper: FID and log p(x)", _caption(section, fids, seeds, paper),
-        (*KEYS, *heads), tuple(rows), notes, folded=len(rows) >= LONG,
+        "table_1", "Table 1 of the paper: FID and log p(x)", _caption(section, fids, bounds, paper),
+        (*KEYS, *heads), tuple(rows),
+        tuple(f"{head}: {fid.how}." for head, fid in zip(fid_heads, fids, strict=True)),
+        folded=len(rows) >= LONG,
     )  # fmt: skip
 
 
@@ -132,29 +115,16 @@ def _published_cell(value: float | None) -> Cell:
     return Cell(number(value, 0 if value == round(value) else 1), value=value)
 
 
-def _fid_heading(own: Series, fids: list[Series]) -> str:
-    """Return a heading of a way of measuring FID that no other has."""
-    title = own.title.replace("fid", "FID", 1)
-    alike = [each for each in fids if each.title == own.title]
-    return f"{title} ({alike.index(own) + 1})" if len(alike) > 1 else title
-
-
-def _lost(own: Series, key: Key, bounds: list[Series], lost: dict[Key, str]) -> str:
-    """Return what keeps a cell from its seeds; it is not why FID of a finished trial is not there."""
-    trained = any(key in each.values for each in bounds)
-    return "" if trained and key not in own.values else lost.get(key, "")
-
-
 def _beside(section: Section) -> dict[Key, dict[str, float]]:
     """Return the published values that may stand beside the section's: of its dataset, protocol and rows."""
     if section.protocol != "paper":
         return {}
-    own = set(keys(section))
-    return {key: values for key, values in published().get(section.dataset, {}).items() if key in own}
+    shown = set(keys(section))
+    return {key: values for key, values in published().get(section.dataset, {}).items() if key in shown}
 
 
 def _caption(
-    section: Section, fids: list[Series], seeds: set[int], paper: dict[Key, dict[str, float]]
+    section: Section, fids: list[Series], bounds: list[Series], paper: dict[Key, dict[str, float]]
 ) -> str:
     parts = [
         "log p(x): what the paper prints as lower bounds, the ELBO in nats per image at the σ² that is"
@@ -163,7 +133,7 @@ def _caption(
         " all images."
     ]
     parts.append("FID: lower is better." if fids else "FID was not measured.")
-    parts += [over_seeds(seeds), MARKED, "Each column by itself."]
+    parts += [over_seeds([*fids, *bounds]), MARKED, "Each column by itself."]
     known = published()
     if paper:
         parts.append(
@@ -180,8 +150,8 @@ def _caption(
     else:
         parts.append("No published values: none of these rows is in the paper's table.")
     if section.dataset in known:
-        found = differences(section)
-        said = f"differs from the paper's: {'; '.join(found)}." if found else "is the paper's."
+        items = differences(section)
+        said = f"differs from the paper's: {'; '.join(items)}." if items else "is the paper's."
         parts.append(f"The recipe {said}")
         if remarks := data_remarks(section):
             parts.append(f"The data are not those of the paper: {'; '.join(remarks)}.")

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import itertools
 import math
 import re
 from collections.abc import Callable, Iterable
@@ -27,15 +28,12 @@ def one_line(text: str) -> str:
 
 def headings(table: Table) -> list[str]:
     """Return a unique name for each column: its group, heading and badge; repeated ones are numbered."""
-    found: list[str] = []
+    unique: list[str] = []
     for column in table.columns:
         name = one_line(f"{column.group}, {_heading(column)}" if column.group else _heading(column))
-        number, unique = 1, name
-        while unique in found:
-            number += 1
-            unique = f"{name} ({number})"
-        found.append(unique)
-    return found
+        candidates = itertools.chain([name], (f"{name} ({number})" for number in itertools.count(2)))
+        unique.append(next(candidate for candidate in candidates if candidate not in unique))
+    return unique
 
 
 def _heading(column: Column) -> str:
@@ -53,9 +51,8 @@ def to_csv(table: Table) -> str:
     After a column stand "<heading> half_width", "<heading> n" and "<heading> note", each where any of its
     cells has one. What was not measured is empty; its note says why.
 
-    A spreadsheet takes a text that begins with ``= + - @`` or a tab for a formula and runs it, so such a text
-    gets an apostrophe in front, and so does one that begins with an apostrophe; a reader that wants the text
-    itself takes one leading apostrophe off. Numbers are never touched.
+    A spreadsheet runs a text that begins with ``= + - @`` or a tab as a formula. Such a text, and one that
+    begins with an apostrophe, gets an apostrophe in front; a reader takes one off. Numbers are never touched.
     """
     extras: tuple[tuple[str, Callable[[Cell], object]], ...] = (
         ("half_width", lambda cell: _plain(cell.half_width)),
@@ -121,49 +118,44 @@ def _footnotes(table: Table) -> dict[str, int]:
     return {note: number for number, note in enumerate(notes, start=1)}
 
 
-def _closing(table: Table, numbered: dict[str, int], escape: Escape, raised: Escape) -> list[str]:
-    """Return what stands below a table: its cells' notes, then its own."""
-    lines = [f"{raised(str(number))} {escape(note)}" for note, number in numbered.items()]
-    return lines + [escape(note) for note in table.notes]
+def _shown(cell: Cell, notes: dict[str, int], escape: Escape, marks: dict[str, str], raised: str) -> str:
+    """Return a cell's text, as its mark shows it, and the raised number of its note."""
+    text = marks.get(cell.mark, "{}").format(escape(cell.text))
+    return text + (raised.format(notes[one_line(cell.note)]) if cell.note else "")
+
+
+def _below(
+    table: Table, notes: dict[str, int], escape: Escape, raised: str, signs: tuple[str, str]
+) -> list[str]:
+    """Return what stands below a table: the signs it uses, its cells' notes, then its own."""
+    used = {cell.mark for row in table.rows for cell in row}
+    explained = {"best": "Bold: the best of its kind.", "close": f"{signs[0]}: not distinguishable from it.",
+                 "warning": f"{signs[1]}: look here."}  # fmt: skip
+    marks = " ".join(line for mark, line in explained.items() if mark in used)
+    numbered = [f"{raised.format(number)} {escape(note)}" for note, number in notes.items()]
+    return [*filter(None, [marks]), *numbered, *map(escape, table.notes)]
 
 
 def markdown_text(text: str) -> str:
     """Return text for GitHub's Markdown, on one line: no markup, no HTML, no mention, no reference."""
-    text = re.sub(r"([\\`*\[\]<>|~$&])|(?<!\w)_|_(?!\w)", lambda found: f"\\{found[0]}", one_line(text))
+    text = re.sub(r"([\\`*\[\]<>|~$&])|(?<!\w)_|_(?!\w)", lambda match: f"\\{match[0]}", one_line(text))
     # A comment between the sign and the name: GitHub links (and notifies) only where they touch.
     text = re.sub(r"([@#])(?=\w)", r"\1<!-- -->", text)
-    return re.sub(r"(?i)(https?|ftp)://|www\.", lambda found: f"{found[0][:-1]}<!-- -->{found[0][-1]}", text)
+    return re.sub(r"(?i)(https?|ftp)://|www\.", lambda match: f"{match[0][:-1]}<!-- -->{match[0][-1]}", text)
 
 
 def to_markdown(table: Table) -> str:
     """Return a table in GitHub's Markdown: the best in bold, what is not distinguishable from it with ≈."""
-    numbered, escape = _footnotes(table), markdown_text
-
-    def raised(text: str) -> str:
-        return f"<sup>{text}</sup>"
-
-    def shown(cell: Cell) -> str:
-        text = escape(cell.text)
-        text = {"best": f"**{text}**", "close": f"{text} ≈", "warning": f"{text} ⚠"}.get(cell.mark, text)
-        return text + (f" {raised(str(numbered[one_line(cell.note)]))}" if cell.note else "")
-
+    notes, escape, raised = _footnotes(table), markdown_text, "<sup>{}</sup>"
+    marks = {"best": "**{}**", "close": "{} ≈", "warning": "{} ⚠"}
     rows = [[escape(name) for name in headings(table)]]
     rows.append(["--:" if column.kind == "number" else ":--" for column in table.columns])
-    rows += [[shown(cell) for cell in row] for row in table.rows]
+    rows += [[_shown(cell, notes, escape, marks, f" {raised}") for cell in row] for row in table.rows]
     lines = [f"**{escape(table.title)}**", "", escape(table.caption), ""]
     lines += [f"| {' | '.join(row)} |" for row in rows]
-    for line in [*_marks(table, "≈", "⚠"), *_closing(table, numbered, escape, raised)]:
+    for line in _below(table, notes, escape, raised, ("≈", "⚠")):
         lines += ["", line]
     return "\n".join(lines) + "\n"
-
-
-def _marks(table: Table, close: str, warning: str) -> list[str]:
-    """Explain the signs that a table uses."""
-    used = {cell.mark for row in table.rows for cell in row}
-    explained = (("best", "Bold: the best of its kind."), ("close", f"{close}: not distinguishable from it."),
-                 ("warning", f"{warning}: look here."))  # fmt: skip
-    text = " ".join(line for mark, line in explained if mark in used)
-    return [text] if text else []
 
 
 @cache
@@ -181,7 +173,7 @@ def latex_text(text: str) -> str:
     A character that LaTeX has no name for, such as an emoji, is written as its code: <U+1F642>.
     """
     encoded = str(_encoder().unicode_to_latex(one_line(text)))
-    # Ligatures and, with the default fonts, other characters stand for these.
+    # With the default fonts other characters or ligatures stand for these.
     encoded = encoded.replace("|", r"{\textbar}").replace("`", r"{\textasciigrave}")
     return re.sub(r"(?<=-)-|(?<=')'", r"{}\g<0>", encoded)
 
@@ -194,19 +186,17 @@ def to_latex(table: Table, label: str | None = None) -> str:
             distinguishable from the best.
         label: of ``\label``; by default "tab:" and the table's name.
     """
-    numbered, escape = _footnotes(table), latex_text
+    notes, escape, raised = _footnotes(table), latex_text, r"\textsuperscript{{{}}}"
+    marks = {
+        "best": r"\textbf{{{}}}",
+        "close": r"{}\textsuperscript{{\textdagger}}",
+        "warning": r"\emph{{{}}}",
+    }
 
-    def raised(text: str) -> str:
-        return rf"\textsuperscript{{{text}}}"
-
-    def shown(cell: Cell) -> str:
+    def cell_text(text: str) -> str:
         # "[" and "*" after the end of a row would be its arguments.
-        text = escape(cell.text)
-        text = f"{{}}{text}" if text[:1] in {*"[*"} else text
-        signs = {"best": rf"\textbf{{{text}}}", "close": rf"{text}\textsuperscript{{\textdagger}}",
-                 "warning": rf"\emph{{{text}}}"}  # fmt: skip
-        text = signs.get(cell.mark, text)
-        return text + (raised(str(numbered[one_line(cell.note)])) if cell.note else "")
+        text = escape(text)
+        return f"{{}}{text}" if text[:1] in {*"[*"} else text
 
     def row(cells: Iterable[str]) -> str:
         return f"{' & '.join(cells)} \\\\"
@@ -223,15 +213,12 @@ def to_latex(table: Table, label: str | None = None) -> str:
         head.append("".join(rules))
     head.append(row(f"{{{escape(_heading(column))}}}" for column in table.columns))
     head.append(r"\midrule")
-    body = [row(map(shown, cells)) for cells in table.rows]
-    label = "tab:" + re.sub(
-        r"[^A-Za-z0-9:-]+", "-", table.name if label is None else label.removeprefix("tab:")
-    )
+    body = [row(_shown(cell, notes, cell_text, marks, raised) for cell in cells) for cells in table.rows]
+    label = re.sub(r"[^A-Za-z0-9:-]+", "-", table.name if label is None else label.removeprefix("tab:"))
     title = escape(table.title)
-    caption = rf"\caption[{{{title}}}]{{{title}. {escape(table.caption)}}}\label{{{label}}}"
-    marks = _marks(table, r"\textdagger", r"\emph{italics}")
-    below = [rf"\par\smallskip{{\footnotesize {line}}}"
-             for line in [*marks, *_closing(table, numbered, escape, raised)]]  # fmt: skip
+    caption = rf"\caption[{{{title}}}]{{{title}. {escape(table.caption)}}}\label{{tab:{label}}}"
+    lines = _below(table, notes, escape, raised, (r"\textdagger", r"\emph{italics}"))
+    below = [rf"\par\smallskip{{\footnotesize {line}}}" for line in lines]
     shape = "".join(_alignment(table, index) for index in range(len(table.columns)))
     if len(table.rows) > LONG:
         lines = [r"% needs \usepackage{booktabs} and \usepackage{longtable}",
