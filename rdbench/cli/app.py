@@ -17,7 +17,7 @@ from rdbench.cli.sweep import calibrate, evaluate, sweep
 from rdbench.cli.trial import sample, trial
 from rdbench.cli.variants import check, new_app
 from rdbench.errors import UserError
-from rdbench.tune import signals
+from rdbench.trial import signals
 
 app = typer.Typer(
     help="Rate-distortion sweeps of variational autoencoders: train, evaluate, store, report.",

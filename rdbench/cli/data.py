@@ -54,7 +54,7 @@ def data_prepare(name: Name, data: DataRoot = None, set_: Options = None) -> Non
     from rdbench import datasets
     from rdbench.spec.fields import load_dataset_options
     from rdbench.storage import paths
-    from rdbench.tune.progress import preparing
+    from rdbench.trial.progress import preparing
 
     streams.go_on_without_output()
     options = load_dataset_options(name, set_ or [])

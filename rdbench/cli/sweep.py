@@ -94,6 +94,7 @@ def sweep(
     from rdbench.commands.sweep import run_sweep
     from rdbench.spec.sweep import load_sweep
     from rdbench.storage.places import place
+    from rdbench.trial.scheduler import RunOptions
 
     if not dry_run:
         streams.go_on_without_output()
@@ -104,8 +105,8 @@ def sweep(
     if dry_run:
         _look_ahead(whole, spec, set_ or [], data, allow_missing_metrics)
         return
-    account = run_sweep(whole, root, data, console, limit=limit, address=address, concurrency=concurrency,
-                        allow_missing_metrics=allow_missing_metrics)  # fmt: skip
+    options = RunOptions(data, limit, address, concurrency, allow_missing_metrics)
+    account = run_sweep(whole, root, console, options)
     typer.echo(f"{account} in {root}")
     _exit_if_interrupted(account)
     if not no_report:
@@ -160,6 +161,7 @@ def calibrate(
     from rdbench.spec.sweep import load_sweep
     from rdbench.spec.sweep_files import shipped_sweep
     from rdbench.storage.places import place
+    from rdbench.trial.scheduler import RunOptions
 
     streams.go_on_without_output()
     console, points = Console(), []
@@ -168,7 +170,7 @@ def calibrate(
     plans = {folder / wanted.name: open_plan(folder / wanted.name, wanted) for wanted in sweeps}
     for root, whole in plans.items():
         console.print(whole.summary(), highlight=False, markup=False, soft_wrap=True)
-        account = run_sweep(whole, root, None, console, concurrency=concurrency)
+        account = run_sweep(whole, root, console, RunOptions(concurrency=concurrency))
         _exit_if_interrupted(account)
         points += calibration.calibrate(load_results(root))
     typer.echo(calibration.table(points))

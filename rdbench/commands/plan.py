@@ -1,7 +1,7 @@
 """What a sweep has left to do: its trials less the finished rows of its results folder."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from rdbench.errors import ResultsError
 from rdbench.metrics import answers
@@ -61,7 +61,7 @@ class Account:
         return lines
 
 
-def _finished(root: Place, sweep: Sweep, failed_metrics: bool = True) -> set[str]:
+def finished(root: Place, sweep: Sweep, failed_metrics: bool = True) -> set[str]:
     """Return the ids of the trials that hold all that a sweep asks for, or that is to be had."""
     needs = ["per_image"] if sweep.keep_per_image else []
     return store.finished(
@@ -74,11 +74,26 @@ def _finished(root: Place, sweep: Sweep, failed_metrics: bool = True) -> set[str
     )
 
 
-def _planned(root: Place, sweep: Sweep) -> Plan:
+def planned(root: Place, sweep: Sweep) -> Plan:
     """Return the plan of a sweep given what its folder holds; of a search, as far as it has come."""
     if sweep.search is None:
-        return plan(sweep, _finished(root, sweep))
-    return Searching(sweep, root, lambda: _finished(root, sweep)).plan()
+        return plan(sweep, finished(root, sweep))
+    return Searching(sweep, root, lambda: finished(root, sweep)).plan()
+
+
+def planned_again(whole: Plan, root: Place, sweep: Sweep | None = None) -> Plan:
+    """Return a plan given what its folder holds now; the trials of a grid stay what they are.
+
+    Args:
+        whole: the plan so far.
+        root: the results folder.
+        sweep: asks for other metrics than the plan's.
+    """
+    sweep = sweep or whole.sweep
+    if sweep.search is not None:
+        return planned(root, sweep)
+    done = finished(root, sweep)
+    return replace(whole, sweep=sweep, done=frozenset(trial.id for trial in whole.trials if trial.id in done))
 
 
 def open_plan(root: Place, sweep: Sweep) -> Plan:
@@ -99,7 +114,7 @@ def open_plan(root: Place, sweep: Sweep) -> Plan:
             )
     elif root.exists() and (not root.is_dir() or any(map(_is_foreign, root.iterdir()))):
         raise ResultsError(f"{root} is not a results folder and is not empty; give another --results folder")
-    return _planned(root, sweep)
+    return planned(root, sweep)
 
 
 def _is_foreign(file: Place) -> bool:
@@ -121,7 +136,7 @@ def account(root: Place, whole: Plan, sweep: Sweep | None = None) -> Account:
     done, diverged, failed = (int(counts.get(status, 0)) for status in ("done", "diverged", "failed"))
     stopped = int(counts.get("stopped", 0)) if whole.sweep.stop else 0  # else it is to be trained to its end
     ended = set(ours.loc[ours["status"] == "done", "trial"])
-    lacking = ended - _finished(root, sweep, failed_metrics=False)
+    lacking = ended - finished(root, sweep, failed_metrics=False)
     left = len(whole.trials) - done - diverged - failed - stopped
     if whole.at_most is not None:
         left = max(0, whole.at_most - failed)

@@ -8,8 +8,6 @@ import traceback
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from rich.console import Console
-
 from rdbench import datasets, metrics
 from rdbench.datasets import Dataset
 from rdbench.errors import ResultsError, SpecError
@@ -26,7 +24,7 @@ from rdbench.storage.paths import DataRoot
 from rdbench.storage.places import Place
 
 
-def _check_same_data(root: Place, data: datasets.Dataset) -> None:
+def check_same_data(root: Place, data: Dataset) -> None:
     """Refuse to train on other data than the trials that are there: one curve must not mix them."""
     if not store.trial_ids(root):
         return
@@ -38,16 +36,17 @@ def _check_same_data(root: Place, data: datasets.Dataset) -> None:
         )
 
 
-def _say_data(console: Console, data: datasets.Dataset, augment: bool) -> None:
+def data_lines(data: Dataset, augment: bool) -> list[str]:
+    """Return what there is to say of the data of a sweep: a line, and one for each remark."""
     train, test = len(data.train.images), len(data.test.images)
     shape = "x".join(map(str, data.shape))
     skipped = f", {len(data.skipped)} files skipped" if data.skipped else ""
     changed = augment and data.augmentation != "none"
     augmented = f"; training images are {datasets.AUGMENTATIONS[data.augmentation]}" if changed else ""
-    line = f"{data.name}: {train:,} training and {test:,} test images, {shape}{skipped}{augmented}"
-    console.print(line, highlight=False, soft_wrap=True)
-    for remark in (*data.notes, *(f"skipped {file}" for file in data.skipped[:5])):
-        console.print(f"  {remark}", highlight=False, markup=False, soft_wrap=True)
+    return [
+        f"{data.name}: {train:,} training and {test:,} test images, {shape}{skipped}{augmented}",
+        *(f"  {remark}" for remark in (*data.notes, *(f"skipped {file}" for file in data.skipped[:5]))),
+    ]
 
 
 def look_ahead(whole: Plan, data_root: Path | DataRoot, allow_missing_metrics: bool) -> Iterator[str]:

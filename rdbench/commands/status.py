@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from rdbench.commands.plan import _planned, account
+from rdbench.commands.plan import account, planned
 from rdbench.errors import ResultsError
 from rdbench.metrics.failures import last_line, reason
 from rdbench.results.load import frame, trials_table
@@ -34,13 +34,13 @@ def all_results() -> list[Path]:
 def status_lines(root: Place) -> list[str]:
     """Return how the trials of a results folder stand, with a line for each that did not end well."""
     sweep = stored_sweep(root)
-    trials, whole = trials_table(root), _planned(root, sweep)
+    trials, whole = trials_table(root), planned(root, sweep)
     lines = [whole.summary(), f"{account(root, whole)} in {root}"]
     names = {trial.id: named(sweep, trial) for trial in whole.trials}
-    planned = trials["trial"].isin(names.keys())
-    for row in trials[planned & (trials["status"] != "done")].itertuples():
+    in_plan = trials["trial"].isin(names.keys())
+    for row in trials[in_plan & (trials["status"] != "done")].itertuples():
         lines.append(f"{row.status}: {names[str(row.trial)]}: {last_line(row.error)}")
-    if (others := int((~planned).sum())) and sweep.search is None:  # what a search found there it has told
+    if (others := int((~in_plan).sum())) and sweep.search is None:  # what a search found there it has told
         noun = "trial" if others == 1 else "trials"
         lines.append(
             f"{others} {noun} more, of variants, versions or betas that the sweep no longer asks for"

@@ -1,52 +1,45 @@
-"""The sweep verb: what is left to do, the guard on the results folder, the run, and its account."""
+"""Train what a sweep has left to do: take its results folder, check, run, and account for how it ended."""
 
 import contextlib
 import functools
 import uuid
 from dataclasses import replace
-from pathlib import Path
 
 from rich.console import Console
 
 from rdbench import datasets
 from rdbench.commands import preflight
-from rdbench.commands.plan import Account, _finished, _planned, account
-from rdbench.commands.preflight import _check_same_data, _say_data
+from rdbench.commands.plan import Account, account, finished, planned_again
 from rdbench.errors import StorageError
 from rdbench.results.lease import Lease
 from rdbench.results.repair import set_aside
 from rdbench.results.spec_file import save_sweep
 from rdbench.search.running import Searching
 from rdbench.spec.naming import named
-from rdbench.spec.plan import Plan
+from rdbench.spec.plan import Plan, Trial
 from rdbench.storage import paths
 from rdbench.storage.places import Place
-from rdbench.tune.progress import SweepProgress, preparing, usage_line
+from rdbench.trial.job import Job, Outputs
+from rdbench.trial.progress import SweepProgress, preparing, usage_line
+from rdbench.trial.scheduler import RunOptions, Scheduler
 
 
 def run_sweep(
     whole: Plan,
     root: Place,
-    data: Path | None,
     console: Console,
-    *,
-    limit: int | None = None,
-    address: str = "local",
-    concurrency: int | None = None,
-    allow_missing_metrics: bool = False,
+    options: RunOptions | None = None,
+    scheduler: Scheduler | None = None,
 ) -> Account:
     """Train what a plan has left to do.
 
     Args:
         whole: from :func:`open_plan`.
         root: the results folder; made if need be.
-        data: folder of the raw data; None for what each machine's own environment says.
         console: is told of the progress.
-        limit: train at most so many trials.
-        address: of the Ray cluster; "local" starts one here.
-        concurrency: trials at a time.
-        allow_missing_metrics: leave a metric null, with the reason, where this machine cannot measure it;
-            else that is an error before anything is trained.
+        options: what of it to train, from which data, and where; by default all.
+        scheduler: runs the trials; by default Ray. In this process, without Ray:
+            :class:`rdbench.trial.serial.SerialScheduler`.
 
     Returns:
         How the plan's trials stand afterwards.
@@ -58,10 +51,7 @@ def run_sweep(
         StorageError: the results folder cannot be read or written.
         ClusterError: a cluster cannot be joined, has no room for a trial, or Ray dies again and again.
     """
-
-    def say(line: str) -> None:
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
-
+    say = functools.partial(_say, console)
     with contextlib.ExitStack() as held:
         try:
             lease = held.enter_context(Lease(root, "rdbench sweep", say))
@@ -73,83 +63,78 @@ def run_sweep(
         for line in set_aside(root):
             say(line)
         # Planned again now that nobody else is at work here.
-        whole = _planned(root, whole.sweep)
-        return _run(whole, root, data, console, lease, limit, address, concurrency, allow_missing_metrics)
+        return _run(planned_again(whole, root), root, console, options or RunOptions(), scheduler, lease)
+
+
+def _say(console: Console, line: str) -> None:
+    console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
 def _run(
     whole: Plan,
     root: Place,
-    data_option: Path | None,
     console: Console,
+    options: RunOptions,
+    scheduler: Scheduler | None,
     lease: Lease,
-    limit: int | None,
-    address: str,
-    concurrency: int | None,
-    allow_missing_metrics: bool,
 ) -> Account:
-    sweep, todo, run = whole.sweep, whole.todo[:limit], uuid.uuid4().hex[:8]
-    asked = sweep
-    if todo:
-        with preparing(console, sweep.dataset.name) as progress_of_data:
-            data = datasets.load(sweep.dataset, paths.chosen_data_root(data_option), progress_of_data)
-        from rdbench.trial.job import Job
-        from rdbench.tune import supervisor
-        from rdbench.vae import checkpoints
-
-        sources = preflight.runnable(sweep)
-        preflight.check_sizes(sweep, todo, data)
-        preflight.check_models(todo, data)
-        _check_same_data(root, data)
-        here, left_out = preflight.measurable(sweep, data, allow_missing_metrics, open_weights=True)
-        for line in left_out:
-            console.print(line, highlight=False, markup=False, soft_wrap=True)
-        if left_out:
-            asked = sweep.model_copy(update={"metrics": here})
-            whole = _planned(root, asked)
-            todo = whole.todo[:limit]
-        _say_data(console, data, sweep.train.augment)
+    sweep, job = whole.sweep, Job(root.resolve(), run=uuid.uuid4().hex[:8])
+    if whole.todo[: options.limit]:
+        whole, job = _prepared(whole, root, job, console, options)
     save_sweep(root, sweep)
-    interrupted, search = False, None
+    todo, search, interrupted = whole.todo[: options.limit], None, False
     if sweep.search is not None:
-        search = Searching(asked, root, lambda: _finished(root, asked), run, limit)
+        search = Searching(
+            whole.sweep, root, functools.partial(finished, root, whole.sweep), job.run, options.limit
+        )
         todo = search.next() if todo else []
     if todo:
-        job = Job(
-            root.resolve(),
-            data_option and paths.data_root(data_option),
-            sweep.keep_per_image,
-            sweep.resources.cpus,
-            sweep.metrics,
-            sweep.keep_weights,
-            sources,
-            data.checksum,
-            run,
-            sweep.resources.checkpoint_minutes,
-            sweep.resources.trial_timeout,
-            sweep.stop,
-        )
-        console.print("starting Ray", highlight=False)
-        total = len(todo) if search is None else min(whole.at_most or 0, limit or whole.at_most or 0)
-        with SweepProgress(total, console, functools.partial(named, sweep)) as progress:
-            usage = supervisor.run(
-                todo,
-                job,
-                sweep.resources,
-                progress,
-                address=address,
-                concurrency=concurrency,
-                lease=lease,
-                more=search,
-            )
+        from rdbench.tune.supervisor import RayScheduler
+        from rdbench.vae import checkpoints
+
+        scheduler = scheduler or RayScheduler(options.address, options.concurrency)
+        total, name = _total(whole, todo, options), functools.partial(named, sweep)
+        with SweepProgress(total, console, name) as progress:
+            usage = scheduler.run(todo, job, progress, lease, search)
         # Of those that were stopped early the checkpoints stay: they may yet be trained to their end.
-        checkpoints.tidy(root, _finished(root, sweep.model_copy(update={"stop": None})))
+        checkpoints.tidy(root, finished(root, whole.sweep.model_copy(update={"stop": None})))
         if usage.working:
-            console.print(usage_line(usage.share, usage.working, usage.starting), highlight=False)
+            _say(console, usage_line(usage.share, usage.working, usage.starting))
         interrupted = usage.stopped if search else progress.finished < len(todo)
     for line in search.account() if search else []:
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
-    after = _planned(root, asked)
-    ended = account(root, after, sweep)
+        _say(console, line)
+    after = planned_again(whole, root)
     # A search may have come to its end all the same.
-    return replace(ended, interrupted=interrupted and bool(after.todo))
+    return replace(account(root, after, sweep), interrupted=interrupted and bool(after.todo))
+
+
+def _prepared(whole: Plan, root: Place, job: Job, console: Console, options: RunOptions) -> tuple[Plan, Job]:
+    """Load the data and refuse what cannot end well; return the plan of what can be measured, and its job."""
+    sweep, todo = whole.sweep, whole.todo[: options.limit]
+    with preparing(console, sweep.dataset.name) as progress:
+        data = datasets.load(sweep.dataset, paths.chosen_data_root(options.data), progress)
+    sources = preflight.runnable(sweep)
+    preflight.check_sizes(sweep, todo, data)
+    preflight.check_models(todo, data)
+    preflight.check_same_data(root, data)
+    metrics, left_out = preflight.measurable(sweep, data, options.allow_missing_metrics, open_weights=True)
+    if left_out:
+        whole = planned_again(whole, root, sweep.model_copy(update={"metrics": metrics}))
+    for line in [*left_out, *preflight.data_lines(data, sweep.train.augment)]:
+        _say(console, line)
+    return whole, replace(
+        job,
+        data_root=options.data and paths.data_root(options.data),
+        data_checksum=data.checksum,
+        outputs=Outputs(metrics, sweep.keep_per_image, sweep.keep_weights),
+        resources=sweep.resources,
+        sources=sources,
+        stop=sweep.stop,
+    )
+
+
+def _total(whole: Plan, todo: list[Trial], options: RunOptions) -> int:
+    """Return how many trials may end in this run: of a search, more than its first batch."""
+    if whole.at_most is None:
+        return len(todo)
+    return min(whole.at_most, options.limit or whole.at_most)

@@ -95,11 +95,11 @@ def measure_again(trial: Trial, job: Job, device: str) -> Summary | None:
     if not file.exists():
         return None
     tables = store.trial_tables(job.results, trial.id)
-    complete = {"points", "trials"} | ({"per_image"} if job.keep_per_image else set())
+    complete = {"points", "trials"} | ({"per_image"} if job.outputs.per_image else set())
     if not complete <= tables.keys() or tables["trials"][0]["status"] != "done":
         return None
     stored = tables.get("metrics", [])
-    lacking = [asked for asked in job.metrics if not is_measured(asked, stored, or_failed=True)]
+    lacking = [asked for asked in job.outputs.metrics if not is_measured(asked, stored, or_failed=True)]
     data = _load(trial.dataset, paths.data_root(job.data_root))
     if tables["trials"][0]["dataset_checksum"] != data.checksum:
         return None
@@ -170,7 +170,7 @@ def work(
         try:
             data = _data(pack[0], job)  # here: preparing it takes what time it takes
             keeper, results = run_within(
-                job.trial_timeout and 60 * job.trial_timeout,
+                job.resources.trial_timeout and 60 * job.resources.trial_timeout,
                 functools.partial(_attempt, pack, data, job, device, on_progress, stop, judge),
             )
             # What went on for the others' sake alone ends as it would have alone: without points.
@@ -292,7 +292,7 @@ def _in_parts(
 
 def _settle(job: Job) -> None:
     """Set what an author's file may have set otherwise for the whole process, or this thread."""
-    torch.set_num_threads(job.threads)
+    torch.set_num_threads(job.resources.cpus)
     torch.set_default_dtype(torch.float32)
     torch.set_grad_enabled(True)
 
@@ -337,7 +337,7 @@ def _attempt(
         pack,
         where,
         data_checksum=data.checksum,
-        minutes=job.checkpoint_minutes,
+        minutes=job.resources.checkpoint_minutes,
         stop=lambda: judge.stops() or stop(),
     )
     judge.history = keeper.history
@@ -348,10 +348,10 @@ def _attempt(
         data,
         where,
         lambda member, epoch: on_progress(epoch.epoch / pack[member].train.epochs),
-        keep_per_image=job.keep_per_image,
-        asked=job.metrics,
+        keep_per_image=job.outputs.per_image,
+        asked=job.outputs.metrics,
         fuse=len(pack) > 1,
-        on_network=functools.partial(_keep, job) if job.keep_weights else _forget,
+        on_network=functools.partial(_keep, job) if job.outputs.weights else _forget,
         keeper=keeper,
     )
     return keeper, results

@@ -43,6 +43,7 @@ from ray.util.queue import Queue
 from rdbench.errors import StorageError, UserError
 from rdbench.spec.plan import Trial, packable
 from rdbench.storage.scratch import Scratch
+from rdbench.trial.scheduler import ATTEMPTS
 from rdbench.tune import cluster
 from rdbench.tune.lost_workers import NODE, Loss, as_actor_error, last_line, loss, verdict
 from rdbench.tune.pack_queue import Message, Source
@@ -50,7 +51,6 @@ from rdbench.tune.packs import gpu_share, packs, slots
 from rdbench.tune.session import Event, Request, end_session
 
 HEARTBEAT_SECONDS = 2.0
-ATTEMPTS = 3
 NODES = 20  # nodes that a pack may lose before that counts against it
 
 Emit = Callable[[Event], None]

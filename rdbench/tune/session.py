@@ -21,7 +21,7 @@ from rdbench.storage.scratch import Scratch
 
 _START = """
 import sys
-from rdbench.tune import signals
+from rdbench.trial import signals
 signals.ignore()
 from rdbench.tune.driver import main
 main(int(sys.argv[1]))

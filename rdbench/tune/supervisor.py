@@ -2,25 +2,22 @@
 
 import datetime
 import pickle
-import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Protocol
 
 from rdbench.errors import ClusterError, RayDiedError, StorageError
 from rdbench.numerics.precision import check_precision
 from rdbench.results import store
 from rdbench.results.lease import Lease
 from rdbench.spec.plan import Trial
-from rdbench.spec.sweep import Resources
 from rdbench.trial.job import Job, Summary
+from rdbench.trial.progress import SweepProgress, result_detail
 from rdbench.trial.rows import failure_tables
+from rdbench.trial.scheduler import Batches, Usage
+from rdbench.trial.signals import Requests, counted
 from rdbench.trial.worker import commit, summary, work
-from rdbench.tune.progress import SweepProgress, result_detail
 from rdbench.tune.session import Event, Request, Session, SessionDiedError
-from rdbench.tune.signals import Requests, counted
 from rdbench.vae import checkpoints
 
 RESTARTS = 3  # in a row without a trial that ended
@@ -28,106 +25,58 @@ START_SECONDS = 600.0  # on a machine that is very busy Ray takes minutes
 PATIENCE_SECONDS = 30.0
 
 
-class Batches(Protocol):
-    """Trials that are chosen by the results of those before."""
-
-    def next(self) -> list[Trial]:
-        """Return the next batch, now that all before have ended; none when there is nothing left to do."""
-
-    def peers(self) -> tuple[str, ...]:
-        """Return the ids of the trials that those of the present batch may be judged by."""
-
-
 Work = Callable[[Sequence[Trial], Job, str, Callable[[float], None]], list[Summary]]
 
 
 @dataclass(frozen=True)
-class Usage:
-    """What a run made of its workers.
+class RayScheduler:
+    """Runs trials on Ray: a :class:`rdbench.trial.scheduler.Scheduler`.
 
     Attributes:
-        starting: seconds from before Ray's start until the first pack began.
-        working: seconds from there until the last pack ended.
-        busy: seconds that workers spent on packs, summed over workers.
-        slots: packs that can run at a time.
-        driver_growth: bytes that the driver's process grew by, from the first pack's end to the last's.
-        stopped: whether the user asked to stop.
-    """
-
-    starting: float
-    working: float
-    busy: float
-    slots: int
-    driver_growth: int = 0
-    stopped: bool = False
-
-    @property
-    def share(self) -> float:
-        """Busy time over the time that all slots together had."""
-        return self.busy / (self.working * self.slots) if self.working else 0.0
-
-
-def run(
-    trials: Sequence[Trial],
-    job: Job,
-    resources: Resources,
-    progress: SweepProgress,
-    *,
-    address: str = "local",
-    concurrency: int | None = None,
-    function: Work = work,
-    lease: Lease | None = None,
-    more: Batches | None = None,
-) -> Usage:
-    """Run trials on Ray until each is committed, has failed, or the user interrupts.
-
-    Ctrl-C once, or another signal that asks to stop: what runs ends its epoch, writes a checkpoint, and the
-    run ends; twice: it ends at once. Whoever calls sees by ``progress`` that not all has finished.
-
-    Args:
-        trials: what to run, in this order.
-        job: what all of them share.
-        resources: of each pack.
-        progress: is told of every event.
         address: "local" starts Ray here; else the address of a running cluster.
-        concurrency: packs at a time; by default as many as the CPUs and GPUs allow.
+        concurrency: packs at a time; None for as many as the CPUs and GPUs allow.
         function: what a worker does with a pack: one that can be imported there.
-        lease: on the results folder. Without one, what runs is not asked to stop but run to its end.
-        more: asked for the next batch when all trials so far have ended; none ends the run.
-
-    Raises:
-        ClusterError: the cluster cannot be joined, has no room for a pack, or dies again and again.
-        SpecError: the trials' precision is not to be had here.
-        StorageError: a worker cannot read or write the results, or the lease was lost.
     """
-    main = threading.current_thread() is threading.main_thread()  # no other may listen to signals
-    with counted() if main else nullcontext(Requests()) as asked:
-        return _Supervisor(
-            trials, job, resources, progress, address, concurrency, function, lease, more, asked
-        ).run()
 
+    address: str = "local"
+    concurrency: int | None = None
+    function: Work = work
 
-class _Supervisor:
-    """The state of one :func:`run`, over as many drivers as it takes."""
-
-    def __init__(
+    def run(
         self,
         trials: Sequence[Trial],
         job: Job,
-        resources: Resources,
         progress: SweepProgress,
-        address: str,
-        concurrency: int | None,
-        function: Work,
-        lease: Lease | None,
-        more: Batches | None,
-        asked: Requests,
-    ) -> None:
-        self._todo, self._job, self._resources, self._progress = list(trials), job, resources, progress
-        self._address, self._concurrency, self._lease, self._asked = address, concurrency, lease, asked
-        self._more = more
-        self._peers: tuple[str, ...] = more.peers() if more else ()
-        self._shipment = pickle.dumps((function, job))
+        lease: Lease | None = None,
+        more: Batches | None = None,
+    ) -> Usage:
+        """Run trials until each is committed, has failed, or the user interrupts.
+
+        Raises:
+            ClusterError: the cluster cannot be joined, has no room for a pack, or dies again and again.
+            SpecError: the trials' precision is not to be had here.
+            StorageError: a worker cannot read or write the results, or the lease was lost.
+        """
+        progress.say("starting Ray")
+        with counted() as requests:
+            return _Supervisor(self, list(trials), job, progress, lease, more, requests).run()
+
+
+@dataclass
+class _Supervisor:
+    """The state of one run, over as many drivers as it takes."""
+
+    _scheduler: RayScheduler
+    _todo: list[Trial]
+    _job: Job
+    _progress: SweepProgress
+    _lease: Lease | None
+    _more: Batches | None
+    _requests: Requests
+
+    def __post_init__(self) -> None:
+        self._peers: tuple[str, ...] = self._more.peers() if self._more else ()
+        self._shipment = pickle.dumps((self._scheduler.function, self._job))
         self._told: set[str] = set()
         self._running: set[tuple[int, ...]] = set()
         self._awaited: set[tuple[int, ...]] | None = None  # what ran when the user asked to stop
@@ -159,9 +108,9 @@ class _Supervisor:
         return Request(
             [trial.to_json() for trial in self._todo],
             checkpoints.interrupted(self._job.results),
-            self._resources,
-            self._address,
-            self._concurrency,
+            self._job.resources,
+            self._scheduler.address,
+            self._scheduler.concurrency,
             self._shipment,
             self._peers,
             self._more is not None,
@@ -224,7 +173,7 @@ class _Supervisor:
             if not ready and silent > START_SECONDS:
                 raise SessionDiedError(f"it did not start within {START_SECONDS:.0f} s")
             if (
-                self._address != "local"
+                self._scheduler.address != "local"
                 and ready
                 and not (waited or self._running or self._told)
                 and silent > PATIENCE_SECONDS
@@ -242,7 +191,7 @@ class _Supervisor:
         """
         if self._lease and self._lease.lost:
             raise StorageError(self._lease.lost)
-        if self._asked.count and self._awaited is None:
+        if self._requests.count and self._awaited is None:
             self._awaited = set(self._running)
             if not self._running:
                 self._progress.say("stopping: nothing runs")
@@ -254,7 +203,7 @@ class _Supervisor:
                 if self._lease:
                     self._lease.request_stop()
                 session.stop()
-        return self._asked.count > 1 or self._awaited == set()
+        return self._requests.count > 1 or self._awaited == set()
 
     def _clear(self, packs: Iterable[tuple[int, ...]]) -> None:
         """Note that packs no longer run."""

@@ -1,26 +1,24 @@
 """What the verbs say of the data: a root that was named is the one that counts, and differences are told."""
 
-import io
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
-from rich.console import Console
 
 from rdbench import datasets
 from rdbench.cli import app
 from rdbench.commands.bench.estimate import images
 from rdbench.commands.doctor import wanted
-from rdbench.commands.preflight import _say_data
+from rdbench.commands.preflight import data_lines
 from rdbench.datasets import make_options
 from rdbench.results import store
 from rdbench.results.spec_file import save_sweep
 from rdbench.spec.plan import plan
 from rdbench.spec.sweep import load_sweep
 from rdbench.storage.paths import DataRoot
-from rdbench.trial.job import Job
+from rdbench.trial.job import Job, Outputs
 from rdbench.trial.worker import work
 
 SWEEP = """
@@ -213,7 +211,7 @@ def test_samples_need_no_data_where_the_results_say_how_many_images_there_were(
     root = Path("kept")
     save_sweep(root, kept)
     (trial,) = plan(kept).trials
-    work([trial], Job(root, digits, keep_per_image=False, threads=1, keep_weights=True), "cpu")
+    work([trial], Job(root, digits, outputs=Outputs(weights=True)), "cpu")
     tables = store.trial_tables(root, trial.id)
     row = tables["trials"][0]
     assert (row["train_images"], row["test_images"]) == (60, 30)
@@ -235,8 +233,6 @@ def test_samples_need_no_data_where_the_results_say_how_many_images_there_were(
 def test_the_sweep_tells_the_augmentation_and_what_is_not_as_published(digits):
     data = datasets.load(make_options("mnist"), digits)
     for augment in (True, False):
-        console = Console(file=io.StringIO(), width=200)
-        _say_data(console, data, augment)
-        said = console.file.getvalue()
+        said = "".join(f"{line}\n" for line in data_lines(data, augment))
         assert ("training images are rotated within 10 degrees and cropped at random" in said) == augment
         assert "  60 train images instead of the 60,000 that are published\n" in said

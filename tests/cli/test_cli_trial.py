@@ -14,7 +14,7 @@ from rdbench.cli import app
 from rdbench.results.spec_file import save_sweep
 from rdbench.spec.plan import plan
 from rdbench.spec.sweep import load_sweep
-from rdbench.trial.job import Job
+from rdbench.trial.job import Job, Outputs
 from rdbench.trial.run import run_trial
 from rdbench.trial.worker import work
 
@@ -99,7 +99,7 @@ def kept(spec):
     root = spec.parent / "results"
     save_sweep(root, sweep)
     for trial, keep in zip(plan(sweep).trials, (True, False), strict=True):
-        job = Job(root, spec.parent, keep_per_image=False, threads=1, keep_weights=keep)
+        job = Job(root, spec.parent, outputs=Outputs(weights=keep))
         (ended,) = work([trial], job, "cpu", lambda share: None)
         assert ended["status"] == "done"
     return root

@@ -24,8 +24,10 @@ from rdbench.results.spec_file import save_sweep
 from rdbench.spec.plan import plan
 from rdbench.spec.sweep import load_sweep
 from rdbench.trial import worker
-from rdbench.trial.job import Job
+from rdbench.trial.job import Job, Outputs
 from rdbench.trial.run import metric_rows, run_trial
+from rdbench.trial.scheduler import RunOptions
+from rdbench.trial.serial import SerialScheduler
 from rdbench.trial.worker import work
 from rdbench.vae import models
 
@@ -34,7 +36,7 @@ ASKED = LatentsOptions()
 
 
 def job(root, tmp_path, *asked, keep=True):
-    return Job(root, tmp_path, keep_per_image=False, threads=1, metrics=asked, keep_weights=keep)
+    return Job(root, tmp_path, outputs=Outputs(asked, weights=keep))
 
 
 @pytest.fixture
@@ -186,21 +188,15 @@ def test_a_metric_this_machine_cannot_measure_stops_the_sweep_before_it_trains(s
     asking = load_sweep(sweep_file, ["metrics=[fid]"])
     root, console = tmp_path / "results", Console(file=io.StringIO())
     with pytest.raises(SpecError, match=r"metrics: fid: .*rdbench weights.*--allow-missing-metrics"):
-        run_sweep(open_plan(root, asking), root, tmp_path, console)
+        run_sweep(open_plan(root, asking), root, console, RunOptions(tmp_path))
     assert not store.trial_ids(root)
 
 
-def test_what_is_left_out_by_request_is_null_with_its_reason(sweep_file, tmp_path, monkeypatch):
-    from rdbench.tune.supervisor import Usage
-
-    def here(todo, job, resources, progress, **more):
-        work(list(todo), job, "cpu")
-        return Usage(1.0, 1.0, 1.0, 1)
-
-    monkeypatch.setattr("rdbench.tune.supervisor.run", here)
+def test_what_is_left_out_by_request_is_null_with_its_reason(sweep_file, tmp_path):
     asking = load_sweep(sweep_file, ["metrics=[fid, latents]"])
     root, console = tmp_path / "results", Console(file=io.StringIO())
-    account = run_sweep(open_plan(root, asking), root, tmp_path, console, allow_missing_metrics=True)
+    options = RunOptions(tmp_path, allow_missing_metrics=True)
+    account = run_sweep(open_plan(root, asking), root, console, options, SerialScheduler())
     assert (account.done, account.lacking) == (2, 2)
     assert "left out: metrics: fid" in console.file.getvalue()
     rows = load_results(root).metrics

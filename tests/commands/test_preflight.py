@@ -1,7 +1,6 @@
 """What can be known before anything is trained is told then, and in a dry run as far as it is known there."""
 
 import hashlib
-import io
 import subprocess
 import sys
 import zipfile
@@ -18,6 +17,7 @@ from rdbench.errors import DatasetError, SpecError
 from rdbench.metrics.features import weights as published
 from rdbench.spec.plan import plan
 from rdbench.spec.sweep import load_sweep
+from rdbench.trial.scheduler import RunOptions
 from rdbench.vae import networks
 
 
@@ -146,7 +146,7 @@ def test_weights_are_read_once_for_as_long_as_they_stay_the_same(tmp_path, monke
 def started(sweep_file, tmp_path, *overrides):
     wanted = load_sweep(sweep_file, overrides)
     root = tmp_path / "results"
-    run_sweep(open_plan(root, wanted), root, tmp_path, Console(file=io.StringIO()))
+    run_sweep(open_plan(root, wanted), root, Console(quiet=True), RunOptions(tmp_path))
 
 
 def test_weights_that_are_whole_and_hold_something_else_are_told_before_training(sweep_file, tmp_path):

@@ -17,10 +17,10 @@ from rdbench.results import store
 from rdbench.results.spec_file import save_sweep
 from rdbench.spec.plan import plan
 from rdbench.trial import worker
-from rdbench.trial.job import Job
+from rdbench.trial.job import Job, Outputs
 from rdbench.trial.run import run_pack
+from rdbench.trial.serial import SerialScheduler
 from rdbench.trial.worker import work
-from rdbench.tune.supervisor import Usage
 
 ASKED = IwaeOptions(samples=2, images=5, readings=("half",))
 
@@ -64,7 +64,7 @@ def runs(sweep, tmp_path):
     save_sweep(root, asking)
 
     def run(keep: bool = False):
-        job = Job(root, tmp_path, keep_per_image=False, threads=1, metrics=(ASKED,), keep_weights=keep)
+        job = Job(root, tmp_path, outputs=Outputs((ASKED,), weights=keep))
         todo = open_plan(root, asking).todo
         for each in todo:
             work([each], job, "cpu")
@@ -174,14 +174,8 @@ def test_many_reasons_are_told_by_the_commonest():
 def rdbench(monkeypatch, capsys, tmp_path):
     """Run a command in this process, trials without Ray; returns its exit code and its lines."""
 
-    def here(todo, job, resources, progress, **more):
-        for each in todo:
-            work([each], job, "cpu")
-        progress.finished = len(todo)
-        return Usage(1.0, 1.0, 1.0, 1)
-
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("rdbench.tune.supervisor.run", here)
+    monkeypatch.setattr("rdbench.tune.supervisor.RayScheduler", lambda *options: SerialScheduler())
 
     def run(*arguments):
         monkeypatch.setattr(sys, "argv", ["rdbench", *map(str, arguments)])

@@ -1,7 +1,6 @@
 """Metrics measure a trained model: the importance-weighted bound is right, and reaches the table."""
 
 import dataclasses
-import io
 import json
 import math
 import pickle
@@ -28,6 +27,8 @@ from rdbench.results.spec_file import save_sweep
 from rdbench.spec.plan import plan
 from rdbench.spec.sweep import dump_sweep, load_sweep
 from rdbench.trial.run import run_trial
+from rdbench.trial.scheduler import RunOptions
+from rdbench.trial.serial import SerialScheduler
 from rdbench.vae import networks
 
 CPU = torch.device("cpu")
@@ -287,19 +288,12 @@ def test_a_metric_that_cannot_be_measured_is_null_with_its_reason_and_the_trial_
     assert f"no iwae: bs_vae beta 1 seed 0: {reason}" in status_lines(tmp_path)
 
 
-def test_a_sweep_has_its_workers_measure_what_it_asks_for(sweep, tmp_path, monkeypatch):
-    from rdbench.trial import worker
-    from rdbench.tune.supervisor import Usage
-
-    def work_here(todo, job, *rest, **more):
-        for trial in todo:
-            worker.work([trial], job, "cpu")
-        return Usage(starting=1.0, working=9.0, busy=8.0, slots=1)
-
-    monkeypatch.setattr("rdbench.tune.supervisor.run", work_here)
+def test_a_sweep_has_its_workers_measure_what_it_asks_for(sweep, tmp_path):
     root = tmp_path / "results"
     asking = sweep.model_copy(update={"metrics": (SMALL,)})
-    ended = run_sweep(open_plan(root, asking), root, tmp_path, Console(file=io.StringIO()))
+    ended = run_sweep(
+        open_plan(root, asking), root, Console(quiet=True), RunOptions(tmp_path), SerialScheduler()
+    )
     assert (ended.done, ended.lacking, ended.left) == (2, 0, 0)
     assert open_plan(root, asking).todo == []
     assert len(load_results(root).metrics) == 2 * len(SMALL.readings)

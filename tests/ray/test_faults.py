@@ -28,8 +28,9 @@ from rdbench.spec.sweep import Resources, load_sweep
 from rdbench.storage.places import write_atomically
 from rdbench.storage.scratch import Scratch
 from rdbench.trial.job import Hung, Job, Retry
+from rdbench.trial.progress import SweepProgress
 from rdbench.trial.rows import failure_tables
-from rdbench.tune import supervisor
+from rdbench.trial.signals import STOP
 from rdbench.tune.lost_workers import (
     KILLED,
     MEMORY,
@@ -40,8 +41,7 @@ from rdbench.tune.lost_workers import (
     loss,
     verdict,
 )
-from rdbench.tune.progress import SweepProgress
-from rdbench.tune.signals import STOP
+from rdbench.tune.supervisor import RayScheduler
 
 DONE = {"status": "done", "error": None, "seconds": 0, "elbo": 0, "rate": 0, "mse": 0, "reading": "-"}
 HUNG = "trial_timeout: no epoch ended within 1 s"
@@ -126,24 +126,18 @@ def trials_of(spec: Path, count: int) -> list[Trial]:
     return list(plan(load_sweep(spec, [f"seeds={count}", "variants=[bs_vae]"])).trials)
 
 
-def drive(spec, root, function, count, **more):
+def drive(spec, root, function, count, **options):
     """Run ``count`` trials through Ray, with the folder's lease; return what was said and what came of it."""
     said = io.StringIO()
     root.mkdir(exist_ok=True)
     write_atomically(root / "sweep.yaml", b"")  # without it a results folder counts as gone
-    job = Job(root, root, keep_per_image=False, threads=1, run="12345678")
+    job = Job(root, root, resources=Resources(gpus=0), run="12345678")
     progress = SweepProgress(count, Console(file=said))
     error = None
     with Lease(root, "rdbench sweep") as lease, progress:
         try:
-            supervisor.run(
-                trials_of(spec, count),
-                job,
-                Resources(gpus=0),
-                progress,
-                function=function,
-                lease=lease,
-                **({"concurrency": 2} | more),
+            RayScheduler(**({"concurrency": 2, "function": function} | options)).run(
+                trials_of(spec, count), job, progress, lease
             )
         except (ClusterError, StorageError) as caught:
             error = caught

@@ -24,10 +24,10 @@ from rdbench.spec.plan import plan
 from rdbench.spec.sweep import Resources, load_sweep
 from rdbench.storage.places import write_atomically
 from rdbench.trial.job import Job
-from rdbench.tune import supervisor
+from rdbench.trial.progress import SweepProgress
 from rdbench.tune.cluster import told_of_niceness
-from rdbench.tune.progress import SweepProgress
 from rdbench.tune.session import end_session
+from rdbench.tune.supervisor import RayScheduler
 
 DONE = {"status": "done", "error": None, "seconds": 0, "elbo": 0, "rate": 0, "mse": 0, "reading": "-"}
 EPOCHS = 12
@@ -136,19 +136,11 @@ def drive(tmp_path):
     def run(address, count, **resources):
         sweep = load_sweep(tmp_path / "sweep.yaml", [f"seeds={count}", "variants=[bs_vae]"])
         write_atomically(root / "sweep.yaml", b"")  # without it a results folder counts as gone
-        job = Job(root, root, keep_per_image=False, threads=1, run="12345678")
+        job = Job(root, root, resources=Resources(gpus=0, **resources), run="12345678")
         said = io.StringIO()
         progress = SweepProgress(count, Console(file=said))
         with Lease(root, "rdbench sweep") as lease, progress:
-            supervisor.run(
-                plan(sweep).trials,
-                job,
-                Resources(gpus=0, **resources),
-                progress,
-                address=address,
-                function=in_epochs,
-                lease=lease,
-            )
+            RayScheduler(address, function=in_epochs).run(plan(sweep).trials, job, progress, lease)
         return said.getvalue(), progress.finished
 
     run.root = root

@@ -18,16 +18,18 @@ from rdbench.spec.plan import plan
 from rdbench.spec.search_options import MedianStop, PlateauStop
 from rdbench.spec.sweep import load_sweep
 from rdbench.trial.job import Job
+from rdbench.trial.scheduler import RunOptions
+from rdbench.trial.serial import SerialScheduler
 from rdbench.trial.worker import work
 from rdbench.tune.pack_queue import Source
-from rdbench.tune.supervisor import Usage
 from rdbench.vae import checkpoints
 
 
 def run(file, root, data, *overrides):
     wanted = load_sweep(file, [*overrides, "train.epochs=1", "model.channels=[2]", "model.latent=2"])
     text = io.StringIO()
-    ended = run_sweep(open_plan(root, wanted), root, data, Console(file=text, width=200), concurrency=2)
+    options = RunOptions(data, concurrency=2)
+    ended = run_sweep(open_plan(root, wanted), root, Console(file=text, width=200), options)
     return ended, text.getvalue()
 
 
@@ -53,7 +55,7 @@ def test_settings_that_an_optimizer_repeats_are_trained_once_and_counted_once(sw
     wanted = load_sweep(sweep_file, [search, "variants=[bs_vae]", "train.epochs=1", "model.channels=[2]"])
     text = io.StringIO()
     root = tmp_path / "results"
-    ended = run_sweep(open_plan(root, wanted), root, tmp_path, Console(file=text, width=200))
+    ended = run_sweep(open_plan(root, wanted), root, Console(file=text, width=200), RunOptions(tmp_path))
     assert (ended.done, ended.left, ended.failed) == (3, 0, 0)
     assert sum(": done" in line for line in text.getvalue().splitlines()) == 3
     assert "latent 3 seed 0: done" in text.getvalue()
@@ -65,29 +67,22 @@ def test_a_metric_the_search_rests_on_cannot_be_left_out(sweep_file, tmp_path):
     wanted = load_sweep(sweep_file, [search, "metrics=[fid]"])
     root = tmp_path / "results"
     with pytest.raises(SpecError, match=r"fid: .*; the search rests on fid$"):
-        run_sweep(
-            open_plan(root, wanted), root, tmp_path, Console(file=io.StringIO()), allow_missing_metrics=True
-        )
+        run_sweep(open_plan(root, wanted), root, Console(), RunOptions(tmp_path, allow_missing_metrics=True))
 
 
-def test_a_search_goes_on_without_a_metric_that_cannot_be_measured_here(sweep_file, tmp_path, monkeypatch):
-    def serially(todo, job, resources, progress, *, more, **options):
-        while todo:
-            for trial in todo:
-                work([trial], job, "cpu")
-            todo = more.next()
-        return Usage(0, 0, 0, 1)
-
-    monkeypatch.setattr("rdbench.tune.supervisor.run", serially)
+def test_a_search_goes_on_without_a_metric_that_cannot_be_measured_here(sweep_file, tmp_path):
     search = "search={name: curve, trials: 5, at_a_time: 2, gap: 0}"
     short = ["train.epochs=1", "model.channels=[2]", "model.latent=2", "beta=[0.01, 1, 100]"]
     wanted = load_sweep(sweep_file, [search, "metrics=[fid]", "variants=[bs_vae]", *short])
     root = tmp_path / "results"
     for limit, done in ((3, 3), (None, 5)):
         ended = run_sweep(
-            open_plan(root, wanted), root, tmp_path, Console(file=io.StringIO()),
-            limit=limit, allow_missing_metrics=True,
-        )  # fmt: skip
+            open_plan(root, wanted),
+            root,
+            Console(quiet=True),
+            RunOptions(tmp_path, limit, allow_missing_metrics=True),
+            SerialScheduler(),
+        )
         assert ended.done == done
 
 
@@ -146,7 +141,7 @@ def asked(sweep_file):
 
 
 def job(root, **options) -> Job:
-    return Job(root, root, keep_per_image=False, threads=1, **options)
+    return Job(root, root, **options)
 
 
 def test_a_stopped_trial_has_its_history_and_no_points_and_is_done_only_where_stopping_is_asked_for(

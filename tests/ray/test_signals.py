@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from rdbench.tune import signals
+from rdbench.trial import signals
 
 ALL = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 
@@ -67,7 +67,7 @@ def test_a_handler_of_the_program_that_runs_a_sweep_stays():
 # The command line, asleep in a verb, until whatever it holds is let go.
 VERB = """
 import atexit, sys, time
-from rdbench import cli
+from rdbench.cli import app as cli
 def asleep():
     try:
         print("ready", flush=True)

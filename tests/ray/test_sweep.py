@@ -18,6 +18,7 @@ from rdbench.spec.plan import plan
 from rdbench.spec.sweep import load_sweep
 from rdbench.storage import places
 from rdbench.trial.job import Job
+from rdbench.trial.scheduler import RunOptions
 from rdbench.trial.worker import work
 
 
@@ -31,14 +32,14 @@ def finished(sweep, root, tmp_path):
     """A folder whose sweep has run to its end."""
     save_sweep(root, sweep)
     for trial in plan(sweep).trials:
-        work([trial], Job(root, tmp_path, keep_per_image=False, threads=1), "cpu")
+        work([trial], Job(root, tmp_path), "cpu")
     assert open_plan(root, sweep).todo == []
     return root
 
 
 def run(sweep, root, tmp_path):
     console = Console(file=io.StringIO())
-    account = run_sweep(open_plan(root, sweep), root, tmp_path, console)
+    account = run_sweep(open_plan(root, sweep), root, console, RunOptions(tmp_path))
     return account, console.file.getvalue()
 
 

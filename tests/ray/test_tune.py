@@ -23,10 +23,12 @@ from rdbench.results.spec_file import save_sweep
 from rdbench.spec.plan import plan
 from rdbench.spec.sweep import Resources, VariantSpec, load_sweep
 from rdbench.trial.job import Job
+from rdbench.trial.progress import SweepProgress
 from rdbench.trial.run import run_trial
-from rdbench.tune import session, supervisor
+from rdbench.trial.scheduler import RunOptions
+from rdbench.tune import session
 from rdbench.tune.packs import gpu_share, packs, slots
-from rdbench.tune.progress import SweepProgress
+from rdbench.tune.supervisor import RayScheduler
 
 
 @pytest.fixture
@@ -34,8 +36,8 @@ def console():
     return Console(file=io.StringIO())
 
 
-def run(whole, root, data_root, console, **more):
-    account = run_sweep(whole, root, data_root, console, **more)
+def run(whole, root, data_root, console, **options):
+    account = run_sweep(whole, root, console, RunOptions(data_root, **options))
     return account, console.file.getvalue()
 
 
@@ -89,9 +91,9 @@ def test_a_trial_that_raises_or_diverges_is_recorded_and_the_others_go_on(
     (diverging,) = plan(steep).trials
     root = tmp_path / "results"
     save_sweep(root, steep)
-    job = Job(root, tmp_path, keep_per_image=False, threads=1)
+    job = Job(root, tmp_path)
     with SweepProgress(3, console) as progress:
-        supervisor.run([broken, diverging, fine], job, Resources(), progress)
+        RayScheduler().run([broken, diverging, fine], job, progress)
     rows = {path.stem: pd.read_parquet(path).iloc[0] for path in (root / "trials").glob("*.parquet")}
     assert rows[broken.id]["status"] == "failed"
     assert "Traceback" in rows[broken.id]["error"]
@@ -154,9 +156,9 @@ def test_short_trials_too_have_a_worker_on_every_core(trial, tmp_path, console, 
     long.mkdir()
     monkeypatch.setenv("TMPDIR", str(long))
     trials = [trial.model_copy(update={"seed": seed}) for seed in range(8)]
-    job = Job(tmp_path, tmp_path, keep_per_image=False, threads=1)
+    job = Job(tmp_path, tmp_path, resources=Resources(gpus=0, niceness=2))
     with SweepProgress(8, console) as progress:
-        supervisor.run(trials, job, Resources(gpus=0, niceness=2), progress, concurrency=3, function=a_second)
+        RayScheduler(concurrency=3, function=a_second).run(trials, job, progress)
     workers = [file.read_text().split(maxsplit=1) for file in tmp_path.glob("*.worker")]
     assert len(workers) == 8
     assert len({process for process, _ in workers}) == 3

@@ -253,7 +253,7 @@ def test_the_sweeps_that_ship_have_11_points_with_an_optimum():
 def test_the_verb_prints_a_row_a_point_and_fails_where_the_harness_is_off(
     monkeypatch, tmp_path, displaced, code
 ):
-    def run_sweep(whole, root, data_root, console, *, concurrency):
+    def run_sweep(whole, root, console, options):
         def point_of(trial):
             point = optimum(trial)
             return dataclasses.replace(point, rate=point.rate * (displaced if trial.beta == 1 else 1))

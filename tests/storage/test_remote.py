@@ -307,7 +307,7 @@ def test_the_file_of_a_variant_is_found_with_results_in_a_bucket(there, tmp_path
 def test_a_sweep_trains_into_a_bucket_and_once_only(there, sweep):
     from rich.console import Console
 
-    account = run_sweep(open_plan(there, sweep), there, None, Console(quiet=True))
+    account = run_sweep(open_plan(there, sweep), there, Console(quiet=True))
     assert (account.done, account.left) == (2, 0)
     assert open_plan(there, sweep).todo == []
     assert places.entries(there).keys() == {"sweep.yaml"}

@@ -12,7 +12,7 @@ from rdbench.errors import StorageError
 from rdbench.results import store
 from rdbench.results.lease import Lease, stop_requested
 from rdbench.spec.search_options import PlateauStop
-from rdbench.spec.sweep import VariantSpec
+from rdbench.spec.sweep import Resources, VariantSpec
 from rdbench.storage import places
 from rdbench.trial import early_stopping, worker
 from rdbench.trial.job import Hung, Job, Retry
@@ -24,7 +24,7 @@ from rdbench.vae.checkpoints import interrupted
 
 @pytest.fixture
 def job(tmp_path):
-    return Job(tmp_path / "results", tmp_path, keep_per_image=False, threads=1)
+    return Job(tmp_path / "results", tmp_path)
 
 
 @pytest.fixture
@@ -249,7 +249,7 @@ def test_it_is_the_lease_that_asks_to_stop(trial, job):
 
 
 def test_a_limit_on_time_changes_nothing_else(trial, job, monkeypatch):
-    job = dataclasses.replace(job, trial_timeout=10)
+    job = dataclasses.replace(job, resources=Resources(trial_timeout=10))
     assert work([trial], job, "cpu")[0]["status"] == "done"
 
     def raises(*arguments, **options):
@@ -275,7 +275,7 @@ def test_a_trial_that_hangs_fails_with_the_line_it_hung_at(trial, job, tmp_path)
     spec = VariantSpec.model_validate({"name": f"{tmp_path}/hangs.py:hangs"})
     trial = trial.model_copy(update={"variant": spec})
     places.write_atomically(job.results / "sweep.yaml", b"")
-    job = dataclasses.replace(job, trial_timeout=1 / 60, run="11111111")
+    job = dataclasses.replace(job, resources=Resources(trial_timeout=1 / 60), run="11111111")
     with pytest.raises(Hung):
         work([trial], job, "cpu")
     (figures,) = work([trial], job, "cpu")  # in the process that takes its place

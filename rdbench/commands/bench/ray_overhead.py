@@ -11,8 +11,8 @@ from rdbench.spec.plan import Trial
 from rdbench.spec.sweep import Resources
 from rdbench.storage.scratch import Scratch
 from rdbench.trial.job import Job, Summary
-from rdbench.tune import supervisor
-from rdbench.tune.progress import SweepProgress
+from rdbench.trial.progress import SweepProgress
+from rdbench.tune.supervisor import RayScheduler
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,6 @@ def measure(trial: Trial, count: int) -> Overhead:
     start = time.monotonic()
     progress = SweepProgress(count, Console(file=io.StringIO()))
     with Scratch() as folder, progress:
-        job = Job(folder, folder, keep_per_image=False, threads=1)
-        resources = Resources(gpus=0, pack=1)
-        usage = supervisor.run(trials, job, resources, progress, function=_return_at_once)
+        job = Job(folder, resources=Resources(gpus=0, pack=1))
+        usage = RayScheduler(function=_return_at_once).run(trials, job, progress)
     return Overhead(count, time.monotonic() - start, usage.starting, usage.driver_growth)

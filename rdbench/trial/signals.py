@@ -1,6 +1,7 @@
 """The signals that ask this process to stop: Ctrl-C, and what batch systems and closed terminals send."""
 
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -42,10 +43,15 @@ def ignore() -> None:
 
 
 class Requests:
-    """Counts how often the user asked to stop."""
+    """Counts how often the user asked to stop.
 
-    def __init__(self) -> None:
+    Args:
+        at_once: raise KeyboardInterrupt at the second request.
+    """
+
+    def __init__(self, at_once: bool = False) -> None:
         self.count = 0
+        self._at_once = at_once
         self._last: dict[int, float] = {}
 
     def __call__(self, number: int, frame: object) -> None:
@@ -59,15 +65,21 @@ class Requests:
         ):
             self.count += 1
         self._last[number] = now
+        if self._at_once and self.count > 1:
+            raise KeyboardInterrupt
 
 
 @contextmanager
-def counted() -> Iterator[Requests]:
-    """Count the stop signals instead of ending there and then. Call it in the main thread."""
-    requests = Requests()
+def counted(at_once: bool = False) -> Iterator[Requests]:
+    """Count the stop signals instead of ending there and then; in a thread, which hears none, count nothing.
+
+    Args:
+        at_once: raise KeyboardInterrupt at the second request.
+    """
+    requests = Requests(at_once)
     before: dict[int, Callable[..., object] | int | None] = {}
     try:
-        for number in _ours():
+        for number in _ours() if threading.current_thread() is threading.main_thread() else ():
             before[number] = signal.signal(number, requests)
         yield requests
     finally:

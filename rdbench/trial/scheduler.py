@@ -1,0 +1,101 @@
+"""How the trials of a sweep are run: what every scheduler is given, and what it answers. No Ray, no torch."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from rdbench.spec.plan import Trial
+
+if TYPE_CHECKING:
+    from rdbench.results.lease import Lease
+    from rdbench.trial.job import Job
+    from rdbench.trial.progress import SweepProgress
+
+ATTEMPTS = 3  # that a pack has where faults may be a machine's
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """How a sweep is run; no result depends on it.
+
+    Attributes:
+        data: folder of the raw data; None for what each machine's own environment says.
+        limit: train at most so many trials.
+        address: of a Ray cluster; "local" starts one on this machine.
+        concurrency: packs at a time; None for as many as the CPUs and GPUs allow.
+        allow_missing_metrics: leave a metric null, with the reason, where this machine cannot measure it;
+            else that is an error before anything is trained.
+    """
+
+    data: Path | None = None
+    limit: int | None = None
+    address: str = "local"
+    concurrency: int | None = None
+    allow_missing_metrics: bool = False
+
+
+class Batches(Protocol):
+    """Trials that are chosen by the results of those before."""
+
+    def next(self) -> list[Trial]:
+        """Return the next batch, now that all before have ended; none when there is nothing left to do."""
+
+    def peers(self) -> tuple[str, ...]:
+        """Return the ids of the trials that those of the present batch may be judged by."""
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What a run made of its workers; all zero without workers.
+
+    Attributes:
+        starting: seconds from before the scheduler's start until the first pack began.
+        working: seconds from there until the last pack ended.
+        busy: seconds that workers spent on packs, summed over workers.
+        slots: packs that can run at a time.
+        driver_growth: bytes that the driver's process grew by, from the first pack's end to the last's.
+        stopped: whether the user asked to stop.
+    """
+
+    starting: float = 0.0
+    working: float = 0.0
+    busy: float = 0.0
+    slots: int = 1
+    driver_growth: int = 0
+    stopped: bool = False
+
+    @property
+    def share(self) -> float:
+        """Busy time over the time that all slots together had."""
+        return self.busy / (self.working * self.slots) if self.working else 0.0
+
+
+class Scheduler(Protocol):
+    """Runs the trials of a sweep: :class:`rdbench.tune.supervisor.RayScheduler`, or
+    :class:`rdbench.trial.serial.SerialScheduler` in this process."""
+
+    def run(
+        self,
+        trials: Sequence[Trial],
+        job: "Job",
+        progress: "SweepProgress",
+        lease: "Lease | None" = None,
+        more: Batches | None = None,
+    ) -> Usage:
+        """Run trials until each is committed, has failed, or the user interrupts.
+
+        Ctrl-C once, or another signal that asks to stop: what runs ends its epoch, writes a checkpoint, and
+        the run ends; twice: it ends at once. Callers see by ``progress`` that not all has finished.
+
+        Args:
+            trials: what to run, in this order.
+            job: what all of them share.
+            progress: is told of every event.
+            lease: on the results folder. Without one, what runs is not asked to stop but run to its end.
+            more: asked for the next batch when all trials so far have ended; none ends the run.
+
+        Raises:
+            SpecError: the trials' precision is not to be had here.
+            StorageError: the results cannot be read or written, or the lease was lost.
+        """

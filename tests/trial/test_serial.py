@@ -1,0 +1,88 @@
+"""A sweep without Ray: trials one after another in this process."""
+
+import io
+import os
+import signal
+import threading
+
+import pytest
+from rich.console import Console
+
+from rdbench.commands.plan import open_plan
+from rdbench.commands.sweep import run_sweep
+from rdbench.results import store
+from rdbench.results.load import load_results
+from rdbench.spec.sweep import load_sweep
+from rdbench.trial import serial
+from rdbench.trial.job import Retry
+from rdbench.trial.scheduler import RunOptions
+from rdbench.trial.serial import SerialScheduler
+
+
+@pytest.fixture
+def root(tmp_path):
+    return tmp_path / "results"
+
+
+def run(wanted, root, **options):
+    console = Console(file=io.StringIO())
+    account = run_sweep(
+        open_plan(root, wanted), root, console, RunOptions(root.parent, **options), SerialScheduler()
+    )
+    return account, console.file.getvalue()
+
+
+def test_a_plan_is_trained_once_and_when_it_is_extended_only_what_is_new(sweep, sweep_file, root):
+    account, _ = run(sweep, root, limit=1)
+    assert (account.done, account.left, account.interrupted) == (1, 1, False)
+    account, said = run(load_sweep(sweep_file, ["beta=[0.5,1]"]), root)
+    assert (account.done, account.left) == (4, 0)
+    assert "[3/3]" in said
+    assert "Ray" not in said
+    assert len(load_results(root).points) == 4 * 2 * 4  # trials x splits x readings
+    assert not (root / "driver.json").exists()
+
+
+def test_a_search_is_handed_out_batch_by_batch(sweep_file, root):
+    short = ["train.epochs=1", "model.channels=[2]", "model.latent=2", "beta=[0.01,1,100]"]
+    search = "search={name: curve, trials: 5, at_a_time: 2}"
+    account, said = run(load_sweep(sweep_file, [search, "variants=[bs_vae]", *short]), root)
+    assert (account.done, account.left, account.interrupted) == (5, 0, False)
+    assert "[5/5]" in said
+
+
+def test_ctrl_c_ends_after_the_running_epoch_and_the_same_command_goes_on(sweep_file, root, monkeypatch):
+    wanted = load_sweep(sweep_file, ["train.epochs=4000", "beta=[1,2]", "variants=[bs_vae]"])
+    whole = open_plan(root, wanted)
+    threading.Timer(3, os.kill, [os.getpid(), signal.SIGINT]).start()
+    account, _ = run(wanted, root)
+    assert (account.done, account.interrupted) == (0, True)
+    assert list((root / "resume").glob(f"{whole.todo[0].id}-*.safetensors"))
+    assert not list((root / "resume").glob(f"{whole.todo[1].id}-*"))
+
+
+def test_ctrl_c_twice_ends_at_once(sweep_file, root):
+    wanted = load_sweep(sweep_file, ["train.epochs=4000", "variants=[bs_vae]"])
+
+    def ask():
+        for _ in range(2):
+            os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Timer(2, ask).start()
+    account, _ = run(wanted, root)
+    assert (account.done, account.interrupted) == (0, True)
+
+
+def test_a_fault_of_the_machine_is_tried_again_and_then_the_trials_own(sweep, root, monkeypatch):
+    faults = iter(["first", "second", "third"])
+    work = serial.work
+
+    def with_faults(*arguments):
+        if (fault := next(faults, None)) is not None:
+            raise Retry(f"OSError: {fault}")
+        return work(*arguments)
+
+    monkeypatch.setattr(serial, "work", with_faults)
+    account, _ = run(sweep, root)
+    assert (account.done, account.failed) == (1, 1)
+    assert "OSError: third" in store.trial_row(root, open_plan(root, sweep).trials[0].id)["error"]
