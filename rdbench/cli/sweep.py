@@ -8,6 +8,7 @@ from typer import Option
 
 from rdbench.cli import streams
 from rdbench.cli.options import Concurrency, DataRoot, Device, Overrides, Results, Spec
+from rdbench.report import make_report
 
 if TYPE_CHECKING:
     from rdbench.commands.plan import Account
@@ -69,9 +70,9 @@ def sweep(
 ) -> None:
     """Train the trials of a sweep that have no result yet, then write the report.
 
-    Run it again to resume after an interruption, or after adding betas or seeds to the file: finished trials
-    are not retrained, and an interrupted one continues from its last checkpoint. Ctrl-C (or SIGTERM, SIGHUP,
-    SIGUSR1, SIGUSR2) stops after checkpoints at the end of the running epochs; a second one stops at once.
+    Run it again after an interruption, or with more betas or seeds: finished trials are not retrained, others
+    continue from their last checkpoint. Ctrl-C (or SIGTERM, SIGHUP, SIGUSR1, SIGUSR2) stops after checkpoints
+    at the end of the running epochs; a second one stops at once.
 
     A metric that failed twice in the same way is not retried. Fix the cause shown in the last lines, then run
     'rdbench evaluate' with its name, or retrain with the networks kept: --set keep_weights=true.
@@ -110,8 +111,6 @@ def sweep(
     typer.echo(f"{account} in {root}")
     _exit_if_interrupted(account)
     if not no_report:
-        from rdbench.report import make_report
-
         typer.echo(f"report written to {make_report([root], root / 'report.html')}")
     for line in account.what_is_missing(root):
         typer.echo(line)
@@ -156,7 +155,7 @@ def calibrate(
 
     from rdbench.commands.plan import open_plan
     from rdbench.commands.sweep import run_sweep
-    from rdbench.report import calibration, make_report
+    from rdbench.report import calibration
     from rdbench.results.load import load_results
     from rdbench.spec.sweep import load_sweep
     from rdbench.spec.sweep_files import shipped_sweep

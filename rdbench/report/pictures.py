@@ -11,13 +11,11 @@ from rdbench.report.sections import Section
 from rdbench.report.statistics.curves import spaced
 
 STEPS = ((6, 8), (6, 6), (6, 4), (4, 4), (3, 3), (2, 2), (1, 1))
-"""(betas a variant, pictures a strip) of the grid, from the most that is shown to the least; the first that
-fits half the budget is."""
+"""(betas a variant, pictures a strip) of the grid; the first that fits into half the budget is taken."""
 
 COUNTS = (8, 6, 4, 3, 2, 1)
-"""Pictures a strip of the other betas, likewise, in what is left of the budget."""
+"""Pictures a strip of the other betas, likewise, in the rest of the budget."""
 
-KINDS = ("original", "reconstruction", "sample")
 LABELS = {"original": "test images", "reconstruction": "reconstructions", "sample": "prior samples"}
 _PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -88,7 +86,7 @@ def choose(section: Section, variants: Sequence[str], budget: int) -> Pictures |
 def _others(
     rest: pd.DataFrame, variants: Sequence[str], most: int, budget: float
 ) -> tuple[tuple[Picture, ...], int]:
-    """Return (the pictures of the pairs that are not in the grid, how many of those pairs have no room)."""
+    """Return (the pictures of the pairs outside the grid, how many of those pairs have no room)."""
     for count in (count for count in COUNTS if count <= most):
         others = _pictures(rest[rest["index"] < count], variants)
         if _size(others) <= budget:
@@ -104,18 +102,18 @@ def _pictures(chosen: pd.DataFrame, variants: Sequence[str]) -> tuple[Picture, .
         strips.setdefault((variant, beta, seed), {}).setdefault(kind, []).append(uri)
     pictures = []
     before: Strip | None = None
-    for (variant, beta, seed), own in strips.items():
-        original, reconstruction, sample = (Strip(LABELS[kind], tuple(own.get(kind, ()))) for kind in KINDS)
+    for (variant, beta, seed), uris in strips.items():
+        original, *others = (Strip(label, tuple(uris.get(kind, ()))) for kind, label in LABELS.items())
         # Stored without augmentation under either protocol, so they are the same for all of a data set.
         shown = None if original == before else original
         before = original
-        name = f"{variants.index(variant)}/{beta:.12g}"
-        pictures.append(Picture(name, variant, plain(beta), seed, shown, reconstruction, sample))
+        key = f"{variants.index(variant)}/{beta:.12g}"
+        pictures.append(Picture(key, variant, plain(beta), seed, shown, *others))
     return tuple(pictures)
 
 
 def _size(pictures: Sequence[Picture]) -> int:
-    strips = [strip for each in pictures for strip in (each.originals, each.reconstructions, each.samples)]
+    strips = (strip for one in pictures for strip in (one.originals, one.reconstructions, one.samples))
     return sum(len(uri) for strip in strips if strip for uri in strip.uris)
 
 
