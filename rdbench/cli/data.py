@@ -14,9 +14,7 @@ data_app = typer.Typer(
 Name = Annotated[str, Argument(help="Name of a dataset.", metavar="NAME")]
 Options = Annotated[
     list[str] | None,
-    Option(
-        "--set", help="An option of the dataset, e.g. --set path=photos. Repeatable.", metavar="KEY=VALUE"
-    ),
+    Option("--set", help="An option of the dataset: --set path=photos. Repeatable.", metavar="KEY=VALUE"),
 ]
 
 EXIT_DAMAGED = 1

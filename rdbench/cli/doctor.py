@@ -12,18 +12,19 @@ from rdbench.cli.options import AsJson, DataRoot, Overrides, PerhapsSpec
 
 EXIT_PROBLEM = 1
 
+ResultsOption = Annotated[
+    str | None,
+    Option(help="Results folder or address; default: that of the sweep, or results.", metavar="DIR"),
+]
+StartRay = Annotated[bool, Option("--ray", help="Also try to start Ray on this machine; takes some seconds.")]
+
 
 def doctor(
     spec: PerhapsSpec = None,
     data: DataRoot = None,
-    results: Annotated[
-        str | None,
-        Option(help="A results folder or address; default: that of the sweep, or results.", metavar="DIR"),
-    ] = None,
+    results: ResultsOption = None,
     set_: Overrides = None,
-    ray: Annotated[
-        bool, Option("--ray", help="Also try to start Ray on this machine; takes some seconds.")
-    ] = False,
+    ray: StartRay = False,
     as_json: AsJson = False,
 ) -> None:
     """Check this machine: what a sweep will have here, what is wrong, and how to fix it.

@@ -1,7 +1,4 @@
-"""What a listing says of a metric or a variant: each option's default, as YAML, and its meaning.
-
-The meanings are those of the docstring, so there is one text of each.
-"""
+"""The verbs that list variants and metrics, with defaults in YAML and meanings, and ``weights``."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -22,15 +19,7 @@ def listed(
     option_meanings: Mapping[str, str],
     facts: Iterable[str] = (),
 ) -> list[str]:
-    """Return the lines of one entry; the second is what a sweep file would say for the defaults.
-
-    Args:
-        name: of the metric or variant.
-        summary: what it is.
-        defaults: by option.
-        option_meanings: by option.
-        facts: anything else.
-    """
+    """Return the lines of one metric or variant; the second can be pasted into a sweep file."""
     options = "".join(f", {key}: {json.dumps(value)}" for key, value in defaults.items())
     more = "; ".join(filter(None, facts))
     return [
@@ -79,9 +68,7 @@ def list_metrics() -> None:
 def weights(
     file: Annotated[
         Path | None,
-        typer.Option(
-            help="A copy of the weights, for a machine without internet.", parser=local, metavar="FILE"
-        ),
+        typer.Option(help="A copy of the weights, if there is no internet.", parser=local, metavar="FILE"),
     ] = None,
 ) -> None:
     """Download the Inception weights that fid and kid need into the cache, and check their hashes.

@@ -1,4 +1,4 @@
-"""The verbs that train, ``sweep`` and ``calibrate``, and ``evaluate``, which measures afterwards."""
+"""The verbs ``sweep`` and ``calibrate``, which train, and ``evaluate``, which measures afterwards."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -20,9 +20,7 @@ EXIT_INTERRUPTED = 130
 
 ResultsOption = Annotated[
     str | None,
-    Option(
-        help="The results folder or address (s3://bucket/prefix); default: results/<name>.", metavar="DIR"
-    ),
+    Option(help="Results folder or address (s3://bucket/prefix); default: results/<name>.", metavar="DIR"),
 ]
 DryRun = Annotated[
     bool, Option("--dry-run", help="Show the plan, what is left to do and what would fail; train nothing.")
@@ -49,10 +47,7 @@ CalibrationResults = Annotated[
 ]
 Metrics = Annotated[
     list[str] | None,
-    Option(
-        help="A metric, as written in a sweep file; repeatable. Default: those of the sweep.",
-        metavar="METRIC",
-    ),
+    Option(help="As written in a sweep file; default: those of the sweep. Repeatable.", metavar="METRIC"),
 ]
 
 

@@ -35,38 +35,22 @@ CHARTS: tuple[Callable[[Section, Sequence[str]], Chart | None], ...] = (
 
 @dataclass(frozen=True)
 class SearchContents:
-    """One search, ready to be shown.
-
-    Attributes:
-        view: its result, in words.
-        chart, table: its proposals, both also among those of the section; None of a search by beta alone, and
-            the chart where no proposal gave a result.
-    """
+    """One search, ready to be shown; its chart and table are also among those of the section."""
 
     view: SearchView
-    chart: Chart | None = None
-    table: Table | None = None
+    chart: Chart | None = None  # of its proposals; None of a search by beta alone, and without a result
+    table: Table | None = None  # of its proposals; None of a search by beta alone
 
 
 @dataclass(frozen=True)
 class SectionContents:
-    """One section, ready to be shown.
+    """One section, ready to be shown: what has content, in the order of the page."""
 
-    Attributes:
-        key: its name on the page, "s0".
-        heading: dataset, protocol, and what distinguishes it from the others.
-        differs: further settings that distinguish it from the others, or "".
-        section: the trials.
-        variants: all of them, in the order that gives each its colour and shape.
-        charts, tables: those with content.
-        searches: those of its folders.
-    """
-
-    key: str
-    heading: str
-    differs: str
+    key: str  # its name on the page, "s0"
+    heading: str  # dataset, protocol, and what distinguishes it from the others
+    differs: str  # further settings that distinguish it from the others, or ""
     section: Section
-    variants: tuple[str, ...]
+    variants: tuple[str, ...]  # all of them, in the order that gives each its colour and shape
     charts: tuple[Chart, ...]
     tables: tuple[Table, ...]
     searches: tuple[SearchContents, ...] = ()

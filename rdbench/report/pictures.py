@@ -30,17 +30,13 @@ class Strip:
 
 @dataclass(frozen=True)
 class Picture:
-    """The pictures of one (variant, beta).
+    """The pictures of one (variant, beta)."""
 
-    ``key`` names it on the page, as the points of the charts do. ``originals`` is None where they are those
-    of the one before.
-    """
-
-    key: str
+    key: str  # its name on the page, the same as in the charts
     variant: str
     beta: str
     seed: int
-    originals: Strip | None
+    originals: Strip | None  # None where they are those of the picture before
     reconstructions: Strip
     samples: Strip
 
@@ -58,18 +54,14 @@ class Pictures:
 def choose(section: Section, variants: Sequence[str], budget: int) -> Pictures | None:
     """Choose a section's pictures: by position and index, never by looks.
 
-    Args:
-        section: its ``images`` are PNG bytes, stored clipped to [0, 1].
-        variants: all of the section, in order.
-        budget: bytes the data URIs may take together.
-
-    Returns:
-        None where no trial has stored any, or where one picture a strip is already too much.
+    ``budget`` is the bytes that the data URIs may take together. Returns None where no trial has stored any
+    picture, or where one a strip is already too much.
     """
     images = section.images
     if not len(images):
         return None
     whole = images[[isinstance(png, bytes) and png.startswith(_PNG) for png in images["png"]]]
+    broken = len(images) - len(whole)
     # One training stands for each variant and beta: that of the lowest seed.
     shown = whole[whole["seed"] == whole.groupby(["variant", "beta"])["seed"].transform("min")]
     for betas, count in STEPS:
@@ -79,7 +71,13 @@ def choose(section: Section, variants: Sequence[str], budget: int) -> Pictures |
         grid = _pictures(shown[pick & (shown["index"] < count)], variants)
         if grid and (size := _size(grid)) <= budget / 2:
             others, dropped = _others(shown[~pick], variants, count, budget - size)
-            return Pictures(grid, others, count, _notes(len(images) - len(whole), dropped))
+            notes = []
+            if dropped:
+                pairs = f"{dropped} other pairs of variant and β"
+                notes.append(f"{pairs} have pictures that the page has no room for.")
+            if broken:
+                notes.append(f"{broken} stored pictures are left out: they are not PNG files.")
+            return Pictures(grid, others, count, tuple(notes))
     return None
 
 
@@ -115,12 +113,3 @@ def _pictures(chosen: pd.DataFrame, variants: Sequence[str]) -> tuple[Picture, .
 def _size(pictures: Sequence[Picture]) -> int:
     strips = (strip for one in pictures for strip in (one.originals, one.reconstructions, one.samples))
     return sum(len(uri) for strip in strips if strip for uri in strip.uris)
-
-
-def _notes(broken: int, dropped: int) -> tuple[str, ...]:
-    notes = []
-    if dropped:
-        notes.append(f"{dropped} other pairs of variant and β have pictures that the page has no room for.")
-    if broken:
-        notes.append(f"{broken} stored pictures are left out: they are not PNG files.")
-    return tuple(notes)

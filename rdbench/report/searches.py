@@ -32,66 +32,38 @@ _Rows = Mapping[str, tuple[str, float]]
 
 @dataclass(frozen=True)
 class Proposal:
-    """Settings that a search asked for, or that were known before it.
+    """Settings that a search asked for, or that were known before it."""
 
-    Attributes:
-        number: counted among the search's own, from 1; None if it was known before.
-        params: the searched settings, as they were trained.
-        values: the objectives, means over seeds; None if it diverged, failed, was stopped early or has not
-            finished.
-        broken: the constraints that it violates.
-        best: no result is better; with several objectives, it is on the front.
-        status: the worst of its trials, a key of ``STATUSES``.
-        seconds: of all its finished trials; None without any.
-        trials: their ids, one a seed.
-    """
-
-    number: int | None
-    params: dict[str, Any]
-    values: tuple[float, ...] | None
-    broken: tuple[str, ...]
-    best: bool
-    status: str
-    seconds: float | None
-    trials: tuple[str, ...]
+    number: int | None  # among the search's own, from 1; None if it was known before
+    params: dict[str, Any]  # the searched settings, as they were trained
+    values: tuple[float, ...] | None  # of the objectives, means over seeds; None without a result
+    broken: tuple[str, ...]  # the constraints that it violates
+    best: bool  # no result is better; with several objectives, it is on the front
+    status: str  # the worst of its trials, a key of STATUSES
+    seconds: float | None  # of all its finished trials; None without any
+    trials: tuple[str, ...]  # their ids, one a seed
 
 
 @dataclass(frozen=True)
 class StudyView:
-    """What a search by Optuna tried.
+    """What a search by Optuna tried."""
 
-    Attributes:
-        name: of the sweep.
-        objectives: what was optimized.
-        scales: of each searched setting: "log", "linear", "whole" (linear, of whole numbers) or "choice".
-        proposals: in order, including those known before the search.
-        importance: of each objective: setting -> its share of 1; empty where it is unknown.
-    """
-
-    name: str
+    name: str  # of the sweep
     objectives: tuple[str, ...]
-    scales: dict[str, str]
-    proposals: tuple[Proposal, ...]
-    importance: tuple[dict[str, float], ...]
+    scales: dict[str, str]  # by setting: "log", "linear", "whole" (linear, of whole numbers) or "choice"
+    proposals: tuple[Proposal, ...]  # in order, including those known before the search
+    importance: tuple[dict[str, float], ...]  # of each objective: setting -> share of 1; empty if unknown
 
 
 @dataclass(frozen=True)
 class SearchView:
-    """A search of any kind.
+    """A search of any kind."""
 
-    Attributes:
-        name: of the sweep.
-        kind: "curve", "target" or "optuna".
-        amounts: the status of all it asked for: "12 proposals: 4 done, 8 stopped early".
-        account: its result, its cost and whether it is done: the last lines on the console.
-        study: what it tried; None if it searches beta alone.
-    """
-
-    name: str
-    kind: str
-    amounts: str
-    account: tuple[str, ...]
-    study: StudyView | None = None
+    name: str  # of the sweep
+    kind: str  # "curve", "target" or "optuna"
+    amounts: str  # the status of all it asked for: "12 proposals: 4 done, 8 stopped early"
+    account: tuple[str, ...]  # its result, its cost and whether it is done: the last lines on the console
+    study: StudyView | None = None  # what it tried; None if it searches beta alone
 
     @property
     def heading(self) -> str:

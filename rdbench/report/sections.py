@@ -26,25 +26,17 @@ _BETTER = ("done", "diverged", "stopped", "failed")
 class Section:
     """Trials that may share a table: one dataset with one checksum, one protocol, one set of settings.
 
-    Attributes:
-        settings: the settings all trials share, the fields of a trial but for ``VARIES``.
-        checksum: the dataset's; None where no trial got as far as loading it.
-        readings: the readings of sigma^2 asked for, in the order of ``READINGS``.
-        points: the ``points`` rows of finished trials; ``variant`` holds the label with its options.
-        history: the ``history`` rows, likewise.
-        trials: the ``trials`` rows, likewise; ``betas`` lists those that one training gives points at, else
-            it is null.
-        images: the ``images`` rows, with variant, beta and seed.
-        metrics: the ``metrics`` rows, likewise.
-        per_image: the ``per_image`` rows, likewise.
-        missing: trials that were asked for and are not there: variant, beta, seed.
-        searches: those of its folders. Of trials that one by Optuna gave other settings than its sweep's, the
-            best alone are among the section's trials, with the differences in the variant's name.
+    The frames are the tables of the results folders, of these trials, with their variant (a label with its
+    options), beta and seed. All but ``trials`` are of finished ones only; its ``betas`` lists those that one
+    training gives points at, else it is null. ``missing`` are the trials asked for that have no row.
+
+    ``searches`` are those of the folders. Of trials that one by Optuna gave other settings than its sweep's,
+    the best alone are among the section's trials, with the differences in the variant's name.
     """
 
-    settings: dict[str, Any]
-    checksum: str | None
-    readings: tuple[str, ...] = ()
+    settings: dict[str, Any]  # that all trials share: the fields of a trial but for VARIES
+    checksum: str | None  # the dataset's; None where no trial got as far as loading it
+    readings: tuple[str, ...] = ()  # those of sigma^2 asked for, in the order of READINGS
     points: pd.DataFrame = field(default_factory=pd.DataFrame)
     history: pd.DataFrame = field(default_factory=pd.DataFrame)
     trials: pd.DataFrame = field(default_factory=pd.DataFrame)
@@ -88,9 +80,7 @@ class _Known:
 def _split_settings(trial: Trial, further: Mapping[str, Any] | None = None) -> tuple[str, dict[str, Any]]:
     """Return (the shared settings as canonical JSON, what names the trial within them).
 
-    Args:
-        trial: any.
-        further: settings that its variant is named by like by options of its own.
+    ``further`` settings are part of the variant's name, as its options are.
     """
     content = json.loads(trial.to_json())
     shared = {key: value for key, value in content.items() if key not in VARIES}

@@ -15,7 +15,6 @@ from rdbench.report.charts.chart import (
     Values,
     by_variant,
     fill,
-    legend_columns,
     template,
     wide,
 )
@@ -31,7 +30,7 @@ SWITCHES = (Switch("spread", "seeds and intervals", True), Switch("mark_best", "
 
 
 @template
-def _template(seeds: bool, columns: int) -> Spec:
+def _template(seeds: bool) -> Spec:
     """Return the template of all views."""
     import altair as alt
 
@@ -39,7 +38,7 @@ def _template(seeds: bool, columns: int) -> Spec:
 
     x = alt.X("$x:Q", title="β", scale=alt.Scale(type="log", domain=["$xdomain"], nice=False),
               axis=alt.Axis(values=["$ticks"], format="~g"))  # fmt: skip
-    chart = layers.ByVariant(x, columns)
+    chart = layers.ByVariant(x)
     drawn = [chart.curves()]
     if seeds:
         drawn += [chart.intervals(), chart.seeds()]
@@ -47,7 +46,7 @@ def _template(seeds: bool, columns: int) -> Spec:
     ring = best.mark_point(size=260, strokeWidth=2, shape="circle", **layers.QUIET)
     name = best.mark_text(dy=-16, fontSize=11, **layers.QUIET)
     drawn += [
-        ring.encode(x, layers.Y, chart.colour),
+        ring.encode(x, layers.Y, layers.COLOUR),
         chart.points(),
         name.encode(x, layers.Y, text=alt.value("best")),
     ]
@@ -57,12 +56,8 @@ def _template(seeds: bool, columns: int) -> Spec:
 def beta_chart(section: Section, variants: Sequence[str]) -> Chart | None:
     """Draw each series over beta, a line a variant, and a ring around the best mean of each variant.
 
-    Args:
-        section: any.
-        variants: all variants of the section, in order, so that each keeps its look in every chart.
-
-    Returns:
-        None where there is no finite value. A series without one is left out and named in the notes.
+    A series without a finite value is left out and named in the notes; returns None if there is no other.
+    ``variants`` are all of the section, in order: each looks the same in every chart.
     """
     measured = series(section)
     drawn = [one for one in measured if one.values]
@@ -78,7 +73,7 @@ def beta_chart(section: Section, variants: Sequence[str]) -> Chart | None:
         "$x": "beta", "$xdomain": list(label_placement.domain(betas, log=True)),
         "$ticks": sorted(label_placement.wanted(betas)), "$text": "datum.y_text",
     }  # fmt: skip
-    drawing = _template(bool(seeds), legend_columns(variants))
+    drawing = _template(bool(seeds))
     views = {}
     for field, one in fields.items():
         best = {one.best(variant) for variant in variants}

@@ -61,27 +61,20 @@ class Switch:
 class Chart:
     """One chart, ready to embed.
 
-    Attributes:
-        name: the stem of its file in an export, unique within a section: "rate_distortion".
-        title: what it shows.
-        notes: what is not in it, and why.
-        controls: the choices; a view's key holds an option of each, joined by "/".
-        switches: what can be turned on and off.
-        views: key -> Vega-Lite spec. Its ``description`` is the chart's finding: one sentence made from the
-            data, which is also its text for screen readers.
-        data: the rows of each named dataset of the specs.
-        kind: "search" of one that shows what a search tried; its views are different charts, and an export
-            writes them all.
+    A view is a Vega-Lite spec. Its key holds an option of each control, joined by "/"; its ``description`` is
+    its finding: one sentence made from the data, which is also its text for screen readers.
     """
 
-    name: str
+    name: str  # the stem of its file in an export, unique within a section: "rate_distortion"
     title: str
-    notes: tuple[str, ...]
+    notes: tuple[str, ...]  # what is not in it, and why
     controls: tuple[Control, ...]
     switches: tuple[Switch, ...]
     views: dict[str, Spec]
-    data: dict[str, Rows]
-    kind: Literal["", "search"] = ""
+    data: dict[str, Rows]  # of each named dataset of the specs
+    kind: Literal["", "search"] = (
+        ""  # "search": its views are different charts, and an export writes them all
+    )
 
     @property
     def first(self) -> str:
@@ -106,14 +99,10 @@ def look(variant: str, variants: Sequence[str]) -> tuple[str, str]:
 
 
 def by_variant(variants: Sequence[str]) -> dict[str, Any]:
-    """Return the values for a template that draws by :func:`encode_variant`."""
+    """Return the values for the legend, the colours and the shapes of a template by variant."""
     colours, shapes = zip(*(look(variant, variants) for variant in variants), strict=True)
-    return {"$variants": list(variants), "$colours": list(colours), "$shapes": list(shapes)}
-
-
-def legend_columns(variants: Sequence[str]) -> int:
-    """Return how many columns the legend of an exported chart has."""
-    return 1 if max(map(len, variants)) > 18 else 3
+    columns = 1 if max(map(len, variants)) > 18 else 3
+    return {"$variants": [*variants], "$colours": [*colours], "$shapes": [*shapes], "$columns": columns}
 
 
 def cached(name: str, make: Callable[[], str], read: Callable[[str], T]) -> T:
@@ -139,9 +128,7 @@ def _code_version() -> str:
 def template(draw: Callable[..., Spec]) -> Callable[..., Spec]:
     """Decorate a function that draws a template, so that each is drawn once and then read from the cache.
 
-    Args:
-        draw: imports Altair and draws with it; its arguments are texts, numbers and truth values. Altair is
-            imported by it alone: a report made of cached templates starts without.
+    Only the function imports Altair: a report made of cached templates does without.
     """
 
     @functools.cache

@@ -20,6 +20,9 @@ may end before its points do, and zooming moves them out."""
 
 BETA = alt.Tooltip("beta:Q", title="β", format="~g")
 NUMBER = ",.5~r"
+LEGEND = alt.Legend(title=None, orient="top", columns=alt.expr("$columns"), labelLimit=330, symbolSize=80)
+COLOUR = alt.Color("variant:N", legend=LEGEND, scale=alt.Scale(domain=["$variants"], range=["$colours"]))
+SHAPE = alt.Shape("variant:N", legend=LEGEND, scale=alt.Scale(domain=["$variants"], range=["$shapes"]))
 Y = alt.Y("$y:Q", title="$ytitle", scale=alt.Scale(domain=["$ydomain"], nice=False, zero=False))
 
 
@@ -31,35 +34,13 @@ def rows(name: str, *tests: str) -> alt.Chart:
 
 @dataclass(frozen=True)
 class ByVariant:
-    """Makes the layers of a chart in which a variant has a colour and a shape.
+    """Makes the layers of a chart over ``x`` and :data:`Y` by variant, of the rows that pass all ``tests``.
 
     A reader can switch variants off: every layer leaves out those that the parameter ``hidden`` lists.
-
-    Attributes:
-        x: the horizontal axis; the vertical one is :data:`Y`.
-        columns: of the legend.
-        tests: expressions that every row has to pass.
     """
 
     x: alt.X
-    columns: int
     tests: tuple[str, ...] = ()
-
-    @property
-    def _legend(self) -> alt.Legend:
-        return alt.Legend(title=None, orient="top", columns=self.columns, labelLimit=330, symbolSize=80)
-
-    @property
-    def colour(self) -> alt.Color:
-        """Colour by variant."""
-        scale = alt.Scale(domain=["$variants"], range=["$colours"])
-        return alt.Color("variant:N", legend=self._legend, scale=scale)
-
-    @property
-    def shape(self) -> alt.Shape:
-        """Shape by variant."""
-        scale = alt.Scale(domain=["$variants"], range=["$shapes"])
-        return alt.Shape("variant:N", legend=self._legend, scale=scale)
 
     def shown(self, name: str, *tests: str) -> alt.Chart:
         """Return a chart of the :func:`rows` whose variant is not switched off."""
@@ -68,28 +49,27 @@ class ByVariant:
     def curves(self) -> Any:
         """Return a line a variant, through its means by beta."""
         line = self.shown("means").mark_line(strokeWidth=1.5, opacity=0.8, **QUIET)
-        return line.encode(self.x, Y, self.colour, order="beta:Q")
+        return line.encode(self.x, Y, COLOUR, order="beta:Q")
 
     def seeds(self) -> Any:
         """Return a small mark a seed, of points with several."""
         small = self.shown("seeds", "spread").mark_point(size=24, opacity=0.55, **QUIET)
         height = alt.Tooltip("$y:Q", title="$what", format=NUMBER)
         tooltip = [alt.Tooltip("variant:N"), BETA, alt.Tooltip("seed:Q"), height]
-        return small.encode(self.x, Y, self.colour, self.shape, tooltip=tooltip)
+        return small.encode(self.x, Y, COLOUR, SHAPE, tooltip=tooltip)
 
     def intervals(self) -> Any:
         """Return a bar a point, over the interval of its mean ``$y``; none where there is no interval."""
         bar = self.shown("means", "spread && isValid(datum['$y_low'])").mark_rule(opacity=0.7, **QUIET)
         low = Y.copy()
         low.shorthand = "$y_low:Q"
-        return bar.encode(self.x, low, self.colour, y2="$y_high:Q")
+        return bar.encode(self.x, low, COLOUR, y2="$y_high:Q")
 
     def points(self, *tooltip: alt.Tooltip, **fields: str) -> Any:
         """Return a mark a mean, which can be picked; ``about`` describes it: variant, beta and ``$text``.
 
-        Args:
-            tooltip: what hovering over it shows besides variant, beta, seeds and value.
-            fields: further expressions to calculate, for ``$text`` and the tooltip, beside ``y_text``.
+        ``tooltip`` is shown besides variant, beta, seeds and value; ``fields`` are further expressions to
+        calculate, for ``$text`` and the tooltip, beside ``y_text``.
         """
         seeds, value = alt.Tooltip("$y_n:Q", title="seeds averaged"), alt.Tooltip("y_text:N", title="$what")
         return (
@@ -97,7 +77,7 @@ class ByVariant:
             .transform_calculate(y_text=with_interval("$y"), **fields)
             .transform_calculate(about="datum.variant + ', ' + datum.label + ': ' + $text")
             .mark_point(size=70, filled=True, opacity=1, clip=True, cursor="pointer")
-            .encode(self.x, Y, self.colour, self.shape, description="about:N")
+            .encode(self.x, Y, COLOUR, SHAPE, description="about:N")
             .encode(tooltip=[alt.Tooltip("variant:N"), BETA, seeds, *tooltip, value])
             .properties(name="points")
             .add_params(zoom())

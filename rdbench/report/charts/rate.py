@@ -20,7 +20,6 @@ from rdbench.report.charts.chart import (
     Values,
     by_variant,
     fill,
-    legend_columns,
     rounded,
     template,
     wide,
@@ -49,24 +48,15 @@ SWITCHES = (
 
 @dataclass(frozen=True)
 class Measure:
-    """What the vertical axis can show.
+    """What the vertical axis can show: the values of one column of ``points`` under one reading."""
 
-    Attributes:
-        name: of its field and view.
-        column, reading: where ``points`` holds it.
-        title: in the control, and at the start of a finding.
-        what: within a sentence.
-        axis: the axis title, by line.
-        higher: more of it is better.
-    """
-
-    name: str
+    name: str  # of its field and view
     column: str
     reading: str
-    title: str
-    what: str
-    axis: tuple[str, ...]
-    higher: bool = False
+    title: str  # in the control, and at the start of a finding
+    what: str  # within a sentence
+    axis: tuple[str, ...]  # the axis title, by line
+    higher: bool = False  # more of it is better
 
 
 # These do not depend on the reading: any will do.
@@ -75,7 +65,7 @@ PSNR = Measure("psnr", "psnr", "half", "PSNR", "PSNR", ("PSNR (dB)",), higher=Tr
 
 
 @template
-def _template(scale: str, seeds: bool, shannon: bool, columns: int) -> Spec:
+def _template(scale: str, seeds: bool, shannon: bool) -> Spec:
     """Return the template of all views with this scale and these layers."""
     import altair as alt
 
@@ -85,7 +75,7 @@ def _template(scale: str, seeds: bool, shannon: bool, columns: int) -> Spec:
     axis = alt.Scale(type="log" if log else "linear", domain=["$xdomain"], nice=False)
     x, y = alt.X("$x:Q", title="$xtitle", axis=alt.Axis(tickCount=8), scale=axis), layers.Y
     on_axis = ("datum['$x'] > 0",) if log else ()  # rate 0 has no place on a logarithmic axis
-    chart = layers.ByVariant(x, columns, on_axis)
+    chart = layers.ByVariant(x, on_axis)
 
     drawn = []
     grey: dict[str, Any] = {"color": layers.GREY} | layers.QUIET
@@ -108,7 +98,7 @@ def _template(scale: str, seeds: bool, shannon: bool, columns: int) -> Spec:
         start = x.copy()
         start.shorthand = "x_low:Q"
         bars = bars.transform_calculate(x_low=low).mark_rule(opacity=0.7, **layers.QUIET)
-        drawn += [bars.encode(start, y, chart.colour, x2="$x_high:Q"), chart.intervals(), chart.seeds()]
+        drawn += [bars.encode(start, y, layers.COLOUR, x2="$x_high:Q"), chart.intervals(), chart.seeds()]
     x_text = layers.with_interval("$x")
     drawn.append(chart.points(alt.Tooltip("x_text:N", title="$xtitle"), x_text=x_text))
     left, below = "datum['$at'][0] == 'l'", "indexof(datum['$at'], 'below') > 0"
@@ -123,13 +113,8 @@ def _template(scale: str, seeds: bool, shannon: bool, columns: int) -> Spec:
 def rate_chart(section: Section, variants: Sequence[str]) -> Chart | None:
     """Draw distortion, MSE or PSNR of the test split over the rate: a curve a variant, through its means.
 
-    Args:
-        section: any.
-        variants: all variants of the section, in order, so that each keeps its look in every chart.
-
-    Returns:
-        None where there is no point to draw. A point is drawn where rate and measure of all of its seeds are
-        finite; the notes count the others. A measure without any point is not offered.
+    A point is drawn where rate and measure of all of its seeds are finite; the notes count the others. None
+    without any point. ``variants`` are all of the section, in order: each looks the same in every chart.
     """
     rates = of_points(section, "rate", "half")
     measures = [*map(_distortion, section.readings), MSE, PSNR]
@@ -245,7 +230,7 @@ def _views(
         _place(data, name, scale, ranges)
         envelope = f"envelope_{name}_{scale}"
         data[envelope] = _lowest(compared, measure, log=scale == "log")
-        drawn = _template(scale, "seeds" in data, bound is not None, legend_columns(variants))
+        drawn = _template(scale, "seeds" in data, bound is not None)
         for unit, title, factor in units:
             key = "/".join([name, scale, *([unit] if len(units) > 1 else [])])
             views[key] = fill(drawn, values | {
@@ -309,12 +294,13 @@ def _notes(
 ) -> list[str]:
     """Say what is not drawn, and why."""
     test = section.points[section.points["split"] == "test"]
-    total = _count_points(test)
+    total = test.groupby(["variant", "beta"]).ngroups
     missing: dict[int, list[str]] = {}
     for measure in measures:
         # Only some variants have a likelihood of their own.
-        rows = section.splits.get(("test", measure.reading)) if measure.reading == OWN else test
-        missing.setdefault(_count_points(rows) - len(values[measure.name]), []).append(measure.title)
+        rows = test[test["reading"] == OWN] if measure.reading == OWN else test
+        lost = rows.groupby(["variant", "beta"]).ngroups - len(values[measure.name])
+        missing.setdefault(lost, []).append(measure.title)
     notes = [
         f"{amount} of {total} points {'is' if amount == 1 else 'are'} not drawn, as a value is missing or not"
         f" finite ({'; '.join(titles)})."
@@ -335,7 +321,3 @@ def _notes(
             f" of the paper; drag or zoom out to see {them}, or take the logarithmic axis."
         )
     return notes
-
-
-def _count_points(rows: pd.DataFrame | None) -> int:
-    return 0 if rows is None else len(rows[["variant", "beta"]].drop_duplicates())

@@ -61,14 +61,9 @@ def _importance() -> Spec:
 
 
 def search_chart(study: StudyView, name: str = "search") -> Chart | None:
-    """Draw a study: for each objective the front, its course over each setting, and the settings' importance.
+    """Draw each objective against the next, over each setting, and the settings' importance for it.
 
-    Args:
-        study: what was searched.
-        name: of the chart.
-
-    Returns:
-        None where no proposal gave a result.
+    Returns None where no proposal gave a result.
     """
     tried = [proposal for proposal in study.proposals if proposal.values is not None]
     if not tried:

@@ -71,14 +71,9 @@ def _template(kind: str, dots: bool) -> Spec:
 
 
 def training_chart(section: Section, variants: Sequence[str]) -> Chart | None:
-    """Draw what each finished training went through by epoch: a line a beta, its mean over seeds.
+    """Draw the history of finished trials by epoch: a line a beta, its mean over seeds; None without any.
 
-    Args:
-        section: its ``history`` holds the finished trials.
-        variants: all variants of the section, in order; one view shows one of them.
-
-    Returns:
-        None where no history is stored.
+    ``variants`` are all of the section, in order; a view shows one of them.
     """
     history = section.history
     measures = [name for name in MEASURES if name in history and history[name].notna().any()]
