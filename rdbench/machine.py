@@ -23,12 +23,8 @@ PROCESS = Path("/proc/self")
 def limits(controller: str, new: str, *old: str) -> list[list[str]]:
     """Return the words of a limit of control groups, of this process's group and of each group above it.
 
-    Reads groups of version 2 and of version 1, as one machine may have both.
-
-    Args:
-        controller: its name in version 1, such as ``cpu``.
-        new: the file that holds the limit in version 2.
-        old: the files that hold it in version 1, a word each.
+    The file ``new`` holds it in version 2, the files ``old`` of a ``controller`` such as "cpu" in version 1,
+    a word each; one machine may have both.
     """
     words = []
     for version, folder in _groups(controller):

@@ -8,9 +8,7 @@ from typer import Argument, Option
 from rdbench.cli import streams
 from rdbench.cli.options import DataRoot
 
-data_app = typer.Typer(
-    help="List the datasets, prepare one, verify prepared data.", no_args_is_help=True, rich_markup_mode=None
-)
+data_app = typer.Typer(help="List, prepare, verify datasets.", no_args_is_help=True, rich_markup_mode=None)
 Name = Annotated[str, Argument(help="Name of a dataset.", metavar="NAME")]
 Options = Annotated[
     list[str] | None,

@@ -17,10 +17,7 @@ ComparisonFormat = Literal["markdown", "json", "text"]
 
 ResultsList = Annotated[
     list[str] | None,
-    Argument(
-        help="Results folders or addresses (s3://bucket/prefix); default: every one below results/.",
-        metavar="[RESULTS]...",
-    ),
+    Argument(help="Results folders or addresses (s3://bucket/prefix); default: every one below results/."),
 ]
 ReportOut = Annotated[
     str | None,
@@ -33,14 +30,10 @@ ReportOut = Annotated[
 ReportFormats = Annotated[
     list[ReportFormat] | None,
     Option(
-        "--format",
-        help="html: one offline page (default); svg, png: each chart; csv, latex: each table; json: all"
-        " tables in one file. Repeatable.",
+        "--format", help="html (default): a page; svg, png: charts; csv, latex, json: tables. Repeatable."
     ),
 ]
-Title = Annotated[
-    str, Option(help="Heading of the HTML page; default: the names of the sweeps.", metavar="TEXT")
-]
+Title = Annotated[str, Option(help="Heading of the page; default: the names of the sweeps.", metavar="TEXT")]
 Before = Annotated[str, Argument(help="The baseline: a results folder or address.", metavar="A")]
 After = Annotated[str, Argument(help="The results folder or address to compare with it.", metavar="B")]
 ComparisonFormats = Annotated[

@@ -10,11 +10,7 @@ from rdbench.cli.options import Device
 
 EXIT_NOT_CONFORMING = 1
 
-new_app = typer.Typer(
-    help="Write a variant to start from: 'rdbench new variant my_vae.py'.",
-    no_args_is_help=True,
-    rich_markup_mode=None,
-)
+new_app = typer.Typer(help="Write a variant to start from.", no_args_is_help=True, rich_markup_mode=None)
 Reference = Annotated[
     str, Argument(help="A registered name, package.module:symbol, or file.py:symbol.", metavar="REFERENCE")
 ]

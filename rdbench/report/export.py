@@ -72,10 +72,9 @@ def summary(files: Sequence[Place]) -> str:
 
 def _files(report: Contents, formats: Sequence[Format]) -> Iterator[File]:
     """Yield (path below the folder, content)."""
-    folders = unique_names(
-        f"{filled.section.dataset}_{filled.section.protocol}" for filled in report.sections
-    )
-    for folder, filled in zip(folders, report.sections, strict=True):
+    sections = report.sections
+    names = unique_names(f"{filled.section.dataset}_{filled.section.protocol}" for filled in sections)
+    for folder, filled in zip(names, sections, strict=True):
         yield from _charts(folder, filled, formats)
         yield from _tables(folder, filled, formats)
     if "json" in formats:
@@ -113,17 +112,14 @@ def unique_names(texts: Iterable[str]) -> list[str]:
     for text in texts:
         # A leading letter or digit: no hidden file, no option of a command.
         name = re.sub(r"[^A-Za-z0-9._-]+", "-", text)[:80].strip("._-") or "unnamed"
-        candidates = itertools.chain([name], (f"{name}_{number}" for number in itertools.count(2)))
-        unique = next(candidate for candidate in candidates if candidate.lower() not in names)
+        numbered = itertools.chain([name], (f"{name}_{number}" for number in itertools.count(2)))
+        unique = next(unique for unique in numbered if unique.lower() not in names)
         names[unique.lower()] = unique
     return list(names.values())
 
 
 def shown_views(chart: Chart) -> list[str]:
-    """Return the keys of the views to write: each option of the first control, the others at their first.
-
-    Of a search, all.
-    """
+    """Return the keys of the views to write: one an option of the first control, of a search all."""
     if not chart.controls:
         return [chart.first]
     if chart.kind == "search":

@@ -2,7 +2,7 @@
 
 import functools
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -92,20 +92,18 @@ def _split_settings(trial: Trial, further: Mapping[str, Any] | None = None) -> t
 
 
 def _reread(row: dict[str, Any], root: str, problems: list[str]) -> Trial | None:
-    """Return the trial of a row that the sweep does not ask for (any more); None where it is of no use."""
+    """Return the trial of a row that the sweep does not ask for (any more); None if it is unusable."""
     try:
         trial = Trial.from_json(row["spec"])
     except (ValueError, TypeError, UserError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        problems.append(f"{root}: trial {row['trial']} left out, its settings cannot be read ({reason})")
-        return None
-    if trial.id != row["trial"]:
-        problems.append(
-            f"{root}: trial {row['trial']} left out, an earlier recipe made it; its settings now mean"
-            f" trial {trial.id}"
-        )
-        return None
-    return trial
+        first_line = (str(error).splitlines() or [type(error).__name__])[0]
+        reason = f"its settings cannot be read ({first_line})"
+    else:
+        if trial.id == row["trial"]:
+            return trial
+        reason = f"an earlier recipe made it; its settings now mean trial {trial.id}"
+    problems.append(f"{root}: trial {row['trial']} left out, {reason}")
+    return None
 
 
 def _as_searched(trial: Trial, sweep: Sweep) -> tuple[Trial, dict[str, Any]]:
@@ -135,21 +133,22 @@ def _known(
     committed = []
     for row in records(results.trials):
         trial = planned.get(row["trial"]) or _reread(row, str(results.root), problems)
-        if trial is not None:
-            differing: dict[str, Any] = {}
-            if row["trial"] in searched:
-                trial, differing = _as_searched(trial, results.sweep)
-            if differing and not searched[row["trial"]]:
-                continue  # a point of the search's own chart
-            settings, names = _split_settings(trial, differing)
-            checksum = row["dataset_checksum"] if isinstance(row["dataset_checksum"], str) else None
-            readings = results.sweep.readings
-            committed.append(_Known(row["trial"], settings, checksum, readings, row | names, source))
+        if trial is None:
+            continue
+        differing: dict[str, Any] = {}
+        if row["trial"] in searched:
+            trial, differing = _as_searched(trial, results.sweep)
+        if differing and not searched[row["trial"]]:
+            continue  # shown in the chart of the search alone
+        settings, names = _split_settings(trial, differing)
+        checksum = row["dataset_checksum"] if isinstance(row["dataset_checksum"], str) else None
+        readings = results.sweep.readings
+        committed.append(_Known(row["trial"], settings, checksum, readings, row | names, source))
     return committed, planned
 
 
 def _search(results: Results, problems: list[str]) -> SearchView | None:
-    """Return the search of a folder; None where there is none, or none that can be read: a problem then."""
+    """Return the search of a folder; None without one, or if it cannot be read, which is a problem."""
     try:
         return search_view(results)
     except (ResultsError, SpecError) as error:
@@ -160,10 +159,6 @@ def _search(results: Results, problems: list[str]) -> SearchView | None:
 def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
     """Return a frame's rows."""
     return [{str(key): value for key, value in row.items()} for row in frame.to_dict("records")]
-
-
-def _frame(rows: Iterable[dict[str, Any]], columns: Iterable[str]) -> pd.DataFrame:
-    return pd.DataFrame(list(rows), columns=list(columns))
 
 
 def gather(loaded: Sequence[Results]) -> tuple[list[Section], list[str]]:
@@ -281,13 +276,12 @@ def _union(left: Sequence[str], right: Sequence[str]) -> tuple[str, ...]:
 def _fill(group: _Group, loaded: Sequence[Results]) -> None:
     """Give a section its frames."""
     section, members = group.section, group.members
-    section.trials = _frame((known.row for known in members), (*loaded[0].trials.columns, "betas"))
-    section.missing = _frame(group.missing, VARIES)
-    names = _frame(
-        ({"trial": known.id, "source": known.source} | {name: known.row[name] for name in VARIES}
-         for known in members if known.row["status"] == "done"),
-        ("trial", *VARIES, "source"),
-    )  # fmt: skip
+    columns = [*loaded[0].trials.columns, "betas"]
+    section.trials = pd.DataFrame([known.row for known in members], columns=columns)
+    section.missing = pd.DataFrame(group.missing, columns=[*VARIES])
+    done = (known for known in members if known.row["status"] == "done")
+    rows = [known.row | {"trial": known.id, "source": known.source} for known in done]
+    names = pd.DataFrame(rows, columns=["trial", *VARIES, "source"])
     # A point has a beta of its own: a trial may give one at each of many.
     section.points = _rows_of(names.drop(columns="beta"), [results.points for results in loaded])
     if OWN in set(section.points["reading"]):

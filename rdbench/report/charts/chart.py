@@ -179,17 +179,12 @@ def rounded(value: float, digits: int = DIGITS) -> float:
 
 
 def wide(variants: Sequence[str], quantities: Mapping[str, Values]) -> tuple[Rows, Rows]:
-    """Return the data of charts by (variant, beta): one row a point, with every quantity.
+    """Return the data of charts by (variant, beta): rows of means, and rows of seeds of points with several.
 
-    Args:
-        variants: all variants of the section, in order.
-        quantities: name -> its values; no name may be that of another with "_low", "_high" or "_n" after it.
-
-    Returns:
-        (rows of means: variant, beta, ``key`` "<index of the variant>/<beta>", which names the trial's
-        pictures on the page, label, and of each quantity its mean, the ends ``_low`` and ``_high`` of its 95%
-        interval and its number of seeds ``_n``, null where there is none;
-        rows of seeds, of points with several: variant, beta, seed and the quantities).
+    A mean has variant, beta, ``key`` "<index of the variant>/<beta>" (which names the trial's pictures on the
+    page), label, and of each quantity its mean, the ends ``_low`` and ``_high`` of its 95% interval and its
+    number of seeds ``_n``, null where there is none. A seed has variant, beta, seed and the quantities. No
+    quantity may be named as another with "_low", "_high" or "_n" after it.
     """
     means: Rows = []
     seeds: Rows = []
@@ -199,21 +194,19 @@ def wide(variants: Sequence[str], quantities: Mapping[str, Values]) -> tuple[Row
         key, label = f"{variants.index(variant)}/{beta:.12g}", label_placement.short(beta)
         mean = {"variant": variant, "beta": beta, "key": key, "label": label}
         for name, by_seed in here.items():
-            mean |= _mean(name, list(by_seed.values()))
+            mean |= _mean(name, [*by_seed.values()])
         means.append(mean)
         all_seeds = sorted({seed for by_seed in here.values() for seed in by_seed})
         for seed in all_seeds if len(all_seeds) > 1 else []:
-            values = {
-                name: rounded(by_seed[seed]) if seed in by_seed else None for name, by_seed in here.items()
-            }
-            seeds.append({"variant": variant, "beta": beta, "seed": seed} | values)
+            row = {name: rounded(here[name][seed]) if seed in here[name] else None for name in here}
+            seeds.append({"variant": variant, "beta": beta, "seed": seed} | row)
     return means, seeds
 
 
 def _mean(name: str, values: Sequence[float]) -> dict[str, Any]:
     """Return a quantity's mean over seeds, the ends of its interval, and the number of seeds."""
     mean = low = high = None
-    if (average := estimate(list(values))) is not None:
+    if (average := estimate(values)) is not None:
         mean = rounded(average.mean)
         if (half := average.half_width) is not None:
             low, high = rounded(average.mean - half), rounded(average.mean + half)

@@ -58,17 +58,13 @@ def place(
     log_x: bool,
     others: tuple[Sequence[float], Sequence[float]] = ((), ()),
 ) -> list[tuple[str, str] | None]:
-    """Choose which points carry a label, and at which corner.
+    """Choose which points get a label of their beta: (text, corner) a point, None without room for one.
 
     Args:
-        x, y: positions in data units.
-        betas: what the labels say.
+        x, y, betas: of the points, in data units.
         ranges: of the two axes, from :func:`domain`.
         log_x: the x axis is logarithmic; a point at x <= 0 is not on it.
-        others: x and y of marks that carry no label, and that none may cover.
-
-    Returns:
-        One (text, corner) a point, None for a point without room for a label.
+        others: x and y of marks that get no label, and that none may cover.
     """
     across = _fractions([*x, *others[0]], ranges[0], log=log_x)
     up = _fractions([*y, *others[1]], ranges[1], log=False)

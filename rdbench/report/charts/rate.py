@@ -123,13 +123,11 @@ def rate_chart(section: Section, variants: Sequence[str]) -> Chart | None:
     if not measures:
         return None
     units = _units(section)
-    quantities: dict[str, Values] = {
-        unit: {
-            point: {seed: factor * rate for seed, rate in by_seed.items()} for point, by_seed in rates.items()
-        }
+    in_units: dict[str, Values] = {
+        unit: {key: {seed: factor * rate for seed, rate in seeds.items()} for key, seeds in rates.items()}
         for unit, _, factor in units
     }
-    means, seeds = wide(variants, quantities | {measure.name: values[measure.name] for measure in measures})
+    means, seeds = wide(variants, in_units | {measure.name: values[measure.name] for measure in measures})
     data = {"means": means} | ({"seeds": seeds} if seeds else {})
     views: dict[str, Spec] = {}
     for measure in measures:
@@ -191,10 +189,8 @@ def _distortion(reading: str) -> Measure:
 
 def _beside(rates: Values, section: Section, measure: Measure) -> dict[Key, dict[int, float]]:
     """Return the values of a measure at the points whose mean rate is over the same seeds."""
-    values = of_points(section, measure.column, measure.reading)
-    return {
-        point: by_seed for point, by_seed in values.items() if by_seed.keys() == rates.get(point, {}).keys()
-    }
+    values = of_points(section, measure.column, measure.reading).items()
+    return {point: seeds for point, seeds in values if seeds.keys() == rates.get(point, {}).keys()}
 
 
 def _units(section: Section) -> list[Unit]:
@@ -255,9 +251,7 @@ def _ranges(data: dict[str, Rows], name: str, *, log: bool) -> label_placement.R
 
 def _place(data: dict[str, Rows], name: str, scale: str, ranges: label_placement.Ranges) -> None:
     """Set ``<name>_<scale>`` of each mean: the corner of its label, None for none."""
-    means, seeds = (
-        [row for row in data.get(rows, []) if row[name] is not None] for rows in ("means", "seeds")
-    )
+    means, seeds = ([row for row in data.get(key, []) if row[name] is not None] for key in ("means", "seeds"))
     x, y, betas = ([row[field] for row in means] for field in ("rate", name, "beta"))
     others = [row["rate"] for row in seeds], [row[name] for row in seeds]
     labels = label_placement.place(x, y, betas, ranges, log_x=scale == "log", others=others)
@@ -275,9 +269,8 @@ def _lowest(means: Rows, measure: Measure, log: bool) -> Rows:
     if not len(frame):
         return []
     curves = []
-    for _, curve in frame.sort_values(["rate", "cost"], ascending=[True, not measure.higher]).groupby(
-        "variant"
-    ):
+    frame = frame.sort_values(["rate", "cost"], ascending=[True, not measure.higher])
+    for _, curve in frame.groupby("variant"):
         rates, costs = curve[["rate", "cost"]].to_numpy(float).T
         curves.append((np.log(rates) if log else rates, costs))
     ends = np.concatenate([rates for rates, _ in curves])
