@@ -49,12 +49,12 @@ def export(
         ResultsError: a folder is not a results folder, or ``out`` cannot be written.
     """
     report, out = contents([place(folder) for folder in results]), place(out)
-    make_folder(out)
     written = []
     for name, content in _files(report, formats):
         written.append(out / name)
         make_folder(written[-1].parent)
         write_output(written[-1], content)
+    make_folder(out)  # also if there is nothing to write
     return written
 
 
