@@ -8,7 +8,6 @@ from typing import Annotated
 import typer
 
 from rdbench.cli import streams
-from rdbench.registry.declaration import meanings
 from rdbench.storage.paths import local
 
 
@@ -58,6 +57,7 @@ def list_metrics() -> None:
     Example: rdbench sweep sweeps/quickstart.yaml --set 'metrics=[fd_classifier, {name: prdc, k: 3}]'
     """
     from rdbench import metrics
+    from rdbench.registry.declaration import meanings
 
     for name in metrics.names():
         metric = metrics.get(name)
