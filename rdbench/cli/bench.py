@@ -62,7 +62,7 @@ def bench(
         overhead = measure(trial, orchestration)
         typer.echo(json.dumps(asdict(overhead), indent=1) if as_json else str(overhead))
         return
-    found = benchmark.run(
+    speeds = benchmark.run(
         trial,
         pack or benchmark.default_packs(device),
         resolve_device(device),
@@ -71,5 +71,5 @@ def bench(
         workers=workers,
         say=lambda line: typer.echo(line, err=True),
     )
-    benchmark.remember(trial, found)
-    typer.echo(json.dumps(found.to_json(), indent=1) if as_json else benchmark.table(found))
+    benchmark.remember(trial, speeds)
+    typer.echo(json.dumps(speeds.to_json(), indent=1) if as_json else benchmark.table(speeds))

@@ -19,7 +19,8 @@ from rdbench.spec.sweep import Sweep
 VARIES = ("variant", "beta", "seed")
 """What may differ between the trials of a section; all other settings are the same."""
 
-_BETTER = ("done", "diverged", "stopped", "failed")
+_RANKS = {"done": 0, "diverged": 1, "stopped": 2, "failed": 3}
+"""Of a trial in several folders, the row of the lowest rank counts."""
 
 
 @dataclass
@@ -75,6 +76,10 @@ class _Known:
     readings: Sequence[str]
     row: dict[str, Any]
     source: int
+
+    @property
+    def rank(self) -> int:
+        return _RANKS.get(self.row["status"], len(_RANKS))
 
 
 def _split_settings(trial: Trial, further: Mapping[str, Any] | None = None) -> tuple[str, dict[str, Any]]:
@@ -212,7 +217,7 @@ def _collect(
                     f"{results.root}: trial {known.id} was trained on other data than that of"
                     f" {loaded[rival.source].root}, which is shown; report the folders apart"
                 )
-            elif rival is None or _rank(known) < _rank(rival):
+            elif rival is None or known.rank < rival.rank:
                 best[known.id] = known
         asked |= {name: (trial, results.sweep.readings) for name, trial in planned.items()}
     return best, asked
@@ -253,7 +258,7 @@ def _superseded(best: dict[str, _Known], asked: dict[str, Any]) -> list[str]:
             rivals.setdefault(name, []).append(known)
     lines = []
     for trained in rivals.values():
-        kept, *rest = sorted(trained, key=lambda known: (known.id not in asked, _rank(known), known.id))
+        kept, *rest = sorted(trained, key=lambda known: (known.id not in asked, known.rank, known.id))
         for known in rest:
             del best[known.id]
             asked.pop(known.id, None)  # nor is it missing
@@ -262,11 +267,6 @@ def _superseded(best: dict[str, _Known], asked: dict[str, Any]) -> list[str]:
                 f" for another list of betas than trial {kept.id}, which is shown"
             )
     return lines
-
-
-def _rank(known: _Known) -> int:
-    status = known.row["status"]
-    return _BETTER.index(status) if status in _BETTER else len(_BETTER)
 
 
 def _union(left: Sequence[str], right: Sequence[str]) -> tuple[str, ...]:

@@ -45,11 +45,8 @@ def _template(seeds: bool) -> Spec:
     best = chart.shown("means", "mark_best", "datum['$y_best']")
     ring = best.mark_point(size=260, strokeWidth=2, shape="circle", **layers.QUIET)
     name = best.mark_text(dy=-16, fontSize=11, **layers.QUIET)
-    drawn += [
-        ring.encode(x, layers.Y, layers.COLOUR),
-        chart.points(),
-        name.encode(x, layers.Y, text=alt.value("best")),
-    ]
+    drawn += [ring.encode(x, layers.Y, layers.COLOUR), chart.points()]
+    drawn.append(name.encode(x, layers.Y, text=alt.value("best")))
     return layers.finish(drawn, SWITCHES, HEIGHT)
 
 

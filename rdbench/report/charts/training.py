@@ -43,27 +43,19 @@ def _template(kind: str, dots: bool) -> Spec:
         "linear": alt.Scale(zero=False),
     }[kind]
     ticks = {"values": ["$ticks"]} if kind == "symlog" else {"tickCount": 6}
-    x = alt.X(
-        "at:Q", title="epoch", axis=alt.Axis(values=["$epochs"], format="d"), scale=alt.Scale(nice=False)
-    )
+    epochs = alt.Axis(values=["$epochs"], format="d")
+    x = alt.X("at:Q", title="epoch", axis=epochs, scale=alt.Scale(nice=False))
     y = alt.Y("value:Q", title="$ytitle", scale=y_scale, axis=alt.Axis(format=",.6~g", **ticks))
-    colour = alt.Color(
-        "beta:Q",
-        scale=alt.Scale(type="log", domain=["$betas"], range=["$colours"]),
-        legend=alt.Legend(title="β", orient="top", type="symbol", values=["$legend"], format="~g", columns=4),
-    )
+    betas = alt.Scale(type="log", domain=["$betas"], range=["$colours"])
+    legend = alt.Legend(title="β", orient="top", type="symbol", values=["$legend"], format="~g", columns=4)
+    colour = alt.Color("beta:Q", scale=betas, legend=legend)
     seeds = alt.Tooltip("n:Q", title="seeds averaged")
     last = alt.Tooltip("last:Q", title="after the last epoch", format=layers.NUMBER)
     tooltip = [alt.Tooltip("variant:N"), layers.BETA, seeds, last]
-    base = (
-        alt.Chart(alt.NamedData("$rows"))
-        .transform_calculate(last="peek(datum['$y'])")
-        .transform_flatten(["epoch", "$y"], ["at", "value"])
-    )
-    line = base.mark_line(strokeWidth=1.5, **layers.QUIET).encode(
-        x, y, colour, detail="beta:Q", tooltip=tooltip
-    )
-    drawn = [line.add_params(layers.zoom())]
+    base = alt.Chart(alt.NamedData("$rows")).transform_calculate(last="peek(datum['$y'])")
+    base = base.transform_flatten(["epoch", "$y"], ["at", "value"])
+    line = base.mark_line(strokeWidth=1.5, **layers.QUIET).add_params(layers.zoom())
+    drawn = [line.encode(x, y, colour, detail="beta:Q", tooltip=tooltip)]
     if dots:  # a training of one epoch is a point, which a line does not show
         dot = base.transform_filter("length(datum.epoch) == 1").mark_point(filled=True, **layers.QUIET)
         drawn.append(dot.encode(x, y, colour, tooltip=tooltip))
