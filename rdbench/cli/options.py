@@ -32,7 +32,7 @@ DataRoot = Annotated[
     Option(
         "--data",
         parser=paths.local,
-        help="Raw data; else RDBENCH_DATA, else your data folder.",
+        help="Folder of the raw data; default: RDBENCH_DATA, else your data folder.",
         metavar="DIR",
     ),
 ]
