@@ -1,5 +1,6 @@
 """This machine, and what runs on it: cores, the limits of control groups, devices, versions, commit."""
 
+import contextlib
 import functools
 import importlib.metadata
 import math
@@ -20,23 +21,17 @@ PROCESS = Path("/proc/self")
 
 
 def limits(controller: str, new: str, *old: str) -> list[list[str]]:
-    """Return the words of a limit, once for this process's group and each group above it that says it.
+    """Return the words of a limit of control groups, of this process's group and of each group above it.
 
-    Groups of version 2 and of version 1 are looked at, as one machine may have both.
-
-    Args:
-        controller: its name in version 1, such as ``cpu``.
-        new: the file that says it in version 2.
-        old: the files that say it in version 1, a word each.
+    The file ``new`` holds it in version 2, the files ``old`` of a ``controller`` such as "cpu" in version 1,
+    a word each; one machine may have both.
     """
-    found = []
+    words = []
     for version, folder in _groups(controller):
-        try:
+        with contextlib.suppress(OSError):  # a group at the top has no limits
             texts = [(folder / name).read_text() for name in ((new,) if version == 2 else old)]
-        except OSError:  # a group at the top has no limits
-            continue
-        found.append(" ".join(texts).split())
-    return found
+            words.append(" ".join(texts).split())
+    return words
 
 
 def _groups(controller: str) -> Iterator[tuple[int, Path]]:
@@ -55,26 +50,26 @@ def _groups(controller: str) -> Iterator[tuple[int, Path]]:
             root, point = where.split()[3:5]
             kind, options = system.split()[0], system.split()[-1].split(",")
             if kind == "cgroup" and controller in options if names else kind == "cgroup2":
-                # A container may see its own group at the top, and be told its path on the host all the same.
+                # A container may see its own group at the top, but the path that it has on the host.
                 below = Path(path).relative_to(root) if Path(path).is_relative_to(root) else Path()
                 for up in (below, *below.parents):
                     yield 1 if names else 2, Path(point) / up
 
 
 def usable_cores() -> int:
-    """Return how many there are, at least 1: fewer than the machine has where an affinity or a quota is set.
+    """Return the number of cores this process may use, at least 1, by affinity and by quota.
 
-    A quota that is no whole number is rounded to the nearest one, a half downwards.
+    The quota is rounded to a whole number, a half downwards.
     """
-    there = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     quota = cpu_quota()
-    return there if quota is None else min(there, max(1, math.ceil(quota - 0.5)))
+    return cores if quota is None else min(cores, max(1, math.ceil(quota - 0.5)))
 
 
 def cpu_quota() -> float | None:
-    """Return the cores' worth of time that control groups grant; None where they set no limit."""
-    found = limits("cpu", "cpu.max", "cpu.cfs_quota_us", "cpu.cfs_period_us")
-    return min((each for words in found if (each := _share(words))), default=None)
+    """Return how many cores' worth of time control groups allow; None without a limit."""
+    shares = map(_share, limits("cpu", "cpu.max", "cpu.cfs_quota_us", "cpu.cfs_period_us"))
+    return min(filter(None, shares), default=None)
 
 
 def _share(words: list[str]) -> float | None:
@@ -86,7 +81,7 @@ def _share(words: list[str]) -> float | None:
 
 
 def limit_threads() -> None:
-    """Have torch compute in no more threads than there are cores to use: by itself it knows of no quota."""
+    """Limit torch to as many threads as there are usable cores: torch ignores quotas."""
     import torch
 
     torch.set_num_threads(min(torch.get_num_threads(), usable_cores()))
@@ -97,14 +92,12 @@ PACKAGES = ("torch", "torchvision", "numpy", "scipy", "pyarrow", "ray")
 
 @functools.cache
 def versions() -> dict[str, str]:
-    """Return the versions that can matter to a number; a package that is not installed is left out."""
-    found = {"rdbench": rdbench.__version__, "python": platform.python_version(), "platform": sys.platform}
+    """Return the versions that can change a result; a package that is not installed is left out."""
+    known = {"rdbench": rdbench.__version__, "python": platform.python_version(), "platform": sys.platform}
     for package in PACKAGES:
-        try:
-            found[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            known[package] = importlib.metadata.version(package)
+    return known
 
 
 @functools.cache
@@ -117,7 +110,7 @@ def commit() -> str | None:
         return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
 
     try:
-        # A virtual environment inside somebody else's checkout is not our history.
+        # Not that of a checkout which only contains the virtual environment.
         if git("ls-files", "--error-unmatch", Path(__file__).name) == "":
             return None
         revision = git("rev-parse", "HEAD")
@@ -128,18 +121,16 @@ def commit() -> str | None:
 
 @functools.cache
 def _processor() -> str:
-    """Return the processor's model name; Linux keeps it where ``platform`` does not look."""
-    try:
+    """Return the processor's model name, on Linux from a file that ``platform`` does not read."""
+    with contextlib.suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text().splitlines():
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
-    except OSError:
-        pass
     return platform.processor() or platform.machine()
 
 
 def device_name(device: "torch.device") -> str:
-    """Return what a device is, in its maker's words, with the threads a CPU trial used."""
+    """Return a device's model name, for a CPU with torch's number of threads."""
     import torch
 
     if device.type == "cuda":

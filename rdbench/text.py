@@ -1,23 +1,20 @@
-"""Wording that every part of rdbench shares."""
+"""Wording shared by all of rdbench."""
 
 import difflib
 from collections.abc import Sequence
 
 
 def choose(value: object, known: Sequence[str], alike: float = 0.6) -> str:
-    """Return the mend of a name that is not among ``known``: the closest one, else all of them.
+    """Return how to fix a name that is not among ``known``: the closest one, else all of them.
 
-    Args:
-        value: what was given.
-        known: the names there are.
-        alike: how much of two names has to agree for one to be taken for a slip of the other, 0 to 1.
+    ``alike``: how similar two names must be for one to be taken for a typo of the other, 0 to 1.
     """
     close = difflib.get_close_matches(str(value), known, 1, alike)
     return f"did you mean {close[0]!r}?" if close else f"choose from {', '.join(known)}"
 
 
 def counted(number: int, noun: str) -> str:
-    """Return a number of things: ``1 beta``, ``1,200 trials``."""
+    """Return a number with its noun: ``1 beta``, ``1,200 trials``."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 

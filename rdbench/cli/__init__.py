@@ -1,4 +1,5 @@
-"""The command line, with typer: a file a verb or a few that belong together; no logic.
+"""The command line, with typer: a file for each verb, or for a few that belong together.
 
-May import everything, and does so within the verbs, so that ``--help`` comes at once. Start with ``app``.
+A verb translates its options into calls of ``commands/`` and ``report/``, which it imports in its body: so
+``--help`` is fast. May import everything. Start with ``app``, which registers the verbs.
 """

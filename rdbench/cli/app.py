@@ -1,6 +1,7 @@
-"""The command line: every verb under its name, and the one line that a user's mistake becomes."""
+"""The command line: registers every verb; prints a user-facing error as one line."""
 
 import sys
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
@@ -22,29 +23,19 @@ app = typer.Typer(
     help="Rate-distortion sweeps of variational autoencoders: train, evaluate, store, report.",
     epilog="Start with: rdbench sweep sweeps/quickstart.yaml",
     no_args_is_help=True,
-    rich_markup_mode=None,  # plain help: with boxes around it, it takes three times as long to come
+    rich_markup_mode=None,  # plain help: help with boxes takes three times as long
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-# In the order in which they are listed.
-for verb in (
-    sweep,
-    status,
-    report,
-    compare,
-    trial,
-    sample,
-    evaluate,
-    check,
-    bench,
-    calibrate,
-    compact,
-    weights,
-    doctor,
-):
-    app.command()(verb)
-app.command("variants")(list_variants)
-app.command("metrics")(list_metrics)
+VERBS: dict[str, Callable[..., None]] = {
+    "sweep": sweep, "status": status, "report": report, "compare": compare, "trial": trial, "sample": sample,
+    "evaluate": evaluate, "check": check, "bench": bench, "calibrate": calibrate, "compact": compact,
+    "weights": weights, "doctor": doctor, "variants": list_variants, "metrics": list_metrics,
+}  # fmt: skip
+"""By name, in the order in which ``--help`` lists them."""
+
+for name, verb in VERBS.items():
+    app.command(name)(verb)
 app.add_typer(data_app, name="data")
 app.add_typer(new_app, name="new")
 
@@ -65,7 +56,7 @@ def _main(
 
 
 def main() -> None:
-    """Run the command line; a user's mistake is one line on standard error and exit code 2."""
+    """Run the command line; a user-facing error is one line on standard error and exit code 2 or 5."""
     streams.prepare()
     signals.interrupt()
     try:

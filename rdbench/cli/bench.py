@@ -1,38 +1,41 @@
 """The verb ``bench``."""
 
+import json
+from dataclasses import asdict
 from typing import Annotated
 
 import typer
+from typer import Option
 
-from rdbench.cli.options import Device, Overrides, Spec
+from rdbench.cli.options import AsJson, Device, Overrides, Spec
+
+Pack = Annotated[
+    list[int] | None,
+    Option(min=1, help="Trials trained side by side; repeat to compare. Default: 1; on a GPU 1 to 64."),
+]
+Workers = Annotated[
+    int | None, Option(min=1, help="rdbench's processes; default: one a core, on a GPU one.", metavar="N")
+]
+Orchestration = Annotated[
+    int | None, Option(min=1, help="Measure Ray instead: N trials that return at once.", metavar="N")
+]
 
 
 def bench(
     spec: Spec,
-    pack: Annotated[
-        list[int] | None,
-        typer.Option(
-            min=1, help="Trials side by side; repeat to compare. Default: 1, on a GPU also 2 to 64."
-        ),
-    ] = None,
+    pack: Pack = None,
     device: Device = "auto",
-    steps: Annotated[int, typer.Option(min=1, help="Training steps of one repetition.")] = 10,
-    repetitions: Annotated[int, typer.Option(min=1, help="Turns of each; medians are shown.")] = 5,
-    workers: Annotated[
-        int | None,
-        typer.Option(min=1, help="rdbench's processes; by default one a core, on a GPU one.", metavar="N"),
-    ] = None,
-    orchestration: Annotated[
-        int | None,
-        typer.Option(min=1, help="Measure Ray instead: N trials that return at once.", metavar="N"),
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Write JSON to standard output.")] = False,
+    steps: Annotated[int, Option(min=1, help="Training steps in a repetition.")] = 10,
+    repetitions: Annotated[int, Option(min=1, help="Repetitions of each; medians are shown.")] = 5,
+    workers: Workers = None,
+    orchestration: Orchestration = None,
+    as_json: AsJson = False,
     set_: Overrides = None,
 ) -> None:
     """Measure how fast this machine trains a sweep's models, against a plain PyTorch loop.
 
-    Both train on made-up images of the dataset's shape, in turns. The figures are kept, and the next
-    'rdbench sweep SPEC --dry-run' tells how long the sweep will take.
+    Both train in turns on synthetic images of the dataset's shape. The speeds are saved: 'rdbench sweep SPEC
+    --dry-run' estimates from them how long the sweep will take.
 
     Examples:
 
@@ -42,8 +45,6 @@ def bench(
 
       rdbench bench sweeps/quickstart.yaml --orchestration 300
     """
-    import json
-
     from rdbench.commands.bench import bench as benchmark
     from rdbench.errors import SpecError
     from rdbench.numerics.precision import resolve_device
@@ -56,8 +57,6 @@ def bench(
         raise SpecError(f"{spec}: no variant of it is an objective, which is what the benchmark trains")
     trial = trials[0]
     if orchestration:
-        from dataclasses import asdict
-
         from rdbench.commands.bench.ray_overhead import measure
 
         overhead = measure(trial, orchestration)

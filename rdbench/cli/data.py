@@ -1,48 +1,43 @@
-"""The verbs of ``rdbench data``: what there is, what is prepared, whether it is whole; no logic."""
+"""The verbs of ``rdbench data``: list the datasets, prepare one, verify what was prepared."""
 
 from typing import Annotated
 
 import typer
+from typer import Argument, Option
 
 from rdbench.cli import streams
 from rdbench.cli.options import DataRoot
 
-data_app = typer.Typer(
-    help="The datasets: what there is, what is prepared, whether it is whole.",
-    no_args_is_help=True,
-    rich_markup_mode=None,
-)
+data_app = typer.Typer(help="List, prepare, verify datasets.", no_args_is_help=True, rich_markup_mode=None)
+Name = Annotated[str, Argument(help="Name of a dataset.", metavar="NAME")]
+Options = Annotated[
+    list[str] | None,
+    Option("--set", help="An option of the dataset: --set path=photos. Repeatable.", metavar="KEY=VALUE"),
+]
 
 EXIT_DAMAGED = 1
 
 
 @data_app.command("list")
 def data_list(data: DataRoot = None) -> None:
-    """List the datasets: which raw data are there, and what is prepared.
+    """List the datasets, whether their raw data are present, and what is prepared.
 
     Example: rdbench data list --data ~/data
     """
     from rdbench import datasets
     from rdbench.storage import paths
 
-    for found in datasets.status(paths.data_root(data)):
-        raw = {True: "raw data there", False: "raw data missing", None: "needs options"}[found.raw]
-        typer.echo(f"{found.name:14} {found.summary}\n{'':14} training images: {found.augmentation}")
-        typer.echo(f"{'':14} {raw}, {len(found.prepared)} prepared")
-        for line in filter(None, [found.needs, *map(str, found.prepared)]):
+    for dataset in datasets.status(paths.data_root(data)):
+        raw = {True: "raw data there", False: "raw data missing", None: "needs options"}[dataset.raw]
+        typer.echo(f"{dataset.name:14} {dataset.summary}")
+        lines = [f"training images: {dataset.augmentation}", f"{raw}, {len(dataset.prepared)} prepared"]
+        for line in filter(None, [*lines, dataset.needs, *map(str, dataset.prepared)]):
             typer.echo(f"{'':14} {line}")
 
 
 @data_app.command("prepare")
-def data_prepare(
-    name: Annotated[str, typer.Argument(help="A dataset's name.", metavar="NAME")],
-    data: DataRoot = None,
-    set_: Annotated[
-        list[str] | None,
-        typer.Option("--set", help="An option of the dataset, e.g. --set path=photos.", metavar="KEY=VALUE"),
-    ] = None,
-) -> None:
-    """Download a dataset where it can be, and prepare it for training.
+def data_prepare(name: Name, data: DataRoot = None, set_: Options = None) -> None:
+    """Prepare a dataset for training; download it first where that is possible.
 
     Examples:
 
@@ -69,10 +64,10 @@ def data_prepare(
 
 
 @data_app.command("verify")
-def data_verify(name: Annotated[str, typer.Argument(help="A dataset's name.", metavar="NAME")]) -> None:
-    """Read every byte of what was prepared for a dataset and compare its checksums.
+def data_verify(name: Name) -> None:
+    """Read all prepared files of a dataset and compare their checksums.
 
-    Exit code 0: it is whole; 1: something is damaged.
+    Exit code 0: intact; 1: a file is damaged.
 
     Example: rdbench data verify mnist
     """

@@ -1,34 +1,38 @@
-"""The verb that looks at this machine; no logic."""
+"""The verb ``doctor``, which examines this machine."""
 
+import json
+import shutil
+import sys
 from typing import Annotated
 
 import typer
+from typer import Option
 
-from rdbench.cli.options import DataRoot, Overrides, PerhapsSpec
+from rdbench.cli.options import AsJson, DataRoot, Overrides, PerhapsSpec
 
 EXIT_PROBLEM = 1
+
+ResultsOption = Annotated[
+    str | None,
+    Option(help="Results folder or address; default: that of the sweep, or results.", metavar="DIR"),
+]
+StartRay = Annotated[bool, Option("--ray", help="Also try to start Ray on this machine; takes some seconds.")]
 
 
 def doctor(
     spec: PerhapsSpec = None,
     data: DataRoot = None,
-    results: Annotated[
-        str | None,
-        typer.Option(
-            help="A results folder or its address; by default the sweep's, or results.", metavar="DIR"
-        ),
-    ] = None,
+    results: ResultsOption = None,
     set_: Overrides = None,
-    ray: Annotated[
-        bool, typer.Option("--ray", help="Start Ray on this machine to see that it can; takes some seconds.")
-    ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Write JSON to standard output.")] = False,
+    ray: StartRay = False,
+    as_json: AsJson = False,
 ) -> None:
-    """Look at this machine: what a sweep will find here, what is wrong, and how to mend it.
+    """Check this machine: what a sweep will have here, what is wrong, and how to fix it.
 
-    Versions, cores, GPUs, memory, limits, room, rights, data, weights, results, Ray, environment variables;
-    with SPEC, also what that sweep needs.
-    Nothing is downloaded, prepared or changed. Exit code 1: something is a problem.
+    Checks versions, cores, GPUs, memory, limits, disk space, permissions, data, weights, results, Ray and
+    environment variables; with SPEC, also what that sweep needs. Downloads, prepares and changes nothing.
+
+    Exit code 1: a check found a problem.
 
     Examples:
 
@@ -38,19 +42,13 @@ def doctor(
 
       rdbench doctor --results s3://bucket/prefix
     """
-    import json
-    import shutil
-    import sys
+    from rdbench.commands import doctor as checks
 
-    from rdbench.commands import doctor as ward
-
-    found = list(ward.examine(spec, data, results, set_ or [], start_ray=ray))
+    findings = list(checks.examine(spec, data, results, set_ or [], start_ray=ray))
     if as_json:
-        typer.echo(json.dumps(ward.to_json(found), indent=1))
+        typer.echo(json.dumps(checks.to_json(findings), indent=1))
     else:
         width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 120
-        typer.echo(ward.table(found, width))
-        for line in ward.summary(found):
-            typer.echo(line)
-    if any(each.state == "problem" for each in found):
+        typer.echo("\n".join([checks.table(findings, width), *checks.summary(findings)]))
+    if any(finding.state == "problem" for finding in findings):
         raise typer.Exit(EXIT_PROBLEM)

@@ -1,7 +1,4 @@
-"""What a listing says of a metric or a variant: each option's default, as YAML, and its meaning.
-
-The meanings are those of the docstring, so there is one text of each.
-"""
+"""The verbs that list variants and metrics, with defaults in YAML and meanings, and ``weights``."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -11,7 +8,6 @@ from typing import Annotated
 import typer
 
 from rdbench.cli import streams
-from rdbench.registry.declaration import meanings
 from rdbench.storage.paths import local
 
 
@@ -19,48 +15,40 @@ def listed(
     name: str,
     summary: str,
     defaults: Mapping[str, object],
-    told: Mapping[str, str],
+    option_meanings: Mapping[str, str],
     facts: Iterable[str] = (),
 ) -> list[str]:
-    """Return the lines of one entry; the second is what a sweep file would say for the defaults.
-
-    Args:
-        name: of the metric or variant.
-        summary: what it is.
-        defaults: by option.
-        told: the options' meanings.
-        facts: what else there is to say of it.
-    """
+    """Return the lines of one metric or variant; the second can be pasted into a sweep file."""
     options = "".join(f", {key}: {json.dumps(value)}" for key, value in defaults.items())
     more = "; ".join(filter(None, facts))
     return [
         f"{name}: {summary}",
         f"  {{name: {name}{options}}}" + (f"  [{more}]" if more else ""),
-        *(f"    {key}: {told[key]}" for key in defaults if key in told),
+        *(f"    {key}: {option_meanings[key]}" for key in defaults if key in option_meanings),
     ]
 
 
 def list_variants() -> None:
     """List the VAE variants a sweep file can name, with their options, defaults and what they mean.
 
-    Those that ship with rdbench, and those of installed packages. One in a file of yours needs no entry here:
-    name it as ./my_vae.py:my_vae. 'rdbench new variant' writes one to begin with.
+    These ship with rdbench or come from installed packages. One from your own file needs no entry here: name
+    it ./my_vae.py:my_vae. 'rdbench new variant' writes a file to start from.
 
     Example: rdbench sweep sweeps/quickstart.yaml --set 'variants=[bs_vae, {name: student_t, dof: 5}]'
     """
     from rdbench.registry import variants
 
     for name in variants.names():
-        found = variants.declared(name)
-        defaults = {key: option.default for key, option in found.options.items()}
-        told = {
+        variant = variants.declared(name)
+        defaults = {key: option.default for key, option in variant.options.items()}
+        explained = {
             key: " ".join(filter(None, (option.meaning, option.range and f"[{option.range}]")))
-            for key, option in found.options.items()
+            for key, option in variant.options.items()
             if option.meaning or option.range
         }
-        native = f"native reading: {found.native or 'none'}"
-        facts = [found.paper, native, f"{found.kind}{', packs' * found.packs}"]
-        typer.echo("\n".join(listed(name, found.summary, defaults, told, facts)))
+        native = f"native reading: {variant.native or 'none'}"
+        facts = [variant.paper, native, f"{variant.kind}{', packs' * variant.packs}"]
+        typer.echo("\n".join(listed(name, variant.summary, defaults, explained, facts)))
 
 
 def list_metrics() -> None:
@@ -69,24 +57,23 @@ def list_metrics() -> None:
     Example: rdbench sweep sweeps/quickstart.yaml --set 'metrics=[fd_classifier, {name: prdc, k: 3}]'
     """
     from rdbench import metrics
+    from rdbench.registry.declaration import meanings
 
     for name in metrics.names():
-        found = metrics.get(name)
-        defaults, told = found.options(name=name).settings(), meanings(found.options.__doc__)
-        typer.echo("\n".join(listed(name, found.summary, defaults, told)))
+        metric = metrics.get(name)
+        defaults, explained = metric.options(name=name).settings(), meanings(metric.options.__doc__)
+        typer.echo("\n".join(listed(name, metric.summary, defaults, explained)))
 
 
 def weights(
     file: Annotated[
         Path | None,
-        typer.Option(
-            help="A copy from elsewhere, for a machine without internet.", parser=local, metavar="FILE"
-        ),
+        typer.Option(help="A copy of the weights, if there is no internet.", parser=local, metavar="FILE"),
     ] = None,
 ) -> None:
-    """Fetch the Inception weights that fid and kid need into the cache, and check their hashes.
+    """Download the Inception weights that fid and kid need into the cache, and check their hashes.
 
-    What is there already is not fetched again.
+    Weights already in the cache are not downloaded again.
 
     Example: rdbench weights --file ~/inception-2015-12-05.pt
     """

@@ -3,22 +3,21 @@
 from pathlib import Path
 from typing import Annotated
 
-import typer
+from typer import Argument, Option
 
 from rdbench.spec import sweep_files
 from rdbench.storage import paths
 
 
 def _names(incomplete: str) -> list[str]:
-    """Complete the name of a sweep that ships, beside the files; where none begins so, the shell does it."""
+    """Complete the name of a shipped sweep or a file; without a match the shell completes files itself."""
     names = [name for name in sweep_files.shipped() if incomplete and name.startswith(incomplete)]
     files = [str(path) for path in Path().iterdir() if path.name.startswith(incomplete)] if names else []
     return sorted({*names, *files})
 
 
-_SPEC = typer.Argument(
-    help="The sweep: a file (YAML), '-' for standard input, or the name of one that ships, such as"
-    " quickstart.",
+_SPEC = Argument(
+    help="The sweep: a YAML file, '-' for standard input, or the name of a shipped sweep such as quickstart.",
     metavar="SPEC",
     autocompletion=_names,
 )
@@ -26,25 +25,27 @@ _SPEC = typer.Argument(
 Spec = Annotated[str, _SPEC]
 PerhapsSpec = Annotated[str | None, _SPEC]
 Results = Annotated[
-    str, typer.Argument(help="A results folder, or its address: s3://bucket/prefix.", metavar="RESULTS")
+    str, Argument(help="A results folder or address (s3://bucket/prefix).", metavar="RESULTS")
 ]
 DataRoot = Annotated[
     Path | None,
-    typer.Option(
+    Option(
         "--data",
         parser=paths.local,
-        help="Folder of the raw data; else RDBENCH_DATA, else the user's data folder.",
+        help="Folder of the raw data; default: RDBENCH_DATA, else your data folder.",
         metavar="DIR",
     ),
 ]
-Device = Annotated[
-    str, typer.Option(help="'cpu' or 'cuda'; by default the GPU if there is one.", metavar="DEVICE")
-]
+Device = Annotated[str, Option(help="'cpu' or 'cuda'; 'auto' is the GPU if there is one.", metavar="DEVICE")]
 Overrides = Annotated[
     list[str] | None,
-    typer.Option(
+    Option(
         "--set",
         help="Override one value of the sweep: --set train.epochs=2 --set beta=[1,10]. Repeatable.",
         metavar="KEY=VALUE",
     ),
 ]
+Concurrency = Annotated[
+    int | None, Option(min=1, help="Trials at a time; default: as many as the CPUs allow.", metavar="N")
+]
+AsJson = Annotated[bool, Option("--json", help="Write JSON to standard output.")]

@@ -1,69 +1,59 @@
-"""The verbs on results that train nothing: ``report``, ``status``, ``compare`` and ``compact``; no logic."""
+"""The verbs on results that train nothing: ``report``, ``status``, ``compare`` and ``compact``."""
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
+from typer import Argument, Option
 
 from rdbench.cli import streams
 from rdbench.cli.options import Results
 
 EXIT_GATE_FAILED = 4
 
+ReportFormat = StrEnum("ReportFormat", ["html", "svg", "png", "csv", "latex", "json"])
+ComparisonFormat = Literal["markdown", "json", "text"]
 
-class ReportFormat(StrEnum):
-    """What ``rdbench report`` writes."""
-
-    html = "html"
-    svg = "svg"
-    png = "png"
-    csv = "csv"
-    latex = "latex"
-    json = "json"
-
-
-class ComparisonFormat(StrEnum):
-    """How ``rdbench compare`` writes."""
-
-    markdown = "markdown"
-    json = "json"
-    text = "text"
+ResultsList = Annotated[
+    list[str] | None,
+    Argument(help="Results folders or addresses (s3://bucket/prefix); default: every one below results/."),
+]
+ReportOut = Annotated[
+    str | None,
+    Option(
+        help="The HTML file, - for standard output; with another --format, the folder. Default: report.html"
+        " or export, in the results folder if there is only one, else here.",
+        metavar="PATH",
+    ),
+]
+ReportFormats = Annotated[
+    list[ReportFormat] | None,
+    Option(
+        "--format", help="html (default): a page; svg, png: charts; csv, latex, json: tables. Repeatable."
+    ),
+]
+Title = Annotated[str, Option(help="Heading of the page; default: the names of the sweeps.", metavar="TEXT")]
+Before = Annotated[str, Argument(help="The baseline: a results folder or address.", metavar="A")]
+After = Annotated[str, Argument(help="The results folder or address to compare with it.", metavar="B")]
+ComparisonFormats = Annotated[
+    ComparisonFormat, Option("--format", help="markdown: tables to paste; json; text: sentences only.")
+]
+ComparisonOut = Annotated[
+    str | None, Option(help="The file to write; default, and for -: standard output.", metavar="FILE")
+]
+FailIf = Annotated[
+    list[str] | None,
+    Option("--fail-if", help="Fail if this condition holds, see above. Repeatable.", metavar="CONDITION"),
+]
 
 
 def report(
-    results: Annotated[
-        list[str] | None,
-        typer.Argument(
-            help="Results folders or addresses (s3://bucket/prefix); by default every one below results/.",
-            metavar="[RESULTS]...",
-        ),
-    ] = None,
-    out: Annotated[
-        str | None,
-        typer.Option(
-            help="The page to write, - for standard output; by default report.html in the (only) results"
-            " folder, or here. With another --format than html: the folder to write, by default export in"
-            " the (only) results folder, or here.",
-            metavar="PATH",
-        ),
-    ] = None,
-    format_: Annotated[
-        list[ReportFormat] | None,
-        typer.Option(
-            "--format",
-            help="html: one offline page, the default; svg, png: each chart; csv, latex: each table; json:"
-            " all tables in one file. Repeatable.",
-        ),
-    ] = None,
-    title: Annotated[
-        str,
-        typer.Option(help="The HTML page's heading; by default it names the sweeps.", metavar="TEXT"),
-    ] = "",
+    results: ResultsList = None, out: ReportOut = None, format_: ReportFormats = None, title: Title = ""
 ) -> None:
     """Write one offline HTML page from results folders, or their charts and tables as files.
 
-    Files of the same names are replaced; links, devices and named pipes are written through.
+    Existing files of the same names are replaced; links, devices and named pipes are written through.
 
     Examples:
 
@@ -76,17 +66,17 @@ def report(
     from rdbench.storage.outputs import is_standard_output, output, output_folder
     from rdbench.storage.places import place
 
-    folders = [place(each) for each in results] if results else [*all_results()]
+    folders = [place(folder) for folder in results] if results else [*all_results()]
     formats = list(dict.fromkeys(format_ or [ReportFormat.html]))
     near = folders[0] if len(folders) == 1 else Path()
     if formats != [ReportFormat.html]:
         from rdbench.report.export import FORMATS, export, summary
 
-        files = [each for each in FORMATS if each in formats]
         folder = near / "export" if out is None else output_folder(out)
         page = folder / "report.html"
         streams.go_on_without_output()
-        typer.echo(f"{summary(export(folders, folder, files))} written to {folder}")
+        files = export(folders, folder, [kind for kind in FORMATS if kind in formats])
+        typer.echo(f"{summary(files)} written to {folder}")
     else:
         page = near / "report.html" if out is None else output(out)
         if not is_standard_output(page):
@@ -97,7 +87,7 @@ def report(
 
 
 def status(results: Results) -> None:
-    """Say how the trials of a results folder stand, and name those that did not end well.
+    """Count the trials of a results folder by status, and list those that failed, diverged or were stopped.
 
     Example: rdbench status results/quickstart
     """
@@ -109,45 +99,32 @@ def status(results: Results) -> None:
 
 
 def compare(
-    a: Annotated[
-        str, typer.Argument(help="The results folder of before, or its address: the baseline.", metavar="A")
-    ],
-    b: Annotated[str, typer.Argument(help="The results folder of after, or its address.", metavar="B")],
-    format_: Annotated[
-        ComparisonFormat,
-        typer.Option("--format", help="markdown, to paste; json; text, the sentences alone."),
-    ] = ComparisonFormat.markdown,
-    out: Annotated[
-        str | None,
-        typer.Option(help="The file to write; by default, and for -, standard output.", metavar="FILE"),
-    ] = None,
-    fail_if: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--fail-if", help="A condition that must not hold, see above. Repeatable.", metavar="CONDITION"
-        ),
-    ] = None,
+    a: Before,
+    b: After,
+    format_: ComparisonFormats = "markdown",
+    out: ComparisonOut = None,
+    fail_if: FailIf = None,
 ) -> None:
     """Compare two results folders: differences with intervals, BD-rate, and a verdict on each metric.
 
-    What is compared: variants and betas that both have, of one dataset, protocol and data; settings that
+    Compared are the variants and betas that both have, on the same dataset, protocol and data; settings that
     differ are listed.
 
-    A condition of --fail-if is QUANTITY OPERATOR NUMBER with > >= < or <=. The gate fails where it holds for
-    any variant (and beta), and where the quantity was not measured on both sides. It goes by the mean over
-    seeds, not by the interval: leave room for their spread. Quantities:
+    --fail-if takes QUANTITY OPERATOR NUMBER, with > >= < or <=. The gate fails if the condition holds for any
+    variant (and beta), or if the quantity was not measured on both sides. It uses the mean over seeds, not
+    the interval: leave room for the spread. Quantities:
 
       bd_rate: BD-rate of B against A in per cent, of MSE and of the distortion under every reading.
 
       bd_rate.mse, bd_rate.half, .beta_half, .optimal, .optimal_shared, .own: one of these alone.
 
-      delta.NAME: the mean of B less that of A, in the metric's unit; with % after the number, of A's mean.
+      delta.NAME: mean of B minus mean of A, in the metric's unit; with % after the number, relative to A.
 
-    NAME is elbo_READING, rate, mse, psnr, or a proxy metric's as the comparison names it. An ELBO, IWAE, PSNR
-    or KID takes no %, as its zero means nothing. A gate on bd_rate fails, too, where the curves overlap by
-    less than 75%, and sees the best of each side alone: put delta.mse beside it.
+    NAME is elbo_READING, rate, mse, psnr, or a proxy metric as the comparison names it. ELBO, IWAE, PSNR and
+    KID take no %: their zero means nothing. A gate on bd_rate also fails where the curves overlap by less
+    than 75%, and sees only the best of each side: add one on delta.mse.
 
-    Exit code 0: compared, and no gate failed; 4: a gate failed; 2: the request was wrong.
+    Exit code 0: compared, and no gate failed; 4: a gate failed; 2: invalid request.
 
     Examples:
 
@@ -157,36 +134,41 @@ def compare(
 
       rdbench compare results/before results/after --fail-if 'delta.fid > 3%' --format json --out changes.json
     """
+    if not _gates_pass(a, b, format_, out, fail_if or []):
+        raise typer.Exit(EXIT_GATE_FAILED)
+
+
+def _gates_pass(a: str, b: str, format_: ComparisonFormat, out: str | None, fail_if: list[str]) -> bool:
+    """Write the comparison and, where it does not hold them, the outcomes of the gates."""
     from rdbench.report.compare.compare import compare as compare_results
     from rdbench.report.compare.gates import check_gate, parse_gate, render
     from rdbench.storage.outputs import is_standard_output, output, write_output
     from rdbench.storage.places import place
 
-    gates = [parse_gate(text) for text in fail_if or []]
+    gates = [parse_gate(text) for text in fail_if]
     target = None if out is None else output(out)
     if target is not None and not is_standard_output(target):
         streams.go_on_without_output()
-    found = compare_results([place(a)], [place(b)])
-    outcomes = [check_gate(gate, found) for gate in gates]
-    text = render(found, outcomes, format_.value)
+    comparison = compare_results([place(a)], [place(b)])
+    outcomes = [check_gate(gate, comparison) for gate in gates]
+    text = render(comparison, outcomes, format_)
     if target is None:
         typer.echo(text, nl=False)
     else:
         write_output(target, text)
         typer.echo(f"comparison written to {out}", err=is_standard_output(target))
-    if target is not None or format_ is ComparisonFormat.json:
+    if target is not None or format_ == "json":
         for outcome in outcomes:
             typer.echo(str(outcome), err=True)  # not into the JSON
-    if not all(outcome.passed for outcome in outcomes):
-        raise typer.Exit(EXIT_GATE_FAILED)
+    return all(outcome.passed for outcome in outcomes)
 
 
 def compact(results: Results) -> None:
-    """Merge the files of a results folder, one a trial and table, into files of up to 1,000 trials.
+    """Merge the small files of a results folder (one a trial and table) into files of up to 1,000 trials.
 
-    For folders of thousands of trials, and for buckets, where every file costs two requests to read. The
-    tables hold the same rows afterwards, for rdbench and any other reader, and sweeps go on into the folder
-    as before. It waits for nobody: while a sweep is at work there, it says so and does nothing.
+    For folders of thousands of trials, and for buckets, where every file costs two requests to read. The rows
+    stay the same, and sweeps can continue in the folder. If a sweep is running there, it says so and does
+    nothing.
 
     Example: rdbench compact s3://bucket/results/celeba_rd
     """

@@ -1,9 +1,8 @@
-"""Standard output and error as the verbs need them: any text can be written, and work survives them.
+"""Standard output and error for the verbs: any text can be written, and work survives a failing write.
 
-A disk that is full, a pipe whose reader has gone or a closed standard output is met in one place, below all
-that is printed by whatever means. What a verb prints is what it is for, unless it says otherwise: it ends
-with exit code 5, or as other tools do where a reader had enough. A verb that does work as well calls
-:func:`go_on_without_output`.
+A full disk, a pipe whose reader has gone and a closed standard output are handled in one place, below all
+that prints. By default what a verb prints is its purpose: on failure it ends with exit code 5, or as other
+tools do where the reader has closed the pipe. A verb that does work calls :func:`go_on_without_output`.
 """
 
 import errno
@@ -22,10 +21,10 @@ _needed = True
 
 
 def prepare() -> None:
-    """Put streams that keep to the above in place of standard output and standard error.
+    """Replace standard output and standard error by such streams, unless somebody else has replaced them.
 
-    Those that somebody else has put there are left alone. A standard stream that is closed is given its
-    number back, which the next file to be opened would have else: what is printed would end up in it.
+    A closed standard stream is opened to the null device: else the next file to be opened would get its
+    number, and what is printed would end up in it.
     """
     global _needed
     _needed = True
@@ -45,7 +44,7 @@ def prepare() -> None:
 
 
 def go_on_without_output() -> None:
-    """Let the work go on in silence, from here to its end, where standard output cannot be written to."""
+    """Let the verb go on without printing from here on, if standard output cannot be written to."""
     global _needed
     _needed = False
 
@@ -65,11 +64,11 @@ def _text(before: TextIO | None, number: int) -> TextIO:
 
 
 class _Stream(io.FileIO):
-    """Writes to a file descriptor until that fails for the first time, and from then on nowhere."""
+    """Writes to a file descriptor until that fails once, and from then on to the null device."""
 
     def write(self, data: Any) -> int:
         try:
-            while (written := super().write(data)) is None:  # it does not wait, and its reader is slow
+            while (written := super().write(data)) is None:  # non-blocking, and its reader is slow
                 select.select([], [self.fileno()], [])
         except OSError as error:
             nowhere = os.open(os.devnull, os.O_WRONLY)

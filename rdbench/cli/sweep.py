@@ -1,73 +1,79 @@
-"""The verbs that train, ``sweep`` and ``calibrate``, and ``evaluate``, which measures afterwards."""
+"""The verbs ``sweep`` and ``calibrate``, which train, and ``evaluate``, which measures afterwards."""
 
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+from typer import Option
 
 from rdbench.cli import streams
-from rdbench.cli.options import DataRoot, Device, Overrides, Results, Spec
+from rdbench.cli.options import Concurrency, DataRoot, Device, Overrides, Results, Spec
+from rdbench.report import make_report
+
+if TYPE_CHECKING:
+    from rdbench.commands.plan import Account
+    from rdbench.spec.plan import Plan
 
 EXIT_NOT_CALIBRATED = 1
 EXIT_SOME_FAILED = 3
 EXIT_INTERRUPTED = 130
 
+ResultsOption = Annotated[
+    str | None,
+    Option(help="Results folder or address (s3://bucket/prefix); default: results/<name>.", metavar="DIR"),
+]
+DryRun = Annotated[
+    bool, Option("--dry-run", help="Show the plan, what is left to do and what would fail; train nothing.")
+]
+Limit = Annotated[int | None, Option(min=1, help="Train at most N of the trials left to do.", metavar="N")]
+Address = Annotated[
+    str,
+    Option(
+        help="A Ray cluster: 'auto' for the one this machine is a node of, HOST:PORT of its head from a node,"
+        " ray://HOST:10001 from outside; 'local' starts Ray on this machine.",
+        metavar="ADDR",
+    ),
+]
+AllowMissing = Annotated[
+    bool,
+    Option(
+        "--allow-missing-metrics",
+        help="Leave out, with the reason, metrics this machine cannot measure; accept those that fail.",
+    ),
+]
+NoReport = Annotated[bool, Option("--no-report", help="Do not write the report at the end.")]
+CalibrationResults = Annotated[
+    str, Option(help="Folder or address to hold a results folder for each of the sweeps.", metavar="DIR")
+]
+Metrics = Annotated[
+    list[str] | None,
+    Option(help="As written in a sweep file; default: those of the sweep. Repeatable.", metavar="METRIC"),
+]
+
 
 def sweep(
     spec: Spec,
-    results: Annotated[
-        str | None,
-        typer.Option(
-            help="The sweep's own results folder, or its address: s3://bucket/prefix; by default"
-            " results/<name>.",
-            metavar="DIR",
-        ),
-    ] = None,
+    results: ResultsOption = None,
     data: DataRoot = None,
-    dry_run: Annotated[
-        bool,
-        typer.Option(
-            "--dry-run",
-            help="Show the plan and what is left to do, and refuse what cannot end well; train nothing.",
-        ),
-    ] = False,
-    limit: Annotated[
-        int | None, typer.Option(min=1, help="Train at most N of the trials that are left.", metavar="N")
-    ] = None,
+    dry_run: DryRun = False,
+    limit: Limit = None,
     set_: Overrides = None,
-    address: Annotated[
-        str,
-        typer.Option(
-            help="A Ray cluster: 'auto' for the one this machine is a node of, HOST:PORT of its head from a"
-            " node, ray://HOST:10001 from outside; 'local' starts Ray on this machine.",
-            metavar="ADDR",
-        ),
-    ] = "local",
-    concurrency: Annotated[
-        int | None,
-        typer.Option(min=1, help="Trials at a time; by default as many as there are CPUs for.", metavar="N"),
-    ] = None,
-    allow_missing_metrics: Annotated[
-        bool,
-        typer.Option(
-            "--allow-missing-metrics",
-            help="Leave out, with the reason, metrics this machine cannot measure; accept those that fail.",
-        ),
-    ] = False,
-    no_report: Annotated[
-        bool, typer.Option("--no-report", help="Do not write the report at the end.")
-    ] = False,
+    address: Address = "local",
+    concurrency: Concurrency = None,
+    allow_missing_metrics: AllowMissing = False,
+    no_report: NoReport = False,
 ) -> None:
-    """Train what a sweep file asks for and is not there yet, then write its report.
+    """Train the trials of a sweep that have no result yet, then write the report.
 
-    Run it again after an interruption, or with more betas or seeds in the file: only what is missing is
-    trained, and a trial that was under way goes on from its last checkpoint. Ctrl-C stops after checkpoints
-    at the end of the running epochs, a second one at once; so do SIGTERM, SIGHUP, SIGUSR1 and SIGUSR2. Exit
-    code 0: finished (diverged trials are results); 3: some trials failed, or lack a metric that failed
-    (--allow-missing-metrics accepts that); 2: the request was wrong; 5: storage or Ray failed, and the same
-    command goes on; 130: interrupted.
+    Run it again after an interruption, or with more betas or seeds: finished trials are not retrained, others
+    continue from their last checkpoint. Ctrl-C (or SIGTERM, SIGHUP, SIGUSR1, SIGUSR2) stops after checkpoints
+    at the end of the running epochs; a second one stops at once.
 
-    A metric that failed twice in the same way is not tried again: mend what the last lines tell, then name it
-    to 'rdbench evaluate', or have the trials trained again with their networks kept: --set keep_weights=true.
+    A metric that failed twice in the same way is not retried. Fix the cause shown in the last lines, then run
+    'rdbench evaluate' with its name, or retrain with the networks kept: --set keep_weights=true.
+
+    Exit code 0: finished (diverged trials are results); 2: invalid request; 3: trials or metrics failed
+    (--allow-missing-metrics accepts the latter); 5: storage or Ray failed, run it again; 130: interrupted.
 
     Examples:
 
@@ -90,29 +96,16 @@ def sweep(
         streams.go_on_without_output()
     wanted = load_sweep(spec, set_ or [])
     root = default_results(wanted) if results is None else place(results)
-    whole = open_plan(root, wanted)
-    console = Console()
+    whole, console = open_plan(root, wanted), Console()
     console.print(whole.summary(), highlight=False, markup=False, soft_wrap=True)
     if dry_run:
-        from rdbench.commands.bench.estimate import time_left
-        from rdbench.commands.preflight import look_ahead
-        from rdbench.storage.paths import chosen_data_root
-
-        data_root = chosen_data_root(data)
-        for line in look_ahead(whole, data_root, allow_missing_metrics):
-            typer.echo(line)
-        if estimate := time_left(whole, spec, set_ or [], data_root):
-            typer.echo(estimate)
+        _look_ahead(whole, spec, set_ or [], data, allow_missing_metrics)
         return
     options = RunOptions(data, limit, address, concurrency, allow_missing_metrics)
     account = run_sweep(whole, root, console, options)
     typer.echo(f"{account} in {root}")
-    if account.interrupted:
-        typer.echo("interrupted: run the same command again to go on")
-        raise typer.Exit(EXIT_INTERRUPTED)
+    _exit_if_interrupted(account)
     if not no_report:
-        from rdbench.report import make_report
-
         typer.echo(f"report written to {make_report([root], root / 'report.html')}")
     for line in account.what_is_missing(root):
         typer.echo(line)
@@ -120,24 +113,36 @@ def sweep(
         raise typer.Exit(EXIT_SOME_FAILED)
 
 
+def _look_ahead(
+    whole: "Plan", spec: str, overrides: list[str], data: Path | None, allow_missing_metrics: bool
+) -> None:
+    """Print what a run of the plan would meet, and how long it would take."""
+    from rdbench.commands.bench.estimate import time_left
+    from rdbench.commands.preflight import look_ahead
+    from rdbench.storage.paths import chosen_data_root
+
+    data_root = chosen_data_root(data)
+    for line in look_ahead(whole, data_root, allow_missing_metrics):
+        typer.echo(line)
+    if estimate := time_left(whole, spec, overrides, data_root):
+        typer.echo(estimate)
+
+
+def _exit_if_interrupted(account: "Account") -> None:
+    if account.interrupted:
+        typer.echo("interrupted: run the same command again to go on")
+        raise typer.Exit(EXIT_INTERRUPTED)
+
+
 def calibrate(
-    results: Annotated[
-        str,
-        typer.Option(
-            help="The folder, or address, that holds a results folder for each of the sweeps.", metavar="DIR"
-        ),
-    ] = "results",
-    set_: Overrides = None,
-    concurrency: Annotated[
-        int | None,
-        typer.Option(min=1, help="Trials at a time; by default as many as there are CPUs for.", metavar="N"),
-    ] = None,
+    results: CalibrationResults = "results", set_: Overrides = None, concurrency: Concurrency = None
 ) -> None:
     """Check this harness against theory: train linear VAEs whose optimum is known, and compare.
 
-    Runs the two sweeps gaussian_calibration that ship, about two minutes on two cores, and writes one report
-    of both. Trials that are there are not trained again: after a change of the code, give a new DIR. Exit
-    code 0: every point is within tolerance; 1: the harness is off.
+    Runs the two shipped gaussian_calibration sweeps (about two minutes on two cores) and writes one report of
+    both. Finished trials are not retrained: after a change of the code, give a new DIR.
+
+    Exit code 0: every point is within tolerance; 1: the harness is off.
 
     Example: rdbench calibrate --results results/before_release
     """
@@ -145,7 +150,7 @@ def calibrate(
 
     from rdbench.commands.plan import open_plan
     from rdbench.commands.sweep import run_sweep
-    from rdbench.report import calibration, make_report
+    from rdbench.report import calibration
     from rdbench.results.load import load_results
     from rdbench.spec.sweep import load_sweep
     from rdbench.spec.sweep_files import shipped_sweep
@@ -153,41 +158,31 @@ def calibrate(
     from rdbench.trial.scheduler import RunOptions
 
     streams.go_on_without_output()
-    console, found = Console(), []
+    console, points = Console(), []
     sweeps = [load_sweep(shipped_sweep(name), set_ or []) for name in calibration.SWEEPS]
     folder = place(results)
     plans = {folder / wanted.name: open_plan(folder / wanted.name, wanted) for wanted in sweeps}
     for root, whole in plans.items():
         console.print(whole.summary(), highlight=False, markup=False, soft_wrap=True)
         account = run_sweep(whole, root, console, RunOptions(concurrency=concurrency))
-        if account.interrupted:
-            typer.echo("interrupted: run the same command again to go on")
-            raise typer.Exit(EXIT_INTERRUPTED)
-        found += calibration.calibrate(load_results(root))
-    typer.echo(calibration.table(found))
+        _exit_if_interrupted(account)
+        points += calibration.calibrate(load_results(root))
+    typer.echo(calibration.table(points))
     typer.echo(f"report written to {make_report(list(plans), folder / 'calibration.html')}")
-    typer.echo(calibration.summary(found))
-    if not calibration.is_calibrated(found):
+    typer.echo(calibration.summary(points))
+    if not calibration.is_calibrated(points):
         raise typer.Exit(EXIT_NOT_CALIBRATED)
 
 
 def evaluate(
-    results: Results,
-    metrics: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="A metric, as a sweep file would name it; repeatable. Default: those of the sweep.",
-            metavar="METRIC",
-        ),
-    ] = None,
-    data: DataRoot = None,
-    device: Device = "auto",
+    results: Results, metrics: Metrics = None, data: DataRoot = None, device: Device = "auto"
 ) -> None:
-    """Measure metrics on the trained networks that a sweep with keep_weights: true has stored.
+    """Measure metrics on the trained networks of a sweep that ran with keep_weights: true.
 
-    Only what is missing is measured. Variants that came from files run from the copies in the results folder:
-    evaluate no folder of somebody whose code you would not run. Exit code 3: a metric could not be measured
-    for some trial, or no trial has its network.
+    Only missing values are measured. Variants from files run from the copies in the results folder: do not
+    evaluate a folder from somebody whose code you would not run.
+
+    Exit code 3: a metric could not be measured for some trial, or no trial has its network.
 
     Examples:
 
@@ -203,9 +198,9 @@ def evaluate(
     streams.go_on_without_output()
     root = place(results)
     asked = stored_sweep(root, [f"metrics=[{', '.join(metrics)}]"] if metrics else []).metrics
-    found = afterwards.evaluate(root, asked, paths.chosen_data_root(data), device, typer.echo)
-    for line in found.failed:
+    measured = afterwards.evaluate(root, asked, paths.chosen_data_root(data), device, typer.echo)
+    for line in measured.failed:
         typer.echo(f"failed: {line}", err=True)
-    typer.echo(f"{found} in {results}")
-    if found.failed or (found.without_weights and not found.measured + found.already):
+    typer.echo(f"{measured} in {results}")
+    if measured.failed or (measured.without_weights and not measured.measured + measured.already):
         raise typer.Exit(EXIT_SOME_FAILED)

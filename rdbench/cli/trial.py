@@ -1,32 +1,39 @@
-"""The verbs about a single trial: ``trial`` and ``sample``; no logic."""
+"""The verbs about a single trial: ``trial`` and ``sample``."""
 
 from typing import Annotated
 
 import typer
+from typer import Argument, Option
 
 from rdbench.cli import streams
 from rdbench.cli.options import DataRoot, Device, Overrides, Results, Spec
 
 EXIT_NOT_DONE = 1
 
+Variant = Annotated[
+    str | None, Option(help="As written in a sweep file; default: the file's first.", metavar="VARIANT")
+]
+TrialName = Annotated[
+    str,
+    Argument(help="Its id, the beginning of its id, or its name: 'bs_vae beta 1 seed 0'.", metavar="TRIAL"),
+]
+
 
 def trial(
     spec: Spec,
-    variant: Annotated[
-        str | None,
-        typer.Option(help="As a sweep file would name it; by default the file's first.", metavar="VARIANT"),
-    ] = None,
-    beta: Annotated[float | None, typer.Option(help="By default the file's first.")] = None,
-    seed: Annotated[int | None, typer.Option(help="By default the file's first.")] = None,
+    variant: Variant = None,
+    beta: Annotated[float | None, Option(help="Default: the file's first.")] = None,
+    seed: Annotated[int | None, Option(help="Default: the file's first.")] = None,
     data: DataRoot = None,
     device: Device = "auto",
     set_: Overrides = None,
 ) -> None:
-    """Run one trial of a sweep here and now: no Ray, nothing stored, every exception with its whole stack.
+    """Run one trial of a sweep in this process: no Ray, nothing stored, exceptions with their full traceback.
 
-    For whoever writes a variant: breakpoint() stops where it stands. The numbers are those the sweep would
-    store, but of a variant that one training gives the whole curve of, such as multi_rate: with --beta it
-    trains for that beta alone. Exit code 0: done; 1: diverged, or a metric could not be measured.
+    For debugging a variant: breakpoint() works. The numbers are those the sweep would store, except for a
+    variant that one training gives the whole curve of, such as multi_rate: --beta trains that beta alone.
+
+    Exit code 0: done; 1: diverged, or a metric could not be measured.
 
     Examples:
 
@@ -38,11 +45,9 @@ def trial(
     from rdbench.spec.sweep import load_sweep
     from rdbench.storage import paths
 
-    chosen = {"variants": ("--variant", variant), "beta": ("--beta", beta), "seeds": ("--seed", seed)}
+    chosen = (("variants", "variant", variant), ("beta", "beta", beta), ("seeds", "seed", seed))
     written = {
-        f"{key}=[{value}]": f"{option} {value}"
-        for key, (option, value) in chosen.items()
-        if value is not None
+        f"{key}=[{value}]": f"--{option} {value}" for key, option, value in chosen if value is not None
     }
     sweep = load_sweep(spec, [*(set_ or []), *written], written=written)
     if foreground.run(sweep, paths.chosen_data_root(data), device, typer.echo) != "done":
@@ -51,25 +56,18 @@ def trial(
 
 def sample(
     results: Results,
-    trial: Annotated[
-        str,
-        typer.Argument(
-            help="Its id or the beginning of it, or its name: 'bs_vae beta 1 seed 0'.", metavar="TRIAL"
-        ),
-    ],
-    n: Annotated[int, typer.Option("--n", min=1, max=10_000, help="How many images.")] = 64,
-    out: Annotated[
-        str, typer.Option(help="The PNG to write, - for standard output.", metavar="FILE")
-    ] = "samples.png",
-    seed: Annotated[int, typer.Option(help="Of the draw.")] = 0,
+    trial: TrialName,
+    n: Annotated[int, Option("--n", min=1, max=10_000, help="Number of images.")] = 64,
+    out: Annotated[str, Option(help="The PNG file, - for standard output.", metavar="FILE")] = "samples.png",
+    seed: Annotated[int, Option(help="Seed of the samples.")] = 0,
     data: DataRoot = None,
     device: Device = "auto",
 ) -> None:
-    """Draw images from the prior of a trained network that a sweep with keep_weights: true has kept.
+    """Draw images from the prior of a trained network of a sweep that ran with keep_weights: true.
 
-    A variant that came from a file runs from the copy in the results folder: use no folder of somebody whose
-    code you would not run. The data it was trained on are not needed; --data is for results of an older
-    rdbench, which may not say how many images there were.
+    A variant from a file runs from the copy in the results folder: do not use a folder from somebody whose
+    code you would not run. The training data are not needed; --data is for results of an older rdbench, which
+    may not hold the number of training images.
 
     Example: rdbench sample results/kept 'bs_vae beta 1' --n 64 --out grid.png
     """

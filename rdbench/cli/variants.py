@@ -1,18 +1,29 @@
-"""The verbs about variants: which there are, whether one is right, and how to begin one; no logic."""
+"""The verbs about variants: check one, and write a new one from a template."""
 
 from typing import Annotated, Literal
 
 import typer
+from typer import Argument, Option
 
 from rdbench.cli import streams
+from rdbench.cli.options import Device
 
 EXIT_NOT_CONFORMING = 1
 
-new_app = typer.Typer(
-    help="Begin something of your own: 'rdbench new variant my_vae.py'.",
-    no_args_is_help=True,
-    rich_markup_mode=None,
-)
+new_app = typer.Typer(help="Write a variant to start from.", no_args_is_help=True, rich_markup_mode=None)
+Reference = Annotated[
+    str, Argument(help="A registered name, package.module:symbol, or file.py:symbol.", metavar="REFERENCE")
+]
+Options = Annotated[
+    list[str] | None,
+    Option("--set", help="An option of the variant, e.g. --set dof=5. Repeatable.", metavar="OPTION=VALUE"),
+]
+Traceback = Annotated[
+    bool, Option("--traceback", help="Show the full traceback of an exception in the variant.")
+]
+File = Annotated[str, Argument(help="The Python file to write, - for standard output.", metavar="FILE.py")]
+Kind = Annotated[Literal["objective", "model", "trial"], Option(help="What to write; see above.")]
+Name = Annotated[str | None, Option(help="Name of the variant; default: that of the file.", metavar="NAME")]
 
 
 @new_app.callback()
@@ -21,34 +32,18 @@ def _new() -> None:
 
 
 def check(
-    reference: Annotated[
-        str,
-        typer.Argument(
-            help="A registered name, package.module:symbol, or file.py:symbol.", metavar="REFERENCE"
-        ),
-    ],
-    set_: Annotated[
-        list[str] | None,
-        typer.Option("--set", help="An option of the variant, e.g. --set dof=5.", metavar="OPTION=VALUE"),
-    ] = None,
-    device: Annotated[
-        str, typer.Option(help="'cpu' or 'cuda'; 'auto' is the GPU if there is one.", metavar="DEVICE")
-    ] = "cpu",
-    traceback: Annotated[
-        bool, typer.Option("--traceback", help="Show the whole traceback of an exception in the variant.")
-    ] = False,
+    reference: Reference, set_: Options = None, device: Device = "cpu", traceback: Traceback = False
 ) -> None:
-    """Check that a variant keeps what the harness counts on, before a sweep spends hours on it.
+    """Check that a variant does what the harness relies on, before a sweep spends hours on it.
 
-    Some fifteen checks, a line each, in a few seconds on 128 digits of 8x8, with 4 latents and channels
+    About fifteen checks, a line each, in a few seconds, on 128 digits of 8x8 with 4 latents and channels
     [8, 16]: what it declares; the shapes of all it returns; finite losses and gradients at beta 1e-4 to 1e3;
-    that the rate is the KL divergence where the model says ``gaussian`` (a diagonal posterior, a standard
-    normal prior), and else not negative; that
-    evaluation changes nothing; that a trial repeats to the last digit, here and in a fresh process that has
-    its source text alone, as a worker on another machine. "imports" lists the files of yours that it runs
-    from: an edit of any makes it another variant.
+    that the rate is the KL divergence if the model says ``gaussian`` (diagonal posterior, standard normal
+    prior), else not negative; that evaluation has no side effects; that a trial is reproducible to the last
+    digit, in this process and in a fresh one that has only its source text, like a worker on another machine.
+    "imports" lists your files that it runs from: an edit of any makes it a new variant.
 
-    "ok" holds, "note" is worth knowing, "FAIL" says what to mend, and where. Exit code 1 if any fails.
+    "ok": holds; "note": worth knowing; "FAIL": what to fix, and where. Exit code 1: a check failed.
 
     Examples:
 
@@ -72,27 +67,16 @@ def check(
 
 
 @new_app.command("variant")
-def new_variant(
-    file: Annotated[
-        str, typer.Argument(help="The Python file to write, - for standard output.", metavar="FILE.py")
-    ],
-    kind: Annotated[
-        Literal["objective", "model", "trial"],
-        typer.Option(help="What it is to be; see above."),
-    ] = "objective",
-    name: Annotated[
-        str | None, typer.Option(help="Of the variant; by default that of the file.", metavar="NAME")
-    ] = None,
-) -> None:
-    """Write a commented, complete variant to begin with. A file that is there is left alone (exit code 2).
+def new_variant(file: File, kind: Kind = "objective", name: Name = None) -> None:
+    """Write a complete, commented variant to start from. An existing file is not overwritten (exit code 2).
 
     Choose the simplest kind that fits:
 
       objective   a loss of each image from its squared error and rate; packs on a GPU
 
-      model       a prior, posterior, likelihood or loss of its own; the usual training
+      model       a custom prior, posterior, likelihood or loss; the usual training
 
-      trial       a training loop of its own; all else that is a VAE
+      trial       a custom training loop, for any other VAE
 
     Examples:
 

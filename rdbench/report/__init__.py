@@ -1,9 +1,9 @@
-"""The report: results folders in, one HTML file out that works offline.
+"""The report: results folders in, one offline HTML file out.
 
-``sections`` puts trials that may be compared together; ``statistics/`` makes of their rows what is compared,
-``charts/`` and ``tables/`` what is shown. ``contents`` collects them, ``page`` shows them, ``export`` writes
-them as files. ``compare/`` holds two sets of results against each other. May import ``search``, ``results``
-and what is below; needs neither torch nor ray. Start with ``contents``.
+``sections`` groups trials that may be compared; ``statistics/`` computes from their rows what is compared,
+``charts/`` and ``tables/`` what is shown. ``contents`` collects it, ``page`` shows it, ``export`` writes it
+as files. ``compare/`` compares two sets of results. May import ``search``, ``results`` and what is below;
+needs neither torch nor ray. Start with ``contents``.
 """
 
 import os
@@ -23,10 +23,9 @@ def make_report(
 
     Args:
         results: folders that sweeps wrote, ``results/<name>`` or an address. Trials of one dataset, protocol
-            and set of settings share a section, whichever folder they came from; others never meet in a
-            table or curve.
-        out: the HTML file to write, see :func:`rdbench.storage.outputs.output`; it may be there already.
-        title: the page's heading; by default it names the sweeps.
+            and set of settings share a section, from whichever folder; others share no table or curve.
+        out: the HTML file to write or replace, see :func:`rdbench.storage.outputs.output`.
+        title: the page's heading; default: the names of the sweeps.
 
     Returns:
         The place of ``out``. The same results give the same bytes.

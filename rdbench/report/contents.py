@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from rdbench.errors import ResultsError
 from rdbench.report.charts.beta import beta_chart
@@ -27,45 +26,31 @@ from rdbench.report.tables.table import Table
 from rdbench.results.load import Results, load_results
 from rdbench.storage.places import Place
 
-Draw = Callable[[Section, Sequence[str]], Chart | None]
-
-CHARTS: tuple[Draw, ...] = (rate_chart, beta_chart, training_chart)
+CHARTS: tuple[Callable[[Section, Sequence[str]], Chart | None], ...] = (
+    rate_chart,
+    beta_chart,
+    training_chart,
+)
 
 
 @dataclass(frozen=True)
 class SearchContents:
-    """One search, ready to be shown.
-
-    Attributes:
-        view: what it found, in words.
-        chart, table: its proposals, both also among those of the section; None of a search by beta alone, and
-            the chart where no proposal gave a result.
-    """
+    """One search, ready to be shown; its chart and table are also among those of the section."""
 
     view: SearchView
-    chart: Chart | None = None
-    table: Table | None = None
+    chart: Chart | None = None  # of its proposals; None of a search by beta alone, and without a result
+    table: Table | None = None  # of its proposals; None of a search by beta alone
 
 
 @dataclass(frozen=True)
 class SectionContents:
-    """One section, ready to be shown.
+    """One section, ready to be shown: what has content, in the order of the page."""
 
-    Attributes:
-        key: what names it on the page, "s0".
-        heading: dataset, protocol, and what tells it from the others.
-        differs: further settings that tell it from the others, or "".
-        section: the trials themselves.
-        variants: all of them, in the order that gives each its colour and shape.
-        charts, tables: what there is to show; one without content is not there.
-        searches: those of its folders.
-    """
-
-    key: str
-    heading: str
-    differs: str
+    key: str  # its name on the page, "s0"
+    heading: str  # dataset, protocol, and what distinguishes it from the others
+    differs: str  # further settings that distinguish it from the others, or ""
     section: Section
-    variants: tuple[str, ...]
+    variants: tuple[str, ...]  # all of them, in the order that gives each its colour and shape
     charts: tuple[Chart, ...]
     tables: tuple[Table, ...]
     searches: tuple[SearchContents, ...] = ()
@@ -90,19 +75,15 @@ def contents(results: Sequence[Place]) -> Contents:
         raise ResultsError("no results folder is given; name at least one, results/<name>")
     loaded = tuple(load_results(path) for path in results)
     sections, problems = gather(loaded)
-    found = []
+    filled = []
     for index, (section, names) in enumerate(zip(sections, sources.headings(sections), strict=True)):
         variants = tuple(sorted({variant for variant, _ in measured.keys(section)}))
-        charts = _there(make(section, variants) for make in CHARTS)
         searches = tuple(_searches(section))
-        charts += _there(each.chart for each in searches)
-        own = _there(_tables(section, searches))
-        found.append(SectionContents(f"s{index}", *names, section, variants, charts, own, searches))
-    return Contents(tuple(found), loaded, tuple(problems))
-
-
-def _there(made: Iterable[Any]) -> tuple[Any, ...]:
-    return tuple(each for each in made if each is not None)
+        drawn = [*(draw(section, variants) for draw in CHARTS), *(search.chart for search in searches)]
+        charts = tuple(chart for chart in drawn if chart is not None)
+        tables = tuple(table for table in _tables(section, searches) if table is not None)
+        filled.append(SectionContents(f"s{index}", *names, section, variants, charts, tables, searches))
+    return Contents(tuple(filled), loaded, tuple(problems))
 
 
 def _searches(section: Section) -> Iterable[SearchContents]:
@@ -113,9 +94,9 @@ def _searches(section: Section) -> Iterable[SearchContents]:
             yield SearchContents(view)
             continue
         number += 1
-        after = f"_{number}" if number > 1 else ""
-        chart = search_chart(view.study, f"search{after}")
-        yield SearchContents(view, chart, proposals.table(view.study, f"proposals{after}"))
+        suffix = f"_{number}" if number > 1 else ""
+        chart = search_chart(view.study, f"search{suffix}")
+        yield SearchContents(view, chart, proposals.table(view.study, f"proposals{suffix}"))
 
 
 def _tables(section: Section, searches: Sequence[SearchContents]) -> Iterable[Table | None]:
@@ -124,14 +105,12 @@ def _tables(section: Section, searches: Sequence[SearchContents]) -> Iterable[Ta
     yield bd_rate.table(section)
     yield bd_rate.envelope_table(section)
     yield shannon.table(section)
-    yield from (each.table for each in searches)
+    yield from (search.table for search in searches)
     yield table1.table1(section)
     yield measured.elbo(section)
     yield measured.proxy_metrics(section)
-    for reading in section.readings:
-        yield paired.table(section, reading)
-    for reading in section.readings:
-        yield measured.points(section, reading)
+    yield from (paired.table(section, reading) for reading in section.readings)
+    yield from (measured.points(section, reading) for reading in section.readings)
     yield costs.table(section)
     yield measured.failed_trials(section)
     yield measured.missing_trials(section)

@@ -1,6 +1,7 @@
 """Write a report's charts and tables as files: for a paper, a slide, a spreadsheet or a script."""
 
 import copy
+import itertools
 import json
 import os
 import re
@@ -36,8 +37,7 @@ def export(
 
     Args:
         results: results folders.
-        out: the folder to write, made where it is not there. Files of the same names are replaced; others
-            are left alone.
+        out: the folder to write; made if missing. Files of the same names are replaced, others are kept.
         formats: "svg" and "png": each chart, one file an option of its first control (the others at their
             first option), of a search each view, on white. "csv" and "latex": each table. "json": all tables
             and what the charts show, in one file, ``report.json``.
@@ -48,14 +48,13 @@ def export(
     Raises:
         ResultsError: a folder is not a results folder, or ``out`` cannot be written.
     """
-    found, out = contents([place(each) for each in results]), place(out)
+    report, out = contents([place(folder) for folder in results]), place(out)
     written = []
-    for name, content in _files(found, formats):
-        path = out / name
-        make_folder(path.parent)
-        write_output(path, content)
-        written.append(path)
-    make_folder(out)  # of nothing, too
+    for name, content in _files(report, formats):
+        written.append(out / name)
+        make_folder(written[-1].parent)
+        write_output(written[-1], content)
+    make_folder(out)  # also if there is nothing to write
     return written
 
 
@@ -63,32 +62,30 @@ def summary(files: Sequence[Place]) -> str:
     """Say what an export wrote: "12 charts (svg, png), 9 tables (csv) and report.json"."""
     parts = []
     for noun, endings in (("chart", (".svg", ".png")), ("table", (".csv", ".tex"))):
-        own = [path for path in files if path.suffix in endings]
-        if own:
-            kinds = dict.fromkeys(path.suffix[1:] for path in own)
-            parts.append(f"{count(len({path.with_suffix('') for path in own}), noun)} ({', '.join(kinds)})")
+        if written := [path for path in files if path.suffix in endings]:
+            kinds = dict.fromkeys(path.suffix[1:] for path in written)
+            amount = len({path.with_suffix("") for path in written})
+            parts.append(f"{count(amount, noun)} ({', '.join(kinds)})")
     parts += [path.name for path in files if path.suffix == ".json"]
     return " and ".join(filter(None, [", ".join(parts[:-1]), *parts[-1:]])) or "nothing"
 
 
-def _files(found: Contents, formats: Sequence[Format]) -> Iterator[File]:
+def _files(report: Contents, formats: Sequence[Format]) -> Iterator[File]:
     """Yield (path below the folder, content)."""
-    folders = unique_names(f"{each.section.dataset}_{each.section.protocol}" for each in found.sections)
-    for folder, section in zip(folders, found.sections, strict=True):
-        yield from _charts(folder, section, formats)
-        yield from _tables(folder, section, formats)
+    sections = report.sections
+    names = unique_names(f"{filled.section.dataset}_{filled.section.protocol}" for filled in sections)
+    for folder, filled in zip(names, sections, strict=True):
+        yield from _charts(folder, filled, formats)
+        yield from _tables(folder, filled, formats)
     if "json" in formats:
-        text = json.dumps(as_data(found), allow_nan=False, ensure_ascii=False, indent=1)
+        text = json.dumps(as_data(report), allow_nan=False, ensure_ascii=False, indent=1)
         yield "report.json", f"{text}\n"
 
 
 def _charts(folder: str, section: SectionContents, formats: Sequence[Format]) -> Iterator[File]:
     views = [(chart, key) for chart in section.charts for key in shown_views(chart)]
-    for name, (chart, key) in zip(
-        unique_names(_stem(chart, key) for chart, key in views),
-        views,
-        strict=True,
-    ):
+    names = unique_names(_stem(chart, key) for chart, key in views)
+    for name, (chart, key) in zip(names, views, strict=True):
         if "svg" in formats:
             yield f"{folder}/{name}.svg", draw_svg(chart, key)
         if "png" in formats:
@@ -96,8 +93,8 @@ def _charts(folder: str, section: SectionContents, formats: Sequence[Format]) ->
 
 
 def _stem(chart: Chart, key: str) -> str:
-    told = key.replace("/", "_") if chart.kind == "search" else key.split("/")[0]
-    return f"{chart.name}_{told}" if key else chart.name
+    options = key.replace("/", "_") if chart.kind == "search" else key.split("/")[0]
+    return f"{chart.name}_{options}" if key else chart.name
 
 
 def _tables(folder: str, section: SectionContents, formats: Sequence[Format]) -> Iterator[File]:
@@ -111,36 +108,29 @@ def _tables(folder: str, section: SectionContents, formats: Sequence[Format]) ->
 
 def unique_names(texts: Iterable[str]) -> list[str]:
     """Return a file name for each text: safe on every file system, no two alike whatever the case."""
-    found: list[str] = []
-    taken: set[str] = set()
+    names: dict[str, str] = {}  # by itself in lower case
     for text in texts:
         # A leading letter or digit: no hidden file, no option of a command.
         name = re.sub(r"[^A-Za-z0-9._-]+", "-", text)[:80].strip("._-") or "unnamed"
-        number, unique = 1, name
-        while unique.lower() in taken:
-            number += 1
-            unique = f"{name}_{number}"
-        taken.add(unique.lower())
-        found.append(unique)
-    return found
+        numbered = itertools.chain([name], (f"{name}_{number}" for number in itertools.count(2)))
+        unique = next(unique for unique in numbered if unique.lower() not in names)
+        names[unique.lower()] = unique
+    return list(names.values())
 
 
 def shown_views(chart: Chart) -> list[str]:
-    """Return the keys of the views to write: each option of the first control, the others at their first.
-
-    Of a search, all.
-    """
+    """Return the keys of the views to write: one an option of the first control, of a search all."""
     if not chart.controls:
         return [chart.first]
     if chart.kind == "search":
         return list(chart.views)
-    found = []
+    keys = []
     for option, _ in chart.controls[0].options:
         key = "/".join([option, *chart.first.split("/")[1:]])
-        # An option may go without some of the others': then the first view that it has.
-        own = [view for view in chart.views if view.split("/")[0] == option]
-        found += [key] if key in chart.views else own[:1]
-    return found
+        # An option may lack that view: then its first one.
+        views = [view for view in chart.views if view.split("/")[0] == option]
+        keys += [key] if key in chart.views else views[:1]
+    return keys
 
 
 def _standalone(chart: Chart, key: str) -> dict[str, Any]:
@@ -167,30 +157,30 @@ def draw_png(chart: Chart, key: str) -> bytes:
     return bytes(vl_convert.vegalite_to_png(_standalone(chart, key), scale=SCALE, allowed_base_urls=[]))
 
 
-def as_data(found: Contents) -> dict[str, Any]:
-    """Return a report as JSON has it: its tables, and what each of its charts shows."""
+def as_data(report: Contents) -> dict[str, Any]:
+    """Return a report as JSON data: its tables, and what each of its charts shows."""
     return {
         "rdbench": rdbench.__version__,
         "sections": [
             {
-                "heading": each.heading,
-                "dataset": each.section.dataset,
-                "protocol": each.section.protocol,
-                "checksum": each.section.checksum,
-                "settings": each.section.settings,
+                "heading": filled.heading,
+                "dataset": filled.section.dataset,
+                "protocol": filled.section.protocol,
+                "checksum": filled.section.checksum,
+                "settings": filled.section.settings,
                 "charts": [
                     {"name": chart.name, "title": chart.title, "notes": list(chart.notes),
                      "findings": {key: view.get("description", "") for key, view in chart.views.items()}}
-                    for chart in each.charts
+                    for chart in filled.charts
                 ],
                 "searches": [
                     {"name": search.name, "kind": search.kind, "amounts": search.amounts,
                      "account": list(search.account)}
-                    for search in each.section.searches
+                    for search in filled.section.searches
                 ],
-                "tables": [to_json(table) for table in each.tables],
+                "tables": [to_json(table) for table in filled.tables],
             }
-            for each in found.sections
+            for filled in report.sections
         ],
-        "problems": list(found.problems),
+        "problems": list(report.problems),
     }  # fmt: skip

@@ -1,8 +1,12 @@
-"""How the report writes numbers. A number that is not there is an en dash, never 0."""
+"""How the report writes numbers. A missing number is an en dash, never 0."""
 
 import math
 from dataclasses import dataclass
 from typing import Any
+
+from rdbench.text import counted
+
+count = counted
 
 
 @dataclass(frozen=True)
@@ -32,16 +36,16 @@ def number(value: float | None, decimals: int | None = None) -> str:
         # One decimal at least: differences of some tenths of a nat are what ELBO tables are read for.
         decimals = max(1, 3 - math.floor(math.log10(size))) if size else 0
     text = f"{value:,.{decimals}f}"
-    # Rounding must not leave a negative zero.
+    # Rounding may leave a negative zero.
     return text.replace("-", "−") if float(text.replace(",", "")) else text.lstrip("-")
 
 
 def interval(estimate: Estimate | None) -> str:
-    """Write mean ± half-width with two significant digits of the latter; a lone value without."""
+    """Write mean ± half-width with two significant digits of the latter; a single value without."""
     if estimate is None:
         return ABSENT
     half = estimate.half_width
-    if half is None or not half:
+    if not half:
         return number(estimate.mean) + ("" if half is None else " ± 0")
     decimals = max(0, 1 - math.floor(math.log10(half)))
     if decimals > 6:
@@ -68,8 +72,3 @@ def seconds(value: float | None) -> str:
     if value < 120:
         return f"{number(value, 1)} s"
     return f"{number(value / 60, 1)} min" if value < 7200 else f"{number(value / 3600, 1)} h"
-
-
-def count(amount: int, noun: str) -> str:
-    """Write an amount with its noun: 1 training, 3 trainings."""
-    return f"{amount:,} {noun}{'' if amount == 1 else 's'}"

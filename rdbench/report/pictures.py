@@ -11,13 +11,11 @@ from rdbench.report.sections import Section
 from rdbench.report.statistics.curves import spaced
 
 STEPS = ((6, 8), (6, 6), (6, 4), (4, 4), (3, 3), (2, 2), (1, 1))
-"""(betas a variant, pictures a strip) of the grid, from the most that is shown to the least; the first that
-fits half the budget is."""
+"""(betas a variant, pictures a strip) of the grid; the first that fits into half the budget is taken."""
 
 COUNTS = (8, 6, 4, 3, 2, 1)
-"""Pictures a strip of the other betas, likewise, in what is left of the budget."""
+"""Pictures a strip of the other betas, likewise, in the rest of the budget."""
 
-KINDS = ("original", "reconstruction", "sample")
 LABELS = {"original": "test images", "reconstruction": "reconstructions", "sample": "prior samples"}
 _PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -32,17 +30,13 @@ class Strip:
 
 @dataclass(frozen=True)
 class Picture:
-    """The pictures of one (variant, beta).
+    """The pictures of one (variant, beta)."""
 
-    ``key`` names it on the page, as the points of the charts do. ``originals`` is None where they are those
-    of the one before.
-    """
-
-    key: str
+    key: str  # its name on the page, the same as in the charts
     variant: str
     beta: str
     seed: int
-    originals: Strip | None
+    originals: Strip | None  # None where they are those of the picture before
     reconstructions: Strip
     samples: Strip
 
@@ -60,18 +54,14 @@ class Pictures:
 def choose(section: Section, variants: Sequence[str], budget: int) -> Pictures | None:
     """Choose a section's pictures: by position and index, never by looks.
 
-    Args:
-        section: its ``images`` are PNG bytes, stored clipped to [0, 1].
-        variants: all of the section, in order.
-        budget: bytes the data URIs may take together.
-
-    Returns:
-        None where no trial has stored any, or where one picture a strip is already too much.
+    ``budget`` is the bytes that the data URIs may take together. Returns None where no trial has stored any
+    picture, or where one a strip is already too much.
     """
     images = section.images
     if not len(images):
         return None
     whole = images[[isinstance(png, bytes) and png.startswith(_PNG) for png in images["png"]]]
+    broken = len(images) - len(whole)
     # One training stands for each variant and beta: that of the lowest seed.
     shown = whole[whole["seed"] == whole.groupby(["variant", "beta"])["seed"].transform("min")]
     for betas, count in STEPS:
@@ -81,14 +71,20 @@ def choose(section: Section, variants: Sequence[str], budget: int) -> Pictures |
         grid = _pictures(shown[pick & (shown["index"] < count)], variants)
         if grid and (size := _size(grid)) <= budget / 2:
             others, dropped = _others(shown[~pick], variants, count, budget - size)
-            return Pictures(grid, others, count, _notes(len(images) - len(whole), dropped))
+            notes = []
+            if dropped:
+                pairs = f"{dropped} other pairs of variant and β"
+                notes.append(f"{pairs} have pictures that the page has no room for.")
+            if broken:
+                notes.append(f"{broken} stored pictures are left out: they are not PNG files.")
+            return Pictures(grid, others, count, tuple(notes))
     return None
 
 
 def _others(
     rest: pd.DataFrame, variants: Sequence[str], most: int, budget: float
 ) -> tuple[tuple[Picture, ...], int]:
-    """Return (the pictures of the pairs that are not in the grid, how many of those pairs have no room)."""
+    """Return (the pictures of the pairs outside the grid, how many of those pairs have no room)."""
     for count in (count for count in COUNTS if count <= most):
         others = _pictures(rest[rest["index"] < count], variants)
         if _size(others) <= budget:
@@ -104,25 +100,16 @@ def _pictures(chosen: pd.DataFrame, variants: Sequence[str]) -> tuple[Picture, .
         strips.setdefault((variant, beta, seed), {}).setdefault(kind, []).append(uri)
     pictures = []
     before: Strip | None = None
-    for (variant, beta, seed), own in strips.items():
-        original, reconstruction, sample = (Strip(LABELS[kind], tuple(own.get(kind, ()))) for kind in KINDS)
+    for (variant, beta, seed), uris in strips.items():
+        original, *others = (Strip(label, tuple(uris.get(kind, ()))) for kind, label in LABELS.items())
         # Stored without augmentation under either protocol, so they are the same for all of a data set.
         shown = None if original == before else original
         before = original
-        name = f"{variants.index(variant)}/{beta:.12g}"
-        pictures.append(Picture(name, variant, plain(beta), seed, shown, reconstruction, sample))
+        key = f"{variants.index(variant)}/{beta:.12g}"
+        pictures.append(Picture(key, variant, plain(beta), seed, shown, *others))
     return tuple(pictures)
 
 
 def _size(pictures: Sequence[Picture]) -> int:
-    strips = [strip for each in pictures for strip in (each.originals, each.reconstructions, each.samples)]
+    strips = (strip for one in pictures for strip in (one.originals, one.reconstructions, one.samples))
     return sum(len(uri) for strip in strips if strip for uri in strip.uris)
-
-
-def _notes(broken: int, dropped: int) -> tuple[str, ...]:
-    notes = []
-    if dropped:
-        notes.append(f"{dropped} other pairs of variant and β have pictures that the page has no room for.")
-    if broken:
-        notes.append(f"{broken} stored pictures are left out: they are not PNG files.")
-    return tuple(notes)

@@ -2,7 +2,7 @@
 
 import functools
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -19,32 +19,25 @@ from rdbench.spec.sweep import Sweep
 VARIES = ("variant", "beta", "seed")
 """What may differ between the trials of a section; all other settings are the same."""
 
-_BETTER = ("done", "diverged", "stopped", "failed")
+_RANKS = {"done": 0, "diverged": 1, "stopped": 2, "failed": 3}
+"""Of a trial in several folders, the row of the lowest rank counts."""
 
 
 @dataclass
 class Section:
     """Trials that may share a table: one dataset with one checksum, one protocol, one set of settings.
 
-    Attributes:
-        settings: the settings all trials share, the fields of a trial but for ``VARIES``.
-        checksum: the dataset's; None where no trial got as far as loading it.
-        readings: the readings of sigma^2 asked for, in the order of ``READINGS``.
-        points: the ``points`` rows of finished trials; ``variant`` holds the label with its options.
-        history: the ``history`` rows, likewise.
-        trials: the ``trials`` rows, likewise; ``betas`` lists those that one training gives points at, else
-            it is null.
-        images: the ``images`` rows, with variant, beta and seed.
-        metrics: the ``metrics`` rows, likewise.
-        per_image: the ``per_image`` rows, likewise.
-        missing: trials that were asked for and are not there: variant, beta, seed.
-        searches: those of its folders. Of trials that one by Optuna gave other settings than its sweep's, the
-            best alone are among the section's trials, with the differences in the variant's name.
+    The frames are the tables of the results folders, of these trials, with their variant (a label with its
+    options), beta and seed. All but ``trials`` are of finished ones only; its ``betas`` lists those that one
+    training gives points at, else it is null. ``missing`` are the trials asked for that have no row.
+
+    ``searches`` are those of the folders. Of trials that one by Optuna gave other settings than its sweep's,
+    the best alone are among the section's trials, with the differences in the variant's name.
     """
 
-    settings: dict[str, Any]
-    checksum: str | None
-    readings: tuple[str, ...] = ()
+    settings: dict[str, Any]  # that all trials share: the fields of a trial but for VARIES
+    checksum: str | None  # the dataset's; None where no trial got as far as loading it
+    readings: tuple[str, ...] = ()  # those of sigma^2 asked for, in the order of READINGS
     points: pd.DataFrame = field(default_factory=pd.DataFrame)
     history: pd.DataFrame = field(default_factory=pd.DataFrame)
     trials: pd.DataFrame = field(default_factory=pd.DataFrame)
@@ -75,56 +68,55 @@ class Section:
 
 @dataclass(frozen=True)
 class _Known:
-    """A trial of a folder with what a section needs to know about it."""
+    """A committed trial of a folder, with what a section needs to know about it."""
 
     id: str
     settings: str
     checksum: str | None
-    readings: tuple[str, ...]
+    readings: Sequence[str]
     row: dict[str, Any]
     source: int
+
+    @property
+    def rank(self) -> int:
+        return _RANKS.get(self.row["status"], len(_RANKS))
 
 
 def _split_settings(trial: Trial, further: Mapping[str, Any] | None = None) -> tuple[str, dict[str, Any]]:
     """Return (the shared settings as canonical JSON, what names the trial within them).
 
-    Args:
-        trial: any.
-        further: settings that its variant is named by like by options of its own.
+    ``further`` settings are part of the variant's name, as its options are.
     """
     content = json.loads(trial.to_json())
     shared = {key: value for key, value in content.items() if key not in VARIES}
     variant = trial.variant
     if further:
         variant = variant.model_copy(update={"options": variant.options | dict(further)})
-    label = variant_label(variant)
-    names = {"variant": label, "beta": trial.beta, "seed": trial.seed}
+    names = {"variant": variant_label(variant), "beta": trial.beta, "seed": trial.seed}
     return json.dumps(shared, sort_keys=True), names | {"betas": trial.variant.options.get("betas")}
 
 
 def _reread(row: dict[str, Any], root: str, problems: list[str]) -> Trial | None:
-    """Return the trial of a row that the sweep does not ask for (any more); None where it is of no use."""
+    """Return the trial of a row that the sweep does not ask for (any more); None if it is unusable."""
     try:
         trial = Trial.from_json(row["spec"])
     except (ValueError, TypeError, UserError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        problems.append(f"{root}: trial {row['trial']} left out, its settings cannot be read ({reason})")
-        return None
-    if trial.id != row["trial"]:
-        problems.append(
-            f"{root}: trial {row['trial']} left out, an earlier recipe made it; its settings now mean"
-            f" trial {trial.id}"
-        )
-        return None
-    return trial
+        first_line = (str(error).splitlines() or [type(error).__name__])[0]
+        reason = f"its settings cannot be read ({first_line})"
+    else:
+        if trial.id == row["trial"]:
+            return trial
+        reason = f"an earlier recipe made it; its settings now mean trial {trial.id}"
+    problems.append(f"{root}: trial {row['trial']} left out, {reason}")
+    return None
 
 
 def _as_searched(trial: Trial, sweep: Sweep) -> tuple[Trial, dict[str, Any]]:
-    """Return (a trial with the sweep's settings of training and network, those of its own that differ).
+    """Return (a trial with the sweep's settings of training and network, its own settings that differ).
 
     The options of its variant that the search varies count among the latter; its variant keeps them.
     """
-    own = trial.model_copy(update={"train": sweep.train, "model": sweep.model})
+    as_searched = trial.model_copy(update={"train": sweep.train, "model": sweep.model})
     differing = {
         name: value
         for now, asked in ((trial.train, sweep.train), (trial.model, sweep.model))
@@ -134,7 +126,7 @@ def _as_searched(trial: Trial, sweep: Sweep) -> tuple[Trial, dict[str, Any]]:
     if trial.variant not in sweep.variants:
         options = trial.variant.options
         differing |= {name: value for name, value in options.items() if name in sweep.searched}
-    return own, differing
+    return as_searched, differing
 
 
 def _known(
@@ -143,24 +135,25 @@ def _known(
     """Return (the committed trials of a folder, the trials its sweep asks for by id)."""
     searched = tried(search)
     planned = {trial.id: trial for trial in plan(results.sweep).trials}
-    found = []
+    committed = []
     for row in records(results.trials):
         trial = planned.get(row["trial"]) or _reread(row, str(results.root), problems)
-        if trial is not None:
-            differing: dict[str, Any] = {}
-            if row["trial"] in searched:
-                trial, differing = _as_searched(trial, results.sweep)
-            if differing and not searched[row["trial"]]:
-                continue  # a point of the search's own chart
-            settings, names = _split_settings(trial, differing)
-            checksum = row["dataset_checksum"] if isinstance(row["dataset_checksum"], str) else None
-            readings = tuple(results.sweep.readings)
-            found.append(_Known(row["trial"], settings, checksum, readings, row | names, source))
-    return found, planned
+        if trial is None:
+            continue
+        differing: dict[str, Any] = {}
+        if row["trial"] in searched:
+            trial, differing = _as_searched(trial, results.sweep)
+        if differing and not searched[row["trial"]]:
+            continue  # shown in the chart of the search alone
+        settings, names = _split_settings(trial, differing)
+        checksum = row["dataset_checksum"] if isinstance(row["dataset_checksum"], str) else None
+        readings = results.sweep.readings
+        committed.append(_Known(row["trial"], settings, checksum, readings, row | names, source))
+    return committed, planned
 
 
 def _search(results: Results, problems: list[str]) -> SearchView | None:
-    """Return the search of a folder; None where there is none, or none that can be read: a problem then."""
+    """Return the search of a folder; None without one, or if it cannot be read, which is a problem."""
     try:
         return search_view(results)
     except (ResultsError, SpecError) as error:
@@ -173,10 +166,6 @@ def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
     return [{str(key): value for key, value in row.items()} for row in frame.to_dict("records")]
 
 
-def _frame(rows: Iterable[dict[str, Any]], columns: Iterable[str]) -> pd.DataFrame:
-    return pd.DataFrame(list(rows), columns=list(columns))
-
-
 def gather(loaded: Sequence[Results]) -> tuple[list[Section], list[str]]:
     """Group trials into sections.
 
@@ -187,64 +176,80 @@ def gather(loaded: Sequence[Results]) -> tuple[list[Section], list[str]]:
         (sections by dataset, protocol and settings; one line for each file or trial that was left out).
     """
     problems = [problem for results in loaded for problem in results.problems]
-    best: dict[str, _Known] = {}
-    asked: dict[str, tuple[Trial, tuple[str, ...]]] = {}
     searches = [_search(results, problems) for results in loaded]
+    best, asked = _collect(loaded, searches, problems)
+    problems += _superseded(best, asked)
+    groups: dict[tuple[str, str | None], _Group] = {}
+    # Trials with a checksum first: those without one then join an existing section.
+    for known in sorted(best.values(), key=lambda known: (known.checksum is None, known.settings)):
+        _group(groups, known.settings, known.checksum, known.readings).members.append(known)
+    for name, (trial, readings) in asked.items():
+        if name not in best:
+            settings, names = _split_settings(trial)
+            # A variant that trains once for all betas misses them all.
+            missing = [names | {"beta": beta} for beta in names["betas"] or [trial.beta]]
+            _group(groups, settings, None, readings).missing.extend(missing)
+    for results, search in zip(loaded, searches, strict=True):
+        if search is not None:
+            any_trial = plan(results.sweep.model_copy(update={"search": None})).trials[0]
+            group = _group(groups, _split_settings(any_trial)[0], None, results.sweep.readings)
+            group.section.searches.append(search)
+    for group in groups.values():
+        _fill(group, loaded)
+    in_order = sorted(
+        groups, key=lambda key: (groups[key].section.dataset, groups[key].section.protocol, *map(str, key))
+    )
+    return [groups[key].section for key in in_order], problems
+
+
+def _collect(
+    loaded: Sequence[Results], searches: Sequence[SearchView | None], problems: list[str]
+) -> tuple[dict[str, _Known], dict[str, tuple[Trial, Sequence[str]]]]:
+    """Return (the committed trials, the trials that sweeps ask for with their readings), both by id."""
+    best: dict[str, _Known] = {}
+    asked: dict[str, tuple[Trial, Sequence[str]]] = {}
     for source, results in enumerate(loaded):
-        found, planned = _known(results, source, problems, searches[source])
-        for known in found:
+        committed, planned = _known(results, source, problems, searches[source])
+        for known in committed:
             rival = best.get(known.id)
-            if rival is not None and None not in (pair := {rival.checksum, known.checksum}) and len(pair) > 1:
+            if rival and rival.checksum and known.checksum and rival.checksum != known.checksum:
                 problems.append(
                     f"{results.root}: trial {known.id} was trained on other data than that of"
                     f" {loaded[rival.source].root}, which is shown; report the folders apart"
                 )
-                continue
-            if rival is None or _rank(known) < _rank(rival):
+            elif rival is None or known.rank < rival.rank:
                 best[known.id] = known
-        asked |= {name: (trial, tuple(results.sweep.readings)) for name, trial in planned.items()}
-    problems += _superseded(best, asked)
-
-    sections: dict[tuple[str, str | None], Section] = {}
-    members: dict[tuple[str, str | None], list[_Known]] = {}
-    # Trials with a checksum first: those without one then join a section that is there.
-    for known in sorted(best.values(), key=lambda known: (known.checksum is None, known.settings)):
-        key = _find(sections, known.settings, known.checksum)
-        section = sections.get(key) or sections.setdefault(key, Section(json.loads(known.settings), key[1]))
-        section.readings = _union(section.readings, known.readings)
-        members.setdefault(key, []).append(known)
-    missing: dict[tuple[str, str | None], list[dict[str, Any]]] = {}
-    for name, (trial, readings) in asked.items():
-        if name not in best:
-            settings, names = _split_settings(trial)
-            key = _find(sections, settings, None)
-            section = sections.get(key) or sections.setdefault(key, Section(json.loads(settings), key[1]))
-            section.readings = _union(section.readings, readings)
-            # A variant that trains once for all betas misses them all.
-            betas = names["betas"] or [trial.beta]
-            missing.setdefault(key, []).extend(names | {"beta": beta} for beta in betas)
-    for results, search in zip(loaded, searches, strict=True):
-        if search is not None:
-            settings, _ = _split_settings(_any_trial(results.sweep))
-            key = _find(sections, settings, None)
-            section = sections.get(key) or sections.setdefault(key, Section(json.loads(settings), key[1]))
-            section.readings = _union(section.readings, tuple(results.sweep.readings))
-            section.searches.append(search)
-    for key, section in sections.items():
-        _fill(section, members.get(key, []), missing.get(key, []), loaded)
-    order = sorted(sections, key=lambda key: (sections[key].dataset, sections[key].protocol, *map(str, key)))
-    return [sections[key] for key in order], problems
+        asked |= {name: (trial, results.sweep.readings) for name, trial in planned.items()}
+    return best, asked
 
 
-def _any_trial(sweep: Sweep) -> Trial:
-    """Return a trial of a sweep's own settings."""
-    return plan(sweep.model_copy(update={"search": None})).trials[0]
+@dataclass
+class _Group:
+    """A section, and what it is yet to be filled with."""
+
+    section: Section
+    members: list[_Known] = field(default_factory=list)
+    missing: list[dict[str, Any]] = field(default_factory=list)
+
+
+def _group(
+    groups: dict[tuple[str, str | None], _Group], settings: str, checksum: str | None, readings: Sequence[str]
+) -> _Group:
+    """Return the group of a trial, made if need be; one without a checksum joins any of its settings."""
+    key = settings, checksum
+    if checksum is None:
+        key = next((other for other in groups if other[0] == settings), key)
+    if key not in groups:
+        groups[key] = _Group(Section(json.loads(settings), checksum))
+    section = groups[key].section
+    section.readings = _union(section.readings, readings)
+    return groups[key]
 
 
 def _superseded(best: dict[str, _Known], asked: dict[str, Any]) -> list[str]:
-    """Leave out, and name, all but one training of a whole curve that another list of betas asked for.
+    """Keep one training of a whole curve, and drop and name those for another list of betas.
 
-    Their points would else be taken for seeds of one another. The one that a sweep asks for stays.
+    Their points would be taken for seeds of one another. The one that a sweep asks for stays.
     """
     rivals: dict[tuple[Any, ...], list[_Known]] = {}
     for known in best.values():
@@ -253,7 +258,7 @@ def _superseded(best: dict[str, _Known], asked: dict[str, Any]) -> list[str]:
             rivals.setdefault(name, []).append(known)
     lines = []
     for trained in rivals.values():
-        kept, *rest = sorted(trained, key=lambda known: (known.id not in asked, _rank(known), known.id))
+        kept, *rest = sorted(trained, key=lambda known: (known.id not in asked, known.rank, known.id))
         for known in rest:
             del best[known.id]
             asked.pop(known.id, None)  # nor is it missing
@@ -264,37 +269,19 @@ def _superseded(best: dict[str, _Known], asked: dict[str, Any]) -> list[str]:
     return lines
 
 
-def _rank(known: _Known) -> int:
-    status = known.row["status"]
-    return _BETTER.index(status) if status in _BETTER else len(_BETTER)
-
-
-def _find(
-    sections: dict[tuple[str, str | None], Section], settings: str, checksum: str | None
-) -> tuple[str, str | None]:
-    """Return the key of the section a trial belongs to; one without a checksum joins any of its settings."""
-    if checksum is None:
-        for key in sections:
-            if key[0] == settings:
-                return key
-    return settings, checksum
-
-
-def _union(left: tuple[str, ...], right: tuple[str, ...]) -> tuple[str, ...]:
+def _union(left: Sequence[str], right: Sequence[str]) -> tuple[str, ...]:
     return tuple(reading for reading in (*READINGS, OWN) if reading in left or reading in right)
 
 
-def _fill(
-    section: Section, members: list[_Known], missing: list[dict[str, Any]], loaded: Sequence[Results]
-) -> None:
+def _fill(group: _Group, loaded: Sequence[Results]) -> None:
     """Give a section its frames."""
-    section.trials = _frame((known.row for known in members), (*loaded[0].trials.columns, "betas"))
-    section.missing = _frame(missing, VARIES)
-    names = _frame(
-        ({"trial": k.id, **{v: k.row[v] for v in VARIES}, "source": k.source} for k in members
-         if k.row["status"] == "done"),
-        ("trial", *VARIES, "source"),
-    )  # fmt: skip
+    section, members = group.section, group.members
+    columns = [*loaded[0].trials.columns, "betas"]
+    section.trials = pd.DataFrame([known.row for known in members], columns=columns)
+    section.missing = pd.DataFrame(group.missing, columns=[*VARIES])
+    done = (known for known in members if known.row["status"] == "done")
+    rows = [known.row | {"trial": known.id, "source": known.source} for known in done]
+    names = pd.DataFrame(rows, columns=["trial", *VARIES, "source"])
     # A point has a beta of its own: a trial may give one at each of many.
     section.points = _rows_of(names.drop(columns="beta"), [results.points for results in loaded])
     if OWN in set(section.points["reading"]):
@@ -309,8 +296,8 @@ def _rows_of(names: pd.DataFrame, tables: Sequence[pd.DataFrame]) -> pd.DataFram
     """Return the rows of the named trials, each from the folder it was taken from, with the trial's names."""
     parts = []
     for source, table in enumerate(tables):
-        own = names[names["source"] == source].drop(columns="source")
-        bare = table.drop(columns=[column for column in VARIES if column in table.columns and column in own])
-        parts.append(bare.merge(own, on="trial"))
+        named = names[names["source"] == source].drop(columns="source")
+        bare = table.drop(columns=[name for name in VARIES if name in table.columns and name in named])
+        parts.append(bare.merge(named, on="trial"))
     filled = [part for part in parts if len(part)]
     return pd.concat(filled, ignore_index=True) if filled else parts[0]

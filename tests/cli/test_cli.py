@@ -133,7 +133,8 @@ from rdbench.cli.app import main
 try:
     main()
 finally:
-    print([name for name in ("torch", "ray", "pandas", "pyarrow", "sklearn", "scipy") if name in sys.modules])
+    heavy = ("torch", "ray", "numpy", "pandas", "pyarrow", "sklearn", "scipy")
+    print([name for name in heavy if name in sys.modules])
 """
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, check=True

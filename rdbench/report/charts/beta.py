@@ -10,11 +10,11 @@ from rdbench.report.charts.chart import (
     Chart,
     Control,
     Rows,
+    Spec,
     Switch,
     Values,
     by_variant,
     fill,
-    legend_columns,
     template,
     wide,
 )
@@ -29,7 +29,8 @@ WRAP = 44
 SWITCHES = (Switch("spread", "seeds and intervals", True), Switch("mark_best", "best β", True))
 
 
-def _template(seeds: bool, columns: int) -> dict[str, Any]:
+@template
+def _template(seeds: bool) -> Spec:
     """Return the template of all views."""
     import altair as alt
 
@@ -37,106 +38,93 @@ def _template(seeds: bool, columns: int) -> dict[str, Any]:
 
     x = alt.X("$x:Q", title="β", scale=alt.Scale(type="log", domain=["$xdomain"], nice=False),
               axis=alt.Axis(values=["$ticks"], format="~g"))  # fmt: skip
-    y = alt.Y("$y:Q", title="$ytitle", scale=alt.Scale(domain=["$ydomain"], nice=False, zero=False))
-    colour, shape = layers.encode_variant(columns)
-    drawn = [layers.curves(x, y, colour)]
+    chart = layers.ByVariant(x)
+    drawn = [chart.curves()]
     if seeds:
-        drawn += [layers.intervals(x, y, colour), layers.seeds(x, y, colour, shape)]
-    best = layers.shown("means", "mark_best", "datum['$y_best']")
+        drawn += [chart.intervals(), chart.seeds()]
+    best = chart.shown("means", "mark_best", "datum['$y_best']")
     ring = best.mark_point(size=260, strokeWidth=2, shape="circle", **layers.QUIET)
     name = best.mark_text(dy=-16, fontSize=11, **layers.QUIET)
-    points = layers.points(x, y, colour, shape).add_params(layers.zoom())
-    drawn += [
-        ring.encode(x, y, colour),
-        points.encode(tooltip=layers.tooltip()),
-        name.encode(x, y, text=alt.value("best")),
-    ]
+    drawn += [ring.encode(x, layers.Y, layers.COLOUR), chart.points()]
+    drawn.append(name.encode(x, layers.Y, text=alt.value("best")))
     return layers.finish(drawn, SWITCHES, HEIGHT)
 
 
 def beta_chart(section: Section, variants: Sequence[str]) -> Chart | None:
     """Draw each series over beta, a line a variant, and a ring around the best mean of each variant.
 
-    Args:
-        section: any.
-        variants: all variants of the section, in order, so that each keeps its look in every chart.
-
-    Returns:
-        None where there is no finite value. A series without one is left out and named in the notes.
+    A series without a finite value is left out and named in the notes; returns None if there is no other.
+    ``variants`` are all of the section, in order: each looks the same in every chart.
     """
-    every = series(section)
-    drawn = [each for each in every if each.values]
+    measured = series(section)
+    drawn = [one for one in measured if one.values]
     if not drawn:
         return None
     # Names of series come from results files, and a field's name must be safe within an expression.
-    fields = {f"v{place}": each for place, each in enumerate(drawn)}
-    quantities: dict[str, Values] = {field: each.values for field, each in fields.items()}
+    fields = {f"v{index}": one for index, one in enumerate(drawn)}
+    quantities: dict[str, Values] = {field: one.values for field, one in fields.items()}
     means, seeds = wide(variants, quantities)
     data: dict[str, Rows] = {"means": means} | ({"seeds": seeds} if seeds else {})
-    for field, each in fields.items():
-        best = {each.best(variant) for variant in variants}
+    betas = [row["beta"] for row in means]
+    values = by_variant(variants) | {
+        "$x": "beta", "$xdomain": list(label_placement.domain(betas, log=True)),
+        "$ticks": sorted(label_placement.wanted(betas)), "$text": "datum.y_text",
+    }  # fmt: skip
+    drawing = _template(bool(seeds))
+    views = {}
+    for field, one in fields.items():
+        best = {one.best(variant) for variant in variants}
         for row in means:
             row[f"{field}_best"] = (row["variant"], row["beta"]) in best
-
-    own = template(_template, bool(seeds), legend_columns(variants))
-    betas = [row["beta"] for row in means]
-    ends, ticks = list(label_placement.domain(betas, log=True)), sorted(label_placement.wanted(betas))
-    views = {}
-    for field, each in fields.items():
         heights = [row[field] for rows in data.values() for row in rows if row[field] is not None]
-        views[each.name] = fill(own, by_variant(variants) | {
-            "$x": "beta", "$xdomain": ends, "$ticks": ticks, "$y": field,
-            "$ydomain": list(label_placement.domain(heights, pad=0.1)), "$ytitle": _axis(each),
-            "$what": each.title, "$text": "datum.y_text", "$description": finding(each, variants),
+        views[one.name] = fill(drawing, values | {
+            "$y": field, "$ydomain": list(label_placement.domain(heights, pad=0.1)), "$ytitle": _axis(one),
+            "$what": one.title, "$description": finding(one, variants),
         })  # fmt: skip
-    lost = [each.title for each in every if not each.values]
+    lost = [one.title for one in measured if not one.values]
     notes = (f"No finite value, so not drawn: {'; '.join(lost)}.",) if lost else ()
-    titles = Counter(each.title for each in drawn)
-    # One metric measured in two ways is two series of one title, which the name tells apart.
-    options = [(each.name, each.title + f" ({each.name})" * (titles[each.title] > 1)) for each in drawn]
+    titles = Counter(one.title for one in drawn)
+    # One metric measured in two ways is two series of one title, which the name distinguishes.
+    options = [(one.name, one.title + f" ({one.name})" * (titles[one.title] > 1)) for one in drawn]
     control = Control("value", tuple(options))
     return Chart("over_beta", "ELBO and the other measures over β", notes, (control,), SWITCHES, views, data)
 
 
-def _axis(each: Series) -> list[str]:
-    """Return the lines of an axis title: the series' title, and its unit and which way is better."""
-    extras = ", ".join(
-        extra for extra in (each.unit, f"{each.better} is better" if each.better else "") if extra
-    )
-    return [*textwrap.wrap(each.title, WRAP), *textwrap.wrap(extras, WRAP)]
-
-
-def finding(each: Series, variants: Sequence[str]) -> str:
-    """Say what a series shows: the best beta of each variant, and whether its runner-up can be told from it.
+def finding(one: Series, variants: Sequence[str]) -> str:
+    """Say what a series shows: the best beta of each variant, and whether it differs from the runner-up.
 
     The t-test at 5% is of those two means alone: no allowance is made for having picked the best.
     """
     sentences = []
     for variant in variants:
-        found = {key: value for key, value in each.estimates.items() if key[0] == variant}
-        best = each.best(variant)
-        if best is None:
-            if found:
-                ends = sorted({min(found), max(found)})
-                told = [f"{number(found[key].mean)} at β = {plain(key[1])}" for key in ends]
-                sentences.append(f"{variant} {' to '.join(told)}")
-            continue
-        others = {key: value for key, value in found.items() if key != best}
-        edge = len(found) > 1 and best in (min(found), max(found))
-        sentences.append(
-            f"{variant} is best at β = {plain(best[1])}{', an end of those tried' if edge else ''},"
-            f" with {interval(found[best])}{_runner_up(each, best, others)}"
-        )
-    return f"{each.title}: {'; '.join(sentences)}."
+        means = {point: mean for point, mean in one.estimates.items() if point[0] == variant}
+        best = one.best(variant)
+        if best is not None:
+            edge = ", an end of those tried" if len(means) > 1 and best in (min(means), max(means)) else ""
+            beta, mean = plain(best[1]), interval(means.pop(best))
+            sentences.append(
+                f"{variant} is best at β = {beta}{edge}, with {mean}{_runner_up(one, best, means)}"
+            )
+        elif means:
+            ends = sorted({min(means), max(means)})
+            span = " to ".join(f"{number(means[point].mean)} at β = {plain(point[1])}" for point in ends)
+            sentences.append(f"{variant} {span}")
+    return f"{one.title}: {'; '.join(sentences)}."
 
 
-def _runner_up(each: Series, best: Key, others: dict[Key, Any]) -> str:
-    """Say whether the best of the other betas can be told from the best."""
+def _runner_up(one: Series, best: Key, others: dict[Key, Any]) -> str:
+    """Say whether the best of the other betas is distinguishable from the best."""
     if not others:
         return " (the only β)"
-    sign = 1 if each.better == "higher" else -1
-    second = max(others, key=lambda key: (sign * others[key].mean, -key[1]))
-    told = {True: "distinguishable from", False: "not distinguishable from", None: "ahead of"}
-    apart = each.tells_apart(best, second)
-    untested = f" (not tested, {UNTESTED})" if apart is None else ""
-    return f", {told[apart]} β = {plain(second[1])} with {interval(others[second])}{untested}"
+    sign = 1 if one.better == "higher" else -1
+    second = max(others, key=lambda point: (sign * others[point].mean, -point[1]))
+    differs = one.tells_apart(best, second)
+    relation = {True: "distinguishable from", False: "not distinguishable from", None: "ahead of"}[differs]
+    untested = f" (not tested, {UNTESTED})" if differs is None else ""
+    return f", {relation} β = {plain(second[1])} with {interval(others[second])}{untested}"
+
+
+def _axis(one: Series) -> list[str]:
+    """Return the lines of an axis title: the series' title, and its unit and which way is better."""
+    extras = filter(None, (one.unit, f"{one.better} is better" if one.better else ""))
+    return [*textwrap.wrap(one.title, WRAP), *textwrap.wrap(", ".join(extras), WRAP)]

@@ -1,7 +1,7 @@
-"""What every chart of the report shares: its shape, its colours, its data, and how its specs are made.
+"""What every chart of the report shares: its fields, its colours, its data, and how its specs are made.
 
 The specs of a chart differ in fields, titles and domains only, and Altair takes a tenth of a second for each.
-So Altair writes a template, in which ``$names`` stand for what differs, and :func:`fill` makes them of it.
+So a :func:`template` is drawn once, with ``$names`` for what differs, and :func:`fill` makes the specs of it.
 """
 
 import contextlib
@@ -15,23 +15,26 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from rdbench.errors import StorageError
 from rdbench.report.charts import label_placement
 from rdbench.report.statistics.curves import estimate
 from rdbench.report.statistics.series import Key
+from rdbench.storage import paths
 from rdbench.storage.places import write_atomically
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#999999")
-"""Okabe & Ito 2008, told apart by colour-blind readers. Yellow is left out, which does not show on white, and
-grey stands in for black, which does not show on a dark page."""
+"""Okabe & Ito 2008, distinguishable for colour-blind readers. Without yellow, which does not show on white;
+with grey for black, which does not show on a dark page."""
 SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down", "triangle-right", "stroke")
 """One more than the colours, so that the pairs repeat only after 56 variants."""
 
 DIGITS = 7
 """Significant digits of the numbers in a chart's data: an ELBO of -12,345 nats keeps its hundredths."""
 
+T = TypeVar("T")
+Spec = dict[str, Any]
 Rows = list[dict[str, Any]]
 Values = Mapping[Key, Mapping[int, float]]
 """(variant, beta) -> seed -> value, as in a :class:`rdbench.report.statistics.series.Series`."""
@@ -39,12 +42,7 @@ Values = Mapping[Key, Mapping[int, float]]
 
 @dataclass(frozen=True)
 class Control:
-    """A choice a reader has: a select on the page.
-
-    Attributes:
-        label: what is chosen: "vertical axis".
-        options: (key, what the reader sees), the first is the one shown at first.
-    """
+    """A select on the page: ``label`` says what is chosen, ``options`` are (key, text), the default first."""
 
     label: str
     options: tuple[tuple[str, str], ...]
@@ -52,7 +50,7 @@ class Control:
 
 @dataclass(frozen=True)
 class Switch:
-    """Something a reader turns on and off: a checkbox on the page, a boolean parameter of every spec."""
+    """A checkbox on the page, and a boolean parameter of every spec."""
 
     parameter: str
     label: str
@@ -63,36 +61,29 @@ class Switch:
 class Chart:
     """One chart, ready to embed.
 
-    Attributes:
-        name: the stem of its file in an export, unique within a section: "rate_distortion".
-        title: what it shows.
-        notes: what is not in it, and why.
-        controls: the choices; a view's key holds an option of each, joined by "/".
-        switches: what can be turned on and off.
-        views: key -> Vega-Lite spec. Its ``description`` says what is to be seen, in a sentence, from the
-            data: the chart's finding, and its text for screen readers.
-        data: the rows of each named dataset of the specs.
-        kind: "search" of one that shows what a search tried; its views are different charts, and an export
-            writes them all.
+    A view is a Vega-Lite spec. Its key holds an option of each control, joined by "/"; its ``description`` is
+    its finding: one sentence made from the data, which is also its text for screen readers.
     """
 
-    name: str
+    name: str  # the stem of its file in an export, unique within a section: "rate_distortion"
     title: str
-    notes: tuple[str, ...]
+    notes: tuple[str, ...]  # what is not in it, and why
     controls: tuple[Control, ...]
     switches: tuple[Switch, ...]
-    views: dict[str, dict[str, Any]]
-    data: dict[str, Rows]
-    kind: Literal["", "search"] = ""
+    views: dict[str, Spec]
+    data: dict[str, Rows]  # of each named dataset of the specs
+    kind: Literal["", "search"] = (
+        ""  # "search": its views are different charts, and an export writes them all
+    )
 
     @property
     def first(self) -> str:
-        """The key of the view that is shown at first."""
+        """The key of the default view."""
         return "/".join(control.options[0][0] for control in self.controls)
 
     @property
     def finding(self) -> str:
-        """What is to be seen in the first view."""
+        """The finding of the default view."""
         return str(self.views[self.first]["description"])
 
     @property
@@ -103,45 +94,53 @@ class Chart:
 
 def look(variant: str, variants: Sequence[str]) -> tuple[str, str]:
     """Return (colour, shape) of a variant, the same in every chart; ``variants`` are all of its section."""
-    place = variants.index(variant)
-    return COLOURS[place % len(COLOURS)], SHAPES[place % len(SHAPES)]
+    index = variants.index(variant)
+    return COLOURS[index % len(COLOURS)], SHAPES[index % len(SHAPES)]
 
 
 def by_variant(variants: Sequence[str]) -> dict[str, Any]:
-    """Return the values for a template that draws by :func:`encode_variant`."""
-    looks = [look(variant, variants) for variant in variants]
-    colours, shapes = ([each[place] for each in looks] for place in (0, 1))
-    return {"$variants": list(variants), "$colours": colours, "$shapes": shapes}
+    """Return the values for the legend, the colours and the shapes of a template by variant."""
+    colours, shapes = zip(*(look(variant, variants) for variant in variants), strict=True)
+    columns = 1 if max(map(len, variants)) > 18 else 3
+    return {"$variants": [*variants], "$colours": [*colours], "$shapes": [*shapes], "$columns": columns}
 
 
-def legend_columns(variants: Sequence[str]) -> int:
-    """Return how many columns the legend of a drawn file has."""
-    return 1 if max(map(len, variants)) > 18 else 3
+def cached(name: str, make: Callable[[], str], read: Callable[[str], T]) -> T:
+    """Return what a file of the cache holds, parsed by ``read``; make it if it is missing or damaged."""
+    file = paths.cache_root() / "report" / name
+    with contextlib.suppress(OSError, ValueError):
+        return read(file.read_text(encoding="utf-8"))
+    text = make()
+    with contextlib.suppress(StorageError):  # a cache that cannot be written to costs time, not the report
+        write_atomically(file, text.encode())
+    return read(text)
 
 
 @functools.cache
-def template(draw: Callable[..., dict[str, Any]], *arguments: str | bool | int) -> dict[str, Any]:
-    """Return a template, from the cache where it has been made before.
+def _code_version() -> str:
+    """Return a hash of all that templates depend on: the modules of this folder, and Altair's version."""
+    digest = hashlib.sha256(importlib.metadata.version("altair").encode())
+    for module in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(module.read_bytes())
+    return digest.hexdigest()[:16]
 
-    Args:
-        draw: writes it with Altair, which only it imports: a report made of kept templates starts without.
-        arguments: for it.
+
+def template(draw: Callable[..., Spec]) -> Callable[..., Spec]:
+    """Decorate a function that draws a template, so that each is drawn once and then read from the cache.
+
+    Only the function imports Altair: a report made of cached templates does without.
     """
-    from rdbench.storage import paths
 
-    code = hashlib.sha256(importlib.metadata.version("altair").encode())
-    for module in sorted(Path(__file__).parent.glob("*.py")):  # a template of other code is another one
-        code.update(module.read_bytes())
-    name = f"{draw.__module__.rpartition('.')[2]}{draw.__name__}"
-    words = "-".join(map(str, (name, *arguments, code.hexdigest()[:16])))
-    kept = paths.cache_root() / "report" / f"{words}.json"
-    with contextlib.suppress(OSError, ValueError):
-        return dict(json.loads(kept.read_text(encoding="utf-8")))
-    os.environ.update(paths.home_variable())  # Altair is not imported without
-    made = draw(*arguments)
-    with contextlib.suppress(StorageError):  # a cache that cannot be written to costs time, not the report
-        write_atomically(kept, json.dumps(made).encode())
-    return made
+    @functools.cache
+    def drawn(*arguments: str | bool | int) -> Spec:
+        def make() -> str:
+            os.environ.update(paths.home_variable())  # Altair cannot be imported without
+            return json.dumps(draw(*arguments))
+
+        name = f"{draw.__module__.rpartition('.')[2]}{draw.__name__}"
+        return cached("-".join(map(str, (name, *arguments, f"{_code_version()}.json"))), make, json.loads)
+
+    return drawn
 
 
 def fill(template: Any, values: Mapping[str, Any]) -> Any:
@@ -170,7 +169,7 @@ def fill(template: Any, values: Mapping[str, Any]) -> Any:
         return template
     if re.fullmatch(r"\$[a-z]+", template):
         return copy.deepcopy(values[template])
-    return re.sub(r"\$[a-z]+", lambda found: str(values[found[0]]), template)
+    return re.sub(r"\$[a-z]+", lambda name: str(values[name[0]]), template)
 
 
 def rounded(value: float, digits: int = DIGITS) -> float:
@@ -180,42 +179,35 @@ def rounded(value: float, digits: int = DIGITS) -> float:
 
 
 def wide(variants: Sequence[str], quantities: Mapping[str, Values]) -> tuple[Rows, Rows]:
-    """Return the data of charts by (variant, beta): one row a point, with every quantity.
+    """Return the data of charts by (variant, beta): rows of means, and rows of seeds of points with several.
 
-    Args:
-        variants: all variants of the section, in order.
-        quantities: name -> its values; no name may be that of another with "_low", "_high" or "_n" after it.
-
-    Returns:
-        (rows of means: variant, beta, ``key`` "<place of the variant>/<beta>", which names the trial's
-        pictures on the page, label, and of each quantity its mean, the ends ``_low`` and ``_high`` of its 95%
-        interval and its number of seeds ``_n``, null where there is none;
-        rows of seeds, of points with several: variant, beta, seed and the quantities).
+    A mean has variant, beta, ``key`` "<index of the variant>/<beta>" (which names the trial's pictures on the
+    page), label, and of each quantity its mean, the ends ``_low`` and ``_high`` of its 95% interval and its
+    number of seeds ``_n``, null where there is none. A seed has variant, beta, seed and the quantities. No
+    quantity may be named as another with "_low", "_high" or "_n" after it.
     """
-    keys = {key for values in quantities.values() for key in values}
     means: Rows = []
     seeds: Rows = []
-    for variant, beta in sorted(keys, key=lambda key: (variants.index(key[0]), key[1])):
-        name = f"{variants.index(variant)}/{beta:.12g}"
-        mean: dict[str, Any] = {
-            "variant": variant,
-            "beta": beta,
-            "key": name,
-            "label": label_placement.short(beta),
-        }
-        own = {quantity: values.get((variant, beta), {}) for quantity, values in quantities.items()}
-        for quantity, by_seed in own.items():
-            found = estimate(list(by_seed.values()))
-            half = found.half_width if found else None
-            mean[quantity] = rounded(found.mean) if found else None
-            mean[f"{quantity}_low"] = rounded(found.mean - half) if found and half is not None else None
-            mean[f"{quantity}_high"] = rounded(found.mean + half) if found and half is not None else None
-            mean[f"{quantity}_n"] = found.n if found else 0
+    points = {point for values in quantities.values() for point in values}
+    for variant, beta in sorted(points, key=lambda point: (variants.index(point[0]), point[1])):
+        here = {name: values.get((variant, beta), {}) for name, values in quantities.items()}
+        key, label = f"{variants.index(variant)}/{beta:.12g}", label_placement.short(beta)
+        mean = {"variant": variant, "beta": beta, "key": key, "label": label}
+        for name, by_seed in here.items():
+            mean |= _mean(name, [*by_seed.values()])
         means.append(mean)
-        every = sorted({seed for by_seed in own.values() for seed in by_seed})
-        for seed in every if len(every) > 1 else []:
-            row: dict[str, Any] = {"variant": variant, "beta": beta, "seed": seed}
-            for quantity, by_seed in own.items():
-                row[quantity] = rounded(by_seed[seed]) if seed in by_seed else None
-            seeds.append(row)
+        all_seeds = sorted({seed for by_seed in here.values() for seed in by_seed})
+        for seed in all_seeds if len(all_seeds) > 1 else []:
+            row = {name: rounded(here[name][seed]) if seed in here[name] else None for name in here}
+            seeds.append({"variant": variant, "beta": beta, "seed": seed} | row)
     return means, seeds
+
+
+def _mean(name: str, values: Sequence[float]) -> dict[str, Any]:
+    """Return a quantity's mean over seeds, the ends of its interval, and the number of seeds."""
+    mean = low = high = None
+    if (average := estimate(values)) is not None:
+        mean = rounded(average.mean)
+        if (half := average.half_width) is not None:
+            low, high = rounded(average.mean - half), rounded(average.mean + half)
+    return {name: mean, f"{name}_low": low, f"{name}_high": high, f"{name}_n": average.n if average else 0}

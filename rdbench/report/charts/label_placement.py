@@ -10,7 +10,7 @@ from rdbench.report.numbers import plain
 from rdbench.report.statistics.curves import spaced
 
 CORNERS = ("right above", "left below", "right below", "left above")
-"""Where a label may stand from its point, from the most to the least wanted."""
+"""Where a label may stand from its point, the most wanted first."""
 
 # In fractions of a plot of 400 x 340 pixels, for text of 11 pixels. A narrower plot may show an overlap.
 FEW = 10
@@ -26,11 +26,11 @@ def domain(values: Sequence[float], *, log: bool = False, pad: float = 0.06) -> 
 
     Values that a logarithmic axis cannot show are left out; without any other the range is (0.1, 1).
     """
-    kept = [value for value in values if math.isfinite(value) and (value > 0 or not log)]
-    if not kept:
+    shown = [value for value in values if math.isfinite(value) and (value > 0 or not log)]
+    if not shown:
         return (0.1, 1.0) if log else (0.0, 1.0)
-    low, high = (math.log10(v) if log else v for v in (min(kept), max(kept)))
-    # A lone value gets some air: a factor of two, or a tenth of its size.
+    low, high = (math.log10(v) if log else v for v in (min(shown), max(shown)))
+    # Around a single value: a factor of two, or a tenth of its size.
     margin = pad * (high - low) or (0.3 if log else abs(low) / 10 or 1.0)
     return (10 ** (low - margin), 10 ** (high + margin)) if log else (low - margin, high + margin)
 
@@ -42,11 +42,11 @@ def short(beta: float) -> str:
 
 def wanted(betas: Sequence[float]) -> set[float]:
     """Return the betas to label: all where they are few, else the powers of ten, else some, evenly spaced."""
-    every = set(betas)
-    if len(every) <= FEW:
-        return every
-    tens = {beta for beta in every if _roundness(beta)[0] == 0}
-    return tens if len(tens) >= 3 else set(spaced(list(every), FEW))
+    distinct = set(betas)
+    if len(distinct) <= FEW:
+        return distinct
+    tens = {beta for beta in distinct if _roundness(beta)[0] == 0}
+    return tens if len(tens) >= 3 else set(spaced(list(distinct), FEW))
 
 
 def place(
@@ -58,25 +58,21 @@ def place(
     log_x: bool,
     others: tuple[Sequence[float], Sequence[float]] = ((), ()),
 ) -> list[tuple[str, str] | None]:
-    """Choose which points carry a label, and at which corner.
+    """Choose which points get a label of their beta: (text, corner) a point, None without room for one.
 
     Args:
-        x, y: positions in data units.
-        betas: what the labels say.
+        x, y, betas: of the points, in data units.
         ranges: of the two axes, from :func:`domain`.
         log_x: the x axis is logarithmic; a point at x <= 0 is not on it.
-        others: x and y of marks that carry no label, and that none may cover.
-
-    Returns:
-        One (text, corner) a point, None for a point without room for a label.
+        others: x and y of marks that get no label, and that none may cover.
     """
     across = _fractions([*x, *others[0]], ranges[0], log=log_x)
     up = _fractions([*y, *others[1]], ranges[1], log=False)
     taken: list[Box] = []
     labels: list[tuple[str, str] | None] = [None] * len(x)
-    kept = wanted(betas)
+    labelled = wanted(betas)
     for index in sorted(range(len(x)), key=lambda i: _roundness(betas[i])):
-        if betas[index] not in kept or math.isnan(across[index]) or math.isnan(up[index]):
+        if betas[index] not in labelled or math.isnan(across[index]) or math.isnan(up[index]):
             continue
         text = short(betas[index])
         for corner in CORNERS:
@@ -117,6 +113,6 @@ def _free(label: Box, x: Array, y: Array, taken: list[Box]) -> bool:
     if left < 0 or bottom < 0 or right > 1 or top > 1:
         return False
     near = (x > left - MARK) & (x < right + MARK) & (y > bottom - MARK) & (y < top + MARK)
-    if bool(near.any()):
-        return False
-    return not any(left < box[2] and box[0] < right and bottom < box[3] and box[1] < top for box in taken)
+    return not near.any() and not any(
+        left < box[2] and box[0] < right and bottom < box[3] and box[1] < top for box in taken
+    )

@@ -1,10 +1,10 @@
 """The layers that charts by variant have in common, for their templates.
 
 In a template ``$x`` and ``$y`` are the fields that are drawn; see :func:`rdbench.report.charts.chart.fill`.
-A reader can switch variants off: every layer leaves out those that the parameter ``hidden`` lists.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import altair as alt
@@ -15,80 +15,73 @@ GREY = "#808080"
 """For what belongs to no variant; it shows on a white and on a dark page."""
 
 QUIET: dict[str, Any] = {"clip": True, "aria": False}
-"""Of marks that a screen reader passes over, since the finding and the points tell the same. They are clipped
-because an axis may end before its points do, and zooming moves them out."""
+"""Of marks that a screen reader skips, as the finding and the points say the same. Clipped, because an axis
+may end before its points do, and zooming moves them out."""
 
 BETA = alt.Tooltip("beta:Q", title="β", format="~g")
 NUMBER = ",.5~r"
-
-
-def encode_variant(columns: int) -> tuple[alt.Color, alt.Shape]:
-    """Return colour and shape by variant, with a legend of so many columns."""
-    legend = alt.Legend(title=None, orient="top", columns=columns, labelLimit=330, symbolSize=80)
-    return (
-        alt.Color("variant:N", legend=legend, scale=alt.Scale(domain=["$variants"], range=["$colours"])),
-        alt.Shape("variant:N", legend=legend, scale=alt.Scale(domain=["$variants"], range=["$shapes"])),
-    )
+LEGEND = alt.Legend(title=None, orient="top", columns=alt.expr("$columns"), labelLimit=330, symbolSize=80)
+COLOUR = alt.Color("variant:N", legend=LEGEND, scale=alt.Scale(domain=["$variants"], range=["$colours"]))
+SHAPE = alt.Shape("variant:N", legend=LEGEND, scale=alt.Scale(domain=["$variants"], range=["$shapes"]))
+Y = alt.Y("$y:Q", title="$ytitle", scale=alt.Scale(domain=["$ydomain"], nice=False, zero=False))
 
 
 def rows(name: str, *tests: str) -> alt.Chart:
     """Return a chart of the rows of a dataset that pass all tests and have both fields."""
-    every = ["isValid(datum['$x'])", "isValid(datum['$y'])", *tests]
-    return alt.Chart(alt.NamedData(name)).transform_filter(" && ".join(every))
+    conditions = ["isValid(datum['$x'])", "isValid(datum['$y'])", *tests]
+    return alt.Chart(alt.NamedData(name)).transform_filter(" && ".join(conditions))
 
 
-def shown(name: str, *tests: str) -> alt.Chart:
-    """Return a chart of the :func:`rows` whose variant is not switched off."""
-    return rows(name, "indexof(hidden, datum.variant) < 0", *tests)
+@dataclass(frozen=True)
+class ByVariant:
+    """Makes the layers of a chart over ``x`` and :data:`Y` by variant, of the rows that pass all ``tests``.
 
-
-def curves(x: alt.X, y: alt.Y, colour: alt.Color, *tests: str) -> alt.Chart:
-    """Return a line a variant, through its means by beta."""
-    line = shown("means", *tests).mark_line(strokeWidth=1.5, opacity=0.8, **QUIET)
-    layer: alt.Chart = line.encode(x, y, colour, order="beta:Q")
-    return layer
-
-
-def seeds(x: alt.X, y: alt.Y, colour: alt.Color, shape: alt.Shape, *tests: str) -> alt.Chart:
-    """Return a small mark a seed, of points with several."""
-    small = shown("seeds", "spread", *tests).mark_point(size=24, opacity=0.55, **QUIET)
-    height = alt.Tooltip("$y:Q", title="$what", format=NUMBER)
-    tooltip = [alt.Tooltip("variant:N"), BETA, alt.Tooltip("seed:Q"), height]
-    layer: alt.Chart = small.encode(x, y, colour, shape, tooltip=tooltip)
-    return layer
-
-
-def intervals(x: alt.X, y: alt.Y, colour: alt.Color, *tests: str) -> alt.Chart:
-    """Return a bar a point, over the interval of its mean ``$y``; none where there is no interval."""
-    bar = shown("means", "spread && isValid(datum['$y_low'])", *tests).mark_rule(opacity=0.7, **QUIET)
-    low = y.copy()
-    low.shorthand = "$y_low:Q"
-    layer: alt.Chart = bar.encode(x, low, colour, y2="$y_high:Q")
-    return layer
-
-
-def points(x: alt.X, y: alt.Y, colour: alt.Color, shape: alt.Shape, *tests: str, **fields: str) -> alt.Chart:
-    """Return a mark a mean; it can be picked, and says in ``about`` what it is: variant, beta and ``$text``.
-
-    Args:
-        x, y, colour, shape, tests: of the layer.
-        fields: further expressions to calculate, which ``$text`` and the tooltip may use beside ``y_text``.
+    A reader can switch variants off: every layer leaves out those that the parameter ``hidden`` lists.
     """
-    layer: alt.Chart = (
-        shown("means", *tests)
-        .transform_calculate(y_text=with_interval("$y"), **fields)
-        .transform_calculate(about="datum.variant + ', ' + datum.label + ': ' + $text")
-        .mark_point(size=70, filled=True, opacity=1, clip=True, cursor="pointer")
-        .encode(x, y, colour, shape, description="about:N")
-        .properties(name="points")
-    )
-    return layer
 
+    x: alt.X
+    tests: tuple[str, ...] = ()
 
-def tooltip(*more: alt.Tooltip) -> list[alt.Tooltip]:
-    """Return what hovering over a mean shows."""
-    seeds = alt.Tooltip("$y_n:Q", title="seeds averaged")
-    return [alt.Tooltip("variant:N"), BETA, seeds, *more, alt.Tooltip("y_text:N", title="$what")]
+    def shown(self, name: str, *tests: str) -> alt.Chart:
+        """Return a chart of the :func:`rows` whose variant is not switched off."""
+        return rows(name, "indexof(hidden, datum.variant) < 0", *tests, *self.tests)
+
+    def curves(self) -> Any:
+        """Return a line a variant, through its means by beta."""
+        line = self.shown("means").mark_line(strokeWidth=1.5, opacity=0.8, **QUIET)
+        return line.encode(self.x, Y, COLOUR, order="beta:Q")
+
+    def seeds(self) -> Any:
+        """Return a small mark a seed, of points with several."""
+        small = self.shown("seeds", "spread").mark_point(size=24, opacity=0.55, **QUIET)
+        height = alt.Tooltip("$y:Q", title="$what", format=NUMBER)
+        tooltip = [alt.Tooltip("variant:N"), BETA, alt.Tooltip("seed:Q"), height]
+        return small.encode(self.x, Y, COLOUR, SHAPE, tooltip=tooltip)
+
+    def intervals(self) -> Any:
+        """Return a bar a point, over the interval of its mean ``$y``; none where there is no interval."""
+        bar = self.shown("means", "spread && isValid(datum['$y_low'])").mark_rule(opacity=0.7, **QUIET)
+        low = Y.copy()
+        low.shorthand = "$y_low:Q"
+        return bar.encode(self.x, low, COLOUR, y2="$y_high:Q")
+
+    def points(self, *tooltip: alt.Tooltip, **fields: str) -> Any:
+        """Return a mark a mean, which can be picked; ``about`` describes it: variant, beta and ``$text``.
+
+        ``tooltip`` is shown besides variant, beta, seeds and value; ``fields`` are further expressions to
+        calculate, for ``$text`` and the tooltip, beside ``y_text``.
+        """
+        seeds, value = alt.Tooltip("$y_n:Q", title="seeds averaged"), alt.Tooltip("y_text:N", title="$what")
+        return (
+            self.shown("means")
+            .transform_calculate(y_text=with_interval("$y"), **fields)
+            .transform_calculate(about="datum.variant + ', ' + datum.label + ': ' + $text")
+            .mark_point(size=70, filled=True, opacity=1, clip=True, cursor="pointer")
+            .encode(self.x, Y, COLOUR, SHAPE, description="about:N")
+            .encode(tooltip=[alt.Tooltip("variant:N"), BETA, seeds, *tooltip, value])
+            .properties(name="points")
+            .add_params(zoom())
+        )
 
 
 def zoom() -> alt.Parameter:
