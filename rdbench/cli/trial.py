@@ -81,7 +81,6 @@ def sample(
     target = output(out)
     if not is_standard_output(target):
         streams.go_on_without_output()
-    name = samples.sample(
-        place(results), trial, n, target, paths.chosen_data_root(data), device=device, seed=seed
-    )
+    draw = samples.Draw(n, seed, device)
+    name = samples.sample(place(results), trial, target, paths.chosen_data_root(data), draw)
     typer.echo(f"{n} samples of {name} written to {out}", err=is_standard_output(target))

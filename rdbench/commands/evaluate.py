@@ -26,19 +26,12 @@ from rdbench.storage.places import Place
 
 @dataclass(frozen=True)
 class Measured:
-    """What became of the trials of a results folder.
+    """What became of the trials of a results folder."""
 
-    Attributes:
-        measured: have new values.
-        already: had all that was asked for.
-        without_weights: are done, but their networks were not kept.
-        failed: lines, each naming a trial and why a metric has no value.
-    """
-
-    measured: int
-    already: int
-    without_weights: int
-    failed: tuple[str, ...]
+    measured: int  # have new values
+    already: int  # had all that was asked for
+    without_weights: int  # are done, but their networks were not kept
+    failed: tuple[str, ...]  # lines, each naming a trial and why a metric has no value
 
     def __str__(self) -> str:
         counts = {
@@ -66,7 +59,7 @@ def evaluate(
         asked: the metrics.
         data_root: where raw data lies.
         device: "cpu", "cuda", or "auto" for the GPU if there is one.
-        say: told of each trial.
+        say: prints a line for each trial.
 
     Raises:
         ResultsError: the folder is none, another driver is at work in it, or its trials were trained on
@@ -102,7 +95,7 @@ def _evaluate(
     from rdbench.trial.run import metric_rows
     from rdbench.vae.models import from_bytes
 
-    where = torch.device(resolve_device(device))
+    torch_device = torch.device(resolve_device(device))
     limit_threads()
     variants.ship(variant_sources(root))
     done = results.trials[results.trials["status"] == "done"]
@@ -122,14 +115,14 @@ def _evaluate(
             continue
         name = label(trial, names[trial.variant])
         try:
-            model = from_bytes(trial, data.shape, len(data.train.images), file.read_bytes(), where)
+            model = from_bytes(trial, data.shape, len(data.train.images), file.read_bytes(), torch_device)
         except ValueError as error:
             failed.append(f"{name}: {file}: {error}; delete it and run the sweep again")
             continue
         except SpecError as error:
             failed.append(f"{name}: {error}")
             continue
-        rows = metric_rows(model, trial, data, where, lacking)
+        rows = metric_rows(model, trial, data, torch_device, lacking)
         store.add_metrics(root, trial.id, lacking, rows)
         problems = [row for row in rows if row["value"] is None]
         failed += [f"{name}: {row['name']}: {reason(row)}" for row in problems]

@@ -16,8 +16,7 @@ from rdbench.spec.sweep import Sweep
 from rdbench.storage.places import Place, is_file
 from rdbench.text import counted
 
-REASONS = 5
-"""Why trials failed, or lack a metric: so many different reasons are told."""
+REASONS = 5  # printed, of why trials failed or lack a metric
 
 
 @dataclass(frozen=True)
@@ -27,8 +26,7 @@ class Account:
     done: int
     diverged: int
     failed: int
-    left: int
-    """Trainings; of a search, as many as it may still spend."""
+    left: int  # trainings; of a search, as many as it may still spend
     stopped: int = 0
     lacking: int = 0  # of the done ones: a metric or a table that the sweep asks for
     interrupted: bool = False
@@ -43,18 +41,15 @@ class Account:
             "failed": self.failed,
             "left to do": self.left,
         }
-        parts = [
-            f"{self.done} done{lacking}",
-            *(f"{count} {word}" for word, count in counts.items() if count),
-        ]
-        return ", ".join(parts)
+        words = [f"{count} {word}" for word, count in counts.items() if count]
+        return ", ".join([f"{self.done} done{lacking}", *words])
 
     def what_is_missing(self, root: Place) -> list[str]:
-        """Return what trials lack, why, and what to do about it, in a line each; none where all is there."""
+        """Return what trials lack, why, and what to do about it, a line each."""
         lines = [*self.why_failed, *self.failed_metrics]
         if self.failed_metrics:
             lines.append(
-                "a metric that failed twice in the same way is not tried again; once that is mended, 'rdbench"
+                "a metric that failed twice in the same way is not tried again; once that is fixed, 'rdbench"
                 f" evaluate {root} --metrics NAME' measures it on kept networks, and --set keep_weights=true"
                 " trains the trials again whose networks were not kept"
             )
@@ -63,10 +58,9 @@ class Account:
 
 def finished(root: Place, sweep: Sweep, failed_metrics: bool = True) -> set[str]:
     """Return the ids of the trials that hold all that a sweep asks for, or that is to be had."""
-    needs = ["per_image"] if sweep.keep_per_image else []
     return store.finished(
         root,
-        needs=needs,
+        needs=["per_image"] if sweep.keep_per_image else [],
         metrics=sweep.metrics,
         weights=sweep.keep_weights,
         stopped=sweep.stop is not None,
@@ -148,8 +142,8 @@ def account(root: Place, whole: Plan, sweep: Sweep | None = None) -> Account:
         left,
         stopped,
         len(lacking),
-        failed_metrics=_told(row for row in _failed_metrics(root, sweep) if row[2] in lacking),
-        why_failed=_told(("failed", last_line(error), str(trial)) for trial, error in errors),
+        failed_metrics=_lines(row for row in _failed_metrics(root, sweep) if row[2] in lacking),
+        why_failed=_lines(("failed", last_line(error), str(trial)) for trial, error in errors),
     )
 
 
@@ -164,14 +158,14 @@ def _failed_metrics(root: Place, sweep: Sweep) -> Iterator[tuple[str, str, str]]
             yield f"no {row['name']}", reason(row), row["trial"]
 
 
-def _told(found: Iterable[tuple[str, str, str]]) -> tuple[str, ...]:
-    """Return a line for each thing that is missing and each way in which it came about, the commonest first.
+def _lines(missing: Iterable[tuple[str, str, str]]) -> tuple[str, ...]:
+    """Return a line for every thing that is missing and kind of reason, the commonest first.
 
     Args:
-        found: what is missing, why, and the trial it is missing of.
+        missing: what is missing, why, and the trial that lacks it.
     """
     groups: dict[tuple[str, str], tuple[str, set[str]]] = {}
-    for what, why, trial in found:
+    for what, why, trial in missing:
         groups.setdefault((what, way(why)), (why, set()))[1].add(trial)
     ranked = sorted(groups.items(), key=lambda group: -len(group[1][1]))
     lines = [f"{what}: {counted(len(ids), 'trial')}: {why}" for (what, _), (why, ids) in ranked[:REASONS]]

@@ -1,7 +1,7 @@
-"""What can be known before anything is trained: a sweep that cannot end well is refused at no cost.
+"""Checks before anything is trained: a sweep that cannot end well is refused at no cost.
 
-The driver asks all of it once the data are there; a dry run, which imports no torch and prepares no data, as
-much of it as is known then.
+A sweep runs all of them once its data are prepared; a dry run, which imports no torch and prepares no data,
+those that need neither.
 """
 
 import traceback
@@ -25,7 +25,7 @@ from rdbench.storage.places import Place
 
 
 def check_same_data(root: Place, data: Dataset) -> None:
-    """Refuse to train on other data than the trials that are there: one curve must not mix them."""
+    """Refuse to train on other data than the folder's trials: one curve must not mix them."""
     if not store.trial_ids(root):
         return
     before = set(trials_table(root)["dataset_checksum"].dropna())
@@ -50,10 +50,10 @@ def data_lines(data: Dataset, augment: bool) -> list[str]:
 
 
 def look_ahead(whole: Plan, data_root: Path | DataRoot, allow_missing_metrics: bool) -> Iterator[str]:
-    """Refuse what is left of a sweep as far as can be told now: nothing is prepared, and no torch imported.
+    """Check what is left of a sweep without preparing data or importing torch.
 
     Yields:
-        What there is to say of the data, and a line for each metric that would be left out.
+        Remarks on the data, and a line for each metric that would be left out.
 
     Raises:
         DatasetError: the data are too small, or cannot be had as the options say.
@@ -84,32 +84,24 @@ def check_sizes(sweep: Sweep, todo: Sequence[Trial], data: Dataset) -> None:
 def unmeasurable(
     asked: Iterable[MetricOptions], data: Dataset, protocol: str, *, open_weights: bool = False
 ) -> dict[MetricOptions, str]:
-    """Return those metrics that cannot be measured on this machine, each with reason and mend.
+    """Return those metrics that cannot be measured on this machine, each with the reason and what to do.
 
-    Args:
-        asked: the metrics.
-        data: the dataset.
-        protocol: of the trials.
-        open_weights: also see that files of weights can be opened; imports torch.
+    ``open_weights`` also checks that files of weights can be opened; it imports torch.
     """
-    found = {}
-    for each in asked:
-        reason = metrics.get(each.name).missing(each, data, protocol)
-        if reason is None and open_weights and metrics.needs_inception(each):
+    reasons = {}
+    for options in asked:
+        reason = metrics.get(options.name).missing(options, data, protocol)
+        if reason is None and open_weights and metrics.needs_inception(options):
             from rdbench.metrics.features import comparison
 
-            reason = comparison.unusable(protocol, getattr(each, "weights", None))
+            reason = comparison.unusable(protocol, getattr(options, "weights", None))
         if reason:
-            found[each] = f"{each.name}: {reason}"
-    return found
+            reasons[options] = f"{options.name}: {reason}"
+    return reasons
 
 
 def need(asked: Iterable[MetricOptions], data: Dataset, protocol: str) -> None:
-    """Refuse metrics that cannot be measured on this machine.
-
-    Raises:
-        SpecError: there are such.
-    """
+    """Raise SpecError where a metric cannot be measured on this machine."""
     if without := unmeasurable(asked, data, protocol, open_weights=True):
         raise SpecError("; ".join(without.values()))
 
@@ -123,17 +115,17 @@ def measurable(
         SpecError: there are others, and they must not be left out.
     """
     without = unmeasurable(sweep.metrics, data, sweep.protocol, open_weights=open_weights)
-    rests = needed_metrics(sweep.search) & {each.name for each in without}
-    if without and (rests or not allow_missing):
-        mend = "or go on without it by --allow-missing-metrics"
-        mend = f"the search rests on {', '.join(sorted(rests))}" if rests else mend
-        raise SpecError("; ".join(f"metrics: {line}" for line in without.values()) + f"; {mend}")
-    here = tuple(each for each in sweep.metrics if each not in without)
-    return here, [f"left out: metrics: {line}" for line in without.values()]
+    needed = needed_metrics(sweep.search) & {options.name for options in without}
+    if without and (needed or not allow_missing):
+        advice = "or go on without it by --allow-missing-metrics"
+        advice = f"the search rests on {', '.join(sorted(needed))}" if needed else advice
+        raise SpecError("; ".join(f"metrics: {line}" for line in without.values()) + f"; {advice}")
+    measurable_here = tuple(options for options in sweep.metrics if options not in without)
+    return measurable_here, [f"left out: metrics: {line}" for line in without.values()]
 
 
 def runnable(sweep: Sweep) -> dict[str, Files]:
-    """Import every variant once, here, so that a mistake in one is told before anything is trained.
+    """Import every variant once, to find mistakes before anything is trained.
 
     Returns:
         The author's files they run from, by hash, for workers that do not have them.
@@ -148,22 +140,23 @@ def runnable(sweep: Sweep) -> dict[str, Files]:
         except SpecError:
             raise
         except (Exception, SystemExit) as error:
-            where = variant.source or variant.name
-            raise SpecError(
-                f"variants: {where} cannot be imported: {_in_brief(error, variant)};"
-                f" 'rdbench check {where}' looks closer"
-            ) from None
-        if variant.code and (found := find(variant.source)).files:
-            sources[variant.code] = found.files
+            raise _authors_mistake(variant, "imported", error) from None
+        if variant.code and (files := find(variant.source).files):
+            sources[variant.code] = files
     return sources
+
+
+def _authors_mistake(variant: VariantSpec, done: str, error: BaseException) -> SpecError:
+    name = variant.source or variant.name
+    what = f"variants: {name} cannot be {done}: {_in_brief(error, variant)}"
+    return SpecError(f"{what}; 'rdbench check {name}' looks closer")
 
 
 def _in_brief(error: BaseException, variant: VariantSpec) -> str:
     """Return the line of an author's file that an exception came from, its type and first line of text."""
     frames = traceback.extract_tb(error.__traceback__)
-    found = find(variant.source) if variant.source else None
-    names = {file.path: f"{file.name} " for file in found.files} if found else {}
-    names |= {str(found.path): ""} if found else {}
+    source = find(variant.source) if variant.source else None
+    names = {file.path: f"{file.name} " for file in source.files} | {str(source.path): ""} if source else {}
     last = ([frame for frame in frames if frame.filename in names] or frames)[-1]
     return f"{names.get(last.filename, '')}line {last.lineno}: {_words(error)}"
 
@@ -196,8 +189,4 @@ def check_models(todo: Sequence[Trial], data: Dataset) -> None:
             except (SpecError, ValueError) as error:  # as is said of an option that is refused
                 raise SpecError(f"variants: {trial.variant.name} cannot be built: {error}") from None
             except Exception as error:  # an author's code may raise anything
-                where = trial.variant.source or trial.variant.name
-                raise SpecError(
-                    f"variants: {where} cannot be built: {_in_brief(error, trial.variant)};"
-                    f" 'rdbench check {where}' looks closer"
-                ) from None
+                raise _authors_mistake(trial.variant, "built", error) from None

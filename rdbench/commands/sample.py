@@ -1,6 +1,7 @@
 """Images drawn from the prior of a trained network that was kept."""
 
 import io
+from dataclasses import dataclass
 from pathlib import Path
 
 from rdbench import datasets
@@ -37,18 +38,18 @@ def find(root: Place, wanted: str) -> tuple[Trial, str]:
         for trial in done
     }
     words = " ".join(wanted.split())
-    found = [
+    matches = [
         trial
         for trial in done
         if trial.id.startswith(words) or words in (name := names[trial.id], name.partition(" seed ")[0])
     ]
-    if len(found) == 1:
-        return found[0], names[found[0].id]
+    if len(matches) == 1:
+        return matches[0], names[matches[0].id]
     if not done:
         raise ResultsError(f"{root}: has no finished trial yet; run its sweep first")
-    listed = "; ".join(f"{trial.id} {names[trial.id]}" for trial in (found or done)[:8])
-    more = f"; and {len(found or done) - 8} more" if len(found or done) > 8 else ""
-    what = f"{len(found)} trials are" if found else "no finished trial is"
+    listed = "; ".join(f"{trial.id} {names[trial.id]}" for trial in (matches or done)[:8])
+    more = f"; and {len(matches or done) - 8} more" if len(matches or done) > 8 else ""
+    what = f"{len(matches)} trials are" if matches else "no finished trial is"
     raise ResultsError(f"{root}: {what} {wanted!r}; name one of: {listed}{more}")
 
 
@@ -65,27 +66,25 @@ def _train_images(root: Place, trial: Trial) -> int | None:
     return next((int(point["n_images"]) for point in points if point["split"] == "train"), None)
 
 
-def sample(
-    root: Place,
-    wanted: str,
-    count: int,
-    out: Place,
-    data_root: Path | DataRoot,
-    *,
-    device: str = "auto",
-    seed: int = 0,
-) -> str:
+@dataclass(frozen=True)
+class Draw:
+    """How to draw: ``count`` images, the ``seed``, and the ``device``: "cpu", "cuda", or "auto"."""
+
+    count: int
+    seed: int = 0
+    device: str = "auto"
+
+
+def sample(root: Place, wanted: str, out: Place, data_root: Path | DataRoot, draw: Draw) -> str:
     """Draw images from a kept network's prior and write them as one PNG, a square grid.
 
     Args:
         root: the results folder of a sweep with ``keep_weights: true``.
         wanted: the trial, see :func:`find`.
-        count: how many images.
         out: the file to write.
-        data_root: where raw data lies; not looked at but for results of an older rdbench that do not say how
-            many images they were trained on.
-        device: "cpu", "cuda", or "auto" for the GPU if there is one.
-        seed: of the draw.
+        data_root: where raw data lies; read only for results of an older rdbench that do not say how many
+            images they were trained on.
+        draw: how many images, and how.
 
     Returns:
         What the console calls the trial.
@@ -114,19 +113,19 @@ def sample(
     from rdbench.numerics.seeding import generator
     from rdbench.vae.models import from_bytes
 
-    where = torch.device(resolve_device(device))
+    device = torch.device(resolve_device(draw.device))
     limit_threads()
     variants.ship(variant_sources(root))
     try:
-        model = from_bytes(trial, dataset.shape(trial.dataset), train_images, file.read_bytes(), where)
+        model = from_bytes(trial, dataset.shape(trial.dataset), train_images, file.read_bytes(), device)
     except ValueError as error:
         raise ResultsError(f"{file}: {error}; delete it and run the sweep again") from None
     if model.rate_free:
         raise ResultsError(f"{name} has no prior to draw from; name a trial of a variant that has one")
     with torch.no_grad():
-        images = model.mean(model.decode(model.prior(count, generator(seed, "samples", where))))
+        latents = model.prior(draw.count, generator(draw.seed, "samples", device))
+        images = model.mean(model.decode(latents)).float().cpu().clamp(0, 1)  # clipped, never stretched
     png = io.BytesIO()
-    # Clipped, never stretched: what is too dark or too bright shall look so.
-    save_image(images.float().cpu().clamp(0, 1), png, format="png", nrow=max(1, round(count**0.5)), padding=1)
+    save_image(images, png, format="png", nrow=max(1, round(draw.count**0.5)), padding=1)
     write_output(out, png.getvalue())
     return name

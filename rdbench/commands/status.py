@@ -40,7 +40,7 @@ def status_lines(root: Place) -> list[str]:
     in_plan = trials["trial"].isin(names.keys())
     for row in trials[in_plan & (trials["status"] != "done")].itertuples():
         lines.append(f"{row.status}: {names[str(row.trial)]}: {last_line(row.error)}")
-    if (others := int((~in_plan).sum())) and sweep.search is None:  # what a search found there it has told
+    if (others := int((~in_plan).sum())) and sweep.search is None:  # a search says so itself
         noun = "trial" if others == 1 else "trials"
         lines.append(
             f"{others} {noun} more, of variants, versions or betas that the sweep no longer asks for"

@@ -26,7 +26,7 @@ def run(sweep: Sweep, data_root: Path | DataRoot, device: str, say: Callable[[st
         sweep: what is asked for.
         data_root: where raw data lies.
         device: "cpu", "cuda", or "auto" for the GPU if there is one.
-        say: told of each epoch, and of what was measured.
+        say: prints a line for each epoch and measurement.
 
     Returns:
         The trial's status, "done" or "diverged"; "metric failed" where it is done without one.
@@ -45,16 +45,16 @@ def run(sweep: Sweep, data_root: Path | DataRoot, device: str, say: Callable[[st
     import torch
 
     from rdbench.numerics.precision import resolve_device
+    from rdbench.trial.job import Outputs
     from rdbench.trial.run import run_trial
 
-    where = torch.device(resolve_device(device))
     torch.set_num_threads(sweep.resources.cpus)
     tables = run_trial(
         trial,
         data,
-        where,
+        torch.device(resolve_device(device)),
         lambda epoch: say(_epoch_line(epoch.row(), trial.train.epochs)),
-        asked=sweep.metrics,
+        outputs=Outputs(sweep.metrics),
     )
     row = tables["trials"][0]
     if row["status"] == "diverged":
@@ -63,7 +63,7 @@ def run(sweep: Sweep, data_root: Path | DataRoot, device: str, say: Callable[[st
     measured = tables.get("metrics", [])
     for line in (*_point_lines(tables["points"]), *map(_metric_line, measured)):
         say(line)
-    failed = [each["name"] for each in measured if is_failure(each)]
+    failed = [metric["name"] for metric in measured if is_failure(metric)]
     lacking = f" without {', '.join(failed)}" if failed else ""
     say(f"done{lacking} in {duration(row['seconds'])}; nothing was stored")
     return "metric failed" if failed else "done"

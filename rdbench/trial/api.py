@@ -41,8 +41,7 @@ class Run:
         betas: the betas to give a point at: the trial's own, or all of the sweep for a variant with
             curve=True.
         on_epoch: to be told of each epoch; it shows the progress and becomes the trial's history.
-        keeper: of the state of the training, for :meth:`fit`, :meth:`epochs` and
-            :meth:`resumable`.
+        keeper: of the state of the training, for :meth:`fit`, :meth:`epochs` and :meth:`resumable`.
     """
 
     settings: Trial
@@ -86,8 +85,8 @@ class Run:
 
         Args:
             count: how often the loop runs.
-            keep: everything that it changes: modules, optimizers, ``torch.Generator``. A trial that was
-                interrupted goes on after the last turn that was kept, bit for bit as if it had never stopped.
+            keep: everything that it changes: modules, optimizers, ``torch.Generator``. An interrupted trial
+                goes on after the last turn that was kept, bit for bit as if it had never stopped.
         """
         keeper = self.keeper or Keeper(None, [self.settings], self.device)
         stage = keeper.stage(of_several=True)
@@ -140,11 +139,9 @@ class TrialResult:
     """What a trial function gives back.
 
     Attributes:
-        model: the trained model, or one for each of the run's betas. It is measured, drawn and kept as any
-            other.
-        measured: in place of a model: by beta, then by split ("train", "test"), what was measured of each
-            image.
-        diverged: why it diverged; None if it did not. Then neither of the others counts.
+        model: the trained model, or one for each of the run's betas; measured and kept as any other.
+        measured: in place of a model: by beta, then by split ("train", "test"), measurements of each image.
+        diverged: why it diverged, and then neither of the others counts; None if it did not.
     """
 
     model: Model | Mapping[float, Model] | None = None

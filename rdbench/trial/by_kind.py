@@ -23,21 +23,13 @@ Record = Callable[[int, Epoch], None]
 
 @dataclass
 class Outcome:
-    """How a trial ended.
+    """How a trial ended."""
 
-    Attributes:
-        diverged: why it did; None if it did not.
-        measured: by beta, then by split.
-        model: the trained model at ``beta``; None where there is none to look at.
-        beta: which of the betas the model, the pictures and the metrics are of.
-        parameters: number of trained values; None where that is not known.
-    """
-
-    diverged: str | None
-    measured: Mapping[float, Mapping[str, Measurement]]
-    model: Model | None
-    beta: float
-    parameters: int | None
+    diverged: str | None  # why it did; None if it did not
+    measured: Mapping[float, Mapping[str, Measurement]]  # by beta, then by split
+    model: Model | None  # the trained model at ``beta``; None where there is none to look at
+    beta: float  # which of the betas the model, the pictures and the metrics are of
+    parameters: int | None  # number of trained values; None where that is not known
 
 
 def trained(
@@ -47,14 +39,9 @@ def trained(
     record: Record,
     keeper: Keeper | None = None,
 ) -> list[Outcome]:
-    """Train and measure trials.
+    """Train and measure objectives side by side, or a single trial of any kind.
 
-    Args:
-        pack: objectives that train side by side, or a single trial of any kind.
-        data: their dataset.
-        device: where to run.
-        record: told the member and its figures as each epoch ends.
-        keeper: of the state of their training; by default nothing of it is kept.
+    ``record`` is told the member and its figures as each epoch ends; ``keeper`` keeps the training's state.
     """
     keeper = keeper or Keeper(None, pack, device)
     kind = variants.get(pack[0].variant).declaration.kind
@@ -93,30 +80,36 @@ def _model(trial: Trial, data: Dataset, device: torch.device, record: Record, ke
 
 
 def _function(trial: Trial, data: Dataset, device: torch.device, record: Record, keeper: Keeper) -> Outcome:
-    found = variants.get(trial.variant)
+    variant = variants.get(trial.variant)
     options = dict(trial.variant.options)
     betas = tuple(options.pop("betas", (trial.beta,)))
-    result = found.target(Run(trial, device, betas, lambda epoch: record(0, epoch), keeper), data, **options)
-    what = f"trial function {found.name} returned"
+    run = Run(trial, device, betas, lambda epoch: record(0, epoch), keeper)
+    result = variant.target(run, data, **options)
+    what = f"trial function {variant.name} returned"
     if not isinstance(result, TrialResult):
         raise TypeError(f"{what} a {type(result).__name__}, not an rdbench.TrialResult")
-    if not isinstance(result.model, Model | Mapping | None) or not all(
-        isinstance(own, Model) for own in (result.model.values() if isinstance(result.model, Mapping) else ())
-    ):
+    by_beta = result.model if isinstance(result.model, Mapping) else {trial.beta: result.model}
+    if not all(isinstance(model, Model) for model in by_beta.values()) and result.model is not None:
         raise TypeError(f"{what} a model that is no rdbench.Model; give one, or one for each beta")
-    own = {trial.beta: result.model} if isinstance(result.model, Model) else dict(result.model or {})
-    if own and result.measured:
+    trained_models = {beta: model for beta, model in by_beta.items() if model is not None}
+    if trained_models and result.measured:
         raise ValueError(f"{what} both models and measurements; give one of them")
-    if result.diverged is None and not own and not result.measured:
+    returned = {*trained_models, *result.measured}
+    if result.diverged is None and not returned:
         raise ValueError(f"{what} neither a model nor measurements")
-    if unasked := sorted({*own, *result.measured} - set(betas)):
+    if unasked := sorted(returned - set(betas)):
         raise ValueError(f"{what} betas {unasked}, which were not asked for")
-    if result.diverged is None and (lost := sorted(set(betas) - {*own, *result.measured})):
-        raise ValueError(f"{what} nothing for betas {lost}")
+    if result.diverged is None and (missing := sorted(set(betas) - returned)):
+        raise ValueError(f"{what} nothing for betas {missing}")
     if result.measured and result.diverged is None:
         _check(result.measured, what, data)
         return Outcome(None, result.measured, None, trial.beta, None)
-    return _measured(own, result.diverged, trial, data, device)
+    return _measured(trained_models, result.diverged, trial, data, device)
+
+
+def arrays(values: Measurement) -> list[np.ndarray]:
+    """Return what was measured: squared errors, and rates and distortions where there are any."""
+    return [numbers for numbers in (values.sse, values.rate, values.distortion) if numbers is not None]
 
 
 def _check(measured: Mapping[float, Mapping[str, Measurement]], what: str, data: Dataset) -> None:
@@ -125,30 +118,25 @@ def _check(measured: Mapping[float, Mapping[str, Measurement]], what: str, data:
         if set(splits) != set(SPLITS):
             raise ValueError(f"{what} splits {sorted(splits)} at beta {beta:g}, not train and test")
         for split, values in splits.items():
-            sizes = {len(own) for own in (values.sse, values.rate, values.distortion) if own is not None}
-            there = len(getattr(data, split).images)
-            if sizes != {there}:
-                raise ValueError(f"{what} {sorted(sizes)} images of the {split} split, which has {there}")
-            if not all(
-                isinstance(own, np.ndarray) and own.dtype == np.float64
-                for own in (values.sse, values.rate, values.distortion)
-                if own is not None
-            ):
+            sizes, images = {len(numbers) for numbers in arrays(values)}, len(getattr(data, split).images)
+            if sizes != {images}:
+                raise ValueError(f"{what} {sorted(sizes)} images of the {split} split, which has {images}")
+            if not all(isinstance(n, np.ndarray) and n.dtype == np.float64 for n in arrays(values)):
                 raise TypeError(f"{what} measurements that are not numpy arrays of float64")  # fmt: skip
             if (values.sse < 0).any() or (values.rate is not None and values.rate.mean() < 0):
                 raise ValueError(f"{what} a squared error or a mean rate below 0 on the {split} split")
 
 
 def _measured(
-    own: Mapping[float, Model], reason: str | None, trial: Trial, data: Dataset, device: torch.device
+    by_beta: Mapping[float, Model], reason: str | None, trial: Trial, data: Dataset, device: torch.device
 ) -> Outcome:
     """Measure the trained model of each beta."""
     measured = {}
-    for beta, model in own.items():
+    for beta, model in by_beta.items():
         model.to(device=device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
         if reason is None:
             measured[beta] = {split: measure(model, [trial], data, split, device)[0] for split in SPLITS}
-    if not own:
+    if not by_beta:
         return Outcome(reason, measured, None, trial.beta, None)
-    beta = trial.beta if trial.beta in own else next(iter(own))
-    return Outcome(reason, measured, own[beta], beta, networks.count_parameters(own[beta]))
+    beta = trial.beta if trial.beta in by_beta else next(iter(by_beta))
+    return Outcome(reason, measured, by_beta[beta], beta, networks.count_parameters(by_beta[beta]))

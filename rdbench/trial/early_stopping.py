@@ -37,7 +37,7 @@ def verdict(
         stop: what the sweep asks for.
         losses: of its epochs so far.
         epochs: of a whole training: the last is never cut off.
-        peers: losses of its peers' epochs, as many as each had.
+        peers: losses of its peers' epochs, as many as each peer had.
         errors: squared errors of its epochs so far; none to look at losses alone.
     """
     done = len(losses)
@@ -46,30 +46,28 @@ def verdict(
     at = f"at epoch {done} of {epochs}"
     if isinstance(stop, PlateauStop):
         patience = stop.patience or max(2, math.ceil(epochs / 2))
-        since = min(_without_improvement(own, stop.least) for own in (losses, errors) if own)
+        since = min(_without_improvement(curve, stop.least) for curve in (losses, errors) if curve)
         return f"{at}: neither loss nor error has fallen for {since} epochs" if since >= patience else ""
     grace = getattr(stop, "grace", None) or max(1, math.ceil(epochs / 10))
-    same = [min(own[:done]) for own in peers if len(own) >= done]
+    bests = [min(curve[:done]) for curve in peers if len(curve) >= done]
     best = min(losses)
     if isinstance(stop, MedianStop):
-        if done < grace or len(same) < stop.peers or best <= (middle := statistics.median(same)):
+        if done < grace or len(bests) < stop.peers or best <= (middle := statistics.median(bests)):
             return ""
-        return f"{at}: its loss {best:.6g} is above the median of its {len(same)} peers, {middle:.6g}"
-    if isinstance(stop, AshaStop) and done in _rungs(grace, stop.factor, epochs):
-        rivals = len(same) + 1
-        better = sum(loss < best for loss in same)
+        return f"{at}: its loss {best:.6g} is above the median of its {len(bests)} peers, {middle:.6g}"
+    if isinstance(stop, AshaStop) and _is_rung(done, grace, stop.factor):
+        rivals = len(bests) + 1
+        better = sum(loss < best for loss in bests)
         if rivals >= stop.factor and better >= rivals // stop.factor:
             return f"{at}: its loss {best:.6g} is not among the best {rivals // stop.factor} of {rivals}"
     return ""
 
 
-def _rungs(grace: int, factor: int, epochs: int) -> list[int]:
-    """Return the epochs at which successive halving looks: grace, grace x factor, ..."""
-    rungs, rung = [], grace
-    while rung < epochs:
-        rungs.append(rung)
-        rung *= factor
-    return rungs
+def _is_rung(done: int, grace: int, factor: int) -> bool:
+    """Whether successive halving looks after so many epochs: grace, grace x factor, ..."""
+    while grace < done:
+        grace *= factor
+    return grace == done
 
 
 def _without_improvement(losses: Losses, least: float) -> int:
@@ -85,25 +83,17 @@ def _without_improvement(losses: Losses, least: float) -> int:
 
 
 def peer_losses(root: Place, pack: Sequence[Trial], among: Collection[str]) -> list[list[Losses]]:
-    """Return, for each trial of a pack, the losses of its peers, epoch by epoch.
-
-    Args:
-        root: the results folder.
-        pack: those to be judged.
-        among: ids of the trials that may be peers.
-    """
+    """Return, for each trial of a pack, the losses of its peers ``among`` those of a folder, by epoch."""
     if not among:
         return [[] for _ in pack]
-    found = load_results(root, ("history",))
-    history: dict[str, list[tuple[int, float]]] = {}
-    for name, epoch, loss in zip(*(found.history[key] for key in ("trial", "epoch", "loss")), strict=True):
-        history.setdefault(str(name), []).append((int(epoch), float(loss)))
-    losses = {
-        name: (Trial.from_json(str(spec)), [loss for _, loss in sorted(history[name])])
-        for name, spec in zip(found.trials["trial"], found.trials["spec"], strict=True)
-        if name in among and name in history
-    }
-    return [[own for other, own in losses.values() if _is_peer(trial, other)] for trial in pack]
+    results = load_results(root, ("history",))
+    losses = results.history.sort_values("epoch").groupby("trial", observed=True)["loss"].agg(list).to_dict()
+    others = [
+        (Trial.from_json(str(spec)), losses[name])
+        for name, spec in zip(results.trials["trial"], results.trials["spec"], strict=True)
+        if name in among and name in losses
+    ]
+    return [[curve for other, curve in others if _is_peer(trial, other)] for trial in pack]
 
 
 def _is_peer(trial: Trial, other: Trial) -> bool:
@@ -112,14 +102,14 @@ def _is_peer(trial: Trial, other: Trial) -> bool:
     return same == theirs and (trial.train, trial.model) != (other.train, other.model)
 
 
-class Judge:
+class EarlyStopper:
     """Judges the trials of a pack as their epochs end; a pack ends early when all of them would.
 
     Trials that train side by side cost the same whether one of them goes on or not.
 
     Attributes:
-        history: the ``history`` rows of each trial so far; whoever trains them adds to these lists.
-        reasons: why each is to be stopped; "" while it goes on.
+        history: the ``history`` rows of each trial so far; training adds to these lists.
+        reasons: why each trial is to be stopped; "" while it goes on.
     """
 
     def __init__(
@@ -140,8 +130,8 @@ class Judge:
             return False
         for member, (trial, rows) in enumerate(zip(self._pack, self.history, strict=True)):
             losses, errors = ([float(row[key]) for row in rows] for key in ("loss", "sse"))
-            # Each epoch by itself, those before an interruption too. And once out, out: what a trial does
-            # while others of its pack go on is no merit of its own.
+            # Every epoch is judged, those before an interruption too; a trial that is out stays out, whatever
+            # it does while others of its pack go on.
             for done in range(self._judged[member] + 1, len(rows) + 1):
                 if not self.reasons[member]:
                     self.reasons[member] = verdict(

@@ -24,41 +24,28 @@ class Hung(Exception):  # noqa: N818
 
 @dataclass(frozen=True)
 class Outputs:
-    """What of a trial is stored besides its points, history and pictures.
+    """What of a trial is stored besides its points, history and pictures."""
 
-    Attributes:
-        metrics: to measure.
-        per_image: also rate and squared error of every test image.
-        weights: also the trained network.
-    """
+    metrics: Sequence[MetricOptions] = ()  # to measure
+    per_image: bool = False  # also rate and squared error of every test image
+    weights: bool = False  # also the trained network
 
-    metrics: Sequence[MetricOptions] = ()
-    per_image: bool = False
-    weights: bool = False
+
+POINTS_ONLY = Outputs()
 
 
 @dataclass(frozen=True)
 class Job:
-    """What every worker of a sweep needs besides its trials' settings.
+    """What every worker of a sweep needs besides its trials' settings."""
 
-    Attributes:
-        results: the results folder.
-        data_root: where raw data lies; None for what each node's own environment says.
-        data_checksum: what the dataset must be; empty for any.
-        outputs: what to store.
-        resources: of a pack.
-        sources: the author's files that the sweep's variants run from, by hash.
-        run: names this run of the driver; empty for none.
-        stop: what ends trials early; None for nothing.
-        peers: ids of the trials that a pack's may be judged by.
-    """
-
-    results: Place
-    data_root: Path | None = None
-    data_checksum: str = ""
-    outputs: Outputs = Outputs()
-    resources: Resources = field(default_factory=Resources)
-    sources: Mapping[str, Files] = field(default_factory=dict)
-    run: str = ""
-    stop: SearchSettings | None = None
-    peers: tuple[str, ...] = ()
+    results: Place  # the results folder
+    data_root: Path | None = None  # where raw data lies; None for what each node's own environment says
+    data_checksum: str = ""  # what the dataset must be; empty for any
+    outputs: Outputs = POINTS_ONLY  # what to store
+    resources: Resources = field(default_factory=Resources)  # of a pack
+    sources: Mapping[str, Files] = field(
+        default_factory=dict
+    )  # authors' files that variants run from, by hash
+    run: str = ""  # names this run of the driver; empty for none
+    stop: SearchSettings | None = None  # what ends trials early; None for nothing
+    peers: tuple[str, ...] = ()  # ids of the trials that a pack's may be judged by

@@ -65,7 +65,7 @@ class SweepProgress:
         self.finished += 1
         self.failed += status == "failed"
         note = "" if self.console.is_terminal else f"; {self._note()}"
-        self._print(f"[{self.finished}/{self.total}] {self.name(trial)}: {status}{detail}{note}")
+        self.say(f"[{self.finished}/{self.total}] {self.name(trial)}: {status}{detail}{note}")
         self._update()
 
     def lost(self, pack: Sequence[Trial], cause: str) -> None:
@@ -74,7 +74,7 @@ class SweepProgress:
             self._running.pop(trial.id, None)
         more = f" and {len(pack) - 1} more" if len(pack) > 1 else ""
         whose, what = ("their", "them") if more else ("its", "it")
-        self._print(f"{self.name(pack[0])}{more}: {whose} worker {cause}; starting {what} again")
+        self.say(f"{self.name(pack[0])}{more}: {whose} worker {cause}; starting {what} again")
         self._update()
 
     def stopped(self, trial: Trial) -> None:
@@ -88,10 +88,7 @@ class SweepProgress:
         self._update()
 
     def say(self, line: str) -> None:
-        """Tell what concerns the whole sweep, in a line that stays."""
-        self._print(line)
-
-    def _print(self, line: str) -> None:
+        """Print a line that stays."""
         # soft_wrap: a log file must not be folded at 80 columns.
         self._bar.console.print(line, markup=False, highlight=False, soft_wrap=True)
 

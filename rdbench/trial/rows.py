@@ -6,24 +6,19 @@ import platform
 from typing import Any
 
 from rdbench import machine
+from rdbench.datasets import Dataset
 from rdbench.spec.plan import Trial
 
 Rows = list[dict[str, Any]]
-
-
 Tables = dict[str, Rows]
 
 
-def _trial_row(trial: Trial, status: str, error: str | None, started: datetime.datetime) -> dict[str, Any]:
+def trial_row(trial: Trial, status: str, error: str | None, started: datetime.datetime) -> dict[str, Any]:
     """Return the part of a ``trials`` row that every trial has, however it ended."""
     return {
         "status": status,
         "error": error,
-        "dataset": trial.dataset.name,
-        "variant": trial.variant.name,
-        "beta": trial.beta,
-        "seed": trial.seed,
-        "protocol": trial.protocol,
+        **point_key(trial),
         "epochs": trial.train.epochs,
         "host": platform.node(),
         "versions": json.dumps(machine.versions()),
@@ -35,24 +30,25 @@ def _trial_row(trial: Trial, status: str, error: str | None, started: datetime.d
 
 def failure_tables(trial: Trial, error: str, started: datetime.datetime) -> Tables:
     """Return the tables of a trial that raised an exception or lost its worker."""
-    return {"trials": [_trial_row(trial, "failed", error, started)]}
+    return {"trials": [trial_row(trial, "failed", error, started)]}
 
 
 def stopped_tables(trial: Trial, reason: str, history: Rows, started: datetime.datetime) -> Tables:
     """Return the tables of a trial that was stopped early: its history, and no points."""
-    row = _trial_row(trial, "stopped", reason, started)
-    own = {"seconds": sum(each["seconds"] for each in history), "images_per_second": _speed(history)}
-    return {"history": history, "trials": [row | own]}
+    row = trial_row(trial, "stopped", reason, started)
+    seconds = sum(epoch["seconds"] for epoch in history)
+    speed = {"seconds": seconds, "images_per_second": training_speed(history)}
+    return {"history": history, "trials": [row | speed]}
 
 
-def _speed(history: Rows) -> float | None:
+def training_speed(history: Rows) -> float | None:
     """Return training images a second over all epochs."""
     seconds = sum(row["seconds"] for row in history)
     images = sum(row["seconds"] * row["images_per_second"] for row in history)
     return images / seconds if seconds else None
 
 
-def _key(trial: Trial) -> dict[str, Any]:
+def point_key(trial: Trial) -> dict[str, Any]:
     """Return the columns that name a trial in the ``points`` table."""
     return {
         "dataset": trial.dataset.name,
@@ -60,4 +56,15 @@ def _key(trial: Trial) -> dict[str, Any]:
         "beta": trial.beta,
         "seed": trial.seed,
         "protocol": trial.protocol,
+    }
+
+
+def data_columns(data: Dataset) -> dict[str, Any]:
+    """Return the columns of a ``trials`` row that say what it was trained on."""
+    return {
+        "dataset_checksum": data.checksum,
+        "skipped_files": len(data.skipped),
+        "train_images": len(data.train.images),
+        "test_images": len(data.test.images),
+        "data_notes": json.dumps(data.notes),
     }

@@ -1,11 +1,11 @@
 """A trial, or a pack of them, from settings to tables: train, evaluate, and account for both."""
 
 import datetime
-import json
 import math
 import time
 import traceback
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
 
@@ -15,8 +15,9 @@ from rdbench.metrics.base import MetricOptions, TrainedModel
 from rdbench.numerics.precision import exact_float32
 from rdbench.registry import variants
 from rdbench.spec.plan import Trial, check_fits
-from rdbench.trial.by_kind import Outcome, trained
-from rdbench.trial.rows import Rows, Tables, _key, _speed, _trial_row
+from rdbench.trial.by_kind import Outcome, arrays, trained
+from rdbench.trial.job import POINTS_ONLY, Outputs
+from rdbench.trial.rows import Rows, Tables, data_columns, point_key, training_speed, trial_row
 from rdbench.vae import models
 from rdbench.vae.batches import Images, channels_last
 from rdbench.vae.checkpoints import Keeper
@@ -30,16 +31,12 @@ def _why_not_finite(outcome: Outcome) -> str | None:
     for beta, splits in outcome.measured.items():
         at = f" at beta {beta:g}" if len(outcome.measured) > 1 else ""
         for split, values in splits.items():
-            if not all(
-                math.isfinite(own.sum())
-                for own in (values.sse, values.rate, values.distortion)
-                if own is not None
-            ):
+            if not all(math.isfinite(numbers.sum()) for numbers in arrays(values)):
                 return f"rate, squared error or distortion on the {split} split is not finite{at}"
     return None
 
 
-def _trained(
+def _trained_model(
     model: Model, trial: Trial, data: Dataset, measured: Measurement, device: torch.device
 ) -> TrainedModel:
     """Return what metrics may look at; ``measured`` is of the test split, at the model's own beta."""
@@ -67,23 +64,22 @@ def _measured_tables(
     trial: Trial,
     data: Dataset,
     device: torch.device,
-    keep_per_image: bool,
-    asked: Sequence[MetricOptions],
+    outputs: Outputs,
 ) -> Tables:
     """Return the tables of one trained trial with finite measurements."""
+    asked = outputs.metrics
     pixels = data.train.images.dtype == "uint8"
     n = math.prod(data.shape)
     native = variants.get(trial.variant).native
-    tables: Tables = {
-        "points": [
-            _key(trial) | {"beta": beta} | row
-            for beta, splits in outcome.measured.items()
-            for split, values in splits.items()
-            for row in point_rows(values, split, beta, n, native, pixels)
-        ]
-    }
+    points = [
+        point_key(trial) | {"beta": beta} | row
+        for beta, splits in outcome.measured.items()
+        for split, values in splits.items()
+        for row in point_rows(values, split, beta, n, native, pixels)
+    ]
+    tables: Tables = {"points": points}
     test = outcome.measured[outcome.beta]["test"]
-    if keep_per_image:
+    if outputs.per_image:
         tables["per_image"] = [
             {"index": index, "sse": sse, "rate": None if test.rate is None else test.rate[index]}
             for index, sse in enumerate(test.sse)
@@ -94,10 +90,26 @@ def _measured_tables(
         if pixels:
             tables["images"] = picture_rows(outcome.model, trial, data, device)
         if asked:
-            model = _trained(outcome.model, trial, data, test, device)
+            model = _trained_model(outcome.model, trial, data, test, device)
             with models.seeded(trial, device):  # anew, so that a metric measured later finds the same state
                 tables["metrics"] = metrics.rows(asked, model)
     return tables
+
+
+@dataclass(frozen=True)
+class Hooks:
+    """Who is told while trials train; by default nobody.
+
+    Attributes:
+        on_epoch: told the member of the pack and its figures as each epoch ends.
+        on_network: given each trained model whose measurements are finite, to keep it.
+    """
+
+    on_epoch: Callable[[int, Epoch], None] = lambda member, epoch: None
+    on_network: Callable[[Trial, Model], None] = lambda trial, model: None
+
+
+NO_HOOKS = Hooks()
 
 
 @exact_float32()
@@ -105,55 +117,29 @@ def run_pack(
     pack: Sequence[Trial],
     data: Dataset,
     device: torch.device,
-    on_epoch: Callable[[int, Epoch], None] = lambda member, epoch: None,
-    *,
-    keep_per_image: bool = False,
-    asked: Sequence[MetricOptions] = (),
-    fuse: bool | None = None,
-    on_network: Callable[[Trial, Model], None] = lambda trial, model: None,
+    outputs: Outputs = POINTS_ONLY,
+    hooks: Hooks = NO_HOOKS,
     keeper: Keeper | None = None,
 ) -> list[Tables]:
     """Train and evaluate trials side by side.
 
     Args:
-        pack: trials that differ in variant, beta and seed only; one is a pack too.
+        pack: objectives that differ in variant, beta and seed only, or one trial of any kind.
         data: their dataset.
         device: where to run.
-        on_epoch: told the member and its figures as each epoch ends.
-        keep_per_image: also return squared error and rate of every test image.
-        asked: the metrics to measure. One that raises leaves a row that says so.
-        fuse: into one network, if all are objectives; by default on a GPU. Else the trials run one after
-            another, each bit for bit as alone: a CPU gains nothing from wider layers.
-        on_network: given each trained model whose measurements are finite, to keep it.
-        keeper: keeps the state of training as it goes on; for trials that run side by side, or a single one.
+        outputs: what to return besides points and history. A metric that raises leaves a row that says so.
+        hooks: told of epochs and trained models.
+        keeper: of the state of training; by default nothing of it is kept.
 
     Returns:
-        For each trial its rows by table, ready for :func:`rdbench.results.store.commit`, as if it had been
-        trained alone. A trial whose loss is not finite has status ``diverged``, its history up to there, and
-        no points. Times are each trial's share of the pack's.
+        For each trial its rows by table, as if it had been trained alone; its times are its share of the
+        pack's. A trial whose loss is not finite has status ``diverged``, its history up to there, no points.
 
     Raises:
         DatasetError: the dataset is too small for a batch.
         SpecError: the device has not got the arithmetic asked for.
-        Stopped: the user asked to.
-        StorageError: what is to be kept cannot be written.
+        Stopped, StorageError: as of :meth:`rdbench.vae.checkpoints.Keeper.save`.
     """
-    fuse = device.type == "cuda" if fuse is None else fuse
-    if len(pack) > 1 and not (fuse and models.packs(pack)):
-        if keeper is not None:
-            raise ValueError("trials that run one after another are kept one by one, not as a pack")
-        return [
-            run_trial(
-                trial,
-                data,
-                device,
-                lambda epoch, member=member: on_epoch(member, epoch),  # type: ignore[misc]
-                keep_per_image=keep_per_image,
-                asked=asked,
-                on_network=on_network,
-            )
-            for member, trial in enumerate(pack)
-        ]
     check_fits(pack[0], data)
     keep_freed_memory()
     give_back_freed_memory()
@@ -165,33 +151,27 @@ def run_pack(
 
     def record(member: int, epoch: Epoch) -> None:
         results[member]["history"].append(epoch.row())
-        on_epoch(member, epoch)
+        hooks.on_epoch(member, epoch)
 
     outcomes = trained(pack, data, device, record, keeper)
     for trial, outcome, tables in zip(pack, outcomes, results, strict=True):
-        if outcome.diverged is None:
-            outcome.diverged = _why_not_finite(outcome)
-        if outcome.diverged is None:
+        outcome.diverged = outcome.diverged or _why_not_finite(outcome)
+        if not outcome.diverged:
             if outcome.model is not None:
-                on_network(trial, outcome.model)
+                hooks.on_network(trial, outcome.model)
             with models.seeded(trial, device):
-                tables |= _measured_tables(outcome, trial, data, device, keep_per_image, asked)
-
-    common = {
+                tables |= _measured_tables(outcome, trial, data, device, outputs)
+    shared = {
         "seconds": (keeper.seconds + time.perf_counter() - start) / len(pack),
         "pack": len(pack),
         "peak_memory_bytes": memory.bytes(),
         "device": machine.device_name(device),
-        "dataset_checksum": data.checksum,
-        "skipped_files": len(data.skipped),
-        "train_images": len(data.train.images),
-        "test_images": len(data.test.images),
-        "data_notes": json.dumps(data.notes),
+        **data_columns(data),
     }
     for trial, outcome, tables in zip(pack, outcomes, results, strict=True):
-        row = _trial_row(trial, "diverged" if outcome.diverged else "done", outcome.diverged, started)
-        own = {"parameters": outcome.parameters, "images_per_second": _speed(tables["history"])}
-        tables["trials"] = [row | common | own]
+        row = trial_row(trial, "diverged" if outcome.diverged else "done", outcome.diverged, started)
+        speed = {"parameters": outcome.parameters, "images_per_second": training_speed(tables["history"])}
+        tables["trials"] = [row | shared | speed]
     return results
 
 
@@ -201,20 +181,12 @@ def run_trial(
     device: torch.device,
     on_epoch: Callable[[Epoch], None] = lambda epoch: None,
     *,
-    keep_per_image: bool = False,
-    asked: Sequence[MetricOptions] = (),
-    on_network: Callable[[Trial, Model], None] = lambda trial, model: None,
+    outputs: Outputs = POINTS_ONLY,
+    on_network: Callable[[Trial, Model], None] = NO_HOOKS.on_network,
 ) -> Tables:
     """Train and evaluate one trial: :func:`run_pack` with a pack of one."""
-    return run_pack(
-        [trial],
-        data,
-        device,
-        lambda member, epoch: on_epoch(epoch),
-        keep_per_image=keep_per_image,
-        asked=asked,
-        on_network=on_network,
-    )[0]
+    hooks = Hooks(lambda member, epoch: on_epoch(epoch), on_network)
+    return run_pack([trial], data, device, outputs, hooks)[0]
 
 
 @exact_float32()
@@ -233,6 +205,6 @@ def metric_rows(
         with models.seeded(trial, device):
             (measured,) = measure(model, [trial], data, "test", device)
         with models.seeded(trial, device):
-            return metrics.rows(asked, _trained(model, trial, data, measured, device))
+            return metrics.rows(asked, _trained_model(model, trial, data, measured, device))
     except Exception:
         return metrics.failed(asked, trial.protocol, traceback.format_exc())

@@ -17,22 +17,15 @@ ATTEMPTS = 3  # that a pack has where faults may be a machine's
 
 @dataclass(frozen=True)
 class RunOptions:
-    """How a sweep is run; no result depends on it.
+    """How a sweep is run; no result depends on it."""
 
-    Attributes:
-        data: folder of the raw data; None for what each machine's own environment says.
-        limit: train at most so many trials.
-        address: of a Ray cluster; "local" starts one on this machine.
-        concurrency: packs at a time; None for as many as the CPUs and GPUs allow.
-        allow_missing_metrics: leave a metric null, with the reason, where this machine cannot measure it;
-            else that is an error before anything is trained.
-    """
-
-    data: Path | None = None
-    limit: int | None = None
-    address: str = "local"
-    concurrency: int | None = None
+    data: Path | None = None  # folder of the raw data; None for what each machine's own environment says
+    limit: int | None = None  # train at most so many trials
+    address: str = "local"  # of a Ray cluster; "local" starts one on this machine
+    concurrency: int | None = None  # packs at a time; None for as many as the CPUs and GPUs allow
     allow_missing_metrics: bool = False
+    """Leave a metric null, with the reason, where this machine cannot measure it; else that is an error
+    before anything is trained."""
 
 
 class Batches(Protocol):
@@ -47,23 +40,14 @@ class Batches(Protocol):
 
 @dataclass(frozen=True)
 class Usage:
-    """What a run made of its workers; all zero without workers.
+    """What a run made of its workers; all zero without workers."""
 
-    Attributes:
-        starting: seconds from before the scheduler's start until the first pack began.
-        working: seconds from there until the last pack ended.
-        busy: seconds that workers spent on packs, summed over workers.
-        slots: packs that can run at a time.
-        driver_growth: bytes that the driver's process grew by, from the first pack's end to the last's.
-        stopped: whether the user asked to stop.
-    """
-
-    starting: float = 0.0
-    working: float = 0.0
-    busy: float = 0.0
-    slots: int = 1
-    driver_growth: int = 0
-    stopped: bool = False
+    starting: float = 0.0  # seconds from before the scheduler's start until the first pack began
+    working: float = 0.0  # seconds from there until the last pack ended
+    busy: float = 0.0  # seconds that workers spent on packs, summed over workers
+    slots: int = 1  # packs that can run at a time
+    driver_growth: int = 0  # bytes that the driver's process grew by, from the first pack's end to the last's
+    stopped: bool = False  # whether the user asked to stop
 
     @property
     def share(self) -> float:

@@ -4,6 +4,7 @@ import datetime
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 
 from rdbench.errors import StorageError
 from rdbench.numerics.precision import check_precision
@@ -13,7 +14,7 @@ from rdbench.trial.job import Job, Retry, Summary
 from rdbench.trial.progress import SweepProgress, result_detail
 from rdbench.trial.rows import failure_tables
 from rdbench.trial.scheduler import ATTEMPTS, Batches, Usage
-from rdbench.trial.signals import Requests, counted
+from rdbench.trial.signals import counted
 from rdbench.trial.worker import commit, summary, work
 
 
@@ -38,42 +39,37 @@ class SerialScheduler:
         """Run trials until each is committed, has failed, or the user interrupts."""
         check_precision(trials[0].train.precision, self.device)
         with counted(at_once=True) as requests, suppress(KeyboardInterrupt):
+
+            def on_progress(trial: Trial, share: float) -> None:
+                progress.running(trial, share)
+                if requests.count and lease:
+                    lease.request_stop()
+
             batch = list(trials)
             while batch:
-                peers = more.peers() if more else job.peers
+                job = replace(job, peers=more.peers()) if more else job
                 for trial in batch:
                     if lease and lease.lost:
                         raise StorageError(lease.lost)
                     if requests.count:
                         break
-                    self._run_one(trial, replace(job, peers=peers), progress, lease, requests)
+                    on_progress(trial, 0.0)
+                    figures = self._run_one(trial, job, partial(on_progress, trial))
+                    if figures["status"] == "stopped":
+                        progress.stopped(trial)
+                    else:
+                        progress.ended(trial, figures["status"], result_detail(figures))
                 batch = more.next() if more and not requests.count else []
         return Usage(stopped=requests.count > 0)
 
-    def _run_one(
-        self, trial: Trial, job: Job, progress: SweepProgress, lease: Lease | None, requests: Requests
-    ) -> None:
-        def on_progress(share: float) -> None:
-            progress.running(trial, share)
-            if requests.count and lease:
-                lease.request_stop()
-
-        progress.running(trial, 0.0)
-        figures = self._work(trial, job, on_progress)
-        if figures["status"] == "stopped":
-            progress.stopped(trial)
-        else:
-            progress.ended(trial, figures["status"], result_detail(figures))
-
-    def _work(self, trial: Trial, job: Job, on_progress: Callable[[float], None]) -> Summary:
-        """Run one trial; one that meets a fault of the machine again and again is committed as failed."""
+    def _run_one(self, trial: Trial, job: Job, on_progress: Callable[[float], None]) -> Summary:
+        """Run a trial; one that meets a fault of the machine again and again is committed as failed."""
         started = datetime.datetime.now(datetime.UTC)
-        fault = ""
-        for _ in range(ATTEMPTS):
+        for attempt in range(1, ATTEMPTS + 1):
             try:
                 return work([trial], job, self.device, on_progress)[0]
             except Retry as error:
-                fault = str(error)
-        tables = failure_tables(trial, fault, started)
+                if attempt == ATTEMPTS:
+                    tables = failure_tables(trial, str(error), started)
         commit(job, trial, tables)
         return summary(tables)

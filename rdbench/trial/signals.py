@@ -71,7 +71,7 @@ class Requests:
 
 @contextmanager
 def counted(at_once: bool = False) -> Iterator[Requests]:
-    """Count the stop signals instead of ending there and then; in a thread, which hears none, count nothing.
+    """Count the stop signals instead of ending at once; outside the main thread, count nothing.
 
     Args:
         at_once: raise KeyboardInterrupt at the second request.

@@ -44,6 +44,12 @@ def members(trial: Trial, size: int) -> list[Trial]:
     return [trial.model_copy(update={"beta": 0.1 + index / size}) for index in range(size)]
 
 
+def _built(trial: Trial, size: int, data: Dataset) -> tuple[list[Trial], networks.GaussianNetwork]:
+    pack = members(trial, size)
+    built = [networks.build(trial.model, data.shape, generator(one.seed, "init")) for one in pack]
+    return pack, networks.pack(trial.model, data.shape, built)
+
+
 @exact_float32()
 def repeat_epochs(
     trial: Trial,
@@ -53,15 +59,9 @@ def repeat_epochs(
     repetitions: int,
     on_repetition: Callable[[float], None],
 ) -> int:
-    """Train a pack for one epoch to warm up and then for ``repetitions``, told of each as it ends.
+    """Train a pack of ``size`` for an epoch of ``steps`` to warm up and then for ``repetitions``.
 
-    Args:
-        trial: one of a sweep's.
-        size: of the pack.
-        device: where to run.
-        steps: of one epoch.
-        repetitions: how many epochs to measure.
-        on_repetition: told the images a second of each epoch, the first one included.
+    ``on_repetition`` is told the images a second of every epoch, the first included.
 
     Returns:
         The peak memory in bytes.
@@ -69,10 +69,8 @@ def repeat_epochs(
     keep_freed_memory()
     memory = PeakMemory(device)
     recipe = trial.train.model_copy(update={"epochs": repetitions + 1})
-    pack = members(trial.model_copy(update={"train": recipe}), size)
     data = synthetic(trial, steps * trial.train.batch_size)
-    built = [networks.build(trial.model, data.shape, generator(one.seed, "init")) for one in pack]
-    network = networks.pack(trial.model, data.shape, built)
+    pack, network = _built(trial.model_copy(update={"train": recipe}), size, data)
 
     def ended(member: int, epoch: Epoch) -> None:
         if member == 0:
@@ -86,10 +84,8 @@ def repeat_epochs(
 @exact_float32()
 def evaluation_speed(trial: Trial, size: int, device: torch.device) -> float:
     """Return the images a second that a pack is evaluated at, summed over its members."""
-    pack = members(trial, size)
     data = synthetic(trial, 4 * EVALUATION_BATCH)
-    built = [networks.build(trial.model, data.shape, generator(one.seed, "init")) for one in pack]
-    network = networks.pack(trial.model, data.shape, built)
+    pack, network = _built(trial, size, data)
     network.to(device=device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
     clean = [one.model_copy(update={"protocol": "clean"}) for one in pack]
     measure(network, clean, data, "test", device)  # to warm up

@@ -1,4 +1,4 @@
-"""A limit on how long a trial may take: what hangs is told with the place where it hung."""
+"""A limit on how long a trial may take: a trial that hangs is reported with the line it hung at."""
 
 import contextlib
 import faulthandler
@@ -23,14 +23,12 @@ class Overdue(Exception):  # noqa: N818
 
 
 def run_within(seconds: float | None, function: Callable[[], Result]) -> Result:
-    """Return ``function()``, or raise what it raised.
+    """Return ``function()``, or raise what it raised; without a limit it runs in this thread.
 
-    Args:
-        seconds: how long it may take; None for any time, then it runs in this thread.
-        function: sets for itself whatever torch keeps for each thread.
+    What torch keeps for each thread the function sets for itself.
 
     Raises:
-        Overdue: it took longer.
+        Overdue: it took longer than ``seconds``.
     """
     if seconds is None:
         return function()

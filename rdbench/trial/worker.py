@@ -8,6 +8,7 @@ import re
 import time
 import traceback
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,42 +22,42 @@ from rdbench.results import store
 from rdbench.results.lease import stop_requested
 from rdbench.spec.plan import Trial
 from rdbench.storage import paths, places
-from rdbench.trial.early_stopping import Judge
+from rdbench.trial.early_stopping import EarlyStopper
 from rdbench.trial.job import Hung, Job, Retry, Summary
 from rdbench.trial.rows import Tables, failure_tables, stopped_tables
-from rdbench.trial.run import metric_rows, run_pack
+from rdbench.trial.run import Hooks, metric_rows, run_pack
 from rdbench.trial.watchdog import Overdue, run_within
 from rdbench.vae import checkpoints, models
 from rdbench.vae.checkpoints import Keeper, Stopped
 from rdbench.vae.models import Model, from_bytes, to_bytes
 
-STOP_ASKED_EVERY = 2.0  # seconds between two looks
-STOP_ASKED_FAR = 10.0  # in a bucket, where each is a request
+STOP_LOOK_SECONDS = 2.0  # between two looks at the lease
+STOP_LOOK_SECONDS_REMOTE = 10.0  # in a bucket, where every look is a request
 _STOPPED: Summary = {"status": "stopped", "error": None, "seconds": None}
 
 
-class _StopAsked:
-    """Whether the user asked to stop: looked up now and then only, as it may lie across a network.
+class _StopRequest:
+    """Whether the user asked to stop: looked up every few seconds, as the lease may lie across a network.
 
-    A results folder that is gone is told then, before a checkpoint would make it anew.
+    Also detects a deleted results folder, before a checkpoint would make it anew.
     """
 
     def __init__(self, job: Job) -> None:
         self._job = job
-        self._every = STOP_ASKED_EVERY if isinstance(job.results, Path) else STOP_ASKED_FAR
+        self._every = STOP_LOOK_SECONDS if isinstance(job.results, Path) else STOP_LOOK_SECONDS_REMOTE
         self._looked = -math.inf
-        self._asked = False
+        self._requested = False
 
     def __call__(self) -> bool:
         if time.monotonic() - self._looked > self._every:
             self._looked = time.monotonic()
-            _check_there(self._job)
-            self._asked = stop_requested(self._job.results)
-        return self._asked
+            _check_folder(self._job)
+            self._requested = stop_requested(self._job.results)
+        return self._requested
 
 
 def summary(tables: dict[str, list[dict[str, Any]]]) -> Summary:
-    """Return the few figures of an ended trial that the console shows."""
+    """Return the figures of an ended trial that the console shows."""
     row = tables["trials"][0]
     # Not "stopped", which is what the user does: this one has ended.
     status = "stopped early" if row["status"] == "stopped" else row["status"]
@@ -75,12 +76,8 @@ def _load(options: DatasetOptions, data_root: Path) -> Dataset:
     return load(options, data_root)
 
 
-def _forget(trial: Trial, model: Model) -> None:
-    pass
-
-
 def _keep(job: Job, trial: Trial, model: Model) -> None:
-    _check_there(job)
+    _check_folder(job)
     places.write_atomically(store.weights_file(job.results, trial.id), to_bytes(model))
 
 
@@ -99,27 +96,27 @@ def measure_again(trial: Trial, job: Job, device: str) -> Summary | None:
     if not complete <= tables.keys() or tables["trials"][0]["status"] != "done":
         return None
     stored = tables.get("metrics", [])
-    lacking = [asked for asked in job.outputs.metrics if not is_measured(asked, stored, or_failed=True)]
+    lacking = [options for options in job.outputs.metrics if not is_measured(options, stored, or_failed=True)]
     data = _load(trial.dataset, paths.data_root(job.data_root))
     if tables["trials"][0]["dataset_checksum"] != data.checksum:
         return None
-    where = torch.device(device)
+    torch_device = torch.device(device)
     try:
-        model = from_bytes(trial, data.shape, len(data.train.images), file.read_bytes(), where)
+        model = from_bytes(trial, data.shape, len(data.train.images), file.read_bytes(), torch_device)
     except (ValueError, UserError):
         return None
-    rows = metric_rows(model, trial, data, where, lacking)
+    rows = metric_rows(model, trial, data, torch_device, lacking)
     store.add_metrics(job.results, trial.id, lacking, rows)
     return summary(tables)
 
 
 def _placed(error: str, trial: Trial) -> str:
     """Return a traceback whose last line, which users see first, says where in their own file it began."""
-    place, _, symbol = trial.variant.source.rpartition(":")
-    lines = re.findall(rf'File "{re.escape(place)}", line (\d+)', error) if place.endswith(".py") else []
-    if not lines and not place.endswith(".py"):
+    source, _, symbol = trial.variant.source.rpartition(":")
+    if not source.endswith(".py"):
         return error
-    file = Path(place).name
+    lines = re.findall(rf'File "{re.escape(source)}", line (\d+)', error)
+    file = Path(source).name
     where = f"{file}:{lines[-1]}: " if lines else f"{file}: "
     return f"{error.rstrip()}\n{where}{error.strip().splitlines()[-1]}; try 'rdbench check {file}:{symbol}'\n"
 
@@ -129,9 +126,8 @@ def work(
 ) -> list[Summary]:
     """Run a pack and commit each of its trials, whether it succeeds or fails.
 
-    What an earlier attempt left is gone on from its last checkpoint. An exception that comes twice in a row
-    is the trial's own, and recorded. A pack that raises, most often for want of memory, is run again in
-    halves: what one trial cannot do, or there is no room for, must not cost the others.
+    A trial that an earlier attempt left goes on from its last checkpoint. A pack that raises, most often for
+    want of memory, is run again in halves, so that one trial's fault does not cost the others.
 
     Args:
         pack: trials that can train side by side.
@@ -150,7 +146,7 @@ def work(
     """
     variants.ship(job.sources)
     _settle(job)
-    stop = _StopAsked(job)
+    stop = _StopRequest(job)
     if stop():
         return [_STOPPED for _ in pack]
     ended = _ended_before(pack, job, device)
@@ -161,73 +157,136 @@ def work(
         return [ended[trial.id] for trial in pack]
     if len(pack) > 1 and not _side_by_side(pack, device):
         return _in_parts([[trial] for trial in pack], job, device, on_progress)
-    started = datetime.datetime.now(datetime.UTC)
-    known, begun_anew, keeper = "", False, None
-    # What has once been trained to its end, and lacks a metric, is not stopped on its second way there.
-    again = job.stop is not None and any(store.is_done(job.results, trial.id) for trial in pack)
-    while True:
-        judge = Judge(None if again else job.stop, job.results, pack, job.peers)
-        try:
-            data = _data(pack[0], job)  # here: preparing it takes what time it takes
-            keeper, results = run_within(
-                job.resources.trial_timeout and 60 * job.resources.trial_timeout,
-                functools.partial(_attempt, pack, data, job, device, on_progress, stop, judge),
-            )
-            # What went on for the others' sake alone ends as it would have alone: without points.
-            results = [
-                stopped_tables(trial, *out, started) if (out := judge.stopped(member)) else tables
-                for member, (trial, tables) in enumerate(zip(pack, results, strict=True))
-            ]
-            break
-        except Stopped:
-            if not all(judge.reasons):
-                return [_STOPPED for _ in pack]
-            # Its checkpoint stays: asked for without the rule that stopped it, a trial goes on from there.
-            keeper = None
-            results = [
-                stopped_tables(trial, *out, started)
-                for member, trial in enumerate(pack)
-                if (out := judge.stopped(member))
-            ]
-            break
-        except StorageError:
-            raise
-        except Overdue as overdue:
-            where = "".join(traceback.format_list(overdue.stack))
-            text = f"{where}trial_timeout: {overdue}"
-            for trial in pack:
-                commit(job, trial, failure_tables(trial, _placed(text, trial), started))
-            raise Hung(text) from None
-        except (Exception, SystemExit) as error:
-            text, short = traceback.format_exc(), f"{type(error).__name__}: {error}"
-            machines, memory = of_the_machine(error), out_of_memory(error)
-        if device == "cuda":
-            torch.cuda.empty_cache()  # here, where the traceback no longer holds the pack's tensors
-        if len(pack) > 1 and (memory or not machines):
-            half = len(pack) // 2
-            return _in_parts([pack[:half], pack[half:]], job, device, on_progress)
-        if machines or (known and short != known):
-            raise Retry(text)
-        if (
-            short == known
-            and not begun_anew
-            and checkpoints.discard(job.results, [trial.id for trial in pack])
-        ):
-            known, begun_anew = "", True  # it may be the checkpoint: once more, from the beginning
-            continue
-        if short == known:
-            results = [failure_tables(pack[0], _placed(text, pack[0]), started)]
-            break
-        known = short
-    _check_there(job)
+    attempts = _Attempts(pack, job, device, on_progress, stop)
+    try:
+        results = attempts.run()
+    except Stopped:
+        return [_STOPPED for _ in pack]
+    if results is None:
+        half = len(pack) // 2
+        return _in_parts([pack[:half], pack[half:]], job, device, on_progress)
+    _check_folder(job)
     # First all else: a kill between the rows that make trials exist would cost the rest of a pack their work.
     for trial, tables in zip(pack, results, strict=True):
         store.write(job.results, trial.id, {name: tables[name] for name in tables if name != "trials"})
     for trial, tables in zip(pack, results, strict=True):
         commit(job, trial, {"trials": tables["trials"]})
-    if keeper:
-        keeper.remove()
+    if attempts.keeper:
+        attempts.keeper.remove()
     return [summary(tables) for tables in results]
+
+
+@dataclass(frozen=True)
+class _Fault:
+    """What an attempt raised."""
+
+    traceback: str
+    line: str
+    of_the_machine: bool
+    for_want_of_memory: bool
+
+
+@dataclass
+class _Attempts:
+    """Trains and measures one pack, as often as it takes to know whose fault it is that it raises."""
+
+    pack: Sequence[Trial]
+    job: Job
+    device: str
+    on_progress: Callable[[float], None]
+    stop: "_StopRequest"
+    keeper: Keeper | None = None  # whose checkpoints are of no use once the trials are committed
+
+    def __post_init__(self) -> None:
+        self.started = datetime.datetime.now(datetime.UTC)
+        # Finished trials that are trained again for a metric are not stopped early.
+        done = self.job.stop and any(store.is_done(self.job.results, trial.id) for trial in self.pack)
+        self.stopping = None if done else self.job.stop
+
+    def run(self) -> list[Tables] | None:
+        """Return the tables of each trial; None for a pack that is to be run again in halves.
+
+        An exception that comes twice in a row is the trial's own, and recorded; but the checkpoint may be the
+        cause, so the trial begins once more without it.
+
+        Raises:
+            Retry: a fault that may be this machine's.
+            Hung: the pack took longer than it may.
+            StorageError: the results cannot be written now.
+            Stopped: the user asked to stop.
+        """
+        known, begun_anew = "", False
+        while True:
+            fault = self._attempt()
+            if not isinstance(fault, _Fault):
+                return fault
+            if self.device == "cuda":
+                torch.cuda.empty_cache()  # here, where the traceback no longer holds the pack's tensors
+            if len(self.pack) > 1 and (fault.for_want_of_memory or not fault.of_the_machine):
+                return None
+            if fault.of_the_machine or (known and fault.line != known):
+                raise Retry(fault.traceback)
+            if not known:
+                known = fault.line
+            elif not begun_anew and checkpoints.discard(self.job.results, [trial.id for trial in self.pack]):
+                known, begun_anew = "", True
+            else:
+                return self._failed(fault.traceback)
+
+    def _failed(self, text: str) -> list[Tables]:
+        return [failure_tables(trial, _placed(text, trial), self.started) for trial in self.pack]
+
+    def _attempt(self) -> list[Tables] | _Fault:
+        stopper = EarlyStopper(self.stopping, self.job.results, self.pack, self.job.peers)
+        minutes = self.job.resources.trial_timeout
+        try:
+            data = _data(self.pack[0], self.job)  # here: preparing it takes what time it takes
+            self.keeper, results = run_within(
+                minutes and 60 * minutes, functools.partial(self._train, data, stopper)
+            )
+        except Stopped:
+            if not all(stopper.reasons):
+                raise
+            # The checkpoint stays: asked for without the rule that stopped it, a trial goes on from there.
+            results = [{} for _ in self.pack]
+        except StorageError:
+            raise
+        except Overdue as overdue:
+            where = "".join(traceback.format_list(overdue.stack))
+            text = f"{where}trial_timeout: {overdue}"
+            for trial, tables in zip(self.pack, self._failed(text), strict=True):
+                commit(self.job, trial, tables)
+            raise Hung(text) from None
+        except (Exception, SystemExit) as error:
+            line = f"{type(error).__name__}: {error}"
+            return _Fault(traceback.format_exc(), line, of_the_machine(error), out_of_memory(error))
+        # A trial that went on for the others' sake alone ends as it would have alone: without points.
+        return [
+            stopped_tables(trial, *stopped, self.started) if (stopped := stopper.stopped(member)) else tables
+            for member, (trial, tables) in enumerate(zip(self.pack, results, strict=True))
+        ]
+
+    def _train(self, data: Dataset, stopper: EarlyStopper) -> tuple[Keeper, list[Tables]]:
+        """Train and evaluate the pack, from its checkpoint where there is one."""
+        pack, job, device = self.pack, self.job, torch.device(self.device)
+        _settle(job)
+        for trial in pack:  # imported here, before the arithmetic of the trial is set
+            variants.get(trial.variant)
+        keeper = Keeper(
+            job.results,
+            pack,
+            device,
+            data_checksum=data.checksum,
+            minutes=job.resources.checkpoint_minutes,
+            stop=lambda: stopper.stops() or self.stop(),
+        )
+        stopper.history = keeper.history
+        if stopper.stops():  # killed between the checkpoint of its last epoch and its commit
+            raise Stopped
+        hooks = Hooks(lambda member, epoch: self.on_progress(epoch.epoch / pack[member].train.epochs))
+        if job.outputs.weights:
+            hooks = replace(hooks, on_network=functools.partial(_keep, job))
+        return keeper, run_pack(pack, data, device, job.outputs, hooks, keeper=keeper)
 
 
 def commit(job: Job, trial: Trial, tables: Tables) -> None:
@@ -236,16 +295,16 @@ def commit(job: Job, trial: Trial, tables: Tables) -> None:
     Raises:
         StorageError: they cannot be written, or the folder is gone.
     """
-    _check_there(job)
+    _check_folder(job)
     row = dict(tables["trials"][0]) | {"run": job.run or None}
     store.commit(job.results, trial.id, tables | {"trials": [row]})
 
 
-def _check_there(job: Job) -> None:
-    """Refuse to make a results folder anew that was there when the sweep began.
+def _check_folder(job: Job) -> None:
+    """Detect a deleted results folder, before a write would make it anew.
 
     Raises:
-        StorageError: it is gone.
+        StorageError: it was there when the sweep began, and is gone.
     """
     if job.run and not (job.results / "sweep.yaml").is_file():
         raise StorageError(
@@ -256,10 +315,10 @@ def _check_there(job: Job) -> None:
 def _ended_before(pack: Sequence[Trial], job: Job, device: str) -> dict[str, Summary]:
     """Return the summaries of trials that need no training: they ended in this run already, whose worker was
     lost before it could say so, or only lack metrics that can be measured on their stored weights."""
-    found = {}
+    ended = {}
     for trial in pack:
         if store.committed_in(job.results, job.run, trial.id):
-            found[trial.id] = summary(store.trial_tables(job.results, trial.id))
+            ended[trial.id] = summary(store.trial_tables(job.results, trial.id))
             continue
         try:
             measured = measure_again(trial, job, device)
@@ -268,12 +327,15 @@ def _ended_before(pack: Sequence[Trial], job: Job, device: str) -> dict[str, Sum
         except Exception:
             measured = None  # what stands in the way, such as data that are gone, stands in training's too
         if measured:
-            found[trial.id] = measured
-    return found
+            ended[trial.id] = measured
+    return ended
 
 
 def _side_by_side(pack: Sequence[Trial], device: str) -> bool:
-    """Tell whether trials train in one network; else each goes its own way from checkpoint to commit."""
+    """Tell whether trials train in one network; else each runs alone, from checkpoint to commit.
+
+    On a CPU they always run alone: wider layers gain nothing there.
+    """
     try:
         return device == "cuda" and models.packs(pack)
     except Exception:
@@ -285,7 +347,9 @@ def _in_parts(
 ) -> list[Summary]:
     summaries: list[Summary] = []
     for number, part in enumerate(parts):
-        share = functools.partial(lambda done, own: on_progress((done + own) / len(parts)), number)
+        share = functools.partial(
+            lambda done, part_share: on_progress((done + part_share) / len(parts)), number
+        )
         summaries += work(part, job, device, share)
     return summaries
 
@@ -316,42 +380,3 @@ def _data(trial: Trial, job: Job) -> Dataset:
             raise StorageError(f"{platform.node()}: {error}") from None
         raise
     return data
-
-
-def _attempt(
-    pack: Sequence[Trial],
-    data: Dataset,
-    job: Job,
-    device: str,
-    on_progress: Callable[[float], None],
-    stop: Callable[[], bool],
-    judge: Judge,
-) -> tuple[Keeper, list[Tables]]:
-    """Train and evaluate a pack, from its checkpoint where there is one."""
-    _settle(job)
-    for trial in pack:  # imported here, before the arithmetic of the trial is set
-        variants.get(trial.variant)
-    where = torch.device(device)
-    keeper = Keeper(
-        job.results,
-        pack,
-        where,
-        data_checksum=data.checksum,
-        minutes=job.resources.checkpoint_minutes,
-        stop=lambda: judge.stops() or stop(),
-    )
-    judge.history = keeper.history
-    if judge.stops():  # killed between the checkpoint of its last epoch and its commit
-        raise Stopped
-    results = run_pack(
-        pack,
-        data,
-        where,
-        lambda member, epoch: on_progress(epoch.epoch / pack[member].train.epochs),
-        keep_per_image=job.outputs.per_image,
-        asked=job.outputs.metrics,
-        fuse=len(pack) > 1,
-        on_network=functools.partial(_keep, job) if job.outputs.weights else _forget,
-        keeper=keeper,
-    )
-    return keeper, results

@@ -1,12 +1,13 @@
 """Schedule trials with Ray Tune. The only package that imports ray.
 
-``supervisor``  :func:`run`: starts a driver, tells the console what it reports, starts another when it dies
-``session``     a driver's process and all that Ray starts for it: begun, listened to, ended without a trace
-``driver``      what runs in that process: Ray Tune's loop over the packs
-``source``      hands Ray Tune the packs in order, and waits while a search may add more
-``cluster``     Ray started on this machine, or a cluster joined and checked
-``losses``      why a worker was lost, in plain words
-``packs``       how trials are cut into packs, and how many run at a time
+``supervisor``     :class:`RayScheduler`: starts a driver, reports its events, starts another when it dies
+``session``        a driver's process and all that Ray starts for it
+``driver``         what runs in that process: Ray Tune's loop over the packs
+``pack_queue``     hands Ray Tune the packs in order, and waits while a search may add more
+``packs``          cuts trials into packs; ``pack_size`` measures how large they are on a GPU
+``cluster``        Ray started on this machine, or a cluster joined and checked
+``lost_workers``   why a worker was lost, in plain words
+``ray_internals``  whatever rests on private modules of Ray
 
 Ray has a process of its own because Ray ends the process that drives it when one of its daemons dies, and
 prints while it does. Nothing is lost with it: workers commit finished trials to the results folder

@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import ray
-from ray._private import worker as ray_worker
 
 import rdbench
 from rdbench.errors import ClusterError
 from rdbench.machine import usable_cores
 from rdbench.spec.sweep import Resources
+from rdbench.tune.ray_internals import dead_daemons
 from rdbench.tune.session import DAEMONS, Request
 
 CONNECT_SECONDS = 10.0
@@ -49,8 +49,7 @@ def watch(on_death: Callable[[str], None]) -> None:
     def look() -> None:
         while True:
             time.sleep(LOOK_SECONDS)
-            node = ray_worker._global_node
-            dead = {kind for kind, process in node.dead_processes()} if node else set()
+            dead = dead_daemons()
             for kind in DAEMONS:
                 if kind in dead:
                     on_death(f"its {kind} was ended")
@@ -68,27 +67,29 @@ def join(address: str) -> None:
     try:
         ray.init(address, log_to_driver=False, logging_level=logging.CRITICAL)
     except Exception as error:
-        text = str(error)
-        if "ersion mismatch" in text or "versions" in text.lower():
-            raise ClusterError(
-                f"--address {address}: the cluster runs another Ray or Python than Ray {ray.__version__} with"
-                f" Python {platform.python_version()} here; both must be the same"
-            ) from None
-        if isinstance(error, ray.exceptions.AuthenticationError) or "oken" in text:
-            raise ClusterError(
-                f"--address {address}: the cluster asks for its token; set RAY_AUTH_MODE=token and"
-                " RAY_AUTH_TOKEN, or RAY_AUTH_TOKEN_PATH"
-            ) from None
-        if isinstance(error, ConnectionError) and address == "auto":
-            raise ClusterError(
-                "--address auto: no Ray cluster runs on this machine; start one by 'ray start --head', or"
-                " leave --address out"
-            ) from None
-        raise ClusterError(f"--address {address}: cannot be joined ({_first_line(text)})") from None
+        raise ClusterError(f"--address {address}: {_why_not_joined(error, address)}") from None
+
+
+def _why_not_joined(error: Exception, address: str) -> str:
+    text = str(error)
+    if "ersion mismatch" in text or "versions" in text.lower():
+        return (
+            f"the cluster runs another Ray or Python than Ray {ray.__version__} with"
+            f" Python {platform.python_version()} here; both must be the same"
+        )
+    if isinstance(error, ray.exceptions.AuthenticationError) or "oken" in text:
+        return (
+            "the cluster asks for its token; set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN, or"
+            " RAY_AUTH_TOKEN_PATH"
+        )
+    if isinstance(error, ConnectionError) and address == "auto":
+        return "no Ray cluster runs on this machine; start one by 'ray start --head', or leave --address out"
+    first = next((line.strip() for line in text.splitlines() if line.strip()), "no reason given")
+    return f"cannot be joined ({first})"
 
 
 def _check_answers(address: str) -> None:
-    """Knock at the door, as Ray itself would wait for minutes."""
+    """Probe the address first: Ray blocks for minutes."""
     host, colon, port = address.removeprefix("ray://").rpartition(":")
     if address == "auto":
         return
@@ -102,11 +103,7 @@ def _check_answers(address: str) -> None:
 
 
 def check_room(resources: Resources, share: float, address: str) -> None:
-    """Refuse packs that no node has room for, for which Ray would wait for ever.
-
-    Raises:
-        ClusterError: says what is asked for and what the largest node has.
-    """
+    """Refuse packs that no node has room for: Ray would wait for ever."""
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     if any(node.get("CPU", 0) >= resources.cpus and node.get("GPU", 0) >= share for node in nodes):
         return
@@ -130,7 +127,7 @@ def fingerprint() -> str:
 
 
 def take_niceness(niceness: int) -> None:
-    """Give this process a niceness, where it may; only on a cluster it may not, which is told there."""
+    """Give this process a niceness, where it may; on a cluster it may not, see :func:`check_nodes`."""
     threads = Path("/proc/self/task")  # Linux keeps it for each thread
     for thread in threads.iterdir() if threads.is_dir() else [Path("0")]:
         with suppress(OSError):
@@ -140,11 +137,8 @@ def take_niceness(niceness: int) -> None:
 def check_nodes(niceness: int) -> list[str]:
     """Refuse a cluster one of whose nodes has no rdbench, or another: its numbers would not be ours.
 
-    Args:
-        niceness: that workers are to have.
-
     Returns:
-        A line to tell, where some node does not let them have it.
+        A line to print, where some node does not let workers have the niceness.
 
     Raises:
         ClusterError: names the node, and what it has.
@@ -167,41 +161,32 @@ def check_nodes(niceness: int) -> list[str]:
     reached: dict[str, int] = {}
     for node in ray.nodes():
         if node["Alive"]:
-            there = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
-            answer = ray.remote(num_cpus=0)(look).options(scheduling_strategy=there).remote()
+            on_node = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+            answer = ray.remote(num_cpus=0)(look).options(scheduling_strategy=on_node).remote()
             answers.append((node["NodeManagerAddress"], answer))
     for name, answer in answers:
         try:
-            found, reached[name] = ray.get(answer, timeout=120)
+            theirs, reached[name] = ray.get(answer, timeout=120)
         except ray.exceptions.GetTimeoutError:
             raise ClusterError(
                 f"node {name} of the cluster does not answer; see to it, or remove it"
             ) from None
         except ray.exceptions.RayError:
-            continue  # it went away just now; its trials would go elsewhere
-        if found != ours:
+            continue  # it left just now; its trials would go elsewhere
+        if theirs != ours:
             raise ClusterError(
-                f"node {name} of the cluster has rdbench {found}, and this machine {ours}; install the same"
+                f"node {name} of the cluster has rdbench {theirs}, and this machine {ours}; install the same"
                 " on every node"
             )
-    return told_of_niceness(reached, niceness)
+    return niceness_lines(reached, niceness)
 
 
-def told_of_niceness(reached: dict[str, int], wanted: int) -> list[str]:
-    """Return a line where workers of some nodes do not get the niceness that is wanted.
-
-    Args:
-        reached: by node.
-        wanted: by all.
-    """
-    others = [f"{node} ({found})" for node, found in reached.items() if found != wanted]
+def niceness_lines(reached: dict[str, int], wanted: int) -> list[str]:
+    """Return a line where workers of some nodes do not reach the niceness that is wanted."""
+    others = [f"{node} ({niceness})" for node, niceness in reached.items() if niceness != wanted]
     if not others:
         return []
     return [
         f"workers cannot have niceness {wanted} on node {', '.join(others)}: other processes there go before"
         " them; start its Ray with RAY_worker_niceness=0"
     ]
-
-
-def _first_line(text: str) -> str:
-    return next((line.strip() for line in text.splitlines() if line.strip()), "no reason given")

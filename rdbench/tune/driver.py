@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 from queue import SimpleQueue
@@ -25,7 +25,7 @@ os.environ.update(
         "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",  # else "uv run" builds workers a second environment
         "RAY_AIR_NEW_OUTPUT": "0",
         "RAY_USAGE_STATS_ENABLED": "0",
-        "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # a trial without a GPU is told so by its job
+        "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # workers without a GPU learn so from their job
         "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
         "TUNE_DISABLE_SIGINT_HANDLER": "1",
         "TUNE_GLOBAL_CHECKPOINT_S": "3600",  # nobody resumes from Tune's own snapshots
@@ -37,15 +37,14 @@ os.environ.update(
 import psutil
 import ray
 from ray import tune
-from ray.air.execution._internal.actor_manager import RayActorManager
 from ray.util.queue import Queue
 
 from rdbench.errors import StorageError, UserError
 from rdbench.spec.plan import Trial, packable
 from rdbench.storage.scratch import Scratch
 from rdbench.trial.scheduler import ATTEMPTS
-from rdbench.tune import cluster
-from rdbench.tune.lost_workers import NODE, Loss, as_actor_error, last_line, loss, verdict
+from rdbench.tune import cluster, ray_internals
+from rdbench.tune.lost_workers import NODE, Loss, last_line, loss, verdict
 from rdbench.tune.pack_queue import Message, Source
 from rdbench.tune.packs import gpu_share, packs, slots
 from rdbench.tune.session import Event, Request, end_session
@@ -85,7 +84,7 @@ def _work(config: dict[str, Any], shipment: bytes, folder: str | None, device: s
     try:
         ended = function([Trial.from_json(text) for text in config["job"]["trials"]], job, device, heartbeat)
     except StorageError as error:
-        # On a machine of one's own it is the results folder; of a cluster it may be this node's way there.
+        # On one machine the results folder is at fault; on a cluster it may be this node's way there.
         tune.report({"fatal": str(error)} if folder else {"retry": str(error)})
         if not folder:
             os._exit(1)
@@ -137,13 +136,13 @@ class _Narrator(tune.Callback):  # type: ignore[misc]
             self._emit(event | {"kind": "share", "share": result["share"]})
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        found = self._lost(trial)
-        # What hung was committed as failed, and what is left of its pack has lost nothing yet. Nodes come and
-        # go, as where they are cheap for it.
-        if found is None or (found.cause == NODE and trial.num_failures < NODES):
+        lost = self._lost(trial)
+        # A trial that hung was committed as failed, and the rest of its pack has lost nothing yet. Nodes come
+        # and go, as on preemptible machines.
+        if lost is None or (lost.cause == NODE and trial.num_failures < NODES):
             trial.max_failures = trial.num_failures + ATTEMPTS - 1
-        if found:
-            self._emit({"kind": "lost", "pack": trial.config["job"]["pack"], "cause": found.cause})
+        if lost:
+            self._emit({"kind": "lost", "pack": trial.config["job"]["pack"], "cause": lost.cause})
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         self._lost(trial)
@@ -151,11 +150,11 @@ class _Narrator(tune.Callback):  # type: ignore[misc]
         self._emit({"kind": "given up", "pack": trial.config["job"]["pack"], "error": verdict(losses)})
 
     def _lost(self, trial: Any) -> Loss | None:
-        """Return the loss to tell of; None for a worker that ended itself because it hung."""
-        found = self._said.pop(trial.trial_id) if trial.trial_id in self._said else loss(_error(trial))
-        if found:
-            self._losses.setdefault(trial.trial_id, []).append(found)
-        return found
+        """Return the loss to report; None for a worker that ended itself because it hung."""
+        lost = self._said.pop(trial.trial_id) if trial.trial_id in self._said else loss(_error(trial))
+        if lost:
+            self._losses.setdefault(trial.trial_id, []).append(lost)
+        return lost
 
 
 def _error(trial: Any) -> Exception | None:
@@ -165,16 +164,6 @@ def _error(trial: Any) -> Exception | None:
     except Exception:
         return None  # an exception of a class that only workers know
     return error if isinstance(error, Exception) else None
-
-
-def _tell_tune_of_memory() -> None:
-    """Have Tune take a worker that was killed for want of memory for what it is: dead, and to be replaced."""
-    failed = RayActorManager._actor_task_failed
-
-    def failed_as_actor_error(self: Any, tracked_actor_task: Any, exception: Exception) -> None:
-        failed(self, tracked_actor_task, as_actor_error(exception))
-
-    RayActorManager._actor_task_failed = failed_as_actor_error
 
 
 def _pack_size(request: Request, share: float, trials: list[Trial]) -> int:
@@ -195,64 +184,62 @@ def _choose(trial: str, niceness: int) -> int:
     return pack_size.choose(Trial.from_json(trial), "cuda")
 
 
-def drive(request: Request, emit: Emit, hear: Hear) -> None:
-    """Run what is asked for on the Ray that this process has joined, until all has ended or shall stop.
+@dataclass
+class _Cutter:
+    """Cuts batches of trials into packs of those that can train side by side."""
 
-    Args:
-        request: what to do.
-        emit: is told of every event.
-        hear: returns what the supervisor has said since it was asked last. When the user asked to stop no
-            pack begins that has not begun.
-    """
-    resources = ray.cluster_resources()
-    share = gpu_share(request.resources, resources)
-    cluster.check_room(request.resources, share, request.address)
-    at_a_time = slots(request.resources, share, resources, request.concurrency)
-    device = "cuda" if share else "cpu"
-    emit({"kind": "ready", "slots": at_a_time, "device": device})
-    sizes: dict[str, int] = {}
-    told = 0
+    request: Request
+    share: float  # the GPUs a pack gets
+    at_a_time: int  # packs
+    cut: int = 0  # trials so far: a trial is known by its place among all
+    sizes: dict[str, int] = field(default_factory=dict)  # of packs, by what their trials have in common
 
-    def cut(settings: list[str], peers: tuple[str, ...]) -> list[dict[str, Any]]:
-        """Return a batch's packs: those whose trials can train side by side."""
-        nonlocal told
+    def __call__(self, settings: list[str], peers: tuple[str, ...]) -> list[dict[str, Any]]:
+        """Return the packs of a batch."""
         trials = [Trial.from_json(text) for text in settings]
-        places = {trial.id: place for place, trial in enumerate(trials, told)}
-        told += len(trials)
-        alike: dict[str, list[Trial]] = {}
+        places = {trial.id: place for place, trial in enumerate(trials, self.cut)}
+        self.cut += len(trials)
+        kinds: dict[str, list[Trial]] = {}
         for trial in trials:
-            alike.setdefault(trial.pack_key, []).append(trial)
-        for key, group in alike.items():
-            sizes[key] = sizes.get(key) or _pack_size(request, share, group)
+            kinds.setdefault(trial.pack_key, []).append(trial)
+        for key, alike in kinds.items():
+            self.sizes[key] = self.sizes.get(key) or _pack_size(self.request, self.share, alike)
         return [
             {
                 "pack": [places[trial.id] for trial in pack],
                 "trials": [trial.to_json() for trial in pack],
                 "peers": peers,
             }
-            for key, group in alike.items()
-            for pack in packs(group, sizes[key], at_a_time, request.begun)
+            for key, alike in kinds.items()
+            for pack in packs(alike, self.sizes[key], self.at_a_time, self.request.begun)
         ]
 
-    source = Source(cut, hear, request.concurrency)
+
+def drive(request: Request, emit: Emit, hear: Hear) -> None:
+    """Run what is asked for on the Ray that this process has joined, until all has ended or shall stop.
+
+    Args:
+        request: what to do.
+        emit: reports an event.
+        hear: returns the supervisor's messages since the last call. After "stop" no further pack begins.
+    """
+    resources = ray.cluster_resources()
+    share = gpu_share(request.resources, resources)
+    cluster.check_room(request.resources, share, request.address)
+    at_a_time = slots(request.resources, share, resources, request.concurrency)
+    emit({"kind": "ready", "slots": at_a_time, "device": _device(share)})
+    source = Source(_Cutter(request, share, at_a_time), hear, request.concurrency)
     source.add(request.trials, request.peers)
     if not request.more:
         source.add([], ())
     narrator = _Narrator(emit, source)
-    _tell_tune_of_memory()
+    ray_internals.survive_memory_kills()
     # Else Tune asks a searcher for one trial ahead only, and starts the workers one after another.
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(max(200, at_a_time))
-    trainable = tune.with_parameters(
-        _work,
-        shipment=request.shipment,
-        folder=request.folder if request.is_local else None,
-        device=device,
-        niceness=request.niceness,
-    )
     with ExitStack() as held:
         scratch = request.scratch or held.enter_context(Scratch())
         tune.Tuner(
-            tune.with_resources(trainable, {"cpu": request.resources.cpus, "gpu": share}),
+            _trainable(request, share),
             tune_config=tune.TuneConfig(
                 search_alg=source,
                 num_samples=-1,
@@ -270,6 +257,21 @@ def drive(request: Request, emit: Emit, hear: Hear) -> None:
         ).fit()
     now = psutil.Process().memory_info().rss
     emit({"kind": "done", "growth": now - (narrator.first_bytes or now)})
+
+
+def _device(share: float) -> str:
+    return "cuda" if share else "cpu"
+
+
+def _trainable(request: Request, share: float) -> Any:
+    work = tune.with_parameters(
+        _work,
+        shipment=request.shipment,
+        folder=request.folder if request.is_local else None,
+        device=_device(share),
+        niceness=request.niceness,
+    )
+    return tune.with_resources(work, {"cpu": request.resources.cpus, "gpu": share})
 
 
 def _drive_there(request: Request, events: Queue, asked: Queue) -> None:
@@ -301,52 +303,63 @@ def _drive_through_client(request: Request, emit: Emit, hear: Hear) -> None:
     ray.get(driving)
 
 
-def main(descriptor: int) -> None:
-    """Run a driver's process, connected by a file descriptor to the supervisor that started it."""
-    os.set_inheritable(descriptor, False)
-    link = Connection(descriptor)
-    request: Request = link.recv()
-    heard: SimpleQueue[Message] = SimpleQueue()
-    sending = threading.Lock()
+class _Link:
+    """The connection of a driver's process to its supervisor: events go there, messages come back."""
 
-    def emit(event: Event) -> None:
-        with sending:
-            link.send(event)
+    def __init__(self, descriptor: int) -> None:
+        os.set_inheritable(descriptor, False)
+        self._link = Connection(descriptor)
+        self._sending = threading.Lock()
+        self._messages: SimpleQueue[Message] = SimpleQueue()
+        self.request: Request = self._link.recv()
+        threading.Thread(target=self._listen, name="listen", daemon=True).start()
 
-    def listen() -> None:
+    def emit(self, event: Event) -> None:
+        with self._sending:
+            self._link.send(event)
+
+    def hear(self) -> list[Message]:
+        return [self._messages.get() for _ in range(self._messages.qsize())]
+
+    def broken(self, cause: str) -> None:
+        """Report that Ray failed, and end this process."""
+        with suppress(OSError):
+            self.emit({"kind": "broken", "error": cause})
+        _end(1)
+
+    def _listen(self) -> None:
         with suppress(EOFError, OSError):
             while True:
-                heard.put(link.recv())
+                self._messages.put(self._link.recv())
         # The supervisor is gone, or wants an end now.
-        if not request.is_local:
+        if not self.request.is_local:
             threading.Timer(5, end_session, [os.getsid(0)]).start()
             with suppress(Exception):
                 ray.shutdown()
         _end(0)
 
-    def broken(cause: str) -> None:
-        with suppress(OSError):
-            emit({"kind": "broken", "cause": cause})
-        _end(1)
 
-    threading.Thread(target=listen, name="listen", daemon=True).start()
+def main(descriptor: int) -> None:
+    """Run a driver's process, connected by a file descriptor to the supervisor that started it."""
+    link = _Link(descriptor)
+    request = link.request
     try:
         if request.is_local:
             cluster.start(request)
-            cluster.watch(broken)
+            cluster.watch(link.broken)
         else:
             cluster.join(request.address)
             for line in cluster.check_nodes(request.niceness):
-                emit({"kind": "note", "text": line})
+                link.emit({"kind": "note", "text": line})
         run = _drive_through_client if request.address.startswith("ray://") else drive
-        run(request, emit, lambda: [heard.get() for _ in range(heard.qsize())])
+        run(request, link.emit, link.hear)
         if not request.is_local:
             ray.shutdown()
     except UserError as error:
         # From a cluster's head it comes wrapped in a traceback.
-        emit({"kind": "refused", "error": str(getattr(error, "cause", error))})
+        link.emit({"kind": "refused", "error": str(getattr(error, "cause", error))})
     except Exception as error:
-        broken(f"{type(error).__name__}: {last_line(str(error))[:200]}")
+        link.broken(f"{type(error).__name__}: {last_line(str(error))[:200]}")
     _end(0)
 
 

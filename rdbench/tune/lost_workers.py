@@ -7,15 +7,14 @@ from dataclasses import dataclass
 
 import ray
 from ray import exceptions
-from ray._private.state import state
-from ray.core.generated import common_pb2, gcs_pb2
+
+from rdbench.tune.ray_internals import REASON, ActorDeathCause, MemoryLossError, actor_record
 
 MEMORY = "was killed for want of memory"
 NODE = "was lost with its node"
 KILLED = "was killed or crashed"
 
-_REASON = common_pb2.ActorDiedErrorContext.Reason
-_MENDS = {
+_FIXES = {
     MEMORY: "run fewer trials at a time (--concurrency N), or smaller ones (resources.pack)",
     NODE: "see why nodes are lost, then run the same command again",
     KILLED: "where the kernel's log tells of memory, run fewer trials at a time (--concurrency N)",
@@ -28,19 +27,6 @@ class Loss:
 
     cause: str
     traceback: str = ""
-
-
-class MemoryLossError(exceptions.RayActorError):  # type: ignore[misc]
-    """A worker that Ray killed because its node ran out of memory."""
-
-
-def as_actor_error(error: Exception) -> Exception:
-    """Return an error in the class by which Tune knows a dead worker.
-
-    Where Ray kills a worker for want of memory it raises a class that Tune does not expect, and the whole run
-    would end.
-    """
-    return MemoryLossError() if isinstance(error, exceptions.OutOfMemoryError) else error
 
 
 def loss(error: Exception | None) -> Loss:
@@ -59,10 +45,9 @@ def loss(error: Exception | None) -> Loss:
 def _look_up(actor: str) -> str:
     """Ask Ray's records, where the cause is a value; the text of the error is for people, and changes."""
     try:
-        accessor = state._connect_and_get_accessor()
-        record = gcs_pb2.ActorTableData.FromString(accessor.get_actor_info(ray.ActorID.from_hex(actor)))
+        record = actor_record(actor)
         reason = record.death_cause.actor_died_error_context.reason
-        if record.death_cause.HasField("oom_context") or reason in (_REASON.WORKER_DIED, _REASON.NODE_DIED):
+        if record.death_cause.HasField("oom_context") or reason in (REASON.WORKER_DIED, REASON.NODE_DIED):
             return cause_of_death(record.death_cause)
         # Ray takes a while to find a node dead, and Tune lets go of the actor before.
         return KILLED if _answers(record.address.node_id.hex()) else NODE
@@ -72,28 +57,28 @@ def _look_up(actor: str) -> str:
 
 def _answers(node: str) -> bool:
     """Whether a node's raylet can be reached."""
-    (found,) = (each for each in ray.nodes() if each["NodeID"] == node)
+    (record,) = (known for known in ray.nodes() if known["NodeID"] == node)
     try:
-        socket.create_connection((found["NodeManagerAddress"], found["NodeManagerPort"]), 3).close()
+        socket.create_connection((record["NodeManagerAddress"], record["NodeManagerPort"]), 3).close()
     except OSError:
         return False
-    return bool(found["Alive"])
+    return bool(record["Alive"])
 
 
-def cause_of_death(record: common_pb2.ActorDeathCause) -> str:
+def cause_of_death(record: ActorDeathCause) -> str:
     """Return what Ray's record of an actor's death means for the worker."""
     context = record.actor_died_error_context
     if record.HasField("oom_context"):
         return MEMORY
-    return NODE if context.reason == _REASON.NODE_DIED else KILLED
+    return NODE if context.reason == REASON.NODE_DIED else KILLED
 
 
 def verdict(losses: Sequence[Loss]) -> str:
     """Return why trials are given up after these losses: a line, then the last traceback if there is one."""
-    counts = Counter(each.cause for each in losses)
+    counts = Counter(loss.cause for loss in losses)
     causes = ", ".join(f"{cause}{f' {count} times' if count > 1 else ''}" for cause, count in counts.items())
-    mend = _MENDS.get(counts.most_common(1)[0][0], "")
-    line = f"the worker {causes}{f'; {mend}' if mend else ''}"
+    fix = _FIXES.get(counts.most_common(1)[0][0], "")
+    line = f"the worker {causes}{f'; {fix}' if fix else ''}"
     return f"{line}\n{losses[-1].traceback}".strip()
 
 

@@ -14,12 +14,8 @@ Message = Any
 class Source(Searcher):  # type: ignore[misc]
     """Hands out packs in order, and waits while there is none but more may follow.
 
-    What to train next is decided by :mod:`rdbench.search`, from results; this knows of none.
-
-    Args:
-        cut: cuts a batch, the settings of its trials and the ids of their peers, into packs.
-        hear: returns what the supervisor has said since it was asked last.
-        concurrent: packs at a time; None for any number.
+    What to train next is decided by :mod:`rdbench.search`. ``cut`` cuts a batch into packs; ``hear`` returns
+    the supervisor's messages; at most ``concurrent`` packs run at a time.
     """
 
     def __init__(
@@ -35,12 +31,12 @@ class Source(Searcher):  # type: ignore[misc]
         self._finished = False
 
     def add(self, settings: list[str], peers: tuple[str, ...]) -> None:
-        """Hand out another batch after those that wait; none says that no more follow."""
+        """Hand out another batch after those that wait; an empty one says that no more follow."""
         self._waiting.extend(self._cut(settings, peers) if settings else ())
         self._finished = self._finished or not settings
 
     def listen(self) -> None:
-        """Do what the supervisor has said. Asked to stop, hand out nothing any more."""
+        """Obey the supervisor's messages: after "stop" hand out nothing."""
         for message in self._hear():
             if message == "stop":
                 self._waiting.clear()

@@ -17,14 +17,10 @@ STEPS = 20
 
 
 def choose(trial: Trial, device: str) -> int:
-    """Return how many trials like this one to train side by side on a device.
+    """Return how many trials like this one to train side by side on a device; on a CPU, 1.
 
-    Measured on first use, and remembered in the cache for the device, the torch version and all settings
-    that matter: data shape, networks, batch size and precision.
-
-    Args:
-        trial: stands for all of a sweep; its variant, beta and seed do not matter.
-        device: "cuda"; the pack of a CPU is 1.
+    Measured on first use, and cached for the device, the torch version and all settings that matter: data
+    shape, networks, batch size and precision; not variant, beta and seed.
     """
     if device == "cpu":
         return 1
@@ -42,12 +38,7 @@ def choose(trial: Trial, device: str) -> int:
 
 
 def largest_useful(measure: Callable[[int], Throughput], memory: int) -> int:
-    """Double a pack from 1 until it gains less than a tenth, or memory would not hold the next.
-
-    Args:
-        measure: what a pack of a size does; raises ``torch.OutOfMemoryError`` where it does not fit.
-        memory: bytes the device has.
-    """
+    """Double a pack from 1 until it gains less than a tenth, or ``memory`` bytes would not hold the next."""
     best, size = measure(1), 1
     while size * 2 <= MAX_PACK and best.peak_memory_bytes * 2 <= MEMORY_SHARE * memory:
         try:

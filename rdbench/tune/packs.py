@@ -35,15 +35,8 @@ def packs(
 ) -> list[list[Trial]]:
     """Cut trials, in order, into packs of at most ``size``, and no larger than keeps every slot at work.
 
-    Variants that are not objectives train alone, after the others.
-
-    Args:
-        trials: what to cut.
-        size: of the largest pack.
-        slots: packs that run at a time.
-        begun: ids of the trials of each pack that was interrupted. Where all of them are among ``trials``
-            and they are no more than ``size`` it comes first, as it was, so that it goes on from its
-            checkpoint.
+    Variants that are not objectives train alone, after the others. A pack that was interrupted, whose ids are
+    in ``begun``, comes first and as it was, to go on from its checkpoint, if ``size`` allows.
 
     Raises:
         ValueError: the trials cannot train side by side.

@@ -44,33 +44,21 @@ class SessionDiedError(Exception):
 
 @dataclass(frozen=True)
 class Request:
-    """What a driver is to do.
+    """What a driver is to do."""
 
-    Attributes:
-        trials: settings of each, as JSON; others know a trial by its place in this list.
-        begun: ids of the trials of each pack that has a checkpoint.
-        peers: ids of trials that these may be judged by.
-        more: whether batches may follow, by :meth:`Session.add`.
-        resources: of each pack.
-        address: "local", or a cluster's.
-        concurrency: packs at a time; None for as many as there is room for.
-        shipment: the pickled function and job, which only workers unpack: they need torch, the driver not.
-        folder: the working directory of workers on this machine.
-        scratch: a folder for Tune's and Ray's files; it is removed at the end.
-        niceness: of workers.
-    """
-
-    trials: list[str]
-    begun: list[tuple[str, ...]]
-    resources: Resources
-    address: str
-    concurrency: int | None
-    shipment: bytes
-    peers: tuple[str, ...] = ()
-    more: bool = False
-    folder: str = field(default_factory=os.getcwd)
-    scratch: str = ""
-    niceness: int = 0
+    trials: list[str]  # settings, as JSON; events name a trial by its place in this list
+    begun: list[tuple[str, ...]]  # ids of the trials of each pack that has a checkpoint
+    resources: Resources  # of a pack
+    address: str  # "local", or a cluster's
+    concurrency: int | None  # packs at a time; None for as many as there is room for
+    shipment: (
+        bytes  # the pickled function and job, which only workers unpack: they need torch, the driver not
+    )
+    peers: tuple[str, ...] = ()  # ids of trials that these may be judged by
+    more: bool = False  # whether batches may follow, by Session.add
+    folder: str = field(default_factory=os.getcwd)  # where workers on this machine work
+    scratch: str = ""  # a folder for Tune's and Ray's files; it is removed at the end
+    niceness: int = 0  # of workers
 
     @property
     def is_local(self) -> bool:
@@ -134,23 +122,14 @@ class Session:
             self._link.send(what)
 
     def next(self, seconds: float) -> Event | None:
-        """Return what the driver reports next; None if that is nothing for some seconds.
-
-        Raises:
-            SessionDiedError: the driver is no more.
-        """
+        """Return what the driver reports next; None after ``seconds``; SessionDiedError when it died."""
         try:
             return self._link.recv() if self._link.poll(seconds) else None
         except (EOFError, OSError, pickle.UnpicklingError):
             raise SessionDiedError(self._last_words()) from None
 
     def add(self, trials: list[str], peers: tuple[str, ...]) -> None:
-        """Hand the driver another batch; none says that no more follow.
-
-        Args:
-            trials: settings of each, as JSON; their places go on from those before.
-            peers: ids of trials that these may be judged by.
-        """
+        """Hand the driver another batch, see :class:`Request`; an empty one says that no more follow."""
         self._send(("add", trials, peers))
 
     def stop(self) -> None:
@@ -183,13 +162,11 @@ def end_session(leader: int) -> None:
 
 
 def _members(leader: int) -> list[psutil.Process]:
-    found = []
+    members = []
     for pid in psutil.pids():
-        try:
+        with suppress(OSError, psutil.Error):
             if pid != os.getpid() and os.getsid(pid) == leader:
                 process = psutil.Process(pid)
                 if process.status() != psutil.STATUS_ZOMBIE:
-                    found.append(process)
-        except (OSError, psutil.Error):
-            continue
-    return found
+                    members.append(process)
+    return members

@@ -3,7 +3,7 @@
 import datetime
 import pickle
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from rdbench.errors import ClusterError, RayDiedError, StorageError
@@ -24,6 +24,7 @@ RESTARTS = 3  # in a row without a trial that ended
 START_SECONDS = 600.0  # on a machine that is very busy Ray takes minutes
 PATIENCE_SECONDS = 30.0
 
+_ERRORS = {"fatal": StorageError, "refused": ClusterError, "broken": SessionDiedError}  # by kind of event
 
 Work = Callable[[Sequence[Trial], Job, str, Callable[[float], None]], list[Summary]]
 
@@ -50,12 +51,10 @@ class RayScheduler:
         lease: Lease | None = None,
         more: Batches | None = None,
     ) -> Usage:
-        """Run trials until each is committed, has failed, or the user interrupts.
+        """Run trials, see :class:`rdbench.trial.scheduler.Scheduler`.
 
         Raises:
             ClusterError: the cluster cannot be joined, has no room for a pack, or dies again and again.
-            SpecError: the trials' precision is not to be had here.
-            StorageError: a worker cannot read or write the results, or the lease was lost.
         """
         progress.say("starting Ray")
         with counted() as requests:
@@ -77,7 +76,7 @@ class _Supervisor:
     def __post_init__(self) -> None:
         self._peers: tuple[str, ...] = self._more.peers() if self._more else ()
         self._shipment = pickle.dumps((self._scheduler.function, self._job))
-        self._told: set[str] = set()
+        self._reported: set[str] = set()
         self._running: set[tuple[int, ...]] = set()
         self._awaited: set[tuple[int, ...]] | None = None  # what ran when the user asked to stop
         self._since = datetime.datetime.now(datetime.UTC)
@@ -89,13 +88,13 @@ class _Supervisor:
     def run(self) -> Usage:
         deaths = 0
         while True:
-            before = len(self._told)
+            before = len(self._reported)
             try:
                 with Session(self._request()) as session:
                     self._follow(session)
                 break
             except SessionDiedError as death:
-                deaths = 1 if len(self._told) > before else deaths + 1
+                deaths = 1 if len(self._reported) > before else deaths + 1
                 self._recover(str(death), deaths)
             if not self._todo and not self._next_batch():
                 break
@@ -117,17 +116,13 @@ class _Supervisor:
         )
 
     def _recover(self, cause: str, deaths: int) -> None:
-        """Get ready for another driver after one has died.
-
-        Raises:
-            ClusterError: too many have.
-        """
-        self._clear(self._running)
+        """Get ready for another driver after one has died; raise ClusterError when too many have."""
+        self._clear(*self._running)
         ended = store.ended_in(self._job.results, self._job.run)
         for trial in self._todo:
             if trial.id in ended:
-                self._tell_committed(trial)
-        self._todo = [trial for trial in self._todo if trial.id not in self._told]
+                self._report_committed(trial)
+        self._todo = [trial for trial in self._todo if trial.id not in self._reported]
         self._progress.nothing_runs()
         if deaths > RESTARTS:
             raise RayDiedError(
@@ -152,14 +147,10 @@ class _Supervisor:
         return batch
 
     def _follow(self, session: Session) -> None:
-        """Listen to a driver until it is done, or shall be ended.
-
-        Raises:
-            SessionDiedError: it died, or does not start.
-        """
+        """Listen to a driver until it is done, or shall be ended; raise SessionDiedError when it has died."""
         started, ready, waited = time.monotonic(), False, False
         while not self._shall_end(session):
-            if self._more and all(trial.id in self._told for trial in self._todo):
+            if self._more and all(trial.id in self._reported for trial in self._todo):
                 batch = self._next_batch()
                 session.add([trial.to_json() for trial in batch], self._peers)
             event = session.next(0.1)
@@ -168,27 +159,19 @@ class _Supervisor:
                 if event["kind"] == "done":
                     self._growth = event["growth"]
                     return
+                if event["kind"] in _ERRORS:
+                    raise _ERRORS[event["kind"]](event["error"])
                 getattr(self, f"_on_{event['kind'].replace(' ', '_')}")(event)
             silent = time.monotonic() - started
             if not ready and silent > START_SECONDS:
                 raise SessionDiedError(f"it did not start within {START_SECONDS:.0f} s")
-            if (
-                self._scheduler.address != "local"
-                and ready
-                and not (waited or self._running or self._told)
-                and silent > PATIENCE_SECONDS
-            ):
+            idle = ready and not (self._running or self._reported)
+            if self._scheduler.address != "local" and idle and not waited and silent > PATIENCE_SECONDS:
                 waited = True
-                self._progress.say(
-                    "waiting for a worker: the cluster's CPUs and GPUs may be in use by others"
-                )
+                self._progress.say("waiting for a worker: others may use the cluster's CPUs and GPUs")
 
     def _shall_end(self, session: Session) -> bool:
-        """Whether to end what runs now; the first time the user asks, pass that on.
-
-        Raises:
-            StorageError: the results folder is no longer ours.
-        """
+        """Whether to end what runs now; the first time the user asks to stop, tell the workers."""
         if self._lease and self._lease.lost:
             raise StorageError(self._lease.lost)
         if self._requests.count and self._awaited is None:
@@ -205,12 +188,12 @@ class _Supervisor:
                 session.stop()
         return self._requests.count > 1 or self._awaited == set()
 
-    def _clear(self, packs: Iterable[tuple[int, ...]]) -> None:
+    def _clear(self, *packs: Sequence[int]) -> None:
         """Note that packs no longer run."""
-        gone = set(packs)
-        self._running -= gone
+        ended = {tuple(pack) for pack in packs}
+        self._running -= ended
         if self._awaited:
-            self._awaited -= gone
+            self._awaited -= ended
 
     def _on_ready(self, event: Event) -> None:
         check_precision(self._todo[0].train.precision, event["device"])
@@ -230,53 +213,44 @@ class _Supervisor:
             self._progress.running(trial, event["share"])
 
     def _on_ended(self, event: Event) -> None:
-        self._clear([tuple(event["pack"])])
+        self._clear(event["pack"])
         self._busy += event["busy"]
         self._ended = time.monotonic()
         for trial, figures in zip(self._pack(event), event["figures"], strict=True):
-            self._tell(trial, figures)
+            self._report(trial, figures)
 
     def _on_hung(self, event: Event) -> None:
         for trial in self._pack(event):
-            self._tell_committed(trial)
+            self._report_committed(trial)
 
     def _on_lost(self, event: Event) -> None:
-        self._clear([tuple(event["pack"])])
+        self._clear(event["pack"])
         self._progress.lost(self._pack(event), event["cause"])
 
     def _on_given_up(self, event: Event) -> None:
-        self._clear([tuple(event["pack"])])
+        self._clear(event["pack"])
         self._ended = time.monotonic()
         for trial in self._pack(event):
-            if not self._tell_committed(trial):
+            if not self._report_committed(trial):
                 tables = failure_tables(trial, event["error"], self._since)
                 commit(self._job, trial, tables)
-                self._tell(trial, summary(tables))
-
-    def _on_fatal(self, event: Event) -> None:
-        raise StorageError(event["error"])
-
-    def _on_refused(self, event: Event) -> None:
-        raise ClusterError(event["error"])
-
-    def _on_broken(self, event: Event) -> None:
-        raise SessionDiedError(event["cause"])
+                self._report(trial, summary(tables))
 
     def _pack(self, event: Event) -> list[Trial]:
         return [self._todo[place] for place in event["pack"]]
 
-    def _tell(self, trial: Trial, figures: Summary) -> None:
-        if trial.id in self._told:
+    def _report(self, trial: Trial, figures: Summary) -> None:
+        if trial.id in self._reported:
             return
         if figures["status"] == "stopped":
             self._progress.stopped(trial)
             return
-        self._told.add(trial.id)
+        self._reported.add(trial.id)
         self._progress.ended(trial, figures["status"], result_detail(figures))
 
-    def _tell_committed(self, trial: Trial) -> bool:
-        """Tell of a trial that was committed in this run without our hearing of it."""
+    def _report_committed(self, trial: Trial) -> bool:
+        """Report a trial that was committed in this run, though its worker could not say so."""
         if not store.committed_in(self._job.results, self._job.run, trial.id):
             return False
-        self._tell(trial, summary(store.trial_tables(self._job.results, trial.id)))
+        self._report(trial, summary(store.trial_tables(self._job.results, trial.id)))
         return True

@@ -70,7 +70,7 @@ def test_a_metric_measured_afterwards_is_the_one_measured_in_the_trial(kept, swe
     assert (found.measured, found.already, found.without_weights, found.failed) == (2, 0, 0, ())
     for trial in plan(sweep).trials:
         ours = store.trial_tables(kept, trial.id)["metrics"]
-        theirs = run_trial(trial, data, CPU, asked=[ASKED])["metrics"]
+        theirs = run_trial(trial, data, CPU, outputs=Outputs([ASKED]))["metrics"]
         assert [{**row, "trial": trial.id} for row in theirs] == ours
     assert str(evaluate.evaluate(kept, [ASKED], tmp_path, "cpu")) == "2 had it already"
 
@@ -84,7 +84,9 @@ def test_a_model_that_draws_from_the_global_generator_finds_it_as_in_its_trial(t
 
     monkeypatch.setattr(metrics, "rows", rows)
     networks = []
-    run_trial(trial, data, CPU, asked=[ASKED], on_network=lambda trial, network: networks.append(network))
+    run_trial(
+        trial, data, CPU, outputs=Outputs([ASKED]), on_network=lambda trial, network: networks.append(network)
+    )
     torch.manual_seed(5)
     metric_rows(networks[0], trial, data, CPU, [ASKED])
     assert drawn[0] == drawn[1]

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from rdbench.commands import evaluate
-from rdbench.commands.plan import _told, account, open_plan
+from rdbench.commands.plan import _lines, account, open_plan
 from rdbench.metrics import failures, iwae
 from rdbench.metrics.iwae import IwaeOptions
 from rdbench.results import store
@@ -159,7 +159,7 @@ def test_what_a_worker_lacks_costs_one_training_more_as_another_may_have_it_and_
 
 
 def test_many_reasons_are_told_by_the_commonest():
-    lines = _told(("no iwae", f"ValueError: reason {'x' * (at % 7)}", str(at)) for at in range(20))
+    lines = _lines(("no iwae", f"ValueError: reason {'x' * (at % 7)}", str(at)) for at in range(20))
     assert lines[0] == "no iwae: 3 trials: ValueError: reason "
     assert (len(lines), lines[-1]) == (6, "and 2 reasons more")
 

@@ -16,6 +16,7 @@ from rdbench.metrics.latents import LatentsOptions
 from rdbench.numerics.seeding import generator
 from rdbench.spec.plan import plan
 from rdbench.spec.sweep import load_sweep
+from rdbench.trial.job import Outputs
 from rdbench.trial.run import run_trial
 from rdbench.vae import networks
 
@@ -137,7 +138,9 @@ def test_standard_errors_are_the_spread_of_repeated_measurements():
 def test_the_rate_is_the_one_that_the_trial_measured(sweep_file, tmp_path):
     sweep = load_sweep(sweep_file, ["metrics=[latents]", "variants=[bs_vae]"])
     (trial,) = plan(sweep).trials
-    tables = run_trial(trial, datasets.load(trial.dataset, tmp_path), CPU, asked=[LatentsOptions()])
+    tables = run_trial(
+        trial, datasets.load(trial.dataset, tmp_path), CPU, outputs=Outputs([LatentsOptions()])
+    )
     (rate,) = (row for row in tables["metrics"] if '"rate"' in row["settings"])
     point = next(row for row in tables["points"] if row["split"] == "test")
     assert rate["value"] == pytest.approx(point["rate"], rel=1e-4)

@@ -26,6 +26,7 @@ from rdbench.results.load import load_results
 from rdbench.results.spec_file import save_sweep
 from rdbench.spec.plan import plan
 from rdbench.spec.sweep import dump_sweep, load_sweep
+from rdbench.trial.job import Outputs
 from rdbench.trial.run import run_trial
 from rdbench.trial.scheduler import RunOptions
 from rdbench.trial.serial import SerialScheduler
@@ -227,7 +228,7 @@ def root(trial, data, sweep, tmp_path):
     """The results of one trial, with its metric."""
     path = tmp_path / "results"
     save_sweep(path, sweep.model_copy(update={"metrics": (SMALL,)}))
-    store.commit(path, trial.id, run_trial(trial, data, CPU, asked=[SMALL]))
+    store.commit(path, trial.id, run_trial(trial, data, CPU, outputs=Outputs([SMALL])))
     return path
 
 
@@ -274,7 +275,7 @@ def test_a_metric_that_cannot_be_measured_is_null_with_its_reason_and_the_trial_
 ):
     monkeypatch.setattr(iwae, "METRIC", dataclasses.replace(iwae.METRIC, compute=broken))
     save_sweep(tmp_path, sweep.model_copy(update={"metrics": (SMALL,)}))
-    store.commit(tmp_path, trial.id, run_trial(trial, data, CPU, asked=[SMALL]))
+    store.commit(tmp_path, trial.id, run_trial(trial, data, CPU, outputs=Outputs([SMALL])))
     results = load_results(tmp_path)
     assert results.trials["status"].tolist() == ["done"]
     assert len(results.points) == 8

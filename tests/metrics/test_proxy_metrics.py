@@ -36,6 +36,7 @@ from rdbench.results.load import load_results
 from rdbench.results.spec_file import save_sweep
 from rdbench.spec.plan import Trial, plan
 from rdbench.spec.sweep import Sweep, dump_sweep, load_sweep
+from rdbench.trial.job import Outputs
 from rdbench.trial.run import run_trial
 
 CPU = torch.device("cpu")
@@ -124,7 +125,7 @@ def run(folder: Path, protocol: str, asked: list[MetricOptions]) -> Run:
     with pytest.MonkeyPatch.context() as patch:
         stream = samples.prior_samples
         patch.setattr(samples, "prior_samples", seen)
-        tables = run_trial(trial, data, CPU, asked=asked)
+        tables = run_trial(trial, data, CPU, outputs=Outputs(asked))
     save_sweep(folder / "results", sweep)
     store.commit(folder / "results", trial.id, tables)
     found = load_results(folder / "results").metrics

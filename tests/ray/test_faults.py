@@ -29,11 +29,11 @@ from rdbench.tune.lost_workers import (
     MEMORY,
     NODE,
     Loss,
-    as_actor_error,
     cause_of_death,
     loss,
     verdict,
 )
+from rdbench.tune.ray_internals import as_actor_error
 
 # A sweep whose first trials meet with faults; the others train until Ctrl-C.
 

@@ -21,7 +21,7 @@ from trials_that import EPOCHS, epochs, note_epochs_and_go_on_after_them
 import rdbench
 from rdbench.errors import ClusterError
 from rdbench.tune import cluster as cluster_of_ray
-from rdbench.tune.cluster import told_of_niceness
+from rdbench.tune.cluster import niceness_lines
 from rdbench.tune.session import end_session
 
 IMPORTS = os.pathsep.join([str(Path(trials_that.__file__).parent), str(Path(rdbench.__file__).parent.parent)])
@@ -177,7 +177,7 @@ def test_an_address_where_no_cluster_answers_is_one_line(address, says):
 
 
 def test_nodes_whose_workers_give_way_to_other_processes_are_told_with_the_mend():
-    assert told_of_niceness({"10.0.0.1": 0, "10.0.0.2": 0}, 0) == []
-    (line,) = told_of_niceness({"10.0.0.1": 0, "10.0.0.2": 15, "10.0.0.3": 15}, 0)
+    assert niceness_lines({"10.0.0.1": 0, "10.0.0.2": 0}, 0) == []
+    (line,) = niceness_lines({"10.0.0.1": 0, "10.0.0.2": 15, "10.0.0.3": 15}, 0)
     assert line.startswith("workers cannot have niceness 0 on node 10.0.0.2 (15), 10.0.0.3 (15): ")
     assert line.endswith("start its Ray with RAY_worker_niceness=0")

@@ -7,7 +7,7 @@ from rdbench.results import store
 from rdbench.results.spec_file import save_sweep
 from rdbench.spec.plan import plan
 from rdbench.spec.search_options import AshaStop, MedianStop, PlateauStop
-from rdbench.trial.early_stopping import Judge, peer_losses, verdict
+from rdbench.trial.early_stopping import EarlyStopper, peer_losses, verdict
 from rdbench.trial.rows import failure_tables
 
 FALLING = [10.0 / epoch for epoch in range(1, 41)]
@@ -106,7 +106,7 @@ def test_peers_are_of_one_variant_and_beta_and_of_other_settings(tmp_path):
 
 def test_a_pack_ends_when_all_of_its_trials_would(tmp_path):
     pack = plan(sweep(None, beta=[1, 2], train={"epochs": 9})).trials
-    judge = Judge(PlateauStop(patience=2), tmp_path, pack, ())
+    judge = EarlyStopper(PlateauStop(patience=2), tmp_path, pack, ())
     judge.history[0] += [{"loss": 1.0, "sse": 1.0}] * 3
     judge.history[1] += [{"loss": loss, "sse": 1.0} for loss in (3.0, 2.0, 1.0)]
     assert not judge.stops()
@@ -115,13 +115,13 @@ def test_a_pack_ends_when_all_of_its_trials_would(tmp_path):
     judge.history[1] += [{"loss": 1.0, "sse": 1.0}] * 2
     assert judge.stops()
     assert judge.reasons[0].startswith("at epoch 3")
-    assert Judge(None, tmp_path, pack, ()).stops() is False
+    assert EarlyStopper(None, tmp_path, pack, ()).stops() is False
 
 
 def test_a_history_from_before_an_interruption_is_judged_epoch_by_epoch(tmp_path):
     """So that a kill between the checkpoint that stopped a trial and its commit changes nothing."""
     (trial,) = plan(sweep(None, beta=[1], train={"epochs": 9})).trials
-    judge = Judge(PlateauStop(patience=2), tmp_path, [trial], ())
+    judge = EarlyStopper(PlateauStop(patience=2), tmp_path, [trial], ())
     judge.history = [[{"loss": loss, "sse": 1.0} for loss in (3.0, 3.0, 3.0, 1.0, 1.0)]]
     assert judge.stops()
     assert judge.reasons == ["at epoch 3 of 9: neither loss nor error has fallen for 2 epochs"]

@@ -8,8 +8,11 @@ import torch
 
 from rdbench.numerics.seeding import generator
 from rdbench.registry import variants
+from rdbench.results import store
 from rdbench.spec.sweep import ModelSpec, VariantSpec
+from rdbench.trial.job import Job, Outputs
 from rdbench.trial.run import run_pack, run_trial
+from rdbench.trial.worker import work
 from rdbench.vae import batches, networks
 from rdbench.vae.training import learning_rate, objectives, train
 
@@ -103,20 +106,24 @@ def without_times(tables):
     }
 
 
-def test_on_a_cpu_a_pack_runs_trial_by_trial_and_bit_for_bit_as_alone(trial, data):
-    trials, epochs = members(trial, epochs=2), []
-    together = run_pack(trials, data, CPU, lambda member, epoch: epochs.append((member, epoch.epoch)))
-    assert epochs == [(member, epoch) for member in range(4) for epoch in (1, 2)]
-    for one, ours in zip(trials, together, strict=True):
-        assert without_times(ours) == without_times(run_trial(one, data, CPU))
+def test_on_a_cpu_a_pack_runs_trial_by_trial_and_bit_for_bit_as_alone(trial, data, tmp_path):
+    trials, shares = members(trial, epochs=2), []
+    work(trials, Job(tmp_path / "together", tmp_path), "cpu", shares.append)
+    assert shares == [pytest.approx(eighths / 8) for eighths in range(1, 9)]
+    for one in trials:
+        store.commit(tmp_path / "alone", one.id, run_trial(one, data, CPU))
+        ours, alone = (store.trial_tables(tmp_path / place, one.id) for place in ("together", "alone"))
+        assert without_times(ours) == without_times(alone)
 
 
 @pytest.mark.parametrize("protocol", ["clean", "paper"])
 def test_each_member_gets_the_tables_of_a_trial_of_its_own(trial, data, protocol):
     flipped = dataclasses.replace(data, augmentation="flip")
     trials = [one.model_copy(update={"protocol": protocol}) for one in members(trial, epochs=2)]
-    for one, ours in zip(trials, run_pack(trials, flipped, CPU, keep_per_image=True, fuse=True), strict=True):
-        alone = run_trial(one, flipped, CPU, keep_per_image=True)
+    for one, ours in zip(
+        trials, run_pack(trials, flipped, CPU, outputs=Outputs(per_image=True)), strict=True
+    ):
+        alone = run_trial(one, flipped, CPU, outputs=Outputs(per_image=True))
         assert ours.keys() == alone.keys()
         assert ours["trials"][0]["spec"] == one.to_json()
         assert ours["trials"][0]["pack"] == 4
@@ -131,7 +138,7 @@ def test_each_member_gets_the_tables_of_a_trial_of_its_own(trial, data, protocol
 
 def test_the_shares_of_the_time_add_up_to_the_time_of_the_pack(trial, data):
     trials = members(trial, epochs=1)
-    rows = [tables["trials"][0] for tables in run_pack(trials, data, CPU, fuse=True)]
+    rows = [tables["trials"][0] for tables in run_pack(trials, data, CPU)]
     assert len({row["seconds"] for row in rows}) == 1
     images = 4 * 64  # 4 steps of 64
     history_seconds = images / rows[0]["images_per_second"]
@@ -143,7 +150,7 @@ def test_a_member_that_diverges_does_not_disturb_the_others(trial, data, monkeyp
         return sse * math.nan
 
     trials = members(trial, epochs=2)
-    calm = run_pack(trials, data, CPU, fuse=True)
+    calm = run_pack(trials, data, CPU)
     get = variants.get
 
     def half_broken(which):
@@ -151,7 +158,7 @@ def test_a_member_that_diverges_does_not_disturb_the_others(trial, data, monkeyp
         return dataclasses.replace(found, target=broken) if found.name == "beta_vae" else found
 
     monkeypatch.setattr(variants, "get", half_broken)
-    mixed = run_pack(trials, data, CPU, fuse=True)
+    mixed = run_pack(trials, data, CPU)
     for one, before, after in zip(trials, calm, mixed, strict=True):
         if one.variant.name == "beta_vae":
             assert after["trials"][0]["status"] == "diverged"

@@ -14,6 +14,7 @@ from rdbench.metrics.latents import LatentsOptions
 from rdbench.numerics.precision import exact_float32, training_arithmetic
 from rdbench.spec.plan import Trial
 from rdbench.trial import by_kind
+from rdbench.trial.job import Outputs
 from rdbench.trial.run import metric_rows, run_trial
 from rdbench.vae.evaluation import Measurement
 
@@ -54,7 +55,7 @@ def test_tf32_is_of_convolutions_and_products_while_a_network_trains_and_no_long
 
 def test_per_image_values_are_kept_when_asked_for(trial, data):
     assert "per_image" not in run_trial(trial, data, CPU)
-    tables = run_trial(trial, data, CPU, keep_per_image=True)
+    tables = run_trial(trial, data, CPU, outputs=Outputs(per_image=True))
     rows = tables["per_image"]
     assert [row["index"] for row in rows] == list(range(100))
     point = next(row for row in tables["points"] if row["split"] == "test" and row["reading"] == "half")
@@ -109,7 +110,11 @@ def test_metrics_see_the_trial_and_its_test_images_in_exact_float32(trial, data,
     trial, kept = trial.model_copy(update={"seed": 3, "beta": 2.0, "protocol": "paper"}), []
     asked = [LatentsOptions()]
     tables = run_trial(
-        trial, data, CPU, asked=asked, keep_per_image=True, on_network=lambda trial, model: kept.append(model)
+        trial,
+        data,
+        CPU,
+        outputs=Outputs(asked, per_image=True),
+        on_network=lambda trial, model: kept.append(model),
     )
     metric_rows(kept[0], trial, data, CPU, asked)
     assert len(seen) == 2

@@ -179,9 +179,9 @@ def test_what_was_committed_before_its_worker_was_lost_is_not_trained_again(pack
 def test_a_checkpoint_that_cannot_be_gone_on_from_is_given_up_once(trial, job, monkeypatch):
     trial = trial.model_copy(update={"train": trial.train.model_copy(update={"epochs": 3})})
     asked = iter([False, False, True])
-    monkeypatch.setattr(worker, "_StopAsked", lambda job: lambda: next(asked))
+    monkeypatch.setattr(worker, "_StopRequest", lambda job: lambda: next(asked))
     assert work([trial], job, "cpu")[0]["status"] == "stopped"
-    monkeypatch.setattr(worker, "_StopAsked", lambda job: lambda: False)
+    monkeypatch.setattr(worker, "_StopRequest", lambda job: lambda: False)
 
     def only_from_the_beginning(*arguments, keeper, **options):
         if keeper.history[0]:
@@ -205,11 +205,11 @@ def test_other_data_than_the_sweeps_are_not_trained_on(trial, job):
 def test_asked_to_stop_a_worker_keeps_its_state_and_goes_on_the_next_time(trial, job, monkeypatch):
     trial = trial.model_copy(update={"train": trial.train.model_copy(update={"epochs": 3})})
     asked = iter([False, False, True])  # before it begins, then as each epoch ends
-    monkeypatch.setattr(worker, "_StopAsked", lambda job: lambda: next(asked))
+    monkeypatch.setattr(worker, "_StopRequest", lambda job: lambda: next(asked))
     assert work([trial], job, "cpu")[0]["status"] == "stopped"
     assert store.trial_ids(job.results) == []
     assert interrupted(job.results) == [(trial.id,)]
-    monkeypatch.setattr(worker, "_StopAsked", lambda job: lambda: False)
+    monkeypatch.setattr(worker, "_StopRequest", lambda job: lambda: False)
     begun = []
     work([trial], job, "cpu", begun.append)
     assert begun == [1.0]  # the third epoch alone

@@ -61,9 +61,9 @@ def run_with_stops(pack, data, root, epochs_between, minutes=0.0, **more):
 def test_an_interrupted_pack_ends_as_if_it_had_never_stopped(sweep_file, data, root, augmentation):
     pack = trials_of(sweep_file, "seeds=2")[:6]
     data = dataclasses.replace(data, augmentation=augmentation)
-    resumed, attempts = run_with_stops(pack, data, root, 1, fuse=True)
+    resumed, attempts = run_with_stops(pack, data, root, 1)
     assert attempts == 5  # four epochs, then the evaluation
-    assert figures(resumed) == figures(run_pack(pack, data, CPU, fuse=True))
+    assert figures(resumed) == figures(run_pack(pack, data, CPU))
 
 
 @pytest.mark.parametrize("name", ["geco", "sigma_vae", "learned_variance", "vamp_prior", "multi_rate"])
@@ -174,8 +174,8 @@ def test_torchs_own_generator_goes_on_where_it_was(sweep_file, data, root, tmp_p
 
 def test_a_member_that_diverged_before_stays_so(sweep_file, data, root):
     pack = trials_of(sweep_file, "variants=[bs_vae]", "beta=[1, 1e8]", "train.lr=10")
-    resumed, _ = run_with_stops(pack, data, root, 1, fuse=True)
-    alone = run_pack(pack, data, CPU, fuse=True)
+    resumed, _ = run_with_stops(pack, data, root, 1)
+    alone = run_pack(pack, data, CPU)
     assert "diverged" in {one["trials"][0]["status"] for one in alone}
     assert figures(resumed) == figures(alone)
 
@@ -236,7 +236,7 @@ def test_a_damaged_checkpoint_is_never_gone_on_from(trial, data, root, caplog):
 
 def test_a_checkpoint_of_other_data_versions_or_trials_is_none(sweep_file, data, root, monkeypatch):
     pack = trials_of(sweep_file)
-    stop_once(pack, data, root, 1, fuse=True)
+    stop_once(pack, data, root, 1)
     assert epochs_done(pack, root) == 1
     assert epochs_done(pack, root, data_checksum="other") == 0
     assert epochs_done(pack[:2], root) == 0
@@ -248,7 +248,7 @@ def test_a_checkpoint_of_other_data_versions_or_trials_is_none(sweep_file, data,
 def test_packs_that_were_interrupted_are_known_by_their_trials(sweep_file, data, root):
     pack = trials_of(sweep_file)
     assert interrupted(root) == []
-    stop_once(pack[:3], data, root, 1, fuse=True)
+    stop_once(pack[:3], data, root, 1)
     stop_once(pack[3:], data, root, 1)
     assert sorted(interrupted(root)) == sorted([tuple(t.id for t in pack[:3]), (pack[3].id,)])
 
@@ -283,7 +283,7 @@ def test_storage_that_fails_for_a_while_costs_checkpoints_alone(trial, data, roo
 
 def test_the_checkpoint_of_a_pack_goes_when_all_its_trials_are_done(sweep_file, data, root):
     pack = trials_of(sweep_file)[:2]
-    stop_once(pack, data, root, 1, fuse=True)
+    stop_once(pack, data, root, 1)
     tidy(root, [pack[0].id])
     assert len(interrupted(root)) == 1
     tidy(root, [trial.id for trial in pack])

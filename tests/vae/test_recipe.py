@@ -19,7 +19,8 @@ from rdbench.datasets import Split
 from rdbench.numerics.seeding import generator
 from rdbench.spec.plan import Trial
 from rdbench.spec.sweep import ModelSpec, TrainSpec, VariantSpec
-from rdbench.trial.run import run_pack, run_trial
+from rdbench.trial.job import Outputs
+from rdbench.trial.run import Hooks, run_pack, run_trial
 from rdbench.vae import augment, evaluation, models, networks
 from rdbench.vae.training import train
 
@@ -284,7 +285,7 @@ def test_the_points_of_a_trial_are_the_means_of_its_network_by_running_statistic
     data = dataclasses.replace(data, augmentation="flip")
     kept = []
     tables = run_trial(
-        trial, data, CPU, keep_per_image=True, on_network=lambda trial, model: kept.append(model)
+        trial, data, CPU, outputs=Outputs(per_image=True), on_network=lambda trial, model: kept.append(model)
     )
     reference = Reference(data.shape, trial.model.latent, tuple(trial.model.channels))
     reference = with_values_of(kept[0].network, reference).eval()
@@ -320,7 +321,9 @@ def test_points_and_pictures_of_a_pack_are_of_the_network_that_is_kept_of_each_m
         recipe(trial, variant=name, lr=0.01, seed=seed) for name, seed in (("bs_vae", 0), ("beta_vae", 1))
     ]
     kept = []
-    tables = run_pack(pack, data, CPU, fuse=fuse, on_network=lambda trial, model: kept.append(model))
+    hooks = Hooks(on_network=lambda trial, model: kept.append(model))
+    packs = [pack] if fuse else [[trial] for trial in pack]
+    tables = [rows for trials in packs for rows in run_pack(trials, data, CPU, hooks=hooks)]
     test = torch.from_numpy(data.test.images.copy()).float() / 255
     originals = test[:16]
     for each, own, model in zip(pack, tables, kept, strict=True):

@@ -8,6 +8,7 @@ import torch
 from rdbench import datasets, metrics
 from rdbench.spec.plan import plan
 from rdbench.spec.sweep import Sweep
+from rdbench.trial.job import Outputs
 from rdbench.trial.run import run_trial
 from rdbench.vae import models
 
@@ -22,7 +23,7 @@ def trial_of(variant, beta=0.1, epochs=12):
 
 def tables_of(tmp_path, variant, **settings):
     trial = trial_of(variant, **settings)
-    return run_trial(trial, datasets.load(trial.dataset, tmp_path), CPU, keep_per_image=True)
+    return run_trial(trial, datasets.load(trial.dataset, tmp_path), CPU, outputs=Outputs(per_image=True))
 
 
 @pytest.fixture(scope="module")
@@ -77,6 +78,6 @@ def test_metrics_that_rest_on_a_gaussian_posterior_say_that_they_have_no_value(t
     trial = trial_of("autoencoder", epochs=1)
     data = datasets.load(trial.dataset, tmp_path)
     asked = [metrics.get(name).options() for name in ("iwae", "latents")]
-    rows = run_trial(trial, data, CPU, asked=asked)["metrics"]
+    rows = run_trial(trial, data, CPU, outputs=Outputs(asked))["metrics"]
     assert {row["name"] for row in rows} == {"iwae", "latents"}
     assert all(row["value"] is None and "not defined for this variant" in row["settings"] for row in rows)
