@@ -145,7 +145,6 @@ def rdbench(
     from rdbench.cli import app
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "100")
 
     def run(*arguments: Any) -> Ended:
         monkeypatch.setattr(sys, "argv", ["rdbench", *map(str, arguments)])

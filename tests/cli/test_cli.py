@@ -89,7 +89,8 @@ def test_a_results_folder_that_is_something_else_is_refused(sweep_file, tmp_path
     assert "not a results folder" in refused(rdbench("status", "thesis"))
 
 
-def test_variants_and_datasets_are_listed(tmp_path, rdbench):
+def test_variants_and_datasets_are_listed(tmp_path, rdbench, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "100")
     listed = rdbench("variants")
     assert re.search(r"^bs_vae: n/2 \(ln\(2 pi sse/n \+ eps\) \+ 1\) \+ beta rate", listed.stdout, re.M)
     assert re.search(r"^student_t: .*\n +{name: student_t, dof: 0.0, .*native reading: own; model\]\n"
