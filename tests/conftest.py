@@ -5,11 +5,15 @@ runs in the process that was started. ``-n 0`` runs everything there.
 """
 
 import os
+import shutil
+import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
+import ray_starts
 
 from rdbench import datasets, machine
 from rdbench.machine import usable_cores
@@ -20,12 +24,11 @@ from rdbench.spec.sweep import Sweep, load_sweep
 # it is imported, which is left to the tests that need it.
 os.environ["OMP_NUM_THREADS"] = "1"
 
-# Files whose tests start Ray, the longest part. One process runs these, one by one, from the start: beside
-# another Ray a node may not join the cluster that a test starts. The last ones, where there is nothing but a
-# sweep's own Ray, end the run in whichever process is free.
-RAY = ("test_nodes", "test_chaos", "test_faults", "test_tune")
-LAST = ("test_search_sweep", "test_sweeps_on_images", "test_remote", "test_cli")
-LONG = ("test_check", "test_packs", "test_multi_rate")  # of the others
+# One process runs the files of tests/ray one by one, from the start: beside another Ray a node may not join
+# the cluster that a test starts. The file that runs a whole sweep once ends the run, in whichever is free.
+LONG = ("test_surroundings", "test_search_report", "test_check", "test_optuna", "test_multi_rate")
+LAST = "test_cli"
+STARTS = pytest.StashKey[Path]()
 
 DIGITS = """
 name: test
@@ -55,15 +58,55 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     class Files(LoadFileScheduling):  # type: ignore[misc]
         def _split_scope(self, nodeid: str) -> str:
             file: str = super()._split_scope(nodeid)
-            return "ray" if Path(file).stem in RAY else file
+            return "ray" if _starts_ray(Path(file)) else file
 
     return Files(config, log) if config.option.dist == "loadfile" else None
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with what takes longest, so that no process is left alone with it at the end."""
-    places = {name: place for place, name in enumerate((*RAY, *LONG, "all others", *LAST))}
-    items.sort(key=lambda item: places.get(item.path.stem, places["all others"]))
+    order = ["tests/ray", *LONG, "the others", LAST]
+
+    def place(item: pytest.Item) -> int:
+        name = "tests/ray" if _starts_ray(item.path) else item.path.stem
+        return order.index(name if name in order else "the others")
+
+    items.sort(key=place)
+
+
+def _starts_ray(file: Path) -> bool:
+    return file.parent.name == "ray"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Count the starts of Ray of all processes of this run."""
+    if not hasattr(config, "workerinput"):  # else the process that started this one has seen to it
+        config.stash[STARTS] = Path(tempfile.mkdtemp(prefix="rdbench-tests-")) / "starts"
+        ray_starts.prepare(config.stash[STARTS])
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if STARTS in config.stash:
+        shutil.rmtree(config.stash[STARTS].parent)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Fail a run with more starts of Ray than are needed."""
+    file = session.config.stash.get(STARTS, None)
+    if file and ray_starts.summary(file)[0] > ray_starts.MOST:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    terminalreporter.write_line(ray_starts.summary(config.stash[STARTS])[1])
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_waiting_for_the_disk():
+    """Leave it to the system when files reach the disk: no test cuts the power, and they write thousands."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda descriptor: None)
+        yield
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -76,6 +119,43 @@ def _private_cache(tmp_path_factory: pytest.TempPathFactory):
         del os.environ["RDBENCH_CACHE"]
     else:
         os.environ["RDBENCH_CACHE"] = before
+
+
+@pytest.fixture
+def serially(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have sweeps train their trials one after another in this process, without Ray."""
+    from rdbench.trial.serial import SerialScheduler
+
+    monkeypatch.setattr("rdbench.tune.supervisor.RayScheduler", lambda *options: SerialScheduler())
+
+
+class Ended(NamedTuple):
+    """How a command ended."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+@pytest.fixture
+def rdbench(
+    serially: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., Ended]:
+    """Run the command in this process and the test's folder, its trials without Ray."""
+    from rdbench.cli import app
+
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: Any) -> Ended:
+        monkeypatch.setattr(sys, "argv", ["rdbench", *map(str, arguments)])
+        code: Any = 0
+        try:
+            app.main()
+        except SystemExit as ended:
+            code = ended.code or 0
+        return Ended(code, *capsys.readouterr())
+
+    return run
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -90,7 +90,7 @@ def find(driver: psutil.Process, target: str) -> psutil.Process | None:
     for process in family(driver):
         with contextlib.suppress(psutil.Error):
             words = process.cmdline()
-            if target == "worker" and words and words[0].startswith("ray::") and "IDLE" not in words[0]:
+            if target == "worker" and words and words[0].startswith("ray::ImplicitFunc"):  # no agent of Ray's
                 return process
             if target == "raylet" and process.name() == "raylet":
                 return process
@@ -102,44 +102,41 @@ def wait_gone(processes: list[psutil.Process]) -> list[psutil.Process]:
     return psutil.wait_procs(processes, timeout=20)[1]
 
 
-def disturb(
-    folder: Path,
-    results: Path,
-    rng: random.Random,
-    longest: float,
-    kills: int,
-    targets: Sequence[str] = TARGETS,
-) -> Outcome:
-    """Run a sweep to its end, killing it on the way.
+@dataclass(frozen=True)
+class Kill:
+    """What to kill, and when: ``due`` is asked again and again, given the seconds since the command began."""
+
+    target: str
+    due: Callable[[float], bool]
+
+
+def disturb(folder: Path, results: Path, kills: Sequence[Kill] = ()) -> Outcome:
+    """Run a sweep to its end, killing it on the way; the kills follow one another.
 
     Args:
         folder: for the sweep file.
         results: the results folder.
-        rng: draws targets and moments.
-        longest: seconds within which the kills fall, from the start of a run.
-        kills: how many.
-        targets: what may be killed.
+        kills: none for an undisturbed sweep.
     """
     outcome, before = Outcome(), {}
-    left, running, driver = kills, None, None
+    left, running, driver = list(kills), None, None
     while True:
         if running is None:
             running, outcome.runs = start(folder, results), outcome.runs + 1
             driver, began = psutil.Process(running.pid), time.monotonic()
         seen = family(driver)
         if left:
-            target, moment = rng.choice(targets), rng.uniform(0, longest)
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                running.wait(max(0, began + moment - time.monotonic()))
-            while running.poll() is None and (victim := find(driver, target)) is None:
-                time.sleep(0.05)
-            if running.poll() is None:
+            kill, victim = left.pop(0), None
+            while running.poll() is None and not (
+                kill.due(time.monotonic() - began) and (victim := find(driver, kill.target))
+            ):
+                time.sleep(0.02)
+            if victim and running.poll() is None:
                 seen = family(driver)
                 with contextlib.suppress(psutil.Error):
                     victim.kill()
-                outcome.kills.append(f"{target} at {time.monotonic() - began:.1f} s")
-            left -= 1
-            if target != "driver":
+                outcome.kills.append(f"{kill.target} at {time.monotonic() - began:.1f} s")
+            if kill.target != "driver":
                 continue  # which may go on by itself
         try:
             code = running.wait(PATIENCE)
@@ -156,7 +153,7 @@ def disturb(
         before, running = now, None
         if code == 0:
             break
-        if outcome.runs > 3 * kills + 3:
+        if outcome.runs > 3 * len(kills) + 3:
             outcome.problems.append(f"it does not end well: exit code {code}")
             return outcome
     if list((results / "resume").glob("*")):
@@ -167,17 +164,21 @@ def disturb(
 
 
 def killed(
-    folder: Path,
-    name: str,
-    rng: random.Random,
-    longest: float,
-    kills: int,
-    targets: Sequence[str] = TARGETS,
+    folder: Path, name: str, rng: random.Random, longest: float, count: int
 ) -> tuple[Outcome, dict[str, bytes]]:
-    """Run a sweep that is killed at least once; return what became of it, and its points."""
+    """Run a sweep that is killed at least once, at random; return what became of it, and its points.
+
+    Args:
+        folder: for the sweep file and its results.
+        name: of the results folder.
+        rng: draws targets and moments.
+        longest: seconds within which the kills fall, from the start of a run.
+        count: of kills.
+    """
     for attempt in itertools.count():
         results = folder / f"{name}-{attempt}"
-        outcome = disturb(folder, results, rng, longest, kills, targets)
+        moments = [rng.uniform(0, longest) for _ in range(count)]
+        outcome = disturb(folder, results, [Kill(rng.choice(TARGETS), moment.__le__) for moment in moments])
         if outcome.kills or outcome.problems:
             break
         longest *= 0.7  # it ended before it could be killed
@@ -188,9 +189,9 @@ def main(sweeps: int, seed: int, most: int, out: Path | None) -> int:
     """Run the test, and write a line for each sweep; return how many were not as they should be."""
     folder = Path(tempfile.mkdtemp(prefix="rdbench-chaos-"))
     os.environ.setdefault("RDBENCH_CACHE", str(folder / "cache"))
-    disturb(folder, folder / "first", random.Random(seed), 0, kills=0)  # which also prepares data and caches
+    disturb(folder, folder / "first")  # which also prepares data and caches
     clock = time.monotonic()
-    whole = disturb(folder, folder / "undisturbed", random.Random(seed), 0, kills=0)
+    whole = disturb(folder, folder / "undisturbed")
     longest = 0.9 * (time.monotonic() - clock)  # a kill must not come too late
     expected = points(folder / "undisturbed")
     if whole.problems or len(expected) != 4:

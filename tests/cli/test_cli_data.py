@@ -1,6 +1,5 @@
 """What the verbs say of the data: a root that was named is the one that counts, and differences are told."""
 
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +7,6 @@ import pytest
 from PIL import Image
 
 from rdbench import datasets
-from rdbench.cli import app
 from rdbench.commands.bench.estimate import images
 from rdbench.commands.doctor import wanted
 from rdbench.commands.preflight import data_lines
@@ -41,23 +39,6 @@ def _alone(tmp_path, monkeypatch):
     monkeypatch.delenv("RDBENCH_DATA", raising=False)
     monkeypatch.setattr("urllib.request.urlopen", refuse)
     monkeypatch.chdir(tmp_path)
-
-
-@pytest.fixture
-def rdbench(monkeypatch, capsys):
-    """Run the command in this process; return its exit code and what it wrote."""
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["rdbench", *map(str, arguments)])
-        try:
-            app.main()
-            code = 0
-        except SystemExit as ended:
-            code = ended.code or 0
-        written = capsys.readouterr()
-        return code, written.out, written.err
-
-    return run
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """``rdbench trial`` and ``rdbench sample``: a trial in the foreground, and pictures of one that was kept."""
 
 import re
-import sys
 
 import pytest
 import torch
@@ -33,23 +32,6 @@ def spec(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "small.yaml").write_text(DIGITS)
     return tmp_path / "small.yaml"
-
-
-@pytest.fixture
-def rdbench(monkeypatch, capsys):
-    """Run the command in this process; return its exit code and what it wrote."""
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["rdbench", *map(str, arguments)])
-        try:
-            app.main()
-            code = 0
-        except SystemExit as ended:
-            code = ended.code or 0
-        written = capsys.readouterr()
-        return code, written.out, written.err
-
-    return run
 
 
 def test_a_trial_in_the_foreground_measures_what_the_sweep_would(rdbench, spec):

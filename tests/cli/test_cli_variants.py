@@ -2,31 +2,15 @@
 
 import itertools
 import shlex
-import sys
 from pathlib import Path
 
 import pytest
 
-from rdbench.cli import app
 from rdbench.commands import new
 from rdbench.errors import UserError
 from rdbench.spec.sweep import load_sweep
 
 ROOT = Path(__file__).parents[2]
-
-
-@pytest.fixture
-def rdbench(monkeypatch, capsys):
-    """Run the command in this process; return its exit code and what it wrote."""
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["rdbench", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            app.main()
-        written = capsys.readouterr()
-        return ended.value.code or 0, written.out, written.err
-
-    return run
 
 
 def test_a_fault_of_the_authors_is_a_line_and_exit_code_1(rdbench, tmp_path):

@@ -8,7 +8,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 
 
-def rdbench(*arguments, cwd, **environment):
+def in_a_process(*arguments, cwd, **environment):
     """Run the command as a user does, in a process of its own."""
     return subprocess.run(
         [sys.executable, "-c", "from rdbench.cli.app import main; main()", *map(str, arguments)],

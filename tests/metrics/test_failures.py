@@ -3,12 +3,10 @@
 import dataclasses
 import errno
 import json
-import sys
 
 import pytest
 import torch
 
-from rdbench.cli import app
 from rdbench.commands import evaluate
 from rdbench.commands.plan import _lines, account, open_plan
 from rdbench.metrics import failures, iwae
@@ -19,7 +17,6 @@ from rdbench.spec.plan import plan
 from rdbench.trial import worker
 from rdbench.trial.job import Job, Outputs
 from rdbench.trial.run import run_pack
-from rdbench.trial.serial import SerialScheduler
 from rdbench.trial.worker import work
 
 ASKED = IwaeOptions(samples=2, images=5, readings=("half",))
@@ -171,57 +168,49 @@ def test_many_reasons_are_told_by_the_commonest():
 
 
 @pytest.fixture
-def rdbench(monkeypatch, capsys, tmp_path):
-    """Run a command in this process, trials without Ray; returns its exit code and its lines."""
-
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("rdbench.tune.supervisor.RayScheduler", lambda *options: SerialScheduler())
+def lines_of(rdbench):
+    """Run a command; return its exit code and its lines."""
 
     def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["rdbench", *map(str, arguments)])
-        try:
-            app.main()
-            code = 0
-        except SystemExit as ended:
-            code = ended.code or 0
-        return code, capsys.readouterr().out.splitlines()
+        code, out, _ = rdbench(*arguments)
+        return code, out.splitlines()
 
     return run
 
 
 def test_the_last_lines_of_a_sweep_name_what_is_missing_and_its_exit_code_says_so(
-    rdbench, broken, trained, sweep_file
+    lines_of, broken, trained, sweep_file
 ):
     broken.errors = [ValueError("no such thing")] * 4
     command = ["sweep", sweep_file, "--set", "metrics=[{name: iwae, samples: 2, images: 5}]"]
     for trainings in (2, 2):
-        code, lines = rdbench(*command)
+        code, lines = lines_of(*command)
         assert (code, len(trained)) == (3, trainings)
         assert "2 done (2 of them without all that is asked for) in results/test" in lines
         assert lines[-2] == "no iwae: 2 trials: ValueError: no such thing"
         assert "'rdbench evaluate results/test --metrics NAME'" in lines[-1]
         assert "--set keep_weights=true" in lines[-1]
-    code, lines = rdbench(*command, "--allow-missing-metrics")
+    code, lines = lines_of(*command, "--allow-missing-metrics")
     assert (code, len(trained)) == (0, 2)
     assert lines[-2] == "no iwae: 2 trials: ValueError: no such thing"
 
 
-def test_the_last_lines_of_a_sweep_say_why_trials_failed(rdbench, sweep_file, monkeypatch):
+def test_the_last_lines_of_a_sweep_say_why_trials_failed(lines_of, sweep_file, monkeypatch):
     def raises(*given, **more):
         raise RuntimeError("in the training")
 
     monkeypatch.setattr(worker, "run_pack", raises)
-    code, lines = rdbench("sweep", sweep_file)
+    code, lines = lines_of("sweep", sweep_file)
     assert code == 3
     assert lines[-1] == "failed: 2 trials: RuntimeError: in the training"
 
 
-def test_a_trial_whose_metric_fails_says_so_by_its_exit_code(rdbench, broken, sweep_file):
+def test_a_trial_whose_metric_fails_says_so_by_its_exit_code(lines_of, broken, sweep_file):
     broken.errors = [ValueError("no such thing")] * 2
     asked = "metrics=[{name: iwae, samples: 2, images: 5}]"
-    code, lines = rdbench("trial", sweep_file, "--set", asked)
+    code, lines = lines_of("trial", sweep_file, "--set", asked)
     assert code == 1
     assert lines[-1].startswith("done without iwae in ")
-    assert rdbench("trial", sweep_file, "--set", asked)[0] == 0
+    assert lines_of("trial", sweep_file, "--set", asked)[0] == 0
     undefined = ["--variant", "autoencoder", "--set", "metrics=[fd_classifier]"]
-    assert rdbench("trial", sweep_file, *undefined)[0] == 0
+    assert lines_of("trial", sweep_file, *undefined)[0] == 0

@@ -3,20 +3,20 @@
 import io
 import json
 import os
-import threading
-import time
-from pathlib import Path
 
 import pandas as pd
-import psutil
 import pytest
 import torch
+from conftest import DIGITS
+from ray_sweeps import drive
 from rich.console import Console
+from trials_that import FULL_DISK, SHORT, attempts, take_a_second_until_the_disk_is_full
 
 from rdbench import datasets
 from rdbench.commands.bench import ray_overhead
 from rdbench.commands.plan import open_plan
 from rdbench.commands.sweep import run_sweep
+from rdbench.errors import StorageError
 from rdbench.results import store
 from rdbench.results.load import load_results
 from rdbench.results.spec_file import save_sweep
@@ -26,37 +26,43 @@ from rdbench.trial.job import Job
 from rdbench.trial.progress import SweepProgress
 from rdbench.trial.run import run_trial
 from rdbench.trial.scheduler import RunOptions
+from rdbench.trial.serial import SerialScheduler
+from rdbench.trial.worker import work
 from rdbench.tune import session
 from rdbench.tune.packs import gpu_share, packs, slots
-from rdbench.tune.supervisor import RayScheduler
+
+# A sweep that is extended, and its packs.
 
 
-@pytest.fixture
-def console():
-    return Console(file=io.StringIO())
-
-
-def run(whole, root, data_root, console, **options):
-    account = run_sweep(whole, root, console, RunOptions(data_root, **options))
-    return account, console.file.getvalue()
-
-
-def test_a_sweep_trains_its_plan_once_and_when_it_is_extended_only_what_is_new(
-    sweep, sweep_file, tmp_path, console
-):
-    root = tmp_path / "results"
-    account, _ = run(open_plan(root, sweep), root, tmp_path, console, limit=1)
-    assert (account.done, account.diverged, account.failed, account.left) == (1, 0, 0, 1)
-    (first,) = (root / "trials").iterdir()
-    trained = first.stat().st_mtime_ns
-
-    whole = open_plan(root, load_sweep(sweep_file, ["beta=[0.5,1]"]))
+@pytest.fixture(scope="module")
+def extended(tmp_path_factory):
+    """A sweep of which one trial was trained here; extended by two, it went on through Ray in packs."""
+    folder = tmp_path_factory.mktemp("extended")
+    spec, root = folder / "test.yaml", folder / "results"
+    spec.write_text(DIGITS)
+    sweep = load_sweep(spec, ["beta=[0.5,1]", "resources.pack=2", "resources.gpus=0"])
+    save_sweep(root, load_sweep(spec))
+    (first, *_) = plan(load_sweep(spec)).trials
+    work([first], Job(root, folder), "cpu")
+    written = written_at(root)
+    whole = open_plan(root, sweep)
     assert len(whole.todo) == 3
-    account, said = run(whole, root, tmp_path, console, concurrency=1)
+    console = Console(file=io.StringIO())
+    account = run_sweep(whole, root, console, RunOptions(folder, concurrency=1))
+    return sweep, root, written, account, console.file.getvalue()
+
+
+def written_at(root):
+    return {path.name: path.stat().st_mtime_ns for path in (root / "trials").iterdir()}
+
+
+def test_a_sweep_trains_its_plan_and_when_it_is_extended_only_what_is_new(extended):
+    _, root, written, account, said = extended
     assert (account.done, account.diverged, account.failed, account.left) == (4, 0, 0, 0)
     assert "[3/3]" in said
     assert "test ELBO" in said
-    assert first.stat().st_mtime_ns == trained
+    assert "workers busy" in said
+    assert written.items() <= written_at(root).items()
     results = load_results(root)
     assert len(results.points) == 4 * 2 * 4  # trials x splits x readings
     assert len(results.history) == 4 * 2
@@ -67,23 +73,27 @@ def test_a_sweep_trains_its_plan_once_and_when_it_is_extended_only_what_is_new(
     assert (trials["images_per_second"] > 0).all()
     assert json.loads(trials["versions"][0])["torch"]
 
-    written = {path: path.stat().st_mtime_ns for path in (root / "trials").iterdir()}
+
+def test_a_sweep_that_is_done_is_trained_once_only(extended, tmp_path):
+    sweep, root, *_ = extended
+    written = written_at(root)
     assert open_plan(root, sweep).todo == []
-    account, _ = run(open_plan(root, sweep), root, tmp_path, console)
-    assert account.done == 2
-    assert {path: path.stat().st_mtime_ns for path in (root / "trials").iterdir()} == written
+    account = run_sweep(open_plan(root, sweep), root, Console(quiet=True), RunOptions(tmp_path))
+    assert account.done == 4
+    assert written_at(root) == written
 
-    # Numbers do not depend on what a worker did before, nor on the sweep: each trial alone, in this process.
+
+def test_packs_through_ray_leave_the_rows_of_single_trials(extended, tmp_path):
+    """Nor do numbers depend on what a worker did before, nor on the sweep: each is trained alone here."""
+    sweep, root, *_ = extended
     data = datasets.load(sweep.dataset, tmp_path)
-    for trial in plan(whole.sweep).trials:
-        store.commit(tmp_path / "alone", trial.id, run_trial(trial, data, torch.device("cpu")))
+    for trial in plan(sweep).trials:
+        store.commit(tmp_path, trial.id, run_trial(trial, data, torch.device("cpu")))
         file = f"points/{trial.id}.parquet"
-        assert (root / file).read_bytes() == (tmp_path / "alone" / file).read_bytes()
+        assert (root / file).read_bytes() == (tmp_path / file).read_bytes()
 
 
-def test_a_trial_that_raises_or_diverges_is_recorded_and_the_others_go_on(
-    sweep, sweep_file, tmp_path, console
-):
+def test_a_trial_that_raises_or_diverges_is_recorded_and_the_others_go_on(sweep, sweep_file, tmp_path):
     fine = plan(sweep).trials[1]
     celeba = {"dataset": datasets.make_options("celeba")}  # whose files are not there
     broken = plan(sweep).trials[0].model_copy(update=celeba)
@@ -91,9 +101,9 @@ def test_a_trial_that_raises_or_diverges_is_recorded_and_the_others_go_on(
     (diverging,) = plan(steep).trials
     root = tmp_path / "results"
     save_sweep(root, steep)
-    job = Job(root, tmp_path)
+    console = Console(file=io.StringIO())
     with SweepProgress(3, console) as progress:
-        RayScheduler().run([broken, diverging, fine], job, progress)
+        SerialScheduler().run([broken, diverging, fine], Job(root, tmp_path), progress)
     rows = {path.stem: pd.read_parquet(path).iloc[0] for path in (root / "trials").glob("*.parquet")}
     assert rows[broken.id]["status"] == "failed"
     assert "Traceback" in rows[broken.id]["error"]
@@ -107,65 +117,41 @@ def test_a_trial_that_raises_or_diverges_is_recorded_and_the_others_go_on(
     assert "diverged (the loss became" in console.file.getvalue()
 
 
-def test_a_worker_that_is_killed_is_replaced_and_its_trial_trained_again(
-    sweep_file, tmp_path, console, capfd
-):
-    root = tmp_path / "results"
-    whole = open_plan(root, load_sweep(sweep_file, ["train.epochs=60", "variants=[bs_vae]"]))
-
-    def kill_the_first_worker():
-        deadline = time.monotonic() + 60
-        while time.monotonic() < deadline:
-            for process in psutil.Process(os.getpid()).children(recursive=True):
-                try:
-                    if "ray::ImplicitFunc" in " ".join(process.cmdline()) and process.cpu_times().user > 0:
-                        time.sleep(0.5)
-                        process.kill()
-                        return
-                except psutil.Error:
-                    continue
-            time.sleep(0.05)
-
-    killer = threading.Thread(target=kill_the_first_worker)
-    killer.start()
-    account, said = run(whole, root, tmp_path, console)
-    killer.join()
-    assert "its worker was killed or crashed; starting it again" in said
-    printed = capfd.readouterr()
-    assert "Traceback" not in printed.err
-    assert "raylet" not in printed.out + printed.err
-    assert (account.done, account.failed) == (1, 0)
+# Short trials on three workers, until one of them finds the disk full.
 
 
-def a_second(pack, job, device, on_progress):
-    """A trial that takes a second, and notes its worker, and the niceness of each of its threads."""
-    time.sleep(1)
-    threads = Path("/proc/self/task").iterdir()
-    nice = {os.getpriority(os.PRIO_PROCESS, int(thread.name)) for thread in threads}
-    group = Path("/proc/self/autogroup")  # "/autogroup-25 nice 2", where sessions are weighed as a whole
-    nice |= {int(group.read_text().split()[-1])} if group.exists() else set()
-    (job.results / f"{pack[0].seed}.worker").write_text(f"{os.getpid()} {sorted(nice)}")
-    return [{"status": "done", "error": None, "seconds": 0, "elbo": 0, "rate": 0, "mse": 0, "reading": "-"}]
-
-
-def test_short_trials_too_have_a_worker_on_every_core(trial, tmp_path, console, monkeypatch):
-    """Left to itself Tune asks ahead for one trial, and gives it to the worker that is there already."""
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
-    monkeypatch.syspath_prepend(str(Path(__file__).parent))
-    long = tmp_path / "a folder for temporary files whose path has no room for Ray's sockets"
+@pytest.fixture(scope="module")
+def short(tmp_path_factory):
+    """The sweep, its folder, and one for temporary files that was named to it."""
+    folder = tmp_path_factory.mktemp("short")
+    long = folder / "a folder for temporary files whose path has no room for Ray's sockets"
     long.mkdir()
-    monkeypatch.setenv("TMPDIR", str(long))
-    trials = [trial.model_copy(update={"seed": seed}) for seed in range(8)]
-    job = Job(tmp_path, tmp_path, resources=Resources(gpus=0, niceness=2))
-    with SweepProgress(8, console) as progress:
-        RayScheduler(concurrency=3, function=a_second).run(trials, job, progress)
-    workers = [file.read_text().split(maxsplit=1) for file in tmp_path.glob("*.worker")]
-    assert len(workers) == 8
-    assert len({process for process, _ in workers}) == 3
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TMPDIR", str(long))
+        driven = drive(folder, take_a_second_until_the_disk_is_full, SHORT + 6, concurrency=3, niceness=2)
+    return driven, folder / "results", long
+
+
+def test_short_trials_too_have_a_worker_on_every_core(short):
+    """Left to itself Tune asks ahead for one trial, and gives it to the worker that is there already."""
+    driven, root, long = short
+    workers = [attempts(root, seed) for seed in range(SHORT)]
+    assert all(len(processes) == 1 for processes in workers)
+    assert len({process for processes in workers for process in processes}) == 3
     # As nice as the sweep is, and what the file asks for: Ray's own would be 15 nicer.
-    assert {nice for _, nice in workers} == {str([os.getpriority(os.PRIO_PROCESS, 0) + 2])}
-    assert "has not started" not in console.file.getvalue()
+    nice = {file.read_text() for file in root.glob("*.niceness")}
+    assert nice == {str([os.getpriority(os.PRIO_PROCESS, 0) + 2])}
+    assert "has not started" not in driven.said
     assert list(long.iterdir()) == []
+
+
+def test_a_full_disk_stops_the_sweep_with_its_line(short):
+    driven, root, _ = short
+    assert isinstance(driven.error, StorageError)
+    assert str(driven.error) == FULL_DISK
+    assert driven.finished <= SHORT
+    assert "again" not in driven.said
+    assert sum(len(attempts(root, seed)) for seed in range(SHORT, SHORT + 6)) <= 3
 
 
 def test_ray_adds_nothing_to_the_niceness_that_workers_inherit(monkeypatch):
@@ -247,20 +233,6 @@ def test_what_cannot_train_together_is_not_taken_up_as_a_pack(trial):
 def test_trials_of_different_recipes_are_never_packed(trial):
     with pytest.raises(ValueError, match="cannot be packed"):
         packs([trial, trial.model_copy(update={"protocol": "paper"})], 2, 1)
-
-
-def test_packs_through_ray_leave_the_rows_of_single_trials(sweep_file, tmp_path, console):
-    packed = load_sweep(sweep_file, ["resources.pack=2", "resources.gpus=0"])
-    account, said = run(open_plan(tmp_path / "packed", packed), tmp_path / "packed", tmp_path, console)
-    assert account.done == 2
-    assert "workers busy" in said
-    rows = load_results(tmp_path / "packed").points
-    data = datasets.load(packed.dataset, tmp_path)
-    for trial in plan(packed).trials:
-        store.commit(tmp_path / "alone", trial.id, run_trial(trial, data, torch.device("cpu")))
-        alone = pd.read_parquet(tmp_path / "alone" / "points" / f"{trial.id}.parquet")
-        ours = rows[rows["trial"] == trial.id].reset_index(drop=True)
-        pd.testing.assert_frame_equal(ours, alone, check_dtype=False)
 
 
 def test_ray_costs_little_for_each_trial(trial):

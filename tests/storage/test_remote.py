@@ -8,6 +8,7 @@ import time
 import pandas as pd
 import pytest
 from report_builders import make_sweep, write
+from rich.console import Console
 from s3_server import Proxy, moto
 
 from rdbench.commands.plan import open_plan
@@ -23,6 +24,7 @@ from rdbench.results.repair import set_aside
 from rdbench.results.spec_file import save_sweep, stored_sweep, variant_sources
 from rdbench.spec.plan import plan
 from rdbench.storage import places, remote
+from rdbench.trial.serial import SerialScheduler
 
 BUCKET = "results-of-tests"
 
@@ -305,9 +307,7 @@ def test_the_file_of_a_variant_is_found_with_results_in_a_bucket(there, tmp_path
 
 
 def test_a_sweep_trains_into_a_bucket_and_once_only(there, sweep):
-    from rich.console import Console
-
-    account = run_sweep(open_plan(there, sweep), there, Console(quiet=True))
+    account = run_sweep(open_plan(there, sweep), there, Console(quiet=True), scheduler=SerialScheduler())
     assert (account.done, account.left) == (2, 0)
     assert open_plan(there, sweep).todo == []
     assert places.entries(there).keys() == {"sweep.yaml"}

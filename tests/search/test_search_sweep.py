@@ -28,8 +28,8 @@ from rdbench.vae import checkpoints
 def run(file, root, data, *overrides):
     wanted = load_sweep(file, [*overrides, "train.epochs=1", "model.channels=[2]", "model.latent=2"])
     text = io.StringIO()
-    options = RunOptions(data, concurrency=2)
-    ended = run_sweep(open_plan(root, wanted), root, Console(file=text, width=200), options)
+    console = Console(file=text, width=200)
+    ended = run_sweep(open_plan(root, wanted), root, console, RunOptions(data), SerialScheduler())
     return ended, text.getvalue()
 
 
@@ -55,7 +55,8 @@ def test_settings_that_an_optimizer_repeats_are_trained_once_and_counted_once(sw
     wanted = load_sweep(sweep_file, [search, "variants=[bs_vae]", "train.epochs=1", "model.channels=[2]"])
     text = io.StringIO()
     root = tmp_path / "results"
-    ended = run_sweep(open_plan(root, wanted), root, Console(file=text, width=200), RunOptions(tmp_path))
+    console = Console(file=text, width=200)
+    ended = run_sweep(open_plan(root, wanted), root, console, RunOptions(tmp_path), SerialScheduler())
     assert (ended.done, ended.left, ended.failed) == (3, 0, 0)
     assert sum(": done" in line for line in text.getvalue().splitlines()) == 3
     assert "latent 3 seed 0: done" in text.getvalue()

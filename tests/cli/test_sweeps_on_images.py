@@ -1,4 +1,4 @@
-"""Whole sweeps on images: the real MNIST where it is at hand, and a user's own folder of photographs."""
+"""Whole sweeps on images: the real MNIST where it is there, and a user's own folder of photographs."""
 
 import os
 import shutil
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from command_line import ROOT, rdbench, refused
+from command_line import ROOT, refused
 from PIL import Image
 
 from rdbench import load_results
@@ -15,8 +15,8 @@ MNIST = Path(os.environ.get("RDBENCH_DATA", "RDBENCH_DATA is not set")) / "MNIST
 
 
 @pytest.mark.skipif(not MNIST.is_dir(), reason=f"the real MNIST is missing: no folder {MNIST}")
-def test_mnist_smoke_runs_to_its_report(tmp_path):
-    done = rdbench("sweep", ROOT / "sweeps" / "mnist_smoke.yaml", cwd=tmp_path)
+def test_mnist_smoke_runs_to_its_report(tmp_path, rdbench):
+    done = rdbench("sweep", ROOT / "sweeps" / "mnist_smoke.yaml", "--set", "beta=[1]")
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.strip().endswith("report written to results/mnist_smoke/report.html")
     results = load_results(tmp_path / "results" / "mnist_smoke")
@@ -57,18 +57,20 @@ def sweep_of(folder, more=""):
     return path
 
 
-def test_a_folder_of_photographs_is_swept_with_its_bad_files_named_and_skipped(photographs, tmp_path):
+def test_a_folder_of_photographs_is_swept_without_its_bad_files_which_are_named(
+    photographs, tmp_path, rdbench
+):
     (photographs / "ship" / "torn.jpg").write_bytes((photographs / "ship" / "00.jpg").read_bytes()[:200])
     (photographs / "ship" / "notes.txt").write_text("taken in May")
     Image.new("RGB", (40, 24), "teal").save(photographs / "frog" / "wide.png")
 
-    line = refused(rdbench("sweep", sweep_of(photographs), cwd=tmp_path))
+    line = refused(rdbench("sweep", sweep_of(photographs)))
     assert "torn.jpg" in line
     assert "notes.txt" in line
     assert "on_bad: skip" in line
     assert not (tmp_path / "results").exists()
 
-    done = rdbench("sweep", sweep_of(photographs, ", on_bad: skip"), cwd=tmp_path)
+    done = rdbench("sweep", sweep_of(photographs, ", on_bad: skip"))
     assert done.returncode == 0, done.stdout + done.stderr
     assert "2 files skipped" in done.stdout
     assert "torn.jpg" in done.stdout
@@ -79,8 +81,8 @@ def test_a_folder_of_photographs_is_swept_with_its_bad_files_named_and_skipped(p
     assert 'files left out of the dataset</th><td class="text">2</td>' in report
 
 
-def test_a_folder_that_changed_is_not_mixed_into_its_old_results(photographs, tmp_path):
-    assert rdbench("sweep", sweep_of(photographs), "--limit", 1, "--no-report", cwd=tmp_path).returncode == 0
+def test_a_folder_that_changed_is_not_mixed_into_its_old_results(photographs, tmp_path, rdbench):
+    assert rdbench("sweep", sweep_of(photographs), "--limit", 1, "--no-report").returncode == 0
     shutil.copy(photographs / "ship" / "00.jpg", photographs / "ship" / "copy.jpg")
-    line = refused(rdbench("sweep", sweep_of(photographs), cwd=tmp_path))
+    line = refused(rdbench("sweep", sweep_of(photographs)))
     assert "trials of other data: the files of dataset folder have changed" in line
