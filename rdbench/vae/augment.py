@@ -27,6 +27,7 @@ FLIP_PROBABILITY = 0.5
 DEGREES = (-10.0, 10.0)
 SCALE = (0.9, 1.0)  # of the crop's area to the image's
 RATIO = (0.9, 1.1)  # of the crop's width to its height
+Bounds = tuple[float, float]
 ATTEMPTS = 10  # torchvision's: then the crop is the largest central one
 
 
@@ -141,17 +142,12 @@ def _resampling_weights(start: Tensor, length: Tensor, source: int, target: int)
     return weights / weights.sum(-1, keepdim=True)
 
 
-def _uniform(shape: tuple[int, ...], bounds: tuple[float, float], generator: Generator) -> Tensor:
+def _uniform(shape: tuple[int, ...], bounds: Bounds, generator: Generator) -> Tensor:
     return torch.empty(shape, device=generator.device).uniform_(*bounds, generator=generator)
 
 
 def draw_crop(
-    count: int,
-    height: int,
-    width: int,
-    scale: tuple[float, float],
-    ratio: tuple[float, float],
-    generator: Generator,
+    count: int, height: int, width: int, scale: Bounds, ratio: Bounds, generator: Generator
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Return top, left, height and width of random crops, each float32 (count,) of whole numbers.
 
@@ -168,11 +164,7 @@ def draw_crop(
     first = fits.int().argmax(0, keepdim=True)
     fitted = fits.any(0)
 
-    central_height, central_width = height, width
-    if width / height < ratio[0]:
-        central_height = round(width / ratio[0])
-    elif width / height > ratio[1]:
-        central_width = round(height * ratio[1])
+    central_height, central_width = min(height, round(width / ratio[0])), min(width, round(height * ratio[1]))
     box_height = torch.where(fitted, heights.gather(0, first)[0], central_height)
     box_width = torch.where(fitted, widths.gather(0, first)[0], central_width)
 

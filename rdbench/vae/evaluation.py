@@ -91,10 +91,11 @@ def measure(
     batches = _batches(pack, data, getattr(data, name), name, device)
     parts = [measured.measure(images, noise) for images, noise in batches]  # no waiting for the device inside
     values = {what: torch.cat([part[what] for part in parts]) for what in parts[0]}
-    return [
-        Measurement(**{what: images[:, member].contiguous().cpu().numpy() for what, images in values.items()})
+    measurements: list[dict[str, Any]] = [
+        {what: images[:, member].contiguous().cpu().numpy() for what, images in values.items()}
         for member in range(len(pack))
     ]
+    return [Measurement(**{"rate": None} | measurement) for measurement in measurements]
 
 
 def _mean_and_error(values: Float64 | None) -> tuple[float | None, float | None]:

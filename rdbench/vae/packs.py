@@ -7,7 +7,6 @@ height, width) and standard normal noise (batch, members x latent): values of sh
 import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -18,13 +17,8 @@ from rdbench.spec.sweep import VariantSpec
 from rdbench.vae.models import Model, objective_of
 from rdbench.vae.networks import GaussianNetwork
 
-
-class Losses(NamedTuple):
-    """Loss, rate in nats and squared error of each image, each (batch, members)."""
-
-    loss: Tensor
-    rate: Tensor
-    sse: Tensor
+Losses = tuple[Tensor, Tensor, Tensor]
+"""Loss, rate in nats and squared error of each image, each (batch, members)."""
 
 
 def per_member(values: Tensor, members: int) -> Tensor:
@@ -80,7 +74,7 @@ class Objectives:
                 f"the objective returned shape {tuple(loss.shape)}; it must be one number for each image, as"
                 f" sse has, {tuple(sse.shape)}"
             )
-        return Losses(loss, rate, sse)
+        return loss, rate, sse
 
     def measure(self, images: Tensor, noise: Tensor) -> dict[str, Tensor]:
         """Return ``sse`` and ``rate``, float64."""
@@ -102,12 +96,8 @@ class SingleModel:
 
     network: Model
     pack: Sequence[Trial]
+    rate_free: bool
     runs_authors_code = True  # which may work on the host, or draw from torch's global generators
-
-    @property
-    def rate_free(self) -> bool:
-        """Whether the model's rate has no meaning."""
-        return self.network.rate_free
 
     def losses(self, images: Tensor, noise: Tensor) -> Losses:
         """Return what training minimises."""
@@ -118,7 +108,7 @@ class SingleModel:
                 f"loss returned shape {tuple(loss.shape)}; it must be one number for each image,"
                 f" ({len(images)},)"
             )
-        return Losses(loss.unsqueeze(1), terms.rate.unsqueeze(1), terms.sse.unsqueeze(1))
+        return loss.unsqueeze(1), terms.rate.unsqueeze(1), terms.sse.unsqueeze(1)
 
     def measure(self, images: Tensor, noise: Tensor) -> dict[str, Tensor]:
         """Return ``sse``, and ``rate`` and ``distortion`` where the model has them, float64."""
@@ -133,4 +123,6 @@ class SingleModel:
 
 def together(network: GaussianNetwork | Model, pack: Sequence[Trial], n: int) -> Objectives | SingleModel:
     """Return a pack's network, or a single trial's model, behind one interface."""
-    return SingleModel(network, pack) if isinstance(network, Model) else Objectives(network, pack, n)
+    if isinstance(network, Model):
+        return SingleModel(network, pack, network.rate_free)
+    return Objectives(network, pack, n)

@@ -71,13 +71,13 @@ class _Training:
         # Read once an epoch: no waiting for the device inside.
         self.totals = torch.zeros(3, len(pack), dtype=torch.float64, device=device)
 
-    def restore(self, stage: Stage) -> tuple[int, Any]:
-        """Take back the state that an earlier attempt left; see :meth:`Stage.begin`."""
-        kept = stage.begin(
+    def restore(self, stage: Stage) -> tuple[int, list[str | None]]:
+        """Take back the state of an earlier attempt; return the epochs done, and why each member diverged."""
+        epochs, reasons = stage.begin(
             {"network": self.together.network, "optimizer": self.optimizer, **self.draws.generators()}
         )
         self.optimizer.param_groups[0]["lr"] = self.lr  # a restored optimizer has another object there
-        return kept
+        return epochs, reasons or [None] * len(self.together.pack)
 
     def step(self, pixels: Tensor, parameters: Tensor, noise: Tensor) -> None:
         """Train on one batch of :meth:`Draws.epoch`."""
@@ -145,12 +145,10 @@ def train(
         raise ValueError("only trials that differ in nothing but variant, beta and seed train as one pack")
     training = _Training(network, pack, data, device)
     recipe, steps, rate_free = training.recipe, training.steps, training.together.rate_free
-    # What an author's code does on the host, a captured step would not repeat.
-    authors_code = training.together.runs_authors_code
+    authors_code = training.together.runs_authors_code  # on the host: a captured step would not repeat it
     step = training.step if authors_code else capture_cuda_graph(training.step, device)
     stage = stage or Keeper().stage()
     done, reasons = training.restore(stage)
-    reasons = reasons or [None] * len(pack)
     with training_arithmetic(recipe.precision, device):
         for epoch in range(done if None in reasons else recipe.epochs, recipe.epochs):
             start = time.perf_counter()
