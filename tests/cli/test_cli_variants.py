@@ -13,7 +13,8 @@ from rdbench.spec.sweep import load_sweep
 ROOT = Path(__file__).parents[2]
 
 
-def test_a_fault_of_the_authors_is_a_line_and_exit_code_1(rdbench, tmp_path):
+def test_a_fault_of_the_authors_is_a_line_and_exit_code_1(rdbench, tmp_path, monkeypatch):
+    monkeypatch.chdir(ROOT)  # a file below the working directory is named as seen from there
     file = tmp_path / "mine.py"
     file.write_text("import rdbench\n1 / 0\n\n@rdbench.variant('mine')\ndef mine(sse, rate, beta, n): ...\n")
     code, out, err = rdbench("check", f"{file}:mine")
