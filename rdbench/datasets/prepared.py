@@ -11,8 +11,8 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from rdbench.datasets.base import DatasetInfo, DatasetOptions, MissingDataError,
 from rdbench.datasets.write import FORMAT, META, SPLITS, checksum_of, sha256, write_folder
 from rdbench.errors import DatasetError
 from rdbench.storage import paths
+from rdbench.storage.cache import locked, writing
 
 log = logging.getLogger("rdbench.datasets")
 
@@ -83,7 +84,7 @@ def ensure(
     folder = _folder_for(info, source)
     if ready := _open_or_none(folder):
         return ready
-    with _lock(folder):
+    with locked(folder, DatasetError):
         if ready := _open_or_none(folder, notice=True):  # another process may have been first
             return ready
         return _prepare(info, options, source, folder, progress)
@@ -112,7 +113,7 @@ def _source(
         try:
             if download is None:
                 raise missing from None
-            with _lock(folder_of_all() / f"{info.name}-download"):
+            with locked(folder_of_all() / f"{info.name}-download", DatasetError):
                 return _download(info, options, root.folder, missing, download)
         except DatasetError as error:
             if only:
@@ -203,7 +204,7 @@ def _prepare(
 ) -> Prepared:
     """Make the folder. The caller holds its lock, so what a killed process left is nobody's and can go."""
     partial = folder.with_name(folder.name + ".partial")
-    with _writing():
+    with writing(folder, DatasetError):
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir()
         try:
@@ -214,26 +215,3 @@ def _prepare(
         finally:
             shutil.rmtree(partial, ignore_errors=True)
     return open_folder(folder)
-
-
-@contextmanager
-def _lock(folder: Path) -> Iterator[None]:
-    from filelock import FileLock
-
-    lock = FileLock(folder.with_name(folder.name + ".lock"))
-    with _writing():
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        held = lock.acquire()
-    with held:
-        yield
-
-
-@contextmanager
-def _writing() -> Iterator[None]:
-    try:
-        yield
-    except (OSError, NotImplementedError) as error:  # the latter: a file system without locks
-        raise DatasetError(
-            f"cannot write prepared data to {folder_of_all()}: {getattr(error, 'strerror', None) or error}; "
-            "set RDBENCH_CACHE to a folder with room that you can write to"
-        ) from None

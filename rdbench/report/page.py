@@ -13,11 +13,12 @@ from markupsafe import Markup
 
 import rdbench
 from rdbench.report import numbers, pictures
-from rdbench.report.charts.chart import Chart, cached
+from rdbench.report.charts.chart import Chart, in_cache
 from rdbench.report.contents import SectionContents, contents
 from rdbench.report.statistics.series import READING_NAMES
 from rdbench.report.tables import measured
 from rdbench.spec.sweep import dump_sweep
+from rdbench.storage.cache import cached
 from rdbench.storage.outputs import is_standard_output, write_output
 from rdbench.storage.places import Place, Remote
 
@@ -115,7 +116,7 @@ def _vega() -> Markup:
         script = str(vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;"))
         return script.replace("</script", "<\\/script")
 
-    return cached(f"vega-{importlib.metadata.version('vl-convert-python')}.js", bundle, Markup)
+    return cached(in_cache(f"vega-{importlib.metadata.version('vl-convert-python')}.js"), bundle, Markup)
 
 
 @functools.cache

@@ -12,8 +12,6 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
-from filelock import FileLock
-
 from rdbench.errors import StorageError, UserError
 from rdbench.storage.places import write_atomically
 
@@ -30,6 +28,8 @@ class CacheError(UserError):
 @contextmanager
 def locked(target: Path, error: type[UserError] = CacheError) -> Iterator[None]:
     """Hold a file or folder of the cache against other processes; ``error`` where that cannot be written."""
+    from filelock import FileLock  # takes a quick command's start as long as all of rdbench
+
     lock = FileLock(target.with_name(target.name + ".lock"))
     with writing(target, error):
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -4,7 +4,6 @@ The specs of a chart differ in fields, titles and domains only, and Altair takes
 So a :func:`template` is drawn once, with ``$names`` for what differs, and :func:`fill` makes the specs of it.
 """
 
-import contextlib
 import copy
 import functools
 import hashlib
@@ -15,14 +14,13 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
-from rdbench.errors import StorageError
 from rdbench.report.charts import label_placement
 from rdbench.report.statistics.curves import estimate
 from rdbench.report.statistics.series import Key
 from rdbench.storage import paths
-from rdbench.storage.places import write_atomically
+from rdbench.storage.cache import cached
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#999999")
 """Okabe & Ito 2008, distinguishable for colour-blind readers. Without yellow, which does not show on white;
@@ -33,7 +31,6 @@ SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down"
 DIGITS = 7
 """Significant digits of the numbers in a chart's data: an ELBO of -12,345 nats keeps its hundredths."""
 
-T = TypeVar("T")
 Spec = dict[str, Any]
 Rows = list[dict[str, Any]]
 Values = Mapping[Key, Mapping[int, float]]
@@ -105,15 +102,9 @@ def by_variant(variants: Sequence[str]) -> dict[str, Any]:
     return {"$variants": [*variants], "$colours": [*colours], "$shapes": [*shapes], "$columns": columns}
 
 
-def cached(name: str, make: Callable[[], str], read: Callable[[str], T]) -> T:
-    """Return what a file of the cache holds, parsed by ``read``; make it if it is missing or damaged."""
-    file = paths.cache_root() / "report" / name
-    with contextlib.suppress(OSError, ValueError):
-        return read(file.read_text(encoding="utf-8"))
-    text = make()
-    with contextlib.suppress(StorageError):  # a cache that cannot be written to costs time, not the report
-        write_atomically(file, text.encode())
-    return read(text)
+def in_cache(name: str) -> Path:
+    """Return where the report keeps a file of the cache."""
+    return paths.cache_root() / "report" / name
 
 
 @functools.cache
@@ -138,7 +129,8 @@ def template(draw: Callable[..., Spec]) -> Callable[..., Spec]:
             return json.dumps(draw(*arguments))
 
         name = f"{draw.__module__.rpartition('.')[2]}{draw.__name__}"
-        return cached("-".join(map(str, (name, *arguments, f"{_code_version()}.json"))), make, json.loads)
+        words = "-".join(map(str, (name, *arguments, f"{_code_version()}.json")))
+        return cached(in_cache(words), make, json.loads)
 
     return drawn
 
