@@ -110,7 +110,7 @@ class Kill:
     due: Callable[[float], bool]
 
 
-def disturb(folder: Path, results: Path, kills: Sequence[Kill] = ()) -> Outcome:
+def disturb(folder: Path, results: Path, kills: Sequence[Kill] = ()) -> Outcome:  # noqa: C901 (one loop, whose state is the run)
     """Run a sweep to its end, killing it on the way; the kills follow one another.
 
     Args:

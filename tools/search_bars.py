@@ -26,7 +26,7 @@ from rdbench.datasets import gaussian
 from rdbench.numerics import theory
 from rdbench.search.base import Search
 from rdbench.search.begin import begin
-from rdbench.search.ended import Ended
+from rdbench.search.ended import FinishedTrial
 from rdbench.search.gaps import RATE_FLOOR
 from rdbench.spec.plan import Trial, plan
 from rdbench.spec.sweep import Sweep
@@ -65,7 +65,7 @@ def _data(options: datasets.DatasetOptions) -> datasets.Dataset:
 
 
 @functools.cache
-def _trained(settings: str) -> Ended:
+def _trained(settings: str) -> FinishedTrial:
     trial = Trial.from_json(settings)
     tables = run_trial(trial, _data(trial.dataset), torch.device("cpu"))
     (row,) = tables["trials"]
@@ -75,27 +75,29 @@ def _trained(settings: str) -> Ended:
             values |= {name: point[name] for name in ("rate", "mse")}
             values[f"elbo_{point['reading']}"] = point["elbo"]
     print(".", end="", file=sys.stderr, flush=True)
-    return Ended(trial, row["status"], values, row["seconds"])
+    return FinishedTrial(trial, row["status"], values, row["seconds"])
 
 
-def grid(settings: dict[str, Any], betas: object, seed: int) -> dict[str, Ended]:
+def grid(settings: dict[str, Any], betas: object, seed: int) -> dict[str, FinishedTrial]:
     """Train a grid; return its trials by id."""
     sweep = Sweep.model_validate(settings | {"beta": betas, "seeds": [seed]})
     return {trial.id: _trained(trial.to_json()) for trial in plan(sweep).trials}
 
 
-def search(settings: dict[str, Any], betas: object, trained_with: int, **wanted: object) -> dict[str, Ended]:
+def search(
+    settings: dict[str, Any], betas: object, trained_with: int, **wanted: object
+) -> dict[str, FinishedTrial]:
     """Run a search to its end; return its trials by id, in the order of the choices."""
     sweep = Sweep.model_validate(settings | {"beta": betas, "seeds": [trained_with], "search": wanted})
     with tempfile.TemporaryDirectory() as root:
         found: Search = begin(sweep, Path(root), ())
-        ended: dict[str, Ended] = {}
+        ended: dict[str, FinishedTrial] = {}
         while todo := found.propose(ended):
             ended |= {trial.id: _trained(trial.to_json()) for trial in todo}
     return ended
 
 
-def seconds(ended: dict[str, Ended]) -> float:
+def seconds(ended: dict[str, FinishedTrial]) -> float:
     """Return what trials cost."""
     return sum(each.seconds for each in ended.values())
 
@@ -211,7 +213,7 @@ def target_bar(network: str, settings: dict[str, Any]) -> list[str]:
     return lines
 
 
-def _as_fine(run: Iterable[Ended], rate: float) -> float:
+def _as_fine(run: Iterable[FinishedTrial], rate: float) -> float:
     """Return how many betas a grid over the same range has that cannot miss a rate by more than 3%.
 
     By the slope of the rate's logarithm over log beta between the two points next to the rate.

@@ -11,7 +11,7 @@ from rdbench.cli.options import Concurrency, DataRoot, Device, Overrides, Result
 from rdbench.report import make_report
 
 if TYPE_CHECKING:
-    from rdbench.commands.plan import Account
+    from rdbench.commands.plan import SweepStatus
     from rdbench.spec.plan import Plan
 
 EXIT_NOT_CALIBRATED = 1
@@ -128,7 +128,7 @@ def _look_ahead(
         typer.echo(estimate)
 
 
-def _exit_if_interrupted(account: "Account") -> None:
+def _exit_if_interrupted(account: "SweepStatus") -> None:
     if account.interrupted:
         typer.echo("interrupted: run the same command again to go on")
         raise typer.Exit(EXIT_INTERRUPTED)

@@ -18,7 +18,7 @@ from rdbench.results.lease import Lease
 from rdbench.results.load import Results, load_results
 from rdbench.results.parquet import Row
 from rdbench.results.spec_file import variant_sources
-from rdbench.spec.naming import label, labels
+from rdbench.spec.naming import trial_name, variant_names
 from rdbench.spec.plan import Trial
 from rdbench.storage.paths import DataRoot
 from rdbench.storage.places import Place
@@ -102,7 +102,7 @@ def _evaluate(
     measured = already = without = 0
     failed: list[str] = []
     trials = [Trial.from_json(text) for text in done["spec"]]
-    names = labels(tuple(dict.fromkeys(trial.variant for trial in trials)))
+    names = variant_names(tuple(dict.fromkeys(trial.variant for trial in trials)))
     for number, trial in enumerate(trials, start=1):
         stored = store.trial_tables(root, trial.id).get("metrics", [])
         lacking = [options for options in asked if not is_measured(options, stored)]
@@ -113,7 +113,7 @@ def _evaluate(
         if not file.exists():
             without += 1
             continue
-        name = label(trial, names[trial.variant])
+        name = trial_name(trial, names[trial.variant])
         try:
             model = from_bytes(trial, data.shape, len(data.train.images), file.read_bytes(), torch_device)
         except ValueError as error:

@@ -10,7 +10,7 @@ from rdbench.results import store
 from rdbench.results.lease import FILE
 from rdbench.results.load import frame, trials_table
 from rdbench.results.spec_file import stored_sweep
-from rdbench.search.running import Searching
+from rdbench.search.running import SearchRun
 from rdbench.spec.plan import Plan, changed_settings, plan
 from rdbench.spec.sweep import Sweep
 from rdbench.storage.places import Place, is_file
@@ -20,7 +20,7 @@ REASONS = 5  # printed, of why trials failed or lack a metric
 
 
 @dataclass(frozen=True)
-class Account:
+class SweepStatus:
     """How a sweep's trials stand after a run."""
 
     done: int
@@ -72,7 +72,7 @@ def planned(root: Place, sweep: Sweep) -> Plan:
     """Return the plan of a sweep given what its folder holds; of a search, as far as it has come."""
     if sweep.search is None:
         return plan(sweep, finished(root, sweep))
-    return Searching(sweep, root, lambda: finished(root, sweep)).plan()
+    return SearchRun(sweep, root, lambda: finished(root, sweep)).plan()
 
 
 def planned_again(whole: Plan, root: Place, sweep: Sweep | None = None) -> Plan:
@@ -116,7 +116,7 @@ def _is_foreign(file: Place) -> bool:
     return file.name not in (FILE, "resume", "checkpoints", "set_aside") and not file.name.startswith(".")
 
 
-def account(root: Place, whole: Plan, sweep: Sweep | None = None) -> Account:
+def account(root: Place, whole: Plan, sweep: Sweep | None = None) -> SweepStatus:
     """Count how the trials of a plan ended, from what the results folder holds.
 
     Args:
@@ -135,7 +135,7 @@ def account(root: Place, whole: Plan, sweep: Sweep | None = None) -> Account:
     if whole.at_most is not None:
         left = max(0, whole.at_most - failed)
     errors = ours.loc[ours["status"] == "failed", ["trial", "error"]].itertuples(index=False)
-    return Account(
+    return SweepStatus(
         done,
         diverged,
         failed,

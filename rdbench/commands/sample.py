@@ -11,7 +11,7 @@ from rdbench.registry import variants
 from rdbench.results import store
 from rdbench.results.load import frame
 from rdbench.results.spec_file import stored_sweep, variant_sources
-from rdbench.spec.naming import label, labels, named
+from rdbench.spec.naming import trial_name, trial_name_in, variant_names
 from rdbench.spec.plan import Trial
 from rdbench.storage.outputs import write_output
 from rdbench.storage.paths import DataRoot
@@ -32,9 +32,9 @@ def find(root: Place, wanted: str) -> tuple[Trial, str]:
     sweep = stored_sweep(root)
     rows = frame(root, "trials", ("status", "spec"))
     done = [Trial.from_json(text) for text in rows.loc[rows["status"] == "done", "spec"]]
-    variants = labels(tuple(dict.fromkeys(trial.variant for trial in done)))
+    variants = variant_names(tuple(dict.fromkeys(trial.variant for trial in done)))
     names = {
-        trial.id: named(sweep, trial) if sweep.search else label(trial, variants[trial.variant])
+        trial.id: trial_name_in(sweep, trial) if sweep.search else trial_name(trial, variants[trial.variant])
         for trial in done
     }
     words = " ".join(wanted.split())

@@ -9,7 +9,7 @@ from rdbench.metrics.failures import last_line, reason
 from rdbench.results.load import frame, trials_table
 from rdbench.results.repair import problem_lines
 from rdbench.results.spec_file import stored_sweep
-from rdbench.spec.naming import named
+from rdbench.spec.naming import trial_name_in
 from rdbench.spec.sweep import Sweep
 from rdbench.storage.places import Place
 
@@ -36,7 +36,7 @@ def status_lines(root: Place) -> list[str]:
     sweep = stored_sweep(root)
     trials, whole = trials_table(root), planned(root, sweep)
     lines = [whole.summary(), f"{account(root, whole)} in {root}"]
-    names = {trial.id: named(sweep, trial) for trial in whole.trials}
+    names = {trial.id: trial_name_in(sweep, trial) for trial in whole.trials}
     in_plan = trials["trial"].isin(names.keys())
     for row in trials[in_plan & (trials["status"] != "done")].itertuples():
         lines.append(f"{row.status}: {names[str(row.trial)]}: {last_line(row.error)}")

@@ -9,13 +9,13 @@ from rich.console import Console
 
 from rdbench import datasets
 from rdbench.commands import preflight
-from rdbench.commands.plan import Account, account, finished, planned_again
+from rdbench.commands.plan import SweepStatus, account, finished, planned_again
 from rdbench.errors import StorageError
 from rdbench.results.lease import Lease
 from rdbench.results.repair import set_aside
 from rdbench.results.spec_file import save_sweep
-from rdbench.search.running import Searching
-from rdbench.spec.naming import named
+from rdbench.search.running import SearchRun
+from rdbench.spec.naming import trial_name_in
 from rdbench.spec.plan import Plan, Trial
 from rdbench.storage import paths
 from rdbench.storage.places import Place
@@ -30,7 +30,7 @@ def run_sweep(
     console: Console,
     options: RunOptions | None = None,
     scheduler: Scheduler | None = None,
-) -> Account:
+) -> SweepStatus:
     """Train what a plan has left to do.
 
     Args:
@@ -77,14 +77,14 @@ def _run(
     options: RunOptions,
     scheduler: Scheduler | None,
     lease: Lease,
-) -> Account:
+) -> SweepStatus:
     sweep, job = whole.sweep, Job(root.resolve(), run=uuid.uuid4().hex[:8])
     if whole.todo[: options.limit]:
         whole, job = _prepared(whole, root, job, console, options)
     save_sweep(root, sweep)
     todo, search, interrupted = whole.todo[: options.limit], None, False
     if sweep.search is not None:
-        search = Searching(
+        search = SearchRun(
             whole.sweep, root, functools.partial(finished, root, whole.sweep), job.run, options.limit
         )
         todo = search.next() if todo else []
@@ -93,7 +93,7 @@ def _run(
         from rdbench.vae import checkpoints
 
         scheduler = scheduler or RayScheduler(options.address, options.concurrency)
-        total, name = _total(whole, todo, options), functools.partial(named, sweep)
+        total, name = _total(whole, todo, options), functools.partial(trial_name_in, sweep)
         with SweepProgress(total, console, name) as progress:
             usage = scheduler.run(todo, job, progress, lease, search)
         # Of those that were stopped early the checkpoints stay: they may yet be trained to their end.

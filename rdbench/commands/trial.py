@@ -8,7 +8,7 @@ from typing import Any
 from rdbench import datasets
 from rdbench.commands import preflight
 from rdbench.metrics.failures import is_failure
-from rdbench.spec.naming import label
+from rdbench.spec.naming import trial_name
 from rdbench.spec.plan import plan
 from rdbench.spec.sweep import Sweep
 from rdbench.storage.paths import DataRoot
@@ -36,7 +36,7 @@ def run(sweep: Sweep, data_root: Path | DataRoot, device: str, say: Callable[[st
     """
     trials = plan(sweep.model_copy(update={"search": None})).trials
     trial, others = trials[0], len(trials) - 1
-    say(f"{label(trial)}{f', the first of {len(trials)} trials of {sweep.name}' if others else ''}")
+    say(f"{trial_name(trial)}{f', the first of {len(trials)} trials of {sweep.name}' if others else ''}")
     data = datasets.load(sweep.dataset, data_root)
     for remark in data.notes:
         say(f"{data.name}: {remark}")

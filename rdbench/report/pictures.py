@@ -8,7 +8,7 @@ import pandas as pd
 
 from rdbench.report.numbers import plain
 from rdbench.report.sections import Section
-from rdbench.report.statistics.curves import spaced
+from rdbench.report.statistics.curves import evenly_spaced
 
 STEPS = ((6, 8), (6, 6), (6, 4), (4, 4), (3, 3), (2, 2), (1, 1))
 """(betas a variant, pictures a strip) of the grid; the first that fits into half the budget is taken."""
@@ -67,7 +67,9 @@ def choose(section: Section, variants: Sequence[str], budget: int) -> Pictures |
     for betas, count in STEPS:
         pick = pd.Series(False, index=shown.index)
         for variant, rows in shown.groupby("variant"):
-            pick |= (shown["variant"] == variant) & shown["beta"].isin(spaced(rows["beta"].tolist(), betas))
+            pick |= (shown["variant"] == variant) & shown["beta"].isin(
+                evenly_spaced(rows["beta"].tolist(), betas)
+            )
         grid = _pictures(shown[pick & (shown["index"] < count)], variants)
         if grid and (size := _size(grid)) <= budget / 2:
             others, dropped = _others(shown[~pick], variants, count, budget - size)

@@ -12,7 +12,7 @@ from rdbench.errors import ResultsError, SpecError, UserError
 from rdbench.numerics.likelihood import OWN, READINGS
 from rdbench.report.searches import SearchView, search_view, tried
 from rdbench.results.load import Results
-from rdbench.spec.naming import variant_label
+from rdbench.spec.naming import variant_name
 from rdbench.spec.plan import Trial, plan
 from rdbench.spec.sweep import Sweep
 
@@ -92,7 +92,7 @@ def _split_settings(trial: Trial, further: Mapping[str, Any] | None = None) -> t
     variant = trial.variant
     if further:
         variant = variant.model_copy(update={"options": variant.options | dict(further)})
-    names = {"variant": variant_label(variant), "beta": trial.beta, "seed": trial.seed}
+    names = {"variant": variant_name(variant), "beta": trial.beta, "seed": trial.seed}
     return json.dumps(shared, sort_keys=True), names | {"betas": trial.variant.options.get("betas")}
 
 

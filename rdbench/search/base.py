@@ -9,14 +9,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
-from rdbench.search.ended import Ended
+from rdbench.search.ended import FinishedTrial
 from rdbench.spec.plan import Trial, plan
 from rdbench.spec.sweep import Sweep, VariantSpec
 from rdbench.text import duration
 
 
 @dataclass
-class Begun:
+class SearchState:
     """How far a search has come.
 
     ``there`` are the ids of the trials that had ended before it began, ``batches`` the trials of each batch
@@ -34,11 +34,11 @@ class Search(ABC):
     Its methods are given every trial that ended, by id: done, diverged, stopped, or failed in this run.
     """
 
-    begun: Begun
+    begun: SearchState
     budget: int
 
     @abstractmethod
-    def advance(self, ended: Mapping[str, Ended]) -> bool:
+    def advance(self, ended: Mapping[str, FinishedTrial]) -> bool:
         """Choose a further batch, now that all before are in; tell whether there is one."""
 
     @abstractmethod
@@ -50,17 +50,19 @@ class Search(ABC):
         """Return the trials of the last batch."""
 
     @abstractmethod
-    def findings(self, ended: Mapping[str, Ended]) -> list[str]:
+    def findings(self, ended: Mapping[str, FinishedTrial]) -> list[str]:
         """Return what the search found, in a line each."""
 
     @abstractmethod
-    def why_done(self, ended: Mapping[str, Ended]) -> str:
+    def why_done(self, ended: Mapping[str, FinishedTrial]) -> str:
         """Return "done" and why, where nothing is left to choose; "" where a batch would follow."""
 
     def keep(self) -> None:  # noqa: B027 (most have nothing to keep)
         """Store in the results folder what a search keeps besides its batches."""
 
-    def propose(self, ended: Mapping[str, Ended], complete: Collection[str] | None = None) -> list[Trial]:
+    def propose(
+        self, ended: Mapping[str, FinishedTrial], complete: Collection[str] | None = None
+    ) -> list[Trial]:
         """Return the trials to train now; none when the search is done.
 
         ``complete`` are the ids of those that hold all that the sweep asks for; by default all that ended.
@@ -82,18 +84,18 @@ class Search(ABC):
         """Tell whether the budget pays for a further choice: with all its seeds, or not at all."""
         return self.left() >= len(self.begun.sweep.seeds)
 
-    def spent(self, ended: Mapping[str, Ended]) -> list[Ended]:
+    def spent(self, ended: Mapping[str, FinishedTrial]) -> list[FinishedTrial]:
         """Return the trials of this search that ended, without those from before it."""
         ours = [trial.id for trial in self.trials() if trial.id not in self.begun.there]
         return [ended[name] for name in ours if name in ended]
 
-    def cost(self, ended: Mapping[str, Ended]) -> str:
+    def cost(self, ended: Mapping[str, FinishedTrial]) -> str:
         """Return what the search cost: trials, of how many it might have spent, and the seconds of all."""
         spent = self.spent(ended)
         seconds = duration(sum(trial.seconds for trial in spent))
         return f"{len(spent)} of at most {self.budget} trials, {seconds} of training"
 
-    def account(self, ended: Mapping[str, Ended]) -> list[str]:
+    def account(self, ended: Mapping[str, FinishedTrial]) -> list[str]:
         """Return what the search found, what it spent and why it is done, in a line each."""
         lines, trials = self.findings(ended), self.trials()
         waiting = not trials or any(trial.id not in ended for trial in trials)
@@ -104,14 +106,14 @@ class Search(ABC):
         return [f"search {search.name}: {line}" for line in lines]
 
 
-class Rounds(Search):
+class BetaSearch(Search):
     """A search that starts from the sweep's own grid of betas.
 
     Its budget is ``trials``, as the sweep file says, or else ``by_default`` for each variant and seed: at
     least four more than the start grid has betas.
     """
 
-    def __init__(self, begun: Begun, trials: int | None, by_default: int) -> None:
+    def __init__(self, begun: SearchState, trials: int | None, by_default: int) -> None:
         sweep = self.sweep = begun.sweep
         self.begun = begun
         a_curve = max(by_default, len(sweep.beta) + 4)
@@ -126,10 +128,10 @@ class Rounds(Search):
         return self.begun.batches[-1] if self.begun.batches else []
 
     @abstractmethod
-    def choose(self, known: Collection[Ended]) -> list[tuple[VariantSpec, float]]:
+    def choose(self, known: Collection[FinishedTrial]) -> list[tuple[VariantSpec, float]]:
         """Return the variants and betas to train next, the most wanted first, from :meth:`known`."""
 
-    def advance(self, ended: Mapping[str, Ended]) -> bool:
+    def advance(self, ended: Mapping[str, FinishedTrial]) -> bool:
         """Choose a further batch, now that all before are in; tell whether there is one."""
         if self.begun.batches:
             wanted = self.choose(self.known(ended))
@@ -147,7 +149,7 @@ class Rounds(Search):
             self.begun.batches.append(batch)
         return bool(batch)
 
-    def known(self, ended: Mapping[str, Ended]) -> list[Ended]:
+    def known(self, ended: Mapping[str, FinishedTrial]) -> list[FinishedTrial]:
         """Return what the next choice rests on: what had ended before, and the batches so far."""
         names = {trial.id for trial in self.trials()} | self.begun.there
         return [ended[name] for name in sorted(names) if name in ended]
@@ -159,10 +161,12 @@ def at_beta(sweep: Sweep, variant: VariantSpec, beta: float) -> list[Trial]:
     return list(plan(one).trials)
 
 
-def by_beta(sweep: Sweep, variant: VariantSpec, known: Collection[Ended]) -> dict[float, list[Ended]]:
+def by_beta(
+    sweep: Sweep, variant: VariantSpec, known: Collection[FinishedTrial]
+) -> dict[float, list[FinishedTrial]]:
     """Return the trials of a variant that this sweep might have asked for: beta -> by seed; ascending."""
     settings = (variant, sweep.dataset, sweep.protocol, sweep.train, sweep.model)
-    trials: dict[float, list[Ended]] = {}
+    trials: dict[float, list[FinishedTrial]] = {}
     for ended in sorted(known, key=lambda ended: (ended.trial.beta, ended.trial.seed)):
         trial = ended.trial
         same = (trial.variant, trial.dataset, trial.protocol, trial.train, trial.model) == settings

@@ -10,7 +10,7 @@ from collections.abc import Collection
 from typing import Any
 
 from rdbench.errors import ResultsError
-from rdbench.search.base import Begun, Search
+from rdbench.search.base import Search, SearchState
 from rdbench.spec.plan import Trial, canonical_json
 from rdbench.spec.search_options import needed_metrics
 from rdbench.spec.sweep import Sweep
@@ -39,17 +39,17 @@ def begin(sweep: Sweep, root: Place, ended: Collection[str]) -> Search:
     Optuna's journal, cannot be read.
     """
     name = key(sweep)
-    begun = _read(root, sweep).get(name) or Begun(sweep, frozenset(ended))
+    begun = _read(root, sweep).get(name) or SearchState(sweep, frozenset(ended))
     search = sweep.search
     assert search is not None
     if search.name == "curve":
-        from rdbench.search.curve import CurveRounds
+        from rdbench.search.curve import CurveSearcher
 
-        return CurveRounds(begun, search)
+        return CurveSearcher(begun, search)
     if search.name == "target":
-        from rdbench.search.target import TargetRounds
+        from rdbench.search.target import TargetSearcher
 
-        return TargetRounds(begun, search)
+        return TargetSearcher(begun, search)
     from rdbench.search.studies import Study
 
     return Study(begun, search, root, name)
@@ -72,14 +72,14 @@ def keep(search: Search, root: Place) -> None:
         write_atomically(root / NAME, json.dumps(content, separators=(",", ":")).encode())
 
 
-def _read(root: Place, sweep: Sweep) -> dict[str, Begun]:
+def _read(root: Place, sweep: Sweep) -> dict[str, SearchState]:
     file = root / NAME
     if not file.is_file():
         return {}
     try:
         record: Any = json.loads(file.read_bytes())
         return {
-            name: Begun(
+            name: SearchState(
                 sweep,
                 frozenset(map(str, begun["there"])),
                 [[Trial.from_json(json.dumps(trial)) for trial in batch] for batch in begun["batches"]],

@@ -3,23 +3,23 @@
 from collections.abc import Collection, Mapping
 
 from rdbench.search import gaps
-from rdbench.search.base import Begun, Rounds, by_beta
-from rdbench.search.ended import Ended
-from rdbench.spec.naming import labels
+from rdbench.search.base import BetaSearch, SearchState, by_beta
+from rdbench.search.ended import FinishedTrial
+from rdbench.spec.naming import variant_names
 from rdbench.spec.search_options import TRIALS_A_CURVE, CurveSearch
 from rdbench.spec.sweep import VariantSpec
 
 Curves = dict[VariantSpec, dict[float, list[gaps.Point]]]
 
 
-class CurveRounds(Rounds):
+class CurveSearcher(BetaSearch):
     """The search ``curve``: first the sweep's betas, then wherever the curves have their widest gaps."""
 
-    def __init__(self, begun: Begun, settings: CurveSearch) -> None:
+    def __init__(self, begun: SearchState, settings: CurveSearch) -> None:
         super().__init__(begun, settings.trials, TRIALS_A_CURVE)
         self.settings = settings
 
-    def curves(self, known: Collection[Ended]) -> Curves:
+    def curves(self, known: Collection[FinishedTrial]) -> Curves:
         """Return the points of every variant at every known beta, of the seeds that have one."""
         return {
             variant: {
@@ -29,15 +29,15 @@ class CurveRounds(Rounds):
             for variant in self.sweep.variants
         }
 
-    def _point(self, trial: Ended) -> gaps.Point | None:
+    def _point(self, trial: FinishedTrial) -> gaps.Point | None:
         x, y = (gaps.coordinate(name, trial.values) for name in self.settings.plane)
         return None if x is None or y is None else (x, y)
 
-    def choose(self, known: Collection[Ended]) -> list[tuple[VariantSpec, float]]:
+    def choose(self, known: Collection[FinishedTrial]) -> list[tuple[VariantSpec, float]]:
         """Return the betas that split the widest gaps."""
         return gaps.choose(self.curves(known), self.settings.at_a_time, self.settings.gap)
 
-    def findings(self, ended: Mapping[str, Ended]) -> list[str]:
+    def findings(self, ended: Mapping[str, FinishedTrial]) -> list[str]:
         """Return the widest gap of each variant before and after."""
         known = self.known(ended)
         now = self.curves(known)
@@ -45,7 +45,7 @@ class CurveRounds(Rounds):
         start = self.begun.there | {trial.id for batch in self.begun.batches[:1] for trial in batch}
         first = self.curves([result for result in known if result.trial.id in start])
         scale = gaps.scales(now.values())
-        names, lines = labels(self.sweep.variants), []
+        names, lines = variant_names(self.sweep.variants), []
         for variant, curve in now.items():
             before, after = gaps.widest(first[variant], scale), gaps.widest(curve, scale)
             if not before:
@@ -60,7 +60,7 @@ class CurveRounds(Rounds):
                 lines.append(f"{names[variant]}: no point at beta {', '.join(walls)}")
         return lines
 
-    def why_done(self, ended: Mapping[str, Ended]) -> str:
+    def why_done(self, ended: Mapping[str, FinishedTrial]) -> str:
         """Return "done" and why, where no further beta is to be trained."""
         curves = self.curves(self.known(ended))
         widest = gaps.largest(curves).values()

@@ -19,7 +19,7 @@ _OF_A_READING = ("elbo", "distortion")
 
 
 @dataclass(frozen=True)
-class Ended:
+class FinishedTrial:
     """A trial that ended.
 
     Attributes:
@@ -41,7 +41,7 @@ def load(
     *,
     failed_in: str | None = "",
     stopped: bool = True,
-) -> dict[str, Ended]:
+) -> dict[str, FinishedTrial]:
     """Return the ended trials of a results folder by id; none where there is no folder.
 
     Args:
@@ -77,11 +77,11 @@ def load(
             continue
         if trial.id == name:  # else of another version: no trial of this search
             seconds = _finite({"seconds": row["seconds"]}).get("seconds", 0.0)
-            ended[name] = Ended(trial, status, values[name] if status == "done" else {}, seconds)
+            ended[name] = FinishedTrial(trial, status, values[name] if status == "done" else {}, seconds)
     return ended
 
 
-def mean_values(group: Collection[Ended], names: Collection[str]) -> dict[str, float]:
+def mean_values(group: Collection[FinishedTrial], names: Collection[str]) -> dict[str, float]:
     """Return the means over seeds of the named values; a value that any of them lacks is left out."""
     return {
         name: math.fsum(ended.values[name] for ended in group) / len(group)

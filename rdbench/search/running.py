@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 
 from rdbench.search.base import Search
 from rdbench.search.begin import begin, keep
-from rdbench.search.ended import Ended, load
-from rdbench.spec.naming import named
+from rdbench.search.ended import FinishedTrial, load
+from rdbench.spec.naming import trial_name_in
 from rdbench.spec.plan import Plan, Trial
 from rdbench.spec.sweep import Sweep
 from rdbench.storage.places import Place
@@ -15,7 +15,7 @@ SHOWN = 6  # proposals that a dry run names
 
 
 @dataclass
-class Searching:
+class SearchRun:
     """The search of a sweep, and the trials in its results folder.
 
     Attributes:
@@ -33,7 +33,7 @@ class Searching:
     _handed: dict[str, Trial] = field(default_factory=dict)
     _peers: tuple[str, ...] = ()
 
-    def _stands(self) -> tuple[Search, dict[str, Ended]]:
+    def _stands(self) -> tuple[Search, dict[str, FinishedTrial]]:
         """Return the search as it stands in the folder, and the trials that ended there."""
         stops = self.sweep.stop is not None
         ended = load(self.root, self.sweep.metrics, failed_in=self.run, stopped=stops)
@@ -79,7 +79,7 @@ class Searching:
         return search.account(ended)
 
 
-def _lines(search: Search, ended: Mapping[str, Ended], todo: list[Trial]) -> list[str]:
+def _lines(search: Search, ended: Mapping[str, FinishedTrial], todo: list[Trial]) -> list[str]:
     """Return how a search stands: its budget, what is spent, and what it would train next or has found."""
     sweep, known = search.begun.sweep, len(search.begun.there)
     besides = f", besides {known} that were there" if known else ""
@@ -88,6 +88,6 @@ def _lines(search: Search, ended: Mapping[str, Ended], todo: list[Trial]) -> lis
     lines = [f"search {sweep.search.name}: {spent} of at most {search.budget} trials done{besides}"]
     if not todo:
         return [*lines, *search.account(ended), "nothing is left to train"]
-    first = ", ".join(named(sweep, trial) for trial in todo[:SHOWN])
+    first = ", ".join(trial_name_in(sweep, trial) for trial in todo[:SHOWN])
     more = f" and {len(todo) - SHOWN} more" if len(todo) > SHOWN else ""
     return [*lines, f"next: {first}{more}; the choice after them follows from their results"]

@@ -15,7 +15,7 @@ from optuna.distributions import (
 )
 
 from rdbench.search.base import at_beta
-from rdbench.spec.naming import labels
+from rdbench.spec.naming import variant_names
 from rdbench.spec.plan import Trial
 from rdbench.spec.search_options import OF_MODEL, OF_TRAINING, OptunaSearch, searched_type
 from rdbench.spec.sweep import ModelSpec, Sweep, TrainSpec, VariantSpec
@@ -40,7 +40,7 @@ class Space:
         if "beta" not in self.over and len(sweep.beta) > 1:
             self.over = {"beta": [sweep.beta[0], sweep.beta[-1]], **self.over}
         # As the journal of a study has them, which must be read again whatever a console would say.
-        names = labels(sweep.variants, self.over, whole=True)
+        names = variant_names(sweep.variants, self.over, whole=True)
         self.labels = {name: variant for variant, name in names.items()}
 
     def distributions(self, variant: VariantSpec) -> dict[str, BaseDistribution]:

@@ -23,8 +23,8 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from rdbench.errors import SpecError
-from rdbench.search.base import Begun, Search
-from rdbench.search.ended import Ended, mean_values
+from rdbench.search.base import Search, SearchState
+from rdbench.search.ended import FinishedTrial, mean_values
 from rdbench.search.journal import Journal
 from rdbench.search.space import Params, Space
 from rdbench.spec.plan import Trial
@@ -45,7 +45,7 @@ class Study(Search):
     ResultsError: the journal cannot be read. SpecError: the sampler needs a package that is not there.
     """
 
-    def __init__(self, begun: Begun, settings: OptunaSearch, root: Place, name: str) -> None:
+    def __init__(self, begun: SearchState, settings: OptunaSearch, root: Place, name: str) -> None:
         self.begun = begun
         self.settings = settings
         self.budget = settings.trials
@@ -69,7 +69,7 @@ class Study(Search):
         """Write the journal into the results folder."""
         self.journal.keep()
 
-    def advance(self, ended: Mapping[str, Ended]) -> bool:
+    def advance(self, ended: Mapping[str, FinishedTrial]) -> bool:
         """Tell the results of the last batch, and have a further one proposed; tell whether there is one."""
         if not self._in_study():
             self._warm_start(ended)
@@ -132,7 +132,7 @@ class Study(Search):
         every, tried = self.space.every(), self._tried()
         return every is not None and all(params in tried for params in every)
 
-    def _tell(self, ended: Mapping[str, Ended]) -> None:
+    def _tell(self, ended: Mapping[str, FinishedTrial]) -> None:
         """Tell the results of proposals that have all ended, in order.
 
         What was told as pruned or failed and has a result after all, being trained to its end by a later run,
@@ -171,7 +171,7 @@ class Study(Search):
             )
         )
 
-    def _result(self, group: Sequence[Ended]) -> "_Result":
+    def _result(self, group: Sequence[FinishedTrial]) -> "_Result":
         """Return what to tell of the trials of one proposal, one a seed."""
         means = mean_values(group, self._measures)
         if self._measures <= means.keys():
@@ -181,7 +181,7 @@ class Study(Search):
         failed = any(ended.status == "failed" for ended in group)
         return _Result(TrialState.FAIL if failed else TrialState.PRUNED)
 
-    def _warm_start(self, ended: Mapping[str, Ended]) -> None:
+    def _warm_start(self, ended: Mapping[str, FinishedTrial]) -> None:
         """Give the study what was there before it: settings of which all seeds ended."""
         seen: list[Params] = []
         for name in sorted(self.begun.there & ended.keys()):
@@ -198,7 +198,7 @@ class Study(Search):
             if result.values or any(trial.status != "done" for trial in group):
                 self._add(params, result, {"there": True})
 
-    def findings(self, ended: Mapping[str, Ended]) -> list[str]:
+    def findings(self, ended: Mapping[str, FinishedTrial]) -> list[str]:
         """Return the best settings, or the front."""
         self._tell(ended)
         best = self.best()
@@ -209,12 +209,12 @@ class Study(Search):
         front = [f"a front of {len(best)}:"] if len(best) > 1 else []
         return [*front, *map(self._line, best)]
 
-    def cost(self, ended: Mapping[str, Ended]) -> str:
+    def cost(self, ended: Mapping[str, FinishedTrial]) -> str:
         """Return what the search cost, and how many settings were known before it."""
         warm = sum(trial.state == TrialState.COMPLETE for trial in self._in_study("there"))
         return f"{super().cost(ended)}{f', {warm} settings known before' if warm else ''}"
 
-    def why_done(self, ended: Mapping[str, Ended]) -> str:
+    def why_done(self, ended: Mapping[str, FinishedTrial]) -> str:
         """Return "done" and why, where nothing is left to propose."""
         if not self.affords_more():
             return "done: the trials are spent"

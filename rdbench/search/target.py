@@ -16,9 +16,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rdbench.search.base import Begun, Rounds, by_beta
-from rdbench.search.ended import Ended, mean_values
-from rdbench.spec.naming import labels
+from rdbench.search.base import BetaSearch, SearchState, by_beta
+from rdbench.search.ended import FinishedTrial, mean_values
+from rdbench.spec.naming import variant_names
 from rdbench.spec.search_options import TRIALS_A_TARGET, TargetSearch
 from rdbench.spec.sweep import VariantSpec
 
@@ -80,14 +80,16 @@ def _beyond(betas: Sequence[float], walls: Collection[float], *, below: bool) ->
     return Step(float(f"{math.sqrt(nearest * end):.6g}"))
 
 
-class TargetRounds(Rounds):
+class TargetSearcher(BetaSearch):
     """The search ``target``: first the sweep's betas, then root finding, a beta a variant at a time."""
 
-    def __init__(self, begun: Begun, settings: TargetSearch) -> None:
+    def __init__(self, begun: SearchState, settings: TargetSearch) -> None:
         super().__init__(begun, settings.trials, TRIALS_A_TARGET)
         self.measure, self.wanted, self.within = settings.measure
 
-    def _values(self, known: Collection[Ended], variant: VariantSpec) -> dict[float, dict[str, float]]:
+    def _values(
+        self, known: Collection[FinishedTrial], variant: VariantSpec
+    ) -> dict[float, dict[str, float]]:
         """Return the means over seeds of what each beta measured; nothing for one that lost a seed."""
         trials_at = by_beta(self.sweep, variant, known)
         names = {name for trials in trials_at.values() for trial in trials for name in trial.values}
@@ -97,7 +99,7 @@ class TargetRounds(Rounds):
         }
         return {beta: values if self.measure in values else {} for beta, values in means.items()}
 
-    def step(self, known: Collection[Ended], variant: VariantSpec) -> Step:
+    def step(self, known: Collection[FinishedTrial], variant: VariantSpec) -> Step:
         """Return what is to be done next for a variant."""
         values = self._values(known, variant)
         heights = {beta: measured[self.measure] for beta, measured in values.items() if measured}
@@ -109,16 +111,16 @@ class TargetRounds(Rounds):
         roots = {beta: math.sqrt(max(0.0, height)) for beta, height in heights.items()}
         return next_beta(roots, math.sqrt(self.wanted), walls)
 
-    def choose(self, known: Collection[Ended]) -> list[tuple[VariantSpec, float]]:
+    def choose(self, known: Collection[FinishedTrial]) -> list[tuple[VariantSpec, float]]:
         """Return the next beta of each variant."""
         steps = {variant: self.step(known, variant).beta for variant in self.sweep.variants}
         return [(variant, beta) for variant, beta in steps.items() if beta is not None]
 
-    def findings(self, ended: Mapping[str, Ended]) -> list[str]:
+    def findings(self, ended: Mapping[str, FinishedTrial]) -> list[str]:
         """Return the beta of each variant that comes nearest, and which variant is best there."""
         known, lines = self.known(ended), []
         unit, other = ("nats", "mse") if self.measure == "rate" else ("dB", "rate")
-        names = labels(self.sweep.variants)
+        names = variant_names(self.sweep.variants)
         interpolated: dict[str, _Interpolated] = {}
         for variant in self.sweep.variants:
             values = {beta: measured for beta, measured in self._values(known, variant).items() if measured}
@@ -148,7 +150,7 @@ class TargetRounds(Rounds):
         words = f", beyond it {heights[other]:.4g} at beta {other:g}" if other else ""
         return f"nearest {nearest:.4g} at beta {beta:g}{words}"
 
-    def why_done(self, ended: Mapping[str, Ended]) -> str:
+    def why_done(self, ended: Mapping[str, FinishedTrial]) -> str:
         """Return "done" where no further beta is to be trained."""
         return "" if self.affords_more() and self.choose(self.known(ended)) else "done"
 

@@ -141,7 +141,7 @@ def expand_seeds(value: object) -> object:
     return tuple(range(value))
 
 
-def named(value: object, what: str, usage: str, known: Sequence[str], add: str = "") -> dict[Any, Any]:
+def with_name(value: object, what: str, usage: str, known: Sequence[str], add: str = "") -> dict[Any, Any]:
     """Return a mapping with a name, expanded from a name alone; the name must be a known one, if any are."""
     if isinstance(value, str):
         value = {"name": value}
@@ -169,7 +169,7 @@ def dataset_options(value: object, info: ValidationInfo) -> DatasetOptions:
     if isinstance(value, DatasetOptions):
         return value
     usage = "'dataset: mnist' or {name: mnist, ...}"
-    given = named(value, "dataset", usage, datasets.names(), "add 'name: mnist'")
+    given = with_name(value, "dataset", usage, datasets.names(), "add 'name: mnist'")
     return _validated(given, datasets.get(given["name"]).options, info)
 
 
@@ -177,7 +177,7 @@ def metric_options(value: object, info: ValidationInfo) -> MetricOptions:
     """Validate a metric's options with the class of that metric."""
     if isinstance(value, MetricOptions):
         return value
-    given = named(value, "metric", "iwae or {name: iwae, ...}", metrics.names(), "add 'name: iwae'")
+    given = with_name(value, "metric", "iwae or {name: iwae, ...}", metrics.names(), "add 'name: iwae'")
     return _validated(given, metrics.get(given["name"]).options, info)
 
 

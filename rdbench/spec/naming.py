@@ -27,7 +27,7 @@ def _asked(variant: VariantSpec) -> dict[str, Any]:
     return {key: value for key, value in variant.options.items() if key != "betas"}
 
 
-def variant_label(variant: VariantSpec) -> str:
+def variant_name(variant: VariantSpec) -> str:
     """Return what the report calls a variant: its name, the options that are not its defaults, its version.
 
     Only a variant that does not ship with rdbench has a version: an edited file is another variant.
@@ -37,7 +37,7 @@ def variant_label(variant: VariantSpec) -> str:
     return _written(variant.name, options, variant.code)
 
 
-def labels(
+def variant_names(
     variants: Sequence[VariantSpec], without: Collection[str] = (), *, whole: bool = False
 ) -> dict[VariantSpec, str]:
     """Return what each variant is called among others: its name, with what differs where names are alike.
@@ -62,7 +62,7 @@ def labels(
     return names
 
 
-def label(trial: Trial, variant: str = "", settings: Collection[str] = ()) -> str:
+def trial_name(trial: Trial, variant: str = "", settings: Collection[str] = ()) -> str:
     """Return what a trial is called on the console.
 
     Args:
@@ -75,7 +75,7 @@ def label(trial: Trial, variant: str = "", settings: Collection[str] = ()) -> st
     return " ".join([variant or trial.variant.name, f"beta {trial.beta:g}", *words, f"seed {trial.seed}"])
 
 
-def named(sweep: Sweep, trial: Trial) -> str:
+def trial_name_in(sweep: Sweep, trial: Trial) -> str:
     """Return what tells a trial from the others of its sweep: what the sweep does not fix."""
     variant = trial.variant.model_copy(update={"options": _asked(trial.variant)})
-    return label(trial, labels(sweep.variants, sweep.searched).get(variant, ""), sweep.searched)
+    return trial_name(trial, variant_names(sweep.variants, sweep.searched).get(variant, ""), sweep.searched)

@@ -15,7 +15,7 @@ from rdbench import metrics
 from rdbench.metrics.base import Better, value_name
 from rdbench.numerics.likelihood import OWN, READINGS
 from rdbench.spec.errors import fail
-from rdbench.spec.fields import MAX_SEED, MAX_TRIALS, Settings, as_tuple, named
+from rdbench.spec.fields import MAX_SEED, MAX_TRIALS, Settings, as_tuple, with_name
 from rdbench.spec.yaml import kind
 from rdbench.text import choose
 
@@ -246,7 +246,7 @@ def _expand(what: str, known: Sequence[str]) -> BeforeValidator:
     """Return what expands a name alone, and leaves what Python built as it is."""
     usage = f"{known[0]} or {{name: {known[0]}, ...}}"
     return BeforeValidator(
-        lambda value: value if isinstance(value, Settings | None) else named(value, what, usage, known)
+        lambda value: value if isinstance(value, Settings | None) else with_name(value, what, usage, known)
     )
 
 

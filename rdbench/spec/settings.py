@@ -29,7 +29,7 @@ from rdbench.registry.declaration import Declaration
 from rdbench.registry.source import find
 from rdbench.spec import fields
 from rdbench.spec.errors import fail
-from rdbench.spec.fields import Beta, DatasetField, MetricField, Seed, Settings, named
+from rdbench.spec.fields import Beta, DatasetField, MetricField, Seed, Settings, with_name
 from rdbench.spec.search_options import OptunaSearch, SearchField, StopField
 
 Protocol = Literal["clean", "paper"]
@@ -60,7 +60,7 @@ class VariantSpec(Settings):
         context = info.context or {}
         if context.get("settled"):  # a trial's own record of what it was: nothing to look up
             return value
-        given = named(value, "variant", "bs_vae or {name: bs_vae}", (), "add 'name: bs_vae'")
+        given = with_name(value, "variant", "bs_vae or {name: bs_vae}", (), "add 'name: bs_vae'")
         reference = given.pop("name")
         try:
             return fields.settle_variant(reference, given, context.get("folders", ()))

@@ -25,7 +25,7 @@ from rdbench.numerics.seeding import generator
 from rdbench.spec.plan import Trial, steps_per_epoch
 from rdbench.vae import models
 from rdbench.vae.batches import Draws
-from rdbench.vae.checkpoints import Keeper, Kept
+from rdbench.vae.checkpoints import Checkpointer, Kept
 from rdbench.vae.evaluation import Measurement
 from rdbench.vae.models import Model
 from rdbench.vae.training import Epoch, train
@@ -41,14 +41,14 @@ class Run:
         betas: the betas to give a point at: the trial's own, or all of the sweep for a variant with
             curve=True.
         on_epoch: to be told of each epoch; it shows the progress and becomes the trial's history.
-        keeper: of the state of the training, for :meth:`fit`, :meth:`epochs` and :meth:`resumable`.
+        checkpointer: of the state of the training, for :meth:`fit`, :meth:`epochs` and :meth:`resumable`.
     """
 
     settings: Trial
     device: torch.device
     betas: tuple[float, ...]
     on_epoch: Callable[[Epoch], None] = lambda epoch: None
-    keeper: Keeper = field(default_factory=Keeper)
+    checkpointer: Checkpointer = field(default_factory=Checkpointer)
 
     @property
     def beta(self) -> float:
@@ -74,7 +74,7 @@ class Run:
         Returns:
             Why it diverged; None if it did not. The model is in evaluation mode, on the device.
         """
-        stage = self.keeper.stage(of_several=True)
+        stage = self.checkpointer.stage(of_several=True)
         (reason,) = train(
             model, [self.settings], data, self.device, lambda member, epoch: self.on_epoch(epoch), stage
         )
@@ -88,7 +88,7 @@ class Run:
             keep: everything that it changes: modules, optimizers, ``torch.Generator``. An interrupted trial
                 goes on after the last turn that was kept, bit for bit as if it had never stopped.
         """
-        stage = self.keeper.stage(of_several=True)
+        stage = self.checkpointer.stage(of_several=True)
         done, _ = stage.begin({str(number): part for number, part in enumerate(keep)})
         for turn in range(done, count):
             yield turn

@@ -11,7 +11,7 @@ from rdbench.registry import variants
 from rdbench.spec.plan import Trial
 from rdbench.trial.api import Run, TrialResult
 from rdbench.vae import models, networks
-from rdbench.vae.checkpoints import Keeper
+from rdbench.vae.checkpoints import Checkpointer
 from rdbench.vae.evaluation import Measurement, measure
 from rdbench.vae.models import Model, Standard
 from rdbench.vae.training import Epoch, train
@@ -32,35 +32,35 @@ class Outcome:
     parameters: int | None  # number of trained values; None where that is not known
 
 
-def trained(
+def train_and_measure(
     pack: Sequence[Trial],
     data: Dataset,
     device: torch.device,
     record: Record,
-    keeper: Keeper | None = None,
+    checkpointer: Checkpointer | None = None,
 ) -> list[Outcome]:
     """Train and measure objectives side by side, or a single trial of any kind.
 
-    ``record`` is told the member and its figures as each epoch ends; ``keeper`` keeps the training's state.
+    ``record`` is told the member and its figures as each epoch ends.
     """
-    keeper = keeper or Keeper(None, pack, device)
+    checkpointer = checkpointer or Checkpointer(None, pack, device)
     kind = variants.get(pack[0].variant).declaration.kind
     if kind == "objective":
-        return _objectives(pack, data, device, record, keeper)
+        return _objectives(pack, data, device, record, checkpointer)
     (trial,) = pack
     with models.seeded(trial, device):
         if kind == "model":
-            return [_model(trial, data, device, record, keeper)]
-        return [_function(trial, data, device, record, keeper)]
+            return [_model(trial, data, device, record, checkpointer)]
+        return [_function(trial, data, device, record, checkpointer)]
 
 
 def _objectives(
-    pack: Sequence[Trial], data: Dataset, device: torch.device, record: Record, keeper: Keeper
+    pack: Sequence[Trial], data: Dataset, device: torch.device, record: Record, checkpointer: Checkpointer
 ) -> list[Outcome]:
     spec, shape, images = pack[0].model, data.shape, len(data.train.images)
     built = [models.about(trial, shape, images).network() for trial in pack]
     network = networks.pack(spec, shape, built)
-    reasons = train(network, pack, data, device, record, keeper.stage())
+    reasons = train(network, pack, data, device, record, checkpointer.stage())
     measured: dict[str, list[Measurement]] = {}
     if None in reasons:
         measured = {split: measure(network, pack, data, split, device) for split in SPLITS}
@@ -73,17 +73,21 @@ def _objectives(
     return outcomes
 
 
-def _model(trial: Trial, data: Dataset, device: torch.device, record: Record, keeper: Keeper) -> Outcome:
+def _model(
+    trial: Trial, data: Dataset, device: torch.device, record: Record, checkpointer: Checkpointer
+) -> Outcome:
     model = models.build(trial, data.shape, len(data.train.images))
-    (reason,) = train(model, [trial], data, device, record, keeper.stage())
+    (reason,) = train(model, [trial], data, device, record, checkpointer.stage())
     return _measured({trial.beta: model}, reason, trial, data, device)
 
 
-def _function(trial: Trial, data: Dataset, device: torch.device, record: Record, keeper: Keeper) -> Outcome:
+def _function(
+    trial: Trial, data: Dataset, device: torch.device, record: Record, checkpointer: Checkpointer
+) -> Outcome:
     variant = variants.get(trial.variant)
     options = dict(trial.variant.options)
     betas = tuple(options.pop("betas", (trial.beta,)))
-    run = Run(trial, device, betas, lambda epoch: record(0, epoch), keeper)
+    run = Run(trial, device, betas, lambda epoch: record(0, epoch), checkpointer)
     result = variant.target(run, data, **options)
     what = f"trial function {variant.name} returned"
     if not isinstance(result, TrialResult):

@@ -31,7 +31,7 @@ from rdbench.storage.places import Place
 Losses = Sequence[float]
 
 
-def verdict(
+def why_stop(
     stop: StopOptions, losses: Losses, epochs: int, peers: Sequence[Losses], errors: Losses = ()
 ) -> str:
     """Return why a trial is to be stopped now; "" if it goes on.
@@ -137,7 +137,7 @@ class EarlyStopper:
             # it does while others of its pack go on.
             for done in range(self._judged[member] + 1, len(rows) + 1):
                 if not self.reasons[member]:
-                    self.reasons[member] = verdict(
+                    self.reasons[member] = why_stop(
                         self._stop, losses[:done], trial.train.epochs, self._peers[member], errors[:done]
                     )
                     self._lasted[member] = done

@@ -10,7 +10,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-from rdbench.spec.naming import label
+from rdbench.spec.naming import trial_name
 from rdbench.spec.plan import Trial
 from rdbench.text import duration
 
@@ -26,7 +26,7 @@ class SweepProgress:
 
     total: int
     console: Console
-    name: Callable[[Trial], str] = label
+    name: Callable[[Trial], str] = trial_name
     finished: int = 0
     failed: int = 0
     _running: dict[str, float] = field(default_factory=dict)

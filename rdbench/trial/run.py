@@ -15,12 +15,12 @@ from rdbench.metrics.base import MetricOptions, TrainedModel
 from rdbench.numerics.precision import exact_float32
 from rdbench.registry import variants
 from rdbench.spec.plan import Trial, check_fits
-from rdbench.trial.by_kind import Outcome, arrays, trained
+from rdbench.trial.by_kind import Outcome, arrays, train_and_measure
 from rdbench.trial.job import POINTS_ONLY, Outputs
 from rdbench.trial.rows import Rows, Tables, data_columns, point_key, training_speed, trial_row
 from rdbench.vae import models
 from rdbench.vae.batches import Images, channels_last
-from rdbench.vae.checkpoints import Keeper
+from rdbench.vae.checkpoints import Checkpointer
 from rdbench.vae.evaluation import Measurement, measure, picture_rows, point_rows
 from rdbench.vae.memory import PeakMemory, give_back_freed_memory, keep_freed_memory
 from rdbench.vae.models import Model
@@ -119,7 +119,7 @@ def run_pack(
     device: torch.device,
     outputs: Outputs = POINTS_ONLY,
     hooks: Hooks = NO_HOOKS,
-    keeper: Keeper | None = None,
+    checkpointer: Checkpointer | None = None,
 ) -> list[Tables]:
     """Train and evaluate trials side by side.
 
@@ -129,7 +129,7 @@ def run_pack(
         device: where to run.
         outputs: what to return besides points and history. A metric that raises leaves a row that says so.
         hooks: told of epochs and trained models.
-        keeper: of the state of training; by default nothing of it is kept.
+        checkpointer: of the state of training; by default nothing of it is kept.
 
     Returns:
         For each trial its rows by table, as if it had been trained alone; its times are its share of the
@@ -138,7 +138,7 @@ def run_pack(
     Raises:
         DatasetError: the dataset is too small for a batch.
         SpecError: the device has not got the arithmetic asked for.
-        Stopped, StorageError: as of :meth:`rdbench.vae.checkpoints.Keeper.save`.
+        Stopped, StorageError: as of :meth:`rdbench.vae.checkpoints.Checkpointer.save`.
     """
     check_fits(pack[0], data)
     keep_freed_memory()
@@ -146,14 +146,14 @@ def run_pack(
     started = datetime.datetime.now(datetime.UTC)
     start = time.perf_counter()
     memory = PeakMemory(device)
-    keeper = keeper or Keeper(None, pack, device)
-    results: list[Tables] = [{"history": rows} for rows in keeper.history]
+    checkpointer = checkpointer or Checkpointer(None, pack, device)
+    results: list[Tables] = [{"history": rows} for rows in checkpointer.history]
 
     def record(member: int, epoch: Epoch) -> None:
         results[member]["history"].append(epoch.row())
         hooks.on_epoch(member, epoch)
 
-    outcomes = trained(pack, data, device, record, keeper)
+    outcomes = train_and_measure(pack, data, device, record, checkpointer)
     for trial, outcome, tables in zip(pack, outcomes, results, strict=True):
         outcome.diverged = outcome.diverged or _why_not_finite(outcome)
         if not outcome.diverged:
@@ -162,7 +162,7 @@ def run_pack(
             with models.seeded(trial, device):
                 tables |= _measured_tables(outcome, trial, data, device, outputs)
     shared = {
-        "seconds": (keeper.seconds + time.perf_counter() - start) / len(pack),
+        "seconds": (checkpointer.seconds + time.perf_counter() - start) / len(pack),
         "pack": len(pack),
         "peak_memory_bytes": memory.bytes(),
         "device": machine.device_name(device),

@@ -42,7 +42,7 @@ def ignore() -> None:
             signal.signal(number, signal.SIG_IGN)
 
 
-class Requests:
+class StopRequests:
     """Counts how often the user asked to stop.
 
     Args:
@@ -70,13 +70,13 @@ class Requests:
 
 
 @contextmanager
-def counted(at_once: bool = False) -> Iterator[Requests]:
+def counted(at_once: bool = False) -> Iterator[StopRequests]:
     """Count the stop signals instead of ending at once; outside the main thread, count nothing.
 
     Args:
         at_once: raise KeyboardInterrupt at the second request.
     """
-    requests = Requests(at_once)
+    requests = StopRequests(at_once)
     before: dict[int, Callable[..., object] | int | None] = {}
     try:
         for number in _ours() if threading.current_thread() is threading.main_thread() else ():

@@ -28,7 +28,7 @@ from rdbench.trial.rows import Tables, failure_tables, stopped_tables
 from rdbench.trial.run import Hooks, metric_rows, run_pack
 from rdbench.trial.watchdog import Overdue, run_within
 from rdbench.vae import checkpoints, models
-from rdbench.vae.checkpoints import Keeper, Stopped
+from rdbench.vae.checkpoints import Checkpointer, Stopped
 from rdbench.vae.models import Model, from_bytes, to_bytes
 
 STOP_LOOK_SECONDS = 2.0  # between two looks at the lease
@@ -81,7 +81,7 @@ def _keep(job: Job, trial: Trial, model: Model) -> None:
     places.write_atomically(store.weights_file(job.results, trial.id), to_bytes(model))
 
 
-def measure_again(trial: Trial, job: Job, device: str) -> Summary | None:
+def measure_on_stored_weights(trial: Trial, job: Job, device: str) -> Summary | None:
     """Measure, on the stored weights of a finished trial, the metrics it has not got.
 
     Returns:
@@ -171,8 +171,8 @@ def work(
         store.write(job.results, trial.id, {name: tables[name] for name in tables if name != "trials"})
     for trial, tables in zip(pack, results, strict=True):
         commit(job, trial, {"trials": tables["trials"]})
-    if attempts.keeper:
-        attempts.keeper.remove()
+    if attempts.checkpointer:
+        attempts.checkpointer.remove()
     return [summary(tables) for tables in results]
 
 
@@ -195,7 +195,7 @@ class _Attempts:
     device: str
     on_progress: Callable[[float], None]
     stop: "_StopRequest"
-    keeper: Keeper | None = None  # whose checkpoints are of no use once the trials are committed
+    checkpointer: Checkpointer | None = None  # whose checkpoints are of no use once the trials are committed
 
     def __post_init__(self) -> None:
         self.started = datetime.datetime.now(datetime.UTC)
@@ -241,7 +241,7 @@ class _Attempts:
         minutes = self.job.resources.trial_timeout
         try:
             data = _data(self.pack[0], self.job)  # here: preparing it takes what time it takes
-            self.keeper, results = run_within(
+            self.checkpointer, results = run_within(
                 minutes and 60 * minutes, functools.partial(self._train, data, stopper)
             )
         except Stopped:
@@ -266,13 +266,13 @@ class _Attempts:
             for member, (trial, tables) in enumerate(zip(self.pack, results, strict=True))
         ]
 
-    def _train(self, data: Dataset, stopper: EarlyStopper) -> tuple[Keeper, list[Tables]]:
+    def _train(self, data: Dataset, stopper: EarlyStopper) -> tuple[Checkpointer, list[Tables]]:
         """Train and evaluate the pack, from its checkpoint where there is one."""
         pack, job, device = self.pack, self.job, torch.device(self.device)
         _settle(job)
         for trial in pack:  # imported here, before the arithmetic of the trial is set
             variants.get(trial.variant)
-        keeper = Keeper(
+        checkpointer = Checkpointer(
             job.results,
             pack,
             device,
@@ -280,13 +280,13 @@ class _Attempts:
             minutes=job.resources.checkpoint_minutes,
             stop=lambda: stopper.stops() or self.stop(),
         )
-        stopper.history = keeper.history
+        stopper.history = checkpointer.history
         if stopper.stops():  # killed between the checkpoint of its last epoch and its commit
             raise Stopped
         hooks = Hooks(lambda member, epoch: self.on_progress(epoch.epoch / pack[member].train.epochs))
         if job.outputs.weights:
             hooks = replace(hooks, on_network=functools.partial(_keep, job))
-        return keeper, run_pack(pack, data, device, job.outputs, hooks, keeper=keeper)
+        return checkpointer, run_pack(pack, data, device, job.outputs, hooks, checkpointer=checkpointer)
 
 
 def commit(job: Job, trial: Trial, tables: Tables) -> None:
@@ -321,7 +321,7 @@ def _ended_before(pack: Sequence[Trial], job: Job, device: str) -> dict[str, Sum
             ended[trial.id] = summary(store.trial_tables(job.results, trial.id))
             continue
         try:
-            measured = measure_again(trial, job, device)
+            measured = measure_on_stored_weights(trial, job, device)
         except StorageError:
             raise
         except Exception:

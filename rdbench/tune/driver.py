@@ -44,9 +44,9 @@ from rdbench.spec.plan import Trial, packable
 from rdbench.storage.scratch import Scratch
 from rdbench.trial.scheduler import ATTEMPTS
 from rdbench.tune import cluster, ray_internals
-from rdbench.tune.lost_workers import NODE, Loss, last_line, loss, verdict
-from rdbench.tune.pack_queue import Message, Source
-from rdbench.tune.packs import gpu_share, packs, slots
+from rdbench.tune.lost_workers import NODE, Loss, last_line, loss, why_given_up
+from rdbench.tune.pack_queue import Message, PackQueue
+from rdbench.tune.packs import cut_into_packs, gpu_share, slots
 from rdbench.tune.session import Event, Request, end_session
 
 HEARTBEAT_SECONDS = 2.0
@@ -102,7 +102,7 @@ def _work(config: dict[str, Any], shipment: bytes, folder: str | None, device: s
 class _Narrator(tune.Callback):  # type: ignore[misc]
     """Reports Tune's events, and lets nothing new begin once the user asked to stop."""
 
-    def __init__(self, emit: Emit, source: Source) -> None:
+    def __init__(self, emit: Emit, source: PackQueue) -> None:
         self._emit, self._source = emit, source
         self._said: dict[str, Loss | None] = {}  # what a worker said before it ended its process
         self._losses: dict[str, list[Loss]] = {}
@@ -147,7 +147,7 @@ class _Narrator(tune.Callback):  # type: ignore[misc]
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         self._lost(trial)
         losses = self._losses.get(trial.trial_id) or [loss(None)]
-        self._emit({"kind": "given up", "pack": trial.config["job"]["pack"], "error": verdict(losses)})
+        self._emit({"kind": "given up", "pack": trial.config["job"]["pack"], "error": why_given_up(losses)})
 
     def _lost(self, trial: Any) -> Loss | None:
         """Return the loss to report; None for a worker that ended itself because it hung."""
@@ -211,7 +211,7 @@ class _Cutter:
                 "peers": peers,
             }
             for key, alike in kinds.items()
-            for pack in packs(alike, self.sizes[key], self.at_a_time, self.request.begun)
+            for pack in cut_into_packs(alike, self.sizes[key], self.at_a_time, self.request.begun)
         ]
 
 
@@ -228,7 +228,7 @@ def drive(request: Request, emit: Emit, hear: Hear) -> None:
     cluster.check_room(request.resources, share, request.address)
     at_a_time = slots(request.resources, share, resources, request.concurrency)
     emit({"kind": "ready", "slots": at_a_time, "device": _device(share)})
-    source = Source(_Cutter(request, share, at_a_time), hear, request.concurrency)
+    source = PackQueue(_Cutter(request, share, at_a_time), hear, request.concurrency)
     source.add(request.trials, request.peers)
     if not request.more:
         source.add([], ())

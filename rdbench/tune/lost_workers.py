@@ -73,7 +73,7 @@ def cause_of_death(record: ActorDeathCause) -> str:
     return NODE if context.reason == REASON.NODE_DIED else KILLED
 
 
-def verdict(losses: Sequence[Loss]) -> str:
+def why_given_up(losses: Sequence[Loss]) -> str:
     """Return why trials are given up after these losses: a line, then the last traceback if there is one."""
     counts = Counter(loss.cause for loss in losses)
     causes = ", ".join(f"{cause}{f' {count} times' if count > 1 else ''}" for cause, count in counts.items())

@@ -11,7 +11,7 @@ Message = Any
 """What the supervisor says: "stop", or ("add", settings of trials, ids of their peers)."""
 
 
-class Source(Searcher):  # type: ignore[misc]
+class PackQueue(Searcher):  # type: ignore[misc]
     """Hands out packs in order, and waits while there is none but more may follow.
 
     What to train next is decided by :mod:`rdbench.search`. ``cut`` cuts a batch into packs; ``hear`` returns

@@ -30,7 +30,7 @@ def slots(resources: Resources, share: float, cluster: Mapping[str, float], conc
     return max(1, min(limits))
 
 
-def packs(
+def cut_into_packs(
     trials: Sequence[Trial], size: int, slots: int, begun: Iterable[Sequence[str]] = ()
 ) -> list[list[Trial]]:
     """Cut trials, in order, into packs of at most ``size``, and no larger than keeps every slot at work.

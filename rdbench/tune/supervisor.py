@@ -15,7 +15,7 @@ from rdbench.trial.job import Job, Summary
 from rdbench.trial.progress import SweepProgress, result_detail
 from rdbench.trial.rows import failure_tables
 from rdbench.trial.scheduler import Batches, Usage
-from rdbench.trial.signals import Requests, counted
+from rdbench.trial.signals import StopRequests, counted
 from rdbench.trial.worker import commit, summary, work
 from rdbench.tune.session import Event, Request, Session, SessionDiedError
 from rdbench.vae import checkpoints
@@ -71,7 +71,7 @@ class _Supervisor:
     _progress: SweepProgress
     _lease: Lease | None
     _more: Batches | None
-    _requests: Requests
+    _requests: StopRequests
 
     def __post_init__(self) -> None:
         self._peers: tuple[str, ...] = self._more.peers() if self._more else ()

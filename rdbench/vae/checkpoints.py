@@ -107,7 +107,7 @@ def _remove(root: Place, key: str, below: float = math.inf) -> bool:
     return bool(old)
 
 
-class Keeper:
+class Checkpointer:
     """Keeps the state of a pack's training, and gives back what an earlier attempt left; by default nothing.
 
     Attributes:
@@ -242,8 +242,8 @@ class Keeper:
 class Stage:
     """One training of a trial: where it goes on, and what is kept as its epochs end."""
 
-    def __init__(self, keeper: Keeper, number: int, before: Any, of_several: bool) -> None:
-        self._keeper, self._number, self._before, self._of_several = keeper, number, before, of_several
+    def __init__(self, checkpointer: Checkpointer, number: int, before: Any, of_several: bool) -> None:
+        self._keeper, self._number, self._before, self._of_several = checkpointer, number, before, of_several
 
     def begin(self, parts: dict[str, Kept]) -> tuple[int, Any]:
         """Give each part the state it had at the checkpoint.

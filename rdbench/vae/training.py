@@ -13,7 +13,7 @@ from rdbench.datasets import Dataset
 from rdbench.numerics.precision import training_arithmetic
 from rdbench.spec.plan import Trial, steps_per_epoch
 from rdbench.vae.batches import Draws
-from rdbench.vae.checkpoints import Keeper, Stage
+from rdbench.vae.checkpoints import Checkpointer, Stage
 from rdbench.vae.cuda_graph import Step, capture_cuda_graph
 from rdbench.vae.models import Model
 from rdbench.vae.networks import GaussianNetwork
@@ -147,7 +147,7 @@ def train(
     recipe, steps, rate_free = training.recipe, training.steps, training.together.rate_free
     authors_code = training.together.runs_authors_code  # on the host: a captured step would not repeat it
     step = training.step if authors_code else capture_cuda_graph(training.step, device)
-    stage = stage or Keeper().stage()
+    stage = stage or Checkpointer().stage()
     done, reasons = training.restore(stage)
     with training_arithmetic(recipe.precision, device):
         for epoch in range(done if None in reasons else recipe.epochs, recipe.epochs):

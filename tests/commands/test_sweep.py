@@ -13,7 +13,7 @@ from rdbench.errors import ResultsError, SpecError
 from rdbench.results.lease import Lease
 from rdbench.results.repair import set_aside
 from rdbench.results.spec_file import save_sweep
-from rdbench.spec.naming import named
+from rdbench.spec.naming import trial_name_in
 from rdbench.spec.plan import plan
 from rdbench.spec.sweep import load_sweep
 from rdbench.storage import places
@@ -128,8 +128,8 @@ def test_a_model_that_raises_is_a_line_that_names_the_authors_own(sweep_file, ro
 def test_trials_of_one_variant_with_other_options_have_names_of_their_own(sweep_file, root):
     wanted = load_sweep(sweep_file, ["variants=[{name: student_t, dof: 3}, {name: student_t, dof: 5}]"])
     first, second = (each.model_copy(update={"seed": 4}) for each in plan(wanted).trials)
-    assert named(wanted, first) == "student_t (dof=3.0) beta 1 seed 4"
-    assert named(wanted, second) == "student_t (dof=5.0) beta 1 seed 4"
+    assert trial_name_in(wanted, first) == "student_t (dof=3.0) beta 1 seed 4"
+    assert trial_name_in(wanted, second) == "student_t (dof=5.0) beta 1 seed 4"
     wanted = load_sweep(sweep_file, ["variants=[multi_rate, {name: multi_rate, root: true}]"])
-    names = {named(wanted, trial) for trial in plan(wanted).trials}
+    names = {trial_name_in(wanted, trial) for trial in plan(wanted).trials}
     assert names == {"multi_rate (root=False) beta 1 seed 0", "multi_rate (root=True) beta 1 seed 0"}

@@ -10,9 +10,9 @@ from gaussian_oracle import elbo
 from rdbench.numerics import theory
 from rdbench.results import store
 from rdbench.results.spec_file import save_sweep
-from rdbench.search.base import Begun, Search
-from rdbench.search.ended import Ended
-from rdbench.search.running import Searching
+from rdbench.search.base import Search, SearchState
+from rdbench.search.ended import FinishedTrial
+from rdbench.search.running import SearchRun
 from rdbench.spec.plan import Trial
 from rdbench.spec.sweep import Sweep
 from rdbench.trial.rows import failure_tables
@@ -35,24 +35,24 @@ def sweep(search: object = "curve", **settings: object) -> Sweep:
     return Sweep.model_validate(given | settings)
 
 
-def predicted(trial: Trial) -> Ended:
+def predicted(trial: Trial) -> FinishedTrial:
     """A trial as theory has it end, trained and measured without error."""
     found = theory.predict("beta_vae", EIGENVALUES, trial.model.latent, trial.beta)
     values = {"rate": found.rate, "mse": found.sse / 16, "psnr": -10 * math.log10(found.sse / 16)}
     elbos = elbo(found, EIGENVALUES, trial.model.latent, trial.beta)
     values |= {f"elbo_{reading}": value for reading, value in elbos.items()}
-    return Ended(trial, "done", values, seconds=2.0)
+    return FinishedTrial(trial, "done", values, seconds=2.0)
 
 
-def begun(wanted: Sweep, there: Mapping[str, Ended] | None = None) -> Begun:
-    return Begun(wanted, frozenset(there or {}))
+def begun(wanted: Sweep, there: Mapping[str, FinishedTrial] | None = None) -> SearchState:
+    return SearchState(wanted, frozenset(there or {}))
 
 
 def run(
     search: Search,
-    end: Callable[[Trial], Ended] = predicted,
-    ended: Mapping[str, Ended] | None = None,
-) -> dict[str, Ended]:
+    end: Callable[[Trial], FinishedTrial] = predicted,
+    ended: Mapping[str, FinishedTrial] | None = None,
+) -> dict[str, FinishedTrial]:
     """Run a search to its end; the trials in the order in which they were proposed."""
     found = dict(ended or {})
     while todo := search.propose(found):
@@ -61,7 +61,7 @@ def run(
     return found
 
 
-def betas(ended: Mapping[str, Ended]) -> list[float]:
+def betas(ended: Mapping[str, FinishedTrial]) -> list[float]:
     return [each.trial.beta for each in ended.values()]
 
 
@@ -90,12 +90,12 @@ def commit(root, trial, status="done", run="", values=None):
     store.commit(root, trial.id, tables)
 
 
-def searching(root, wanted: Sweep, **options) -> Searching:
+def searching(root, wanted: Sweep, **options) -> SearchRun:
     save_sweep(root, wanted)
-    return Searching(wanted, root, lambda: store.finished(root), **options)
+    return SearchRun(wanted, root, lambda: store.finished(root), **options)
 
 
-def work(search: Searching, status="done") -> list[float]:
+def work(search: SearchRun, status="done") -> list[float]:
     """Run a search to its end; the betas, in the order in which they were handed out."""
     betas = []
     while batch := search.next():

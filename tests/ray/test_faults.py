@@ -31,7 +31,7 @@ from rdbench.tune.lost_workers import (
     Loss,
     cause_of_death,
     loss,
-    verdict,
+    why_given_up,
 )
 from rdbench.tune.ray_internals import as_actor_error
 
@@ -222,4 +222,4 @@ def test_a_worker_that_ray_killed_for_want_of_memory_is_a_dead_worker_to_tune():
     ],
 )
 def test_the_cause_comes_first_and_the_mend_after_it(losses, says):
-    assert verdict(losses).startswith(says)
+    assert why_given_up(losses).startswith(says)

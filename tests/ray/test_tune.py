@@ -29,7 +29,7 @@ from rdbench.trial.scheduler import RunOptions
 from rdbench.trial.serial import SerialScheduler
 from rdbench.trial.worker import work
 from rdbench.tune import session
-from rdbench.tune.packs import gpu_share, packs, slots
+from rdbench.tune.packs import cut_into_packs, gpu_share, slots
 
 # A sweep that is extended, and its packs.
 
@@ -189,11 +189,11 @@ def test_a_gpu_is_given_whole_to_a_pack_and_shared_by_single_trials(resources, c
 
 def test_packs_keep_every_slot_at_work(trial):
     trials = [trial.model_copy(update={"seed": seed}) for seed in range(10)]
-    cut = packs(trials, 4, 1)
+    cut = cut_into_packs(trials, 4, 1)
     assert [len(pack) for pack in cut] == [4, 4, 2]
     assert [one for pack in cut for one in pack] == trials
-    assert [len(pack) for pack in packs(trials, 64, 2)] == [5, 5]
-    assert [len(pack) for pack in packs(trials, 1, 2)] == [1] * 10
+    assert [len(pack) for pack in cut_into_packs(trials, 64, 2)] == [5, 5]
+    assert [len(pack) for pack in cut_into_packs(trials, 1, 2)] == [1] * 10
 
 
 def test_a_model_trains_alone_after_the_objectives(trial):
@@ -203,36 +203,36 @@ def test_a_model_trains_alone_after_the_objectives(trial):
         for beta in (1.0, 2.0, 3.0)
         for variant in (trial.variant, model)
     ]
-    cut = [[one.variant.name for one in pack] for pack in packs(trials, 4, 1)]
+    cut = [[one.variant.name for one in pack] for pack in cut_into_packs(trials, 4, 1)]
     assert cut == [["bs_vae"] * 3, ["sigma_vae"], ["sigma_vae"], ["sigma_vae"]]
     # Where nothing is packed the plan's order stands: whole first curves come early.
-    assert [pack for (pack,) in packs(trials, 1, 2)] == trials
+    assert [pack for (pack,) in cut_into_packs(trials, 1, 2)] == trials
 
 
 def test_packs_that_were_interrupted_come_first_and_as_they_were(trial):
     trials = [trial.model_copy(update={"seed": seed}) for seed in range(8)]
     ids = [one.id for one in trials]
-    cut = packs(trials, 4, 1, [(ids[5], ids[2], ids[7]), (ids[6],)])
+    cut = cut_into_packs(trials, 4, 1, [(ids[5], ids[2], ids[7]), (ids[6],)])
     assert [[one.seed for one in pack] for pack in cut] == [[5, 2, 7], [6], [0, 1, 3, 4]]
     # One of its trials is no longer asked for, or is done: its checkpoint is of no use.
-    cut = packs(trials[1:], 4, 1, [(ids[0], ids[1])])
+    cut = cut_into_packs(trials[1:], 4, 1, [(ids[0], ids[1])])
     assert [[one.seed for one in pack] for pack in cut] == [[1, 2, 3, 4], [5, 6, 7]]
     # Whoever asks for smaller packs, for want of memory, gets them; single trials still come first.
-    cut = packs(trials[:3], 1, 2, [(ids[1], ids[2])])
+    cut = cut_into_packs(trials[:3], 1, 2, [(ids[1], ids[2])])
     assert [[one.seed for one in pack] for pack in cut] == [[0], [1], [2]]
-    cut = packs(trials[:3], 1, 2, [(ids[2],)])
+    cut = cut_into_packs(trials[:3], 1, 2, [(ids[2],)])
     assert [[one.seed for one in pack] for pack in cut] == [[2], [0], [1]]
 
 
 def test_what_cannot_train_together_is_not_taken_up_as_a_pack(trial):
     model = trial.model_copy(update={"variant": VariantSpec.model_validate("sigma_vae")})
-    cut = packs([trial, model], 2, 1, [(trial.id, model.id)])
+    cut = cut_into_packs([trial, model], 2, 1, [(trial.id, model.id)])
     assert cut == [[trial], [model]]
 
 
 def test_trials_of_different_recipes_are_never_packed(trial):
     with pytest.raises(ValueError, match="cannot be packed"):
-        packs([trial, trial.model_copy(update={"protocol": "paper"})], 2, 1)
+        cut_into_packs([trial, trial.model_copy(update={"protocol": "paper"})], 2, 1)
 
 
 def test_ray_costs_little_for_each_trial(trial):

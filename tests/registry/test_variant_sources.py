@@ -13,7 +13,7 @@ from rdbench.registry.declaration import declarations
 from rdbench.report import make_report, sections
 from rdbench.results.load import load_results
 from rdbench.results.spec_file import save_sweep
-from rdbench.spec.naming import variant_label
+from rdbench.spec.naming import variant_name
 from rdbench.spec.plan import Trial, plan
 from rdbench.spec.sweep import dump_sweep, load_sweep
 
@@ -294,13 +294,13 @@ def test_results_outlive_the_package_their_variant_came_from(tmp_path):
 def test_a_report_tells_versions_and_options_apart_and_leaves_defaults_out(tmp_path):
     write(tmp_path / "mine.py")
     plain, changed = (
-        variant_label(sweep_of(tmp_path, variant).variants[0])
+        variant_name(sweep_of(tmp_path, variant).variants[0])
         for variant in ("./mine.py:mine", "{name: ./mine.py:mine, gamma: 2}")
     )
     code = sweep_of(tmp_path, "./mine.py:mine").variants[0].code[:6]
     assert plain == f"mine [{code}]"
     assert changed == f"mine (gamma=2.0) [{code}]"
-    assert variant_label(sweep_of(tmp_path, "sigma_vae").variants[0]) == "sigma_vae"
+    assert variant_name(sweep_of(tmp_path, "sigma_vae").variants[0]) == "sigma_vae"
 
 
 # One training for all betas

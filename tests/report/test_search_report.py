@@ -20,7 +20,7 @@ from rdbench.report.tables.write import to_csv, to_json
 from rdbench.results import store
 from rdbench.results.load import load_results
 from rdbench.results.spec_file import save_sweep
-from rdbench.spec.naming import variant_label
+from rdbench.spec.naming import variant_name
 from rdbench.spec.sweep import VariantSpec
 
 OVER = {"name": "optuna", "over": {"lr": [1e-4, 1e-1]}, "trials": 12, "objective": "mse"}
@@ -120,7 +120,7 @@ def test_a_searched_option_of_a_variant_is_a_setting_like_any(tmp_path):
 
 def test_a_label_names_a_list_in_brackets():
     assert (
-        variant_label(VariantSpec.model_construct(name="none", options={"channels": (16,)}))
+        variant_name(VariantSpec.model_construct(name="none", options={"channels": (16,)}))
         == "none (channels=[16])"
     )
 

@@ -85,7 +85,7 @@ def test_two_trainings_of_a_whole_curve_are_not_taken_for_seeds_of_one_another(t
         ]
         store.commit(root, trial.id, {"trials": [row | {"spec": trial.to_json()}], "points": points})
     (section,), problems = gather.gather([load_results(root)])
-    found = series.of_points(section, "elbo", "half")
+    found = series.values_by_seed(section, "elbo", "half")
     (name,) = {variant for variant, _ in found}
     assert found[name, 1.0] == {0: -401.0}  # the training that the sweep asks for
     assert len(section.missing) == 0

@@ -8,15 +8,15 @@ from search_builders import EIGENVALUES, begun, betas, predicted, run, sweep
 
 from rdbench.numerics import theory
 from rdbench.search import gaps
-from rdbench.search.curve import CurveRounds
-from rdbench.search.ended import Ended
+from rdbench.search.curve import CurveSearcher
+from rdbench.search.ended import FinishedTrial
 from rdbench.spec.sweep import Sweep
 
 GRID = [float(f"{beta:.6g}") for beta in np.logspace(-4, 3, 16)]
 
 
-def searching(wanted: Sweep, there=None) -> CurveRounds:
-    return CurveRounds(begun(wanted, there), wanted.search)
+def searching(wanted: Sweep, there=None) -> CurveSearcher:
+    return CurveSearcher(begun(wanted, there), wanted.search)
 
 
 def place(beta: float) -> tuple[float, float]:
@@ -84,7 +84,7 @@ def test_the_choice_hangs_on_finished_batches_only_not_on_who_was_first():
     whole = run(searching(wanted))
     for seed in range(5):
         order = np.random.default_rng(seed)
-        ended: dict[str, Ended] = {}
+        ended: dict[str, FinishedTrial] = {}
         while todo := searching(wanted).propose(ended):  # a new search each time: nothing is in memory
             part = order.permutation(len(todo))[: 1 + order.integers(len(todo))]
             ended |= {todo[i].id: predicted(todo[i]) for i in part}
@@ -119,8 +119,8 @@ def test_variants_share_the_budget_by_their_gaps():
     def end(trial):
         x = math.log10(trial.beta) / 7
         if trial.variant.name == "beta_vae":
-            return Ended(trial, "done", {"rate": 1 - x, "mse": x})
-        return Ended(trial, "done", {"rate": 0.1 * (1 - x), "mse": 0.1 * x})
+            return FinishedTrial(trial, "done", {"rate": 1 - x, "mse": x})
+        return FinishedTrial(trial, "done", {"rate": 0.1 * (1 - x), "mse": 0.1 * x})
 
     found = run(searching(wanted), end)
     names = [each.trial.variant.name for each in found.values()]
@@ -137,7 +137,7 @@ def test_every_seed_is_trained_at_a_chosen_beta_and_disagreeing_seeds_widen_a_ga
     def end(trial):
         x = math.log10(trial.beta) / 4
         apart = 0.4 * trial.seed if trial.beta == 10 else 0.0
-        return Ended(trial, "done", {"rate": 1 - x + apart, "mse": x})
+        return FinishedTrial(trial, "done", {"rate": 1 - x + apart, "mse": x})
 
     search = searching(wanted)
     found = run(search, end)
@@ -151,7 +151,7 @@ def test_a_beta_without_a_point_is_a_wall():
     wanted = sweep({"name": "curve", "trials": 12, "gap": 0}, beta=[1e-4, 1e-2, 0.1, 1, 3])
 
     def end(trial):
-        return Ended(trial, "diverged") if trial.beta in (1e-4, 0.1) else predicted(trial)
+        return FinishedTrial(trial, "diverged") if trial.beta in (1e-4, 0.1) else predicted(trial)
 
     search = searching(wanted)
     found = run(search, end)
@@ -164,17 +164,19 @@ def test_nothing_is_computed_from_trials_that_gave_no_number():
     wanted = sweep({"name": "curve", "trials": 10})
     for status in ("failed", "diverged", "stopped"):
         search = searching(wanted)
-        found = run(search, lambda trial, status=status: Ended(trial, status))
+        found = run(search, lambda trial, status=status: FinishedTrial(trial, status))
         assert betas(found) == list(wanted.beta)
         assert any("fewer than two betas gave a point" in line for line in search.account(found))
     # A model without a rate has no place in the plane.
-    found = run(searching(wanted), lambda trial: Ended(trial, "done", {"mse": 1.0}))
+    found = run(searching(wanted), lambda trial: FinishedTrial(trial, "done", {"mse": 1.0}))
     assert betas(found) == list(wanted.beta)
 
 
 def test_a_jump_is_not_bisected_for_ever():
     wanted = sweep({"name": "curve", "trials": 200, "gap": 0.01, "plane": ["rate", "mse"]}, beta=[0.1, 10])
-    found = run(searching(wanted), lambda t: Ended(t, "done", {"rate": float(t.beta < 1), "mse": 1.0}))
+    found = run(
+        searching(wanted), lambda t: FinishedTrial(t, "done", {"rate": float(t.beta < 1), "mse": 1.0})
+    )
     assert len(found) < 25
     near = sorted(abs(math.log(beta)) for beta in betas(found))[:2]
     assert sum(near) < 2 * gaps.CLOSEST

@@ -11,7 +11,7 @@ import pytest
 from search_builders import begun, run, sweep
 
 from rdbench.errors import ResultsError, SpecError
-from rdbench.search.ended import Ended
+from rdbench.search.ended import FinishedTrial
 from rdbench.search.journal import NAME, Journal
 from rdbench.search.space import Space
 from rdbench.search.studies import Study, sampler
@@ -30,10 +30,10 @@ def study(root, wish: Sweep, there=None) -> Study:
     return Study(begun(wish, there), wish.search, root, "a")
 
 
-def bowl(trial) -> Ended:
+def bowl(trial) -> FinishedTrial:
     """Least at beta 1 and lr 1e-2."""
     mse = 1 + math.log10(trial.beta) ** 2 + (math.log10(trial.train.lr) + 2) ** 2
-    return Ended(trial, "done", {"mse": mse, "rate": 10 / trial.beta}, seconds=1.0)
+    return FinishedTrial(trial, "done", {"mse": mse, "rate": 10 / trial.beta}, seconds=1.0)
 
 
 def chosen(found) -> list[tuple[float, float]]:
@@ -77,7 +77,7 @@ def test_killed_anywhere_and_resumed_it_proposes_what_it_would_have_proposed(tmp
     """A new driver after every single trial, with or without the last choice in the journal."""
     wish = wanted(at_a_time=at_a_time)
     whole = run(study(tmp_path / "whole", wish), bowl)
-    ended: dict[str, Ended] = {}
+    ended: dict[str, FinishedTrial] = {}
     for turn in range(1000):
         search = study(tmp_path / "killed", wish)
         todo = search.propose(ended)
@@ -93,7 +93,7 @@ def test_results_are_told_in_the_order_of_the_proposals(tmp_path):
     one, other = (study(tmp_path / name, wanted(at_a_time=4)) for name in "ab")
     straight = run(one, bowl)
 
-    ended: dict[str, Ended] = {}
+    ended: dict[str, FinishedTrial] = {}
     while todo := other.propose(ended):
         for trial in reversed(todo):
             ended[trial.id] = bowl(trial)
@@ -138,7 +138,7 @@ def test_the_journal_survives_sigkill_in_the_middle_of_writes(tmp_path):
         assert len(survivor.study.trials) >= more
     # What was proposed by four drivers is what one proposes undisturbed.
     undisturbed = study(tmp_path / "other", wish)
-    ended: dict[str, Ended] = {}
+    ended: dict[str, FinishedTrial] = {}
     while len(undisturbed.study.trials) < len(survivor.study.trials):
         ended |= {trial.id: bowl(trial) for trial in undisturbed.propose(ended)}
         undisturbed.propose(ended)
@@ -216,7 +216,7 @@ def test_several_objectives_give_a_front(tmp_path):
 @pytest.mark.parametrize("status", ["diverged", "stopped", "failed"])
 def test_trials_without_a_number_are_told_as_such_and_never_best(tmp_path, status):
     search = study(tmp_path, wanted(trials=20))
-    run(search, lambda t: bowl(t) if t.beta < 1 else Ended(t, status))
+    run(search, lambda t: bowl(t) if t.beta < 1 else FinishedTrial(t, status))
     states = {each.state.name for each in search.study.trials}
     assert states == {"COMPLETE", "FAIL" if status == "failed" else "PRUNED"}
     assert search.best()[0].params["beta"] < 1
@@ -225,7 +225,7 @@ def test_trials_without_a_number_are_told_as_such_and_never_best(tmp_path, statu
 @pytest.mark.parametrize("objective", ["mse", ["rate", "mse"]])
 def test_a_sampler_turns_away_from_where_trials_diverge(tmp_path, objective):
     search = study(tmp_path, wanted(trials=40, objective=objective))
-    found = run(search, lambda t: bowl(t) if t.beta < 1 else Ended(t, "diverged"))
+    found = run(search, lambda t: bowl(t) if t.beta < 1 else FinishedTrial(t, "diverged"))
     late = list(found.values())[20:]
     assert sum(each.status == "diverged" for each in late) < len(late) / 2
 
@@ -234,14 +234,14 @@ def test_the_mean_over_seeds_is_what_counts_and_a_lost_seed_loses_the_proposal(t
     wish = wanted(trials=8, sweep={"seeds": 2})
 
     def end(trial):
-        return Ended(trial, "done", {"mse": float(trial.seed)})
+        return FinishedTrial(trial, "done", {"mse": float(trial.seed)})
 
     search = study(tmp_path, wish)
     found = run(search, end)
     assert len(found) == 8
     assert {each.value for each in search.study.trials} == {0.5}
     lost = study(tmp_path / "lost", wish)
-    run(lost, lambda t: Ended(t, "failed") if t.seed else end(t))
+    run(lost, lambda t: FinishedTrial(t, "failed") if t.seed else end(t))
     assert {each.state.name for each in lost.study.trials} == {"FAIL"}
 
 
@@ -260,7 +260,7 @@ def test_every_kind_of_setting_can_be_searched(tmp_path):
         sweep={"dataset": "digits", "model": {}, "beta": [1], "variants": ["student_t", "bs_vae"]},
     )
     search = study(tmp_path, wish)
-    found = run(search, lambda t: Ended(t, "done", {"mse": 1.0}))
+    found = run(search, lambda t: FinishedTrial(t, "done", {"mse": 1.0}))
     trials = [each.trial for each in found.values()]
     assert {t.variant.name for t in trials} == {"student_t", "bs_vae"}
     assert len({t.variant.options.get("dof") for t in trials}) > 5
@@ -317,7 +317,9 @@ def test_settings_are_proposed_once_and_a_space_that_is_searched_through_ends_th
     batches, ended = [], {}
     while todo := search.propose(ended):
         batches.append([trial.id for trial in todo])
-        ended |= {trial.id: Ended(trial, "done", {"mse": float(trial.model.latent)}, 1.0) for trial in todo}
+        ended |= {
+            trial.id: FinishedTrial(trial, "done", {"mse": float(trial.model.latent)}, 1.0) for trial in todo
+        }
     asked = [name for batch in batches for name in batch]
     assert sorted(asked) == sorted(set(asked))
     assert len(asked) == 3
@@ -332,7 +334,7 @@ def test_settings_are_proposed_once_and_a_space_that_is_searched_through_ends_th
 
 def test_a_trial_that_was_stopped_or_failed_and_has_a_result_after_all_is_told_anew(tmp_path):
     wish = wanted(trials=6)
-    first = run(search := study(tmp_path, wish), lambda t: Ended(t, "failed"))
+    first = run(search := study(tmp_path, wish), lambda t: FinishedTrial(t, "failed"))
     search.keep()
     assert search.account(first)[0] == "search optuna: no proposal gave mse"
     again = {name: bowl(each.trial) for name, each in first.items()}
@@ -368,16 +370,16 @@ def test_an_optimum_at_an_edge_does_not_end_a_search(tmp_path, name, over, trial
     """A sampler may then propose the same again and again."""
     wish = wanted(over=over, trials=trials, sampler=name, sweep={} if "beta" in over else {"beta": [1]})
     search = study(tmp_path, wish)
-    found = run(search, lambda t: Ended(t, "done", {"mse": -t.beta - t.model.latent}))
+    found = run(search, lambda t: FinishedTrial(t, "done", {"mse": -t.beta - t.model.latent}))
     assert len(found) == trials
     assert search.account(found)[-1].endswith("done: the trials are spent")
 
 
 def test_what_is_there_without_the_objective_may_be_proposed_and_what_diverged_there_is_not(tmp_path):
     wish = wanted(over={"latent": {"choices": [2, 4, 8]}}, trials=9, sweep={"beta": [1]})
-    alone = run(study(tmp_path / "alone", wish), lambda t: Ended(t, "done", {"rate": 1.0}))
+    alone = run(study(tmp_path / "alone", wish), lambda t: FinishedTrial(t, "done", {"rate": 1.0}))
     there = {
-        name: Ended(each.trial, "diverged") if n == 0 else each
+        name: FinishedTrial(each.trial, "diverged") if n == 0 else each
         for n, (name, each) in enumerate(alone.items())
     }
     search = study(tmp_path / "warm", wish, there)
@@ -390,17 +392,17 @@ def test_what_is_there_without_the_objective_may_be_proposed_and_what_diverged_t
 
 def test_a_search_pays_for_new_trials_alone(tmp_path):
     wish = wanted(over={"latent": {"choices": [2, 4, 8, 16]}}, trials=4, sweep={"beta": [1], "seeds": 2})
-    alone = run(study(tmp_path / "alone", wish), lambda t: Ended(t, "done", {"mse": 1.0}))
+    alone = run(study(tmp_path / "alone", wish), lambda t: FinishedTrial(t, "done", {"mse": 1.0}))
     both = run(
         study(
             tmp_path / "both",
             wanted(**{**wish.search.model_dump(), "trials": 8, "sweep": {"beta": [1], "seeds": 2}}),
         ),
-        lambda t: Ended(t, "done", {"mse": 1.0}),
+        lambda t: FinishedTrial(t, "done", {"mse": 1.0}),
     )
     there = {name: each for name, each in both.items() if each.trial.seed == 0}
     search = study(tmp_path / "warm", wish, there)
-    found = run(search, lambda t: Ended(t, "done", {"mse": 1.0}), there)
+    found = run(search, lambda t: FinishedTrial(t, "done", {"mse": 1.0}), there)
     assert len(alone) == 4
     assert 3 <= len(found) - len(there) <= 4  # a proposal may yet cost two
 
@@ -413,5 +415,5 @@ def test_variants_of_one_name_are_all_searched(tmp_path):
         sampler="random",
         sweep={"variants": two, "dataset": "digits", "model": {}},
     )
-    found = run(study(tmp_path, wish), lambda t: Ended(t, "done", {"mse": 1.0}))
+    found = run(study(tmp_path, wish), lambda t: FinishedTrial(t, "done", {"mse": 1.0}))
     assert {each.trial.variant.options["dof"] for each in found.values()} == {2.0, 10.0}

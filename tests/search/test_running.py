@@ -10,9 +10,9 @@ from rdbench.errors import ResultsError
 from rdbench.results import store
 from rdbench.results.load import load_results
 from rdbench.search import begin, ended
-from rdbench.search.curve import CurveRounds
-from rdbench.search.running import Searching
-from rdbench.spec.naming import named
+from rdbench.search.curve import CurveSearcher
+from rdbench.search.running import SearchRun
+from rdbench.spec.naming import trial_name_in
 
 WANTED = {"name": "curve", "trials": 10, "gap": 0, "at_a_time": 2}
 
@@ -20,7 +20,7 @@ WANTED = {"name": "curve", "trials": 10, "gap": 0, "at_a_time": 2}
 def test_a_search_in_a_folder_does_what_it_does_in_memory(tmp_path):
     wanted = sweep(WANTED)
     betas = work(searching(tmp_path, wanted))
-    alone = run(CurveRounds(begun(wanted), wanted.search))
+    alone = run(CurveSearcher(begun(wanted), wanted.search))
     assert betas == [each.trial.beta for each in alone.values()]
 
 
@@ -64,7 +64,7 @@ def test_more_trials_extend_a_search_and_another_search_begins_with_all_that_is_
 
 
 def test_a_dry_run_shows_the_first_proposals_and_writes_nothing(tmp_path):
-    whole = Searching(sweep(WANTED), tmp_path / "none", lambda: set()).plan()
+    whole = SearchRun(sweep(WANTED), tmp_path / "none", lambda: set()).plan()
     assert whole.summary().splitlines() == [
         "search curve: 0 of at most 10 trials done",
         "next: beta_vae beta 0.0001 seed 0, beta_vae beta 0.00562341 seed 0, beta_vae beta 0.316228 seed 0,"
@@ -74,7 +74,7 @@ def test_a_dry_run_shows_the_first_proposals_and_writes_nothing(tmp_path):
     assert whole.at_most == 10
     assert not (tmp_path / "none").exists()
     over = {"name": "optuna", "over": {"lr": [1e-4, 1e-2]}, "at_a_time": 2, "trials": 4}
-    lines = Searching(sweep(over), tmp_path / "none", lambda: set()).plan().search
+    lines = SearchRun(sweep(over), tmp_path / "none", lambda: set()).plan().search
     assert lines[0] == "search optuna: 0 of at most 4 trials done"
     assert lines[1].count(" lr 0.0") == 2
     assert not (tmp_path / "none").exists()
@@ -107,7 +107,7 @@ def test_a_done_trial_that_lacks_what_is_asked_for_is_handed_out_once_more_and_n
     work(searching(tmp_path, wanted))
     whole = store.finished(tmp_path)
     lacking = sorted(whole)[0]
-    search = Searching(wanted, tmp_path, lambda: whole - {lacking})
+    search = SearchRun(wanted, tmp_path, lambda: whole - {lacking})
     assert [trial.id for trial in search.next()] == [lacking]
     assert search.next() == []
 
@@ -203,7 +203,7 @@ def test_a_metric_that_is_added_later_is_measured_and_chooses_no_other_trials(tm
     before = store.finished(tmp_path)
     more = sweep(search, beta=[0.01, 1, 100], metrics=["latents"])
     handed = []
-    lacking = Searching(more, tmp_path, lambda: set())
+    lacking = SearchRun(more, tmp_path, lambda: set())
     assert lacking.plan().at_most == len(before)
     while batch := lacking.next():
         handed += [trial.id for trial in batch]
@@ -226,7 +226,7 @@ def test_what_a_search_varies_tells_its_trials_apart():
     (trial,) = searching_in_memory(wanted)
     has = trial.variant.options["dof"]
     channels = list(trial.model.channels)
-    assert named(wanted, trial) == (
+    assert trial_name_in(wanted, trial) == (
         f"student_t beta 1 lr {trial.train.lr:g} channels {channels} dof {has:g} seed 0"
     )
 

@@ -21,7 +21,7 @@ from rdbench.trial.job import Job
 from rdbench.trial.scheduler import RunOptions
 from rdbench.trial.serial import SerialScheduler
 from rdbench.trial.worker import work
-from rdbench.tune.pack_queue import Source
+from rdbench.tune.pack_queue import PackQueue
 from rdbench.vae import checkpoints
 
 
@@ -92,7 +92,7 @@ def test_a_search_goes_on_without_a_metric_that_cannot_be_measured_here(sweep_fi
 
 def source(*messages, concurrent=None):
     heard = [list(batch) for batch in messages]
-    return Source(
+    return PackQueue(
         lambda settings, peers: [{"trials": [each], "peers": peers} for each in settings],
         lambda: heard.pop(0) if heard else [],
         concurrent,

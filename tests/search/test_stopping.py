@@ -7,7 +7,7 @@ from rdbench.results import store
 from rdbench.results.spec_file import save_sweep
 from rdbench.spec.plan import plan
 from rdbench.spec.search_options import AshaStop, MedianStop, PlateauStop
-from rdbench.trial.early_stopping import EarlyStopper, peer_losses, verdict
+from rdbench.trial.early_stopping import EarlyStopper, peer_losses, why_stop
 from rdbench.trial.rows import failure_tables
 
 FALLING = [10.0 / epoch for epoch in range(1, 41)]
@@ -16,7 +16,7 @@ FALLING = [10.0 / epoch for epoch in range(1, 41)]
 def stopped_at(stop, losses, peers=(), epochs=40):
     """The epoch at which a trial with these losses is stopped; None if it is trained to its end."""
     for done in range(1, len(losses) + 1):
-        if verdict(stop, losses[:done], epochs, peers):
+        if why_stop(stop, losses[:done], epochs, peers):
             return done
     return None
 
@@ -39,8 +39,8 @@ def test_plateau_does_not_take_creeping_for_falling():
 def test_plateau_lets_a_loss_rise_while_the_error_falls():
     """As GECO's does, whose weights change as it trains."""
     stop, rising = PlateauStop(patience=5), [float(epoch) for epoch in range(40)]
-    assert all(not verdict(stop, rising[:done], 40, (), FALLING[:done]) for done in range(1, 40))
-    assert verdict(stop, rising[:6], 40, (), [1.0] * 6)
+    assert all(not why_stop(stop, rising[:done], 40, (), FALLING[:done]) for done in range(1, 40))
+    assert why_stop(stop, rising[:6], 40, (), [1.0] * 6)
 
 
 def test_median_stops_what_lies_above_its_peers():
@@ -67,13 +67,13 @@ def test_asha_keeps_the_best_third_at_each_rung():
 @pytest.mark.parametrize("stop", [PlateauStop(patience=1), MedianStop(grace=1), AshaStop(grace=2)])
 def test_the_last_epoch_is_never_cut_off(stop):
     peers = [[1.0, 1.0]] * 9
-    assert verdict(stop, [9.0, 9.0], 2, peers) == ""
-    assert verdict(stop, [9.0, 9.0], 3, [[1.0, 1.0]] * 9) != ""
+    assert why_stop(stop, [9.0, 9.0], 2, peers) == ""
+    assert why_stop(stop, [9.0, 9.0], 3, [[1.0, 1.0]] * 9) != ""
 
 
 def test_a_reason_names_the_epoch_and_the_figures():
     peers = [[1.0] * 9] * 3
-    assert verdict(MedianStop(grace=2), [3.0, 2.0], 9, peers) == (
+    assert why_stop(MedianStop(grace=2), [3.0, 2.0], 9, peers) == (
         "at epoch 2 of 9: its loss 2 is above the median of its 3 peers, 1"
     )
 

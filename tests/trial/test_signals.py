@@ -40,7 +40,7 @@ def test_each_is_counted_and_then_does_what_it_did_before(number):
 def test_a_signal_that_timeout_or_a_terminal_sends_twice_is_one_request(monkeypatch):
     now = 100.0
     monkeypatch.setattr(time, "monotonic", lambda: now)
-    requests = signals.Requests()
+    requests = signals.StopRequests()
     requests(signal.SIGHUP, None)
     now += 0.01
     requests(signal.SIGHUP, None)

@@ -183,10 +183,10 @@ def test_a_checkpoint_that_cannot_be_gone_on_from_is_given_up_once(trial, job, m
     assert work([trial], job, "cpu")[0]["status"] == "stopped"
     monkeypatch.setattr(worker, "_StopRequest", lambda job: lambda: False)
 
-    def only_from_the_beginning(*arguments, keeper, **options):
-        if keeper.history[0]:
+    def only_from_the_beginning(*arguments, checkpointer, **options):
+        if checkpointer.history[0]:
             raise KeyError("part")
-        return run_pack(*arguments, keeper=keeper, **options)
+        return run_pack(*arguments, checkpointer=checkpointer, **options)
 
     monkeypatch.setattr(worker, "run_pack", only_from_the_beginning)
     assert work([trial], job, "cpu")[0]["status"] == "done"

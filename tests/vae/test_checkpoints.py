@@ -13,7 +13,7 @@ from rdbench.storage import places
 from rdbench.trial.run import run_pack
 from rdbench.vae import checkpoint_file
 from rdbench.vae import checkpoints as resume
-from rdbench.vae.checkpoints import Keeper, Stopped, interrupted, tidy
+from rdbench.vae.checkpoints import Checkpointer, Stopped, interrupted, tidy
 
 CPU = torch.device("cpu")
 TIMES = ("seconds", "images_per_second", "started", "peak_memory_bytes")
@@ -46,13 +46,13 @@ def figures(tables):
 
 
 def run_with_stops(pack, data, root, epochs_between, minutes=0.0, **more):
-    """Run a pack, interrupted after every few epochs, each attempt with a keeper of its own."""
+    """Run a pack, interrupted after every few epochs, each attempt with a checkpointer of its own."""
     attempts = 0
     while True:
         attempts += 1
-        keeper = Keeper(root, pack, CPU, minutes=minutes, stop=stops_after(epochs_between))
+        checkpointer = Checkpointer(root, pack, CPU, minutes=minutes, stop=stops_after(epochs_between))
         try:
-            return run_pack(pack, data, CPU, keeper=keeper, **more), attempts
+            return run_pack(pack, data, CPU, checkpointer=checkpointer, **more), attempts
         except Stopped:
             assert attempts < 200
 
@@ -160,8 +160,8 @@ def test_what_cannot_be_kept_runs_to_its_end(sweep_file, data, root, tmp_path, n
     (tmp_path / "unusual.py").write_text(UNUSUAL)
     pack = trials_of(sweep_file, f"variants=['{tmp_path}/unusual.py:{name}']")[:1]
     asked = iter([False, True])  # in the second turn, or epoch
-    keeper = Keeper(root, pack, CPU, minutes=0, stop=lambda: next(asked, True))
-    kept = run_pack(pack, data, CPU, keeper=keeper)
+    checkpointer = Checkpointer(root, pack, CPU, minutes=0, stop=lambda: next(asked, True))
+    kept = run_pack(pack, data, CPU, checkpointer=checkpointer)
     assert figures(kept) == figures(run_pack(pack, data, CPU))
 
 
@@ -181,11 +181,11 @@ def test_a_member_that_diverged_before_stays_so(sweep_file, data, root):
 
 
 def test_the_time_of_all_attempts_counts(trial, data, root):
-    kept = Keeper(root, [trial], CPU, minutes=0, stop=stops_after(1))
+    kept = Checkpointer(root, [trial], CPU, minutes=0, stop=stops_after(1))
     kept.seconds = 1000.0
     with pytest.raises(Stopped):
-        run_pack([trial], data, CPU, keeper=kept)
-    (tables,) = run_pack([trial], data, CPU, keeper=Keeper(root, [trial], CPU))
+        run_pack([trial], data, CPU, checkpointer=kept)
+    (tables,) = run_pack([trial], data, CPU, checkpointer=Checkpointer(root, [trial], CPU))
     assert 1000 < tables["trials"][0]["seconds"] < 1100
 
 
@@ -195,7 +195,13 @@ def files(root):
 
 def stop_once(pack, data, root, epochs, **more):
     with pytest.raises(Stopped):
-        run_pack(pack, data, CPU, keeper=Keeper(root, pack, CPU, minutes=0, stop=stops_after(epochs)), **more)
+        run_pack(
+            pack,
+            data,
+            CPU,
+            checkpointer=Checkpointer(root, pack, CPU, minutes=0, stop=stops_after(epochs)),
+            **more,
+        )
 
 
 def test_two_checkpoints_are_kept_and_none_of_a_trial_that_is_committed(sweep_file, data, root):
@@ -205,7 +211,7 @@ def test_two_checkpoints_are_kept_and_none_of_a_trial_that_is_committed(sweep_fi
     assert [name.rsplit("-", 1)[0] for name in files(root)] == sorted(
         [f"{first.id}-000002", f"{first.id}-000003", f"{second.id}-000001"]
     )
-    Keeper(root, [first], CPU).remove()
+    Checkpointer(root, [first], CPU).remove()
     assert [name.split("-")[0] for name in files(root)] == [second.id]
     tidy(root, [first.id])
     assert files(root)
@@ -215,7 +221,7 @@ def test_two_checkpoints_are_kept_and_none_of_a_trial_that_is_committed(sweep_fi
 
 def epochs_done(pack, root, **more):
     """How many epochs a new attempt would not train again."""
-    return len(Keeper(root, pack, CPU, **more).history[0])
+    return len(Checkpointer(root, pack, CPU, **more).history[0])
 
 
 def test_a_damaged_checkpoint_is_never_gone_on_from(trial, data, root, caplog):
@@ -274,11 +280,13 @@ def test_storage_that_fails_for_a_while_costs_checkpoints_alone(trial, data, roo
         raise StorageError("disk full")
 
     monkeypatch.setattr(places, "write_atomically", full)
-    (tables,) = run_pack([trial], data, CPU, keeper=Keeper(root, [trial], CPU, minutes=0))
+    (tables,) = run_pack([trial], data, CPU, checkpointer=Checkpointer(root, [trial], CPU, minutes=0))
     assert tables["trials"][0]["status"] == "done"
     assert "no checkpoint: disk full" in caplog.text
     with pytest.raises(StorageError):  # who asks to stop is told that it is not kept
-        run_pack([trial], data, CPU, keeper=Keeper(root, [trial], CPU, minutes=0, stop=stops_after(1)))
+        run_pack(
+            [trial], data, CPU, checkpointer=Checkpointer(root, [trial], CPU, minutes=0, stop=stops_after(1))
+        )
 
 
 def test_the_checkpoint_of_a_pack_goes_when_all_its_trials_are_done(sweep_file, data, root):
@@ -296,14 +304,14 @@ def test_a_checkpoint_is_written_as_often_as_it_costs_little(sweep_file, data, r
     (trial, *_) = trials_of(sweep_file)
 
     def written(minutes, seconds_an_epoch, epochs, cost):
-        keeper, times = Keeper(root, [trial], CPU, minutes=minutes), []
+        checkpointer, times = Checkpointer(root, [trial], CPU, minutes=minutes), []
 
         def write(*arguments):
             times.append(epoch)
             now[0] += cost
 
-        monkeypatch.setattr(keeper, "_write", write)
-        stage = keeper.stage()
+        monkeypatch.setattr(checkpointer, "_write", write)
+        stage = checkpointer.stage()
         stage.begin({})
         for epoch in range(1, epochs + 1):
             now[0] += seconds_an_epoch
@@ -318,10 +326,10 @@ def test_a_checkpoint_is_written_as_often_as_it_costs_little(sweep_file, data, r
 
 
 def test_a_loop_that_its_author_broke_off_is_not_gone_on_from(trial, data, root):
-    keeper = Keeper(root, [trial], CPU, minutes=0)
-    first, weights = keeper.stage(of_several=True), torch.nn.Linear(1, 1)
+    checkpointer = Checkpointer(root, [trial], CPU, minutes=0)
+    first, weights = checkpointer.stage(of_several=True), torch.nn.Linear(1, 1)
     first.begin({"w": weights})
-    second = keeper.stage(of_several=True)
+    second = checkpointer.stage(of_several=True)
     second.begin({"w": weights})
     second.ended(1)  # the first never told its end
     assert files(root) == []
@@ -351,5 +359,5 @@ def test_what_is_neither_number_text_nor_tensor_is_refused():
 
 
 def test_nothing_is_kept_without_a_folder(trial, data):
-    run_pack([trial], data, CPU, keeper=Keeper(None, [trial], CPU, minutes=0))
-    assert Keeper(None, [trial], CPU).history == [[]]
+    run_pack([trial], data, CPU, checkpointer=Checkpointer(None, [trial], CPU, minutes=0))
+    assert Checkpointer(None, [trial], CPU).history == [[]]

@@ -9,7 +9,7 @@ from torch.distributions import Categorical, Independent, MixtureSameFamily, Nor
 from rdbench import datasets
 from rdbench.spec.plan import Trial, plan
 from rdbench.spec.sweep import Sweep
-from rdbench.trial.by_kind import trained
+from rdbench.trial.by_kind import train_and_measure
 from rdbench.vae import models
 from rdbench.vae.batches import Images
 from rdbench.vae.models import Terms
@@ -104,7 +104,9 @@ def test_a_larger_beta_decorrelates_the_latents_of_digits(tmp_path):
     data = datasets.load(_trial().dataset, tmp_path)
     for beta in (0.1, 1.0):
         with torch.enable_grad():
-            (outcome,) = trained([_trial(beta, alpha=0.1, gamma=0.1)], data, CPU, lambda member, epoch: None)
+            (outcome,) = train_and_measure(
+                [_trial(beta, alpha=0.1, gamma=0.1)], data, CPU, lambda member, epoch: None
+            )
         mean, log_var = outcome.model.encode(Images(data.test, CPU).batch(torch.arange(360)))
         noise = torch.randn(mean.shape, generator=torch.Generator().manual_seed(0))
         latents = outcome.model.sample((mean, log_var), noise)

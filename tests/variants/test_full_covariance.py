@@ -7,7 +7,7 @@ from torch.distributions import MultivariateNormal, kl_divergence
 from rdbench import datasets
 from rdbench.spec.plan import Trial, plan
 from rdbench.spec.sweep import Sweep
-from rdbench.trial.by_kind import trained
+from rdbench.trial.by_kind import train_and_measure
 from rdbench.vae import models
 from rdbench.vae.batches import Images
 from rdbench.variants.full_covariance import FullCovariance
@@ -93,7 +93,7 @@ def test_on_digits_it_does_as_well_as_the_diagonal_and_correlates_its_latents(tm
     loss = {}
     data = datasets.load(_trial().dataset, tmp_path)
     for name in ("beta_vae", "full_covariance"):
-        (outcome,) = trained([_trial(name, 0.3)], data, CPU, lambda member, epoch: None)
+        (outcome,) = train_and_measure([_trial(name, 0.3)], data, CPU, lambda member, epoch: None)
         test = outcome.measured[0.3]["test"]
         loss[name] = test.sse.mean() + 0.3 * test.rate.mean()
     assert loss["full_covariance"] < 1.02 * loss["beta_vae"]  # 4.035 and 4.111: a ratio of 0.981

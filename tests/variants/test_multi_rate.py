@@ -11,7 +11,7 @@ from rdbench.errors import SpecError
 from rdbench.spec.plan import Trial, plan
 from rdbench.spec.sweep import Sweep
 from rdbench.trial.api import Run
-from rdbench.trial.by_kind import trained
+from rdbench.trial.by_kind import train_and_measure
 from rdbench.vae import models
 from rdbench.vae.models import seeded
 from rdbench.variants.multi_rate import Gate, MultiRate, multi_rate
@@ -143,13 +143,17 @@ def test_a_network_without_layers_to_gate_is_refused(digits):
 
 
 def test_one_training_gives_the_curve_of_digits_that_one_for_each_beta_gives(digits):
-    (curve,) = trained([_trial("multi_rate", epochs=EPOCHS)], digits, CPU, lambda member, epoch: None)
+    (curve,) = train_and_measure(
+        [_trial("multi_rate", epochs=EPOCHS)], digits, CPU, lambda member, epoch: None
+    )
     sse = [curve.measured[beta]["test"].sse.mean() for beta in BETAS]
     rate = [curve.measured[beta]["test"].rate.mean() for beta in BETAS]
     assert sse == sorted(sse)
     assert rate == sorted(rate, reverse=True)
     for beta, d, r in zip(BETAS, sse, rate, strict=True):
-        (alone,) = trained([_trial("beta_vae", beta, EPOCHS)], digits, CPU, lambda member, epoch: None)
+        (alone,) = train_and_measure(
+            [_trial("beta_vae", beta, EPOCHS)], digits, CPU, lambda member, epoch: None
+        )
         test = alone.measured[beta]["test"]
         # 0.980, 0.921, 0.878 and 1.012 times as large: below 1 where the one alone, after so few epochs, has
         # further to go. At beta 1 it lags behind in rate, 0.76 nats against 0.03.

@@ -9,7 +9,7 @@ from rdbench.registry import variants
 from rdbench.spec.plan import Trial, plan
 from rdbench.spec.sweep import Sweep
 from rdbench.trial.api import Run
-from rdbench.trial.by_kind import trained
+from rdbench.trial.by_kind import train_and_measure
 from rdbench.vae.batches import Images
 from rdbench.vae.models import seeded
 from rdbench.variants.two_stage import SecondStage
@@ -80,7 +80,7 @@ def test_samples_of_the_second_stage_have_its_decoders_noise():
 def test_the_first_stage_is_sigma_vae_and_the_second_leaves_it_alone(digits):
     first = _fitted(_trial(second_epochs=1, width=8), digits).model
     both = _fitted(_trial(second_epochs=2, width=8), digits).model
-    (plain,) = trained([_trial("sigma_vae")], digits, CPU, lambda member, epoch: None)
+    (plain,) = train_and_measure([_trial("sigma_vae")], digits, CPU, lambda member, epoch: None)
     ours, theirs = both.state_dict(), plain.model.state_dict()
     assert all(torch.equal(value, ours[name]) for name, value in theirs.items())
     before, after = first.second.state_dict(), both.second.state_dict()

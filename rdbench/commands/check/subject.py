@@ -22,7 +22,7 @@ from rdbench.spec.plan import Trial, plan
 from rdbench.spec.sweep import Sweep, VariantSpec
 from rdbench.trial.run import run_pack, run_trial
 from rdbench.vae import models
-from rdbench.vae.checkpoints import Keeper
+from rdbench.vae.checkpoints import Checkpointer
 from rdbench.vae.models import Model, Terms
 
 BETAS = (1e-4, 1.0, 1e3)
@@ -65,10 +65,10 @@ class Subject:
         trials = self.trials()
         return trials[len(trials) // 2]
 
-    def run(self, trial: Trial, keeper: Keeper | None = None) -> dict[str, Any]:
+    def run(self, trial: Trial, checkpointer: Checkpointer | None = None) -> dict[str, Any]:
         """Train and measure a trial; return its tables."""
         start = seconds(self.device)
-        (tables,) = run_pack([trial], self.data, self.device, keeper=keeper)
+        (tables,) = run_pack([trial], self.data, self.device, checkpointer=checkpointer)
         self.seconds = seconds(self.device) - start
         return tables
 

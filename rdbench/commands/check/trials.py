@@ -11,7 +11,7 @@ from rdbench.spec.plan import Trial
 from rdbench.spec.sweep import VariantSpec
 from rdbench.storage.scratch import Scratch
 from rdbench.trial import by_kind
-from rdbench.vae.checkpoints import Keeper, Stopped
+from rdbench.vae.checkpoints import Checkpointer, Stopped
 from rdbench.vae.training import Epoch
 
 COST_EPOCHS = 5
@@ -50,15 +50,17 @@ def resumes(subject: Subject) -> str:
     """Interrupted after its first epoch, a trial goes on from there and ends with the same figures."""
     with Scratch() as folder:
 
-        def keeper(stop: bool) -> Keeper:
+        def checkpointer(stop: bool) -> Checkpointer:
             asked = iter([stop])  # at the end of the first epoch, or turn of a loop of its own
-            return Keeper(folder, [subject.trial], subject.device, minutes=0, stop=lambda: next(asked, False))
+            return Checkpointer(
+                folder, [subject.trial], subject.device, minutes=0, stop=lambda: next(asked, False)
+            )
 
-        first = keeper(True)
+        first = checkpointer(True)
         try:
             subject.run(subject.trial, first)
         except Stopped:
-            again = subject.run(subject.trial, keeper(False))
+            again = subject.run(subject.trial, checkpointer(False))
         else:
             if first.saved:
                 return "its training ends before it could be interrupted"
@@ -141,5 +143,5 @@ def _best_epoch(subject: Subject, trial: Trial) -> float:
     def ended(member: int, epoch: Epoch) -> None:
         ends.append(seconds(subject.device))
 
-    by_kind.trained([trial], subject.data, subject.device, ended)
+    by_kind.train_and_measure([trial], subject.data, subject.device, ended)
     return min((after - before for before, after in pairwise(ends)), default=math.nan)

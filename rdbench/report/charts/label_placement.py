@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rdbench.report.numbers import plain
-from rdbench.report.statistics.curves import spaced
+from rdbench.report.statistics.curves import evenly_spaced
 
 CORNERS = ("right above", "left below", "right below", "left above")
 """Where a label may stand from its point, the most wanted first."""
@@ -46,7 +46,7 @@ def wanted(betas: Sequence[float]) -> set[float]:
     if len(distinct) <= FEW:
         return distinct
     tens = {beta for beta in distinct if _roundness(beta)[0] == 0}
-    return tens if len(tens) >= 3 else set(spaced(list(distinct), FEW))
+    return tens if len(tens) >= 3 else set(evenly_spaced(list(distinct), FEW))
 
 
 def place(

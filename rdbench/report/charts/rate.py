@@ -27,7 +27,7 @@ from rdbench.report.charts.chart import (
 from rdbench.report.numbers import number, plain
 from rdbench.report.sections import Section
 from rdbench.report.statistics.curves import lower_envelope, lowest_curve
-from rdbench.report.statistics.series import BETA_HALF, READING_NAMES, Key, of_points, says_nothing_of
+from rdbench.report.statistics.series import BETA_HALF, READING_NAMES, Key, not_compared_under, values_by_seed
 from rdbench.report.tables import shannon
 
 NATS = 300.0
@@ -116,7 +116,7 @@ def rate_chart(section: Section, variants: Sequence[str]) -> Chart | None:
     A point is drawn where rate and measure of all of its seeds are finite; the notes count the others. None
     without any point. ``variants`` are all of the section, in order: each looks the same in every chart.
     """
-    rates = of_points(section, "rate", "half")
+    rates = values_by_seed(section, "rate", "half")
     measures = [*map(_distortion, section.readings), MSE, PSNR]
     values = {measure.name: _beside(rates, section, measure) for measure in measures}
     measures = [measure for measure in measures if values[measure.name]]
@@ -189,7 +189,7 @@ def _distortion(reading: str) -> Measure:
 
 def _beside(rates: Values, section: Section, measure: Measure) -> dict[Key, dict[int, float]]:
     """Return the values of a measure at the points whose mean rate is over the same seeds."""
-    values = of_points(section, measure.column, measure.reading).items()
+    values = values_by_seed(section, measure.column, measure.reading).items()
     return {point: seeds for point, seeds in values if seeds.keys() == rates.get(point, {}).keys()}
 
 
@@ -214,7 +214,7 @@ def _views(
             {"rate": rounded(rate), name: rounded(height)}
             for rate, height in zip(bound["rate"], bound[measure.column], strict=True)
         ]
-    excluded = says_nothing_of(section, measure.reading)
+    excluded = not_compared_under(section, measure.reading)
     compared = [row for row in means if row["variant"] not in excluded]
     values = by_variant(variants) | {
         "$y": name, "$ytitle": list(measure.axis), "$what": measure.what, "$shannon": f"shannon_{name}",
@@ -300,7 +300,7 @@ def _notes(
         for amount, titles in missing.items()
         if amount
     ]
-    if any(says_nothing_of(section, measure.reading) for measure in measures):
+    if any(not_compared_under(section, measure.reading) for measure in measures):
         notes.append(BETA_HALF)
     rates = [row["rate"] for row in means if row["rate"] is not None]
     zero, beyond = sum(rate <= 0 for rate in rates), sum(rate > NATS for rate in rates)

@@ -9,7 +9,7 @@ import pandas as pd
 from rdbench.report.charts.chart import Chart, Control, Rows, Spec, fill, rounded, template
 from rdbench.report.numbers import count, number, plain
 from rdbench.report.sections import Section
-from rdbench.report.statistics.curves import spaced
+from rdbench.report.statistics.curves import evenly_spaced
 
 HEIGHT = 320
 LEGEND = 8
@@ -127,7 +127,8 @@ def _view(name: str, lines: Rows, measure: str, scale: str, betas: Sequence[floa
     constant, ticks = symlog(values) if kind == "symlog" else (None, None)
     spec: Spec = fill(_template(kind, any(len(row["epoch"]) == 1 for row in lines)), {
         "$rows": name, "$y": measure, "$ytitle": MEASURES[measure], "$betas": [min(betas), max(betas)],
-        "$legend": spaced(betas, LEGEND), "$epochs": epoch_ticks(max(row["epoch"][-1] for row in lines)),
+        "$legend": evenly_spaced(betas, LEGEND),
+        "$epochs": epoch_ticks(max(row["epoch"][-1] for row in lines)),
         "$colours": list(BLUE_TO_ORANGE), "$constant": constant, "$ticks": ticks,
         "$description": _finding(lines, measure),
     })  # fmt: skip

@@ -14,7 +14,7 @@ from rdbench.report.sections import Section, gather, records
 from rdbench.report.statistics.bd_rate import LEAST_RATE, BdRate, bd_rate_between
 from rdbench.report.statistics.curves import estimate, finite_points
 from rdbench.report.statistics.difference import Difference, difference
-from rdbench.report.statistics.series import READING_NAMES, Key, Series, says_nothing_of, series
+from rdbench.report.statistics.series import READING_NAMES, Key, Series, not_compared_under, series
 from rdbench.report.tables import measured, sources
 from rdbench.results.load import load_results
 from rdbench.storage.places import Place
@@ -316,7 +316,7 @@ def _rates(a: Section, b: Section) -> list[BdRates]:
     qualities = []
     # MSE is the same under every reading.
     for quality, reading, measure in [("mse", "half", "mse"), *((r, r, "distortion") for r in shared)]:
-        silent = says_nothing_of(a, quality) | says_nothing_of(b, quality)
+        silent = not_compared_under(a, quality) | not_compared_under(b, quality)
         before, after = (finite_points(side.points, "test", reading) for side in (a, b))
         before, after = (rows[~rows["variant"].isin(silent)] for rows in (before, after))
         rates = []

@@ -19,7 +19,7 @@ fails, as the change may lie in the rest. So add ``delta.mse``, which looks at e
     --fail-if 'bd_rate.mse > 2' --fail-if 'delta.mse > 5%'
 
 Under the reading ``beta_half`` a gate looks at the variants that the reading says something of
-(:func:`rdbench.report.statistics.series.says_nothing_of`), and at no others.
+(:func:`rdbench.report.statistics.series.not_compared_under`), and at no others.
 """
 
 import json

@@ -51,7 +51,7 @@ def estimate(values: Sequence[float]) -> Estimate | None:
     return Estimate(mean, half if math.isfinite(half) else None, len(finite))
 
 
-def spaced(values: Sequence[float], amount: int) -> list[float]:
+def evenly_spaced(values: Sequence[float], amount: int) -> list[float]:
     """Return ``amount`` of the sorted values, evenly spaced by position, both ends included."""
     ordered = sorted(set(values))
     if len(ordered) <= amount:

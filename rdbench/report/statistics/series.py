@@ -40,7 +40,7 @@ BETA_HALF = (
     f"{READING_NAMES['beta_half']} says something only of a loss sse + β·rate, so under it only variants"
     f" whose native reading is {READING_NAMES['half']} are compared."
 )
-"""For captions; see :func:`says_nothing_of`."""
+"""For captions; see :func:`not_compared_under`."""
 
 _Row = tuple[dict[str, Any], dict[str, Any]]
 """A row of the ``metrics`` table, and its settings."""
@@ -61,7 +61,7 @@ class Series:
         metric: the row's name in the ``metrics`` table; "" for what comes from ``points``.
         reading: of sigma^2, where the quantity depends on one; else "".
         how: how it was measured, for the legend; only what was measured alike is one series.
-        silent: variants that have values and are compared with nothing (:func:`says_nothing_of`).
+        silent: variants that have values and are compared with nothing (:func:`not_compared_under`).
         values: (variant, beta) -> seed -> value; finite values only.
         reasons: (variant, beta) -> why a value is missing there, where a reason was recorded.
     """
@@ -105,7 +105,7 @@ class Series:
         return None if p is None else p < 0.05
 
 
-def of_points(
+def values_by_seed(
     section: Section, measure: str, reading: str, split: str = "test"
 ) -> dict[Key, dict[int, float]]:
     """Return (variant, beta) -> seed -> the finite values of a column of ``points``."""
@@ -120,7 +120,7 @@ def of_points(
     return values
 
 
-def says_nothing_of(section: Section, reading: str) -> frozenset[str]:
+def not_compared_under(section: Section, reading: str) -> frozenset[str]:
     """Return the variants that a reading says nothing of: none, but under ``beta_half``.
 
     sigma^2 = beta/2 rests on Eq. 5, which holds of the loss sse + beta rate: of a variant whose native
@@ -136,21 +136,23 @@ def says_nothing_of(section: Section, reading: str) -> frozenset[str]:
 
 def beta_half(section: Section) -> str:
     """Return the end of a caption: why some variants are not compared, if any are not."""
-    return f" {BETA_HALF}" if any(says_nothing_of(section, reading) for reading in section.readings) else ""
+    return (
+        f" {BETA_HALF}" if any(not_compared_under(section, reading) for reading in section.readings) else ""
+    )
 
 
 def elbo(section: Section, reading: str) -> Series:
     """Return the test ELBO under a reading."""
     return Series(f"elbo_{reading}", f"test ELBO, {READING_NAMES[reading]}", "nats per image", "higher",
-                  reading=reading, silent=says_nothing_of(section, reading),
-                  values=of_points(section, "elbo", reading))  # fmt: skip
+                  reading=reading, silent=not_compared_under(section, reading),
+                  values=values_by_seed(section, "elbo", reading))  # fmt: skip
 
 
 def series(section: Section) -> list[Series]:
     """Return the section's series: ELBO under each reading, then rate, MSE and PSNR, then proxy metrics."""
     elbos = [elbo(section, reading) for reading in section.readings]
     # These do not depend on the reading: any will do.
-    others = [Series(name, title, unit, way, values=of_points(section, name, "half"))
+    others = [Series(name, title, unit, way, values=values_by_seed(section, name, "half"))
               for name, title, unit, way in QUANTITIES]  # fmt: skip
     return [series for series in (*elbos, *others) if series.values] + proxies(section)
 
@@ -169,7 +171,7 @@ def proxies(section: Section) -> list[Series]:
         name = value_name(metric, quantity, reading)
         taken[name] += 1
         name += f"_{taken[name]}" if taken[name] > 1 else ""
-        silent = says_nothing_of(section, reading)
+        silent = not_compared_under(section, reading)
         kind = metrics.quantity(name)
         better = kind.better if kind else None
         proxy = Series(name, title, "", better, metric, reading, how, silent)

@@ -8,7 +8,7 @@ from rdbench.report.numbers import ABSENT, count, number
 from rdbench.report.sections import Section
 from rdbench.report.statistics.bd_rate import LEAST_RATE, LITTLE_OVERLAP, BdRate, CurvePoints, bd_rate
 from rdbench.report.statistics.curves import envelope, finite_points, lowest_shares, mean_points
-from rdbench.report.statistics.series import READING_NAMES, beta_half, says_nothing_of
+from rdbench.report.statistics.series import READING_NAMES, beta_half, not_compared_under
 from rdbench.report.tables.table import Cell, Column, Table
 
 BASELINE = "beta_vae"
@@ -33,7 +33,7 @@ def _measures(section: Section) -> Iterator[tuple[str, str, pd.DataFrame, list[s
         ("MSE", "mse", "half"),
         *((f"distortion, {READING_NAMES[name]}", "distortion", name) for name in section.readings),
     ):
-        silent, rows = says_nothing_of(section, reading), section.splits.get(("test", reading))
+        silent, rows = not_compared_under(section, reading), section.splits.get(("test", reading))
         # Not every variant has a likelihood of its own.
         variants = [] if rows is None else sorted(set(rows["variant"]) - silent)
         points = finite_points(section.points, "test", reading)

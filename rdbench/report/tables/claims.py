@@ -11,7 +11,7 @@ import pandas as pd
 from rdbench.report.numbers import interval, number, plain
 from rdbench.report.sections import Section
 from rdbench.report.statistics.curves import finite_points, lowest_shares, mean_points
-from rdbench.report.statistics.series import READING_NAMES, UNTESTED, Series, of_points, proxies
+from rdbench.report.statistics.series import READING_NAMES, UNTESTED, Series, proxies, values_by_seed
 from rdbench.report.tables.measured import keys, losses
 from rdbench.report.tables.sources import data_remarks
 from rdbench.report.tables.table import Cell, Column, Table, numbered
@@ -65,7 +65,7 @@ def claims(section: Section) -> list[Claim]:
         untested = "the claims are about images, and this source is Gaussian"
     else:
         untested = "".join(f"{other} is not in these trials" for other in {OURS, CONSTANT} - present)
-    elbo = Series("", "", "", "higher", values=of_points(section, "elbo", "optimal"))
+    elbo = Series("", "", "", "higher", values=values_by_seed(section, "elbo", "optimal"))
     likelihood = _Evidence(section, "test likelihood, at the optimal σ²,", elbo)
     evidence = {"likelihood": [likelihood], "distance": _distances(section)}
     results = []

@@ -12,9 +12,9 @@ from rdbench.report.statistics.series import (
     Key,
     Series,
     beta_half,
-    of_points,
     proxies,
     remarks,
+    values_by_seed,
 )
 from rdbench.report.tables.bold import MARKED, marked_cell
 from rdbench.report.tables.table import Cell, Column, Table, numbered, texts
@@ -166,7 +166,7 @@ def elbo(section: Section) -> Table:
 def points(section: Section, reading: str) -> Table:
     """Return the points under a reading: ELBO, rate, distortion and errors, a row a (variant, beta)."""
     columns = [
-        Series(measure, heading, "", None, values=of_points(section, measure, reading, split))
+        Series(measure, heading, "", None, values=values_by_seed(section, measure, reading, split))
         for heading, split, measure in POINT_COLUMNS
     ]
     lost = losses(section)

@@ -11,7 +11,7 @@ import pandas as pd
 from rdbench.numerics.likelihood import READINGS, distortion
 from rdbench.report.numbers import Estimate, interval, plain
 from rdbench.report.sections import Section, records
-from rdbench.report.statistics.series import READING_NAMES, beta_half, says_nothing_of
+from rdbench.report.statistics.series import READING_NAMES, beta_half, not_compared_under
 from rdbench.report.tables.table import Cell, Column, Table
 
 Seeds = dict[int, npt.NDArray[np.float64]]
@@ -83,7 +83,7 @@ def table(section: Section, reading: str) -> Table | None:
     # A likelihood of the model's own is no function of what was kept of each image.
     if not len(section.per_image) or reading not in READINGS:
         return None
-    silent = says_nothing_of(section, reading)
+    silent = not_compared_under(section, reading)
     points = section.points[~section.points["variant"].isin(silent)]
     differences = paired_differences(section.per_image, points, reading)
     if not differences:

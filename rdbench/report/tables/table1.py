@@ -7,7 +7,7 @@ from typing import Any
 
 from rdbench.report.numbers import ABSENT, count, number, setting
 from rdbench.report.sections import Section
-from rdbench.report.statistics.series import Key, Series, of_points, proxies
+from rdbench.report.statistics.series import Key, Series, proxies, values_by_seed
 from rdbench.report.tables.bold import MARKED
 from rdbench.report.tables.measured import KEYS, LONG, keys, losses, lost_at, over_seeds, rows_by_key
 from rdbench.report.tables.sources import data_remarks
@@ -80,7 +80,7 @@ def table1(section: Section) -> Table | None:
     """Return FID and the bounds of log p(x), a row a (variant, beta); None where no trial has points."""
     bounds = [
         Series(f"{split}_log_p", f"{split} log p(x) ≥", "nats per image", "higher", reading=READING,
-               values=of_points(section, "elbo", READING, split))
+               values=values_by_seed(section, "elbo", READING, split))
         for split in ("test", "train")
     ]  # fmt: skip
     if not any(bound.values for bound in bounds):
