@@ -91,8 +91,8 @@ def check_measure(measure: str, asked: Sequence[MetricOptions], *path: str | int
         fail(f"metric {metric!r} is not measured; add it: metrics: [{metric}]", *path)
     # A metric of several values, or a value that the metric is not asked for.
     near = [name for name in known if metric and metric_of(name) == metric]
-    mend = f"choose from {', '.join(near)}" if near else choose(measure, known)
-    fail(f"no measure named {kind(measure)}; {mend}", *path)
+    fix = f"choose from {', '.join(near)}" if near else choose(measure, known)
+    fail(f"no measure named {kind(measure)}; {fix}", *path)
 
 
 def _check_plane(plane: Sequence[str], asked: Sequence[MetricOptions]) -> None:

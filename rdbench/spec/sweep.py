@@ -76,7 +76,7 @@ def load_sweep(
         written: what an override is called in an error, where the user did not write it as ``--set``.
 
     Raises:
-        SpecError: the file or an override is not valid; one line names the place, the key and the mend.
+        SpecError: the file or an override is not valid; one line names the place, the key and the fix.
     """
     document = _long_form(read_document(path := place(path)))
     for text in overrides:

@@ -130,3 +130,13 @@ def test_the_process_that_drives_ray_starts_without_torch():
     code = "import sys, rdbench.tune.driver; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+def test_no_function_is_longer_than_60_lines():
+    functions = (
+        (name(path), node)
+        for path in MODULES
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.FunctionDef)
+    )
+    assert [(where, node.name) for where, node in functions if node.end_lineno - node.lineno >= 60] == []

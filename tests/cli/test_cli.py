@@ -50,9 +50,9 @@ def test_a_malformed_sweep_is_refused_in_one_line_and_nothing_is_written(sweep_f
     assert [path.name for path in tmp_path.iterdir()] == ["test.yaml"]
 
 
-@pytest.mark.parametrize(("replaced", "text", "line", "key", "mend"), MALFORMED)
+@pytest.mark.parametrize(("replaced", "text", "line", "key", "fix"), MALFORMED)
 def test_no_malformed_sweep_gets_past_the_command_line(
-    replaced, text, line, key, mend, tmp_path, monkeypatch, capsys
+    replaced, text, line, key, fix, tmp_path, monkeypatch, capsys
 ):
     monkeypatch.chdir(tmp_path)
     Path("sweep.yaml").write_text(written(replaced, text))

@@ -9,7 +9,7 @@ variants: [beta_vae, bs_vae]
 beta: [0.1, 1, 10]
 """
 
-# What is wrong: (line of GOOD to replace, or None to append as line 5), the text, line, key, mend
+# What is wrong: (line of GOOD to replace, or None to append as line 5), the text, line, key, fix
 
 MALFORMED = [
     # unknown keys
@@ -163,8 +163,8 @@ MALFORMED = [
     ("beta", f"beta: [{'9' * 5000}]", 4, "beta[0]", "write a smaller one"),
     *(
         ("variants", f"variants: [bs_vae, {{name: {name}, {option}: {value}}}]", 3, f"variants[1].{option}",
-         f"{value} is out of range; use {mend}")
-        for name, option, value, mend in (
+         f"{value} is out of range; use {fix}")
+        for name, option, value, fix in (
             ("sigma_vae", "initial_variance", "0", "more than 0"),
             ("sigma_vae", "initial_variance", "-1.0", "more than 0"),
             ("sigma_vae", "speed", "0", "more than 0"),

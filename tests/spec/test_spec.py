@@ -1,4 +1,4 @@
-"""A sweep file says what it says, and every mistake in one is one line that names the place and the mend."""
+"""A sweep file says what it says, and every mistake in one is one line that names the place and the fix."""
 
 import json
 import random
@@ -269,7 +269,7 @@ def test_the_last_override_wins(load):
 
 
 @pytest.mark.parametrize(
-    ("override", "key", "mend"),
+    ("override", "key", "fix"),
     [
         ("train.epochs=0", "train.epochs", "use at least 1"),
         ("train.epoch=2", "train.epoch", "did you mean 'epochs'?"),
@@ -284,11 +284,11 @@ def test_the_last_override_wins(load):
         ("name=a\nb", "name", "use at most 100 letters"),
     ],
 )
-def test_a_wrong_override_is_named_instead_of_a_line(load, override, key, mend):
+def test_a_wrong_override_is_named_instead_of_a_line(load, override, key, fix):
     message = problem(load, GOOD, override)
     place = "--set " + override.replace("\n", "\\n")
     assert message.startswith(f"{place}: {key}: ")
-    assert mend in message.removeprefix(place)
+    assert fix in message.removeprefix(place)
 
 
 @pytest.mark.parametrize("override", ["train.epochs", "=2", "train..epochs=2", ""])
@@ -301,12 +301,12 @@ def test_an_override_that_sets_nothing_is_refused(load, override):
 # What is wrong
 
 
-@pytest.mark.parametrize(("replaced", "text", "line", "key", "mend"), MALFORMED)
-def test_a_mistake_is_one_line_with_file_line_key_and_mend(load, replaced, text, line, key, mend):
+@pytest.mark.parametrize(("replaced", "text", "line", "key", "fix"), MALFORMED)
+def test_a_mistake_is_one_line_with_file_line_key_and_mend(load, replaced, text, line, key, fix):
     message = problem(load, written(replaced, text))
     place = f"sweep.yaml:{line}: " + (f"{key}: " if key else "")
     assert message.startswith(place)
-    assert mend in message.removeprefix(place)
+    assert fix in message.removeprefix(place)
 
 
 @pytest.mark.parametrize("key", ["name", "dataset", "variants", "beta"])
@@ -407,7 +407,7 @@ def test_no_damage_to_a_file_gives_anything_but_a_sweep_or_one_line(load):
             continue
         assert message.isprintable()
         assert message.startswith("sweep.yaml:")
-        assert ";" in message, "every error has a mend"
+        assert ";" in message, "every error has a fix"
     assert 0 < loaded < 400
 
 

@@ -241,7 +241,7 @@ def test_a_file_here_goes_before_a_sweep_that_ships_and_a_folder_does_not(load):
 
 
 @pytest.mark.parametrize(
-    ("given", "mend"),
+    ("given", "fix"),
     [
         ("quikstart", "and no sweep of that name ships with rdbench; did you mean 'quickstart'?"),
         (
@@ -258,12 +258,12 @@ def test_a_file_here_goes_before_a_sweep_that_ships_and_a_folder_does_not(load):
         ("x" * 300, "cannot be read: File name too long; check the path and its permissions"),
     ],
 )
-def test_a_name_that_is_no_sweep_is_one_line_with_those_there_are(given, mend, tmp_path, monkeypatch):
+def test_a_name_that_is_no_sweep_is_one_line_with_those_there_are(given, fix, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("mine.yaml").write_text(GOOD)
     message = problem(load_sweep, Path(given))
     assert message.startswith(given)
-    assert mend in message
+    assert fix in message
     assert message.count(";") == 1
 
 
