@@ -18,7 +18,7 @@ from rdbench.results.lease import Lease
 from rdbench.results.load import Results, load_results
 from rdbench.results.parquet import Row
 from rdbench.results.spec_file import variant_sources
-from rdbench.spec.naming import trial_name, variant_names
+from rdbench.spec.labels import trial_name, variant_names
 from rdbench.spec.plan import Trial
 from rdbench.storage.paths import DataRoot
 from rdbench.storage.places import Place

@@ -11,7 +11,7 @@ from rdbench.registry import variants
 from rdbench.results import store
 from rdbench.results.load import frame
 from rdbench.results.spec_file import stored_sweep, variant_sources
-from rdbench.spec.naming import trial_name, trial_name_in, variant_names
+from rdbench.spec.labels import trial_name, trial_name_in, variant_names
 from rdbench.spec.plan import Trial
 from rdbench.storage.outputs import write_output
 from rdbench.storage.paths import DataRoot

@@ -9,7 +9,7 @@ from rdbench.metrics.failures import last_line, reason
 from rdbench.results.load import frame, trials_table
 from rdbench.results.repair import problem_lines
 from rdbench.results.spec_file import stored_sweep
-from rdbench.spec.naming import trial_name_in
+from rdbench.spec.labels import trial_name_in
 from rdbench.spec.sweep import Sweep
 from rdbench.storage.places import Place
 

@@ -15,7 +15,7 @@ from rdbench.results.lease import Lease
 from rdbench.results.repair import set_aside
 from rdbench.results.spec_file import save_sweep
 from rdbench.search.running import SearchRun
-from rdbench.spec.naming import trial_name_in
+from rdbench.spec.labels import trial_name_in
 from rdbench.spec.plan import Plan, Trial
 from rdbench.storage import paths
 from rdbench.storage.places import Place

@@ -8,7 +8,7 @@ from typing import Any
 from rdbench import datasets
 from rdbench.commands import preflight
 from rdbench.metrics.failures import is_failure
-from rdbench.spec.naming import trial_name
+from rdbench.spec.labels import trial_name
 from rdbench.spec.plan import plan
 from rdbench.spec.sweep import Sweep
 from rdbench.storage.paths import DataRoot

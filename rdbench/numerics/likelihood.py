@@ -26,11 +26,20 @@ if TYPE_CHECKING:
 else:
     Values = TypeVar("Values")
 
+
 Reading = Literal["half", "beta_half", "optimal", "optimal_shared"]
 READINGS: tuple[Reading, ...] = get_args(Reading)
 
 OWN = "own"
 """The reading of a model with a likelihood of its own, which the model computes; beside those of sigma^2."""
+
+READING_NAMES = {
+    "half": "σ² = 1/2",
+    "beta_half": "σ² = β/2",
+    "optimal": "σ² optimal for each image",
+    "optimal_shared": "σ² optimal, one for all images",
+    "own": "the model's own likelihood",
+}
 
 
 def _is_tensor(values: object) -> bool:

@@ -12,10 +12,10 @@ import jinja2
 from markupsafe import Markup
 
 import rdbench
+from rdbench.numerics.likelihood import READING_NAMES
 from rdbench.report import numbers, pictures
 from rdbench.report.charts.chart import Chart, in_cache
 from rdbench.report.contents import SectionContents, contents
-from rdbench.report.statistics.series import READING_NAMES
 from rdbench.report.tables import measured
 from rdbench.spec.sweep import dump_sweep
 from rdbench.storage.cache import cached

@@ -12,7 +12,7 @@ from rdbench.errors import ResultsError, SpecError, UserError
 from rdbench.numerics.likelihood import OWN, READINGS
 from rdbench.report.searches import SearchView, search_view, tried
 from rdbench.results.load import Results
-from rdbench.spec.naming import variant_name
+from rdbench.spec.labels import variant_name
 from rdbench.spec.plan import Trial, plan
 from rdbench.spec.sweep import Sweep
 

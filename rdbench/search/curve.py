@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping
 from rdbench.search import gaps
 from rdbench.search.base import BetaSearch, SearchState, by_beta
 from rdbench.search.ended import FinishedTrial
-from rdbench.spec.naming import variant_names
+from rdbench.spec.labels import variant_names
 from rdbench.spec.search_options import TRIALS_A_CURVE, CurveSearch
 from rdbench.spec.sweep import VariantSpec
 

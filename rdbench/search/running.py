@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from rdbench.search.base import Search
 from rdbench.search.begin import begin, keep
 from rdbench.search.ended import FinishedTrial, load
-from rdbench.spec.naming import trial_name_in
+from rdbench.spec.labels import trial_name_in
 from rdbench.spec.plan import Plan, Trial
 from rdbench.spec.sweep import Sweep
 from rdbench.storage.places import Place

@@ -15,7 +15,7 @@ from optuna.distributions import (
 )
 
 from rdbench.search.base import at_beta
-from rdbench.spec.naming import variant_names
+from rdbench.spec.labels import variant_names
 from rdbench.spec.plan import Trial
 from rdbench.spec.search_options import OF_MODEL, OF_TRAINING, OptunaSearch, searched_type
 from rdbench.spec.sweep import ModelSpec, Sweep, TrainSpec, VariantSpec

@@ -18,7 +18,7 @@ import numpy as np
 
 from rdbench.search.base import BetaSearch, SearchState, by_beta
 from rdbench.search.ended import FinishedTrial, mean_values
-from rdbench.spec.naming import variant_names
+from rdbench.spec.labels import variant_names
 from rdbench.spec.search_options import TRIALS_A_TARGET, TargetSearch
 from rdbench.spec.sweep import VariantSpec
 

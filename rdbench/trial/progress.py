@@ -10,7 +10,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-from rdbench.spec.naming import trial_name
+from rdbench.spec.labels import trial_name
 from rdbench.spec.plan import Trial
 from rdbench.text import duration
 

@@ -44,7 +44,7 @@ from rdbench.spec.plan import Trial, packable
 from rdbench.storage.scratch import Scratch
 from rdbench.trial.scheduler import ATTEMPTS
 from rdbench.tune import cluster, ray_internals
-from rdbench.tune.lost_workers import NODE, Loss, last_line, loss, why_given_up
+from rdbench.tune.loss_reasons import NODE, Loss, last_line, loss, why_given_up
 from rdbench.tune.pack_queue import Message, PackQueue
 from rdbench.tune.packs import cut_into_packs, gpu_share, slots
 from rdbench.tune.session import Event, Request, end_session

@@ -20,7 +20,7 @@ from rdbench.trial.worker import commit, summary, work
 from rdbench.tune.session import Event, Request, Session, SessionDiedError
 from rdbench.vae import checkpoints
 
-RESTARTS = 3  # in a row without a trial that ended
+DRIVER_RESTARTS = 3  # in a row without a trial that ended
 START_SECONDS = 600.0  # on a machine that is very busy Ray takes minutes
 PATIENCE_SECONDS = 30.0
 
@@ -124,7 +124,7 @@ class _Supervisor:
                 self._report_committed(trial)
         self._todo = [trial for trial in self._todo if trial.id not in self._reported]
         self._progress.nothing_runs()
-        if deaths > RESTARTS:
+        if deaths > DRIVER_RESTARTS:
             raise RayDiedError(
                 f"Ray died or did not start {deaths} times ({cause}); run the same command again to go on"
             )

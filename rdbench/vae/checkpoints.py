@@ -25,7 +25,7 @@ from rdbench.errors import StorageError
 from rdbench.spec.plan import Trial
 from rdbench.storage import places
 from rdbench.storage.places import Place
-from rdbench.vae import checkpoint_file
+from rdbench.vae import tensor_file
 
 FORMAT = 1
 _NAME = re.compile(r"([0-9a-f]{16})-([0-9]{6,})-[0-9a-f]{16}\.safetensors")
@@ -167,7 +167,7 @@ class Checkpointer:
                 content = (_folder(root) / name).read_bytes()
                 if name != _name(key, numbers[name], content):
                     raise ValueError("its digest differs")
-                of, state = checkpoint_file.decode(content, self.device)
+                of, state = tensor_file.decode(content, self.device)
                 if of == self._of:
                     kept = (state[name] for name in ("stages", "history", "seconds"))
                     self._stages, self.history, self.seconds = kept
@@ -224,7 +224,7 @@ class Checkpointer:
 
     def _write(self, root: Place, seconds: float) -> None:
         state = {"stages": self._stages, "history": self.history, "seconds": self.seconds + seconds}
-        content = checkpoint_file.encode(self._of, state)
+        content = tensor_file.encode(self._of, state)
         key = _key(self._ids)
         if len(self._ids) > 1 and not self._number:
             places.write_atomically(_folder(root) / f"{key}.json", json.dumps(self._ids).encode())
@@ -297,7 +297,7 @@ class Stage:
                 "last": last,
                 "more": more,
             }
-            copy: dict[str, Any] = checkpoint_file.copied(now)
+            copy: dict[str, Any] = tensor_file.copied(now)
             return copy
 
         self._keeper.save(self._number, state, remember=last and self._of_several)

@@ -13,7 +13,7 @@ from rdbench.errors import ResultsError, SpecError
 from rdbench.results.lease import Lease
 from rdbench.results.repair import set_aside
 from rdbench.results.spec_file import save_sweep
-from rdbench.spec.naming import trial_name_in
+from rdbench.spec.labels import trial_name_in
 from rdbench.spec.plan import plan
 from rdbench.spec.sweep import load_sweep
 from rdbench.storage import places

@@ -24,15 +24,7 @@ from trials_that import (
 
 from rdbench.results import store
 from rdbench.trial.signals import STOP
-from rdbench.tune.lost_workers import (
-    KILLED,
-    MEMORY,
-    NODE,
-    Loss,
-    cause_of_death,
-    loss,
-    why_given_up,
-)
+from rdbench.tune.loss_reasons import KILLED, MEMORY, NODE, Loss, cause_of_death, loss, why_given_up
 from rdbench.tune.ray_internals import as_actor_error
 
 # A sweep whose first trials meet with faults; the others train until Ctrl-C.

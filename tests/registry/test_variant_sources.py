@@ -13,7 +13,7 @@ from rdbench.registry.declaration import declarations
 from rdbench.report import make_report, sections
 from rdbench.results.load import load_results
 from rdbench.results.spec_file import save_sweep
-from rdbench.spec.naming import variant_name
+from rdbench.spec.labels import variant_name
 from rdbench.spec.plan import Trial, plan
 from rdbench.spec.sweep import dump_sweep, load_sweep
 

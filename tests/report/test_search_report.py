@@ -20,7 +20,7 @@ from rdbench.report.tables.write import to_csv, to_json
 from rdbench.results import store
 from rdbench.results.load import load_results
 from rdbench.results.spec_file import save_sweep
-from rdbench.spec.naming import variant_name
+from rdbench.spec.labels import variant_name
 from rdbench.spec.sweep import VariantSpec
 
 OVER = {"name": "optuna", "over": {"lr": [1e-4, 1e-1]}, "trials": 12, "objective": "mse"}

@@ -12,7 +12,7 @@ from rdbench.results.load import load_results
 from rdbench.search import begin, ended
 from rdbench.search.curve import CurveSearcher
 from rdbench.search.running import SearchRun
-from rdbench.spec.naming import trial_name_in
+from rdbench.spec.labels import trial_name_in
 
 WANTED = {"name": "curve", "trials": 10, "gap": 0, "at_a_time": 2}
 

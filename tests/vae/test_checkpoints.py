@@ -11,8 +11,8 @@ from rdbench.spec.plan import plan
 from rdbench.spec.sweep import load_sweep
 from rdbench.storage import places
 from rdbench.trial.run import run_pack
-from rdbench.vae import checkpoint_file
 from rdbench.vae import checkpoints as resume
+from rdbench.vae import tensor_file
 from rdbench.vae.checkpoints import Checkpointer, Stopped, interrupted, tidy
 
 CPU = torch.device("cpu")
@@ -344,7 +344,7 @@ def test_what_is_kept_comes_back_as_it_was():
         "x": [None, True],
     }
     state |= {"loss": float("inf"), "bytes": torch.arange(5, dtype=torch.uint8), "exact": 0.1 + 0.2}
-    of, back = checkpoint_file.decode(checkpoint_file.encode({"trials": ["a"]}, state), CPU)
+    of, back = tensor_file.decode(tensor_file.encode({"trials": ["a"]}, state), CPU)
     assert of == {"trials": ["a"]}
     order = sorted(range(4), key=image.stride)
     assert sorted(range(4), key=back["state"][0]["exp_avg"].stride) == order
@@ -355,7 +355,7 @@ def test_what_is_kept_comes_back_as_it_was():
 
 def test_what_is_neither_number_text_nor_tensor_is_refused():
     with pytest.raises(TypeError, match="a object cannot be kept"):
-        checkpoint_file.encode({}, {"it": object()})
+        tensor_file.encode({}, {"it": object()})
 
 
 def test_nothing_is_kept_without_a_folder(trial, data):

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from rdbench import datasets
-from rdbench.numerics.likelihood import OWN
+from rdbench.numerics.likelihood import OWN, READING_NAMES
 from rdbench.report.charts import label_placement
 from rdbench.report.charts.chart import (
     Chart,
@@ -27,7 +27,7 @@ from rdbench.report.charts.chart import (
 from rdbench.report.numbers import number, plain
 from rdbench.report.sections import Section
 from rdbench.report.statistics.curves import lower_envelope, lowest_curve
-from rdbench.report.statistics.series import BETA_HALF, READING_NAMES, Key, not_compared_under, values_by_seed
+from rdbench.report.statistics.series import BETA_HALF, Key, not_compared_under, values_by_seed
 from rdbench.report.tables import shannon
 
 NATS = 300.0

@@ -9,12 +9,13 @@ from typing import Literal, get_args
 import pandas as pd
 
 from rdbench import metrics
+from rdbench.numerics.likelihood import READING_NAMES
 from rdbench.report.numbers import Estimate
 from rdbench.report.sections import Section, gather, records
 from rdbench.report.statistics.bd_rate import LEAST_RATE, BdRate, bd_rate_between
 from rdbench.report.statistics.curves import estimate, finite_points
 from rdbench.report.statistics.difference import Difference, difference
-from rdbench.report.statistics.series import READING_NAMES, Key, Series, not_compared_under, series
+from rdbench.report.statistics.series import Key, Series, not_compared_under, series
 from rdbench.report.tables import measured, sources
 from rdbench.results.load import load_results
 from rdbench.storage.places import Place

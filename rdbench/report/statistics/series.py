@@ -10,18 +10,11 @@ from typing import Any
 from rdbench import metrics
 from rdbench.metrics import FINDINGS
 from rdbench.metrics.base import Better, value_name
+from rdbench.numerics.likelihood import READING_NAMES
 from rdbench.report.numbers import Estimate, plain
 from rdbench.report.sections import Section, records
 from rdbench.report.statistics.curves import estimate
 from rdbench.report.statistics.difference import difference
-
-READING_NAMES = {
-    "half": "σ² = 1/2",
-    "beta_half": "σ² = β/2",
-    "optimal": "σ² optimal for each image",
-    "optimal_shared": "σ² optimal, one for all images",
-    "own": "the model's own likelihood",
-}
 
 UNTESTED = "as that takes two seeds each that differ"
 """Why two means were not told apart."""

@@ -4,11 +4,12 @@ from collections.abc import Callable, Iterator
 
 import pandas as pd
 
+from rdbench.numerics.likelihood import READING_NAMES
 from rdbench.report.numbers import ABSENT, count, number
 from rdbench.report.sections import Section
 from rdbench.report.statistics.bd_rate import LEAST_RATE, LITTLE_OVERLAP, BdRate, CurvePoints, bd_rate
 from rdbench.report.statistics.curves import envelope, finite_points, lowest_shares, mean_points
-from rdbench.report.statistics.series import READING_NAMES, beta_half, not_compared_under
+from rdbench.report.statistics.series import beta_half, not_compared_under
 from rdbench.report.tables.table import Cell, Column, Table
 
 BASELINE = "beta_vae"

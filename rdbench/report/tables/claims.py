@@ -8,10 +8,11 @@ from typing import Literal
 
 import pandas as pd
 
+from rdbench.numerics.likelihood import READING_NAMES
 from rdbench.report.numbers import interval, number, plain
 from rdbench.report.sections import Section
 from rdbench.report.statistics.curves import finite_points, lowest_shares, mean_points
-from rdbench.report.statistics.series import READING_NAMES, UNTESTED, Series, proxies, values_by_seed
+from rdbench.report.statistics.series import UNTESTED, Series, proxies, values_by_seed
 from rdbench.report.tables.measured import keys, losses
 from rdbench.report.tables.sources import data_remarks
 from rdbench.report.tables.table import Cell, Column, Table, numbered

@@ -3,19 +3,11 @@
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from rdbench.numerics.likelihood import OWN
+from rdbench.numerics.likelihood import OWN, READING_NAMES
 from rdbench.report.numbers import ABSENT, count, interval, plain
 from rdbench.report.sections import VARIES, Section, records
 from rdbench.report.statistics import series
-from rdbench.report.statistics.series import (
-    READING_NAMES,
-    Key,
-    Series,
-    beta_half,
-    proxies,
-    remarks,
-    values_by_seed,
-)
+from rdbench.report.statistics.series import Key, Series, beta_half, proxies, remarks, values_by_seed
 from rdbench.report.tables.bold import MARKED, marked_cell
 from rdbench.report.tables.table import Cell, Column, Table, numbered, texts
 

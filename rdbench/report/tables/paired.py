@@ -8,10 +8,10 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from rdbench.numerics.likelihood import READINGS, distortion
+from rdbench.numerics.likelihood import READING_NAMES, READINGS, distortion
 from rdbench.report.numbers import Estimate, interval, plain
 from rdbench.report.sections import Section, records
-from rdbench.report.statistics.series import READING_NAMES, beta_half, not_compared_under
+from rdbench.report.statistics.series import beta_half, not_compared_under
 from rdbench.report.tables.table import Cell, Column, Table
 
 Seeds = dict[int, npt.NDArray[np.float64]]
