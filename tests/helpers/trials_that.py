@@ -20,7 +20,7 @@ DONE = {"status": "done", "error": None, "seconds": 0, "elbo": 0, "rate": 0, "ms
 HUNG = "trial_timeout: no epoch ended within 1 s"
 FAULTS = [["retry", "killed", "done"], ["killed", "raises", "retry"], ["hangs", "failed"]]  # by seed, attempt
 FULL_DISK = "results: cannot be written (no space left on device); free some"
-SHORT = 8  # seeds of trials that take a second
+SHORT = 12  # seeds of trials that take a second
 SLOW = 4  # seeds of trials that take two
 EPOCHS = 12  # of trials on nodes that come and go
 
