@@ -3,7 +3,8 @@
     load(options, data_root) -> Dataset        what a trial calls
     prepare, verify, status                    what ``rdbench data`` calls
 
-A new dataset is one file with an ``INFO``, and its name in the list below.
+May import ``numerics`` and ``storage``. Start with ``base``, or with ``digits``, a short one. A new dataset
+is one file with an ``INFO``, and its name in the list below.
 """
 
 import hashlib

@@ -1,5 +1,7 @@
 """The registry of proxy metrics: one file a metric in this folder, which its name is read from.
 
+May import ``datasets``, ``registry`` and what is below. Start with ``base``, then ``latents``, a short one.
+
 A metric is a number about a trained model besides its rate and distortion. Its file holds one
 :class:`Metric`: what a sweep file may ask of it, and the function that measures it. A sweep file is validated
 without torch, so a metric's file imports torch within ``compute`` only.

@@ -125,8 +125,8 @@ class Lease:
         if holder["machine"] == self._state["machine"]:
             return bool(holder["started"] != _process_start(holder["pid"]))
         self._say(
-            f"{self._root} was last driven by process {holder['pid']} on {holder['host']}; looking for"
-            f" {GONE_SECONDS:.0f} s whether it still is"
+            f"{self._root} was last used by process {holder['pid']} on {holder['host']}; waiting up to"
+            f" {GONE_SECONDS:.0f} s to see whether it still runs"
         )
         since = time.monotonic()
         while time.monotonic() - since < GONE_SECONDS:

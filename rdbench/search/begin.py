@@ -88,6 +88,6 @@ def _read(root: Place, sweep: Sweep) -> dict[str, SearchState]:
         }
     except (ValueError, TypeError, KeyError, AttributeError):
         raise ResultsError(
-            f"{file}: is no record of searches; move it away, with optuna.journal where there is one, and a"
-            " search begins anew from what is there"
+            f"{file}: is not a valid record of searches; move it away, with optuna.journal if there is"
+            " one, and the search starts again from the finished trials"
         ) from None

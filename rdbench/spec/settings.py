@@ -164,7 +164,7 @@ class SweepSettings(Settings):
         dataset: the options of one dataset, with its name.
         variants: what is compared.
         readings: the readings of sigma^2 the report shows; all are stored.
-        beta: fields.ascending.
+        beta: the values to train at, ascending.
         seeds: each trains a model for every variant and beta.
         protocol: how to evaluate: ``clean``, or as the ``paper``'s released code does.
         train: the schedule.
@@ -175,7 +175,7 @@ class SweepSettings(Settings):
         keep_per_image: also store rate and squared error of every test image.
         keep_weights: also store every trained network, so that metrics can be measured afterwards.
         search: what chooses the trials; then ``beta`` is where it starts, and its ends are the range.
-        stop: what ends trials early that cannot matter.
+        stop: the rule that stops unpromising trials early.
     """
 
     name: Annotated[str, AfterValidator(fields.safe_name)]

@@ -1,4 +1,4 @@
-"""Ending trials early that cannot matter: ``stop: asha``, ``median`` or ``plateau``.
+"""Stops unpromising trials early: ``stop: asha``, ``median`` or ``plateau``.
 
 ``plateau`` looks at a trial alone: neither its loss nor its squared error falls any more. (A loss whose
 weights change in training, such as GECO's, rises while all goes well.) ``asha`` and ``median`` judge a trial

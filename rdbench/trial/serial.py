@@ -1,4 +1,11 @@
-"""Run the trials of a sweep one after another in this process: for notebooks, tests and debuggers."""
+"""Run the trials of a sweep one after another in this process: for notebooks, tests and debuggers.
+
+    root = Path("results/quickstart")
+    plan = open_plan(root, load_sweep("quickstart"))
+    run_sweep(plan, root, rich.console.Console(), scheduler=SerialScheduler())
+
+with ``open_plan`` of :mod:`rdbench.commands.plan` and ``run_sweep`` of :mod:`rdbench.commands.sweep`.
+"""
 
 import datetime
 from collections.abc import Callable, Sequence

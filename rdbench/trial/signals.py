@@ -18,8 +18,8 @@ ONE_REQUEST_SECONDS = 1.0
 def _ours() -> list[int]:
     """Return the stop signals that are ours to take.
 
-    A signal that this process was started deaf to, as by nohup, stays ignored, and one that a program which
-    runs sweeps from Python has a use for stays that program's. Ctrl-C always stops: shells have every command
+    A signal that was ignored at the start, as by nohup, stays ignored; a handler that the calling program
+    installed is kept. Ctrl-C always stops: shells have every command
     ignore it that a script starts in the background, and scripts send it all the same.
     """
     free = (signal.SIG_DFL, signal.default_int_handler)

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 Result = TypeVar("Result")
 
-LAST_RESORT = 60.0  # seconds after which a process whose threads never get a turn is ended from below
+LAST_RESORT = 60.0  # more seconds, after which faulthandler ends a process whose code holds the GIL
 
 
 class Overdue(Exception):  # noqa: N818
@@ -18,8 +18,8 @@ class Overdue(Exception):  # noqa: N818
 
     def __init__(self, seconds: float, stack: list[traceback.FrameSummary]) -> None:
         self.stack = stack
-        at = f"; it was at {stack[-1].filename}:{stack[-1].lineno}" if stack else ""
-        super().__init__(f"no end after {seconds / 60:g} min{at}")
+        at = f", at {stack[-1].filename}:{stack[-1].lineno}" if stack else ""
+        super().__init__(f"still running after {seconds / 60:g} min{at}")
 
 
 def run_within(seconds: float | None, function: Callable[[], Result]) -> Result:

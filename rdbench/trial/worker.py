@@ -166,7 +166,7 @@ def work(
         half = len(pack) // 2
         return _in_parts([pack[:half], pack[half:]], job, device, on_progress)
     _check_folder(job)
-    # First all else: a kill between the rows that make trials exist would cost the rest of a pack their work.
+    # All other tables first, so that a kill between two commits loses no trained trial.
     for trial, tables in zip(pack, results, strict=True):
         store.write(job.results, trial.id, {name: tables[name] for name in tables if name != "trials"})
     for trial, tables in zip(pack, results, strict=True):

@@ -1,4 +1,6 @@
-"""Schedule trials with Ray Tune. The only package that imports ray.
+"""Schedule trials with Ray Tune: the only folder that imports ray. May import ``trial`` and what is below.
+
+Start with ``supervisor``.
 
 ``supervisor``     :class:`RayScheduler`: starts a driver, reports its events, starts another when it dies
 ``session``        a driver's process and all that Ray starts for it
@@ -6,7 +8,7 @@
 ``pack_queue``     hands Ray Tune the packs in order, and waits while a search may add more
 ``packs``          cuts trials into packs; ``pack_size`` measures how large they are on a GPU
 ``cluster``        Ray started on this machine, or a cluster joined and checked
-``lost_workers``   why a worker was lost, in plain words
+``worker_deaths``  why a worker was lost, in plain words
 ``ray_internals``  whatever rests on private modules of Ray
 
 Ray has a process of its own because Ray ends the process that drives it when one of its daemons dies, and

@@ -44,10 +44,10 @@ from rdbench.spec.plan import Trial, packable
 from rdbench.storage.scratch import Scratch
 from rdbench.trial.scheduler import ATTEMPTS
 from rdbench.tune import cluster, ray_internals
-from rdbench.tune.loss_reasons import NODE, Loss, last_line, loss, why_given_up
 from rdbench.tune.pack_queue import Message, PackQueue
 from rdbench.tune.packs import cut_into_packs, gpu_share, slots
 from rdbench.tune.session import Event, Request, end_session
+from rdbench.tune.worker_deaths import NODE, Loss, last_line, loss, why_given_up
 
 HEARTBEAT_SECONDS = 2.0
 NODES = 20  # nodes that a pack may lose before that counts against it

@@ -1,5 +1,5 @@
 """The models and their training: networks, objectives, steps, evaluation and checkpoints of a trial.
 
-May import ``spec``, ``datasets``, ``numerics`` and ``registry``. Start with ``networks``, the paper's
+May import ``results``, ``spec`` and what is below. Start with ``networks``, the paper's
 architecture, and ``training``.
 """

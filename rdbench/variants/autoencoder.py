@@ -8,12 +8,11 @@ limit beta -> 0 of ``beta_vae``.
 import torch
 from torch import Tensor
 
-from rdbench.registry.variants import variant
-from rdbench.vae.models import Model, Terms
+import rdbench
 
 
-@variant("autoencoder", paper="Rumelhart, Hinton & Williams, 1986")
-class Autoencoder(Model):
+@rdbench.variant("autoencoder", paper="Rumelhart, Hinton & Williams, 1986")
+class Autoencoder(rdbench.Model):
     """sse, with z = mu(x): deterministic, the rate-free limit. Beta has no effect: train it at one.
 
     Without a prior there are no samples, and no metrics of samples.
@@ -34,6 +33,6 @@ class Autoencoder(Model):
         """Return zeros, (batch,), which are not stored."""
         return torch.zeros(len(latents), device=latents.device)
 
-    def loss(self, images: Tensor, terms: Terms, beta: float) -> Tensor:
+    def loss(self, images: Tensor, terms: rdbench.Terms, beta: float) -> Tensor:
         """Return the squared error, (batch,)."""
         return terms.sse

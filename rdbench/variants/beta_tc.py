@@ -7,8 +7,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from rdbench.registry.variants import variant
-from rdbench.vae.models import About, Model, Terms
+import rdbench
 
 
 class Parts(NamedTuple):
@@ -43,8 +42,8 @@ def decompose(latents: Tensor, mean: Tensor, log_var: Tensor, images: int, strat
     return Parts(conditional - joint, joint - marginals, marginals - prior)
 
 
-@variant("beta_tc", native="half", paper="Chen, Li, Grosse & Duvenaud, NeurIPS 2018")
-class BetaTc(Model):
+@rdbench.variant("beta_tc", native="half", paper="Chen, Li, Grosse & Duvenaud, NeurIPS 2018")
+class BetaTc(rdbench.Model):
     """sse + alpha MI + beta TC + gamma sum_d KL(q(z_d) || p(z_d)), which is sse + KL where all three are 1.
 
     MI = E ln q(z|x) / q(z), TC = E ln q(z) / prod_d q(z_d). Here q(z) = 1/N sum_n q(z|x_n) over the N
@@ -66,7 +65,7 @@ class BetaTc(Model):
 
     def __init__(
         self,
-        about: About,
+        about: rdbench.About,
         *,
         alpha: float = 1.0,
         gamma: Annotated[float, Field(ge=0)] = 1.0,
@@ -75,7 +74,7 @@ class BetaTc(Model):
         super().__init__(about)
         self.alpha, self.gamma, self.stratified = alpha, gamma, stratified
 
-    def loss(self, images: Tensor, terms: Terms, beta: float) -> Tensor:
+    def loss(self, images: Tensor, terms: rdbench.Terms, beta: float) -> Tensor:
         """Return sse + alpha MI + beta TC + gamma (dimension-wise KL), (batch,)."""
         mean, log_var = terms.posterior
         parts = decompose(terms.latents, mean, log_var, self.about.train_images, self.stratified)

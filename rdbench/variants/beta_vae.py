@@ -2,10 +2,10 @@
 
 from torch import Tensor
 
-from rdbench.registry.variants import variant
+import rdbench
 
 
-@variant("beta_vae", native="half", paper="Higgins et al., ICLR 2017")
+@rdbench.variant("beta_vae", native="half", paper="Higgins et al., ICLR 2017")
 def beta_vae(sse: Tensor, rate: Tensor, beta: Tensor | float, n: int) -> Tensor:
     """sse + beta rate: constant sigma^2 = 1/2, its constant dropped."""
     return sse + beta * rate

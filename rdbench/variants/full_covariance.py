@@ -3,14 +3,15 @@
 import torch
 from torch import Tensor, nn
 
+import rdbench
 from rdbench.numerics.likelihood import kl_standard_normal
-from rdbench.registry.variants import variant
-from rdbench.vae.models import About, Model
 from rdbench.vae.networks import ConvNetwork
 
 
-@variant("full_covariance", native="half", paper="Kingma & Welling, FnT Machine Learning 2019, sec. 2.5.1")
-class FullCovariance(Model):
+@rdbench.variant(
+    "full_covariance", native="half", paper="Kingma & Welling, FnT Machine Learning 2019, sec. 2.5.1"
+)
+class FullCovariance(rdbench.Model):
     """sse + beta KL(N(mu, L L^T) || N(0, I)), L lower triangular with the diagonal exp(log_var / 2).
 
     KL = 1/2 (tr(L L^T) + mu^T mu - latent - ln det(L L^T))
@@ -24,7 +25,7 @@ class FullCovariance(Model):
     gaussian = False
     places: Tensor
 
-    def __init__(self, about: About) -> None:
+    def __init__(self, about: rdbench.About) -> None:
         super().__init__(about)
         size = about.latent
         self.register_buffer("places", torch.tril_indices(size, size, -1), persistent=False)

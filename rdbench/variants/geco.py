@@ -13,14 +13,13 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from rdbench.registry.variants import variant
-from rdbench.vae.models import About, Model, Terms
+import rdbench
 
 RANGE = 1e6  # of lambda about its start
 
 
-@variant("geco", paper="Rezende & Viola, Taming VAEs, 2018, Algorithm 1")
-class Geco(Model):
+@rdbench.variant("geco", paper="Rezende & Viola, Taming VAEs, 2018, Algorithm 1")
+class Geco(rdbench.Model):
     """rate + lambda (sse - n target); each step lambda *= (m / target)^step, m the running mse.
 
     The paper has lambda *= exp(step (m - target)), whose step is in inverse units of the error; here it has
@@ -43,7 +42,7 @@ class Geco(Model):
 
     def __init__(
         self,
-        about: About,
+        about: rdbench.About,
         *,
         mse: Annotated[float, Field(ge=0)] = 0.0,
         step: Annotated[float, Field(gt=0)] = 0.02,
@@ -56,7 +55,7 @@ class Geco(Model):
         self.register_buffer("multiplier", torch.tensor(self.start))
         self.register_buffer("running", torch.tensor(-1.0))  # negative: no batch has been seen
 
-    def loss(self, images: Tensor, terms: Terms, beta: float) -> Tensor:
+    def loss(self, images: Tensor, terms: rdbench.Terms, beta: float) -> Tensor:
         """Return rate + lambda (sse - n target), (batch,); while training, let lambda follow the error."""
         if self.training:
             with torch.no_grad():

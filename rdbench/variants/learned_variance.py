@@ -13,12 +13,11 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from rdbench.registry.variants import variant
-from rdbench.vae.models import About, Model, Terms
+import rdbench
 
 
-@variant("learned_variance", native="own", paper="Kingma & Welling, ICLR 2014, appendix C.2")
-class LearnedVariance(Model):
+@rdbench.variant("learned_variance", native="own", paper="Kingma & Welling, ICLR 2014, appendix C.2")
+class LearnedVariance(rdbench.Model):
     """sum_j (x_j - mu_j)^2 / (2 sigma_j^2) + 1/2 ln(2 pi sigma_j^2) + beta rate, sigma_j^2 by the decoder.
 
     Args:
@@ -26,7 +25,7 @@ class LearnedVariance(Model):
             none, as in the paper. (1/255)^2 / 12 = 1.3e-6 is the variance of rounding to 8 bits.
     """
 
-    def __init__(self, about: About, *, floor: Annotated[float, Field(ge=0)] = 0.0) -> None:
+    def __init__(self, about: rdbench.About, *, floor: Annotated[float, Field(ge=0)] = 0.0) -> None:
         super().__init__(about)
         self.network = about.network(outputs=2)
         self.floor = floor
@@ -39,7 +38,7 @@ class LearnedVariance(Model):
         """Return the decoder's variance of every value, shaped as the images."""
         return self.floor + output.chunk(2, dim=1)[1].exp()
 
-    def distortion(self, images: Tensor, terms: Terms) -> Tensor:
+    def distortion(self, images: Tensor, terms: rdbench.Terms) -> Tensor:
         """Return the Gaussian negative log-likelihood under the decoder's variances, in nats, (batch,)."""
         variance = self.variance(terms.output)
         twice = (images - terms.reconstruction).square() / variance + torch.log(2 * math.pi * variance)

@@ -9,11 +9,9 @@ from torch import Generator, Tensor, nn
 from torch.func import functional_call
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from rdbench.datasets import Dataset
+import rdbench
 from rdbench.errors import SpecError
-from rdbench.registry.variants import variant
-from rdbench.trial.api import Run, TrialResult
-from rdbench.vae.models import About, Model, Standard, Terms
+from rdbench.vae.models import Standard
 from rdbench.vae.networks import ConvNetwork, GaussianNetwork
 
 
@@ -31,10 +29,10 @@ class Gate(nn.Module):
         return (1 - x.exp()).relu().sqrt() if self.root else x.sigmoid()
 
 
-class MultiRate(Model):
+class MultiRate(rdbench.Model):
     """The reference network with a gate at each layer, trained at a beta drawn for every batch."""
 
-    def __init__(self, about: About, betas: tuple[float, ...], draws: Generator, root: bool) -> None:
+    def __init__(self, about: rdbench.About, betas: tuple[float, ...], draws: Generator, root: bool) -> None:
         super().__init__(about)
         self.low, self.high = math.log(min(betas)), math.log(max(betas))
         self.draws, self.log_beta = draws, math.log(betas[0])
@@ -71,7 +69,7 @@ class MultiRate(Model):
                 gated[f"{name}.{what}"] = parameter * factor.view(shape)
         return gated
 
-    def forward(self, images: Tensor, noise: Tensor) -> Terms:
+    def forward(self, images: Tensor, noise: Tensor) -> rdbench.Terms:
         """Encode, sample, decode; in training at a beta drawn log-uniformly for the batch."""
         if self.training:
             drawn = torch.rand((), generator=self.draws).item()
@@ -81,9 +79,9 @@ class MultiRate(Model):
         latents = self.sample(tuple(posterior), noise)
         sse = (images - reconstruction).square().flatten(1).sum(1)
         rate = self.rate(tuple(posterior), latents)
-        return Terms(reconstruction, tuple(posterior), latents, sse, rate, reconstruction)
+        return rdbench.Terms(reconstruction, tuple(posterior), latents, sse, rate, reconstruction)
 
-    def loss(self, images: Tensor, terms: Terms, beta: float) -> Tensor:
+    def loss(self, images: Tensor, terms: rdbench.Terms, beta: float) -> Tensor:
         """Return sse + beta rate at the batch's beta, (batch,)."""
         return super().loss(images, terms, math.exp(self.log_beta))
 
@@ -95,8 +93,8 @@ class MultiRate(Model):
         return network
 
 
-@variant("multi_rate", native="half", curve=True, paper="Bae et al., ICLR 2023")
-def multi_rate(trial: Run, data: Dataset, *, root: bool = False) -> TrialResult:
+@rdbench.variant("multi_rate", native="half", curve=True, paper="Bae et al., ICLR 2023")
+def multi_rate(trial: rdbench.Run, data: rdbench.Dataset, *, root: bool = False) -> rdbench.TrialResult:
     """E over ln beta ~ U(ln min, ln max of the sweep's betas) of sse + beta rate, all betas sharing weights.
 
     A unit's pre-activation is s(w ln beta + b) (W h + c), s the sigmoid, w and b learned for each unit; beta
@@ -118,17 +116,17 @@ def multi_rate(trial: Run, data: Dataset, *, root: bool = False) -> TrialResult:
     model = MultiRate(about, trial.betas, trial.generator("beta"), root)
     diverged = trial.fit(model, data)
     if diverged is not None:
-        return TrialResult(diverged=diverged)
+        return rdbench.TrialResult(diverged=diverged)
     models = {}
     for beta in trial.betas:
         network = model.at(beta).to(trial.device)
         _measure_statistics(network, trial, data)
         models[beta] = Standard(replace(about, beta=beta), network).eval()
-    return TrialResult(models)
+    return rdbench.TrialResult(models)
 
 
 @torch.no_grad()
-def _measure_statistics(network: GaussianNetwork, trial: Run, data: Dataset) -> None:
+def _measure_statistics(network: GaussianNetwork, trial: rdbench.Run, data: rdbench.Dataset) -> None:
     """Give each BatchNorm the mean statistics of one epoch's batches."""
     network.train()
     for layer in network.modules():

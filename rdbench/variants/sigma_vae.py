@@ -15,13 +15,12 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+import rdbench
 from rdbench.numerics.likelihood import gaussian_nll
-from rdbench.registry.variants import variant
-from rdbench.vae.models import About, Model, Terms
 
 
-@variant("sigma_vae", native="own", paper="Rybkin, Daniilidis & Levine, ICML 2021")
-class SigmaVae(Model):
+@rdbench.variant("sigma_vae", native="own", paper="Rybkin, Daniilidis & Levine, ICML 2021")
+class SigmaVae(rdbench.Model):
     """sse / (2 sigma^2) + n/2 ln(2 pi sigma^2) + beta rate, with ln sigma a learned parameter.
 
     Args:
@@ -33,7 +32,7 @@ class SigmaVae(Model):
 
     def __init__(
         self,
-        about: About,
+        about: rdbench.About,
         *,
         initial_variance: Annotated[float, Field(gt=0)] = 1.0,
         speed: Annotated[float, Field(gt=0)] = 10.0,
@@ -47,6 +46,6 @@ class SigmaVae(Model):
         """The decoder's variance sigma^2, a single number."""
         return (2 * self.speed * self.slow_log_sigma).exp()
 
-    def distortion(self, images: Tensor, terms: Terms) -> Tensor:
+    def distortion(self, images: Tensor, terms: rdbench.Terms) -> Tensor:
         """Return the Gaussian negative log-likelihood under the learned variance, in nats, (batch,)."""
         return gaussian_nll(terms.sse, self.variance, self.about.n)

@@ -14,10 +14,10 @@ import math
 
 from torch import Tensor
 
-from rdbench.registry.variants import variant
+import rdbench
 
 
-@variant(
+@rdbench.variant(
     "sigma_vae_optimal",
     native="optimal_shared",
     paper="Rybkin, Daniilidis & Levine, ICML 2021, optimal sigma",

@@ -17,14 +17,13 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from rdbench.registry.variants import variant
-from rdbench.vae.models import About, Model, Terms
+import rdbench
 
 SPEED = 10.0  # learning rate of the shared ln s and ln nu relative to the weights': Adam's steps are small
 
 
-@variant("student_t", native="own", paper="Takahashi et al., IJCAI 2018")
-class StudentT(Model):
+@rdbench.variant("student_t", native="own", paper="Takahashi et al., IJCAI 2018")
+class StudentT(rdbench.Model):
     """The Student-t negative log-likelihood + beta rate; scale and degrees of freedom are learned.
 
     In the paper the decoder gives scale and degrees of freedom of every value (option ``per_value``). By
@@ -40,7 +39,7 @@ class StudentT(Model):
 
     def __init__(
         self,
-        about: About,
+        about: rdbench.About,
         *,
         dof: Annotated[float, Field(ge=0)] = 0.0,
         initial_scale: Annotated[float, Field(gt=0)] = 1.0,
@@ -68,7 +67,7 @@ class StudentT(Model):
         scale, *excess = (log.double().exp() for log in logs)
         return scale, 2 + excess[0] if excess else torch.full_like(scale, self.dof)
 
-    def distortion(self, images: Tensor, terms: Terms) -> Tensor:
+    def distortion(self, images: Tensor, terms: rdbench.Terms) -> Tensor:
         """Return the Student-t negative log-likelihood, in nats, (batch,)."""
         scale, dof = self.scale_and_dof(terms.output)
         # In float64: ln Gamma(nu/2) - ln Gamma((nu+1)/2) cancels, and nu grows where tails are light.

@@ -8,12 +8,9 @@ import torch
 from pydantic import Field
 from torch import Generator, Tensor, nn
 
-from rdbench.datasets import Dataset
+import rdbench
 from rdbench.numerics.likelihood import gaussian_nll, kl_standard_normal
-from rdbench.registry.variants import variant
-from rdbench.trial.api import Run, TrialResult
 from rdbench.vae.batches import Images
-from rdbench.vae.models import About
 from rdbench.vae.training import learning_rate
 from rdbench.variants.sigma_vae import SigmaVae
 
@@ -59,7 +56,7 @@ class TwoStage(SigmaVae):
 
     gaussian = False
 
-    def __init__(self, about: About, width: int) -> None:
+    def __init__(self, about: rdbench.About, width: int) -> None:
         super().__init__(about)
         self.second = SecondStage(about.latent, width)
 
@@ -68,14 +65,14 @@ class TwoStage(SigmaVae):
         return self.second.sample(count, generator)
 
 
-@variant("two_stage", native="own", paper="Dai & Wipf, ICLR 2019")
+@rdbench.variant("two_stage", native="own", paper="Dai & Wipf, ICLR 2019")
 def two_stage(
-    trial: Run,
-    data: Dataset,
+    trial: rdbench.Run,
+    data: rdbench.Dataset,
     *,
     second_epochs: Annotated[int, Field(ge=1, le=1_000_000)] = 100,
     width: Annotated[int, Field(ge=1, le=100_000)] = 1024,
-) -> TrialResult:
+) -> rdbench.TrialResult:
     """First sse / (2 s) + n/2 ln(2 pi s) + beta KL, s learned; then a VAE of z ~ q(z|x), the samples' source.
 
     The second stage's loss is |z - f(u)|^2 / (2 t) + latent/2 ln(2 pi t) + KL(q(u|z) || N(0, I)), t learned,
@@ -96,10 +93,10 @@ def two_stage(
     if diverged is None:
         model.second.requires_grad_(True)
         diverged = _fit_second(model, trial, data, second_epochs)
-    return TrialResult(model, diverged=diverged)
+    return rdbench.TrialResult(model, diverged=diverged)
 
 
-def _fit_second(model: TwoStage, trial: Run, data: Dataset, epochs: int) -> str | None:
+def _fit_second(model: TwoStage, trial: rdbench.Run, data: rdbench.Dataset, epochs: int) -> str | None:
     recipe, images = trial.settings.train, Images(data.train, trial.device)
     order, noise = trial.generator("second/order"), trial.generator("second/noise", trial.device)
     parts = torch.arange(len(images)).split(recipe.batch_size)

@@ -7,8 +7,7 @@ import torch
 from pydantic import Field
 from torch import Generator, Tensor, nn
 
-from rdbench.registry.variants import variant
-from rdbench.vae.models import About, Model
+import rdbench
 
 
 def log_normal(latents: Tensor, mean: Tensor, log_var: Tensor) -> Tensor:
@@ -17,8 +16,8 @@ def log_normal(latents: Tensor, mean: Tensor, log_var: Tensor) -> Tensor:
     return -0.5 * (math.log(2 * math.pi) + log_var + squares).sum(-1)
 
 
-@variant("vamp_prior", native="half", paper="Tomczak & Welling, AISTATS 2018")
-class VampPrior(Model):
+@rdbench.variant("vamp_prior", native="half", paper="Tomczak & Welling, AISTATS 2018")
+class VampPrior(rdbench.Model):
     """sse + beta (ln q(z|x) - ln p(z)), with p(z) = 1/K sum_k q(z|u_k) and pseudo-inputs u_k learned.
 
     The rate is the one-sample estimate of KL(q(z|x) || p(z)); it may be negative for an image.
@@ -39,7 +38,7 @@ class VampPrior(Model):
 
     def __init__(
         self,
-        about: About,
+        about: rdbench.About,
         *,
         components: Annotated[int, Field(ge=1, le=100_000)] = 100,
         initial_mean: float = 0.4,

@@ -24,8 +24,8 @@ from trials_that import (
 
 from rdbench.results import store
 from rdbench.trial.signals import STOP
-from rdbench.tune.loss_reasons import KILLED, MEMORY, NODE, Loss, cause_of_death, loss, why_given_up
 from rdbench.tune.ray_internals import as_actor_error
+from rdbench.tune.worker_deaths import KILLED, MEMORY, NODE, Loss, cause_of_death, loss, why_given_up
 
 # A sweep whose first trials meet with faults; the others train until Ctrl-C.
 

@@ -156,7 +156,7 @@ def test_metrics_are_those_that_the_sweep_asks_for_by_the_names_of_their_values(
 
 def test_a_damaged_record_of_searches_is_an_error_with_its_mend(tmp_path):
     (tmp_path / begin.NAME).write_text("[1, 2]")
-    with pytest.raises(ResultsError, match=r"search.json: is no record of searches; move it away"):
+    with pytest.raises(ResultsError, match=r"search.json: is not a valid record of searches; move it away"):
         begin.begin(sweep(WANTED), tmp_path, ())
 
 
@@ -166,7 +166,7 @@ def test_a_damaged_record_of_searches_is_an_error_with_its_mend(tmp_path):
 )
 def test_any_other_damage_is_told_so_too(tmp_path, content):
     (tmp_path / begin.NAME).write_text(content)
-    with pytest.raises(ResultsError, match="is no record of searches"):
+    with pytest.raises(ResultsError, match="is not a valid record of searches"):
         begin.begin(sweep(WANTED), tmp_path, ())
 
 

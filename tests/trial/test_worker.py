@@ -280,5 +280,5 @@ def test_a_trial_that_hangs_fails_with_the_line_it_hung_at(trial, job, tmp_path)
         work([trial], job, "cpu")
     (figures,) = work([trial], job, "cpu")  # in the process that takes its place
     last = figures["error"].splitlines()[-1]
-    assert "hangs.py:6: trial_timeout: no end after 0.0166667 min" in last
+    assert "hangs.py:6: trial_timeout: still running after 0.0166667 min" in last
     assert "time.sleep(3600)" in figures["error"]

@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from rdbench.datasets import Dataset, Split
 from rdbench.errors import DatasetError
 from rdbench.metrics.features import Features
-from rdbench.metrics.features.labels import Labels, find_classes
+from rdbench.metrics.features.class_labels import Labels, find_classes
 from rdbench.numerics.precision import exact_float32
 from rdbench.numerics.seeding import generator
 from rdbench.storage import paths

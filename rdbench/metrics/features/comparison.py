@@ -44,7 +44,7 @@ def missing(name: FeatureName, options: "MetricOptions", data: "Dataset", protoc
     split: SplitName = getattr(options, "split", "test")
     images: int | None = getattr(options, "images", None)
     weights: Path | None = getattr(options, "weights", None)
-    from rdbench.metrics.features.labels import find_classes
+    from rdbench.metrics.features.class_labels import find_classes
     from rdbench.metrics.features.weights import PUBLISHED, WeightsError, identify, is_there
 
     if data.train.images.dtype != "uint8":

@@ -129,8 +129,8 @@ def _caption(
     parts = [
         "log p(x): what the paper prints as lower bounds, the ELBO in nats per image at the σ² that is"
         " optimal for each image, in every row; higher is better. As that σ² is fitted to the image it"
-        " scores, no one model has these densities: for a bound on a likelihood see the σ² that is one for"
-        " all images."
+        " scores, this is not the likelihood of any single model; for a bound on one see the σ² that is one"
+        " for all images."
     ]
     parts.append("FID: lower is better." if fids else "FID was not measured.")
     parts += [over_seeds([*fids, *bounds]), MARKED, "Each column by itself."]
