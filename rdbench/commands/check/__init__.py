@@ -1,7 +1,7 @@
 """``rdbench check``: whether a variant keeps what the harness counts on, a line a check.
 
-Start with ``STAGES``, which lists them. Each is a function of a :class:`Subject` that returns what holds, or a
-:class:`Note`, and raises :class:`CheckError`; an exception of the author's code is a failure too.
+Start with ``STAGES``, which lists them. Each is a function of a :class:`Subject` that returns what holds, or
+a :class:`Note`, and raises :class:`CheckError`; an exception of the author's code is a failure too.
 """
 
 import traceback
