@@ -686,7 +686,7 @@ def test_a_full_disk_is_one_line_and_leaves_nothing_half_done(root, monkeypatch)
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("rdbench.datasets.write._sync", full)
-    assert "No space left on device; set RDBENCH_CACHE" in refusal(root, "digits")
+    assert "(No space left on device); set RDBENCH_CACHE" in refusal(root, "digits")
     assert prepared.folders("digits") == []
     assert list(prepared.folder_of_all().glob("*.partial")) == []
 

@@ -100,7 +100,7 @@ def pictures_of(reader, key):
 def reader(tmp_path_factory):
     folder = tmp_path_factory.mktemp("browser")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sections, "variant_label", lambda variant: EVIL if variant.name == "bs_vae" else PLAIN)
+        patch.setattr(sections, "variant_name", lambda variant: EVIL if variant.name == "bs_vae" else PLAIN)
         root = write(folder / "a", make_sweep(seeds=[0, 1, 2], beta=[1, 3, 10]), images=True)
         page = make_report([root], folder / "out.html")
     options = webdriver.ChromeOptions()

@@ -48,7 +48,7 @@ def test_the_page_loads_nothing(tmp_path):
 
 
 def test_hostile_text_is_only_ever_text(tmp_path, monkeypatch):
-    monkeypatch.setattr(sections, "variant_label", lambda variant: f"{variant.name} {HOSTILE}")
+    monkeypatch.setattr(sections, "variant_name", lambda variant: f"{variant.name} {HOSTILE}")
 
     def lost(trial):
         return ("failed", f"Traceback:\n{HOSTILE}") if trial.beta == 10 else None
@@ -115,7 +115,7 @@ def test_curves_that_share_no_rates_are_shown_and_not_compared(tmp_path, monkeyp
 
 @pytest.mark.parametrize("name", ["x" * 300, "\u202egnitset\u202c", "a|b\nc", "%s{0}$x", "β" * 50])
 def test_odd_names_are_shown_as_they_are(tmp_path, monkeypatch, name):
-    monkeypatch.setattr(sections, "variant_label", lambda variant: f"{variant.name} {name}")
+    monkeypatch.setattr(sections, "variant_name", lambda variant: f"{variant.name} {name}")
     text = report(tmp_path, write(tmp_path / "a", make_sweep(seeds=2), images=True))
     assert " ".join(f"bs_vae {name}".split()) in visible(text)
 

@@ -227,7 +227,7 @@ def test_a_trial_is_stopped_early_in_a_pack_as_alone(trial, job, monkeypatch):
     def stops_the_second(stop, losses, epochs, *rest):
         return "at epoch 2" if len(losses) == 2 and losses[0] > sum(firsts) / 2 else ""
 
-    monkeypatch.setattr(early_stopping, "verdict", stops_the_second)
+    monkeypatch.setattr(early_stopping, "why_stop", stops_the_second)
     found = []
     for place, packs in (("alone", [[pack[0]], [pack[1]]]), ("packed", [pack])):
         monkeypatch.setattr(worker, "_side_by_side", lambda pack, device: True)
