@@ -20,7 +20,7 @@ Beside them ``errors`` (what is told in one line), ``text`` (shared wording), ``
 
 Public, for results: :func:`load_results`, :class:`Results`, :func:`load_sweep`, :class:`Sweep`. For a
 variant of your own: :func:`variant`, :class:`Model`, :class:`About`, :class:`Terms`, :class:`Run`,
-:class:`TrialResult`, :class:`Measurement`, :class:`Dataset`, :class:`Epoch`; see
+:class:`TrialResult`, :class:`Measurement`, :class:`Dataset`, :class:`Epoch`, :func:`learning_rate`; see
 :mod:`rdbench.registry.variants`.
 """
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from rdbench.trial.api import Run, TrialResult
     from rdbench.vae.evaluation import Measurement
     from rdbench.vae.models import About, Model, Terms
-    from rdbench.vae.training import Epoch
+    from rdbench.vae.training import Epoch, learning_rate
 
 __version__ = "0.1.0"
 
@@ -52,6 +52,7 @@ _HOMES = {
     "Measurement": "vae.evaluation",
     "Dataset": "datasets",
     "Epoch": "vae.training",
+    "learning_rate": "vae.training",
 }
 
 __all__ = [
@@ -66,6 +67,7 @@ __all__ = [
     "Terms",
     "TrialResult",
     "__version__",
+    "learning_rate",
     "load_results",
     "load_sweep",
     "variant",

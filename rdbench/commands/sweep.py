@@ -97,7 +97,7 @@ def _run(
         with SweepProgress(total, console, name) as progress:
             usage = scheduler.run(todo, job, progress, lease, search)
         # Of those that were stopped early the checkpoints stay: they may yet be trained to their end.
-        checkpoints.tidy(root, finished(root, whole.sweep.model_copy(update={"stop": None})))
+        checkpoints.tidy(root, finished(root, sweep.model_copy(update={"stop": None})))
         if usage.working:
             _say(console, usage_line(usage.share, usage.working, usage.starting))
         interrupted = usage.stopped if search else progress.finished < len(todo)

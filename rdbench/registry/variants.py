@@ -30,7 +30,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from rdbench.errors import SpecError
-from rdbench.registry import bundle, source
+from rdbench.registry import bundle, moved, source
 from rdbench.registry.declaration import Declaration, declarations
 from rdbench.registry.imports import File, Files
 from rdbench.text import choose
@@ -158,6 +158,7 @@ def get(which: "str | Named") -> Variant:
     symbol = origin.declaration.symbol
     if origin.files:
         return _run(origin.files, symbol)
+    moved.provide([origin.text])
     module = importlib.import_module(origin.module)
     if origin.code and _imported.setdefault(origin.module, origin.code) != origin.code:
         raise SpecError(f"{origin.path} was edited since this process imported it; start a new one")
@@ -166,6 +167,7 @@ def get(which: "str | Named") -> Variant:
 
 def _run(files: Files, symbol: str) -> Variant:
     """Run the files of an author's variant."""
+    moved.provide(file.text for file in files)
     module, main = bundle.run(files), files[0]
     declared = declarations(main.text, main.path)
     (declaration,) = (variant for variant in declared if symbol in (variant.symbol, variant.name))

@@ -11,7 +11,6 @@ import time
 import torch
 
 import rdbench
-from rdbench.vae.training import Epoch, learning_rate
 
 
 # native: the reading of sigma^2 whose distortion the loss minimises, up to constants; "half" for sse + beta
@@ -41,7 +40,7 @@ def my_vae(trial: rdbench.Run, data: rdbench.Dataset, *, warm_up: float = 0.5) -
         start, sums = time.perf_counter(), torch.zeros(3, device=trial.device)
         # (batch, channels, height, width), and standard normal noise (batch, latent)
         for step, (images, noise) in enumerate(batches_of_epoch, epoch * batches):
-            optimizer.param_groups[0]["lr"] = learning_rate(recipe.lr, step, steps)
+            optimizer.param_groups[0]["lr"] = rdbench.learning_rate(recipe.lr, step, steps)
             terms = model(images, noise)
             weight = trial.beta * min(1.0, step / (warm_up * steps)) if warm_up else trial.beta
             loss = terms.sse + weight * terms.rate
@@ -55,5 +54,5 @@ def my_vae(trial: rdbench.Run, data: rdbench.Dataset, *, warm_up: float = 0.5) -
         seconds = time.perf_counter() - start
         speed = batches * recipe.batch_size / seconds
         lr = optimizer.param_groups[0]["lr"]
-        trial.on_epoch(Epoch(epoch + 1, mean_loss, mean_rate, mean_sse, lr, seconds, speed))
+        trial.on_epoch(rdbench.Epoch(epoch + 1, mean_loss, mean_rate, mean_sse, lr, seconds, speed))
     return rdbench.TrialResult(model.eval())  # measured and drawn as every other variant is
