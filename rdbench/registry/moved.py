@@ -1,4 +1,4 @@
-"""Modules of rdbench by the names that authors' files may know them by: copies in old results go on running."""
+"""Old names of rdbench's modules, by which authors' files may import them: copies in old results go on running."""
 
 import importlib
 import re
