@@ -1,4 +1,4 @@
-"""Old names of rdbench's modules, by which authors' files may import them: copies in old results go on running."""
+"""Old names of modules, by which authors' files may import them: copies in old results go on running."""
 
 import importlib
 import re
