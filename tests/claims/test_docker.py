@@ -236,9 +236,8 @@ def test_before_its_time_is_up_the_slurm_job_stops_the_sweep_and_is_queued_again
         assert process.poll() is None
     process.terminate()
     assert process.wait(60) == 130
-    *before, last = calls(tmp_path)
-    assert "stopped" in before
-    assert last == "scontrol requeue 12"
+    said = calls(tmp_path)  # what the other node's srun says may come late
+    assert said.index("stopped") < said.index("scontrol requeue 12")
 
 
 @needs_bash
