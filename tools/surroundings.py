@@ -1,7 +1,7 @@
 """Every verb in surroundings that machines of other people have, and what became of it as a table.
 
     uv run python tools/surroundings.py --out surroundings.md
-    uv run python tools/surroundings.py --verbs status,sweep --surroundings 'no home,full stdout'
+    uv run python tools/surroundings.py --verbs 'status;sweep' --surroundings 'no home;full stdout'
 
 Passed: no traceback and nothing that Python remarks on at its exit, the exit code that is due, and the same
 lines as in plain surroundings where standard output is there. Each verb runs in a folder of its own that
@@ -344,10 +344,13 @@ def main(verbs: Sequence[str], chosen: Sequence[str], jobs: int, out: Path | Non
 if __name__ == "__main__":
     names = list(surroundings(Path(tempfile.mkdtemp()), []))
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--verbs", default=",".join(name for name in VERBS if not VERBS[name].slow))
+    parser.add_argument("--verbs", default=";".join(name for name in VERBS if not VERBS[name].slow))
     parser.add_argument("--surroundings", default="", help="names, separated by ';'")
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--out", type=Path)
     given = parser.parse_args()
     wanted = given.surroundings.split(";") if given.surroundings else names
-    sys.exit(min(1, main(given.verbs.split(","), wanted, given.jobs, given.out)))
+    verbs = given.verbs.split(";")  # a name may hold a comma
+    if unknown := [verb for verb in verbs if verb not in VERBS]:
+        parser.error(f"--verbs: no {unknown[0]!r}; choose from {', '.join(VERBS)}, with semicolons between")
+    sys.exit(min(1, main(verbs, wanted, given.jobs, given.out)))
