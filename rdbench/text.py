@@ -18,10 +18,21 @@ def counted(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
+def one_line(text: str) -> str:
+    """Return text without line breaks and control characters, for one line of a terminal or a file."""
+    return " ".join("".join(c if c.isprintable() else " " if c.isspace() else "\ufffd" for c in text).split())
+
+
+def in_words(error: BaseException) -> str:
+    """Return an exception in a line: its type, and the first line of what it says."""
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+
+
 def shown(value: object) -> str:
-    """Return the value of a setting as the console shows it."""
+    """Return the value of a setting as it would be typed: 0.01, 1, 100, 1e-05, [1, 2]."""
     if isinstance(value, tuple | list):
-        return f"[{', '.join(map(str, value))}]"
+        return f"[{', '.join(map(shown, value))}]"
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 

@@ -62,12 +62,8 @@ def bench(
         overhead = measure(trial, orchestration)
         typer.echo(json.dumps(asdict(overhead), indent=1) if as_json else str(overhead))
         return
-    figures = benchmark.run(
-        trial,
-        pack or benchmark.default_packs(device),
-        resolve_device(device),
-        benchmark.Effort(steps, repetitions, workers),
-        say=lambda line: typer.echo(line, err=True),
-    )
+    where, effort = resolve_device(device), benchmark.Effort(steps, repetitions, workers)
+    packs = pack or ([1] if where == "cpu" else [2**power for power in range(7)])
+    figures = benchmark.run(trial, packs, where, effort, lambda line: typer.echo(line, err=True))
     benchmark.remember(trial, figures)
     typer.echo(json.dumps(figures.to_json(), indent=1) if as_json else benchmark.table(figures))

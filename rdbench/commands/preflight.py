@@ -22,6 +22,7 @@ from rdbench.spec.search_options import needed_metrics
 from rdbench.spec.sweep import Sweep, VariantSpec
 from rdbench.storage.paths import DataRoot
 from rdbench.storage.places import Place
+from rdbench.text import in_words
 
 
 def check_same_data(root: Place, data: Dataset) -> None:
@@ -157,11 +158,7 @@ def _in_brief(error: BaseException, variant: VariantSpec) -> str:
     source = find(variant.source) if variant.source else None
     names = {file.path: f"{file.name} " for file in source.files} | {str(source.path): ""} if source else {}
     last = ([frame for frame in frames if frame.filename in names] or frames)[-1]
-    return f"{names.get(last.filename, '')}line {last.lineno}: {_words(error)}"
-
-
-def _words(error: BaseException) -> str:
-    return f"{type(error).__name__}: {(str(error).strip() or 'no message').splitlines()[0]}"
+    return f"{names.get(last.filename, '')}line {last.lineno}: {in_words(error)}"
 
 
 def check_models(todo: Sequence[Trial], data: Dataset) -> None:
@@ -179,7 +176,7 @@ def check_models(todo: Sequence[Trial], data: Dataset) -> None:
         except Exception as error:  # memory, most of all
             shape, sizes = "x".join(map(str, data.shape)), trial.model.model_dump(exclude={"name"})
             raise SpecError(
-                f"model: {sizes} cannot be built for images of {shape}: {_words(error)}; use smaller ones"
+                f"model: {sizes} cannot be built for images of {shape}: {in_words(error)}; use smaller ones"
             ) from None
     for trial in {(trial.variant, trial.model): trial for trial in todo}.values():
         if variants.get(trial.variant).declaration.kind == "model":

@@ -2,7 +2,6 @@
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 from rdbench.text import counted
 
@@ -56,13 +55,6 @@ def interval(estimate: Estimate | None) -> str:
 def plain(value: float) -> str:
     """Write a setting such as beta as it would be typed: 0.01, 1, 100, 1e-05."""
     return f"{value:g}"
-
-
-def setting(value: Any) -> str:
-    """Write the value of any setting: a number as :func:`plain` does, a list in brackets."""
-    if isinstance(value, tuple | list):
-        return f"[{', '.join(map(setting, value))}]"
-    return plain(value) if isinstance(value, float) else str(value)
 
 
 def seconds(value: float | None) -> str:

@@ -276,7 +276,7 @@ def gpus_of(monkeypatch, *, driver=DRIVER, cuda="13.0", count=0, **properties):
     import torch
 
     about = types.SimpleNamespace(**({"name": "NVIDIA H200", "major": 9, "minor": 0} | properties))
-    monkeypatch.setattr(machine, "_nvidia_smi", lambda query: driver)
+    monkeypatch.setattr(machine, "_nvidia_smi", lambda: driver)
     monkeypatch.setattr(torch.version, "cuda", cuda)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: count > 0)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: count)

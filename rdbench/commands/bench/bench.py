@@ -19,11 +19,11 @@ from rdbench import machine
 from rdbench.commands.bench import estimate
 from rdbench.commands.bench.plain import PlainLoop
 from rdbench.commands.bench.roofline import cost_per_image, memory_bandwidth, peak_flops
-from rdbench.datasets import Dataset
 from rdbench.errors import SpecError
 from rdbench.machine import usable_cores
-from rdbench.numerics.precision import check_precision, resolve_device
+from rdbench.numerics.precision import check_precision
 from rdbench.spec.plan import Trial
+from rdbench.text import counted, in_words
 from rdbench.trial.throughput import evaluation_speed, repeat_epochs, synthetic
 from rdbench.vae.memory import PeakMemory
 
@@ -101,35 +101,12 @@ class Benchmark:
         return figures
 
 
-def default_packs(device: str) -> list[int]:
-    """Return the packs worth comparing on a device."""
-    return [1] if resolve_device(device) == "cpu" else [2**power for power in range(7)]
-
-
 def remember(trial: Trial, figures: Benchmark) -> None:
     """Keep the figures of the fastest contender of ours for the dry run."""
     ours = [one for one in figures.contenders[1:] if one.images_per_second and one.evaluated_per_second]
     if ours:
         best = max(ours, key=figures.trials_per_hour)
         estimate.remember(trial, figures.device, best.median, best.evaluated_per_second or best.median)
-
-
-class _Plain:
-    """The plain loop, in this process."""
-
-    def __init__(self, trial: Trial, data: Dataset, device: torch.device, steps: int) -> None:
-        self._memory = PeakMemory(device)
-        self._loop, self._steps = PlainLoop(trial, data, device), steps
-        self.contender = Contender(f"plain PyTorch loop, {self._loop.workers} loader workers", None, 1)
-
-    def epoch(self) -> float | None:
-        return self._loop.images_per_second(self._steps)
-
-    def finish(self) -> None:
-        self.contender.peak_memory_bytes = self._memory.bytes()
-
-    def close(self) -> None:
-        """Nothing has to end."""
 
 
 def _worker(trial: Trial, pack: int, device: str, effort: Effort, pipe: Any) -> None:
@@ -146,15 +123,14 @@ def _worker(trial: Trial, pack: int, device: str, effort: Effort, pipe: Any) -> 
         peak = repeat_epochs(trial, pack, where, effort.steps, effort.repetitions, answer)
         pipe.send(("end", (peak, evaluation_speed(trial, pack, where))))
     except Exception as error:
-        pipe.send(("error", f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"))
+        pipe.send(("error", in_words(error)))
 
 
 class _Team:
     """The workers of one contender; they wait between repetitions."""
 
     def __init__(self, trial: Trial, pack: int, device: str, workers: int, effort: Effort) -> None:
-        count = "1 worker" if workers == 1 else f"{workers} workers"
-        self.contender = Contender(f"rdbench, pack {pack}, {count}", pack, workers)
+        self.contender = Contender(f"rdbench, pack {pack}, {counted(workers, 'worker')}", pack, workers)
         context = mp.get_context("spawn")
         self._pipes, self._processes = [], []
         for _ in range(workers):
@@ -166,15 +142,15 @@ class _Team:
             self._pipes.append(ours)
             self._processes.append(process)
 
-    def epoch(self) -> float | None:
-        """Let every worker train one epoch; return the sum of their images a second."""
-        answers = self._ask("speed")
-        return sum(answers) if answers else None
+    def epoch(self) -> None:
+        """Let every worker train one epoch; note the sum of their images a second."""
+        if answers := self._ask("speed"):
+            self.contender.images_per_second.append(sum(answers))
 
     def finish(self) -> None:
-        """Let the workers evaluate and end."""
-        answers = self._ask("end")
-        if answers:
+        """Let the workers evaluate and end; the first epoch has warmed them up and does not count."""
+        del self.contender.images_per_second[:1]
+        if answers := self._ask("end"):
             self.contender.peak_memory_bytes = max(peak for peak, _ in answers)
             self.contender.evaluated_per_second = sum(speed for _, speed in answers)
 
@@ -212,12 +188,8 @@ def run(
 ) -> Benchmark:
     """Measure the plain loop, and rdbench with packs of each of the given sizes.
 
-    Args:
-        trial: what is trained: data shape, networks, batch size, precision. The images are made up.
-        packs: sizes to try.
-        device: "cpu" or "cuda".
-        effort: how much is measured.
-        say: called with a line on the progress.
+    ``trial`` gives the data's shape, networks, batch size and precision; the images are made up. ``say`` is
+    called with lines on the progress.
 
     Raises SpecError: the device lacks the trial's precision, or has no use for packs.
     """
@@ -231,9 +203,11 @@ def run(
     flops, traffic = cost_per_image(trial, data.shape)
     peak, bandwidth = peak_flops(where, trial.train.precision), memory_bandwidth(where)
     say("setting up the contenders")
-    runners: list[_Plain | _Team] = [_Plain(trial, data, where, effort.steps)]
-    runners += [_Team(trial, pack, device, workers, effort) for pack in packs]
-    _take_turns(runners, effort.repetitions, say)
+    memory, loop = PeakMemory(where), PlainLoop(trial, data, where)
+    teams = [_Team(trial, pack, device, workers, effort) for pack in packs]
+    plain = Contender(f"plain PyTorch loop, {loop.workers} loader workers", None, 1)
+    plain.images_per_second = _take_turns(loop, teams, effort, say)
+    plain.peak_memory_bytes = memory.bytes()
     train_images, test_images = estimate.images(trial.dataset) or NOMINAL
     return Benchmark(
         device=machine.device_name(where),
@@ -251,24 +225,28 @@ def run(
         training_images=train_images,
         evaluated_images=train_images + test_images,
         epochs=trial.train.epochs,
-        contenders=[runner.contender for runner in runners],
+        contenders=[plain, *(team.contender for team in teams)],
     )
 
 
-def _take_turns(runners: Sequence[_Plain | _Team], repetitions: int, say: Callable[[str], None]) -> None:
+def _take_turns(
+    loop: PlainLoop, teams: Sequence[_Team], effort: Effort, say: Callable[[str], None]
+) -> list[float]:
+    """Let the plain loop and the teams train in turns; return the loop's images a second."""
+    speeds = []
     try:
-        for turn in range(repetitions + 1):  # the first warms up
-            for runner in runners:
-                speed = runner.epoch()
-                if turn and speed is not None:
-                    runner.contender.images_per_second.append(speed)
+        for turn in range(effort.repetitions + 1):  # the first warms up
+            speeds.append(loop.images_per_second(effort.steps))
+            for team in teams:
+                team.epoch()
             if turn:
-                say(f"repetition {turn} of {repetitions}")
-        for runner in runners:
-            runner.finish()
+                say(f"repetition {turn} of {effort.repetitions}")
+        for team in teams:
+            team.finish()
     finally:
-        for runner in runners:
-            runner.close()
+        for team in teams:
+            team.close()
+    return speeds[1:]
 
 
 def table(figures: Benchmark) -> str:

@@ -35,11 +35,8 @@ def _file() -> Path:
 def remember(trial: Trial, device: str, training: float, evaluation: float) -> None:
     """Keep what a benchmark measured of a trial: images a second of the whole machine, at its best pack."""
     with remembered(_file()) as known:
-        known[speed_key(trial, host=platform.node())] = {
-            "device": device,
-            "training": training,
-            "evaluation": evaluation,
-        }
+        figures = {"device": device, "training": training, "evaluation": evaluation}
+        known[speed_key(trial, host=platform.node())] = figures
 
 
 def time_left(
@@ -65,5 +62,4 @@ def time_left(
         return None
     seconds = todo[0].train.epochs * counts[0] / speeds["training"] + sum(counts) / speeds["evaluation"]
     trainings, about = (len(todo), "about") if whole.at_most is None else (whole.at_most, "at most about")
-    time = duration(trainings * seconds)
-    return f"{about} {time} on {speeds['device']}, as benchmarked on this machine"
+    return f"{about} {duration(trainings * seconds)} on {speeds['device']}, as benchmarked on this machine"

@@ -15,7 +15,7 @@ from rdbench import datasets
 from rdbench.commands.check import declared, evaluation, losses, trials
 from rdbench.commands.check.fresh_process import FreshProcess
 from rdbench.commands.check.subject import DATA, Subject
-from rdbench.commands.check.verdicts import CheckError, Finding, Note, words
+from rdbench.commands.check.verdicts import CheckError, Finding, Note
 from rdbench.errors import SpecError
 from rdbench.numerics.precision import resolve_device
 from rdbench.registry import variants
@@ -25,6 +25,7 @@ from rdbench.spec.errors import from_validation
 from rdbench.spec.sweep import VariantSpec
 from rdbench.spec.yaml import Document, Place, override
 from rdbench.storage import paths
+from rdbench.text import in_words
 
 __all__ = ["Finding", "check", "summary"]
 
@@ -72,11 +73,8 @@ def check(
 ) -> Iterator[Finding]:
     """Check a variant, and yield each finding as it is made.
 
-    Args:
-        reference: a registered name, ``package.module:symbol`` or ``file.py:symbol``.
-        overrides: options, such as ``dof=5``; the values are YAML.
-        device: "cpu" or "cuda".
-        elsewhere: also run the slow checks: a fresh process and the cost.
+    ``reference`` is a registered name, ``package.module:symbol`` or ``file.py:symbol``, ``overrides`` are
+    options, such as ``dof=5``, of values in YAML. ``elsewhere``: also run the slow checks.
 
     Raises SpecError: no such name, option or device.
     """
@@ -124,7 +122,7 @@ def _examine(function: Callable[[Subject], str], subject: Subject) -> Finding:
         return Finding("FAIL", name, f"{subject.place(wrong.at)}: {wrong}")
     except (Exception, SystemExit) as error:
         trace = "".join(traceback.format_exception(error))
-        return Finding("FAIL", name, f"{subject.place_of(error)}: {words(error)}", trace)
+        return Finding("FAIL", name, f"{subject.place_of(error)}: {in_words(error)}", trace)
     return Finding("note" if isinstance(text, Note) else "ok", name, text)
 
 

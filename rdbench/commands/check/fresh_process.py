@@ -12,15 +12,17 @@ import torch
 
 import rdbench
 from rdbench import datasets
-from rdbench.commands.check.verdicts import CheckError, measured, words
+from rdbench.commands.check.verdicts import CheckError, measured
 from rdbench.registry import variants
 from rdbench.registry.source import Source
 from rdbench.spec.plan import Trial
 from rdbench.storage import paths
 from rdbench.storage.scratch import Scratch
+from rdbench.text import in_words
 from rdbench.trial.run import run_trial
 
 PATIENCE = 300  # seconds until a process that says nothing is given up
+JOB = "job.json"
 
 
 class FreshProcess:
@@ -37,6 +39,7 @@ class FreshProcess:
             trial = trial.model_copy(update={"variant": variant})
         root = str(paths.data_root())
         job = {"trial": trial.to_json(), "sources": sources, "device": str(device), "data": root}
+        (self._folder.path / JOB).write_text(json.dumps(job))
         package = str(Path(rdbench.__file__).parent.parent)
         # An installed variant is imported there too, as a worker does; an author's must not need its folder.
         path = [package, *([] if sources else [str(Path.cwd())]), os.environ.get("PYTHONPATH", "")]
@@ -44,15 +47,11 @@ class FreshProcess:
             [sys.executable, "-c", f"from {__name__} import main; main()"],
             cwd=self._folder.path,
             env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, path))},
-            stdin=subprocess.PIPE,
+            stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
         )
-        assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps(job))
-        self._process.stdin.close()
-        self._process.stdin = None
 
     def answer(self) -> dict[str, Any]:
         """Wait for what it measured, or for its error."""
@@ -75,8 +74,8 @@ class FreshProcess:
 
 
 def main() -> None:
-    """In the process: read a job from standard input; write what was measured, or the error, to output."""
-    job = json.load(sys.stdin)
+    """In the process: read a job from its folder; write what was measured, or the error, to output."""
+    job = json.loads(Path(JOB).read_text())
     out = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what the author's code prints is not the answer
     torch.set_num_threads(1)
@@ -90,5 +89,5 @@ def main() -> None:
         file = trial.variant.source.rpartition(":")[0]
         frames = traceback.extract_tb(error.__traceback__)
         line = next((frame.lineno for frame in reversed(frames) if frame.filename == file), None)
-        answer |= {"error": words(error), "line": line}
+        answer |= {"error": in_words(error), "line": line}
     print(json.dumps(answer), file=out, flush=True)

@@ -33,12 +33,6 @@ class Finding:
         return f"{self.status:4}  {self.check}: {self.text}"
 
 
-def words(error: BaseException) -> str:
-    """Return an exception in a line."""
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
-
-
 def measured(tables: dict[str, Any]) -> str:
     """Return what a trial measured, or why it diverged, as text that is equal where every digit is."""
     return json.dumps([tables["trials"][0]["error"], tables.get("points", [])])

@@ -13,7 +13,7 @@ from typing import Any
 
 from rdbench.commands.doctor.finding import Check, Finding, problem
 from rdbench.errors import UserError
-from rdbench.text import counted
+from rdbench.text import counted, one_line
 
 _LONGEST = 400  # characters of a value that are shown: an environment variable may hold pages
 _NARROW = 72  # columns below which a table of four would be one letter wide
@@ -60,17 +60,13 @@ def examine(
         ("Ray", lambda: settings.ray(start_ray)),
     ]
     for what, check in checks:
-        yield from _guarded(what, check)
-
-
-def _guarded(what: str, check: Check) -> Iterator[Finding]:
-    try:
-        yield from check()
-    except UserError as error:
-        yield problem(what, error)
-    except (Exception, SystemExit) as error:  # a broken package may raise anything when it is imported
-        text = f"{type(error).__name__}: {error}"
-        yield Finding(what, text, "problem", "this check itself failed; fix what it names")
+        try:
+            yield from check()
+        except UserError as error:
+            yield problem(what, error)
+        except (Exception, SystemExit) as error:  # a broken package may raise anything when it is imported
+            text = f"{type(error).__name__}: {error}"
+            yield Finding(what, text, "problem", "this check itself failed; fix what it names")
 
 
 def table(findings: Iterable[Finding], width: int) -> str:
@@ -117,9 +113,7 @@ def _printable(finding: Finding) -> Finding:
 
 def _line(text: str) -> str:
     """Return one line without control characters, which could overwrite the table, and not too long."""
-    line = "".join(
-        letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in " ".join(text.split())
-    )
+    line = one_line(text)
     return line if len(line) <= _LONGEST else f"{line[:_LONGEST]} ... ({len(line):,} characters)"
 
 

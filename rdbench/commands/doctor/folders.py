@@ -143,17 +143,15 @@ def weights() -> Iterator[Finding]:
 
 def results(where: str) -> Iterator[Finding]:
     """Yield whether a results folder can be written, and which driver holds it."""
-    fix = "give another --results folder"
     root = places.place(where)
-    yield folder("results", paths.absolute(root), fix) if isinstance(root, Path) else _remote(root)
+    if isinstance(root, Path):
+        yield folder("results", paths.absolute(root), "give another --results folder")
+    else:
+        probe = root / ".rdbench-doctor"
+        places.write_atomically(probe, b"rdbench doctor was here")  # raises, in one line, if out of reach
+        probe.unlink(missing_ok=True)
+        yield Finding("results", f"{root} can be reached and written")
     yield from _holder(root)
-
-
-def _remote(where: places.Remote) -> Finding:
-    probe = where / ".rdbench-doctor"
-    places.write_atomically(probe, b"rdbench doctor was here")  # raises, in one line, if out of reach
-    probe.unlink(missing_ok=True)
-    return Finding("results", f"{where} can be reached and written")
 
 
 def _holder(where: places.Place) -> Iterator[Finding]:

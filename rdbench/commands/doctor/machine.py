@@ -52,7 +52,7 @@ def gpus() -> Iterator[Finding]:
     """Yield each GPU that torch can use, having computed on it; or why it can use none that is there."""
     import torch
 
-    driver = _nvidia_smi("driver_version,name,mig.mode.current")
+    driver = _nvidia_smi()
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")  # torch warns of a driver that is too old, and sees no GPU
         available, count = torch.cuda.is_available(), torch.cuda.device_count()
@@ -101,9 +101,9 @@ def _gpu(torch: Any, index: int, versions: str, driver: list[list[str]]) -> Find
     return Finding(what, found).graded(free, (total / 2, "note", fix))
 
 
-def _nvidia_smi(query: str) -> list[list[str]]:
-    """Return a row a GPU from NVIDIA's tool, [] without it."""
-    command = ["nvidia-smi", f"--query-gpu={query}", "--format=csv,noheader"]
+def _nvidia_smi() -> list[list[str]]:
+    """Return driver, name and MIG mode of each GPU from NVIDIA's tool, [] without it."""
+    command = ["nvidia-smi", "--query-gpu=driver_version,name,mig.mode.current", "--format=csv,noheader"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=20)
     except (OSError, subprocess.SubprocessError):

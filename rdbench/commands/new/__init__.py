@@ -23,10 +23,8 @@ _PLAIN = re.compile(r"[\w./-]+", re.ASCII)  # needs no quotes in YAML
 def write(file: Path, kind: Kind, name: str | None = None) -> str:
     """Write a starting point, never over an existing file, and return the variant's name.
 
-    Args:
-        file: ending in .py; or standard output, see :func:`rdbench.storage.outputs.output`.
-        kind: of variant.
-        name: of the variant; by default that of the file.
+    ``file`` ends in .py, or is standard output, see :func:`rdbench.storage.outputs.output`. By default the
+    variant is named as the file.
 
     Raises UserError: the name cannot be one, or the file cannot be written.
     """

@@ -6,15 +6,13 @@ from typing import Any
 
 from rdbench.report.charts import label_placement
 from rdbench.report.charts.chart import Chart, Control, Rows, Spec, fill, rounded, template
-from rdbench.report.numbers import count, number, setting
+from rdbench.report.numbers import count, number
 from rdbench.report.searches import Proposal, StudyView
+from rdbench.text import shown
 
-BLUE = "#3f66c9"
-"""Of points that belong to no variant."""
-
+BLUE = "#3f66c9"  # of points that belong to no variant
 HEIGHT = 300
-AIR = 0.08
-"""Of an axis, beyond the outermost points on either side: room for a ring on a phone."""
+AIR = 0.08  # of an axis, beyond the outermost points on either side: room for a ring on a phone
 
 
 @template
@@ -46,7 +44,6 @@ def _slice(kind: str) -> Spec:
 
 @template
 def _importance() -> Spec:
-    """Return the template of the importances of the searched settings."""
     import altair as alt
 
     from rdbench.report.charts import layers
@@ -81,13 +78,13 @@ def search_chart(study: StudyView, name: str = "search") -> Chart | None:
             data[rows] = [{"setting": key, "share": rounded(share, 4)} for key, share in shares.items()]
             values = {"$rows": rows, "$ytitle": objective, "$description": _matters(objective, shares)}
             views[f"{objective}/importance"] = fill(_importance(), values)
-    shown = [(f"over_{setting}", f"over {setting}") for setting in settings]
+    options = [(f"over_{setting}", f"over {setting}") for setting in settings]
     if len(study.objectives) > 1:
-        shown.insert(0, ("front", "against the next objective: the front"))
+        options.insert(0, ("front", "against the next objective: the front"))
     if all(study.importance):
-        shown.append(("importance", "importance of each setting"))
+        options.append(("importance", "importance of each setting"))
     controls = (Control("objective", tuple((objective, objective) for objective in study.objectives)),
-                Control("shown", tuple(shown)))  # fmt: skip
+                Control("shown", tuple(options)))  # fmt: skip
     lost = len(study.proposals) - len(tried)
     notes = (f"{count(lost, 'proposal')} gave no result and {'is' if lost == 1 else 'are'} not drawn.",)
     title = f"The search of {study.name}: {count(len(tried), 'result')}"
@@ -119,7 +116,7 @@ def _matters(objective: str, shares: dict[str, float]) -> str:
 
 def about(proposal: Proposal) -> str:
     """Return a proposal's settings in words."""
-    return ", ".join(f"{name} {setting(value)}" for name, value in proposal.params.items())
+    return ", ".join(f"{name} {shown(value)}" for name, value in proposal.params.items())
 
 
 def _row(proposal: Proposal, fields: dict[str, str]) -> dict[str, Any]:
@@ -133,12 +130,8 @@ def _slices(
 ) -> dict[str, Spec]:
     """Return the views of an objective: against the next one, and over each setting."""
     objective, y = study.objectives[index], f"v{index}"
-    up = {
-        "$y": y,
-        "$ytitle": f"test {objective}",
-        "$ydomain": _ends(rows, y, pad=0.1),
-        "$description": finding,
-    }
+    height = _ends(rows, y, pad=0.1)
+    up = {"$y": y, "$ytitle": f"test {objective}", "$ydomain": height, "$description": finding}
     views = {}
     if (amount := len(study.objectives)) > 1:
         x, title = f"v{(index + 1) % amount}", f"test {study.objectives[(index + 1) % amount]}"
@@ -147,18 +140,13 @@ def _slices(
     for name, x in fields.items():
         scale = study.scales[name]
         ends = [] if scale == "choice" else _ends(rows, x, log=scale == "log")
-        across = {
-            "$x": x,
-            "$xtitle": name,
-            "$xdomain": ends,
-            "$xticks": _ticks(*ends) if scale == "log" else [],
-        }
+        ticks = _ticks(*ends) if scale == "log" else []
+        across = {"$x": x, "$xtitle": name, "$xdomain": ends, "$xticks": ticks}
         views[f"{objective}/over_{name}"] = fill(_slice(scale), up | across)
     return views
 
 
 def _ends(rows: Rows, name: str, *, log: bool = False, pad: float = AIR) -> list[float]:
-    """Return the domain of an axis."""
     return list(label_placement.domain([row[name] for row in rows if name in row], log=log, pad=pad))
 
 

@@ -22,11 +22,9 @@ from rdbench.storage.places import Place
 
 _VERSION = re.compile(r" \[[0-9a-f]{6}\]$")
 
-LEVEL = 0.05
-"""Of the whole family of tests of one metric, after Holm's correction."""
-
+LEVEL = 0.05  # of the whole family of tests of one metric, after Holm's correction
+# Beginnings of the names of measures of points whose zero depends on the unit; metrics declare theirs.
 ARBITRARY_ZERO = ("elbo_", "psnr")
-"""Beginnings of the names of measures of points whose zero depends on the unit; metrics declare theirs."""
 
 Verdict = Literal["better", "worse", "mixed", "different", "no difference shown", "not comparable"]
 Way = Literal["better", "worse", "different"]
@@ -35,18 +33,13 @@ WAYS: tuple[Way, ...] = get_args(Way)
 
 @dataclass(frozen=True, kw_only=True)
 class Change(Difference):
-    """One metric at one (variant, beta), B less A.
-
-    Attributes:
-        before, after: the means over seeds in A and B.
-        adjusted: ``p`` after Holm's correction over the metric's points.
-    """
+    """One metric at one (variant, beta), B less A."""
 
     variant: str
     beta: float
-    before: Estimate
-    after: Estimate
-    adjusted: float | None = None
+    before: Estimate  # the mean over seeds in A
+    after: Estimate  # and in B
+    adjusted: float | None = None  # ``p`` after Holm's correction over the metric's points
 
     @property
     def shown(self) -> bool:
@@ -56,21 +49,13 @@ class Change(Difference):
 
 @dataclass(frozen=True)
 class Metric:
-    """One metric on both sides.
+    """One metric on both sides."""
 
-    Attributes:
-        series: as A has it, or B where A has not.
-        changes: at each (variant, beta) that both sides have, sorted.
-        lost: where A has a value of some seed and B, though asked for that seed, has none.
-        reason: why it is not compared; "" where it is.
-        same: all compared trials hold the very same numbers.
-    """
-
-    series: Series
-    changes: tuple[Change, ...] = ()
-    lost: tuple[Key, ...] = ()
-    reason: str = ""
-    same: bool = False
+    series: Series  # as A has it, or B where A has not
+    changes: tuple[Change, ...] = ()  # at each (variant, beta) that both sides have, sorted
+    lost: tuple[Key, ...] = ()  # where A has a value of some seed and B, though asked for that seed, has none
+    reason: str = ""  # why it is not compared; "" where it is
+    same: bool = False  # all compared trials hold the very same numbers
 
     def count(self, way: Way) -> int:
         """Return at how many points a difference of this kind is shown."""
@@ -118,14 +103,11 @@ class Metric:
 
 @dataclass(frozen=True)
 class BdRates:
-    """BD-rates of B against A, a variant each; ``quality`` is "mse" or a reading, whose distortion it is.
+    """BD-rates of B against A, a variant each."""
 
-    ``lost`` are the points that B was asked for and has not, so that its curve is another one.
-    """
-
-    quality: str
+    quality: str  # "mse" or a reading, whose distortion it is
     variants: tuple[BdRate, ...]
-    lost: tuple[Key, ...] = ()
+    lost: tuple[Key, ...] = ()  # points that B was asked for and has not, so that its curve is another one
 
     @property
     def title(self) -> str:
@@ -135,33 +117,25 @@ class BdRates:
 
 @dataclass(frozen=True)
 class Pair:
-    """A section of A and the one of B it is compared with.
-
-    ``settings`` are (setting, in A, in B) of those that differ; ``finished`` counts the trials that both
-    finished, ``same`` those of the very same numbers; ``one_sided`` is what one side has alone, and which.
-    """
+    """A section of A and the one of B it is compared with."""
 
     heading: str
-    settings: tuple[tuple[str, str, str], ...]
-    same: int
-    finished: int
+    settings: tuple[tuple[str, str, str], ...]  # (setting, in A, in B) of those that differ
+    same: int  # trials of the very same numbers, of those
+    finished: int  # that both sides finished
     metrics: tuple[Metric, ...]
     rates: tuple[BdRates, ...]
-    one_sided: tuple[tuple[str, str], ...]
+    one_sided: tuple[tuple[str, str], ...]  # what one side has alone, and which
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two sets of results, compared.
-
-    ``refused`` are sections of one dataset and protocol that could not be compared, and why; ``apart``
-    those that only one side has; ``problems`` files and trials that were left out, and why.
-    """
+    """Two sets of results, compared."""
 
     pairs: tuple[Pair, ...]
-    refused: tuple[str, ...]
-    apart: tuple[str, ...]
-    problems: tuple[str, ...]
+    refused: tuple[str, ...]  # sections of one dataset and protocol that could not be compared, and why
+    apart: tuple[str, ...]  # sections that only one side has
+    problems: tuple[str, ...]  # files and trials that were left out, and why
 
 
 def without_percent(name: str) -> bool:

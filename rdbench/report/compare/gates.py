@@ -1,22 +1,12 @@
 """Gates: conditions on a comparison that fail a script when a change makes results worse.
 
-A gate is ``<quantity> <operator> <number>``, the operator one of ``> >= < <=``. It fails where its
-condition holds for any variant (and beta), and where its quantity could not be measured: never in silence.
-It compares means over seeds, not intervals.
-
-==================  ===================================================================================
-``bd_rate``         BD-rate of B against A in per cent, of MSE and of every reading's distortion
-``bd_rate.mse``     that of MSE alone; ``bd_rate.optimal`` of the distortion under one reading
-``delta.NAME``      mean of B less mean of A of the metric ``NAME``, in its unit; with ``%`` after the
-                    number, in per cent of A's mean, where that has a zero to be relative to: not of an
-                    ELBO, IWAE, PSNR or KID, nor of a collapsed rate
-==================  ===================================================================================
+A gate is ``<quantity> <operator> <number>``, of the quantities that ``rdbench compare --help`` explains. It
+fails where its condition holds for any variant (and beta), and where its quantity could not be measured:
+never in silence. It compares means over seeds, not intervals. A collapsed rate takes no ``%`` either.
 
 BD-rate compares the best that each side reaches at any beta, so a point that got worse hides behind others
 of its curve that are as good. Where the curves share less than three quarters of their qualities the gate
-fails, as the change may lie in the rest. So add ``delta.mse``, which looks at every beta by itself::
-
-    --fail-if 'bd_rate.mse > 2' --fail-if 'delta.mse > 5%'
+fails, as the change may lie in the rest. So add ``delta.mse``, which looks at every beta by itself.
 
 Under the reading ``beta_half`` a gate looks at the variants that the reading says something of
 (:func:`rdbench.report.statistics.series.not_compared_under`), and at no others.
@@ -37,7 +27,8 @@ from rdbench.report.compare.compare import Comparison, Pair, without_percent
 from rdbench.report.compare.render import as_data, as_markdown, as_text
 from rdbench.report.numbers import number
 from rdbench.report.statistics.bd_rate import LEAST_RATE, LITTLE_OVERLAP
-from rdbench.report.tables.write import markdown_text, one_line
+from rdbench.report.tables.write import markdown_text
+from rdbench.text import one_line
 
 OPERATORS: dict[str, Callable[[float, float], bool]] = {">": gt, ">=": ge, "<": lt, "<=": le}
 BD_RATES = ("bd_rate", "bd_rate.mse", *(f"bd_rate.{reading}" for reading in (*READINGS, OWN)))
@@ -66,7 +57,6 @@ class Outcome:
     reason: str
 
     def __str__(self) -> str:
-        """Return the line that is printed."""
         return one_line(f"gate {self.gate.text!r} {'passed' if self.passed else 'FAILED'}: {self.reason}")
 
 

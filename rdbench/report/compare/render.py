@@ -8,7 +8,8 @@ from rdbench.report.statistics.bd_rate import BdRate
 from rdbench.report.statistics.series import BETA_HALF
 from rdbench.report.tables.bd_rate import OVERLAP, bd_rate_cells
 from rdbench.report.tables.table import Cell, Column, Mark, Table, estimate_cell, texts
-from rdbench.report.tables.write import markdown_text, one_line, to_json, to_markdown
+from rdbench.report.tables.write import markdown_text, to_json, to_markdown
+from rdbench.text import one_line
 
 
 def as_tables(pair: Pair) -> list[Table]:

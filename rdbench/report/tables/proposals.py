@@ -1,10 +1,11 @@
 """The table of a search's proposals: their settings, what came of them, and what they cost."""
 
-from rdbench.report.numbers import ABSENT, count, number, setting
+from rdbench.report.numbers import ABSENT, count, number
 from rdbench.report.searches import CHOSEN, STATUSES, Proposal, StudyView
 from rdbench.report.tables.measured import LONG
 from rdbench.report.tables.table import Cell, Column, Mark, Table
 from rdbench.spec.search_options import direction
+from rdbench.text import shown
 
 SHOWN = 50
 """Rows that the page shows at most."""
@@ -67,4 +68,4 @@ def _setting(proposal: Proposal, name: str) -> Cell:
         return Cell(ABSENT)
     value = proposal.params[name]
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return Cell(setting(value), value=float(value) if is_number else None)
+    return Cell(shown(value), value=float(value) if is_number else None)

@@ -5,13 +5,14 @@ import functools
 from importlib import resources
 from typing import Any
 
-from rdbench.report.numbers import ABSENT, count, number, setting
+from rdbench.report.numbers import ABSENT, count, number
 from rdbench.report.sections import Section
 from rdbench.report.statistics.series import Key, Series, proxies, values_by_seed
 from rdbench.report.tables.bold import MARKED
 from rdbench.report.tables.measured import KEYS, LONG, keys, losses, lost_at, over_seeds, rows_by_key
 from rdbench.report.tables.sources import data_remarks
 from rdbench.report.tables.table import Cell, Column, Table, numbered
+from rdbench.text import shown
 
 READING = "optimal"
 """The reading of every row of the paper's table, also those of constant variance."""
@@ -73,7 +74,7 @@ def _written(value: Any) -> str:
         return "on" if value else "off"
     if isinstance(value, list | tuple):
         return ", ".join(map(str, value)) or "none"
-    return f"{value:,}" if isinstance(value, int) else setting(value)
+    return f"{value:,}" if isinstance(value, int) else shown(value)
 
 
 def table1(section: Section) -> Table | None:
@@ -119,8 +120,8 @@ def _beside(section: Section) -> dict[Key, dict[str, float]]:
     """Return the published values that may stand beside the section's: of its dataset, protocol and rows."""
     if section.protocol != "paper":
         return {}
-    shown = set(keys(section))
-    return {key: values for key, values in published().get(section.dataset, {}).items() if key in shown}
+    here = set(keys(section))
+    return {key: values for key, values in published().get(section.dataset, {}).items() if key in here}
 
 
 def _caption(

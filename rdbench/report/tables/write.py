@@ -11,6 +11,7 @@ from typing import Any
 
 from rdbench.report.numbers import ABSENT
 from rdbench.report.tables.table import Cell, Column, Table
+from rdbench.text import one_line
 
 LONG = 40
 """Rows from which on a LaTeX table is a ``longtable``: a float of more does not fit a page."""
@@ -19,11 +20,6 @@ PROSE = 40
 """Characters from which on a column of text is a paragraph of fixed width in LaTeX."""
 
 Escape = Callable[[str], str]
-
-
-def one_line(text: str) -> str:
-    """Return text without line breaks and control characters, for one line of a terminal or a file."""
-    return " ".join("".join(c if c.isprintable() else " " if c.isspace() else "\ufffd" for c in text).split())
 
 
 def headings(table: Table) -> list[str]:
