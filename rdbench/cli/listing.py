@@ -24,7 +24,7 @@ def listed(
     return [
         f"{name}: {summary}",
         f"  {{name: {name}{options}}}" + (f"  [{more}]" if more else ""),
-        *(f"    {key}: {option_meanings[key]}" for key in defaults if key in option_meanings),
+        *(f"    {key}: {option_meanings[key]}" for key in defaults if option_meanings.get(key)),
     ]
 
 
@@ -44,7 +44,6 @@ def list_variants() -> None:
         explained = {
             key: " ".join(filter(None, (option.meaning, option.range and f"[{option.range}]")))
             for key, option in variant.options.items()
-            if option.meaning or option.range
         }
         native = f"native reading: {variant.native or 'none'}"
         facts = [variant.paper, native, f"{variant.kind}{', packs' * variant.packs}"]

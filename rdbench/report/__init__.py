@@ -33,8 +33,10 @@ def make_report(
     Raises:
         ResultsError: no folder is given, one is not a results folder, or ``out`` cannot be written.
     """
-    from rdbench.report.page import write_page
-    from rdbench.storage.outputs import output
+    from rdbench.report.page import render
+    from rdbench.storage.outputs import output, write_output
     from rdbench.storage.places import place
 
-    return write_page([place(each) for each in results], output(out), title)
+    folders, target = [place(each) for each in results], output(out)
+    write_output(target, render(folders, target, title))
+    return target

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from rdbench.datasets.gaussian import GaussianOptions, spectrum
 from rdbench.errors import UserError
+from rdbench.metrics.failures import last_line
 from rdbench.numerics import theory
 from rdbench.results.load import Results
 from rdbench.spec.plan import Trial, plan
@@ -23,40 +24,30 @@ from rdbench.spec.plan import Trial, plan
 if TYPE_CHECKING:
     import pandas as pd
 
-SWEEPS = ("gaussian_calibration", "gaussian_calibration_bs_vae")
-"""Names of the sweeps that ship for calibration."""
-
-STANDARD_ERRORS = 4
-"""How many of its standard errors a measured number may stray from its expectation: 1 in 16,000."""
+SWEEPS = ("gaussian_calibration", "gaussian_calibration_bs_vae")  # those that ship for calibration
+STANDARD_ERRORS = 4  # that a measured number may stray from its expectation: 1 in 16,000 does
 
 
 @dataclass(frozen=True)
 class Tolerance:
-    """How far a point may be from theory.
+    """How far a point may be from theory."""
 
-    Attributes:
-        rate, sse: relative to the prediction.
-        distance: of the rate to Shannon's R(D) at the measured sse, relative to R(D); None: only shown.
-        rate_nats, distance_nats: allowed however small the rate is; at rate 0 all is relative to nothing.
-    """
-
-    rate: float
+    rate: float  # relative to the prediction, as sse is
     sse: float
-    distance: float | None
+    distance: float | None  # of the rate to R(D) at the measured sse, relative to R(D); None: only shown
+    # Allowed however small the rate is: at rate 0 all is relative to nothing.
     rate_nats: float = 0.02
     distance_nats: float = 0.01
 
 
+# By variant; any other that theory predicts is held to the bars of ``beta_vae``.
 TOLERANCES = {
     # Its optimum does not depend on the data's finite sample in many dimensions, so the bars are tighter.
     "beta_vae": Tolerance(rate=0.02, sse=0.02, distance=0.01),
     "bs_vae": Tolerance(rate=0.03, sse=0.01, distance=None),
 }
-"""By variant; any other that theory predicts is held to the bars of ``beta_vae``."""
-
-
+# Variants that theory knows by another name.
 LIKE = {"sigma_vae": "optimal_shared", "sigma_vae_optimal": "optimal_shared"}
-"""Variants that theory knows by another name."""
 
 
 @dataclass(frozen=True)
@@ -71,22 +62,14 @@ class Point:
 
 @dataclass(frozen=True)
 class Check:
-    """One trial against theory.
-
-    Attributes:
-        point: what was measured; None where nothing was.
-        predicted: the optimum; None where there is none, or no prediction.
-        bound: R(D) in nats at the measured sse with as many dimensions as there are latents.
-        verdict: "within", "off", or why there is none: "no optimum", "no prediction", "not measured".
-        reason: what is off, or why there is no verdict; empty for "within".
-    """
+    """One trial against theory."""
 
     trial: Trial
-    point: Point | None
-    predicted: theory.Prediction | None
-    bound: float | None
-    verdict: str
-    reason: str
+    point: Point | None  # what was measured; None where nothing was
+    predicted: theory.Prediction | None  # the optimum; None where there is none, or no prediction
+    bound: float | None  # R(D) in nats at the measured sse with as many dimensions as there are latents
+    verdict: str  # "within", "off", or why there is none: "no optimum", "no prediction", "not measured"
+    reason: str  # what is off, or why there is no verdict; empty for "within"
 
     @property
     def judged(self) -> bool:
@@ -114,10 +97,7 @@ def applies(trial: Trial) -> bool:
 def check(trial: Trial, point: Point | None, lost: str = "") -> Check:
     """Compare one trial that theory covers (:func:`applies`) with it.
 
-    Args:
-        trial: the trial.
-        point: what was measured on its test split; None for nothing.
-        lost: why there is no point.
+    ``point`` is what was measured on its test split; where that is nothing, ``lost`` says why.
     """
     if not isinstance(trial.dataset, GaussianOptions):
         raise ValueError(f"theory does not cover dataset {trial.dataset.name!r}")
@@ -191,7 +171,7 @@ def checks(trials: "pd.DataFrame", points: "pd.DataFrame") -> list[Check]:
             continue
         if trial.id == row["trial"] and applies(trial):
             error = row["error"] if isinstance(row["error"], str) else "its table of points cannot be read"
-            lost = f"{row['status']}: {(error.strip().splitlines() or [''])[-1]}"
+            lost = f"{row['status']}: {last_line(error)}"
             half = halves.get(trial.id)
             if half and (half["rate"] is None or math.isnan(half["rate"])):
                 half, lost = None, "it has no rate"

@@ -1,6 +1,6 @@
 """What a report holds, section by section: its charts and tables. The page shows it, exports write it."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from rdbench.errors import ResultsError
@@ -11,26 +11,11 @@ from rdbench.report.charts.search import search_chart
 from rdbench.report.charts.training import training_chart
 from rdbench.report.searches import SearchView
 from rdbench.report.sections import Section, gather
-from rdbench.report.tables import (
-    bd_rate,
-    claims,
-    costs,
-    measured,
-    paired,
-    proposals,
-    shannon,
-    sources,
-    table1,
-)
+from rdbench.report.tables import bd_rate, claims, costs, measured, paired, proposals, shannon, sources
 from rdbench.report.tables.table import Table
+from rdbench.report.tables.table1 import table1
 from rdbench.results.load import Results, load_results
 from rdbench.storage.places import Place
-
-CHARTS: tuple[Callable[[Section, Sequence[str]], Chart | None], ...] = (
-    rate_chart,
-    beta_chart,
-    training_chart,
-)
 
 
 @dataclass(frozen=True)
@@ -66,11 +51,7 @@ class Contents:
 
 
 def contents(results: Sequence[Place]) -> Contents:
-    """Return what a report of these results folders holds.
-
-    Raises:
-        ResultsError: no folder is given, or one is not a results folder.
-    """
+    """Return what a report holds; raises ResultsError where no folder is given, or one holds no results."""
     if not results:
         raise ResultsError("no results folder is given; name at least one, results/<name>")
     loaded = tuple(load_results(path) for path in results)
@@ -79,7 +60,8 @@ def contents(results: Sequence[Place]) -> Contents:
     for index, (section, names) in enumerate(zip(sections, sources.headings(sections), strict=True)):
         variants = tuple(sorted({variant for variant, _ in measured.keys(section)}))
         searches = tuple(_searches(section))
-        drawn = [*(draw(section, variants) for draw in CHARTS), *(search.chart for search in searches)]
+        drawn = [draw(section, variants) for draw in (rate_chart, beta_chart, training_chart)]
+        drawn += [search.chart for search in searches]
         charts = tuple(chart for chart in drawn if chart is not None)
         tables = tuple(table for table in _tables(section, searches) if table is not None)
         filled.append(SectionContents(f"s{index}", *names, section, variants, charts, tables, searches))
@@ -100,13 +82,12 @@ def _searches(section: Section) -> Iterable[SearchContents]:
 
 
 def _tables(section: Section, searches: Sequence[SearchContents]) -> Iterable[Table | None]:
-    """Yield the section's tables in the order of the page."""
     yield claims.table(section)
     yield bd_rate.table(section)
     yield bd_rate.envelope_table(section)
     yield shannon.table(section)
     yield from (search.table for search in searches)
-    yield table1.table1(section)
+    yield table1(section)
     yield measured.elbo(section)
     yield measured.proxy_metrics(section)
     yield from (paired.table(section, reading) for reading in section.readings)

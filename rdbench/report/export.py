@@ -19,11 +19,8 @@ from rdbench.storage.places import Place, place
 Format = Literal["svg", "png", "csv", "latex", "json"]
 FORMATS: tuple[Format, ...] = get_args(Format)
 
-SIZE = (620, 400)
-"""Width and height, in pixels, of a chart that takes the page's width."""
-
-SCALE = 2
-"""Pixels of a PNG for one of the chart's."""
+SIZE = (620, 400)  # width and height, in pixels, of a chart that takes the page's width
+SCALE = 2  # pixels of a PNG for one of the chart's
 
 File = tuple[str, str | bytes]
 

@@ -19,25 +19,16 @@ from rdbench.report.contents import SectionContents, contents
 from rdbench.report.tables import measured
 from rdbench.spec.sweep import dump_sweep
 from rdbench.storage.cache import cached
-from rdbench.storage.outputs import is_standard_output, write_output
+from rdbench.storage.outputs import is_standard_output
 from rdbench.storage.places import Place, Remote
 
-PICTURE_BYTES = 1_500_000
-"""What all pictures of a page may take, so that it can go by mail; more where many trainings stored some:"""
-PICTURE_BYTES_MORE = 30_000
-"""for each of them,"""
-PICTURE_BYTES_MOST = 6_000_000
-"""up to this."""
-
-
-def write_page(results: Sequence[Place], out: Place, title: str = "") -> Place:
-    """Write the report; see :func:`rdbench.report.make_report`."""
-    write_output(out, render(results, out, title))
-    return out
+PICTURE_BYTES = 1_500_000  # of all pictures of a page, so that it can go by mail; more where many trainings
+PICTURE_BYTES_MORE = 30_000  # stored some: for each of them,
+PICTURE_BYTES_MOST = 6_000_000  # up to this
 
 
 def render(results: Sequence[Place], out: Place, title: str = "") -> str:
-    """Return the page as text."""
+    """Return the page as text; see :func:`rdbench.report.make_report`."""
     report = contents(results)
     sections = report.sections
     with_pictures = sum(section.section.images["trial"].nunique() for section in sections)
@@ -70,12 +61,7 @@ def _written(out: Place) -> str:
 def section_view(filled: SectionContents, budget: int) -> dict[str, Any]:
     """Return what the template shows of a section; ``budget`` is the bytes its pictures may take."""
     section, tables = filled.section, filled.tables
-    return {
-        "key": filled.key,
-        "heading": filled.heading,
-        "differs": filled.differs,
-        "variants": filled.variants,
-        "searches": filled.searches,
+    view: dict[str, Any] = {
         "progress": measured.progress(section),
         "findings": measured.findings(section),
         # A chart or table without content is None in the template.
@@ -87,6 +73,7 @@ def section_view(filled: SectionContents, budget: int) -> dict[str, Any]:
         "pictures": pictures.choose(section, filled.variants, budget),
         "has_images": len(section.images) > 0,
     }
+    return vars(filled) | view
 
 
 def as_json(value: object) -> Markup:

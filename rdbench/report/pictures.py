@@ -10,22 +10,11 @@ from rdbench.report.numbers import plain
 from rdbench.report.sections import Section
 from rdbench.report.statistics.curves import evenly_spaced
 
+# (betas a variant, pictures a strip) of the grid; the first that fits into half the budget is taken.
 STEPS = ((6, 8), (6, 6), (6, 4), (4, 4), (3, 3), (2, 2), (1, 1))
-"""(betas a variant, pictures a strip) of the grid; the first that fits into half the budget is taken."""
-
-COUNTS = (8, 6, 4, 3, 2, 1)
-"""Pictures a strip of the other betas, likewise, in the rest of the budget."""
-
+COUNTS = (8, 6, 4, 3, 2, 1)  # pictures a strip of the other betas, likewise, in the rest of the budget
 LABELS = {"original": "test images", "reconstruction": "reconstructions", "sample": "prior samples"}
 _PNG = b"\x89PNG\r\n\x1a\n"
-
-
-@dataclass(frozen=True)
-class Strip:
-    """Pictures in a row: what they are, and each as a data URI."""
-
-    label: str
-    uris: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -36,9 +25,7 @@ class Picture:
     variant: str
     beta: str
     seed: int
-    originals: Strip | None  # None where they are those of the picture before
-    reconstructions: Strip
-    samples: Strip
+    strips: dict[str, list[str]]  # LABELS -> data URIs; without test images that are those of the one before
 
 
 @dataclass(frozen=True)
@@ -95,23 +82,23 @@ def _others(
 
 
 def _pictures(chosen: pd.DataFrame, variants: Sequence[str]) -> tuple[Picture, ...]:
-    strips: dict[tuple[str, float, int], dict[str, list[str]]] = {}
+    stored: dict[tuple[str, float, int], dict[str, list[str]]] = {}
     columns = ["variant", "beta", "seed", "kind", "index", "png"]
     for variant, beta, seed, kind, _, png in chosen[columns].sort_values(columns[:5]).itertuples(index=False):
         uri = f"data:image/png;base64,{base64.b64encode(png).decode()}"
-        strips.setdefault((variant, beta, seed), {}).setdefault(kind, []).append(uri)
+        stored.setdefault((variant, beta, seed), {}).setdefault(kind, []).append(uri)
     pictures = []
-    before: Strip | None = None
-    for (variant, beta, seed), uris in strips.items():
-        original, *others = (Strip(label, tuple(uris.get(kind, ()))) for kind, label in LABELS.items())
+    before: list[str] | None = None
+    for (variant, beta, seed), uris in stored.items():
+        strips = {label: uris.get(kind, []) for kind, label in LABELS.items() if kind != "original"}
         # Stored without augmentation under either protocol, so they are the same for all of a data set.
-        shown = None if original == before else original
-        before = original
+        if (originals := uris.get("original", [])) != before:
+            strips = {LABELS["original"]: originals} | strips
+        before = originals
         key = f"{variants.index(variant)}/{beta:.12g}"
-        pictures.append(Picture(key, variant, plain(beta), seed, shown, *others))
+        pictures.append(Picture(key, variant, plain(beta), seed, strips))
     return tuple(pictures)
 
 
 def _size(pictures: Sequence[Picture]) -> int:
-    strips = (strip for one in pictures for strip in (one.originals, one.reconstructions, one.samples))
-    return sum(len(uri) for strip in strips if strip for uri in strip.uris)
+    return sum(len(uri) for picture in pictures for uris in picture.strips.values() for uri in uris)

@@ -13,21 +13,17 @@ from rdbench.results.load import Results
 from rdbench.search.ended import load
 from rdbench.spec.search_options import OptunaSearch, direction
 
+# A trial's status -> its name on the page, from the best to the worst.
 STATUSES = {"done": "done", "stopped": "stopped early", "diverged": "diverged", "failed": "failed",
             "": "not in yet"}  # fmt: skip
-"""A trial's status -> its name on the page, from the best to the worst."""
+FEWEST = 10  # results to give importances of: of fewer, the best tenth is one or none
 
-FEWEST = 10
-"""Fewest results to give importances of: of fewer, the best tenth is one or none."""
-
+# Warning about the result of a search; one of a whole curve chooses nothing.
 CHOSEN = (
     "Chosen by these very numbers of the test split, which flatter what was chosen: retrain it under fresh"
     " seeds before comparing."
 )
-"""Warning about the result of a search; one of a whole curve chooses nothing."""
-
-_Rows = Mapping[str, tuple[str, float]]
-"""Finished trial -> its status and seconds."""
+_Rows = Mapping[str, tuple[str, float]]  # finished trial -> its status and seconds
 
 
 @dataclass(frozen=True)
@@ -80,9 +76,7 @@ class SearchView:
 def search_view(results: Results) -> SearchView | None:
     """Return the search of a results folder so far; None if its sweep asks for none.
 
-    Raises:
-        ResultsError: its record or its journal cannot be read.
-        SpecError: its sampler needs a package that is not installed.
+    Raises ResultsError: its record or its journal cannot be read; SpecError: its sampler is not installed.
     """
     sweep = results.sweep
     if sweep.search is None:

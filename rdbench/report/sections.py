@@ -16,11 +16,10 @@ from rdbench.spec.labels import variant_name
 from rdbench.spec.plan import Trial, plan
 from rdbench.spec.sweep import Sweep
 
+# What may differ between the trials of a section; all other settings are the same.
 VARIES = ("variant", "beta", "seed")
-"""What may differ between the trials of a section; all other settings are the same."""
-
+# Of a trial in several folders, the row of the lowest rank counts.
 _RANKS = {"done": 0, "diverged": 1, "stopped": 2, "failed": 3}
-"""Of a trial in several folders, the row of the lowest rank counts."""
 
 
 @dataclass
@@ -153,7 +152,7 @@ def _known(
 
 
 def _search(results: Results, problems: list[str]) -> SearchView | None:
-    """Return the search of a folder; None without one, or if it cannot be read, which is a problem."""
+    """Return the search of a folder, if there is one; that it cannot be read is a problem."""
     try:
         return search_view(results)
     except (ResultsError, SpecError) as error:
@@ -167,13 +166,10 @@ def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def gather(loaded: Sequence[Results]) -> tuple[list[Section], list[str]]:
-    """Group trials into sections.
+    """Return (the sections of some results folders, a line for each file or trial that was left out).
 
-    Args:
-        loaded: results folders. A trial that lies in several counts once, a finished one before a failed.
-
-    Returns:
-        (sections by dataset, protocol and settings; one line for each file or trial that was left out).
+    Sections are sorted by dataset, protocol and settings. A trial that lies in several folders counts once, a
+    finished one before a failed.
     """
     problems = [problem for results in loaded for problem in results.problems]
     searches = [_search(results, problems) for results in loaded]
@@ -274,7 +270,6 @@ def _union(left: Sequence[str], right: Sequence[str]) -> tuple[str, ...]:
 
 
 def _fill(group: _Group, loaded: Sequence[Results]) -> None:
-    """Give a section its frames."""
     section, members = group.section, group.members
     columns = [*loaded[0].trials.columns, "betas"]
     section.trials = pd.DataFrame([known.row for known in members], columns=columns)

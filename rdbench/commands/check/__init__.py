@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import torch
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
 from rdbench import datasets
 from rdbench.commands.check import declared, evaluation, losses, trials
@@ -131,7 +131,7 @@ def _settled(reference: str, overrides: Sequence[str]) -> VariantSpec:
     for text in overrides:
         document = override(document, text)
     try:
-        return TypeAdapter(VariantSpec).validate_python(document.data)
+        return VariantSpec.model_validate(document.data)
     except ValidationError as error:
         raise from_validation(error, document, lambda at: []) from None
 

@@ -1,6 +1,5 @@
 """Checks of a loss, for each image: of an objective by itself, and of an untrained model."""
 
-import functools
 from collections.abc import Iterator
 
 import torch
@@ -18,8 +17,7 @@ NO_GRADIENT = "the loss has no gradient, so nothing would be learned"
 
 
 def _loss(subject: Subject, sse: Tensor, rate: Tensor, beta: Tensor) -> Tensor:
-    objective = functools.partial(subject.variant.objective, **subject.spec.options)
-    loss: Tensor = objective(sse, rate, beta.to(subject.device), N)
+    loss: Tensor = subject.variant.objective(sse, rate, beta.to(subject.device), N, **subject.spec.options)
     return loss
 
 

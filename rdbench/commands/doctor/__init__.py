@@ -29,11 +29,8 @@ def examine(
 ) -> Iterator[Finding]:
     """Run all checks, and yield each finding as it is made.
 
-    Args:
-        spec: a sweep file, whose needs are checked too; ``overrides`` are of its values.
-        data: folder of the raw data; by default as for a sweep.
-        results: a results folder or URI; by default that of the sweep, or ``results``.
-        start_ray: whether to start Ray on this machine to see that it can.
+    The needs of ``spec``, a sweep file, are checked too; ``overrides`` are of its values. By default the raw
+    ``data`` lie where a sweep looks for them, and ``results`` are those of the sweep, or ``results``.
     """
     from rdbench.commands.doctor import folders, machine, settings, software, wanted
 

@@ -22,19 +22,16 @@ from rdbench.report.statistics.series import Key
 from rdbench.storage import paths
 from rdbench.storage.cache import cached
 
+# Okabe & Ito 2008, distinguishable for colour-blind readers. Without yellow, which does not show on white;
+# with grey for black, which does not show on a dark page.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#999999")
-"""Okabe & Ito 2008, distinguishable for colour-blind readers. Without yellow, which does not show on white;
-with grey for black, which does not show on a dark page."""
+# One more than the colours, so that the pairs repeat only after 56 variants.
 SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down", "triangle-right", "stroke")
-"""One more than the colours, so that the pairs repeat only after 56 variants."""
-
-DIGITS = 7
-"""Significant digits of the numbers in a chart's data: an ELBO of -12,345 nats keeps its hundredths."""
+DIGITS = 7  # significant ones of a chart's data: an ELBO of -12,345 nats keeps its hundredths
 
 Spec = dict[str, Any]
 Rows = list[dict[str, Any]]
-Values = Mapping[Key, Mapping[int, float]]
-"""(variant, beta) -> seed -> value, as in a :class:`rdbench.report.statistics.series.Series`."""
+Values = Mapping[Key, Mapping[int, float]]  # (variant, beta) -> seed -> value, as those of a Series
 
 
 @dataclass(frozen=True)
@@ -69,9 +66,7 @@ class Chart:
     switches: tuple[Switch, ...]
     views: dict[str, Spec]
     data: dict[str, Rows]  # of each named dataset of the specs
-    kind: Literal["", "search"] = (
-        ""  # "search": its views are different charts, and an export writes them all
-    )
+    kind: Literal["", "search"] = ""  # "search": its views are different charts, all exported
 
     @property
     def first(self) -> str:
@@ -89,17 +84,12 @@ class Chart:
         return any("key" in row for row in self.data.get("means", [])[:1])
 
 
-def look(variant: str, variants: Sequence[str]) -> tuple[str, str]:
-    """Return (colour, shape) of a variant, the same in every chart; ``variants`` are all of its section."""
-    index = variants.index(variant)
-    return COLOURS[index % len(COLOURS)], SHAPES[index % len(SHAPES)]
-
-
 def by_variant(variants: Sequence[str]) -> dict[str, Any]:
-    """Return the values for the legend, the colours and the shapes of a template by variant."""
-    colours, shapes = zip(*(look(variant, variants) for variant in variants), strict=True)
+    """Return the values for legend, colours and shapes, alike in all charts of a section of ``variants``."""
+    colours, shapes = ([looks[index % len(looks)] for index in range(len(variants))]
+                       for looks in (COLOURS, SHAPES))  # fmt: skip
     columns = 1 if max(map(len, variants)) > 18 else 3
-    return {"$variants": [*variants], "$colours": [*colours], "$shapes": [*shapes], "$columns": columns}
+    return {"$variants": [*variants], "$colours": colours, "$shapes": shapes, "$columns": columns}
 
 
 def in_cache(name: str) -> Path:
@@ -144,8 +134,7 @@ def fill(template: Any, values: Mapping[str, Any]) -> Any:
             name within a text becomes the value's text. Names are of the letters a to z.
         values: "$name" -> value. Values are not searched for names, so text from users stays as it is.
 
-    Raises:
-        KeyError: the template holds a name without a value.
+    Raises KeyError: the template holds a name without a value.
     """
     if isinstance(template, dict):
         if template.keys() == {"expr"} and template["expr"] in values:
@@ -196,7 +185,6 @@ def wide(variants: Sequence[str], quantities: Mapping[str, Values]) -> tuple[Row
 
 
 def _mean(name: str, values: Sequence[float]) -> dict[str, Any]:
-    """Return a quantity's mean over seeds, the ends of its interval, and the number of seeds."""
     mean = low = high = None
     if (average := estimate(values)) is not None:
         mean = rounded(average.mean)

@@ -4,19 +4,16 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 
 from rdbench.report.numbers import plain
-from rdbench.report.statistics.curves import evenly_spaced
+from rdbench.report.statistics.curves import Floats, evenly_spaced
 
+# Where a label may stand from its point, the most wanted first.
 CORNERS = ("right above", "left below", "right below", "left above")
-"""Where a label may stand from its point, the most wanted first."""
-
 # In fractions of a plot of 400 x 340 pixels, for text of 11 pixels. A narrower plot may show an overlap.
 FEW = 10
 CHARACTER, HEIGHT, NEAR_X, NEAR_Y, MARK = 0.016, 0.036, 0.018, 0.014, 0.008
 
-Array = npt.NDArray[np.float64]
 Box = tuple[float, float, float, float]
 Ranges = tuple[tuple[float, float], tuple[float, float]]
 
@@ -84,7 +81,7 @@ def place(
     return labels
 
 
-def _fractions(values: Sequence[float], span: tuple[float, float], *, log: bool) -> Array:
+def _fractions(values: Sequence[float], span: tuple[float, float], *, log: bool) -> Floats:
     """Return positions as fractions of the axis; NaN for what is not on it."""
     array = np.asarray(values, float)
     array = np.where(np.isfinite(array) & ((array > 0) | (not log)), array, np.nan)
@@ -107,7 +104,7 @@ def _box(x: float, y: float, corner: str, width: float) -> Box:
     return left, bottom, left + width, bottom + HEIGHT
 
 
-def _free(label: Box, x: Array, y: Array, taken: list[Box]) -> bool:
+def _free(label: Box, x: Floats, y: Floats, taken: list[Box]) -> bool:
     """Tell whether a label fits into the plot and covers neither a point nor another label."""
     left, bottom, right, top = label
     if left < 0 or bottom < 0 or right > 1 or top > 1:

@@ -11,13 +11,10 @@ import altair as alt
 
 from rdbench.report.charts.chart import Switch
 
-GREY = "#808080"
-"""For what belongs to no variant; it shows on a white and on a dark page."""
-
+GREY = "#808080"  # for what belongs to no variant; it shows on a white and on a dark page
+# Of marks that a screen reader skips, as the finding and the points say the same. Clipped, because an axis
+# may end before its points do, and zooming moves them out.
 QUIET: dict[str, Any] = {"clip": True, "aria": False}
-"""Of marks that a screen reader skips, as the finding and the points say the same. Clipped, because an axis
-may end before its points do, and zooming moves them out."""
-
 BETA = alt.Tooltip("beta:Q", title="β", format="~g")
 NUMBER = ",.5~r"
 LEGEND = alt.Legend(title=None, orient="top", columns=alt.expr("$columns"), labelLimit=330, symbolSize=80)

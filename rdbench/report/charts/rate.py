@@ -30,13 +30,10 @@ from rdbench.report.statistics.curves import lower_envelope, lowest_curve
 from rdbench.report.statistics.series import BETA_HALF, Key, not_compared_under, values_by_seed
 from rdbench.report.tables import shannon
 
-NATS = 300.0
-"""Where the linear rate axis ends, as in Fig. 3 of the paper, if rates go beyond."""
-
+NATS = 300.0  # where the linear rate axis ends, as in Fig. 3 of the paper, if rates go beyond
 HEIGHT = 400
 ENVELOPE_POINTS = 150
-Unit = tuple[str, str, float]
-"""What the rate is given in: the name of its field, its title, and how many of it are one nat per image."""
+Unit = tuple[str, str, float]  # of the rate: its field, its title, and how many of it are a nat per image
 
 SWITCHES = (
     Switch("spread", "seeds and intervals", True),
@@ -66,7 +63,6 @@ PSNR = Measure("psnr", "psnr", "half", "PSNR", "PSNR", ("PSNR (dB)",), higher=Tr
 
 @template
 def _template(scale: str, seeds: bool, shannon: bool) -> Spec:
-    """Return the template of all views with this scale and these layers."""
     import altair as alt
 
     from rdbench.report.charts import layers
@@ -285,7 +281,6 @@ def _lowest(means: Rows, measure: Measure, log: bool) -> Rows:
 def _notes(
     section: Section, means: Rows, measures: Sequence[Measure], values: dict[str, dict[Any, Any]]
 ) -> list[str]:
-    """Say what is not drawn, and why."""
     test = section.points[section.points["split"] == "test"]
     total = test.groupby(["variant", "beta"]).ngroups
     missing: dict[int, list[str]] = {}

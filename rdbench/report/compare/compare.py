@@ -168,8 +168,7 @@ def compare(a: Sequence[Place], b: Sequence[Place]) -> Comparison:
     Sections are matched by dataset and protocol: those of equal settings first, then what is left where it
     is one on each side; the settings that differ are listed. Data of different checksums are not compared.
 
-    Raises:
-        ResultsError: a folder is not a results folder.
+    Raises ResultsError: a folder is not a results folder.
     """
     (before, left_a), (after, left_b) = (gather([load_results(path) for path in side]) for side in (a, b))
     after = [_as_before(section, before) for section in after]

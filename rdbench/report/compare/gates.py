@@ -2,7 +2,8 @@
 
 A gate is ``<quantity> <operator> <number>``, of the quantities that ``rdbench compare --help`` explains. It
 fails where its condition holds for any variant (and beta), and where its quantity could not be measured:
-never in silence. It compares means over seeds, not intervals. A collapsed rate takes no ``%`` either.
+never in silence. It compares means over seeds, not intervals. What has no zero to be relative to takes no
+``%``: ELBO, IWAE, PSNR, KID; nor does a rate that has collapsed.
 
 BD-rate compares the best that each side reaches at any beta, so a point that got worse hides behind others
 of its curve that are as good. Where the curves share less than three quarters of their qualities the gate
@@ -75,11 +76,7 @@ def render(
 
 
 def parse_gate(text: str) -> Gate:
-    """Return the gate that a text says.
-
-    Raises:
-        ResultsError: it is none; the message names the wrong token.
-    """
+    """Return the gate that a text says; or raise ResultsError, which names the wrong token."""
     quantity, operator, amount = _GATE.fullmatch(text).groups()  # type: ignore[union-attr]
     form = "a gate is QUANTITY OPERATOR NUMBER, such as 'bd_rate > 2'"
     if not (quantity in BD_RATES or quantity.startswith("delta.")):
@@ -113,8 +110,7 @@ def check_gate(gate: Gate, comparison: Comparison) -> Outcome:
     asked for a value that A has and lacks it, where a BD-rate covers only part of the curves, or where a
     section was refused. What B was never asked for does not count; the comparison lists it.
 
-    Raises:
-        ResultsError: the gate's metric is none that A, B or this rdbench knows.
+    Raises ResultsError: the gate's metric is none that A, B or this rdbench knows.
     """
     name = gate.quantity.removeprefix("delta.")
     if gate.quantity not in BD_RATES:

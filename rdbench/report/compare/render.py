@@ -30,10 +30,13 @@ def _verdicts(pair: Pair) -> Table:
     for metric in pair.metrics:
         mark: Mark = "warning" if metric.verdict in ("worse", "mixed") else ""
         lost = f"B has no value at {count(len(metric.lost), 'point')} that A has" if metric.lost else ""
-        note = "; ".join(filter(None, (metric.why, lost)))
+        note, change = "; ".join(filter(None, (metric.why, lost))), metric.relative
+        share = Cell(ABSENT, "it has no zero to be relative to, or A is 0 or next to it")
+        if change is not None:
+            share = Cell(_percent(change), value=change)
         counts = (Cell(str(n), value=n) for n in (*map(metric.count, WAYS), len(metric.changes)))
         rows.append((Cell(metric.series.title), Cell(metric.series.name), Cell(metric.verdict, note, mark),
-                     *counts, _percent_cell(metric.relative)))  # fmt: skip
+                     *counts, share))  # fmt: skip
     caption = (
         "B against A. A point is a (variant, β); a difference is shown there where its t-test over seeds"
         " (paired where both sides have the same seeds, else Welch's) is significant at 5% after Holm's"
@@ -50,12 +53,6 @@ def _verdicts(pair: Pair) -> Table:
 def _beta_half(pair: Pair) -> str:
     """Return the end of a caption, where that reading is among those compared."""
     return f" {BETA_HALF}" if any(rates.quality == "beta_half" for rates in pair.rates) else ""
-
-
-def _percent_cell(value: float | None) -> Cell:
-    if value is None:
-        return Cell(ABSENT, "it has no zero to be relative to, or A is 0 or next to it")
-    return Cell(_percent(value), value=value)
 
 
 def _percent(value: float) -> str:
