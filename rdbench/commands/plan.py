@@ -56,22 +56,18 @@ class SweepStatus:
         return lines
 
 
-def planned(root: Place, sweep: Sweep) -> Plan:
-    """Return the plan of a sweep given what its folder holds; of a search, as far as it has come."""
-    finished = functools.partial(ResultsFolder(root).finished, sweep)
-    return plan(sweep, finished()) if sweep.search is None else SearchRun(sweep, root, finished).plan()
+def planned(root: Place, sweep: Sweep, before: Plan | None = None) -> Plan:
+    """Return the plan of a sweep given what its folder holds now; of a search, as far as it has come.
 
-
-def planned_again(whole: Plan, root: Place, sweep: Sweep | None = None) -> Plan:
-    """Return a plan given what its folder holds now; the trials of a grid stay what they are.
-
-    ``sweep`` asks for other metrics than the plan's.
+    The trials of a grid stay those of the plan ``before``, where there is one.
     """
-    sweep = sweep or whole.sweep
+    finished = functools.partial(ResultsFolder(root).finished, sweep)
     if sweep.search is not None:
-        return planned(root, sweep)
-    done = ResultsFolder(root).finished(sweep)
-    return replace(whole, sweep=sweep, done=frozenset(trial.id for trial in whole.trials if trial.id in done))
+        return SearchRun(sweep, root, finished).plan()
+    done = finished()
+    if before is None:
+        return plan(sweep, done)
+    return replace(before, sweep=sweep, done=frozenset(one.id for one in before.trials if one.id in done))
 
 
 def open_plan(root: Place, sweep: Sweep) -> Plan:

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from rdbench import datasets
 from rdbench.commands import preflight
-from rdbench.commands.plan import SweepStatus, account, planned_again
+from rdbench.commands.plan import SweepStatus, account, planned
 from rdbench.errors import StorageError
 from rdbench.results.lease import Lease
 from rdbench.results.repair import set_aside
@@ -63,7 +63,8 @@ def run_sweep(
         for line in set_aside(root):
             say(line)
         # Planned again now that nobody else is at work here.
-        return _run(planned_again(whole, root), root, console, options or RunOptions(), scheduler, lease)
+        whole = planned(root, whole.sweep, whole)
+        return _run(whole, root, console, options or RunOptions(), scheduler, lease)
 
 
 def _say(console: Console, line: str) -> None:
@@ -103,7 +104,7 @@ def _run(
         interrupted = usage.stopped if search else progress.finished < len(todo)
     for line in search.account() if search else []:
         _say(console, line)
-    after = planned_again(whole, root)
+    after = planned(root, whole.sweep, whole)
     # A search may have come to its end all the same.
     return replace(account(root, after, sweep), interrupted=interrupted and bool(after.todo))
 
@@ -119,7 +120,7 @@ def _prepared(whole: Plan, root: Place, job: Job, console: Console, options: Run
     preflight.check_same_data(root, data)
     metrics, left_out = preflight.measurable(sweep, data, options.allow_missing_metrics, open_weights=True)
     if left_out:
-        whole = planned_again(whole, root, sweep.model_copy(update={"metrics": metrics}))
+        whole = planned(root, sweep.model_copy(update={"metrics": metrics}), whole)
     for line in [*left_out, *preflight.data_lines(data, sweep.train.augment)]:
         _say(console, line)
     return whole, replace(

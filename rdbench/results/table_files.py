@@ -167,5 +167,5 @@ def _by_trial(part: Rows) -> list[tuple[str, Rows]]:
 @functools.lru_cache(maxsize=16)
 def _compacted(table: Table, name: str, stamp: Stamp) -> dict[str, Rows]:
     """Return the rows of each trial of a compacted file, kept in the process while its stamp is this."""
-    (rows,) = table._read_each(parquet.decode, [name])
-    return {} if rows is None else dict(_by_trial(Rows(rows, 0, len(rows))))
+    rows = table.read_own(name)
+    return dict(_by_trial(Rows(rows, 0, len(rows))))
