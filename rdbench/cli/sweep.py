@@ -191,13 +191,13 @@ def evaluate(
       rdbench evaluate results/kept --metrics '{name: fd_classifier, samples: 2000}'
     """
     from rdbench.commands import evaluate as afterwards
-    from rdbench.results.spec_file import stored_sweep
+    from rdbench.results.store import ResultsFolder
     from rdbench.storage import paths
     from rdbench.storage.places import place
 
     streams.go_on_without_output()
     root = place(results)
-    asked = stored_sweep(root, [f"metrics=[{', '.join(metrics)}]"] if metrics else []).metrics
+    asked = ResultsFolder(root).sweep([f"metrics=[{', '.join(metrics)}]"] if metrics else []).metrics
     measured = afterwards.evaluate(root, asked, paths.chosen_data_root(data), device, typer.echo)
     for line in measured.failed:
         typer.echo(f"failed: {line}", err=True)

@@ -13,11 +13,10 @@ from rdbench.metrics import is_measured
 from rdbench.metrics.base import MetricOptions
 from rdbench.metrics.failures import reason
 from rdbench.registry import variants
-from rdbench.results import store
 from rdbench.results.lease import Lease
 from rdbench.results.load import Results, load_results
 from rdbench.results.parquet import Row
-from rdbench.results.spec_file import variant_sources
+from rdbench.results.store import ResultsFolder
 from rdbench.spec.labels import trial_name, variant_names
 from rdbench.spec.plan import Trial
 from rdbench.storage.paths import DataRoot
@@ -54,12 +53,8 @@ def evaluate(
 ) -> Measured:
     """Measure metrics on the kept networks of a results folder, and add them to its tables.
 
-    Args:
-        root: the results folder.
-        asked: the metrics.
-        data_root: where raw data lies.
-        device: "cpu", "cuda", or "auto" for the GPU if there is one.
-        say: prints a line for each trial.
+    The ``device`` is "cpu", "cuda", or "auto" for the GPU if there is one; ``say`` gets a line for each
+    trial.
 
     Raises:
         ResultsError: the folder is none, another driver is at work in it, or its trials were trained on
@@ -79,7 +74,7 @@ def _evaluate(
     device: str,
     say: Callable[[str], None],
 ) -> Measured:
-    root = results.root
+    root, folder = results.root, ResultsFolder(results.root)
     if not asked:
         raise SpecError(f"{root}: its sweep asks for no metric; name one: --metrics fd_classifier")
     data = datasets.load(results.sweep.dataset, data_root)
@@ -97,16 +92,16 @@ def _evaluate(
 
     torch_device = torch.device(resolve_device(device))
     limit_threads()
-    variants.ship(variant_sources(root))
+    variants.ship(folder.variant_sources())
     done = results.trials[results.trials["status"] == "done"]
     measured = already = without = 0
     failed: list[str] = []
     trials = [Trial.from_json(text) for text in done["spec"]]
     names = variant_names(tuple(dict.fromkeys(trial.variant for trial in trials)))
     for number, trial in enumerate(trials, start=1):
-        stored = store.trial_tables(root, trial.id).get("metrics", [])
+        stored = folder.trial_tables(trial.id).get("metrics", [])
         lacking = [options for options in asked if not is_measured(options, stored)]
-        file = store.weights_file(root, trial.id)
+        file = folder.weights_file(trial.id)
         if not lacking:
             already += 1
             continue
@@ -123,7 +118,7 @@ def _evaluate(
             failed.append(f"{name}: {error}")
             continue
         rows = metric_rows(model, trial, data, torch_device, lacking)
-        store.add_metrics(root, trial.id, lacking, rows)
+        folder.add_metrics(trial.id, lacking, rows)
         problems = [row for row in rows if row["value"] is None]
         failed += [f"{name}: {row['name']}: {reason(row)}" for row in problems]
         measured += not problems

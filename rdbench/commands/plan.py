@@ -1,15 +1,15 @@
 """What a sweep has left to do: its trials less the finished rows of its results folder."""
 
+import functools
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from rdbench.errors import ResultsError
 from rdbench.metrics import answers
 from rdbench.metrics.failures import is_failure, last_line, reason, way
-from rdbench.results import store
 from rdbench.results.lease import FILE
-from rdbench.results.load import frame, trials_table
-from rdbench.results.spec_file import stored_sweep
+from rdbench.results.parquet import STANDING
+from rdbench.results.store import ResultsFolder
 from rdbench.search.running import SearchRun
 from rdbench.spec.plan import Plan, changed_settings, plan
 from rdbench.spec.sweep import Sweep
@@ -56,38 +56,18 @@ class SweepStatus:
         return lines
 
 
-def finished(root: Place, sweep: Sweep, failed_metrics: bool = True) -> set[str]:
-    """Return the ids of the trials that hold all that a sweep asks for, or that is to be had."""
-    return store.finished(
-        root,
-        needs=["per_image"] if sweep.keep_per_image else [],
-        metrics=sweep.metrics,
-        weights=sweep.keep_weights,
-        stopped=sweep.stop is not None,
-        failed_metrics=failed_metrics,
-    )
+def planned(root: Place, sweep: Sweep, before: Plan | None = None) -> Plan:
+    """Return the plan of a sweep given what its folder holds now; of a search, as far as it has come.
 
-
-def planned(root: Place, sweep: Sweep) -> Plan:
-    """Return the plan of a sweep given what its folder holds; of a search, as far as it has come."""
-    if sweep.search is None:
-        return plan(sweep, finished(root, sweep))
-    return SearchRun(sweep, root, lambda: finished(root, sweep)).plan()
-
-
-def planned_again(whole: Plan, root: Place, sweep: Sweep | None = None) -> Plan:
-    """Return a plan given what its folder holds now; the trials of a grid stay what they are.
-
-    Args:
-        whole: the plan so far.
-        root: the results folder.
-        sweep: asks for other metrics than the plan's.
+    The trials of a grid stay those of the plan ``before``, where there is one.
     """
-    sweep = sweep or whole.sweep
+    finished = functools.partial(ResultsFolder(root).finished, sweep)
     if sweep.search is not None:
-        return planned(root, sweep)
-    done = finished(root, sweep)
-    return replace(whole, sweep=sweep, done=frozenset(trial.id for trial in whole.trials if trial.id in done))
+        return SearchRun(sweep, root, finished).plan()
+    done = finished()
+    if before is None:
+        return plan(sweep, done)
+    return replace(before, sweep=sweep, done=frozenset(one.id for one in before.trials if one.id in done))
 
 
 def open_plan(root: Place, sweep: Sweep) -> Plan:
@@ -99,9 +79,10 @@ def open_plan(root: Place, sweep: Sweep) -> Plan:
         SpecError: the spec in the folder is not valid.
         StorageError: the folder cannot be read now.
     """
+    folder = ResultsFolder(root)
     if is_file(root / "sweep.yaml"):
-        changes = changed_settings(stored_sweep(root), sweep)
-        if changes and store.trial_ids(root):
+        changes = changed_settings(folder.sweep(), sweep)
+        if changes and folder.trial_ids():
             raise ResultsError(
                 f"{root} holds trials of other settings ({'; '.join(changes)}); one curve must not mix them:"
                 " give this sweep another name or --results folder, or delete that one"
@@ -119,18 +100,16 @@ def _is_foreign(file: Place) -> bool:
 def account(root: Place, whole: Plan, sweep: Sweep | None = None) -> SweepStatus:
     """Count how the trials of a plan ended, from what the results folder holds.
 
-    Args:
-        root: the results folder.
-        whole: the plan.
-        sweep: what was asked for; by default the plan's.
+    ``sweep`` is what was asked for, by default the plan's.
     """
-    sweep, trials = sweep or whole.sweep, trials_table(root)
+    sweep, folder = sweep or whole.sweep, ResultsFolder(root)
+    trials = folder.frame("trials", STANDING)
     ours = trials[trials["trial"].isin([trial.id for trial in whole.trials])]
     counts = ours["status"].value_counts()
     done, diverged, failed = (int(counts.get(status, 0)) for status in ("done", "diverged", "failed"))
     stopped = int(counts.get("stopped", 0)) if whole.sweep.stop else 0  # else it is to be trained to its end
     ended = set(ours.loc[ours["status"] == "done", "trial"])
-    lacking = ended - finished(root, sweep, failed_metrics=False)
+    lacking = ended - folder.finished(sweep, failed_metrics=False)
     left = len(whole.trials) - done - diverged - failed - stopped
     if whole.at_most is not None:
         left = max(0, whole.at_most - failed)
@@ -142,16 +121,16 @@ def account(root: Place, whole: Plan, sweep: Sweep | None = None) -> SweepStatus
         left,
         stopped,
         len(lacking),
-        failed_metrics=_lines(row for row in _failed_metrics(root, sweep) if row[2] in lacking),
+        failed_metrics=_lines(row for row in _failed_metrics(folder, sweep) if row[2] in lacking),
         why_failed=_lines(("failed", last_line(error), str(trial)) for trial, error in errors),
     )
 
 
-def _failed_metrics(root: Place, sweep: Sweep) -> Iterator[tuple[str, str, str]]:
+def _failed_metrics(folder: ResultsFolder, sweep: Sweep) -> Iterator[tuple[str, str, str]]:
     """Yield what metric, of those that a sweep asks for, could not be measured, why, and of which trial."""
     if not sweep.metrics:
         return
-    rows = frame(root, "metrics", ("trial", "name", "value", "settings"))
+    rows = folder.frame("metrics", ("trial", "name", "value", "settings"))
     nulls = rows[rows["value"].isna()].assign(value=None)
     for row in ({str(name): value for name, value in row.items()} for row in nulls.to_dict("records")):
         if is_failure(row) and any(answers(asked, row) for asked in sweep.metrics):
@@ -159,11 +138,7 @@ def _failed_metrics(root: Place, sweep: Sweep) -> Iterator[tuple[str, str, str]]
 
 
 def _lines(missing: Iterable[tuple[str, str, str]]) -> tuple[str, ...]:
-    """Return a line for every thing that is missing and kind of reason, the commonest first.
-
-    Args:
-        missing: what is missing, why, and the trial that lacks it.
-    """
+    """Return a line for each kind of (what is missing, why, the trial that lacks it), the commonest first."""
     groups: dict[tuple[str, str], tuple[str, set[str]]] = {}
     for what, why, trial in missing:
         groups.setdefault((what, way(why)), (why, set()))[1].add(trial)

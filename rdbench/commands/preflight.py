@@ -15,8 +15,8 @@ from rdbench.metrics.base import MetricOptions
 from rdbench.registry import variants
 from rdbench.registry.imports import Files
 from rdbench.registry.source import find
-from rdbench.results import store
-from rdbench.results.load import trials_table
+from rdbench.results.parquet import STANDING
+from rdbench.results.store import ResultsFolder
 from rdbench.spec.plan import Plan, Trial, check_fits
 from rdbench.spec.search_options import needed_metrics
 from rdbench.spec.sweep import Sweep, VariantSpec
@@ -27,9 +27,7 @@ from rdbench.text import in_words
 
 def check_same_data(root: Place, data: Dataset) -> None:
     """Refuse to train on other data than the folder's trials: one curve must not mix them."""
-    if not store.trial_ids(root):
-        return
-    before = set(trials_table(root)["dataset_checksum"].dropna())
+    before = set(ResultsFolder(root).frame("trials", STANDING)["dataset_checksum"].dropna())
     if before - {data.checksum}:
         raise ResultsError(
             f"{root} holds trials of other data: the files of dataset {data.name} have changed since"

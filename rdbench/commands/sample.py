@@ -8,9 +8,7 @@ from rdbench import datasets
 from rdbench.errors import ResultsError
 from rdbench.machine import limit_threads
 from rdbench.registry import variants
-from rdbench.results import store
-from rdbench.results.load import frame
-from rdbench.results.spec_file import stored_sweep, variant_sources
+from rdbench.results.store import ResultsFolder
 from rdbench.spec.labels import trial_name, trial_name_in, variant_names
 from rdbench.spec.plan import Trial
 from rdbench.storage.outputs import write_output
@@ -21,16 +19,14 @@ from rdbench.storage.places import Place
 def find(root: Place, wanted: str) -> tuple[Trial, str]:
     """Return the done trial of a results folder that a user means, and what the console calls it.
 
-    Args:
-        root: the results folder.
-        wanted: its id or the beginning of it, or what the console calls it: ``bs_vae beta 1 seed 0``, with or
-            without the seed.
+    ``wanted`` is its id or the beginning of it, or what the console calls it: ``bs_vae beta 1 seed 0``, with
+    or without the seed.
 
     Raises:
         ResultsError: it is none of them, or several; or the folder is no results folder.
     """
-    sweep = stored_sweep(root)
-    rows = frame(root, "trials", ("status", "spec"))
+    folder = ResultsFolder(root)
+    sweep, rows = folder.sweep(), folder.frame("trials", ("status", "spec"))
     done = [Trial.from_json(text) for text in rows.loc[rows["status"] == "done", "spec"]]
     variants = variant_names(tuple(dict.fromkeys(trial.variant for trial in done)))
     names = {
@@ -53,16 +49,16 @@ def find(root: Place, wanted: str) -> tuple[Trial, str]:
     raise ResultsError(f"{root}: {what} {wanted!r}; name one of: {listed}{more}")
 
 
-def _train_images(root: Place, trial: Trial) -> int | None:
+def _train_images(folder: ResultsFolder, trial: Trial) -> int | None:
     """Return how many images a trial was trained on, as its results have it; None where they do not."""
-    row = store.trial_row(root, trial.id)
+    row = folder.trial_row(trial.id)
     if row and row["train_images"]:
         return int(row["train_images"])
     if trial.dataset.train_images:
         return trial.dataset.train_images
     if trial.protocol == "paper":
         return None  # whose points leave the last partial batch out
-    points = store.trial_tables(root, trial.id).get("points", [])
+    points = folder.trial_tables(trial.id).get("points", [])
     return next((int(point["n_images"]) for point in points if point["split"] == "train"), None)
 
 
@@ -96,7 +92,8 @@ def sample(root: Place, wanted: str, out: Place, data_root: Path | DataRoot, dra
         StorageError: the PNG cannot be written.
     """
     trial, name = find(root, wanted)
-    file = store.weights_file(root, trial.id)
+    folder = ResultsFolder(root)
+    file = folder.weights_file(trial.id)
     if not file.exists():
         raise ResultsError(
             f"{root}: the network of {name} was not kept; sweep again with --set keep_weights=true"
@@ -104,7 +101,7 @@ def sample(root: Place, wanted: str, out: Place, data_root: Path | DataRoot, dra
     dataset = datasets.get(trial.dataset.name)
     if dataset.source is None:
         raise ResultsError(f"{root}: {dataset.name} has no images to show; sample is for datasets of images")
-    train_images = _train_images(root, trial) or len(datasets.load(trial.dataset, data_root).train.images)
+    train_images = _train_images(folder, trial) or len(datasets.load(trial.dataset, data_root).train.images)
 
     import torch
     from torchvision.utils import save_image
@@ -115,7 +112,7 @@ def sample(root: Place, wanted: str, out: Place, data_root: Path | DataRoot, dra
 
     device = torch.device(resolve_device(draw.device))
     limit_threads()
-    variants.ship(variant_sources(root))
+    variants.ship(folder.variant_sources())
     try:
         model = from_bytes(trial, dataset.shape(trial.dataset), train_images, file.read_bytes(), device)
     except ValueError as error:

@@ -9,14 +9,14 @@ from rich.console import Console
 
 from rdbench import datasets
 from rdbench.commands import preflight
-from rdbench.commands.plan import SweepStatus, account, finished, planned_again
+from rdbench.commands.plan import SweepStatus, account, planned
 from rdbench.errors import StorageError
 from rdbench.results.lease import Lease
 from rdbench.results.repair import set_aside
-from rdbench.results.spec_file import save_sweep
+from rdbench.results.store import ResultsFolder
 from rdbench.search.running import SearchRun
 from rdbench.spec.labels import trial_name_in
-from rdbench.spec.plan import Plan, Trial
+from rdbench.spec.plan import Plan
 from rdbench.storage import paths
 from rdbench.storage.places import Place
 from rdbench.trial.job import Job, Outputs
@@ -63,7 +63,8 @@ def run_sweep(
         for line in set_aside(root):
             say(line)
         # Planned again now that nobody else is at work here.
-        return _run(planned_again(whole, root), root, console, options or RunOptions(), scheduler, lease)
+        whole = planned(root, whole.sweep, whole)
+        return _run(whole, root, console, options or RunOptions(), scheduler, lease)
 
 
 def _say(console: Console, line: str) -> None:
@@ -78,32 +79,32 @@ def _run(
     scheduler: Scheduler | None,
     lease: Lease,
 ) -> SweepStatus:
-    sweep, job = whole.sweep, Job(root.resolve(), run=uuid.uuid4().hex[:8])
+    sweep, job, folder = whole.sweep, Job(root.resolve(), run=uuid.uuid4().hex[:8]), ResultsFolder(root)
     if whole.todo[: options.limit]:
         whole, job = _prepared(whole, root, job, console, options)
-    save_sweep(root, sweep)
+    folder.save_sweep(sweep)
     todo, search, interrupted = whole.todo[: options.limit], None, False
     if sweep.search is not None:
-        search = SearchRun(
-            whole.sweep, root, functools.partial(finished, root, whole.sweep), job.run, options.limit
-        )
+        finished = functools.partial(folder.finished, whole.sweep)
+        search = SearchRun(whole.sweep, root, finished, job.run, options.limit)
         todo = search.next() if todo else []
     if todo:
         from rdbench.tune.supervisor import RayScheduler
         from rdbench.vae import checkpoints
 
         scheduler = scheduler or RayScheduler(options.address, options.concurrency)
-        total, name = _total(whole, todo, options), functools.partial(trial_name_in, sweep)
-        with SweepProgress(total, console, name) as progress:
+        # Of a search more may end in this run than its first batch.
+        total = len(todo) if whole.at_most is None else min(whole.at_most, options.limit or whole.at_most)
+        with SweepProgress(total, console, functools.partial(trial_name_in, sweep)) as progress:
             usage = scheduler.run(todo, job, progress, lease, search)
         # Of those that were stopped early the checkpoints stay: they may yet be trained to their end.
-        checkpoints.tidy(root, finished(root, sweep.model_copy(update={"stop": None})))
+        checkpoints.tidy(root, folder.finished(sweep.model_copy(update={"stop": None})))
         if usage.working:
             _say(console, usage_line(usage.share, usage.working, usage.starting))
         interrupted = usage.stopped if search else progress.finished < len(todo)
     for line in search.account() if search else []:
         _say(console, line)
-    after = planned_again(whole, root)
+    after = planned(root, whole.sweep, whole)
     # A search may have come to its end all the same.
     return replace(account(root, after, sweep), interrupted=interrupted and bool(after.todo))
 
@@ -119,7 +120,7 @@ def _prepared(whole: Plan, root: Place, job: Job, console: Console, options: Run
     preflight.check_same_data(root, data)
     metrics, left_out = preflight.measurable(sweep, data, options.allow_missing_metrics, open_weights=True)
     if left_out:
-        whole = planned_again(whole, root, sweep.model_copy(update={"metrics": metrics}))
+        whole = planned(root, sweep.model_copy(update={"metrics": metrics}), whole)
     for line in [*left_out, *preflight.data_lines(data, sweep.train.augment)]:
         _say(console, line)
     return whole, replace(
@@ -131,10 +132,3 @@ def _prepared(whole: Plan, root: Place, job: Job, console: Console, options: Run
         sources=sources,
         stop=sweep.stop,
     )
-
-
-def _total(whole: Plan, todo: list[Trial], options: RunOptions) -> int:
-    """Return how many trials may end in this run: of a search, more than its first batch."""
-    if whole.at_most is None:
-        return len(todo)
-    return min(whole.at_most, options.limit or whole.at_most)

@@ -20,13 +20,8 @@ Row = dict[str, Any]
 def run(sweep: Sweep, data_root: Path | DataRoot, device: str, say: Callable[[str], None]) -> str:
     """Train and measure the first trial of a sweep in this process.
 
-    Whatever its variant raises goes through, with the whole stack.
-
-    Args:
-        sweep: what is asked for.
-        data_root: where raw data lies.
-        device: "cpu", "cuda", or "auto" for the GPU if there is one.
-        say: prints a line for each epoch and measurement.
+    Whatever its variant raises goes through, with the whole stack. The ``device`` is "cpu", "cuda", or "auto"
+    for the GPU if there is one; ``say`` gets a line for each epoch and measurement.
 
     Returns:
         The trial's status, "done" or "diverged"; "metric failed" where it is done without one.

@@ -9,10 +9,12 @@ it.
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from rdbench.results import parquet, store, table_files
+from rdbench.results import parquet
 from rdbench.results.lease import Lease
+from rdbench.results.parquet import TABLES
 from rdbench.results.repair import set_aside
-from rdbench.results.spec_file import stored_sweep
+from rdbench.results.store import ResultsFolder
+from rdbench.results.table_files import OWN, Problems, Table, generation
 from rdbench.storage import places
 from rdbench.storage.places import Place
 
@@ -32,7 +34,7 @@ class Size:
 
 def measure(root: Place) -> Size:
     """Return the size of the tables of a results folder."""
-    sizes = [size for table in parquet.TABLES for size, _ in table_files.stamps(root / table).values()]
+    sizes = [size for name in TABLES for size, _ in Table(root / name).stamps().values()]
     return Size(len(sizes), sum(sizes))
 
 
@@ -44,34 +46,34 @@ def compact(root: Place, say: Callable[[str], None] = lambda line: None) -> tupl
     Raises:
         ResultsError: it is not a results folder, or a driver is using it.
     """
-    stored_sweep(root)
+    folder = ResultsFolder(root)
+    folder.sweep()
     with Lease(root, "rdbench compact", say):
         before = measure(root)
         for line in set_aside(root):
             say(line)
-        committed = set(store.trial_ids(root))
-        for table in parquet.TABLES:
-            _compact_table(root, table, committed)
+        committed = set(folder.trial_ids())
+        for name in TABLES:
+            _compact_table(folder.table(name), committed)
         return before, measure(root)
 
 
-def _compact_table(root: Place, table: str, committed: set[str]) -> None:
-    before = table_files.stamps(root / table)
-    held = table_files.holdings(root, table)
+def _compact_table(table: Table, committed: set[str]) -> None:
+    before = table.stamps()
+    held = table.holdings()
     single = {name for name in held if name in committed}
-    compacted = {name for name in held if table_files.generation(name) != table_files.OWN}
-    generations = {int(table_files.generation(name)) for name in compacted}
+    compacted = {name for name in held if generation(name) != OWN}
+    generations = {int(generation(name)) for name in compacted}
     if not single and len(generations) < 2:
         return  # nothing is new
     # Including trials in compacted files that have lost their row in trials since: their rows are kept.
     trials = sorted(single.union(*(held[name] for name in compacted)))
-    problems: table_files.Problems = {}
+    problems: Problems = {}
     for number, start in enumerate(range(0, len(trials), TRIALS)):
-        rows = table_files.read(root, table, trials[start : start + TRIALS], problems, keep=False)
+        rows = table.read(trials[start : start + TRIALS], problems, keep=False)
         name = f"compact-{1 + max(generations, default=0)}-{number}"
-        content = parquet.encode(table, name, rows, small=False)
-        places.write_atomically(table_files.own_file(root, table, name), content)
+        content = parquet.encode(table.folder.name, name, rows, small=False)
+        places.write_atomically(table.file(name), content)
     # A file that has changed since it was read stays: it holds more than the new one.
-    same = {name for name, stamp in table_files.stamps(root / table).items() if before.get(name) == stamp}
-    old = {table_files.own_file(root, table, name) for name in same & (single | compacted)}
-    places.unlink_each(old - problems.keys())
+    same = {name for name, stamp in table.stamps().items() if before.get(name) == stamp}
+    places.unlink_each({table.file(name) for name in same & (single | compacted)} - problems.keys())

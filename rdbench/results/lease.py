@@ -41,10 +41,8 @@ class Lease:
     def __init__(self, root: Place, command: str, say: Callable[[str], None] = lambda line: None) -> None:
         """Prepare a lease; entering takes it.
 
-        Args:
-            root: the results folder.
-            command: what holds it, such as ``rdbench sweep``; shown to others.
-            say: gets a line when entering has to wait to see whether another holder is alive.
+        ``command`` is what holds it, such as ``rdbench sweep``, and shown to others; ``say`` gets a line when
+        entering has to wait to see whether another holder is alive.
         """
         self._root, self._file, self._say = root, root / FILE, say
         self._state: State = {

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import pandas as pd
     import pyarrow as pa
 
 
@@ -173,6 +174,17 @@ def decode(table: str, name: str, content: bytes, columns: Sequence[str] = ()) -
     if named and not pc.all(pc.equal(part["trial"], name)).as_py():
         raise TableFileError("it holds another trial")
     return part
+
+
+def to_pandas(rows: "pa.Table") -> "pd.DataFrame":
+    """Return rows as a pandas frame; a column of text has that type also where every value is null."""
+    import numpy as np
+    import pandas as pd
+    import pyarrow as pa
+
+    text = pd.StringDtype(na_value=np.nan)
+    frame: pd.DataFrame = rows.to_pandas(types_mapper={pa.string(): text}.get)
+    return frame
 
 
 def _digest_span(content: bytes) -> tuple[int, int] | None:

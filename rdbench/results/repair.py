@@ -4,7 +4,6 @@ from pathlib import Path
 
 from rdbench.errors import ResultsError
 from rdbench.results import parquet, table_files
-from rdbench.results.load import left_out
 from rdbench.results.parquet import TABLES
 from rdbench.storage import places
 from rdbench.storage.places import Place
@@ -17,16 +16,11 @@ def damaged(root: Place) -> table_files.Problems:
     """
     problems: table_files.Problems = {}
     for table in TABLES if isinstance(root, Path) else ("points", "metrics", "trials"):
-        table_files.sound(root, table, problems)
+        table_files.Table(root / table).sound(problems)
         for name in places.entries(root / table):
             if not name.startswith(".") and not name.endswith(".parquet"):
                 problems[root / table / name] = parquet.TableFileError("not a Parquet file")
     return problems
-
-
-def problem_lines(root: Place) -> list[str]:
-    """Return a line for each file among the tables that is left out, with the reason."""
-    return left_out(damaged(root))
 
 
 def set_aside(root: Place) -> list[str]:

@@ -1,4 +1,4 @@
-"""Commit trials to a results folder, and read single ones back.
+"""A results folder: its sweep, its tables, and the trials that are committed to it.
 
 It holds one folder a table and one file a trial in it (schemas: :mod:`rdbench.results.parquet`)::
 
@@ -24,140 +24,184 @@ reader opens a table whole: ``pandas.read_parquet("results/x/points")``.
 Whatever reads or writes a folder raises StorageError where that is not possible now.
 """
 
+import contextlib
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+from rdbench.errors import ResultsError, SpecError, StorageError
 from rdbench.metrics import answers, is_measured
 from rdbench.metrics.base import MetricOptions
 from rdbench.metrics.failures import added_up
-from rdbench.results import parquet, table_files
+from rdbench.registry import copies
+from rdbench.registry.imports import Files
+from rdbench.registry.source import find
+from rdbench.results import parquet
 from rdbench.results.parquet import STANDING, TABLES, Row
-from rdbench.storage import places
+from rdbench.results.table_files import Table
+from rdbench.spec.sweep import Sweep, dump_sweep, load_sweep
+from rdbench.storage import paths, places
 from rdbench.storage.places import Place, write_atomically
 
-
-def commit(root: Place, trial: str, tables: Mapping[str, Iterable[Row]]) -> None:
-    """Write the rows of one trial by table; its ``trials`` row, written last, makes the trial exist.
-
-    A table that is not given is left unchanged. A failure never replaces a trial that is done.
-
-    Raises:
-        ValueError: there is no ``trials`` row, or a row names a column the table does not have.
-    """
-    if "trials" not in tables:
-        raise ValueError("a trial is committed by its row in 'trials', which is missing")
-    if any(row["status"] in ("failed", "stopped") for row in tables["trials"]) and is_done(root, trial):
-        return
-    write(root, trial, tables)
+if TYPE_CHECKING:
+    import pandas as pd
 
 
-def write(root: Place, trial: str, tables: Mapping[str, Iterable[Row]]) -> None:
-    """Write tables of one trial in the order of a commit.
+@dataclass(frozen=True)
+class ResultsFolder:
+    """A results folder, which need not exist: then there is no trial in it."""
 
-    Raises:
-        ValueError: a row names a column the table does not have.
-    """
-    for table in [name for name in TABLES if name in tables]:
-        values = tables[table]
-        if table == "metrics":
-            values = added_up(values, lambda: table_files.read_one(root, "metrics", trial).to_pylist())
-        rows = parquet.from_rows(table, trial, values)
-        write_atomically(table_files.own_file(root, table, trial), parquet.encode(table, trial, rows))
+    root: Place
 
+    def sweep(self, overrides: Sequence[str] = ()) -> Sweep:
+        """Return the resolved spec.
 
-def trial_tables(root: Place, trial: str) -> dict[str, list[dict[str, Any]]]:
-    """Return the rows of one trial's tables that exist and can be read."""
-    tables = {table: table_files.read_one(root, table, trial).to_pylist() for table in TABLES}
-    return {table: rows for table, rows in tables.items() if rows}
+        Raises:
+            ResultsError: it is not a results folder.
+            SpecError: its spec, or an override, is not valid.
+        """
+        root, file = self.root, self.root / "sweep.yaml"
+        if not places.is_file(file):
+            raise ResultsError(f"{root}: not a results folder (no sweep.yaml in it); give the folder that"
+                               " 'rdbench sweep' wrote, results/<name>")  # fmt: skip
+        if isinstance(root, Path):
+            return load_sweep(file, overrides, stored=True)
+        near = paths.cache_root() / "remote"
+        for stem, files in copies.found(root).items():
+            with contextlib.suppress(StorageError):  # no cache: then the variant is known by name alone
+                copies.save(near, stem[:-17], files)
+        return load_sweep(file, overrides, stored=True, folders=[near])
 
+    def variant_sources(self) -> dict[str, Files]:
+        """Return the variants' files, by hash; edited copies are left out."""
+        return {stem[-16:]: files for stem, files in copies.found(self.root).items()}
 
-def is_done(root: Place, trial: str) -> bool:
-    """Tell whether a trial is committed with status done."""
-    row = trial_row(root, trial)
-    return row is not None and row["status"] == "done"
+    def save_sweep(self, sweep: Sweep) -> None:
+        """Write the resolved spec, and copies of its variants' files.
 
+        Raises:
+            SpecError: one of them was edited since the sweep was read.
+        """
+        variants = []
+        for variant in sweep.variants:
+            if variant.source and (source := find(variant.source)).files:
+                if source.code != variant.code:
+                    raise SpecError(f"{source.path} was edited just now; run the same command again")
+                copy = copies.save(self.root, variant.name, source.files)
+                variant = variant.model_copy(update={"source": f"{copy}:{source.declaration.symbol}"})
+            variants.append(variant)
+        stored = sweep.model_copy(update={"variants": tuple(variants)})
+        write_atomically(self.root / "sweep.yaml", dump_sweep(stored).encode())
 
-def trial_row(root: Place, trial: str) -> dict[str, Any] | None:
-    """Return the ``trials`` row of a trial; None where it is not committed."""
-    rows: list[dict[str, Any]] = table_files.read_one(root, "trials", trial).to_pylist()
-    return rows[0] if rows else None
+    def table(self, name: str) -> Table:
+        """Return one of :data:`TABLES`."""
+        return Table(self.root / name)
 
+    def frame(self, table: str, columns: Sequence[str] = ()) -> "pd.DataFrame":
+        """Return all rows of a table, committed or not, in the given columns; by default in all."""
+        return parquet.to_pandas(self.table(table).read(columns=columns))
 
-def committed_in(root: Place, run: str, trial: str) -> bool:
-    """Tell, by reading its own file, whether a trial was committed in this run of a driver."""
-    return bool(run) and table_files.read_own(root, "trials", trial)["run"].to_pylist() == [run]
+    def commit(self, trial: str, tables: Mapping[str, Iterable[Row]]) -> None:
+        """Write the rows of one trial by table; its ``trials`` row, written last, makes the trial exist.
 
+        A table that is not given is left unchanged. A failure never replaces a trial that is done.
 
-def ended_in(root: Place, run: str) -> set[str]:
-    """Return the ids of the trials that were committed in one run of a driver."""
-    if not run:
-        return set()
-    rows = table_files.read(root, "trials", columns=("trial", "run"), keep=False).to_pylist()
-    return {row["trial"] for row in rows if row["run"] == run}
+        Raises:
+            ValueError: there is no ``trials`` row, or a row names a column the table does not have.
+        """
+        if "trials" not in tables:
+            raise ValueError("a trial is committed by its row in 'trials', which is missing")
+        if any(row["status"] in ("failed", "stopped") for row in tables["trials"]) and self.is_done(trial):
+            return
+        self.write(trial, tables)
 
+    def write(self, trial: str, tables: Mapping[str, Iterable[Row]]) -> None:
+        """Write tables of one trial in the order of a commit.
 
-def weights_file(root: Place, trial: str) -> Place:
-    """Return where a trial's trained network lies, if it was kept."""
-    return root / "checkpoints" / f"{trial}.safetensors"
+        Raises:
+            ValueError: a row names a column the table does not have.
+        """
+        for name in [name for name in TABLES if name in tables]:
+            values = tables[name]
+            if name == "metrics":
+                values = added_up(values, lambda: self.table("metrics").read_one(trial).to_pylist())
+            rows = parquet.from_rows(name, trial, values)
+            write_atomically(self.table(name).file(trial), parquet.encode(name, trial, rows))
 
+    def trial_tables(self, trial: str) -> dict[str, list[dict[str, Any]]]:
+        """Return the rows of one trial's tables that exist and can be read."""
+        tables = {name: self.table(name).read_one(trial).to_pylist() for name in TABLES}
+        return {name: rows for name, rows in tables.items() if rows}
 
-def add_metrics(root: Place, trial: str, asked: Sequence[MetricOptions], rows: Iterable[Row]) -> None:
-    """Add rows of ``metrics`` to a committed trial, in place of those that answer ``asked``.
+    def is_done(self, trial: str) -> bool:
+        """Tell whether a trial is committed with status done."""
+        row = self.trial_row(trial)
+        return row is not None and row["status"] == "done"
 
-    Raises:
-        ValueError: the trial does not exist.
-    """
-    if trial_row(root, trial) is None:
-        raise ValueError(f"no trial {trial} is committed in {root}")
-    before = table_files.read_one(root, "metrics", trial).to_pylist()
-    others = [row for row in before if not any(answers(options, row) for options in asked)]
-    write(root, trial, {"metrics": [*others, *rows]})
+    def trial_row(self, trial: str) -> dict[str, Any] | None:
+        """Return the ``trials`` row of a trial; None where it is not committed."""
+        rows: list[dict[str, Any]] = self.table("trials").read_one(trial).to_pylist()
+        return rows[0] if rows else None
 
+    def committed_in(self, run: str, trial: str) -> bool:
+        """Tell, by reading its own file, whether a trial was committed in this run of a driver."""
+        return bool(run) and self.table("trials").read_own(trial)["run"].to_pylist() == [run]
 
-def trial_ids(root: Place) -> list[str]:
-    """Return the ids of the trials in a results folder, sorted; none where there is no folder."""
-    return sorted(table_files.sound(root, "trials"))
+    def ended_in(self, run: str) -> set[str]:
+        """Return the ids of the trials that were committed in one run of a driver."""
+        if not run:
+            return set()
+        rows = self.table("trials").read(columns=("trial", "run"), keep=False).to_pylist()
+        return {row["trial"] for row in rows if row["run"] == run}
 
+    def weights_file(self, trial: str) -> Place:
+        """Return where a trial's trained network lies, if it was kept."""
+        return self.root / "checkpoints" / f"{trial}.safetensors"
 
-def finished(
-    root: Place,
-    *,
-    needs: Iterable[str] = (),
-    metrics: Sequence[MetricOptions] = (),
-    weights: bool = False,
-    stopped: bool = False,
-    failed_metrics: bool = True,
-) -> set[str]:
-    """Return the ids of the trials that need not be trained again: status done or diverged.
+    def add_metrics(self, trial: str, asked: Sequence[MetricOptions], rows: Iterable[Row]) -> None:
+        """Add rows of ``metrics`` to a committed trial, in place of those that answer ``asked``.
 
-    A trial whose files cannot be read, or are another's, is not finished.
+        Raises:
+            ValueError: the trial does not exist.
+        """
+        if self.trial_row(trial) is None:
+            raise ValueError(f"no trial {trial} is committed in {self.root}")
+        before = self.table("metrics").read_one(trial).to_pylist()
+        others = [row for row in before if not any(answers(options, row) for options in asked)]
+        self.write(trial, {"metrics": [*others, *rows]})
 
-    Args:
-        root: the results folder, which need not exist.
-        needs: tables that a done trial must also have (``per_image`` where the sweep keeps it).
-        metrics: what a done trial must also have measured.
-        weights: whether its trained network must have been kept.
-        stopped: count trials that were stopped early.
-        failed_metrics: count trials that lack a metric which failed for good.
-    """
-    if not table_files.stamps(root / "trials"):
-        return set()  # quickly, without importing a Parquet reader
-    rows = table_files.read(root, "trials", columns=STANDING)
-    ids, statuses, parameters = (rows[name].to_pylist() for name in ("trial", "status", "parameters"))
-    whole = set(ids).intersection(*(table_files.sound(root, table) for table in ("points", *needs)))
-    if metrics:
-        measured: dict[str, list[dict[str, Any]]] = {}
-        for row in table_files.read(root, "metrics", ids).to_pylist():
-            measured.setdefault(row["trial"], []).append(row)
-        for asked in metrics:
-            whole = {trial for trial in whole if is_measured(asked, measured.get(trial, []), failed_metrics)}
-    if weights:
-        kept = places.entries(weights_file(root, "").parent)
-        # A trial function that returned measurements alone has no weights to keep.
-        weightless = {trial for trial, count in zip(ids, parameters, strict=True) if count is None}
-        whole = {trial for trial in whole if trial in weightless or weights_file(root, trial).name in kept}
-    return {
-        trial
-        for trial, status in zip(ids, statuses, strict=True)
-        if status == "diverged" or (status == "done" and trial in whole) or (status == "stopped" and stopped)
-    }
+    def trial_ids(self) -> list[str]:
+        """Return the ids of the trials, sorted."""
+        return sorted(self.table("trials").sound())
+
+    def finished(self, sweep: Sweep, failed_metrics: bool = True) -> set[str]:
+        """Return the ids of the trials that hold all that a sweep asks for, or all that is to be had.
+
+        These need not be trained again: their status is done, diverged or, where the sweep has trials
+        stopped early, stopped. A trial whose files cannot be read, or are another's, is not finished, nor is,
+        without ``failed_metrics``, one that lacks a metric which failed for good.
+        """
+        if not self.table("trials").stamps():
+            return set()  # quickly, without importing a Parquet reader
+        rows = self.table("trials").read(columns=STANDING)
+        ids, statuses, parameters = (rows[name].to_pylist() for name in ("trial", "status", "parameters"))
+        needed = ("points", "per_image") if sweep.keep_per_image else ("points",)
+        whole = set(ids).intersection(*(self.table(name).sound() for name in needed))
+        if sweep.metrics:
+            measured: dict[str, list[dict[str, Any]]] = {}
+            for row in self.table("metrics").read(ids).to_pylist():
+                measured.setdefault(row["trial"], []).append(row)
+            for asked in sweep.metrics:
+                whole = {name for name in whole if is_measured(asked, measured.get(name, []), failed_metrics)}
+        if sweep.keep_weights:
+            kept = places.entries(self.weights_file("").parent)
+            # A trial function that returned measurements alone has no weights to keep.
+            weightless = {name for name, count in zip(ids, parameters, strict=True) if count is None}
+            whole = {name for name in whole if name in weightless or self.weights_file(name).name in kept}
+        ended = {"diverged", "stopped"} if sweep.stop else {"diverged"}
+        return {
+            name
+            for name, status in zip(ids, statuses, strict=True)
+            if status in ended or (status == "done" and name in whole)
+        }

@@ -9,8 +9,8 @@ from typing import Any
 
 from rdbench.metrics import answers
 from rdbench.metrics.base import MetricOptions, value_name
-from rdbench.results import store
 from rdbench.results.load import load_results
+from rdbench.results.store import ResultsFolder
 from rdbench.spec.plan import Trial
 from rdbench.storage.places import Place
 
@@ -51,7 +51,7 @@ def load(
             those of every run.
         stopped: whether trials that were stopped early count as ended, or are to be trained to their end.
     """
-    if not store.trial_ids(root):
+    if not ResultsFolder(root).trial_ids():
         return {}
     results = load_results(root, ("points", "metrics"))
     values: dict[str, dict[str, float]] = defaultdict(dict)

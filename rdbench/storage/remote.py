@@ -81,10 +81,6 @@ class Remote:
         """What it lies in; a bucket lies in itself."""
         return replace(self, key=str(PurePosixPath(self.key).parent)) if "/" in self.key else self
 
-    def with_name(self, name: str) -> "Remote":
-        """Return the place of another name beside it."""
-        return self.parent / name
-
     def with_suffix(self, suffix: str) -> "Remote":
         """Return the place of another ending beside it."""
         return replace(self, key=str(PurePosixPath(self.key).with_suffix(suffix)))
@@ -117,9 +113,9 @@ class Remote:
 
         return self._patiently("read", read)
 
-    def read_text(self, encoding: str = "utf-8") -> str:
-        """Return an object's content as text."""
-        return self.read_bytes().decode(encoding)
+    def read_text(self) -> str:
+        """Return an object's content, which is UTF-8, as text."""
+        return self.read_bytes().decode()
 
     def open(self, mode: str) -> io.BytesIO:
         """Open an object's content for reading; ``mode`` is "rb"."""

@@ -18,8 +18,8 @@ from rdbench.datasets import Dataset, DatasetOptions, load
 from rdbench.errors import DatasetError, StorageError, UserError, of_the_machine, out_of_memory
 from rdbench.metrics import is_measured
 from rdbench.registry import variants
-from rdbench.results import store
 from rdbench.results.lease import stop_requested
+from rdbench.results.store import ResultsFolder
 from rdbench.spec.plan import Trial
 from rdbench.storage import paths, places
 from rdbench.trial.early_stopping import EarlyStopper
@@ -78,7 +78,7 @@ def _load(options: DatasetOptions, data_root: Path) -> Dataset:
 
 def _keep(job: Job, trial: Trial, model: Model) -> None:
     _check_folder(job)
-    places.write_atomically(store.weights_file(job.results, trial.id), to_bytes(model))
+    places.write_atomically(ResultsFolder(job.results).weights_file(trial.id), to_bytes(model))
 
 
 def measure_on_stored_weights(trial: Trial, job: Job, device: str) -> Summary | None:
@@ -88,10 +88,10 @@ def measure_on_stored_weights(trial: Trial, job: Job, device: str) -> Summary | 
         A summary; None where the trial has to be trained: it is not done, its weights were not kept or
         cannot be read, or it lacks more than metrics.
     """
-    file = store.weights_file(job.results, trial.id)
+    file = ResultsFolder(job.results).weights_file(trial.id)
     if not file.exists():
         return None
-    tables = store.trial_tables(job.results, trial.id)
+    tables = ResultsFolder(job.results).trial_tables(trial.id)
     complete = {"points", "trials"} | ({"per_image"} if job.outputs.per_image else set())
     if not complete <= tables.keys() or tables["trials"][0]["status"] != "done":
         return None
@@ -106,7 +106,7 @@ def measure_on_stored_weights(trial: Trial, job: Job, device: str) -> Summary | 
     except (ValueError, UserError):
         return None
     rows = metric_rows(model, trial, data, torch_device, lacking)
-    store.add_metrics(job.results, trial.id, lacking, rows)
+    ResultsFolder(job.results).add_metrics(trial.id, lacking, rows)
     return summary(tables)
 
 
@@ -168,7 +168,9 @@ def work(
     _check_folder(job)
     # All other tables first, so that a kill between two commits loses no trained trial.
     for trial, tables in zip(pack, results, strict=True):
-        store.write(job.results, trial.id, {name: tables[name] for name in tables if name != "trials"})
+        ResultsFolder(job.results).write(
+            trial.id, {name: tables[name] for name in tables if name != "trials"}
+        )
     for trial, tables in zip(pack, results, strict=True):
         commit(job, trial, {"trials": tables["trials"]})
     if attempts.checkpointer:
@@ -200,7 +202,7 @@ class _Attempts:
     def __post_init__(self) -> None:
         self.started = datetime.datetime.now(datetime.UTC)
         # Finished trials that are trained again for a metric are not stopped early.
-        done = self.job.stop and any(store.is_done(self.job.results, trial.id) for trial in self.pack)
+        done = self.job.stop and any(ResultsFolder(self.job.results).is_done(trial.id) for trial in self.pack)
         self.stopping = None if done else self.job.stop
 
     def run(self) -> list[Tables] | None:
@@ -297,7 +299,7 @@ def commit(job: Job, trial: Trial, tables: Tables) -> None:
     """
     _check_folder(job)
     row = dict(tables["trials"][0]) | {"run": job.run or None}
-    store.commit(job.results, trial.id, tables | {"trials": [row]})
+    ResultsFolder(job.results).commit(trial.id, tables | {"trials": [row]})
 
 
 def _check_folder(job: Job) -> None:
@@ -317,8 +319,8 @@ def _ended_before(pack: Sequence[Trial], job: Job, device: str) -> dict[str, Sum
     lost before it could say so, or only lack metrics that can be measured on their stored weights."""
     ended = {}
     for trial in pack:
-        if store.committed_in(job.results, job.run, trial.id):
-            ended[trial.id] = summary(store.trial_tables(job.results, trial.id))
+        if ResultsFolder(job.results).committed_in(job.run, trial.id):
+            ended[trial.id] = summary(ResultsFolder(job.results).trial_tables(trial.id))
             continue
         try:
             measured = measure_on_stored_weights(trial, job, device)

@@ -40,6 +40,7 @@ from ray import tune
 from ray.util.queue import Queue
 
 from rdbench.errors import StorageError, UserError
+from rdbench.metrics.failures import last_line
 from rdbench.spec.plan import Trial, packable
 from rdbench.storage.scratch import Scratch
 from rdbench.trial.scheduler import ATTEMPTS
@@ -47,7 +48,7 @@ from rdbench.tune import cluster, ray_internals
 from rdbench.tune.pack_queue import Message, PackQueue
 from rdbench.tune.packs import cut_into_packs, gpu_share, slots
 from rdbench.tune.session import Event, Request, end_session
-from rdbench.tune.worker_deaths import NODE, Loss, last_line, loss, why_given_up
+from rdbench.tune.worker_deaths import NODE, Loss, loss, why_given_up
 
 HEARTBEAT_SECONDS = 2.0
 NODES = 20  # nodes that a pack may lose before that counts against it
@@ -181,7 +182,7 @@ def _choose(trial: str, niceness: int) -> int:
     from rdbench.tune import pack_size
 
     cluster.take_niceness(niceness)
-    return pack_size.choose(Trial.from_json(trial), "cuda")
+    return pack_size.choose(Trial.from_json(trial))
 
 
 @dataclass
@@ -218,10 +219,7 @@ class _Cutter:
 def drive(request: Request, emit: Emit, hear: Hear) -> None:
     """Run what is asked for on the Ray that this process has joined, until all has ended or shall stop.
 
-    Args:
-        request: what to do.
-        emit: reports an event.
-        hear: returns the supervisor's messages since the last call. After "stop" no further pack begins.
+    ``hear`` returns the supervisor's messages since the last call. After "stop" no further pack begins.
     """
     resources = ray.cluster_resources()
     share = gpu_share(request.resources, resources)

@@ -16,15 +16,13 @@ MEMORY_SHARE = 0.8  # of the device's memory that a pack may fill
 STEPS = 20
 
 
-def choose(trial: Trial, device: str) -> int:
-    """Return how many trials like this one to train side by side on a device; on a CPU, 1.
+def choose(trial: Trial) -> int:
+    """Return how many trials like this one to train side by side on this machine's GPU.
 
     Measured on first use, and cached for the device, the torch version and all settings that matter: data
     shape, networks, batch size and precision; not variant, beta and seed.
     """
-    if device == "cpu":
-        return 1
-    where = torch.device(device)
+    where = torch.device("cuda")
     key = speed_key(trial, device=machine.device_name(where), torch=torch.__version__)
     with remembered(paths.cache_root() / "packs.json") as known:
         if type(known.get(key)) is not int:  # not measured yet, or damaged

@@ -47,15 +47,11 @@ def cut_into_packs(
     resumed = []
     for pack in begun:
         together = [left[trial] for trial in pack if trial in left]
-        fits = len(pack) == 1 or (len(pack) <= size and _can_train_together(together))
-        if len(together) == len(pack) and fits:
+        fits = len(pack) == 1 or len(packable(together)) == len(pack) <= size
+        if together and len(together) == len(pack) and fits:
             resumed.append(together)
             left = {trial: what for trial, what in left.items() if trial not in pack}
     return resumed + _cut(list(left.values()), size, slots)
-
-
-def _can_train_together(trials: Sequence[Trial]) -> bool:
-    return len({trial.pack_key for trial in trials}) == 1 and len(packable(trials)) == len(trials)
 
 
 def _cut(trials: Sequence[Trial], size: int, slots: int) -> list[list[Trial]]:

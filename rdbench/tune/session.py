@@ -51,9 +51,7 @@ class Request:
     resources: Resources  # of a pack
     address: str  # "local", or a cluster's
     concurrency: int | None  # packs at a time; None for as many as there is room for
-    shipment: (
-        bytes  # the pickled function and job, which only workers unpack: they need torch, the driver not
-    )
+    shipment: bytes  # the pickled function and job; only workers unpack them, for that takes torch
     peers: tuple[str, ...] = ()  # ids of trials that these may be judged by
     more: bool = False  # whether batches may follow, by Session.add
     folder: str = field(default_factory=os.getcwd)  # where workers on this machine work

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from rdbench.errors import ClusterError, RayDiedError, StorageError
 from rdbench.numerics.precision import check_precision
-from rdbench.results import store
 from rdbench.results.lease import Lease
+from rdbench.results.store import ResultsFolder
 from rdbench.spec.plan import Trial
 from rdbench.trial.job import Job, Summary
 from rdbench.trial.progress import SweepProgress, result_detail
@@ -118,7 +118,7 @@ class _Supervisor:
     def _recover(self, cause: str, deaths: int) -> None:
         """Get ready for another driver after one has died; raise ClusterError when too many have."""
         self._clear(*self._running)
-        ended = store.ended_in(self._job.results, self._job.run)
+        ended = ResultsFolder(self._job.results).ended_in(self._job.run)
         for trial in self._todo:
             if trial.id in ended:
                 self._report_committed(trial)
@@ -250,7 +250,7 @@ class _Supervisor:
 
     def _report_committed(self, trial: Trial) -> bool:
         """Report a trial that was committed in this run, though its worker could not say so."""
-        if not store.committed_in(self._job.results, self._job.run, trial.id):
+        if not ResultsFolder(self._job.results).committed_in(self._job.run, trial.id):
             return False
-        self._report(trial, summary(store.trial_tables(self._job.results, trial.id)))
+        self._report(trial, summary(ResultsFolder(self._job.results).trial_tables(trial.id)))
         return True

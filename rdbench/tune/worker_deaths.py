@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import ray
 from ray import exceptions
 
+from rdbench.metrics.failures import last_line
 from rdbench.tune.ray_internals import REASON, ActorDeathCause, MemoryLossError, actor_record
 
 MEMORY = "was killed for want of memory"
@@ -80,8 +81,3 @@ def why_given_up(losses: Sequence[Loss]) -> str:
     fix = _FIXES.get(counts.most_common(1)[0][0], "")
     line = f"the worker {causes}{f'; {fix}' if fix else ''}"
     return f"{line}\n{losses[-1].traceback}".strip()
-
-
-def last_line(text: str) -> str:
-    """Return the last line of a text that says something."""
-    return next((line.strip() for line in reversed(text.splitlines()) if line.strip()), "")

@@ -15,6 +15,7 @@ from rdbench.errors import UserError
 from rdbench.results import parquet, store
 from rdbench.results.load import load_results
 from rdbench.results.repair import set_aside
+from rdbench.results.store import ResultsFolder
 
 METRIC = {"name": "kid", "value": 1.5, "standard_error": 0.5, "settings": '{"samples": 1}'}
 
@@ -30,11 +31,11 @@ class Whole:
 def whole(tmp_path_factory):
     """A results folder with rows in every table, and all of its rows as text, by table and trial."""
     root = write(tmp_path_factory.mktemp("whole") / "results", make_sweep(), images=True)
-    for number, trial in enumerate(store.trial_ids(root)):
-        row = store.trial_row(root, trial)
+    for number, trial in enumerate(ResultsFolder(root).trial_ids()):
+        row = ResultsFolder(root).trial_row(trial)
         pixels = [{"index": index, "sse": number + index / 8, "rate": 1.0 * number} for index in range(5)]
         metric = METRIC | {"value": 1.0 * number}
-        store.commit(root, trial, {"per_image": pixels, "metrics": [metric], "trials": [row]})
+        ResultsFolder(root).commit(trial, {"per_image": pixels, "metrics": [metric], "trials": [row]})
     return Whole(root, _rows(load_results(root)))
 
 
@@ -115,7 +116,7 @@ def test_damaged_files_are_left_out_and_never_read_as_something_else(
     table, trial = one.parent.name, one.stem
     try:
         found = load_results(copy)
-        finished, lines = store.finished(copy), status_lines(copy)
+        finished, lines = ResultsFolder(copy).finished(make_sweep()), status_lines(copy)
     except UserError:
         return
     rows = _rows(found)
@@ -152,7 +153,7 @@ def test_damaged_files_of_an_older_schema_raise_nothing_but_a_users_error(whole,
     one.write_bytes(_flipped(content, at))
     try:
         load_results(copy)
-        store.finished(copy)
+        ResultsFolder(copy).finished(make_sweep())
         assert all(isinstance(line, str) for line in status_lines(copy))
         set_aside(copy)
     except UserError:

@@ -11,8 +11,7 @@ from rdbench.commands.bench.estimate import images
 from rdbench.commands.doctor import wanted
 from rdbench.commands.preflight import data_lines
 from rdbench.datasets import make_options
-from rdbench.results import store
-from rdbench.results.spec_file import save_sweep
+from rdbench.results.store import ResultsFolder
 from rdbench.spec.plan import plan
 from rdbench.spec.sweep import load_sweep
 from rdbench.storage.paths import DataRoot
@@ -190,16 +189,16 @@ def test_samples_need_no_data_where_the_results_say_how_many_images_there_were(
     ]
     kept = load_sweep(Path(sweep_of("mnist")), changes)
     root = Path("kept")
-    save_sweep(root, kept)
+    ResultsFolder(root).save_sweep(kept)
     (trial,) = plan(kept).trials
     work([trial], Job(root, digits, outputs=Outputs(weights=True)), "cpu")
-    tables = store.trial_tables(root, trial.id)
+    tables = ResultsFolder(root).trial_tables(trial.id)
     row = tables["trials"][0]
     assert (row["train_images"], row["test_images"]) == (60, 30)
     assert "60 train images instead" in row["data_notes"]
     if age == "older":
         row |= {"train_images": None, "test_images": None, "data_notes": None}
-        store.commit(root, trial.id, tables)
+        ResultsFolder(root).commit(trial.id, tables)
     digits.rename("moved")
     for folder in (Path("cache") / "datasets").glob("mnist-*/"):
         folder.rename(Path("moved") / folder.name)

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from rdbench import datasets
 from rdbench.cli import app
-from rdbench.results.spec_file import save_sweep
+from rdbench.results.store import ResultsFolder
 from rdbench.spec.plan import plan
 from rdbench.spec.sweep import load_sweep
 from rdbench.trial.job import Job, Outputs
@@ -79,7 +79,7 @@ def kept(spec):
     """A results folder with one network kept and one not."""
     sweep = load_sweep(spec)
     root = spec.parent / "results"
-    save_sweep(root, sweep)
+    ResultsFolder(root).save_sweep(sweep)
     for trial, keep in zip(plan(sweep).trials, (True, False), strict=True):
         job = Job(root, spec.parent, outputs=Outputs(weights=keep))
         (ended,) = work([trial], job, "cpu", lambda share: None)

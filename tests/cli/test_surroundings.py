@@ -11,8 +11,7 @@ import torch
 from rdbench import datasets
 from rdbench.cli import streams
 from rdbench.commands.new import write
-from rdbench.results import store
-from rdbench.results.spec_file import save_sweep
+from rdbench.results.store import ResultsFolder
 from rdbench.spec.plan import plan
 from rdbench.spec.sweep import load_sweep
 from rdbench.trial.run import run_trial
@@ -33,9 +32,9 @@ def prepared(tmp_path_factory):
     for trial in plan(sweep).trials:
         tables = run_trial(trial, data, torch.device("cpu"))
         for name in ("a", "b"):
-            store.commit(template / name, trial.id, tables)
+            ResultsFolder(template / name).commit(trial.id, tables)
     for name in ("a", "b"):
-        save_sweep(template / name, sweep)
+        ResultsFolder(template / name).save_sweep(sweep)
     (base / "cache").mkdir()
     return template, base / "cache", base
 

@@ -107,7 +107,7 @@ def test_figures_that_cannot_be_kept_cost_a_line_and_not_the_benchmark(
     estimate.remember(whole.trials[0], "a machine", 1.0, 1.0)
     assert 'run "rdbench bench x.yaml" once' in estimate.time_left(whole, "x.yaml")
     pretend_a_gpu(monkeypatch, lambda trial, size, device, steps: Throughput(min(size, 2), GIB))
-    assert pack_size.choose(trial, "cuda") == 2
+    assert pack_size.choose(trial) == 2
     assert [line.partition(":")[0] for line in caplog.messages] == ["what was measured is not remembered"] * 2
     assert "set RDBENCH_CACHE to a folder" in caplog.messages[1]
 
@@ -223,20 +223,19 @@ def test_a_pack_is_measured_once_a_machine_and_setting(trial, monkeypatch):
         return Throughput({1: 10.0, 2: 20.0}.get(size, 20.0), GIB)
 
     pretend_a_gpu(monkeypatch, measure)
-    assert pack_size.choose(trial, "cuda") == 2
-    assert pack_size.choose(trial.model_copy(update={"beta": 7.0, "seed": 3}), "cuda") == 2
+    assert pack_size.choose(trial) == 2
+    assert pack_size.choose(trial.model_copy(update={"beta": 7.0, "seed": 3})) == 2
     assert measured == [1, 2, 4]
     wider = trial.model_copy(update={"train": trial.train.model_copy(update={"batch_size": 32})})
-    assert pack_size.choose(wider, "cuda") == 2
+    assert pack_size.choose(wider) == 2
     assert measured == [1, 2, 4] * 2
-    assert pack_size.choose(trial, "cpu") == 1
 
 
 def test_settings_that_diverge_at_once_train_one_by_one(trial, monkeypatch):
     wild = trial.model_copy(update={"train": trial.train.model_copy(update={"lr": 1e30})})
     measure = pack_size.measure_training
     pretend_a_gpu(monkeypatch, lambda trial, size, device, steps: measure(trial, size, CPU, steps))
-    assert pack_size.choose(wild, "cuda") == 1
+    assert pack_size.choose(wild) == 1
 
 
 def test_throughput_is_measured_by_training_a_real_pack(trial):

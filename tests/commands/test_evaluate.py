@@ -18,9 +18,8 @@ from rdbench.errors import SpecError
 from rdbench.metrics.fid import FidOptions
 from rdbench.metrics.latents import LatentsOptions
 from rdbench.report import make_report
-from rdbench.results import store
 from rdbench.results.load import load_results
-from rdbench.results.spec_file import save_sweep
+from rdbench.results.store import ResultsFolder
 from rdbench.spec.plan import plan
 from rdbench.spec.sweep import load_sweep
 from rdbench.trial import worker
@@ -43,7 +42,7 @@ def job(root, tmp_path, *asked, keep=True):
 def kept(sweep, tmp_path):
     """A results folder of two trials with their networks."""
     root = tmp_path / "results"
-    save_sweep(root, sweep.model_copy(update={"keep_weights": True}))
+    ResultsFolder(root).save_sweep(sweep.model_copy(update={"keep_weights": True}))
     for trial in plan(sweep).trials:
         work([trial], job(root, tmp_path), "cpu")
     return root
@@ -69,7 +68,7 @@ def test_a_metric_measured_afterwards_is_the_one_measured_in_the_trial(kept, swe
     found = evaluate.evaluate(kept, [ASKED], tmp_path, "cpu")
     assert (found.measured, found.already, found.without_weights, found.failed) == (2, 0, 0, ())
     for trial in plan(sweep).trials:
-        ours = store.trial_tables(kept, trial.id)["metrics"]
+        ours = ResultsFolder(kept).trial_tables(trial.id)["metrics"]
         theirs = run_trial(trial, data, CPU, outputs=Outputs([ASKED]))["metrics"]
         assert [{**row, "trial": trial.id} for row in theirs] == ours
     assert str(evaluate.evaluate(kept, [ASKED], tmp_path, "cpu")) == "2 had it already"
@@ -102,18 +101,18 @@ def test_a_sweep_with_a_new_metric_measures_and_does_not_train(kept, sweep, tmp_
     assert [figures["status"] for figures in ended] == ["done", "done"]
     assert {path: path.read_bytes() for path in (kept / "points").iterdir()} == before
     for trial in plan(sweep).trials:
-        assert metrics.is_measured(ASKED, store.trial_tables(kept, trial.id)["metrics"])
+        assert metrics.is_measured(ASKED, ResultsFolder(kept).trial_tables(trial.id)["metrics"])
 
 
 def test_damaged_weights_mean_training_again(kept, sweep, tmp_path):
     trial = plan(sweep).trials[0]
-    store.weights_file(kept, trial.id).write_bytes(b"torn")
+    ResultsFolder(kept).weights_file(trial.id).write_bytes(b"torn")
     found = evaluate.evaluate(kept, [ASKED], tmp_path, "cpu")
     assert found.measured == 1
     assert "delete it and run the sweep again" in found.failed[0]
     work([trial], job(kept, tmp_path, ASKED), "cpu")
-    assert store.weights_file(kept, trial.id).read_bytes() != b"torn"
-    assert metrics.is_measured(ASKED, store.trial_tables(kept, trial.id)["metrics"])
+    assert ResultsFolder(kept).weights_file(trial.id).read_bytes() != b"torn"
+    assert metrics.is_measured(ASKED, ResultsFolder(kept).trial_tables(trial.id)["metrics"])
 
 
 def test_data_that_are_gone_cost_no_result(kept, sweep, tmp_path, monkeypatch):
@@ -136,11 +135,11 @@ def test_a_failure_never_replaces_a_result(kept, sweep, tmp_path, monkeypatch):
         raise RuntimeError("no memory")
 
     trial = plan(sweep).trials[0]
-    store.weights_file(kept, trial.id).unlink()
+    ResultsFolder(kept).weights_file(trial.id).unlink()
     monkeypatch.setattr(worker, "run_pack", broken)
     (figures,) = work([trial], job(kept, tmp_path, ASKED), "cpu")
     assert figures["status"] == "failed"
-    assert store.trial_tables(kept, trial.id)["trials"][0]["status"] == "done"
+    assert ResultsFolder(kept).trial_tables(trial.id)["trials"][0]["status"] == "done"
 
 
 def test_a_value_measured_anew_replaces_what_answered_the_same_and_nothing_else(kept, sweep):
@@ -151,17 +150,17 @@ def test_a_value_measured_anew_replaces_what_answered_the_same_and_nothing_else(
         return {"name": name, "settings": settings, "value": value, "protocol": "clean"}
 
     one, other = LatentsOptions(samples=1), LatentsOptions(samples=2)
-    store.add_metrics(
-        kept, trial.id, [one], [row("latents", 1, None) | {"settings": '{"images": null, "samples": 1}'}]
+    ResultsFolder(kept).add_metrics(
+        trial.id, [one], [row("latents", 1, None) | {"settings": '{"images": null, "samples": 1}'}]
     )
     two = row("latents", 2, 5.0) | {"settings": '{"images": null, "samples": 2}'}
-    store.add_metrics(kept, trial.id, [other], [two])
-    store.add_metrics(
-        kept, trial.id, [one], [two | {"settings": '{"images": null, "samples": 1}', "value": 4.0}]
+    ResultsFolder(kept).add_metrics(trial.id, [other], [two])
+    ResultsFolder(kept).add_metrics(
+        trial.id, [one], [two | {"settings": '{"images": null, "samples": 1}', "value": 4.0}]
     )
-    assert sorted(row["value"] for row in store.trial_tables(kept, trial.id)["metrics"]) == [4.0, 5.0]
+    assert sorted(row["value"] for row in ResultsFolder(kept).trial_tables(trial.id)["metrics"]) == [4.0, 5.0]
     with pytest.raises(ValueError, match="no trial nothing is committed"):
-        store.add_metrics(kept, "nothing", [], [])
+        ResultsFolder(kept).add_metrics("nothing", [], [])
 
 
 def test_the_command_measures_what_it_is_asked(kept):
@@ -181,7 +180,7 @@ def test_no_metric_at_all_is_a_mistake_and_not_measured_already(kept):
 
 def test_trials_whose_networks_were_not_kept_are_counted(kept, sweep, tmp_path):
     for trial in plan(sweep).trials:
-        store.weights_file(kept, trial.id).unlink()
+        ResultsFolder(kept).weights_file(trial.id).unlink()
     found = evaluate.evaluate(kept, [ASKED], tmp_path, "cpu")
     assert str(found) == "2 without weights (train them with keep_weights: true)"
 
@@ -191,7 +190,7 @@ def test_a_metric_this_machine_cannot_measure_stops_the_sweep_before_it_trains(s
     root, console = tmp_path / "results", Console(file=io.StringIO())
     with pytest.raises(SpecError, match=r"metrics: fid: .*rdbench weights.*--allow-missing-metrics"):
         run_sweep(open_plan(root, asking), root, console, RunOptions(tmp_path))
-    assert not store.trial_ids(root)
+    assert not ResultsFolder(root).trial_ids()
 
 
 def test_what_is_left_out_by_request_is_null_with_its_reason(sweep_file, tmp_path):
@@ -233,7 +232,7 @@ def test_a_stand_in_for_inception_does_not_go_by_the_name_of_fid(kept, sweep, tm
             "protocol": "clean",
             "feature_hash": "ab" * 32,
         }
-        store.add_metrics(kept, trial.id, [asked], [row])
+        ResultsFolder(kept).add_metrics(trial.id, [asked], [row])
     page = make_report([kept], tmp_path / "page.html").read_text()
     assert ">fid<" in page
     assert ">fid, not with the published weights<" in page

@@ -12,7 +12,7 @@ from rdbench.commands.sweep import run_sweep
 from rdbench.errors import ResultsError, SpecError
 from rdbench.results.lease import Lease
 from rdbench.results.repair import set_aside
-from rdbench.results.spec_file import save_sweep
+from rdbench.results.store import ResultsFolder
 from rdbench.spec.labels import trial_name_in
 from rdbench.spec.plan import plan
 from rdbench.spec.sweep import load_sweep
@@ -30,7 +30,7 @@ def root(tmp_path):
 @pytest.fixture
 def finished(sweep, root, tmp_path):
     """A folder whose sweep has run to its end."""
-    save_sweep(root, sweep)
+    ResultsFolder(root).save_sweep(sweep)
     for trial in plan(sweep).trials:
         work([trial], Job(root, tmp_path), "cpu")
     assert open_plan(root, sweep).todo == []

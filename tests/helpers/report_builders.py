@@ -10,9 +10,8 @@ from PIL import Image
 
 from rdbench.numerics.likelihood import READINGS
 from rdbench.report import make_report, sections
-from rdbench.results import store
 from rdbench.results.load import load_results
-from rdbench.results.spec_file import save_sweep
+from rdbench.results.store import ResultsFolder
 from rdbench.spec.plan import plan
 from rdbench.spec.sweep import Sweep
 
@@ -61,7 +60,7 @@ def point_rows(trial):
 
 def write(root, sweep, *, lost=lambda trial: None, skip=lambda trial: False, images=False, **trial_row):
     """Write a results folder; ``lost`` gives (status, error) of a trial that did not end well."""
-    save_sweep(root, sweep)
+    ResultsFolder(root).save_sweep(sweep)
     for trial in plan(sweep).trials:
         if skip(trial):
             continue
@@ -84,7 +83,7 @@ def write(root, sweep, *, lost=lambda trial: None, skip=lambda trial: False, ima
                 kinds = ("original", "reconstruction", "sample")
                 content["images"] = [{"kind": kind, "index": index, "png": png(40 * place + index)}
                                      for place, kind in enumerate(kinds) for index in range(16)]  # fmt: skip
-        store.commit(root, trial.id, content)
+        ResultsFolder(root).commit(trial.id, content)
     return root
 
 
@@ -107,13 +106,13 @@ def shifted(root, sweep, shift, **options):
     """Write results whose ELBO is changed by ``shift(trial)``, and the distortion against it."""
     write(root, sweep, **options)
     for trial in plan(sweep).trials:
-        if store.is_done(root, trial.id):
+        if ResultsFolder(root).is_done(trial.id):
             rows = [
                 row | {"elbo": row["elbo"] + shift(trial), "distortion": row["distortion"] - shift(trial)}
                 for row in point_rows(trial)
             ]
-            store.commit(
-                root, trial.id, {"points": rows, "trials": store.trial_tables(root, trial.id)["trials"]}
+            ResultsFolder(root).commit(
+                trial.id, {"points": rows, "trials": ResultsFolder(root).trial_tables(trial.id)["trials"]}
             )
     return root
 
@@ -126,5 +125,5 @@ def add_metric(root, sweep, name, value, **settings):
             "settings": json.dumps(settings),
             "protocol": trial.protocol,
         }
-        tables = store.trial_tables(root, trial.id)
-        store.commit(root, trial.id, {"metrics": [row], "trials": tables["trials"]})
+        tables = ResultsFolder(root).trial_tables(trial.id)
+        ResultsFolder(root).commit(trial.id, {"metrics": [row], "trials": tables["trials"]})

@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 from gaussian_oracle import elbo
+from report_builders import make_sweep
 
 from rdbench.numerics import theory
-from rdbench.results import store
-from rdbench.results.spec_file import save_sweep
+from rdbench.results.store import ResultsFolder
 from rdbench.search.base import Search, SearchState
 from rdbench.search.ended import FinishedTrial
 from rdbench.search.running import SearchRun
@@ -87,12 +87,12 @@ def commit(root, trial, status="done", run="", values=None):
             for split in ("train", "test")
             for reading in ("half", "optimal")
         ]
-    store.commit(root, trial.id, tables)
+    ResultsFolder(root).commit(trial.id, tables)
 
 
 def searching(root, wanted: Sweep, **options) -> SearchRun:
-    save_sweep(root, wanted)
-    return SearchRun(wanted, root, lambda: store.finished(root), **options)
+    ResultsFolder(root).save_sweep(wanted)
+    return SearchRun(wanted, root, lambda: ResultsFolder(root).finished(make_sweep()), **options)
 
 
 def work(search: SearchRun, status="done") -> list[float]:

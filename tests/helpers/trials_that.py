@@ -11,8 +11,8 @@ import time
 from pathlib import Path
 
 from rdbench.errors import StorageError
-from rdbench.results import store
 from rdbench.results.lease import stop_requested
+from rdbench.results.store import ResultsFolder
 from rdbench.trial.job import Hung, Retry
 from rdbench.trial.rows import failure_tables
 
@@ -58,7 +58,7 @@ def meet_faults_then_train_for_ever(pack, job, device, on_progress):
     if fault == "hangs":
         tables = failure_tables(trial, HUNG, datetime.datetime.now(datetime.UTC))
         tables["trials"][0]["run"] = job.run
-        store.commit(job.results, trial.id, tables)
+        ResultsFolder(job.results).commit(trial.id, tables)
         raise Hung
     if fault == "done":
         (job.results / f"{trial.seed}.ended").touch()

@@ -11,8 +11,7 @@ from rdbench.commands import evaluate
 from rdbench.commands.plan import _lines, account, open_plan
 from rdbench.metrics import failures, iwae
 from rdbench.metrics.iwae import IwaeOptions
-from rdbench.results import store
-from rdbench.results.spec_file import save_sweep
+from rdbench.results.store import ResultsFolder
 from rdbench.spec.plan import plan
 from rdbench.trial import worker
 from rdbench.trial.job import Job, Outputs
@@ -58,14 +57,14 @@ def runs(sweep, tmp_path):
     """Run what is left to do of one trial; returns the metric's row, and how many trials are left."""
     root = tmp_path / "results"
     asking = sweep.model_copy(update={"metrics": (ASKED,), "variants": sweep.variants[:1]})
-    save_sweep(root, asking)
+    ResultsFolder(root).save_sweep(asking)
 
     def run(keep: bool = False):
         job = Job(root, tmp_path, outputs=Outputs((ASKED,), weights=keep))
         todo = open_plan(root, asking).todo
         for each in todo:
             work([each], job, "cpu")
-        (row,) = store.trial_tables(root, plan(asking).trials[0].id)["metrics"]
+        (row,) = ResultsFolder(root).trial_tables(plan(asking).trials[0].id)["metrics"]
         return row, len(todo)
 
     run.root, run.sweep = root, asking

@@ -21,9 +21,8 @@ from rdbench.metrics import iwae
 from rdbench.metrics.base import TrainedModel, Value, value_name
 from rdbench.metrics.iwae import IwaeOptions
 from rdbench.numerics.seeding import generator
-from rdbench.results import store
 from rdbench.results.load import load_results
-from rdbench.results.spec_file import save_sweep
+from rdbench.results.store import ResultsFolder
 from rdbench.spec.plan import plan
 from rdbench.spec.sweep import dump_sweep, load_sweep
 from rdbench.trial.job import Outputs
@@ -233,8 +232,8 @@ SMALL = IwaeOptions(samples=64, images=None, readings=("half", "optimal_shared")
 def root(trial, data, sweep, tmp_path):
     """The results of one trial, with its metric."""
     path = tmp_path / "results"
-    save_sweep(path, sweep.model_copy(update={"metrics": (SMALL,)}))
-    store.commit(path, trial.id, run_trial(trial, data, CPU, outputs=Outputs([SMALL])))
+    ResultsFolder(path).save_sweep(sweep.model_copy(update={"metrics": (SMALL,)}))
+    ResultsFolder(path).commit(trial.id, run_trial(trial, data, CPU, outputs=Outputs([SMALL])))
     return path
 
 
@@ -280,8 +279,8 @@ def test_a_metric_that_cannot_be_measured_is_null_with_its_reason_and_the_trial_
     broken, why, trial, data, sweep, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(iwae, "METRIC", dataclasses.replace(iwae.METRIC, compute=broken))
-    save_sweep(tmp_path, sweep.model_copy(update={"metrics": (SMALL,)}))
-    store.commit(tmp_path, trial.id, run_trial(trial, data, CPU, outputs=Outputs([SMALL])))
+    ResultsFolder(tmp_path).save_sweep(sweep.model_copy(update={"metrics": (SMALL,)}))
+    ResultsFolder(tmp_path).commit(trial.id, run_trial(trial, data, CPU, outputs=Outputs([SMALL])))
     results = load_results(tmp_path)
     assert results.trials["status"].tolist() == ["done"]
     assert len(results.points) == 8

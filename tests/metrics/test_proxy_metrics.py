@@ -31,9 +31,8 @@ from rdbench.metrics.kid import KidOptions
 from rdbench.metrics.prdc import PrdcOptions
 from rdbench.metrics.reconstruction import ReconstructionOptions
 from rdbench.numerics.frechet import Moments, frechet_distance
-from rdbench.results import store
 from rdbench.results.load import load_results
-from rdbench.results.spec_file import save_sweep
+from rdbench.results.store import ResultsFolder
 from rdbench.spec.plan import Trial, plan
 from rdbench.spec.sweep import Sweep, dump_sweep, load_sweep
 from rdbench.trial.job import Outputs
@@ -126,8 +125,8 @@ def run(folder: Path, protocol: str, asked: list[MetricOptions]) -> Run:
         stream = samples.prior_samples
         patch.setattr(samples, "prior_samples", seen)
         tables = run_trial(trial, data, CPU, outputs=Outputs(asked))
-    save_sweep(folder / "results", sweep)
-    store.commit(folder / "results", trial.id, tables)
+    ResultsFolder(folder / "results").save_sweep(sweep)
+    ResultsFolder(folder / "results").commit(trial.id, tables)
     found = load_results(folder / "results").metrics
     most = max((np.concatenate(batches) for batches in streams), key=len)
     return Run(sweep, trial, data, asked, found, most, models[0])

@@ -16,7 +16,7 @@ from chaos import Kill
 from ray_sweeps import until
 
 from rdbench import datasets
-from rdbench.results import store
+from rdbench.results.store import ResultsFolder
 from rdbench.spec.plan import plan
 from rdbench.spec.sweep import load_sweep
 from rdbench.trial.run import run_trial
@@ -30,7 +30,7 @@ def alone(tmp_path_factory):
     sweep = load_sweep(folder / "chaos.yaml")
     data = datasets.load(sweep.dataset, folder)
     for trial in plan(sweep).trials:
-        store.commit(folder / "alone", trial.id, run_trial(trial, data, torch.device("cpu")))
+        ResultsFolder(folder / "alone").commit(trial.id, run_trial(trial, data, torch.device("cpu")))
     return folder, chaos.points(folder / "alone")
 
 

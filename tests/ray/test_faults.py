@@ -22,7 +22,7 @@ from trials_that import (
     train_for_ever,
 )
 
-from rdbench.results import store
+from rdbench.results.store import ResultsFolder
 from rdbench.trial.signals import STOP
 from rdbench.tune.ray_internals import as_actor_error
 from rdbench.tune.worker_deaths import KILLED, MEMORY, NODE, Loss, cause_of_death, loss, why_given_up
@@ -50,7 +50,7 @@ def of_faults(interrupted):
         (
             [line for line in interrupted.said.splitlines() if f"seed {trial.seed}:" in line],
             attempts(interrupted.root, trial.seed),
-            store.trial_tables(interrupted.root, trial.id).get("trials", [None])[0],
+            ResultsFolder(interrupted.root).trial_tables(trial.id).get("trials", [None])[0],
         )
         for trial in trials_of(interrupted.root.parent, len(FAULTS))
     ]

@@ -17,9 +17,8 @@ from rdbench.commands.bench import ray_overhead
 from rdbench.commands.plan import open_plan
 from rdbench.commands.sweep import run_sweep
 from rdbench.errors import StorageError
-from rdbench.results import store
 from rdbench.results.load import load_results
-from rdbench.results.spec_file import save_sweep
+from rdbench.results.store import ResultsFolder
 from rdbench.spec.plan import plan
 from rdbench.spec.sweep import Resources, VariantSpec, load_sweep
 from rdbench.trial.job import Job
@@ -41,7 +40,7 @@ def extended(tmp_path_factory):
     spec, root = folder / "test.yaml", folder / "results"
     spec.write_text(DIGITS)
     sweep = load_sweep(spec, ["beta=[0.5,1]", "resources.pack=2", "resources.gpus=0"])
-    save_sweep(root, load_sweep(spec))
+    ResultsFolder(root).save_sweep(load_sweep(spec))
     (first, *_) = plan(load_sweep(spec)).trials
     work([first], Job(root, folder), "cpu")
     written = written_at(root)
@@ -88,7 +87,7 @@ def test_packs_through_ray_leave_the_rows_of_single_trials(extended, tmp_path):
     sweep, root, *_ = extended
     data = datasets.load(sweep.dataset, tmp_path)
     for trial in plan(sweep).trials:
-        store.commit(tmp_path, trial.id, run_trial(trial, data, torch.device("cpu")))
+        ResultsFolder(tmp_path).commit(trial.id, run_trial(trial, data, torch.device("cpu")))
         file = f"points/{trial.id}.parquet"
         assert (root / file).read_bytes() == (tmp_path / file).read_bytes()
 
@@ -100,7 +99,7 @@ def test_a_trial_that_raises_or_diverges_is_recorded_and_the_others_go_on(sweep,
     steep = load_sweep(sweep_file, ["train.lr=10", "beta=[1e8]", "variants=[bs_vae]"])
     (diverging,) = plan(steep).trials
     root = tmp_path / "results"
-    save_sweep(root, steep)
+    ResultsFolder(root).save_sweep(steep)
     console = Console(file=io.StringIO())
     with SweepProgress(3, console) as progress:
         SerialScheduler().run([broken, diverging, fine], Job(root, tmp_path), progress)

@@ -15,7 +15,7 @@ import rdbench
 from rdbench.errors import SpecError
 from rdbench.registry import variants
 from rdbench.registry.source import find
-from rdbench.results.spec_file import save_sweep, stored_sweep, variant_sources
+from rdbench.results.store import ResultsFolder
 from rdbench.spec.plan import plan
 from rdbench.spec.sweep import load_sweep
 
@@ -371,13 +371,13 @@ def test_results_keep_copies_that_run_the_same_sweep(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path / "a")
     sweep = sweep_of(tmp_path / "a", "mypkg.vae:mine", "./vae.py:other")
     root = tmp_path / "results"
-    save_sweep(root, sweep)
+    ResultsFolder(root).save_sweep(sweep)
     write(tmp_path / "a" / "mypkg" / "layers.py", "FACTOR = 7\n")
     write(tmp_path / "a" / "extra.py", "1 / 0")
-    again = stored_sweep(root)
+    again = ResultsFolder(root).sweep()
     assert [trial.id for trial in plan(again).trials] == [trial.id for trial in plan(sweep).trials]
     assert [value(each) for each in again.variants] == [9, 21]
-    sources = variant_sources(root)
+    sources = ResultsFolder(root).variant_sources()
     assert {code: [file.name for file in files] for code, files in sources.items()} == {
         sweep.variants[0].code: ["mypkg/vae.py", "mypkg/__init__.py", "mypkg/layers.py"],
         sweep.variants[1].code: ["vae.py", "layers.py"],
@@ -387,8 +387,8 @@ def test_results_keep_copies_that_run_the_same_sweep(tmp_path, monkeypatch):
 
     (layers,) = root.glob("variants/other-*/layers.py")
     layers.write_text("FACTOR = 6\n")
-    assert [*variant_sources(root)] == [sweep.variants[0].code]
-    assert stored_sweep(root).variants[1] != sweep.variants[1]
+    assert [*ResultsFolder(root).variant_sources()] == [sweep.variants[0].code]
+    assert ResultsFolder(root).sweep().variants[1] != sweep.variants[1]
 
 
 def test_a_copy_in_one_file_is_what_its_name_says_whatever_it_imports(tmp_path, monkeypatch):
@@ -399,9 +399,9 @@ def test_a_copy_in_one_file_is_what_its_name_says_whatever_it_imports(tmp_path, 
     code = hashlib.sha256(text.encode()).hexdigest()[:16]
     write(tmp_path / "results" / "variants" / f"mine-{code}.py", text)
     write(tmp_path / "results" / "sweep.yaml", SPEC % f"variants/mine-{code}.py:mine")
-    (variant,) = stored_sweep(tmp_path / "results").variants
+    (variant,) = ResultsFolder(tmp_path / "results").sweep().variants
     assert (variant.name, variant.code) == ("mine", code)
-    assert [*variant_sources(tmp_path / "results")] == [code]
+    assert [*ResultsFolder(tmp_path / "results").variant_sources()] == [code]
     with pytest.raises(ModuleNotFoundError, match=r"mypkg.layers is not imported from .* sweep again"):
         value(variant)
 
@@ -411,7 +411,7 @@ def test_a_file_edited_between_reading_a_sweep_and_saving_it_is_told(tmp_path):
     sweep = sweep_of(tmp_path, "./mypkg/vae.py:mine")
     write(tmp_path / "mypkg" / "layers.py", "FACTOR = 3\n")
     with pytest.raises(SpecError, match="edited just now; run the same command again"):
-        save_sweep(tmp_path / "results", sweep)
+        ResultsFolder(tmp_path / "results").save_sweep(sweep)
 
 
 def test_check_lists_the_files_and_runs_them_where_they_are_not(tmp_path, monkeypatch):

@@ -12,7 +12,7 @@ from rdbench.registry import source, variants
 from rdbench.registry.declaration import declarations
 from rdbench.report import make_report, sections
 from rdbench.results.load import load_results
-from rdbench.results.spec_file import save_sweep
+from rdbench.results.store import ResultsFolder
 from rdbench.spec.labels import variant_name
 from rdbench.spec.plan import Trial, plan
 from rdbench.spec.sweep import dump_sweep, load_sweep
@@ -270,7 +270,7 @@ def test_results_keep_a_copy_that_runs_the_same_sweep(tmp_path):
     path = write(tmp_path / "mine.py")
     sweep = sweep_of(tmp_path, "./mine.py:mine")
     root = tmp_path / "results"
-    save_sweep(root, sweep)
+    ResultsFolder(root).save_sweep(sweep)
     path.unlink()
     again = load_sweep(root / "sweep.yaml")
     assert [trial.id for trial in plan(again).trials] == [trial.id for trial in plan(sweep).trials]
@@ -282,7 +282,7 @@ def test_results_keep_a_copy_that_runs_the_same_sweep(tmp_path):
 def test_results_outlive_the_package_their_variant_came_from(tmp_path):
     root = tmp_path / "results"
     sweep = sweep_of(tmp_path, "bs_vae")
-    save_sweep(root, sweep)
+    ResultsFolder(root).save_sweep(sweep)
     gone = dump_sweep(sweep).replace("bs_vae", "package_that_is_gone.vaes:mine")
     (root / "sweep.yaml").write_text(gone)
     assert load_results(root).sweep.variants[0].name == "mine"
@@ -322,6 +322,6 @@ def test_a_curve_is_one_trial_a_seed_that_knows_all_betas(tmp_path):
     assert "6 trainings, 32 points" in summary
     assert "variant curve trains once for all betas: 2 trainings saved" in summary
     root = tmp_path / "results"
-    save_sweep(root, sweep)
+    ResultsFolder(root).save_sweep(sweep)
     (section,), _ = sections.gather([load_results(root)])
     assert len(section.missing) == 8  # each point that is missing, not each training

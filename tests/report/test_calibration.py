@@ -19,9 +19,8 @@ from rdbench.report import calibration, sections
 from rdbench.report.calibration import Point, calibrate, check, checks
 from rdbench.report.page import render
 from rdbench.report.tables import shannon
-from rdbench.results import store
 from rdbench.results.load import load_results
-from rdbench.results.spec_file import save_sweep
+from rdbench.results.store import ResultsFolder
 from rdbench.spec.plan import plan
 from rdbench.spec.sweep import Sweep, load_sweep
 from rdbench.spec.sweep_files import shipped_sweep
@@ -78,9 +77,9 @@ def tables(trial, point, status="done", error=None):
 
 
 def write(root, trials, point_of, wanted):
-    save_sweep(root, wanted)
+    ResultsFolder(root).save_sweep(wanted)
     for trial in trials:
-        store.commit(root, trial.id, tables(trial, point_of(trial)))
+        ResultsFolder(root).commit(trial.id, tables(trial, point_of(trial)))
     return load_results(root)
 
 
@@ -181,9 +180,11 @@ def test_a_variant_theory_does_not_know_has_no_prediction_but_keeps_shannons_law
 def test_a_trial_without_a_result_is_a_reason_not_to_be_calibrated(tmp_path):
     sweep = Sweep.model_validate(GAUSSIAN | {"beta": [0.2, 1.0, 2.0]})
     first, second, _ = plan(sweep).trials
-    save_sweep(tmp_path, sweep)
-    store.commit(tmp_path, first.id, tables(first, optimum(first)))
-    store.commit(tmp_path, second.id, tables(second, None, "failed", "Traceback ...\nValueError: broken"))
+    ResultsFolder(tmp_path).save_sweep(sweep)
+    ResultsFolder(tmp_path).commit(first.id, tables(first, optimum(first)))
+    ResultsFolder(tmp_path).commit(
+        second.id, tables(second, None, "failed", "Traceback ...\nValueError: broken")
+    )
     found = calibrate(load_results(tmp_path))
     assert [each.verdict for each in found] == ["within", "not measured", "not measured"]
     assert [each.reason for each in found[1:]] == ["failed: ValueError: broken", "not trained yet"]

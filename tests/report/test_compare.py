@@ -14,7 +14,7 @@ from rdbench.report.compare.compare import Change, Metric, change, compare, holm
 from rdbench.report.compare.render import as_data, as_markdown, as_tables, as_text, sentences
 from rdbench.report.numbers import Estimate
 from rdbench.report.statistics.series import Series
-from rdbench.results import store
+from rdbench.results.store import ResultsFolder
 from rdbench.spec.plan import plan
 
 
@@ -226,8 +226,8 @@ def test_bd_rate_is_of_b_against_a(tmp_path):
                 row | {"rate": factor * 20 / trial.beta, "mse": 0.01 * trial.beta}
                 for row in point_rows(trial)
             ]
-            store.commit(
-                root, trial.id, {"points": rows, "trials": store.trial_tables(root, trial.id)["trials"]}
+            ResultsFolder(root).commit(
+                trial.id, {"points": rows, "trials": ResultsFolder(root).trial_tables(trial.id)["trials"]}
             )
         roots.append(root)
     (pair,) = compare([roots[0]], [roots[1]]).pairs

@@ -12,7 +12,7 @@ from rdbench.cli.app import app
 from rdbench.errors import ResultsError, UserError
 from rdbench.report.compare.compare import compare
 from rdbench.report.compare.gates import check_gate, parse_gate
-from rdbench.results import store
+from rdbench.results.store import ResultsFolder
 from rdbench.spec.plan import plan
 
 
@@ -173,8 +173,8 @@ def with_curves(root, sweep, errors):
     write(root, sweep)
     for trial in plan(sweep).trials:
         rows = [row | {"rate": 20 / trial.beta, "mse": errors[trial.beta]} for row in point_rows(trial)]
-        tables = store.trial_tables(root, trial.id)
-        store.commit(root, trial.id, {"points": rows, "trials": tables["trials"]})
+        tables = ResultsFolder(root).trial_tables(trial.id)
+        ResultsFolder(root).commit(trial.id, {"points": rows, "trials": tables["trials"]})
     return root
 
 
@@ -247,8 +247,8 @@ def test_a_gate_in_per_cent_of_a_collapsed_rate_fails(tmp_path):
     for root, rate in ((a, 0.004), (b, 0.012)):
         for trial in plan(sweep).trials:
             rows = [row | {"rate": rate if trial.beta == 10 else 20.0} for row in point_rows(trial)]
-            tables = store.trial_tables(root, trial.id)
-            store.commit(root, trial.id, {"points": rows, "trials": tables["trials"]})
+            tables = ResultsFolder(root).trial_tables(trial.id)
+            ResultsFolder(root).commit(trial.id, {"points": rows, "trials": tables["trials"]})
     found = outcome("delta.rate > 5%", (a, b))
     assert not found.passed
     assert "beta_vae, beta 10: A is at most 0.01 nats" in found.reason

@@ -17,9 +17,8 @@ from rdbench.report.searches import CHOSEN, Proposal, SearchView, StudyView
 from rdbench.report.sections import gather
 from rdbench.report.tables.proposals import SHOWN
 from rdbench.report.tables.write import to_csv, to_json
-from rdbench.results import store
 from rdbench.results.load import load_results
-from rdbench.results.spec_file import save_sweep
+from rdbench.results.store import ResultsFolder
 from rdbench.spec.labels import variant_name
 from rdbench.spec.sweep import VariantSpec
 
@@ -55,7 +54,7 @@ def test_a_search_has_a_chart_with_its_best(tmp_path):
     assert best["v0"] == min(row["v0"] for row in rows)
     assert f"is {best['v0']:.4f}"[:7] in chart.finding
     assert chart.finding.endswith(f"at {best['about']}.")
-    lost = len(store.trial_ids(tmp_path)) - len(rows)
+    lost = len(ResultsFolder(tmp_path).trial_ids()) - len(rows)
     assert bool(chart.notes) == bool(lost)
 
 
@@ -237,7 +236,7 @@ def test_a_search_without_a_result_has_no_chart_and_the_page_is_still_made(tmp_p
 
 @pytest.mark.parametrize("wanted", [OVER, {"name": "curve"}, {"name": "target", "rate": 5.0}])
 def test_a_search_that_has_not_begun_has_a_page(tmp_path, wanted):
-    save_sweep(tmp_path, sweep(wanted))
+    ResultsFolder(tmp_path).save_sweep(sweep(wanted))
     (section,) = contents([tmp_path]).sections
     assert "0 of at most" in section.searches[0].view.account[-1]
     assert make_report([tmp_path], tmp_path / "report.html").is_file()

@@ -7,9 +7,8 @@ from rdbench.numerics.likelihood import READINGS
 from rdbench.report import sections as gather
 from rdbench.report.statistics import series
 from rdbench.report.tables import measured, sources
-from rdbench.results import store
 from rdbench.results.load import load_results
-from rdbench.results.spec_file import save_sweep
+from rdbench.results.store import ResultsFolder
 from rdbench.spec.plan import plan
 
 
@@ -58,8 +57,8 @@ def test_a_trial_of_an_earlier_recipe_is_left_out_by_name(tmp_path):
     root = write(tmp_path / "a", make_sweep())
     old = plan(make_sweep(beta=[3])).trials[0]
     row = {"status": "done", "spec": old.to_json()}
-    store.commit(root, "0123456789abcdef", {"trials": [row], "points": point_rows(old)})
-    store.commit(root, "fedcba9876543210", {"trials": [{"status": "done", "spec": "{"}]})
+    ResultsFolder(root).commit("0123456789abcdef", {"trials": [row], "points": point_rows(old)})
+    ResultsFolder(root).commit("fedcba9876543210", {"trials": [{"status": "done", "spec": "{"}]})
     text = report(tmp_path, root)
     assert "trial 0123456789abcdef left out, an earlier recipe made it" in visible(text)
     assert "trial fedcba9876543210 left out, its settings cannot be read" in visible(text)
@@ -75,7 +74,7 @@ def test_two_trainings_of_a_whole_curve_are_not_taken_for_seeds_of_one_another(t
     root = tmp_path / "a"
     for shift, betas in ((0.0, [1, 10]), (300.0, [1, 10, 100])):
         sweep = make_sweep(beta=betas, variants=[f"{tmp_path}/curve.py:curve"])
-        save_sweep(root, sweep)
+        ResultsFolder(root).save_sweep(sweep)
         (trial,) = plan(sweep).trials
         row = {"status": "done", "variant": "curve", "beta": 1.0, "seed": 0, "protocol": "clean"}
         points = [
@@ -83,7 +82,7 @@ def test_two_trainings_of_a_whole_curve_are_not_taken_for_seeds_of_one_another(t
             for beta in trial.variant.options["betas"]
             for point in point_rows(trial.model_copy(update={"beta": beta}))
         ]
-        store.commit(root, trial.id, {"trials": [row | {"spec": trial.to_json()}], "points": points})
+        ResultsFolder(root).commit(trial.id, {"trials": [row | {"spec": trial.to_json()}], "points": points})
     (section,), problems = gather.gather([load_results(root)])
     found = series.values_by_seed(section, "elbo", "half")
     (name,) = {variant for variant, _ in found}
@@ -98,10 +97,10 @@ def test_a_metric_of_a_whole_curve_says_at_which_beta_it_was_measured(tmp_path, 
     sweep = make_sweep(beta=[1, 10, 100], variants=[f"{tmp_path}/curve.py:curve", "beta_vae"])
     root = write(tmp_path / "a", sweep)
     for trial in plan(sweep).trials:
-        content = store.trial_tables(root, trial.id)
+        content = ResultsFolder(root).trial_tables(trial.id)
         value = {"name": "fid", "value": 5.0, "settings": "{}", "protocol": "clean"}
         if trial.beta == 1:
-            store.commit(root, trial.id, {"metrics": [value], "trials": content["trials"]})
+            ResultsFolder(root).commit(trial.id, {"metrics": [value], "trials": content["trials"]})
     rows = measured.proxy_metrics(section_of(root)).rows
     assert [(row[0].text[:5], row[1].text, row[2].text, row[2].note) for row in rows] == [
         ("beta_", "1", "5.000", ""),

@@ -5,7 +5,7 @@ from report_builders import make_sweep, point_rows, report, section_of, visible,
 
 from rdbench.report.tables import costs, measured
 from rdbench.report.tables.table import Cell, Column, Table
-from rdbench.results import store
+from rdbench.results.store import ResultsFolder
 from rdbench.spec.plan import plan
 
 
@@ -106,7 +106,9 @@ def test_psnr_that_has_no_meaning_is_a_dash_with_its_reason(tmp_path):
     root = write(tmp_path / "a", make_sweep(beta=[1], variants=["bs_vae"]))
     trial = plan(make_sweep(beta=[1], variants=["bs_vae"])).trials[0]
     rows = [row | {"psnr": None, "bits_per_dim": None} for row in point_rows(trial)]
-    store.commit(root, trial.id, {"points": rows, "trials": [{"status": "done", "spec": trial.to_json()}]})
+    ResultsFolder(root).commit(
+        trial.id, {"points": rows, "trials": [{"status": "done", "spec": trial.to_json()}]}
+    )
     row = cells(measured.points(section_of(root), "half"), variant="bs_vae")
     assert row["test PSNR, dB"] == Cell("–", "defined for images in [0, 1] only")
     assert row["train ELBO"].text == "−100.0"

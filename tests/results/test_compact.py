@@ -6,10 +6,11 @@ import pytest
 from report_builders import make_sweep, write
 
 from rdbench.errors import ResultsError
-from rdbench.results import compact, store, table_files
+from rdbench.results import compact, store
 from rdbench.results.lease import Lease
 from rdbench.results.load import load_results
 from rdbench.results.repair import set_aside
+from rdbench.results.store import ResultsFolder
 from rdbench.storage import places
 
 
@@ -36,12 +37,12 @@ def same(one, other):
 
 
 def test_the_rows_are_the_same_in_fewer_files(root):
-    before, ids = load_results(root), store.finished(root)
+    before, ids = load_results(root), ResultsFolder(root).finished(make_sweep())
     was, now = compact.compact(root)
     assert (was.files, now.files) == (32, 12)  # of 8 trials in 4 tables: 3, 3 and 2
     assert now.size < was.size
     assert same(before, load_results(root))
-    assert store.finished(root) == ids == set(store.trial_ids(root))
+    assert ResultsFolder(root).finished(make_sweep()) == ids == set(ResultsFolder(root).trial_ids())
     for table in ("points", "history", "images", "trials"):
         alone = pd.read_parquet(root / table).sort_values("trial", kind="stable", ignore_index=True)
         assert alone["trial"].tolist() == getattr(before, table)["trial"].tolist()
@@ -51,19 +52,19 @@ def test_the_rows_are_the_same_in_fewer_files(root):
 
 
 def test_a_trial_is_read_and_written_again_as_before(root):
-    trial = store.trial_ids(root)[0]
-    before = store.trial_tables(root, trial)
+    trial = ResultsFolder(root).trial_ids()[0]
+    before = ResultsFolder(root).trial_tables(trial)
     compact.compact(root)
-    assert store.trial_tables(root, trial) == before
-    assert store.is_done(root, trial)
+    assert ResultsFolder(root).trial_tables(trial) == before
+    assert ResultsFolder(root).is_done(trial)
     row = {"name": "kid", "value": 1.0, "settings": "{}"}
-    store.add_metrics(root, trial, [], [row])
+    ResultsFolder(root).add_metrics(trial, [], [row])
     points = [before["points"][0] | {"rate": 77.0}]
-    store.commit(root, trial, {"points": points, "trials": before["trials"]})
+    ResultsFolder(root).commit(trial, {"points": points, "trials": before["trials"]})
     for _ in range(2):
         found = load_results(root).points
         assert found.loc[found["trial"] == trial, "rate"].tolist() == [77.0]
-        assert store.trial_tables(root, trial)["metrics"][0]["value"] == 1.0
+        assert ResultsFolder(root).trial_tables(trial)["metrics"][0]["value"] == 1.0
         compact.compact(root)  # what came later stays the later
 
 
@@ -109,8 +110,8 @@ def test_a_damaged_compacted_file_costs_its_trials_alone(root):
     content = bytearray(file.read_bytes())
     content[100] ^= 1
     file.write_bytes(content)
-    ids = store.trial_ids(root)
-    assert store.finished(root) == set(ids[3:])
+    ids = ResultsFolder(root).trial_ids()
+    assert ResultsFolder(root).finished(make_sweep()) == set(ids[3:])
     assert set(load_results(root).points["trial"]) == set(ids[3:])
     (line,) = set_aside(root)
     assert "its bytes do not match its digest" in line
@@ -118,7 +119,7 @@ def test_a_damaged_compacted_file_costs_its_trials_alone(root):
 
 
 def test_files_that_are_not_committed_stay_as_they_are(root):
-    orphan = store.trial_ids(root)[0]
+    orphan = ResultsFolder(root).trial_ids()[0]
     (root / "trials" / f"{orphan}.parquet").unlink()
     compact.compact(root)
     assert (root / "points" / f"{orphan}.parquet").exists()
@@ -133,6 +134,6 @@ def test_while_a_sweep_is_at_work_nothing_is_compacted(root):
 
 def test_a_compacted_file_under_another_name_is_not_read(root):
     compact.compact(root)
-    one = table_files.own_file(root, "points", "compact-1-0")
+    one = ResultsFolder(root).table("points").file("compact-1-0")
     one.rename(one.with_name("compact-7-0.parquet"))
     assert len(set(load_results(root).points["trial"])) == 5

@@ -5,12 +5,13 @@ import datetime
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
+from report_builders import make_sweep
 
 from rdbench.errors import ResultsError, StorageError
-from rdbench.results import compact, load, parquet, store
+from rdbench.results import compact, parquet, store
 from rdbench.results.load import load_results
 from rdbench.results.repair import set_aside
-from rdbench.results.spec_file import save_sweep
+from rdbench.results.store import ResultsFolder
 from rdbench.storage import places
 
 POINT = {"dataset": "digits", "variant": "bs_vae", "beta": 1.0, "seed": 0, "split": "test", "reading": "half"}
@@ -24,8 +25,8 @@ def trial_row(status="done", **more):
 @pytest.fixture
 def root(tmp_path, sweep):
     root = tmp_path / "results"
-    save_sweep(root, sweep)
-    store.commit(root, "aaaa", {"points": [POINT, POINT], "trials": [trial_row()]})
+    ResultsFolder(root).save_sweep(sweep)
+    ResultsFolder(root).commit("aaaa", {"points": [POINT, POINT], "trials": [trial_row()]})
     return root
 
 
@@ -56,9 +57,9 @@ def test_a_trial_without_its_last_row_does_not_exist(root, monkeypatch):
 
     monkeypatch.setattr(store, "write_atomically", killed_before_the_commit)
     with pytest.raises(KeyboardInterrupt):
-        store.commit(root, "bbbb", {"points": [POINT], "trials": [trial_row()]})
+        ResultsFolder(root).commit("bbbb", {"points": [POINT], "trials": [trial_row()]})
     assert (root / "points" / "bbbb.parquet").exists()
-    assert store.finished(root) == {"aaaa"}
+    assert ResultsFolder(root).finished(make_sweep()) == {"aaaa"}
     assert set(load_results(root).points["trial"]) == {"aaaa"}
 
 
@@ -73,16 +74,16 @@ def test_a_write_that_fails_leaves_the_old_file_and_no_temporary_one(tmp_path, m
 
 
 def test_done_and_diverged_trials_are_finished_and_failed_ones_are_not(root):
-    store.commit(root, "cccc", {"trials": [trial_row("diverged", error="NaN")]})
-    store.commit(root, "dddd", {"trials": [trial_row("failed", error="boom")]})
-    assert store.finished(root) == {"aaaa", "cccc"}
+    ResultsFolder(root).commit("cccc", {"trials": [trial_row("diverged", error="NaN")]})
+    ResultsFolder(root).commit("dddd", {"trials": [trial_row("failed", error="boom")]})
+    assert ResultsFolder(root).finished(make_sweep()) == {"aaaa", "cccc"}
 
 
 def test_a_done_trial_that_lacks_a_needed_table_is_not_finished(root):
-    assert store.finished(root, needs=["per_image"]) == set()
+    assert ResultsFolder(root).finished(make_sweep(keep_per_image=True)) == set()
     row = {"index": 0, "sse": 1.0, "rate": 1.0}
-    store.commit(root, "aaaa", {"per_image": [row], "trials": [trial_row()]})
-    assert store.finished(root, needs=["per_image"]) == {"aaaa"}
+    ResultsFolder(root).commit("aaaa", {"per_image": [row], "trials": [trial_row()]})
+    assert ResultsFolder(root).finished(make_sweep(keep_per_image=True)) == {"aaaa"}
 
 
 def test_damaged_and_foreign_files_are_named_and_left_out(root):
@@ -96,7 +97,7 @@ def test_damaged_and_foreign_files_are_named_and_left_out(root):
     later, torn = sorted(results.problems)
     assert "later.parquet: left out, its schema version is 99" in later
     assert "torn.parquet: left out, not a readable Parquet file" in torn
-    assert store.finished(root) == {"aaaa"}
+    assert ResultsFolder(root).finished(make_sweep()) == {"aaaa"}
 
 
 def test_a_folder_of_the_first_schema_is_read_and_what_it_did_not_hold_is_null(root):
@@ -105,7 +106,7 @@ def test_a_folder_of_the_first_schema_is_read_and_what_it_did_not_hold_is_null(r
         old = pq.read_table(file)
         old = old.drop_columns(list(parquet._SINCE)) if table == "trials" else old
         pq.write_table(old.replace_schema_metadata({"rdbench_schema": "1"}), file)
-    store.commit(root, "bbbb", {"points": [POINT], "trials": [trial_row(pack=4)]})
+    ResultsFolder(root).commit("bbbb", {"points": [POINT], "trials": [trial_row(pack=4)]})
     results = load_results(root)
     assert results.problems == []
     assert results.points["trial"].tolist() == ["aaaa", "aaaa", "bbbb"]
@@ -137,14 +138,14 @@ def test_files_of_the_third_schema_keep_their_digest_and_are_read_by_any_columns
     schema_3, tmp_path, sweep, compacted
 ):
     root = tmp_path / "old"
-    save_sweep(root, sweep)
+    ResultsFolder(root).save_sweep(sweep)
     for trial in ("aaaa", "bbbb"):
-        store.commit(root, trial, {"points": [POINT], "trials": [trial_row(pack=4)]})
+        ResultsFolder(root).commit(trial, {"points": [POINT], "trials": [trial_row(pack=4)]})
     if compacted:
         compact.compact(root)
     schema_3()
-    assert store.finished(root) == {"aaaa", "bbbb"}
-    rows = load.frame(root, "trials", ("trial", "pack", "train_images"))
+    assert ResultsFolder(root).finished(make_sweep()) == {"aaaa", "bbbb"}
+    rows = ResultsFolder(root).frame("trials", ("trial", "pack", "train_images"))
     assert rows["pack"].tolist() == [4, 4]
     assert rows["train_images"].isna().all()
     results = load_results(root)
@@ -159,9 +160,9 @@ def test_files_of_the_third_schema_keep_their_digest_and_are_read_by_any_columns
 
 
 def test_a_failure_replaces_a_failure_but_never_a_result(root):
-    store.commit(root, "aaaa", {"trials": [trial_row("failed", error="late")]})
-    store.commit(root, "bbbb", {"trials": [trial_row("failed", error="first")]})
-    store.commit(root, "bbbb", {"trials": [trial_row("failed", error="second")]})
+    ResultsFolder(root).commit("aaaa", {"trials": [trial_row("failed", error="late")]})
+    ResultsFolder(root).commit("bbbb", {"trials": [trial_row("failed", error="first")]})
+    ResultsFolder(root).commit("bbbb", {"trials": [trial_row("failed", error="second")]})
     trials = load_results(root).trials.set_index("trial")
     assert trials["status"].to_dict() == {"aaaa": "done", "bbbb": "failed"}
     assert trials["error"]["bbbb"] == "second"
@@ -169,7 +170,7 @@ def test_a_failure_replaces_a_failure_but_never_a_result(root):
 
 def test_a_misspelt_column_is_refused_rather_than_dropped(root):
     with pytest.raises(ValueError, match="no column named raet"):
-        store.commit(root, "eeee", {"points": [{"raet": 1.0}], "trials": [trial_row()]})
+        ResultsFolder(root).commit("eeee", {"points": [{"raet": 1.0}], "trials": [trial_row()]})
 
 
 def test_a_folder_that_is_no_results_folder_is_refused(tmp_path):
@@ -185,11 +186,11 @@ def test_every_single_bit_of_a_file_is_guarded(root):
         flipped[at] ^= 1 << at % 8
         file.write_bytes(flipped)
         assert load_results(root).points.empty
-        assert store.finished(root) == set()
+        assert ResultsFolder(root).finished(make_sweep()) == set()
 
 
 def test_a_file_of_another_trial_or_table_is_left_out(root):
-    store.commit(root, "bbbb", {"points": [POINT | {"rate": 9.0}], "trials": [trial_row()]})
+    ResultsFolder(root).commit("bbbb", {"points": [POINT | {"rate": 9.0}], "trials": [trial_row()]})
     (root / "points" / "aaaa.parquet").write_bytes((root / "points" / "bbbb.parquet").read_bytes())
     (root / "history").mkdir()
     (root / "history" / "bbbb.parquet").write_bytes((root / "points" / "bbbb.parquet").read_bytes())
@@ -197,13 +198,13 @@ def test_a_file_of_another_trial_or_table_is_left_out(root):
     assert results.points["trial"].tolist() == ["bbbb"]
     assert results.history.empty
     assert len(results.problems) == 2
-    assert store.finished(root) == {"bbbb"}
+    assert ResultsFolder(root).finished(make_sweep()) == {"bbbb"}
 
 
 def test_an_older_file_of_another_trial_is_left_out(root):
     old = pq.read_table(root / "points" / "aaaa.parquet").replace_schema_metadata({"rdbench_schema": "2"})
     pq.write_table(old, root / "points" / "bbbb.parquet")
-    store.commit(root, "bbbb", {"trials": [trial_row()]})
+    ResultsFolder(root).commit("bbbb", {"trials": [trial_row()]})
     results = load_results(root)
     assert results.points["trial"].unique().tolist() == ["aaaa"]
     assert "it holds another trial" in results.problems[0]

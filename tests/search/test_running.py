@@ -4,11 +4,12 @@ import json
 from pathlib import Path
 
 import pytest
+from report_builders import make_sweep
 from search_builders import begun, commit, predicted, run, searching, sweep, work
 
 from rdbench.errors import ResultsError
-from rdbench.results import store
 from rdbench.results.load import load_results
+from rdbench.results.store import ResultsFolder
 from rdbench.search import begin, ended
 from rdbench.search.curve import CurveSearcher
 from rdbench.search.running import SearchRun
@@ -105,7 +106,7 @@ def test_a_limit_bounds_what_one_run_hands_out(tmp_path):
 def test_a_done_trial_that_lacks_what_is_asked_for_is_handed_out_once_more_and_no_oftener(tmp_path):
     wanted = sweep(WANTED | {"trials": 5})
     work(searching(tmp_path, wanted))
-    whole = store.finished(tmp_path)
+    whole = ResultsFolder(tmp_path).finished(make_sweep())
     lacking = sorted(whole)[0]
     search = SearchRun(wanted, tmp_path, lambda: whole - {lacking})
     assert [trial.id for trial in search.next()] == [lacking]
@@ -135,7 +136,7 @@ def test_metrics_are_those_that_the_sweep_asks_for_by_the_names_of_their_values(
     wanted = sweep(WANTED, metrics=["prdc", {"name": "iwae", "samples": 20}])
     (trial, *_) = searching(tmp_path, wanted).next()
     commit(tmp_path, trial)
-    tables = store.trial_tables(tmp_path, trial.id)
+    tables = ResultsFolder(tmp_path).trial_tables(trial.id)
     prdc, iwae = (each.settings() for each in wanted.metrics)
     rows = [
         {"name": name, "value": value, "settings": json.dumps(settings), "protocol": "clean"}
@@ -146,7 +147,7 @@ def test_metrics_are_those_that_the_sweep_asks_for_by_the_names_of_their_values(
             ("iwae", -9.0, iwae | {"reading": "half", "samples": 10}),  # of a former spec
         ]
     ]
-    store.commit(tmp_path, trial.id, tables | {"metrics": rows})
+    ResultsFolder(tmp_path).commit(trial.id, tables | {"metrics": rows})
     (found,) = ended.load(tmp_path, wanted.metrics).values()
     assert (found.values["prdc_recall"], found.values["iwae_half"]) == (0.5, -3.0)
     assert "prdc_density" not in found.values
@@ -200,7 +201,7 @@ def test_what_a_trial_is_judged_by_does_not_hang_on_when_the_driver_was_killed(t
 def test_a_metric_that_is_added_later_is_measured_and_chooses_no_other_trials(tmp_path, search):
     wanted = sweep(search, beta=[0.01, 1, 100])
     work(searching(tmp_path, wanted))
-    before = store.finished(tmp_path)
+    before = ResultsFolder(tmp_path).finished(make_sweep())
     more = sweep(search, beta=[0.01, 1, 100], metrics=["latents"])
     handed = []
     lacking = SearchRun(more, tmp_path, lambda: set())

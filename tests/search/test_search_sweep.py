@@ -3,6 +3,7 @@
 import io
 
 import pytest
+from report_builders import make_sweep
 from rich.console import Console
 from search_builders import sweep
 
@@ -10,9 +11,8 @@ from rdbench.commands.plan import open_plan
 from rdbench.commands.status import status_lines
 from rdbench.commands.sweep import run_sweep
 from rdbench.errors import SpecError
-from rdbench.results import store
 from rdbench.results.load import load_results
-from rdbench.results.spec_file import save_sweep
+from rdbench.results.store import ResultsFolder
 from rdbench.search.ended import load
 from rdbench.spec.plan import plan
 from rdbench.spec.search_options import MedianStop, PlateauStop
@@ -149,10 +149,10 @@ def test_a_stopped_trial_has_its_history_and_no_points_and_is_done_only_where_st
     asked, tmp_path
 ):
     wanted, trial = asked
-    save_sweep(tmp_path, wanted)
+    ResultsFolder(tmp_path).save_sweep(wanted)
     (figures,) = work([trial], job(tmp_path, stop=RULE), "cpu")
     assert figures["status"] == "stopped early"
-    row = store.trial_row(tmp_path, trial.id)
+    row = ResultsFolder(tmp_path).trial_row(trial.id)
     assert row["status"] == "stopped"
     found = load_results(tmp_path)
     epochs = len(found.history)
@@ -160,8 +160,8 @@ def test_a_stopped_trial_has_its_history_and_no_points_and_is_done_only_where_st
     assert 1 < epochs < 8
     assert len(found.points) == 0
     assert row["seconds"] > 0
-    assert store.finished(tmp_path) == set()
-    assert store.finished(tmp_path, stopped=True) == {trial.id}
+    assert ResultsFolder(tmp_path).finished(make_sweep()) == set()
+    assert ResultsFolder(tmp_path).finished(make_sweep(stop={"name": "plateau"})) == {trial.id}
     (ended,) = load(tmp_path).values()
     assert ended.status == "stopped"
     assert ended.values == {}
@@ -170,9 +170,9 @@ def test_a_stopped_trial_has_its_history_and_no_points_and_is_done_only_where_st
 def test_without_the_rule_it_is_trained_to_its_end_from_its_checkpoint_as_if_never_stopped(asked, tmp_path):
     wanted, trial = asked
     for root in (tmp_path / "stopped", tmp_path / "whole"):
-        save_sweep(root, wanted)
+        ResultsFolder(root).save_sweep(wanted)
     work([trial], job(tmp_path / "stopped", stop=RULE), "cpu")
-    checkpoints.tidy(tmp_path / "stopped", store.finished(tmp_path / "stopped"))
+    checkpoints.tidy(tmp_path / "stopped", ResultsFolder(tmp_path / "stopped").finished(make_sweep()))
     assert checkpoints.interrupted(tmp_path / "stopped") == [(trial.id,)]
     for root in (tmp_path / "stopped", tmp_path / "whole"):
         (figures,) = work([trial], job(root), "cpu")
@@ -184,7 +184,7 @@ def test_without_the_rule_it_is_trained_to_its_end_from_its_checkpoint_as_if_nev
 
 def test_a_trial_is_judged_by_the_peers_it_was_handed_out_with(asked, tmp_path):
     wanted, trial = asked
-    save_sweep(tmp_path, wanted)
+    ResultsFolder(tmp_path).save_sweep(wanted)
     slow, trial = trial, trial.model_copy(update={"train": trial.train.model_copy(update={"lr": 1e-2})})
     work([trial], job(tmp_path), "cpu")
     rule = MedianStop(grace=2, peers=1)
@@ -197,11 +197,11 @@ def test_a_trial_is_judged_by_the_peers_it_was_handed_out_with(asked, tmp_path):
 
 def test_a_stopped_trial_never_replaces_a_finished_one(asked, tmp_path):
     wanted, trial = asked
-    save_sweep(tmp_path, wanted)
+    ResultsFolder(tmp_path).save_sweep(wanted)
     work([trial], job(tmp_path), "cpu")
     (figures,) = work([trial], job(tmp_path, stop=RULE), "cpu")  # as where a metric is to be added
     assert figures["status"] == "done"
-    assert store.is_done(tmp_path, trial.id)
+    assert ResultsFolder(tmp_path).is_done(trial.id)
     assert len(load_results(tmp_path).history) == 8
 
 

@@ -3,8 +3,7 @@
 import pytest
 from search_builders import sweep
 
-from rdbench.results import store
-from rdbench.results.spec_file import save_sweep
+from rdbench.results.store import ResultsFolder
 from rdbench.spec.plan import plan
 from rdbench.spec.search_options import AshaStop, MedianStop, PlateauStop
 from rdbench.trial.early_stopping import EarlyStopper, peer_losses, why_stop
@@ -82,13 +81,13 @@ def write(root, trial, losses, status="done"):
     (row,) = failure_tables(trial, "", None)["trials"]
     each = {"rate": 1.0, "sse": 1.0, "lr": 1e-3, "seconds": 1.0, "images_per_second": 1.0}
     history = [{"epoch": epoch, "loss": loss} | each for epoch, loss in enumerate(losses, 1)]
-    store.commit(root, trial.id, {"history": history, "trials": [row | {"status": status}]})
+    ResultsFolder(root).commit(trial.id, {"history": history, "trials": [row | {"status": status}]})
 
 
 def test_peers_are_of_one_variant_and_beta_and_of_other_settings(tmp_path):
     """Not other seeds of the same settings: that would keep the lucky ones."""
     wanted = sweep(None, beta=[1, 2], variants=["beta_vae", "bs_vae"], seeds=2)
-    save_sweep(tmp_path, wanted)
+    ResultsFolder(tmp_path).save_sweep(wanted)
     faster = wanted.model_copy(update={"train": wanted.train.model_copy(update={"lr": 0.01})})
     trials = {
         (t.variant.name, t.beta, t.seed, t.train.lr): t for w in (wanted, faster) for t in plan(w).trials

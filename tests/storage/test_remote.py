@@ -21,7 +21,7 @@ from rdbench.results import compact, store
 from rdbench.results.lease import Lease, stop_requested
 from rdbench.results.load import load_results
 from rdbench.results.repair import set_aside
-from rdbench.results.spec_file import save_sweep, stored_sweep, variant_sources
+from rdbench.results.store import ResultsFolder
 from rdbench.spec.plan import plan
 from rdbench.storage import places, remote
 from rdbench.trial.serial import SerialScheduler
@@ -135,7 +135,7 @@ def test_results_in_a_bucket_are_those_on_disk(there, tmp_path):
     write(there, wanted)
     ids = {trial.id for trial in plan(wanted).trials}
     assert same(load_results(here), load_results(str(there)))
-    assert store.finished(there) == ids
+    assert ResultsFolder(there).finished(make_sweep()) == ids
     assert open_plan(there, wanted).todo == []
     told = [line.replace(str(there), str(here)) for line in status_lines(there)]
     assert told == status_lines(here)
@@ -143,8 +143,8 @@ def test_results_in_a_bucket_are_those_on_disk(there, tmp_path):
     assert "study" in page.read_text()
     assert not compare([here], [there]).problems
     trial = plan(wanted).trials[0].id
-    store.add_metrics(there, trial, [], [{"name": "kid", "value": 1.0, "settings": "{}"}])
-    assert store.trial_tables(there, trial)["metrics"][0]["value"] == 1.0
+    ResultsFolder(there).add_metrics(trial, [], [{"name": "kid", "value": 1.0, "settings": "{}"}])
+    assert ResultsFolder(there).trial_tables(trial)["metrics"][0]["value"] == 1.0
 
 
 def test_compacted_and_set_aside_in_a_bucket(there):
@@ -159,11 +159,11 @@ def test_compacted_and_set_aside_in_a_bucket(there):
     was, now = compact.compact(there)
     assert (was.files, now.files) == (12, 3)
     assert same(before, load_results(there))
-    assert store.is_done(there, trial)
+    assert ResultsFolder(there).is_done(trial)
 
 
 def test_one_driver_at_a_time_in_a_bucket(there):
-    save_sweep(there, make_sweep())
+    ResultsFolder(there).save_sweep(make_sweep())
     with Lease(there, "rdbench sweep") as lease:
         with pytest.raises(ResultsError, match="is in use by 'rdbench sweep'"), Lease(there, "another"):
             pass
@@ -221,7 +221,7 @@ def test_a_fault_that_lasts_is_one_line(proxy, there, impatient, fault):
         lambda: (there / "file").unlink(missing_ok=True),
         lambda: places.entries(there),
         lambda: load_results(there),
-        lambda: store.finished(there),
+        lambda: ResultsFolder(there).finished(make_sweep()),
     ):
         with pytest.raises(StorageError) as caught:
             operation()
@@ -246,7 +246,7 @@ def test_a_fault_among_many_reads_is_told_and_not_a_missing_trial(proxy, there, 
 
         patch.setattr(remote.Remote, "read_bytes", failing)
         with pytest.raises(StorageError, match="tried for"):
-            store.finished(there)
+            ResultsFolder(there).finished(make_sweep())
 
 
 @pytest.mark.parametrize("code", ["AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch"])
@@ -269,7 +269,7 @@ def test_a_missing_bucket_is_told(server):
     for operation in (
         lambda: places.entries(nowhere),
         lambda: load_results(nowhere),
-        lambda: store.finished(nowhere),
+        lambda: ResultsFolder(nowhere).finished(make_sweep()),
         lambda: places.write_atomically(nowhere / "file", b""),
     ):
         with pytest.raises(StorageError, match=r"make (it|the bucket), or fix the address"):
@@ -279,7 +279,7 @@ def test_a_missing_bucket_is_told(server):
 def test_a_bucket_without_results_is_no_results_folder(there):
     with pytest.raises(ResultsError, match=r"not a results folder \(no sweep.yaml"):
         load_results(there)
-    assert store.finished(there) == set()
+    assert ResultsFolder(there).finished(make_sweep()) == set()
 
 
 def test_the_file_of_a_variant_is_found_with_results_in_a_bucket(there, tmp_path, sweep_file):
@@ -294,12 +294,12 @@ def test_the_file_of_a_variant_is_found_with_results_in_a_bucket(there, tmp_path
     text = (tmp_path / "mine.py").read_text()
     (tmp_path / "two.py").write_text("from nets.layers import FACTOR\n" + text.replace("mine", "two"))
     wanted = load_sweep(sweep_file, ["variants=[mine.py:mine, two.py:two]"])
-    save_sweep(there, wanted)
+    ResultsFolder(there).save_sweep(wanted)
     for file in ("mine.py", "two.py", "nets/layers.py"):
         (tmp_path / file).unlink()
-    stored = stored_sweep(there)
+    stored = ResultsFolder(there).sweep()
     assert [trial.id for trial in plan(stored).trials] == [trial.id for trial in plan(wanted).trials]
-    sources = variant_sources(there)
+    sources = ResultsFolder(there).variant_sources()
     assert {code: [file.name for file in files][1:] for code, files in sources.items()} == {
         wanted.variants[0].code: [],
         wanted.variants[1].code: ["nets/layers.py"],

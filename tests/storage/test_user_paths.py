@@ -24,7 +24,7 @@ from rdbench.report.compare.gates import render
 from rdbench.report.export import FORMATS, export
 from rdbench.results import read_cache
 from rdbench.results.load import load_results
-from rdbench.results.spec_file import save_sweep, stored_sweep
+from rdbench.results.store import ResultsFolder
 from rdbench.spec.fields import load_dataset_options
 from rdbench.spec.plan import plan
 from rdbench.spec.sweep import dump_sweep, load_sweep
@@ -157,9 +157,9 @@ def test_a_relative_path_in_a_sweep_file_starts_from_the_file(home, tmp_path, mo
     assert load_sweep("study/x.yaml") == here
     assert datasets.load(here.dataset, tmp_path / "nowhere").shape == (3, 8, 8)
     # Kept with results, it means what it did, wherever they are moved to.
-    save_sweep(tmp_path / "kept" / "results", here)
+    ResultsFolder(tmp_path / "kept" / "results").save_sweep(here)
     photos(tmp_path / "kept" / "results" / "photos")
-    assert stored_sweep(tmp_path / "kept" / "results").dataset == here.dataset
+    assert ResultsFolder(tmp_path / "kept" / "results").sweep().dataset == here.dataset
 
 
 def test_what_is_not_beside_the_sweep_file_is_where_it_was(home, tmp_path, monkeypatch):
@@ -177,9 +177,9 @@ def test_what_is_not_beside_the_sweep_file_is_where_it_was(home, tmp_path, monke
         assert load_sweep(spec, [f"dataset.path={path}"]).dataset.path == path
         with pytest.raises(UserError, match="gone is not a folder; correct 'path'"):
             datasets.load(load_sweep(spec, [f"dataset.path={path}"]).dataset, home / "data")
-    save_sweep(tmp_path / "kept", load_sweep(spec, ["dataset.path=./gone"]))
+    ResultsFolder(tmp_path / "kept").save_sweep(load_sweep(spec, ["dataset.path=./gone"]))
     photos(Path("gone").absolute())
-    assert stored_sweep(tmp_path / "kept").dataset.path == "./gone"  # whoever reads it from where
+    assert ResultsFolder(tmp_path / "kept").sweep().dataset.path == "./gone"  # whoever reads it from where
 
 
 def test_ids_of_trials_on_a_folder_below_the_data_root_stay(tmp_path):
@@ -206,9 +206,9 @@ def test_sweeps_and_datasets_in_a_folder_whose_name_is_not_utf8(home, tmp_path, 
     assert len(datasets.load(sweep.dataset, tmp_path / "nowhere").train.images) == 3
     (trial,) = plan(sweep).trials
     assert type(trial).from_json(trial.to_json()) == trial
-    save_sweep(folder / "results", sweep)
-    assert stored_sweep(folder / "results").dataset == sweep.dataset
-    assert stored_sweep(folder / "results").variants == sweep.variants
+    ResultsFolder(folder / "results").save_sweep(sweep)
+    assert ResultsFolder(folder / "results").sweep().dataset == sweep.dataset
+    assert ResultsFolder(folder / "results").sweep().variants == sweep.variants
     # Options and variables that name it.
     monkeypatch.setenv("RDBENCH_CACHE", str(folder / "cache"))
     below = datasets.make_options("folder", {"path": "photos", "size": 8})
@@ -234,13 +234,13 @@ def test_results_in_a_folder_whose_name_is_not_utf8_are_reported(tmp_path):
     for form in ("json", "markdown", "text"):
         text = render(compare([root], [root]), [], form)
         assert text.encode("utf-8", "backslashreplace")
-    assert read_cache._file(root, "", "json") != read_cache._file(tmp_path, "", "json")
+    assert read_cache._file(root, "") != read_cache._file(tmp_path, "")
     assert r"caf\udce9/mine.py" in load_results(root).trials["error"].dropna().iloc[0]
 
 
 def test_the_snapshots_of_folders_stay(tmp_path):
     text = f"{tmp_path.resolve()}\n"
-    assert read_cache._file(tmp_path, "", "json").stem == hashlib.sha256(text.encode()).hexdigest()[:24]
+    assert read_cache._file(tmp_path, "").stem == hashlib.sha256(text.encode()).hexdigest()[:24]
 
 
 def test_a_classifier_is_kept_in_a_cache_whose_name_is_not_utf8(tmp_path, monkeypatch, data):

@@ -8,7 +8,7 @@ import torch
 
 from rdbench.numerics.seeding import generator
 from rdbench.registry import variants
-from rdbench.results import store
+from rdbench.results.store import ResultsFolder
 from rdbench.spec.sweep import ModelSpec, VariantSpec
 from rdbench.trial.job import Job, Outputs
 from rdbench.trial.run import run_pack, run_trial
@@ -112,8 +112,10 @@ def test_on_a_cpu_a_pack_runs_trial_by_trial_and_bit_for_bit_as_alone(trial, dat
     work(trials, Job(tmp_path / "together", tmp_path), "cpu", shares.append)
     assert shares == [pytest.approx(eighths / 8) for eighths in range(1, 9)]
     for one in trials:
-        store.commit(tmp_path / "alone", one.id, run_trial(one, data, CPU))
-        ours, alone = (store.trial_tables(tmp_path / place, one.id) for place in ("together", "alone"))
+        ResultsFolder(tmp_path / "alone").commit(one.id, run_trial(one, data, CPU))
+        ours, alone = (
+            ResultsFolder(tmp_path / place).trial_tables(one.id) for place in ("together", "alone")
+        )
         assert without_times(ours) == without_times(alone)
 
 

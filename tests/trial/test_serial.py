@@ -10,8 +10,8 @@ from rich.console import Console
 
 from rdbench.commands.plan import open_plan
 from rdbench.commands.sweep import run_sweep
-from rdbench.results import store
 from rdbench.results.load import load_results
+from rdbench.results.store import ResultsFolder
 from rdbench.spec.sweep import load_sweep
 from rdbench.trial import serial
 from rdbench.trial.job import Retry
@@ -85,4 +85,4 @@ def test_a_fault_of_the_machine_is_tried_again_and_then_the_trials_own(sweep, ro
     monkeypatch.setattr(serial, "work", with_faults)
     account, _ = run(sweep, root)
     assert (account.done, account.failed) == (1, 1)
-    assert "OSError: third" in store.trial_row(root, open_plan(root, sweep).trials[0].id)["error"]
+    assert "OSError: third" in ResultsFolder(root).trial_row(open_plan(root, sweep).trials[0].id)["error"]

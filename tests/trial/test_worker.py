@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from rdbench.errors import StorageError
-from rdbench.results import store
 from rdbench.results.lease import Lease, stop_requested
+from rdbench.results.store import ResultsFolder
 from rdbench.spec.search_options import PlateauStop
 from rdbench.spec.sweep import Resources, VariantSpec
 from rdbench.storage import places
@@ -39,7 +39,7 @@ def pack(trial):
 def test_a_pack_leaves_a_committed_trial_for_each_member(pack, job):
     shares = []
     figures = work(pack, job, "cpu", shares.append)
-    assert store.trial_ids(job.results) == sorted(trial.id for trial in pack)
+    assert ResultsFolder(job.results).trial_ids() == sorted(trial.id for trial in pack)
     assert [one["status"] for one in figures] == ["done"] * 6
     assert max(shares) == 1
 
@@ -58,7 +58,7 @@ def test_a_pack_that_does_not_fit_is_run_in_halves_until_it_does(pack, job, monk
     figures = work(pack, job, "cpu")
     assert sizes == [6, 3, 1, 2, 3, 1, 2]
     assert [one["status"] for one in figures] == ["done"] * 6
-    assert store.trial_ids(job.results) == sorted(trial.id for trial in pack)
+    assert ResultsFolder(job.results).trial_ids() == sorted(trial.id for trial in pack)
 
 
 @pytest.mark.parametrize("fused", [False, True])
@@ -74,7 +74,7 @@ def test_the_one_trial_that_raises_fails_alone(pack, job, monkeypatch, fused):
     figures = work(pack, job, "cpu")
     assert [one["status"] for one in figures] == ["done"] * 3 + ["failed"] + ["done"] * 2
     assert "RuntimeError: no such thing" in figures[3]["error"]
-    assert len(store.trial_ids(job.results)) == 6
+    assert len(ResultsFolder(job.results).trial_ids()) == 6
 
 
 def counted(function, calls):
@@ -95,7 +95,7 @@ def test_an_exception_that_comes_twice_is_the_trials_own(trial, job, monkeypatch
     (figures,) = work([trial], job, "cpu")
     assert figures["status"] == "failed"
     assert figures["error"].splitlines()[-1] == "ValueError: never"
-    assert "Traceback" in store.trial_row(job.results, trial.id)["error"]
+    assert "Traceback" in ResultsFolder(job.results).trial_row(trial.id)["error"]
     assert len(calls) == 2
 
 
@@ -135,7 +135,7 @@ def test_a_fault_of_the_machine_is_tried_elsewhere(trial, job, monkeypatch, erro
     if elsewhere:
         with pytest.raises(Retry, match=type(error).__name__):
             work([trial], job, "cpu")
-        assert store.trial_ids(job.results) == []
+        assert ResultsFolder(job.results).trial_ids() == []
     else:
         assert work([trial], job, "cpu")[0]["status"] == "failed"
 
@@ -158,7 +158,7 @@ def test_what_failed_in_this_run_is_not_tried_again_in_it(trial, job, monkeypatc
     worker.commit(this, trial, failure_tables(trial, "no room", started))
     assert work([trial], this, "cpu")[0] == {"status": "failed", "error": "no room", "seconds": None}
     assert work([trial], other, "cpu")[0]["status"] == "done"
-    assert store.trial_row(job.results, trial.id)["run"] == "22222222"
+    assert ResultsFolder(job.results).trial_row(trial.id)["run"] == "22222222"
 
 
 def test_a_results_folder_that_is_gone_is_not_made_again(trial, job):
@@ -207,14 +207,14 @@ def test_asked_to_stop_a_worker_keeps_its_state_and_goes_on_the_next_time(trial,
     asked = iter([False, False, True])  # before it begins, then as each epoch ends
     monkeypatch.setattr(worker, "_StopRequest", lambda job: lambda: next(asked))
     assert work([trial], job, "cpu")[0]["status"] == "stopped"
-    assert store.trial_ids(job.results) == []
+    assert ResultsFolder(job.results).trial_ids() == []
     assert interrupted(job.results) == [(trial.id,)]
     monkeypatch.setattr(worker, "_StopRequest", lambda job: lambda: False)
     begun = []
     work([trial], job, "cpu", begun.append)
     assert begun == [1.0]  # the third epoch alone
     assert interrupted(job.results) == []
-    assert len(store.trial_tables(job.results, trial.id)["history"]) == 3
+    assert len(ResultsFolder(job.results).trial_tables(trial.id)["history"]) == 3
 
 
 def test_a_trial_is_stopped_early_in_a_pack_as_alone(trial, job, monkeypatch):
@@ -222,7 +222,7 @@ def test_a_trial_is_stopped_early_in_a_pack_as_alone(trial, job, monkeypatch):
     pack = [trial.model_copy(update={"beta": beta, "train": recipe}) for beta in (0.01, 100.0)]
     freely = dataclasses.replace(job, results=job.results / "freely")
     work(pack, freely, "cpu")
-    firsts = [store.trial_tables(freely.results, one.id)["history"][0]["loss"] for one in pack]
+    firsts = [ResultsFolder(freely.results).trial_tables(one.id)["history"][0]["loss"] for one in pack]
 
     def stops_the_second(stop, losses, epochs, *rest):
         return "at epoch 2" if len(losses) == 2 and losses[0] > sum(firsts) / 2 else ""
@@ -233,7 +233,7 @@ def test_a_trial_is_stopped_early_in_a_pack_as_alone(trial, job, monkeypatch):
         monkeypatch.setattr(worker, "_side_by_side", lambda pack, device: True)
         own = dataclasses.replace(job, results=job.results / place, stop=PlateauStop())
         summaries = [each for part in packs for each in work(part, own, "cpu")]
-        tables = [store.trial_tables(own.results, one.id) for one in pack]
+        tables = [ResultsFolder(own.results).trial_tables(one.id) for one in pack]
         found.append([(len(each["history"]), len(each.get("points", []))) for each in tables])
         assert [each["status"] for each in summaries] == ["done", "stopped early"]
     assert found[0] == found[1] == [(4, 8), (2, 0)]
