@@ -75,6 +75,7 @@ def section_view(filled: SectionContents, budget: int) -> dict[str, Any]:
         "heading": filled.heading,
         "differs": filled.differs,
         "variants": filled.variants,
+        "varied": section.varied,
         "searches": filled.searches,
         "progress": measured.progress(section),
         "findings": measured.findings(section),

@@ -190,7 +190,8 @@ def _check_plateau(sweep: SweepSettings, stop: PlateauStop) -> None:
         kept = "plateau would keep the seeds that go on improving, and bias their mean"
         fail(f"{kept}; name one seed: seeds: [0], or remove stop")
     if "epochs" not in sweep.searched:
-        _check_shorter("patience", stop.patience, sweep.train.epochs)
+        epochs = sweep.grid.get("train.epochs", [sweep.train.epochs])
+        _check_shorter("patience", stop.patience, min(epochs))
 
 
 def _check_peers(sweep: SweepSettings, stop: MedianStop | AshaStop) -> None:
