@@ -18,15 +18,15 @@ from rdbench.storage.paths import DataRoot
 from rdbench.text import duration, shown
 
 
-def images(options: DatasetOptions, data_root: Path | DataRoot | None = None) -> tuple[int, int] | None:
-    """Return how many (training, test) images there will be, without reading them; None: only the data tell.
+def images(options: DatasetOptions, data_root: Path | DataRoot | None = None) -> tuple[int, ...] | None:
+    """Return how many images there will be of each split, training first; None: only the data tell.
 
     With a ``data_root`` they are those of what was prepared, else those that are published.
     """
     if data_root is not None:
         with suppress(DatasetError):
             if data := datasets.known(options, data_root):
-                return len(data.train.images), len(data.test.images)
+                return tuple(len(getattr(data, split).images) for split in data.splits)
     return datasets.sizes(options)
 
 
