@@ -31,9 +31,10 @@ def binned_nll(images: Tensor, mean: Tensor, variance: Tensor | float) -> Tensor
     half = 0.5 / (LEVELS - 1) / sigma
     # By symmetry to the side where Phi is small, and its logarithm exact.
     away = middle.abs()
-    near, far = torch.special.log_ndtr(half - away), torch.special.log_ndtr(-half - away)
-    inner = near + (-torch.expm1(far - near)).log()
+    first, last = level == 0, level == LEVELS - 1
+    upper = torch.where(first, half + middle, torch.where(last, half - middle, half - away))
+    lower = torch.where(first | last, -math.inf, -half - away)
+    near, far = torch.special.log_ndtr(upper), torch.special.log_ndtr(lower)
+    integral = near + (-torch.expm1(far - near)).log()
     density = -0.5 * away.square() - 0.5 * math.log(2 * math.pi) + (2 * half).log()
-    inner = torch.where(2 * half < _NARROW, density, inner)
-    first, last = torch.special.log_ndtr(middle + half), torch.special.log_ndtr(half - middle)
-    return -torch.where(level == 0, first, torch.where(level == LEVELS - 1, last, inner))
+    return -torch.where((2 * half < _NARROW) & ~(first | last), density, integral)

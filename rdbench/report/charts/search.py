@@ -135,13 +135,13 @@ def _slices(
     objective, y = study.objectives[index], f"v{index}"
     up = {
         "$y": y,
-        "$ytitle": f"test {objective}",
+        "$ytitle": f"{study.chosen_on} {objective}",
         "$ydomain": _ends(rows, y, pad=0.1),
         "$description": finding,
     }
     views = {}
     if (amount := len(study.objectives)) > 1:
-        x, title = f"v{(index + 1) % amount}", f"test {study.objectives[(index + 1) % amount]}"
+        x, title = f"v{(index + 1) % amount}", f"{study.chosen_on} {study.objectives[(index + 1) % amount]}"
         across: dict[str, Any] = {"$x": x, "$xtitle": title, "$xdomain": _ends(rows, x)}
         views[f"{objective}/front"] = fill(_slice("linear"), up | across)
     for name, x in fields.items():
