@@ -38,12 +38,13 @@ def check_same_data(root: Place, data: Dataset) -> None:
 def data_lines(data: Dataset, augment: bool) -> list[str]:
     """Return what there is to say of the data of a sweep: a line, and one for each remark."""
     train, test = len(data.train.images), len(data.test.images)
+    held_out = f", {len(data.validation.images):,} validation" if data.validation else ""
     shape = "x".join(map(str, data.shape))
     skipped = f", {len(data.skipped)} files skipped" if data.skipped else ""
     changed = augment and data.augmentation != "none"
     augmented = f"; training images are {datasets.AUGMENTATIONS[data.augmentation]}" if changed else ""
     return [
-        f"{data.name}: {train:,} training and {test:,} test images, {shape}{skipped}{augmented}",
+        f"{data.name}: {train:,} training{held_out} and {test:,} test images, {shape}{skipped}{augmented}",
         *(f"  {remark}" for remark in (*data.notes, *(f"skipped {file}" for file in data.skipped[:5]))),
     ]
 

@@ -10,7 +10,7 @@ is one file with an ``INFO``, and its name in the list below.
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from pydantic import ValidationError
 from rdbench.datasets import celeba, cifar10, digits, fashion_mnist, folder, gaussian, mnist, prepared
 from rdbench.datasets.base import (
     AUGMENTATIONS,
+    PUBLISHED,
     Augmentation,
     Dataset,
     DatasetInfo,
@@ -34,7 +35,7 @@ from rdbench.errors import DatasetError
 from rdbench.text import choose
 
 # What is defined elsewhere; beside it all below without an underscore is public.
-__all__ = ["AUGMENTATIONS", "Augmentation", "Dataset", "DatasetInfo", "DatasetOptions", "Split"]
+__all__ = ["AUGMENTATIONS", "PUBLISHED", "Augmentation", "Dataset", "DatasetInfo", "DatasetOptions", "Split"]
 
 _REGISTRY: dict[str, DatasetInfo] = {}
 
@@ -85,7 +86,7 @@ def load(options: DatasetOptions, data_root: Root, progress: Progress | None = N
     """
     info, options = _checked(options)
     if info.generate is not None:
-        return info.generate(options)
+        return _held_out(info.generate(options), options)
     return _opened(prepared.ensure(info, options, data_root, progress), info, options)
 
 
@@ -111,29 +112,44 @@ def known(options: DatasetOptions, data_root: Root) -> Dataset | None:
     for which, published in zip(SPLITS, info.sizes or (), strict=False):
         _check_count(getattr(options, f"{which}_images"), published, which, info.name)
     made = info.generate is not None
-    train, test = (
+    splits = [
         Split(
             np.broadcast_to(np.zeros((), np.float32 if made else np.uint8), (count, *info.shape(options))),
             None if made else np.arange(count) % 2,
         )
         for count in counts
-    )
-    return Dataset(info.name, train, test, "", info.augmentation(options), info.shape(options), notes=notes)
+    ]
+    train, test, *others = splits
+    validation = others[0] if others else None
+    shape, augmentation = info.shape(options), info.augmentation(options)
+    return Dataset(info.name, train, test, "", augmentation, shape, notes=notes, validation=validation)
 
 
-def sizes(options: DatasetOptions) -> tuple[int, int] | None:
-    """How many training and test images a dataset will have, without reading it; None where the data tell."""
-    published, asked = get(options.name).sizes, (options.train_images, options.test_images)
-    if published:
-        return min(asked[0] or published[0], published[0]), min(asked[1] or published[1], published[1])
-    return (asked[0], asked[1]) if asked[0] and asked[1] else None
+def sizes(options: DatasetOptions) -> tuple[int, ...] | None:
+    """How many training, test and, if any, validation images a dataset will have, without reading it.
+
+    None where only the data tell.
+    """
+    info = get(options.name)
+    train, test = options.train_images, options.test_images
+    if info.sizes:
+        train, test = (
+            min(asked or size, size) for asked, size in zip((train, test), info.sizes, strict=True)
+        )
+    if not train or not test:
+        return None
+    if options.validation == PUBLISHED:
+        return train, test, info.validation_size or 0
+    held_out = options.held_out(train)
+    return (train - held_out, test, held_out) if held_out else (train, test)
 
 
 def _opened(ready: prepared.Prepared, info: DatasetInfo, options: DatasetOptions) -> Dataset:
     train = _split(ready, "train", options.train_images, info.name)
     test = _split(ready, "test", options.test_images, info.name)
+    published = options.validation == PUBLISHED
     subset = f"{ready.checksum} {len(train.images)} {len(test.images)}"
-    return Dataset(
+    whole = Dataset(
         name=info.name,
         train=train,
         test=test,
@@ -142,7 +158,27 @@ def _opened(ready: prepared.Prepared, info: DatasetInfo, options: DatasetOptions
         shape=info.shape(options),
         skipped=tuple(ready.meta["skipped"]),
         notes=_remarks(info, ready),
+        validation=_split(ready, "validation", None, info.name) if published else None,
     )
+    return _held_out(whole, options)
+
+
+def _held_out(data: Dataset, options: DatasetOptions) -> Dataset:
+    """A dataset with the training images that are asked for held out, by a seed of their own.
+
+    Fewer are always among more.
+    """
+    images, labels = data.train.images, data.train.labels
+    if not (count := options.held_out(len(images))):
+        return data
+    order = np.random.RandomState(1).permutation(len(images))
+    parts = []
+    for chosen in (np.sort(order[count:]), np.sort(order[:count])):
+        part = images[chosen]
+        part.flags.writeable = False
+        parts.append(Split(part, None if labels is None else labels[chosen]))
+    checksum = hashlib.sha256(f"{data.checksum} validation {count}".encode()).hexdigest()
+    return replace(data, train=parts[0], validation=parts[1], checksum=checksum)
 
 
 def remarks(name: str, folder: Path) -> tuple[str, ...]:

@@ -6,10 +6,17 @@ A dataset states only its shape, its defaults, and a `Source` that yields decode
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+)
 
 from rdbench.errors import DatasetError
 
@@ -33,7 +40,7 @@ class Split:
 
 @dataclass(frozen=True)
 class Dataset:
-    """Two splits ready to train on and measure."""
+    """Splits ready to train on, to choose on where there are validation images, and to measure."""
 
     name: str
     train: Split
@@ -44,6 +51,23 @@ class Dataset:
     skipped: tuple[str, ...] = ()  # files that were left out, each with the reason
     # How the data differ from those that are published, and what preparation changed, such as image sizes.
     notes: tuple[str, ...] = ()
+    validation: Split | None = None
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """The names of the splits that there are."""
+        return ("train", "test") if self.validation is None else ("train", "validation", "test")
+
+
+PUBLISHED = "published"
+
+
+def _validation(value: object) -> object:
+    if (type(value) is int and value >= 1) or (type(value) is float and 0 < value < 1):
+        return value
+    if value is None or value == PUBLISHED:
+        return value
+    raise ValueError("write a number of training images to hold out, a share such as 0.1, or published")
 
 
 class DatasetOptions(BaseModel):
@@ -55,6 +79,26 @@ class DatasetOptions(BaseModel):
     # Use a random subset of this size, the same for every trial; None is all.
     train_images: int | None = Field(default=None, ge=1)
     test_images: int | None = Field(default=None, ge=1)
+    # Training images to choose on instead: a number, a share, or the published validation split by name.
+    validation: Annotated[int | float | Literal["published"] | None, BeforeValidator(_validation)] = None
+
+    @model_serializer(mode="wrap")
+    def _without_validation(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out what is not asked for: trials are known by what is there."""
+        return {key: v for key, v in handler(self).items() if v is not None or key != "validation"}
+
+    def held_out(self, images: int) -> int:
+        """How many of so many training images are held out for validation. Raises DatasetError: too many."""
+        asked = self.validation
+        if asked is None or asked == PUBLISHED:
+            return 0
+        count = asked if isinstance(asked, int) else round(float(asked) * images)
+        if not 0 < count < images:
+            raise DatasetError(
+                f"{self.name}: validation: {asked} of {images:,} training images leaves none on one side;"
+                " ask for another number or share"
+            )
+        return count
 
 
 @dataclass(frozen=True)
@@ -100,7 +144,7 @@ class Source:
 
     # JSON values that change whenever the prepared arrays would: files with sizes and times, and options
     identity: dict[str, Any]
-    read: Callable[[], tuple[RawSplit, RawSplit]]  # returns (train, test)
+    read: Callable[[], Sequence[RawSplit]]  # returns (train, test), and validation where it was asked for
 
 
 class MissingDataError(DatasetError):
@@ -121,6 +165,7 @@ class DatasetInfo:
     augmentation: Callable[[Any], Augmentation]
     options: type[DatasetOptions] = DatasetOptions
     sizes: tuple[int, int] | None = None  # training and test images as published; None: the data tell
+    validation_size: int | None = None  # of the published validation split; None: there is none
     raw_size: tuple[int, int] | None = None  # (width, height) as published, if the reader takes others too
     # (options, data root) -> Source; raises `MissingDataError` or `DatasetError`
     source: Callable[[Any, Path], Source] | None = None

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from rdbench.datasets.base import DatasetInfo, DatasetOptions, MissingDataError, Progress, Source
+from rdbench.datasets.base import PUBLISHED, DatasetInfo, DatasetOptions, MissingDataError, Progress, Source
 from rdbench.datasets.write import FORMAT, META, SPLITS, checksum_of, sha256, write_folder
 from rdbench.errors import DatasetError
 from rdbench.storage import paths
@@ -107,7 +107,7 @@ def _source(
     try:
         return info.source(options, root.folder)
     except MissingDataError as missing:
-        only = _only_whole(info.name)
+        only = _only_whole(info.name, options.validation == PUBLISHED)
         if only and not root.named_by:  # raw files may be deleted, or never be sent to a worker
             return only
         try:
@@ -138,9 +138,11 @@ def open_folder(folder: Path) -> Prepared:
         meta = json.loads((folder / META).read_text(encoding="utf-8"))
         sizes = {name: entry["bytes"] for name, entry in meta["files"].items()}
         sound = meta["format"] == FORMAT and meta["checksum"] == checksum_of(meta["files"])
-        sound = sound and {f"{split}_images.npy" for split in SPLITS} <= set(sizes)
+        splits = [split for split in SPLITS if split in meta["counts"]]
+        sound = sound and {"train", "test"} <= set(splits)
+        sound = sound and {f"{split}_images.npy" for split in splits} <= set(sizes)
         sound = sound and isinstance(meta["skipped"], list) and isinstance(meta["notes"], list)
-        sound = sound and all(isinstance(meta["counts"][split], int) for split in SPLITS)
+        sound = sound and all(isinstance(meta["counts"][split], int) for split in splits)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         sound = False
     if not sound:
@@ -180,9 +182,10 @@ def _open_or_none(folder: Path, notice: bool = False) -> Prepared | None:
         return None
 
 
-def _only_whole(name: str) -> Prepared | None:
-    """The prepared data of this name, provided that all whole folders hold the same arrays."""
-    whole = [prepared for folder in folders(name) if (prepared := _open_or_none(folder))]
+def _only_whole(name: str, validation: bool) -> Prepared | None:
+    """The prepared data of this name with such splits, if all whole folders of them hold the same arrays."""
+    known = [prepared for folder in folders(name) if (prepared := _open_or_none(folder))]
+    whole = [prepared for prepared in known if ("validation" in prepared.meta["counts"]) == validation]
     return whole[0] if len({prepared.checksum for prepared in whole}) == 1 else None
 
 

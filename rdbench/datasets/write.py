@@ -16,7 +16,7 @@ from rdbench.errors import DatasetError
 from rdbench.text import counted
 
 FORMAT = 1  # raise when the layout of a prepared folder, or the meaning of its arrays, changes
-SPLITS = ("train", "test")
+SPLITS = ("train", "test", "validation")  # of which the last may be missing
 META = "meta.json"
 
 _BATCH_BYTES = 2**26
@@ -31,7 +31,7 @@ def write_folder(
 
     Raises DatasetError for images that must not be left out, or when none are left; OSError from the disk.
     """
-    splits = dict(zip(SPLITS, source.read(), strict=True))
+    splits = dict(zip(SPLITS, source.read(), strict=False))
     total, done = sum(split.count for split in splits.values()), 0
 
     def tick(images: int) -> None:

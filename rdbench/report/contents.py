@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from rdbench.errors import ResultsError
+from rdbench.report.across import across
 from rdbench.report.charts.beta import beta_chart
 from rdbench.report.charts.chart import Chart
 from rdbench.report.charts.rate import rate_chart
@@ -56,6 +57,7 @@ def contents(results: Sequence[Place]) -> Contents:
         raise ResultsError("no results folder is given; name at least one, results/<name>")
     loaded = tuple(load_results(path) for path in results)
     sections, problems = gather(loaded)
+    sections = across(sections, [results.sweep for results in loaded]) + sections
     filled = []
     for index, (section, names) in enumerate(zip(sections, sources.headings(sections), strict=True)):
         variants = tuple(sorted({variant for variant, _ in measured.keys(section)}))
@@ -82,6 +84,11 @@ def _searches(section: Section) -> Iterable[SearchContents]:
 
 
 def _tables(section: Section, searches: Sequence[SearchContents]) -> Iterable[Table | None]:
+    if section.varied:  # each combination has a section of its own, with all its tables
+        yield measured.elbo(section)
+        yield costs.table(section)
+        yield sources.settings(section)
+        return
     yield claims.table(section)
     yield bd_rate.table(section)
     yield bd_rate.envelope_table(section)

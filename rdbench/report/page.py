@@ -62,6 +62,7 @@ def section_view(filled: SectionContents, budget: int) -> dict[str, Any]:
     """Return what the template shows of a section; ``budget`` is the bytes its pictures may take."""
     section, tables = filled.section, filled.tables
     view: dict[str, Any] = {
+        "varied": section.varied,
         "progress": measured.progress(section),
         "findings": measured.findings(section),
         # A chart or table without content is None in the template.

@@ -10,7 +10,7 @@ from typing import Any
 
 from rdbench.report.numbers import count
 from rdbench.results.load import Results
-from rdbench.search.ended import load
+from rdbench.search.ended import chosen_on, load
 from rdbench.spec.search_options import OptunaSearch, direction
 
 # A trial's status -> its name on the page, from the best to the worst.
@@ -18,12 +18,16 @@ STATUSES = {"done": "done", "stopped": "stopped early", "diverged": "diverged", 
             "": "not in yet"}  # fmt: skip
 FEWEST = 10  # results to give importances of: of fewer, the best tenth is one or none
 
-# Warning about the result of a search; one of a whole curve chooses nothing.
-CHOSEN = (
-    "Chosen by these very numbers of the test split, which flatter what was chosen: retrain it under fresh"
-    " seeds before comparing."
-)
-_Rows = Mapping[str, tuple[str, float]]  # finished trial -> its status and seconds
+CHOSEN = {
+    "test": "Chosen by these very numbers of the test split, which flatter what was chosen: retrain it under"
+    " fresh seeds before comparing, or hold out validation images to choose on.",
+    "validation": "Chosen by these numbers of the validation images, which flatter what was chosen; the test"
+    " images had no part in it.",
+}
+"""By the split it was chosen on, a warning about the result of a search; one of a curve chooses nothing."""
+
+_Rows = Mapping[str, tuple[str, float]]
+"""Finished trial -> its status and seconds."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +53,7 @@ class StudyView:
     scales: dict[str, str]  # by setting: "log", "linear", "whole" (linear, of whole numbers) or "choice"
     proposals: tuple[Proposal, ...]  # in order, including those known before the search
     importance: tuple[dict[str, float], ...]  # of each objective: setting -> share of 1; empty if unknown
+    chosen_on: str = "test"  # the split whose numbers it went by
 
 
 @dataclass(frozen=True)
@@ -60,6 +65,7 @@ class SearchView:
     amounts: str  # the status of all it asked for: "12 proposals: 4 done, 8 stopped early"
     account: tuple[str, ...]  # its result, its cost and whether it is done: the last lines on the console
     study: StudyView | None = None  # what it tried; None if it searches beta alone
+    chosen_on: str = "test"  # the split whose numbers it went by
 
     @property
     def heading(self) -> str:
@@ -70,7 +76,7 @@ class SearchView:
     @property
     def caution(self) -> str:
         """A warning before its result is compared; "" if it chose nothing."""
-        return "" if self.kind == "curve" else CHOSEN
+        return "" if self.kind == "curve" else CHOSEN[self.chosen_on]
 
 
 def search_view(results: Results) -> SearchView | None:
@@ -104,7 +110,7 @@ def search_view(results: Results) -> SearchView | None:
         by_status = (f"{tally[name]:,} {text}" for name, text in STATUSES.items() if tally[name])
         amounts += f": {', '.join(by_status)}"
     account = tuple(line.removeprefix(f"search {sweep.search.name}: ") for line in lines)
-    return SearchView(sweep.name, sweep.search.name, amounts, account, study)
+    return SearchView(sweep.name, sweep.search.name, amounts, account, study, chosen_on(sweep))
 
 
 def _status(trials: Sequence[str], rows: _Rows) -> str:
@@ -133,7 +139,8 @@ def _study(search: Any, rows: _Rows) -> StudyView:
         _importance(search.study, index, name) if known else {}
         for index, name in enumerate(settings.objective)
     )
-    return StudyView(search.begun.sweep.name, settings.objective, scales, proposals, importance)
+    sweep = search.begun.sweep
+    return StudyView(sweep.name, settings.objective, scales, proposals, importance, chosen_on(sweep))
 
 
 def _proposal(search: Any, asked: Any, result: Any, best: set[int], rows: _Rows) -> Proposal:

@@ -45,6 +45,7 @@ class Section:
     per_image: pd.DataFrame = field(default_factory=pd.DataFrame)
     missing: pd.DataFrame = field(default_factory=pd.DataFrame)
     searches: list[SearchView] = field(default_factory=list)
+    varied: tuple[str, ...] = ()  # settings, "train.epochs", that are part of the variants' names instead
 
     @functools.cached_property
     def splits(self) -> dict[tuple[str, str], pd.DataFrame]:

@@ -20,8 +20,14 @@ if TYPE_CHECKING:
 STANDING = ("trial", "status", "error", "variant", "beta", "seed", "parameters", "dataset_checksum")
 """The columns of ``trials`` that give the status of trials: read in a third of the time of all."""
 
-SCHEMA_VERSION = 4  # 2: trials.pack; 3: trials.run, digest; 4: trials.train_images, test_images, data_notes
-_SINCE = {"pack": 2, "run": 3, "train_images": 4, "test_images": 4, "data_notes": 4}  # columns of trials
+SCHEMA_VERSION = 5
+# 2: trials.pack; 3: trials.run, digest; 4: trials.train_images, test_images, data_notes;
+# 5: points.binned_bits_per_dim
+_SINCE = {
+    "trials": {"pack": 2, "run": 3, "train_images": 4, "test_images": 4, "data_notes": 4},
+    "points": {"binned_bits_per_dim": 5},
+}
+"""Columns of a table that came with a later version than the first."""
 _DIGEST_SINCE = 3
 _VERSION_KEY = b"rdbench_schema"
 _DIGEST_KEY = b"rdbench_digest"
@@ -32,6 +38,7 @@ _POINT = (
     "trial:string dataset:string variant:string beta:double seed:int64 protocol:string split:string"
     " reading:string native:bool n_images:int64 rate:double rate_se:double distortion:double"
     " distortion_se:double elbo:double elbo_se:double sse:double mse:double psnr:double bits_per_dim:double"
+    " binned_bits_per_dim:double"
 )
 _TRIAL = (
     "trial:string status:string error:string dataset:string variant:string beta:double seed:int64"
@@ -209,7 +216,7 @@ def _as_now(table: str, part: "pa.Table", version: int, expected: "pa.Schema") -
     """
     import pyarrow as pa
 
-    lacking = {name for name, since in _SINCE.items() if since > version} if table == "trials" else set()
+    lacking = {name for name, since in _SINCE.get(table, {}).items() if since > version}
     held = [name for name in schema(table).names if name not in lacking]
     if part.schema.names not in (held, [name for name in expected.names if name in held]):
         return part

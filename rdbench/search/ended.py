@@ -1,4 +1,8 @@
-"""Ended trials as a search sees them: how they ended, and the numbers of their test split by name."""
+"""Ended trials as a search sees them: how they ended, and what it chooses by.
+
+That is measured on the validation images, so that the test images score a choice that they had no part in;
+where none are held out, on the test images.
+"""
 
 import json
 import math
@@ -12,6 +16,7 @@ from rdbench.metrics.base import MetricOptions, value_name
 from rdbench.results.load import load_results
 from rdbench.results.store import ResultsFolder
 from rdbench.spec.plan import Trial
+from rdbench.spec.sweep import Sweep
 from rdbench.storage.places import Place
 
 _OF_A_POINT = ("rate", "mse", "psnr")
@@ -24,8 +29,9 @@ class FinishedTrial:
 
     Attributes:
         status: "done", "diverged", "failed" or "stopped".
-        values: the finite numbers of a done trial's test split: rate, mse, psnr, ``elbo_<reading>``,
-            ``distortion_<reading>``, and metrics by :func:`rdbench.metrics.base.value_name`.
+        values: the finite numbers of a done trial: rate, mse, psnr, ``elbo_<reading>`` and
+            ``distortion_<reading>`` of the split that is chosen by (:func:`chosen_on`), and metrics by
+            :func:`rdbench.metrics.base.value_name`.
         seconds: of training and measuring; 0 where that is not known.
     """
 
@@ -33,6 +39,11 @@ class FinishedTrial:
     status: str
     values: Mapping[str, float] = field(default_factory=dict)
     seconds: float = 0.0
+
+
+def chosen_on(sweep: Sweep) -> str:
+    """Return the split that a search of a sweep chooses by: the test images only where none are held out."""
+    return "validation" if sweep.dataset.validation else "test"
 
 
 def load(
@@ -55,7 +66,7 @@ def load(
         return {}
     results = load_results(root, ("points", "metrics"))
     values: dict[str, dict[str, float]] = defaultdict(dict)
-    for row in _records(results.points[results.points["split"] == "test"]):
+    for row in _records(results.points[results.points["split"] == chosen_on(results.sweep)]):
         measured = {name: row[name] for name in _OF_A_POINT}
         measured |= {f"{name}_{row['reading']}": row[name] for name in _OF_A_READING}
         values[row["trial"]] |= _finite(measured)

@@ -170,7 +170,12 @@ def dataset_options(value: object, info: ValidationInfo) -> DatasetOptions:
         return value
     usage = "'dataset: mnist' or {name: mnist, ...}"
     given = with_name(value, "dataset", usage, datasets.names(), "add 'name: mnist'")
-    return _validated(given, datasets.get(given["name"]).options, info)
+    dataset = datasets.get(given["name"])
+    options: DatasetOptions = _validated(given, dataset.options, info)
+    if options.validation == datasets.PUBLISHED and not dataset.validation_size:
+        fix = "hold out a number or a share of the training images, such as validation: 0.1"
+        fail(f"{dataset.name} has no published validation split; {fix}", "validation")
+    return options
 
 
 def metric_options(value: object, info: ValidationInfo) -> MetricOptions:

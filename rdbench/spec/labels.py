@@ -68,14 +68,17 @@ def trial_name(trial: Trial, variant: str = "", settings: Collection[str] = ()) 
     Args:
         trial: to name.
         variant: what its variant is called; its own name by default.
-        settings: names of settings to tell as well, of its training, network or variant.
+        settings: names of settings to tell as well, of its training, network or variant: ``epochs``, or
+            ``train.epochs``.
     """
     values = trial.train.model_dump() | trial.model.model_dump() | trial.variant.options
-    words = [f"{name} {shown(values[name])}" for name in settings if name in values]
+    names = [name.rpartition(".")[2] for name in settings]
+    words = [f"{name} {shown(values[name])}" for name in names if name in values]
     return " ".join([variant or trial.variant.name, f"beta {trial.beta:g}", *words, f"seed {trial.seed}"])
 
 
 def trial_name_in(sweep: Sweep, trial: Trial) -> str:
     """Return what tells a trial from the others of its sweep: what the sweep does not fix."""
     variant = trial.variant.model_copy(update={"options": _asked(trial.variant)})
-    return trial_name(trial, variant_names(sweep.variants, sweep.searched).get(variant, ""), sweep.searched)
+    name = variant_names(sweep.variants, sweep.searched).get(variant, "")
+    return trial_name(trial, name, [*sweep.searched, *sweep.grid])

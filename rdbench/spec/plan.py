@@ -69,8 +69,8 @@ class Plan:
 
     Attributes:
         sweep: what was asked for.
-        trials: seed by seed, then by ascending beta, then by variant: whole first curves come early. Of a
-            search, those it has chosen so far.
+        trials: seed by seed, then by combination of the grid, ascending beta and variant: whole first curves
+            come early. Of a search, those it has chosen so far.
         done: the ids, among these trials, that need no training.
         search: what a search has to say of itself, in a line each; none for a grid.
         at_most: trainings that a search may still spend; None for a grid.
@@ -98,13 +98,15 @@ class Plan:
             "seed": len(sweep.seeds),
             "reading": len(sweep.readings),
         }
-        factors = [counted(size, noun) for noun, size in sizes.items() if size > 1 or noun != "seed"]
-        asked = f"{counted(len(self.trials), 'training')}, {counted(math.prod(sizes.values()), 'point')}"
+        factors = [f"{counted(len(values), 'value')} of {key}" for key, values in sweep.grid.items()]
+        factors += [counted(size, noun) for noun, size in sizes.items() if size > 1 or noun != "seed"]
+        points = math.prod(sizes.values()) * len(sweep.combinations)
+        asked = f"{counted(len(self.trials), 'training')}, {counted(points, 'point')}"
         lines = [f"{' x '.join(factors)}: {asked}; {len(self.done):,} done"]
         lines += [
             f"variant {variant.name} runs {variant.source}" for variant in sweep.variants if variant.source
         ]
-        if count := (len(sweep.beta) - 1) * len(sweep.seeds):
+        if count := (len(sweep.beta) - 1) * len(sweep.seeds) * len(sweep.combinations):
             once = f"trains once for all betas: {counted(count, 'training')} saved"
             lines += [f"variant {variant.name} {once}" for variant in sweep.variants if is_curve(variant)]
         if saved := trainings_saved(sweep):
@@ -125,7 +127,7 @@ def plan(sweep: Sweep, done: Collection[str] = ()) -> Plan:
     if sweep.search is not None and sweep.search.name == "optuna":
         return Plan(sweep, (), frozenset())
     curves = {variant for variant in sweep.variants if is_curve(variant)}
-    betas = {"betas": list(sweep.beta)}
+    betas, combinations = {"betas": list(sweep.beta)}, sweep.combinations
     trials = tuple(
         Trial(
             dataset=sweep.dataset,
@@ -133,10 +135,11 @@ def plan(sweep: Sweep, done: Collection[str] = ()) -> Plan:
             beta=beta,
             seed=seed,
             protocol=sweep.protocol,
-            train=sweep.train,
-            model=sweep.model,
+            train=train,
+            model=model,
         )
         for seed in sweep.seeds
+        for train, model in combinations
         for beta in sweep.beta
         for variant in sweep.variants
         # One training gives the points at every beta; it goes by the first.
@@ -167,7 +170,7 @@ def trainings_saved(sweep: Sweep) -> int:
     """
     constant = any(variant.name == "beta_vae" for variant in sweep.variants)
     both = {"half", "beta_half"} <= set(sweep.readings)
-    return len(sweep.beta) * len(sweep.seeds) if constant and both else 0
+    return len(sweep.beta) * len(sweep.seeds) * len(sweep.combinations) if constant and both else 0
 
 
 def steps_per_epoch(images: int, batch_size: int) -> int:
@@ -201,14 +204,16 @@ def check_fits(trial: Trial, data: Dataset) -> None:
 
 
 def changed_settings(old: Sweep, new: Sweep) -> list[str]:
-    """Return what differs, apart from the grid, in the settings that change numbers.
+    """Return what differs, apart from what a grid varies, in the settings that change numbers.
 
-    The grid (variants, beta, seeds) may grow within one results folder; these must not change there.
+    What is varied (variants, beta, seeds, settings of ``grid``) may grow within one results folder; all
+    else must not change there.
 
     Returns:
         Lines such as ``train.epochs: 50 -> 2``; empty where the two may share a folder.
     """
     shared = set(Trial.model_fields) & set(Sweep.model_fields) - {"beta"}
+    varied = {*old.grid, *new.grid}
     before, after = (_flat(sweep.model_dump(mode="json", include=shared)) for sweep in (old, new))
 
     def shown(settings: dict[str, Any], key: str) -> str:
@@ -217,7 +222,7 @@ def changed_settings(old: Sweep, new: Sweep) -> list[str]:
     return [
         f"{key}: {shown(before, key)} -> {shown(after, key)}"
         for key in dict.fromkeys([*before, *after])
-        if canonical_json(before.get(key)) != canonical_json(after.get(key))
+        if canonical_json(before.get(key)) != canonical_json(after.get(key)) and key not in varied
     ]
 
 

@@ -28,6 +28,7 @@ from rdbench.spec.search_options import (
     constraint,
     direction,
     metric_of,
+    needed_metrics,
     searched_type,
 )
 from rdbench.spec.settings import ModelSpec, SweepSettings, TrainSpec, fit_to_images
@@ -57,6 +58,13 @@ def check_search(sweep: SweepSettings, *, stored: bool = False) -> None:
         if (declaration := variant.declaration) is not None and declaration.curve:
             once = f"{variant.name} trains once for all betas, so there is nothing to search"
             fail(f"{once}; remove it here, or remove search", "variants", index)
+    if sweep.dataset.validation and (needed := needed_metrics(search)):
+        fix = "choose by rate, mse, psnr or an ELBO, or remove it"
+        fail(
+            f"the search goes by {min(needed)}, which is measured on test images; {fix}",
+            "dataset",
+            "validation",
+        )
     with problems_at("search"):
         if isinstance(search, OptunaSearch):
             _check_optuna(sweep, search, stored)
@@ -190,7 +198,8 @@ def _check_plateau(sweep: SweepSettings, stop: PlateauStop) -> None:
         kept = "plateau would keep the seeds that go on improving, and bias their mean"
         fail(f"{kept}; name one seed: seeds: [0], or remove stop")
     if "epochs" not in sweep.searched:
-        _check_shorter("patience", stop.patience, sweep.train.epochs)
+        epochs = sweep.grid.get("train.epochs", [sweep.train.epochs])
+        _check_shorter("patience", stop.patience, min(epochs))
 
 
 def _check_peers(sweep: SweepSettings, stop: MedianStop | AshaStop) -> None:

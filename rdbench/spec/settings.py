@@ -169,6 +169,8 @@ class SweepSettings(Settings):
         protocol: how to evaluate: ``clean``, or as the ``paper``'s released code does.
         train: the schedule.
         model: the networks; by default those of the dataset.
+        grid: settings of these two to vary as well, such as ``{train.epochs: [20, 60]}``; each combination is
+            a series of its own.
         metrics: proxy metrics to compute, each a name or ``{name: iwae, samples: 1000}``. One that is added
             later is measured on the stored weights, and means training again where there are none.
         resources: what a trial is given.
@@ -193,6 +195,7 @@ class SweepSettings(Settings):
     protocol: Protocol = "clean"
     train: TrainSpec = TrainSpec()
     model: ModelSpec = Field(default_factory=dict, validate_default=True)
+    grid: dict[str, Any] = Field(default={})
     metrics: Annotated[tuple[MetricField, ...], BeforeValidator(fields.as_tuple)] = ()
     resources: Resources = Resources()
     keep_per_image: bool = False
@@ -238,7 +241,7 @@ class SweepSettings(Settings):
     @model_serializer(mode="wrap")
     def _without_search(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Leave out what a sweep does not ask for."""
-        return {key: v for key, v in handler(self).items() if v is not None or key not in ("search", "stop")}
+        return {key: v for key, v in handler(self).items() if v or key not in ("grid", "search", "stop")}
 
 
 def fit_to_images(model: ModelSpec, dataset: DatasetOptions) -> ModelSpec:

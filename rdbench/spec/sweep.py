@@ -9,9 +9,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
-from pydantic import ValidationError, ValidationInfo, model_validator
+from pydantic import ValidationError, ValidationInfo, field_validator, model_validator
 
 from rdbench import datasets, metrics
+from rdbench.spec import grid as grids
 from rdbench.spec.errors import fail, from_validation
 from rdbench.spec.fields import MAX_TRIALS, Settings
 from rdbench.spec.search_checks import check_search
@@ -27,14 +28,32 @@ __all__ += ["dump_sweep", "load_sweep"]
 class Sweep(SweepSettings):
     """A sweep, complete, whose settings fit together."""
 
+    @field_validator("grid", mode="plain")
+    @classmethod
+    def _can_be_set(cls, value: object, info: ValidationInfo) -> object:
+        """Return the values as the settings hold them, once these are valid themselves."""
+        train, model, dataset = (info.data.get(name) for name in ("train", "model", "dataset"))
+        if train is None or model is None or dataset is None:
+            return {}
+        return grids.validated(value, (train, model), dataset)
+
     @model_validator(mode="after")
     def _fits_together(self, info: ValidationInfo) -> Self:
-        trials = len(self.variants) * len(self.beta) * len(self.seeds)
+        if self.grid and self.search:
+            fail(
+                "a search chooses settings itself; name them in search.over, or remove one of the two", "grid"
+            )
+        trials = len(self.variants) * len(self.beta) * len(self.seeds) * len(self.combinations)
         if trials > MAX_TRIALS:
             fix = f"use fewer betas or seeds: at most {MAX_TRIALS:,} trainings a sweep"
             fail(f"the grid asks for {trials:,} trainings; {fix}", "beta")
         check_search(self, stored=bool((info.context or {}).get("stored")))
         return self
+
+    @property
+    def combinations(self) -> list[grids.Combination]:
+        """Training and network of every combination that ``grid`` asks for; without one, the sweep's own."""
+        return grids.combinations(self.grid, (self.train, self.model))
 
 
 def _known_keys(document: Document, path: KeyPath) -> Sequence[str]:
@@ -46,12 +65,15 @@ def _known_keys(document: Document, path: KeyPath) -> Sequence[str]:
     for key, known in (("search", SEARCHES), ("stop", STOPS)):
         if path == (key,):
             return list(known[document.data[key]["name"]].model_fields)
+    if path == ("grid",):
+        return grids.SETTINGS
     parts = ((), Sweep), (("train",), TrainSpec), (("model",), ModelSpec), (("resources",), Resources)
     return next((list(part.model_fields) for at, part in parts if at == path), [])
 
 
 def _long_form(document: Document) -> Document:
-    """Return the document with a dataset that is only named as a mapping, so overrides reach into it."""
+    """Return the document with short forms written out, so that overrides reach into them."""
+    document = grids.in_long_form(document)
     if not isinstance(document.data.get("dataset"), str):
         return document
     return replace(document, data={**document.data, "dataset": {"name": document.data["dataset"]}})

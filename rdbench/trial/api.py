@@ -139,7 +139,8 @@ class TrialResult:
 
     Attributes:
         model: the trained model, or one for each of the run's betas; measured and kept as any other.
-        measured: in place of a model: by beta, then by split ("train", "test"), measurements of each image.
+        measured: in place of a model: by beta, then by split (those of ``data.splits``), measurements of each
+            image.
         diverged: why it diverged, and then neither of the others counts; None if it did not.
     """
 

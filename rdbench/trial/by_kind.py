@@ -12,11 +12,9 @@ from rdbench.spec.plan import Trial
 from rdbench.trial.api import Run, TrialResult
 from rdbench.vae import models, networks
 from rdbench.vae.checkpoints import Checkpointer
-from rdbench.vae.evaluation import Measurement, measure
+from rdbench.vae.evaluation import Measurement, measure_splits
 from rdbench.vae.models import Model, Standard
 from rdbench.vae.training import Epoch, train
-
-SPLITS = ("train", "test")
 
 Record = Callable[[int, Epoch], None]
 
@@ -63,7 +61,7 @@ def _objectives(
     reasons = train(network, pack, data, device, record, checkpointer.stage())
     measured: dict[str, list[Measurement]] = {}
     if None in reasons:
-        measured = {split: measure(network, pack, data, split, device) for split in SPLITS}
+        measured = measure_splits(network, pack, data, device)
     parameters = networks.count_parameters(network) // len(pack)
     outcomes = []
     for member, (trial, single) in enumerate(zip(pack, networks.unpack(spec, shape, network), strict=True)):
@@ -119,8 +117,9 @@ def arrays(values: Measurement) -> list[np.ndarray]:
 def _check(measured: Mapping[float, Mapping[str, Measurement]], what: str, data: Dataset) -> None:
     """Refuse measurements that are not of both splits and of every image."""
     for beta, splits in measured.items():
-        if set(splits) != set(SPLITS):
-            raise ValueError(f"{what} splits {sorted(splits)} at beta {beta:g}, not train and test")
+        if set(splits) != set(data.splits):
+            asked = " and ".join(data.splits)
+            raise ValueError(f"{what} splits {sorted(splits)} at beta {beta:g}, not {asked}")
         for split, values in splits.items():
             sizes, images = {len(numbers) for numbers in arrays(values)}, len(getattr(data, split).images)
             if sizes != {images}:
@@ -139,7 +138,8 @@ def _measured(
     for beta, model in by_beta.items():
         model.to(device=device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
         if reason is None:
-            measured[beta] = {split: measure(model, [trial], data, split, device)[0] for split in SPLITS}
+            splits = measure_splits(model, [trial], data, device)
+            measured[beta] = {split: values[0] for split, values in splits.items()}
     if not by_beta:
         return Outcome(reason, measured, None, trial.beta, None)
     beta = trial.beta if trial.beta in by_beta else next(iter(by_beta))

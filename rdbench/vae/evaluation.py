@@ -3,7 +3,7 @@
 import io
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -36,11 +36,14 @@ class Measurement:
         sse: squared error, summed over the image's values.
         rate: in nats; None of a deterministic model, which has none.
         distortion: in nats, under a likelihood of the model's own; None where it has none.
+        binned: -ln P of the 8-bit image under the Gaussian of sigma^2 fitted on the training split, in nats
+            (:mod:`rdbench.numerics.binned`); None of the training split, and of other than 8-bit images.
     """
 
     sse: Float64
     rate: Float64 | None
     distortion: Float64 | None = None
+    binned: Float64 | None = None
 
 
 def _batches(
@@ -75,7 +78,12 @@ def _batches(
 
 @torch.no_grad()
 def measure(
-    network: GaussianNetwork | Model, pack: Sequence[Trial], data: Dataset, name: str, device: torch.device
+    network: GaussianNetwork | Model,
+    pack: Sequence[Trial],
+    data: Dataset,
+    name: str,
+    device: torch.device,
+    variances: Sequence[float] | None = None,
 ) -> list[Measurement]:
     """Return squared error and rate of every image of a split for each trial, by one latent sample an image.
 
@@ -83,19 +91,40 @@ def measure(
         network: in evaluation mode on ``device``; with a member for each trial, or the model of a single one.
         pack: gives protocol, seeds and batch size; ``paper`` leaves out the last partial batch.
         data: the dataset.
-        name: "train" or "test".
+        name: one of ``data.splits``.
         device: where to compute, in float32, summed in float64.
+        variances: of each trial's decoder, for the binned likelihood; by default that is not measured.
     """
     network = network.network if isinstance(network, Standard) else network
     measured = together(network, pack, math.prod(data.shape))
     batches = _batches(pack, data, getattr(data, name), name, device)
-    parts = [measured.measure(images, noise) for images, noise in batches]  # no waiting for the device inside
+    sigma2 = None if variances is None else torch.tensor(variances, dtype=torch.float64, device=device)
+    # No waiting for the device inside.
+    parts = [measured.measure(images, noise, sigma2) for images, noise in batches]
     values = {what: torch.cat([part[what] for part in parts]) for what in parts[0]}
     measurements: list[dict[str, Any]] = [
         {what: images[:, member].contiguous().cpu().numpy() for what, images in values.items()}
         for member in range(len(pack))
     ]
     return [Measurement(**{"rate": None} | measurement) for measurement in measurements]
+
+
+def measure_splits(
+    network: GaussianNetwork | Model, pack: Sequence[Trial], data: Dataset, device: torch.device
+) -> dict[str, list[Measurement]]:
+    """Return what :func:`measure` returns, by split; the binned likelihood of all but the training split."""
+    measured = {"train": measure(network, pack, data, "train", device)}
+    variances = [float(of_trial.sse.mean()) / math.prod(data.shape) for of_trial in measured["train"]]
+    # Of images as they are stored: an augmented one has values between the 256 levels.
+    binned = variances if data.train.images.dtype == np.uint8 and pack[0].protocol == "clean" else None
+    for split in [name for name in data.splits if name != "train"]:
+        values = measure(network, pack, data, split, device, binned)
+        # Without any error in training there is no density to integrate.
+        measured[split] = [
+            of_trial if variance > 0 else replace(of_trial, binned=None)
+            for of_trial, variance in zip(values, variances, strict=True)
+        ]
+    return measured
 
 
 def _mean_and_error(values: Float64 | None) -> tuple[float | None, float | None]:
@@ -132,6 +161,7 @@ def point_rows(
     }
     if measured.distortion is not None:
         distortions[OWN] = measured.distortion
+    binned = None if measured.binned is None or measured.rate is None else measured.binned + measured.rate
     rows = []
     for reading, per_image in distortions.items():
         mean, mean_se = _mean_and_error(per_image)
@@ -152,6 +182,7 @@ def point_rows(
                 "mse": sse / n,
                 "psnr": float(psnr(sse / n)) if pixels else None,
                 "bits_per_dim": float(bits_per_dim(elbo, n)) if pixels and elbo is not None else None,
+                "binned_bits_per_dim": None if binned is None else float(binned.mean()) / (n * math.log(2)),
             }
         )
     return rows

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from rdbench.numerics.binned import binned_nll
 from rdbench.numerics.likelihood import kl_standard_normal
 from rdbench.spec.plan import Trial
 from rdbench.spec.sweep import VariantSpec
@@ -67,7 +68,8 @@ class Objectives:
 
     def losses(self, images: Tensor, noise: Tensor) -> Losses:
         """Return what training minimises."""
-        sse, rate = self._terms(images, noise)
+        reconstruction, *posterior = self.network(images, noise)
+        sse, rate = self._terms(images, reconstruction, posterior)
         loss = self.objective(sse, rate)
         if loss.shape != sse.shape:
             raise ValueError(
@@ -76,15 +78,20 @@ class Objectives:
             )
         return loss, rate, sse
 
-    def measure(self, images: Tensor, noise: Tensor) -> dict[str, Tensor]:
-        """Return ``sse`` and ``rate``, float64."""
-        sse, rate = self._terms(images, noise, Tensor.double)
-        return {"sse": sse, "rate": rate}
+    def measure(self, images: Tensor, noise: Tensor, variances: Tensor | None = None) -> dict[str, Tensor]:
+        """Return ``sse`` and ``rate``, and ``binned`` where ``variances`` (members) are given, float64."""
+        reconstruction, *posterior = self.network(images, noise)
+        sse, rate = self._terms(images, reconstruction, posterior, Tensor.double)
+        binned = _binned(images, reconstruction, variances)
+        return {"sse": sse, "rate": rate} | binned
 
     def _terms(
-        self, images: Tensor, noise: Tensor, convert: Callable[[Tensor], Tensor] = lambda values: values
+        self,
+        images: Tensor,
+        reconstruction: Tensor,
+        posterior: Sequence[Tensor],
+        convert: Callable[[Tensor], Tensor] = lambda values: values,
     ) -> tuple[Tensor, Tensor]:
-        reconstruction, *posterior = self.network(images, noise)
         sse = per_member(convert(images - reconstruction).square(), len(self.pack)).sum(2)
         mean, log_var = (convert(part).unflatten(1, (len(self.pack), -1)) for part in posterior)
         return sse, kl_standard_normal(mean, log_var)
@@ -110,15 +117,25 @@ class SingleModel:
             )
         return loss.unsqueeze(1), terms.rate.unsqueeze(1), terms.sse.unsqueeze(1)
 
-    def measure(self, images: Tensor, noise: Tensor) -> dict[str, Tensor]:
-        """Return ``sse``, and ``rate`` and ``distortion`` where the model has them, float64."""
+    def measure(self, images: Tensor, noise: Tensor, variances: Tensor | None = None) -> dict[str, Tensor]:
+        """Return ``sse``, ``rate`` and ``distortion`` where the model has them, and ``binned``, float64."""
         terms = self.network(images, noise)
         values = {
             "sse": (images - terms.reconstruction).double().square().flatten(1).sum(1),
             "rate": None if self.rate_free else terms.rate,
             "distortion": self.network.distortion(images, terms),
         }
-        return {name: value.double().unsqueeze(1) for name, value in values.items() if value is not None}
+        measured = {name: v.double().unsqueeze(1) for name, v in values.items() if v is not None}
+        return measured | _binned(images, terms.reconstruction, variances)
+
+
+def _binned(images: Tensor, reconstruction: Tensor, variances: Tensor | None) -> dict[str, Tensor]:
+    """Return the ``binned`` likelihood of each image of each member, (batch, members); nothing unasked."""
+    if variances is None:
+        return {}
+    members = len(variances)
+    pixels, means = per_member(images, members), per_member(reconstruction, members)
+    return {"binned": binned_nll(pixels, means, variances.view(members, 1)).sum(2)}
 
 
 def together(network: GaussianNetwork | Model, pack: Sequence[Trial], n: int) -> Objectives | SingleModel:

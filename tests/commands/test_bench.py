@@ -17,6 +17,7 @@ from rdbench.datasets import make_options
 from rdbench.errors import SpecError
 from rdbench.spec.plan import plan
 from rdbench.spec.sweep import ModelSpec, load_sweep
+from rdbench.text import duration
 from rdbench.trial import throughput
 from rdbench.trial.throughput import Throughput
 from rdbench.tune import pack_size
@@ -82,6 +83,17 @@ def test_the_estimate_is_the_arithmetic_of_the_benchmark(sweep, capsys):
     )
     assert seconds == 264
     assert estimate.time_left(plan(sweep, {trial.id for trial in whole.trials}), "x.yaml") is None
+
+
+def test_each_combination_of_a_grid_takes_the_time_of_its_own(sweep_file):
+    whole = plan(load_sweep(sweep_file, ["grid={train.epochs: [2, 6], train.batch_size: [32, 64]}"]))
+    small, large = ({t.train.batch_size: t for t in whole.trials}[size] for size in (32, 64))
+    estimate.remember(small, "a machine", training=4.0, evaluation=89.0)
+    lacking = estimate.time_left(whole, "x.yaml")
+    assert "'--set=grid={}' --set=train.epochs=2 --set=train.batch_size=64" in lacking
+    estimate.remember(large, "a machine", training=8.0, evaluation=89.0)
+    seconds = sum(2 * (e * 256 / speed + 356 / 89) for e in (2, 6) for speed in (4, 8))
+    assert estimate.time_left(whole, "x.yaml").startswith(f"about {duration(seconds)} on a machine")
 
 
 def test_what_was_benchmarked_tells_of_models_too_that_cannot_be_benchmarked(sweep_file):

@@ -304,11 +304,11 @@ def test_what_ended_since_the_last_choice_counts(tmp_path):
 def test_what_a_search_chose_is_said_to_be_chosen_by_the_number_that_is_shown(tmp_path):
     page = found(tmp_path / "optuna", sweep(OVER))
     (search,) = page.sections[0].searches
-    assert CHOSEN in search.table.caption
+    assert CHOSEN["test"] in search.table.caption
     text = make_report([tmp_path / "optuna"], tmp_path / "report.html").read_text()
     assert text.count("retrain it under fresh seeds before comparing") == 1
     views = [SearchView("study", kind, "", ()) for kind in ("optuna", "target", "curve")]
-    assert [view.caution for view in views] == [CHOSEN, CHOSEN, ""]
+    assert [view.caution for view in views] == [CHOSEN["test"], CHOSEN["test"], ""]
 
 
 def test_every_fate_is_named(tmp_path):

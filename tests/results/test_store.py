@@ -104,12 +104,13 @@ def test_a_folder_of_the_first_schema_is_read_and_what_it_did_not_hold_is_null(r
     for table in ("points", "trials"):
         file = root / table / "aaaa.parquet"
         old = pq.read_table(file)
-        old = old.drop_columns(list(parquet._SINCE)) if table == "trials" else old
+        old = old.drop_columns(list(parquet._SINCE[table]))
         pq.write_table(old.replace_schema_metadata({"rdbench_schema": "1"}), file)
     ResultsFolder(root).commit("bbbb", {"points": [POINT], "trials": [trial_row(pack=4)]})
     results = load_results(root)
     assert results.problems == []
     assert results.points["trial"].tolist() == ["aaaa", "aaaa", "bbbb"]
+    assert results.points["binned_bits_per_dim"].isna().all()
     assert results.trials["pack"].isna().tolist() == [True, False]
     assert results.trials["pack"].tolist()[1] == 4
 
@@ -118,8 +119,9 @@ def test_a_folder_of_the_first_schema_is_read_and_what_it_did_not_hold_is_null(r
 def schema_3(monkeypatch):
     """Write files as the third schema had them, until the returned function is called."""
     monkeypatch.setattr(parquet, "SCHEMA_VERSION", 3)
-    columns = [column for column in parquet.TABLES["trials"].split() if not column.startswith(LATER)]
-    monkeypatch.setitem(parquet.TABLES, "trials", " ".join(columns))
+    for table in ("points", "trials"):
+        columns = [column for column in parquet.TABLES[table].split() if not column.startswith(LATER)]
+        monkeypatch.setitem(parquet.TABLES, table, " ".join(columns))
     parquet.schema.cache_clear()
 
     def now():
@@ -130,7 +132,7 @@ def schema_3(monkeypatch):
     now()
 
 
-LATER = ("train_images:", "test_images:", "data_notes:")
+LATER = ("train_images:", "test_images:", "data_notes:", "binned_bits_per_dim:")
 
 
 @pytest.mark.parametrize("compacted", [False, True])

@@ -48,6 +48,29 @@ def test_a_sweep_searches_in_batches_and_run_again_has_nothing_left_to_do(sweep_
     assert status_lines(root)[0].startswith("search curve: 5 of at most 5 trials done")
 
 
+def test_a_search_chooses_on_validation_images_where_they_are_held_out(sweep_file, tmp_path):
+    root = tmp_path / "results"
+    asked = ["search={name: target, rate: 3, trials: 4}", "beta=[0.01, 100]", "variants=[bs_vae]"]
+    run(sweep_file, root, tmp_path, *asked, "dataset.validation=64")
+    results = load_results(root)
+    by_split = {split: rows.set_index("trial")["mse"] for split, rows in results.points.groupby("split")}
+    assert set(by_split) == {"train", "validation", "test"}
+    ended = load(root)
+    assert len(ended) >= 2
+    for name, trial in ended.items():
+        assert trial.values["mse"] == by_split["validation"][name].iloc[0] != by_split["test"][name].iloc[0]
+    assert set(results.points.loc[results.points["split"] == "validation", "n_images"]) == {64}
+
+
+def test_a_search_by_a_metric_of_test_images_does_not_go_with_validation(sweep_file):
+    asked = [
+        "search={name: optuna, objective: latents_active_units, over: {lr: [1e-4, 1e-2]}}",
+        "metrics=[latents]",
+    ]
+    with pytest.raises(SpecError, match="the search goes by latents, which is measured on test images"):
+        load_sweep(sweep_file, [*asked, "dataset.validation=64"])
+
+
 def test_settings_that_an_optimizer_repeats_are_trained_once_and_counted_once(sweep_file, tmp_path):
     """Whole numbers and choices repeat, within a batch too; none of it is waited for."""
     over = "{latent: {choices: [2, 3, 4]}}"

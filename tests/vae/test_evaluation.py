@@ -11,7 +11,7 @@ from PIL import Image
 
 from rdbench.numerics.seeding import generator
 from rdbench.vae import models, networks
-from rdbench.vae.evaluation import Measurement, measure, picture_rows, point_rows
+from rdbench.vae.evaluation import Measurement, measure, measure_splits, picture_rows, point_rows
 
 CPU = torch.device("cpu")
 
@@ -54,6 +54,64 @@ def test_paper_augments_the_test_images_and_clean_does_not(trial, data, network)
     )
     changed = ~np.isclose(without.sse, augmented.sse, rtol=1e-6)
     assert 25 < changed.sum() < 75  # about half of the hundred are flipped
+
+
+def test_the_binned_likelihood_is_the_probability_of_the_bins_at_the_training_variance(trial, data, network):
+    splits = measure_splits(network, [trial], data, CPU)
+    (train,), (test,) = splits["train"], splits["test"]
+    assert train.binned is None
+    images = torch.from_numpy(np.array(data.test.images)).double() / 255
+    noise = torch.randn(len(images), 4, generator=generator(trial.seed, "evaluate/noise/test"))
+    with torch.no_grad():
+        mean, log_var = network.encode(images.float())
+        reconstruction = network.decode(mean + noise * (log_var / 2).exp()).double()
+    sigma = math.sqrt(train.sse.mean() / math.prod(data.shape))
+    decoder = torch.distributions.Normal(reconstruction, sigma)
+    upper, lower = decoder.cdf(images + 1 / 510), decoder.cdf(images - 1 / 510)
+    upper[images == 1], lower[images == 0] = 1.0, 0.0
+    np.testing.assert_allclose(test.binned, -(upper - lower).log().flatten(1).sum(1), rtol=1e-5)
+
+
+def test_the_binned_bits_are_those_of_likelihood_and_rate_and_of_every_reading_the_same():
+    measured = Measurement(np.array([2.0]), np.array([1.5]), binned=np.array([7.0]))
+    rows = point_rows(measured, "test", 4.0, 10, "half", True)
+    assert [row["binned_bits_per_dim"] for row in rows] == [pytest.approx(8.5 / 10 / math.log(2))] * len(rows)
+    assert (
+        point_rows(Measurement(np.ones(1), None, binned=np.ones(1)), "test", 1.0, 10, None, True)[0][
+            "binned_bits_per_dim"
+        ]
+        is None
+    )
+
+
+def test_a_member_of_a_pack_has_the_binned_likelihood_it_has_alone(trial, data):
+    pack = [trial, trial.model_copy(update={"seed": trial.seed + 1, "beta": 7.0})]
+    built = [networks.build(trial.model, data.shape, generator(seed, "init")) for seed in (0, 1)]
+    together = networks.pack(trial.model, data.shape, built).eval()
+    in_pack = measure_splits(together, pack, data, CPU)["test"]
+    for one, network, packed in zip(pack, built, in_pack, strict=True):
+        (alone,) = measure_splits(network.eval(), [one], data, CPU)["test"]
+        np.testing.assert_allclose(packed.binned, alone.binned, rtol=1e-5)
+
+
+def test_only_stored_8_bit_images_have_bins(trial, data, network):
+    assert measure_splits(network, [paper(trial, 50)], data, CPU)["test"][0].binned is None
+    made = dataclasses.replace(
+        data,
+        **{name: dataclasses.replace(split, images=split.images.astype(np.float32) / 255)
+           for name, split in (("train", data.train), ("test", data.test))},
+    )  # fmt: skip
+    assert measure_splits(network, [trial], made, CPU)["test"][0].binned is None
+
+
+def test_held_out_images_are_a_split_of_their_own_with_noise_of_its_own(trial, data, network):
+    held_out = dataclasses.replace(data, validation=data.test)
+    splits = measure_splits(network, [trial], held_out, CPU)
+    assert list(splits) == ["train", "validation", "test"]
+    (validation,), (test,) = splits["validation"], splits["test"]
+    np.testing.assert_array_equal(test.sse, measure(network, [trial], data, "test", CPU)[0].sse)
+    assert not np.array_equal(validation.sse, test.sse)
+    np.testing.assert_allclose(validation.rate, test.rate)
 
 
 def test_measuring_changes_nothing(trial, data, network):

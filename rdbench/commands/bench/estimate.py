@@ -2,6 +2,7 @@
 
 import platform
 import shlex
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -9,22 +10,23 @@ from pathlib import Path
 from rdbench import datasets
 from rdbench.datasets import DatasetOptions
 from rdbench.errors import DatasetError
+from rdbench.spec.grid import values_of
 from rdbench.spec.plan import Plan, Trial, packable, speed_key
 from rdbench.storage import paths
 from rdbench.storage.cache import _read, remembered
 from rdbench.storage.paths import DataRoot
-from rdbench.text import duration
+from rdbench.text import duration, shown
 
 
-def images(options: DatasetOptions, data_root: Path | DataRoot | None = None) -> tuple[int, int] | None:
-    """Return how many (training, test) images there will be, without reading them; None: only the data tell.
+def images(options: DatasetOptions, data_root: Path | DataRoot | None = None) -> tuple[int, ...] | None:
+    """Return how many images there will be of each split, training first; None: only the data tell.
 
     With a ``data_root`` they are those of what was prepared, else those that are published.
     """
     if data_root is not None:
         with suppress(DatasetError):
             if data := datasets.known(options, data_root):
-                return len(data.train.images), len(data.test.images)
+                return tuple(len(getattr(data, split).images) for split in data.splits)
     return datasets.sizes(options)
 
 
@@ -39,6 +41,16 @@ def remember(trial: Trial, device: str, training: float, evaluation: float) -> N
         known[speed_key(trial, host=platform.node())] = figures
 
 
+def _hint(whole: Plan, trial: Trial, spec: str, overrides: Sequence[str]) -> str:
+    """Return the benchmark to run before the time of a trial is known."""
+    changes = list(overrides)
+    if grid := whole.sweep.grid:
+        chosen = values_of(list(grid), (trial.train, trial.model)).items()
+        changes += ["grid={}", *(f"{key}={shown(value)}" for key, value in chosen)]
+    command = shlex.join(["rdbench", "bench", spec, *(f"--set={text}" for text in changes)])
+    return f'how long? run "{command}" once on this machine, and the next dry run tells'
+
+
 def time_left(
     whole: Plan, spec: str, overrides: Sequence[str] = (), data_root: Path | DataRoot | None = None
 ) -> str | None:
@@ -51,15 +63,24 @@ def time_left(
     todo = whole.todo
     if not todo:
         return None
-    speeds = _read(_file()).get(speed_key(todo[0], host=platform.node()))
-    if speeds is None:
-        if not packable(todo) or spec == "-":
-            return None  # which no benchmark would be of, or none could read again
-        command = shlex.join(["rdbench", "bench", spec, *(f"--set={text}" for text in overrides)])
-        return f'how long? run "{command}" once on this machine, and the next dry run tells'
     counts = images(todo[0].dataset, data_root)
-    if counts is None:
-        return None
-    seconds = todo[0].train.epochs * counts[0] / speeds["training"] + sum(counts) / speeds["evaluation"]
-    trainings, about = (len(todo), "about") if whole.at_most is None else (whole.at_most, "at most about")
-    return f"{about} {duration(trainings * seconds)} on {speeds['device']}, as benchmarked on this machine"
+    benchmarks = _read(_file())
+    total, device = 0.0, ""
+    # Trials that differ in variant, beta and seed alone take the same time; those of a grid do not.
+    alike = Counter((trial.train, trial.model) for trial in todo)
+    for combination, trials in alike.items():
+        trial = next(trial for trial in todo if (trial.train, trial.model) == combination)
+        speeds = benchmarks.get(speed_key(trial, host=platform.node()))
+        if speeds is None:
+            if not packable(todo) or spec == "-":
+                return None  # which no benchmark would be of, or none could read again
+            return _hint(whole, trial, spec, overrides)
+        if counts is None:
+            return None
+        device = speeds["device"]
+        training, evaluation = trial.train.epochs * counts[0], sum(counts)
+        total += trials * (training / speeds["training"] + evaluation / speeds["evaluation"])
+    about = "about"
+    if whole.at_most is not None:
+        total, about = total / len(todo) * whole.at_most, "at most about"
+    return f"{about} {duration(total)} on {device}, as benchmarked on this machine"

@@ -131,10 +131,10 @@ def _slices(
     """Return the views of an objective: against the next one, and over each setting."""
     objective, y = study.objectives[index], f"v{index}"
     height = _ends(rows, y, pad=0.1)
-    up = {"$y": y, "$ytitle": f"test {objective}", "$ydomain": height, "$description": finding}
+    up = {"$y": y, "$ytitle": f"{study.chosen_on} {objective}", "$ydomain": height, "$description": finding}
     views = {}
     if (amount := len(study.objectives)) > 1:
-        x, title = f"v{(index + 1) % amount}", f"test {study.objectives[(index + 1) % amount]}"
+        x, title = f"v{(index + 1) % amount}", f"{study.chosen_on} {study.objectives[(index + 1) % amount]}"
         across: dict[str, Any] = {"$x": x, "$xtitle": title, "$xdomain": _ends(rows, x)}
         views[f"{objective}/front"] = fill(_slice("linear"), up | across)
     for name, x in fields.items():

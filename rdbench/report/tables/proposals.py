@@ -18,14 +18,14 @@ def table(study: StudyView, name: str = "proposals") -> Table | None:
     several = any(len(proposal.trials) > 1 for proposal in study.proposals)
     columns = (
         Column("proposal", kind="key"), *map(Column, study.scales),
-        *(Column(f"test {objective}") for objective in study.objectives),
+        *(Column(f"{study.chosen_on} {objective}") for objective in study.objectives),
         Column("status"), Column("time, s"), Column("trials" if several else "trial"),
     )  # fmt: skip
     rows = tuple(_row(proposal, study) for proposal in _best_first(study))
     first = "front" if len(study.objectives) > 1 else "best"
     means = " A mean over its seeds." if several else ""
     title = f"{count(len(rows), 'proposal')} of the search of {study.name}"
-    caption = f"The {first} first, bold; those without a result last.{means} {CHOSEN}"
+    caption = f"The {first} first, bold; those without a result last.{means} {CHOSEN[study.chosen_on]}"
     return Table(name, title, caption, columns, rows, folded=len(rows) >= LONG, shown=SHOWN)
 
 
