@@ -36,12 +36,9 @@ def why_stop(
 ) -> str:
     """Return why a trial is to be stopped now; "" if it goes on.
 
-    Args:
-        stop: what the sweep asks for.
-        losses: of its epochs so far.
-        epochs: of a whole training: the last is never cut off.
-        peers: losses of its peers' epochs, as many as each peer had.
-        errors: squared errors of its epochs so far; none to look at losses alone.
+    ``losses`` and squared ``errors`` are of its epochs so far, without errors it is judged by losses alone;
+    ``peers`` are the losses of its peers' epochs, as many as each had. The last of all ``epochs`` is never
+    cut off.
     """
     done = len(losses)
     if not 0 < done < epochs:

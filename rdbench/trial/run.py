@@ -5,7 +5,7 @@ import math
 import time
 import traceback
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import torch
 
@@ -60,17 +60,12 @@ def _trained_model(
 
 
 def _measured_tables(
-    outcome: Outcome,
-    trial: Trial,
-    data: Dataset,
-    device: torch.device,
-    outputs: Outputs,
+    outcome: Outcome, trial: Trial, data: Dataset, device: torch.device, outputs: Outputs
 ) -> Tables:
     """Return the tables of one trained trial with finite measurements."""
     asked = outputs.metrics
-    pixels = data.train.images.dtype == "uint8"
-    n = math.prod(data.shape)
-    native = variants.get(trial.variant).native
+    pixels, n = data.train.images.dtype == "uint8", math.prod(data.shape)
+    native = variants.get(trial.variant).declaration.native
     points = [
         point_key(trial) | {"beta": beta} | row
         for beta, splits in outcome.measured.items()
@@ -124,7 +119,7 @@ def run_pack(
     """Train and evaluate trials side by side.
 
     Args:
-        pack: objectives that differ in variant, beta and seed only, or one trial of any kind.
+        pack: objectives that differ in variant, beta and seed only, or a single trial; else ValueError.
         data: their dataset.
         device: where to run.
         outputs: what to return besides points and history. A metric that raises leaves a row that says so.
@@ -150,7 +145,7 @@ def run_pack(
     results: list[Tables] = [{"history": rows} for rows in checkpointer.history]
 
     def record(member: int, epoch: Epoch) -> None:
-        results[member]["history"].append(epoch.row())
+        results[member]["history"].append(asdict(epoch))
         hooks.on_epoch(member, epoch)
 
     outcomes = train_and_measure(pack, data, device, record, checkpointer)
@@ -191,11 +186,7 @@ def run_trial(
 
 @exact_float32()
 def metric_rows(
-    model: Model,
-    trial: Trial,
-    data: Dataset,
-    device: torch.device,
-    asked: Sequence[MetricOptions],
+    model: Model, trial: Trial, data: Dataset, device: torch.device, asked: Sequence[MetricOptions]
 ) -> Rows:
     """Return rows of the ``metrics`` table of a model that was trained before, as its trial would.
 

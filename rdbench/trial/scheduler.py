@@ -9,6 +9,7 @@ from rdbench.spec.plan import Trial
 
 if TYPE_CHECKING:
     from rdbench.results.lease import Lease
+    from rdbench.search.running import SearchRun
     from rdbench.trial.job import Job
     from rdbench.trial.progress import SweepProgress
 
@@ -26,16 +27,6 @@ class RunOptions:
     allow_missing_metrics: bool = False
     """Leave a metric null, with the reason, where this machine cannot measure it; else that is an error
     before anything is trained."""
-
-
-class Batches(Protocol):
-    """Trials that are chosen by the results of those before."""
-
-    def next(self) -> list[Trial]:
-        """Return the next batch, now that all before have ended; none when there is nothing left to do."""
-
-    def peers(self) -> tuple[str, ...]:
-        """Return the ids of the trials that those of the present batch may be judged by."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +56,7 @@ class Scheduler(Protocol):
         job: "Job",
         progress: "SweepProgress",
         lease: "Lease | None" = None,
-        more: Batches | None = None,
+        more: "SearchRun | None" = None,
     ) -> Usage:
         """Run trials until each is committed, has failed, or the user interrupts.
 

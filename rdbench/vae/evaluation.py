@@ -79,12 +79,9 @@ def measure(
 ) -> list[Measurement]:
     """Return squared error and rate of every image of a split for each trial, by one latent sample an image.
 
-    Args:
-        network: in evaluation mode on ``device``; with a member for each trial, or the model of a single one.
-        pack: gives protocol, seeds and batch size; ``paper`` leaves out the last partial batch.
-        data: the dataset.
-        name: "train" or "test".
-        device: where to compute, in float32, summed in float64.
+    The ``network`` is in evaluation mode on ``device``, with a member for each trial, or the model of a
+    single one; it computes in float32, summed in float64. The pack gives protocol, seeds and batch size;
+    ``paper`` leaves out the last partial batch. ``name``: "train" or "test".
     """
     network = network.network if isinstance(network, Standard) else network
     measured = together(network, pack, math.prod(data.shape))
@@ -117,13 +114,8 @@ def point_rows(
 ) -> list[dict[str, Any]]:
     """Return a row of ``points`` for each reading of sigma^2, and for the model's own likelihood if any.
 
-    Args:
-        measured: of one split.
-        split: its name.
-        beta: the trial's.
-        n: values in one image.
-        native: the reading whose distortion the variant's loss minimises, if there is one.
-        pixels: values are in [0, 1], so PSNR and bits per dimension have a meaning.
+    An image has ``n`` values. ``native``: the reading whose distortion the variant's loss minimises, if there
+    is one. ``pixels``: values are in [0, 1], so PSNR and bits per dimension have a meaning.
     """
     rate, rate_se = _mean_and_error(measured.rate)
     sse = float(measured.sse.mean())
