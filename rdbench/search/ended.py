@@ -36,11 +36,7 @@ class FinishedTrial:
 
 
 def load(
-    root: Place,
-    asked: Collection[MetricOptions] = (),
-    *,
-    failed_in: str | None = "",
-    stopped: bool = True,
+    root: Place, asked: Collection[MetricOptions] = (), *, failed_in: str | None = "", stopped: bool = True
 ) -> dict[str, FinishedTrial]:
     """Return the ended trials of a results folder by id; none where there is no folder.
 
