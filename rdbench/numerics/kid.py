@@ -45,12 +45,9 @@ def kid(
         subset_size: samples of x and of y in each; as many as the smaller set has, where that is fewer.
         generator: draws the subsets.
 
-    Returns:
-        The mean, and its standard error: None with one subset, and with subsets that are all of x or of y,
-        which do not show what chance in it does.
-
-    Raises:
-        ValueError: the features do not fit each other, are not finite, or a subset has fewer than two.
+    The error is None with one subset, and with subsets that are all of x or of y, which do not show what
+    chance in it does. ValueError: the features do not fit each other, are not finite, or a subset has fewer
+    than two.
     """
     if subsets < 1:
         raise ValueError(f"subsets must be at least 1, not {subsets}")

@@ -58,8 +58,7 @@ def prdc(real: "Tensor", fake: "Tensor", k: int = 5, chunk: int = CHUNK) -> Prdc
         k: which nearest neighbour a ball reaches to, the sample itself not counted.
         chunk: rows of the matrix of distances that are held at once; changes no result.
 
-    Raises:
-        ValueError: the features do not fit each other, are not finite, or a set has no k-th neighbour.
+    ValueError: the features do not fit each other, are not finite, or a set has no k-th neighbour.
     """
     import torch
 

@@ -69,8 +69,7 @@ def rate_distortion(eigenvalues: Eigenvalues, level: float, latent: int | None =
         level: the water level t > 0, the error of every coded dimension.
         latent: how many dimensions can be coded, the largest ones; None for all (Shannon's function).
 
-    Raises:
-        ValueError: the level is not positive, or the eigenvalues are not those of a covariance.
+    ValueError: the level is not positive, or the eigenvalues are not those of a covariance.
     """
     if not level > 0:
         raise ValueError(f"the water level must be positive, not {level}")
