@@ -20,8 +20,7 @@ What has no place in the plane:
 import itertools
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -42,13 +41,11 @@ CLOSEST = math.log(1.01)
 _FRACTIONS = np.linspace(0.15, 0.85, 29)  # of an interval: a point too near either end teaches little
 
 
-@dataclass(frozen=True)
-class Gap:
-    """Two neighbouring betas, the distance of their points in ranges of the plane, and the beta between."""
+class Gap(NamedTuple):
+    """The distance of two neighbouring betas' points, in ranges of the plane, the lower beta, one between."""
 
     size: float
     low: float
-    high: float
     at: float | None = None  # None where it is not to be split
 
 
@@ -83,7 +80,7 @@ def widest(curve: Curve, scale: Point) -> list[Gap]:
         at = None
         if free[1] - free[0] > CLOSEST:
             at = math.exp(_halfway(interpolation, *free) if len(stops) == 2 else sum(free) / 2)
-        gaps.append(Gap(size, math.exp(low), math.exp(high), at))
+        gaps.append(Gap(size, math.exp(low), at))
     return sorted(gaps, key=lambda gap: (-gap.size, gap.low))
 
 

@@ -172,7 +172,7 @@ class Study(Search):
 
     def _result(self, group: Sequence[FinishedTrial]) -> "_Result":
         """Return what to tell of the trials of one proposal, one a seed."""
-        means = mean_values(group, self._measures)
+        means = mean_values(group)
         if self._measures <= means.keys():
             bounds = {text: constraint(text) for text in self.settings.constraints}
             excesses = {text: bound.excess(means[bound.measure]) for text, bound in bounds.items()}

@@ -48,17 +48,6 @@ def training_speed(history: Rows) -> float | None:
     return images / seconds if seconds else None
 
 
-def data_columns(data: Dataset) -> dict[str, Any]:
-    """Return the columns of a ``trials`` row that say what it was trained on."""
-    return {
-        "dataset_checksum": data.checksum,
-        "skipped_files": len(data.skipped),
-        "train_images": len(data.train.images),
-        "test_images": len(data.test.images),
-        "data_notes": json.dumps(data.notes),
-    }
-
-
 def point_key(trial: Trial) -> dict[str, Any]:
     """Return the columns that name a trial in the ``points`` table."""
     return {
@@ -67,4 +56,15 @@ def point_key(trial: Trial) -> dict[str, Any]:
         "beta": trial.beta,
         "seed": trial.seed,
         "protocol": trial.protocol,
+    }
+
+
+def data_columns(data: Dataset) -> dict[str, Any]:
+    """Return the columns of a ``trials`` row that say what it was trained on."""
+    return {
+        "dataset_checksum": data.checksum,
+        "skipped_files": len(data.skipped),
+        "train_images": len(data.train.images),
+        "test_images": len(data.test.images),
+        "data_notes": json.dumps(data.notes),
     }
