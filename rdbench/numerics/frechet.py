@@ -28,8 +28,7 @@ if TYPE_CHECKING:
 
 Float64 = npt.NDArray[np.float64]
 
-EPSILON = float(np.finfo(np.float64).eps)
-TINY = float(np.finfo(np.float64).tiny)
+FLOAT64 = np.finfo(np.float64)
 CHUNK = 4096  # samples at once
 
 
@@ -118,8 +117,8 @@ def _distance(apart: float, product: Float64) -> float:
     squares = np.linalg.eigvalsh(gram).clip(0)
     values = np.sqrt(squares)
     distance = apart - 2 * float(values.sum())
-    noise = EPSILON * squares[-1]
-    error = 2 * float((noise / np.maximum(values, np.sqrt(noise) + TINY)).sum())
+    noise = FLOAT64.eps * squares[-1]
+    error = 2 * float((noise / np.maximum(values, np.sqrt(noise) + FLOAT64.tiny)).sum())
     if error > 1e-6 * distance:
         distance = apart - 2 * float(np.linalg.svd(product, compute_uv=False).sum())
     return max(distance, 0.0)

@@ -88,22 +88,14 @@ class Option:
 
 @dataclass(frozen=True)
 class Declaration:
-    """A variant as its source declares it.
+    """A variant as its source declares it; more in :func:`rdbench.registry.variants.variant`."""
 
-    Attributes:
-        name: what it is registered as, ``symbol``: the name of the function or class.
-        kind: what it is.
-        native, paper, curve: see :func:`rdbench.registry.variants.variant`.
-        summary: the first line of its docstring.
-        options: by name, in order.
-    """
-
-    name: str
-    symbol: str
+    name: str  # what it is registered as
+    symbol: str  # the name of the function or class
     kind: Kind
     native: str | None
     paper: str
-    summary: str
+    summary: str  # the first line of its docstring
     curve: bool = False
     options: dict[str, Option] = field(default_factory=dict)
 
@@ -146,10 +138,10 @@ def _plain(node: ast.expr, problem: str) -> Any:
 
 def _declaration(node: ast.FunctionDef | ast.ClassDef, decorator: ast.Call, where: str) -> Declaration:
     at = f"{where}:{decorator.lineno}"
-    plain = (
-        "write the decorator's arguments as plain values, so that they can be read without running the file"
+    problem = (
+        f"{at}: write the decorator's arguments as plain values, so that they can be read without running"
+        " the file"
     )
-    problem = f"{at}: {plain}"
     given = {keyword.arg or "**": _plain(keyword.value, problem) for keyword in decorator.keywords}
     positional = [_plain(value, problem) for value in decorator.args]
     if unknown := given.keys() - {"name", "native", "paper", "curve"}:

@@ -72,10 +72,10 @@ def _objectives(
         measured = {split: measure(network, pack, data, split, device) for split in SPLITS}
     parameters = networks.count_parameters(network) // len(pack)
     outcomes = []
-    for member, single in enumerate(separate(network, about)):
+    for member, (trial, single) in enumerate(zip(pack, separate(network, about), strict=True)):
         splits = {split: values[member] for split, values in measured.items()}
-        model, beta = Standard(about[member], single), pack[member].beta
-        outcomes.append(Outcome(reasons[member], {beta: splits}, model, beta, parameters))
+        model = Standard(about[member], single)
+        outcomes.append(Outcome(reasons[member], {trial.beta: splits}, model, trial.beta, parameters))
     return outcomes
 
 

@@ -63,14 +63,10 @@ class Scheduler(Protocol):
         Ctrl-C once, or another signal that asks to stop: what runs ends its epoch, writes a checkpoint, and
         the run ends; twice: it ends at once. Callers see by ``progress`` that not all has finished.
 
-        Args:
-            trials: what to run, in this order.
-            job: what all of them share.
-            progress: is told of every event.
-            lease: on the results folder. Without one, what runs is not asked to stop but run to its end.
-            more: asked for the next batch when all trials so far have ended; none ends the run.
+        They run in this order, and ``progress`` is told of every event. Without a ``lease`` on the results
+        folder, what runs is not asked to stop but run to its end. ``more`` is asked for the next batch when
+        all trials so far have ended; none ends the run.
 
-        Raises:
-            SpecError: the trials' precision is not to be had here.
-            StorageError: the results cannot be read or written, or the lease was lost.
+        SpecError: the trials' precision is not to be had here. StorageError: the results cannot be read or
+        written, or the lease was lost.
         """

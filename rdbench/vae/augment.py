@@ -99,11 +99,9 @@ def resized_crop(
     batched matrix products, with the weights of each image's rows and columns. On a GPU that is allowed TF32
     they are as exact as that is (about 5e-4 of the pixel).
 
-    Args:
-        images: float32 or float64 (batch, channels, H, W).
-        top, left: first row and column of each box, (batch,).
-        height, width: its rows and columns, >= 1; it lies inside the image.
-        size: height and width of the result.
+    ``images`` are float32 or float64 (batch, channels, H, W). Each box lies inside its image: its first row
+    is ``top``, its first column ``left``, it has ``height`` rows and ``width`` columns, >= 1, all (batch,).
+    ``size`` is the height and width of the result.
     """
     rows = _resampling_weights(top, height, images.shape[-2], size[0]).to(images.dtype)
     columns = _resampling_weights(left, width, images.shape[-1], size[1]).to(images.dtype)

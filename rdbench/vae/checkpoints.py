@@ -106,13 +106,7 @@ def _remove(root: Place, key: str, below: float = math.inf) -> bool:
 
 
 class Checkpointer:
-    """Keeps the state of a pack's training, and gives back what an earlier attempt left; by default nothing.
-
-    Attributes:
-        history: by member, the rows of the epochs trained in earlier attempts.
-        seconds: that these took.
-        saved: number of checkpoints written.
-    """
+    """Keeps the state of a pack's training, gives back what an earlier attempt left; by default nothing."""
 
     def __init__(
         self,
@@ -124,16 +118,11 @@ class Checkpointer:
         minutes: float | None = None,
         stop: Callable[[], bool] = lambda: False,
     ) -> None:
-        """Look for a checkpoint.
+        """Look for a checkpoint of trials, in order, in the results folder ``root``; None to keep nothing.
 
-        Args:
-            root: the results folder; None to keep nothing.
-            pack: the trials, in order.
-            device: where they train.
-            data_checksum: of the dataset; a checkpoint of other data is not used.
-            minutes: the least time between two checkpoints. None: after each epoch, as long as writing takes
-                under a hundredth of the time, and every :data:`SELDOM` seconds whatever it takes.
-            stop: whether the user asked to stop.
+        One of other data, by ``data_checksum``, is not used. ``minutes`` is the least time between two. None:
+        after each epoch, as long as writing takes under a hundredth of the time, and every :data:`SELDOM`
+        seconds whatever it takes. ``stop`` tells whether the user asked to stop.
         """
         self._root, self._minutes, self._stop, self.device = root, minutes, stop, device
         self._ids = [trial.id for trial in pack]
@@ -147,10 +136,11 @@ class Checkpointer:
             "versions": {name: versions.get(name) for name in ("rdbench", "torch")},
         }
         self._stages: list[Any] = []
-        self._begun = self._number = self.saved = 0
+        self._begun = self._number = 0
+        self.saved = 0  # checkpoints written
         self._cost = FIRST_COST
-        self.history: list[Rows] = [[] for _ in pack]
-        self.seconds = 0.0
+        self.history: list[Rows] = [[] for _ in pack]  # by member, of the epochs trained in earlier attempts
+        self.seconds = 0.0  # that these took
         if root is not None:
             self._load(root)
         self._restored = len(self._stages)
@@ -220,13 +210,12 @@ class Checkpointer:
     def _write(self, root: Place, seconds: float) -> None:
         state = {"stages": self._stages, "history": self.history, "seconds": self.seconds + seconds}
         content = tensor_file.encode(self._of, state)
-        key = self._key
         if len(self._ids) > 1 and not self._number:
-            places.write_atomically(_folder(root) / f"{key}.json", json.dumps(self._ids).encode())
+            places.write_atomically(_folder(root) / f"{self._key}.json", json.dumps(self._ids).encode())
         self._number += 1
         self.saved += 1
-        places.write_atomically(_folder(root) / _name(key, self._number, content), content)
-        _remove(root, key, below=self._number - KEPT + 1)
+        places.write_atomically(_folder(root) / _name(self._key, self._number, content), content)
+        _remove(root, self._key, below=self._number - KEPT + 1)
 
     def remove(self) -> None:
         """Remove the checkpoints: the trials are committed."""

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from rdbench.datasets import Dataset, Split
+from rdbench.datasets import Dataset
 from rdbench.numerics.likelihood import OWN, READINGS, bits_per_dim, distortion, psnr
 from rdbench.numerics.seeding import generator
 from rdbench.spec.plan import Trial
@@ -44,7 +44,7 @@ class Measurement:
 
 
 def _batches(
-    pack: Sequence[Trial], data: Dataset, split: Split, name: str, device: torch.device
+    pack: Sequence[Trial], data: Dataset, name: str, device: torch.device
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield (images, noise) for a pack under its protocol, member by member along the second dimension.
 
@@ -52,7 +52,7 @@ def _batches(
     without the last partial batch.
     """
     trial = pack[0]
-    images = Images(split, device)
+    images = Images(getattr(data, name), device)
     paper = trial.protocol == "paper"
     kind = data.augmentation if paper and trial.train.augment else "none"
     size = trial.train.batch_size if paper else EVALUATION_BATCH
@@ -85,8 +85,8 @@ def measure(
     """
     network = network.network if isinstance(network, Standard) else network
     measured = together(network, pack, math.prod(data.shape))
-    batches = _batches(pack, data, getattr(data, name), name, device)
-    parts = [measured.measure(images, noise) for images, noise in batches]  # no waiting for the device inside
+    # No waiting for the device inside.
+    parts = [measured.measure(*batch) for batch in _batches(pack, data, name, device)]
     values = {what: torch.cat([part[what] for part in parts]) for what in parts[0]}
     measurements: list[dict[str, Any]] = [
         {what: images[:, member].contiguous().cpu().numpy() for what, images in values.items()}

@@ -5,6 +5,7 @@ subclass of :class:`Model`, trains alone (:mod:`rdbench.vae.packs`).
 """
 
 import contextlib
+import functools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from math import prod
@@ -172,8 +173,7 @@ def build(trial: Trial, shape: Shape, train_images: int) -> Model:
 
 def objective_of(trial: Trial) -> Callable[..., Tensor]:
     """Return a trial's objective (sse, rate, beta, n) -> loss, its options filled in."""
-    objective, options = variants.get(trial.variant).objective, trial.variant.options
-    return lambda sse, rate, beta, n: objective(sse, rate, beta, n, **options)
+    return functools.partial(variants.get(trial.variant).objective, **trial.variant.options)
 
 
 @contextlib.contextmanager

@@ -1,8 +1,8 @@
 """What trains and is measured together: objectives side by side in one network, or a single model.
 
-One network alone leaves a GPU idle and pays for every kernel launch. Both have ``losses`` for training and
-``measure`` for evaluation, of images (batch, members x channels, height, width) and standard normal noise
-(batch, members x latent): values of shape (batch, members).
+A network alone leaves a GPU idle and pays for every kernel launch. :class:`Objectives` and
+:class:`SingleModel` have ``losses`` for training and ``measure`` for evaluation: of images (batch, members x
+channels, height, width) and normal noise (batch, members x latent), values of shape (batch, members).
 """
 
 import functools

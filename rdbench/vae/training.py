@@ -114,15 +114,11 @@ def train(
     the members' losses, so their gradients never mix: a trial's result depends on its settings, and on its
     pack only through rounding. On one device a pack repeats bit for bit.
 
-    Args:
-        network: freshly built: the reference network with a member for each trial, each an objective; or the
-            model of a single trial.
-        pack: trials that differ in variant, beta and seed only.
-        data: its training split is used, augmented as the dataset declares.
-        device: where to train; the network is moved there.
-        on_epoch: called with the member and its figures as each epoch ends.
-        stage: keeps the state as epochs end, and gives back that of an earlier attempt: then training goes on
-            bit for bit as if it had never stopped. By default nothing is kept.
+    The network is freshly built, and moved to the device: the reference network with a member for each trial,
+    each an objective, all alike but for variant, beta and seed; or the model of a single trial. It sees the
+    training split, augmented as the dataset declares. ``on_epoch`` is called with the member and its figures
+    as each epoch ends. ``stage`` keeps the state as epochs end, and gives back that of an earlier attempt:
+    then training goes on bit for bit as if it had never stopped. By default nothing is kept.
 
     Returns:
         For each trial why it diverged (the mean loss of an epoch is not finite), or None.
