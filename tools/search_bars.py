@@ -25,9 +25,9 @@ from rdbench import datasets
 from rdbench.datasets import gaussian
 from rdbench.numerics import theory
 from rdbench.search.base import Search
-from rdbench.search.begin import begin
+from rdbench.search.curve import RATE_FLOOR
 from rdbench.search.ended import FinishedTrial
-from rdbench.search.gaps import RATE_FLOOR
+from rdbench.search.running import begin
 from rdbench.spec.plan import Trial, plan
 from rdbench.spec.sweep import Sweep
 from rdbench.trial.run import run_trial

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,7 @@ def run(sweep: Sweep, data_root: Path | DataRoot, device: str, say: Callable[[st
         trial,
         data,
         torch.device(resolve_device(device)),
-        lambda epoch: say(_epoch_line(epoch.row(), trial.train.epochs)),
+        lambda epoch: say(_epoch_line(asdict(epoch), trial.train.epochs)),
         outputs=Outputs(sweep.metrics),
     )
     row = tables["trials"][0]

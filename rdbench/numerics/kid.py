@@ -38,19 +38,13 @@ def kid(
     themselves 1/n times that; so the error is v (m / (n - m) + 1 / subsets) under the root. It is
     generous where x and y are alike (there chance falls with n^2), and where one of them has more than n.
 
-    Args:
-        x: features (samples, features), any floating type; the order of x and y does not matter.
-        y: features (samples, features) on the same device.
-        subsets: how many to draw, each without replacement.
-        subset_size: samples of x and of y in each; as many as the smaller set has, where that is fewer.
-        generator: draws the subsets.
+    Both are features (samples, features) of any floating type on one device; their order does not matter.
+    ``generator`` draws each subset without replacement: ``subset_size`` samples of x and of y, or as many as
+    the smaller set has, where that is fewer.
 
-    Returns:
-        The mean, and its standard error: None with one subset, and with subsets that are all of x or of y,
-        which do not show what chance in it does.
-
-    Raises:
-        ValueError: the features do not fit each other, are not finite, or a subset has fewer than two.
+    The error is None with one subset, and with subsets that are all of x or of y, which do not show what
+    chance in it does. ValueError: the features do not fit each other, are not finite, or a subset has fewer
+    than two.
     """
     if subsets < 1:
         raise ValueError(f"subsets must be at least 1, not {subsets}")

@@ -51,15 +51,12 @@ class Prdc:
 def prdc(real: "Tensor", fake: "Tensor", k: int = 5, chunk: int = CHUNK) -> Prdc:
     """Return precision, recall, density and coverage of ``fake`` with respect to ``real``.
 
-    Args:
-        real: features (samples, features), any floating type.
-        fake: features (samples, features) on the same device, where all is computed. Recall and coverage
-            depend on the counts: compare at equal ones only.
-        k: which nearest neighbour a ball reaches to, the sample itself not counted.
-        chunk: rows of the matrix of distances that are held at once; changes no result.
+    Both are (samples, features) of any floating type, on one device, where all is computed. Recall and
+    coverage depend on the counts: compare at equal ones only. A ball reaches to the ``k``-th nearest
+    neighbour, the sample itself not counted. ``chunk`` rows of distances are held at once, which changes no
+    result.
 
-    Raises:
-        ValueError: the features do not fit each other, are not finite, or a set has no k-th neighbour.
+    ValueError: the features do not fit each other, are not finite, or a set has no k-th neighbour.
     """
     import torch
 

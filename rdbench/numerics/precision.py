@@ -5,7 +5,8 @@ are several times faster at; that changes numbers, so it is one of a trial's set
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
 
 import torch
 from torch import backends
@@ -26,27 +27,24 @@ def exact_float32() -> Iterator[None]:
 
 @contextmanager
 def _float32_as(precision: str) -> Iterator[None]:
-    convolutions = backends.cudnn.conv  # type: ignore[attr-defined]  # set up when torch is imported
-    products = backends.cuda.matmul
-    flags = (backends.cudnn.deterministic, backends.cudnn.benchmark)
-    before = (convolutions.fp32_precision, products.fp32_precision, *flags)
-
-    def set_to(conv: str, product: str, deterministic: bool, benchmark: bool) -> None:
-        convolutions.fp32_precision = conv
-        products.fp32_precision = product
-        backends.cudnn.deterministic = deterministic
-        backends.cudnn.benchmark = benchmark
-
-    set_to(precision, precision, True, False)
+    wanted: list[tuple[Any, str, Any]] = [
+        (backends.cudnn.conv, "fp32_precision", precision),  # type: ignore[attr-defined]  # set up on import
+        (backends.cuda.matmul, "fp32_precision", precision),
+        (backends.cudnn, "deterministic", True),
+        (backends.cudnn, "benchmark", False),
+    ]
+    before = [(where, name, getattr(where, name)) for where, name, _ in wanted]
     try:
+        for setting in wanted:
+            setattr(*setting)
         yield
     finally:
-        set_to(*before)
+        for setting in before:
+            setattr(*setting)
 
 
-@contextmanager
-def training_arithmetic(precision: str, device: torch.device) -> Iterator[None]:
-    """Compute within as ``train.precision`` says, inside of :func:`exact_float32`.
+def training_arithmetic(precision: str, device: torch.device) -> AbstractContextManager[None]:
+    """Return a context to compute in as ``train.precision`` says, inside of :func:`exact_float32`.
 
     ``float32``; ``tf32``, which rounds the inputs of products to 10 bits; or ``bf16``, which keeps
     activations in 8 bits too (weights, statistics, losses and the optimizer stay float32). SpecError: the
@@ -54,14 +52,11 @@ def training_arithmetic(precision: str, device: torch.device) -> Iterator[None]:
     """
     check_precision(precision, device.type)
     if precision == "tf32":
-        with _float32_as("tf32"):
-            yield
-    elif precision == "bf16":
+        return _float32_as("tf32")
+    if precision == "bf16":
         # Without the cache of cast weights: a captured graph would keep the casts of the first step.
-        with torch.autocast(device.type, torch.bfloat16, cache_enabled=False):
-            yield
-    else:
-        yield
+        return torch.autocast(device.type, torch.bfloat16, cache_enabled=False)
+    return nullcontext()
 
 
 def check_precision(precision: str, device_type: str) -> None:

@@ -64,13 +64,9 @@ def _spectrum(eigenvalues: Eigenvalues, latent: int | None = None) -> tuple[Floa
 def rate_distortion(eigenvalues: Eigenvalues, level: float, latent: int | None = None) -> tuple[float, float]:
     """Return (D, R) of reverse water-filling at a water level: sum of squared errors, and nats.
 
-    Args:
-        eigenvalues: of the source's covariance, any order.
-        level: the water level t > 0, the error of every coded dimension.
-        latent: how many dimensions can be coded, the largest ones; None for all (Shannon's function).
-
-    Raises:
-        ValueError: the level is not positive, or the eigenvalues are not those of a covariance.
+    The eigenvalues of the source's covariance come in any order; the level t > 0 is the error of every coded
+    dimension; ``latent`` of them can be coded, the largest ones, None for all (Shannon's function).
+    ValueError: the level is not positive, or the eigenvalues are not those of a covariance.
     """
     if not level > 0:
         raise ValueError(f"the water level must be positive, not {level}")

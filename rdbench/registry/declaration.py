@@ -22,7 +22,7 @@ from typing import Any, Literal
 
 from rdbench.errors import SpecError
 from rdbench.numerics.likelihood import OWN, READINGS
-from rdbench.registry.imports import called, parse
+from rdbench.registry.imports import last_name, parse
 
 _SECTIONS = ("Args:", "Attributes:")
 _ENTRY = re.compile(r" {4}(\w+): (.+)")
@@ -88,22 +88,14 @@ class Option:
 
 @dataclass(frozen=True)
 class Declaration:
-    """A variant as its source declares it.
+    """A variant as its source declares it; more in :func:`rdbench.registry.variants.variant`."""
 
-    Attributes:
-        name: what it is registered as, ``symbol``: the name of the function or class.
-        kind: what it is.
-        native, paper, curve: see :func:`rdbench.registry.variants.variant`.
-        summary: the first line of its docstring.
-        options: by name, in order.
-    """
-
-    name: str
-    symbol: str
+    name: str  # what it is registered as
+    symbol: str  # the name of the function or class
     kind: Kind
     native: str | None
     paper: str
-    summary: str
+    summary: str  # the first line of its docstring
     curve: bool = False
     options: dict[str, Option] = field(default_factory=dict)
 
@@ -116,21 +108,18 @@ class Declaration:
 def declarations(text: str, where: str) -> list[Declaration]:
     """Return the variants that a Python source declares; ``where`` names it in an error.
 
-    Raises:
-        SpecError: it is not Python, or a variant in it is declared wrongly; names the line.
+    SpecError, which names the line: it is not Python, or a variant in it is declared wrongly.
     """
     declared: list[Declaration] = []
     for node in parse(text, where).body:
         if not isinstance(node, ast.FunctionDef | ast.ClassDef):
             continue
         for decorator in node.decorator_list:
-            if isinstance(decorator, ast.Call) and called(decorator) == "variant":
+            if isinstance(decorator, ast.Call) and last_name(decorator.func) == "variant":
                 variant = _declaration(node, decorator, where)
                 taken = {name for other in declared for name in (other.name, other.symbol)}
-                if shared := taken & {
-                    variant.name,
-                    variant.symbol,
-                }:  # one identity must not mean two variants
+                # One identity must not mean two variants.
+                if shared := taken & {variant.name, variant.symbol}:
                     raise SpecError(
                         f"{where}:{decorator.lineno}: {shared.pop()!r} is the name or symbol of two variants"
                         " here; rename one"
@@ -151,8 +140,8 @@ def _declaration(node: ast.FunctionDef | ast.ClassDef, decorator: ast.Call, wher
     at = f"{where}:{decorator.lineno}"
     problem = (
         f"{at}: write the decorator's arguments as plain values, so that they can be read without running"
+        " the file"
     )
-    problem += " the file"
     given = {keyword.arg or "**": _plain(keyword.value, problem) for keyword in decorator.keywords}
     positional = [_plain(value, problem) for value in decorator.args]
     if unknown := given.keys() - {"name", "native", "paper", "curve"}:
@@ -214,14 +203,11 @@ def _options(parameters: ast.arguments, where: str, texts: Mapping[str, str]) ->
 
 def _bounded(annotation: ast.expr | None, at: str) -> tuple[ast.expr | None, dict[str, float]]:
     """Return the type and the bounds of ``Annotated[float, Field(gt=0)]``; else the annotation, and none."""
-    match annotation:
-        case ast.Subscript(ast.Name("Annotated") | ast.Attribute(attr="Annotated"), arguments):
-            pass
-        case _:
-            return annotation, {}
+    if not isinstance(annotation, ast.Subscript) or last_name(annotation.value) != "Annotated":
+        return annotation, {}
     example = "Annotated[float, Field(gt=0, le=1)], with gt, ge, lt or le and plain numbers"
     problem = f"{at}: write its range as {example}"
-    match arguments:
+    match annotation.slice:
         case ast.Tuple([plain, ast.Call(ast.Name("Field") | ast.Attribute(attr="Field"), [], keywords)]):
             limits = {str(keyword.arg): _plain(keyword.value, problem) for keyword in keywords}
             if limits.keys() <= BOUNDS.keys() and all(type(end) in (int, float) for end in limits.values()):

@@ -101,9 +101,9 @@ def parse(text: str, where: str, why: str = "") -> ast.Module:
         raise SpecError(f"{where}:{line}: not Python ({getattr(error, 'msg', None) or error}){why}") from None
 
 
-def called(call: ast.Call) -> str:
-    """Return the last name of what is called."""
-    return call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
+def last_name(node: ast.expr) -> str:
+    """Return ``variant`` of ``rdbench.variant``, or of ``variant`` alone; "" of what is no name."""
+    return node.attr if isinstance(node, ast.Attribute) else getattr(node, "id", "")
 
 
 def is_authors(module: str, path: Path) -> bool:
@@ -191,7 +191,7 @@ def dynamic_imports(files: Sequence[File]) -> list[str]:
         f"{file.name}:{node.lineno}"
         for file in files
         for node in _running(ast.parse(file.text))
-        if isinstance(node, ast.Call) and called(node) in DYNAMIC
+        if isinstance(node, ast.Call) and last_name(node.func) in DYNAMIC
     ]
 
 

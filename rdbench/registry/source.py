@@ -54,10 +54,8 @@ def plugged_in() -> dict[str, str]:
 def find(reference: str, folders: Iterable[Path] = ()) -> Source:
     """Find a variant by a registered name, ``package.module:function`` or ``path/to/file.py:function``.
 
-    A relative path may start from ``folders``; the working directory is the last.
-
-    Raises:
-        SpecError: there is none, or it is declared wrongly; says what to write.
+    A relative path may start from ``folders``; the working directory is the last. SpecError, which says what
+    to write: there is none, or it is declared wrongly.
     """
     if ":" not in reference:
         if path := shipped().get(reference):

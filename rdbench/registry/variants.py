@@ -50,14 +50,9 @@ class Named(Protocol):
     are "" for one that ships with rdbench.
     """
 
-    @property
-    def name(self) -> str: ...  # noqa: D102
-
-    @property
-    def source(self) -> str: ...  # noqa: D102
-
-    @property
-    def code(self) -> str: ...  # noqa: D102
+    name: str
+    source: str
+    code: str
 
 
 @dataclass(frozen=True)
@@ -68,21 +63,11 @@ class Variant:
     target: "Callable[..., Any]"
 
     @property
-    def name(self) -> str:
-        """What it is registered as."""
-        return self.declaration.name
-
-    @property
     def objective(self) -> "Objective":
         """The per-image loss ``(sse, rate, beta, n, **options)``, of a variant that is an objective."""
         if self.declaration.kind != "objective":
-            raise TypeError(f"variant {self.name} is a {self.declaration.kind}, not an objective")
+            raise TypeError(f"variant {self.declaration.name} is a {self.declaration.kind}, not an objective")
         return self.target
-
-    @property
-    def native(self) -> str | None:
-        """As :func:`variant` has it."""
-        return self.declaration.native
 
 
 def variant(
@@ -138,8 +123,7 @@ def _registered(name: str) -> source.Source:
 def get(which: "str | Named") -> Variant:
     """Return a variant, imported, by its registered name or as a sweep has it.
 
-    Raises:
-        SpecError: there is none, or its source is not what it was when the sweep was planned.
+    SpecError: there is none, or its source is not what it was when the sweep was planned.
     """
     if isinstance(which, str):
         origin = _registered(which)
@@ -166,7 +150,6 @@ def get(which: "str | Named") -> Variant:
 
 
 def _run(files: Files, symbol: str) -> Variant:
-    """Run the files of an author's variant."""
     moved.provide(file.text for file in files)
     module, main = bundle.run(files), files[0]
     declared = declarations(main.text, main.path)

@@ -87,7 +87,7 @@ def search_view(results: Results) -> SearchView | None:
     sweep = results.sweep
     if sweep.search is None:
         return None
-    from rdbench.search.begin import begin  # here: importing Optuna takes half a second
+    from rdbench.search.running import begin  # here: importing Optuna takes half a second
 
     ended = load(results.root, sweep.metrics, failed_in=None, stopped=sweep.stop is not None)
     search = begin(sweep, results.root, ended.keys())

@@ -17,15 +17,11 @@ from rdbench.text import duration
 
 @dataclass
 class SearchState:
-    """How far a search has come.
-
-    ``there`` are the ids of the trials that had ended before it began, ``batches`` the trials of each batch
-    that was chosen, in order; Optuna's are in its journal.
-    """
+    """How far a search has come."""
 
     sweep: Sweep
-    there: frozenset[str] = frozenset()
-    batches: list[list[Trial]] = field(default_factory=list)
+    there: frozenset[str] = frozenset()  # ids of the trials that had ended before it began
+    batches: list[list[Trial]] = field(default_factory=list)  # chosen, in order; Optuna's are in its journal
 
 
 class Search(ABC):
@@ -67,12 +63,9 @@ class Search(ABC):
 
         ``complete`` are the ids of those that hold all that the sweep asks for; by default all that ended.
         """
+        done = ended.keys() if complete is None else ended.keys() & complete
         while True:
-            missing = [
-                trial
-                for trial in self.trials()
-                if trial.id not in ended or (complete is not None and trial.id not in complete)
-            ]
+            missing = [trial for trial in self.trials() if trial.id not in done]
             if missing or not self.advance(ended):
                 return missing
 

@@ -7,7 +7,7 @@ where none are held out, on the test images.
 import json
 import math
 from collections import defaultdict
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,18 +27,15 @@ _OF_A_READING = ("elbo", "distortion")
 class FinishedTrial:
     """A trial that ended.
 
-    Attributes:
-        status: "done", "diverged", "failed" or "stopped".
-        values: the finite numbers of a done trial: rate, mse, psnr, ``elbo_<reading>`` and
-            ``distortion_<reading>`` of the split that is chosen by (:func:`chosen_on`), and metrics by
-            :func:`rdbench.metrics.base.value_name`.
-        seconds: of training and measuring; 0 where that is not known.
+    Its ``values`` are the finite numbers of a done trial: rate, mse, psnr, ``elbo_<reading>`` and
+    ``distortion_<reading>`` of the split that is chosen by (:func:`chosen_on`), and metrics by
+    :func:`rdbench.metrics.base.value_name`.
     """
 
     trial: Trial
-    status: str
+    status: str  # "done", "diverged", "failed" or "stopped"
     values: Mapping[str, float] = field(default_factory=dict)
-    seconds: float = 0.0
+    seconds: float = 0.0  # of training and measuring; 0 where that is not known
 
 
 def chosen_on(sweep: Sweep) -> str:
@@ -47,20 +44,13 @@ def chosen_on(sweep: Sweep) -> str:
 
 
 def load(
-    root: Place,
-    asked: Collection[MetricOptions] = (),
-    *,
-    failed_in: str | None = "",
-    stopped: bool = True,
+    root: Place, asked: Collection[MetricOptions] = (), *, failed_in: str | None = "", stopped: bool = True
 ) -> dict[str, FinishedTrial]:
     """Return the ended trials of a results folder by id; none where there is no folder.
 
-    Args:
-        root: the results folder.
-        asked: the metrics to look for, with their settings; others that lie there are ignored.
-        failed_in: the run whose failed trials count as ended: those of other runs are tried again. None for
-            those of every run.
-        stopped: whether trials that were stopped early count as ended, or are to be trained to their end.
+    ``asked`` are the metrics to look for, with their settings; others that lie there are ignored. Failed
+    trials of the run ``failed_in`` count as ended, those of other runs are tried again; None for those of
+    every run. ``stopped``: trials that were stopped early count as ended, or are to be trained to their end.
     """
     if not ResultsFolder(root).trial_ids():
         return {}
@@ -92,12 +82,12 @@ def load(
     return ended
 
 
-def mean_values(group: Collection[FinishedTrial], names: Collection[str]) -> dict[str, float]:
-    """Return the means over seeds of the named values; a value that any of them lacks is left out."""
+def mean_values(group: Sequence[FinishedTrial]) -> dict[str, float]:
+    """Return the means of values over seeds, one or more; a value that any of them lacks is left out."""
     return {
         name: math.fsum(ended.values[name] for ended in group) / len(group)
-        for name in names
-        if group and all(name in ended.values for ended in group)
+        for name in group[0].values
+        if all(name in ended.values for ended in group)
     }
 
 

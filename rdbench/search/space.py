@@ -3,16 +3,11 @@
 import itertools
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import optuna
-from optuna.distributions import (
-    BaseDistribution,
-    CategoricalDistribution,
-    FloatDistribution,
-    IntDistribution,
-)
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
 from rdbench.search.base import at_beta
 from rdbench.spec.labels import variant_names
@@ -65,20 +60,20 @@ class Space:
         params: list[Params] = []
         for label, variant in self.labels.items():
             distributions = self.distributions(variant)
-            if math.prod(map(_count, distributions.values())) > MANY:
+            choices = [_choices(distribution) for distribution in distributions.values()]
+            if math.prod(math.inf if values is None else len(values) for values in choices) > MANY:
                 return None
             params += [
                 self._chosen(label) | dict(zip(distributions, values, strict=True))
-                for values in itertools.product(*map(_choices, distributions.values()))
+                for values in itertools.product(*filter(None, choices))
             ]
         return params
 
     def suggest(self, trial: optuna.Trial) -> None:
         """Have the sampler propose every setting of a trial."""
-        label = next(iter(self.labels))
         if len(self.labels) > 1:
-            label = trial.suggest_categorical("variant", list(self.labels))
-        for name, distribution in self.distributions(self.labels[label]).items():
+            trial.suggest_categorical("variant", list(self.labels))
+        for name, distribution in self.distributions(self.variant(trial.params)).items():
             trial._suggest(name, distribution)  # as Study.ask does with distributions that are known before
 
     def trials(self, params: Mapping[str, Any]) -> list[Trial]:
@@ -123,19 +118,11 @@ def _distribution(ends: Any, expected: type) -> BaseDistribution:
     return FloatDistribution(float(low), float(high), log=log)
 
 
-def _count(distribution: BaseDistribution) -> float:
-    if isinstance(distribution, CategoricalDistribution):
-        return len(distribution.choices)
+def _choices(distribution: BaseDistribution) -> Sequence[Any] | None:
+    """Return all values there are; None of real numbers."""
     if isinstance(distribution, IntDistribution):
-        return distribution.high - distribution.low + 1
-    return math.inf
-
-
-def _choices(distribution: BaseDistribution) -> Iterator[Any]:
-    if isinstance(distribution, CategoricalDistribution):
-        return iter(distribution.choices)
-    assert isinstance(distribution, IntDistribution)
-    return iter(range(distribution.low, distribution.high + 1))
+        return range(distribution.low, distribution.high + 1)
+    return distribution.choices if isinstance(distribution, CategoricalDistribution) else None
 
 
 def _holds(distribution: BaseDistribution, value: Any) -> bool:

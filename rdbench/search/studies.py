@@ -19,7 +19,6 @@ from typing import Any
 import numpy as np
 import optuna
 from optuna.distributions import CategoricalDistribution
-from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from rdbench.errors import SpecError
@@ -53,12 +52,11 @@ class Study(Search):
         sampler(settings, 0)  # which may need a package
         self.journal = Journal(root)
         higher = [direction(name) == "higher" for name in settings.objective]
-        directions = [StudyDirection.MAXIMIZE if up else StudyDirection.MINIMIZE for up in higher]
         try:
             self.study = optuna.create_study(
                 storage=optuna.storages.JournalStorage(self.journal),
                 study_name=name,
-                directions=directions,
+                directions=["maximize" if up else "minimize" for up in higher],
                 load_if_exists=True,
             )
         except (KeyError, TypeError, ValueError, AttributeError, AssertionError) as error:
@@ -128,7 +126,6 @@ class Study(Search):
         return False
 
     def _is_exhausted(self) -> bool:
-        """Tell whether all settings there are have been proposed."""
         every, tried = self.space.every(), self._tried()
         return every is not None and all(params in tried for params in every)
 
@@ -138,23 +135,25 @@ class Study(Search):
         What was told as pruned or failed and has a result after all, being trained to its end by a later run,
         cannot be told twice: it is added, as if it had been known before.
         """
+        added = {trial.user_attrs["again"] for trial in self._in_study("again")}
         for proposal in self._proposals():
-            names = [trial.id for trial in self.space.trials(proposal.params)]
-            if not ended.keys() >= set(names):
+            group = self._seeds(proposal.params, ended)
+            if not group:
                 continue
-            result = self._result([ended[name] for name in names])
+            result = self._result(group)
             if proposal.state == TrialState.RUNNING:
                 trial = optuna.Trial(self.study, proposal._trial_id)
                 for constraint_text, excess in result.excesses.items():
                     trial.set_constraint(constraint_text, excess)
                 self.study.sampler = sampler(self.settings, proposal.number)
                 self.study.tell(proposal.number, result.values, state=result.state)
-            elif result.values and not proposal.values and proposal.number not in self._added():
+            elif result.values and not proposal.values and proposal.number not in added:
                 self._add(proposal.params, result, {"again": proposal.number})
 
-    def _added(self) -> set[int]:
-        """Return the numbers of proposals whose result was added after they had been told without one."""
-        return {trial.user_attrs["again"] for trial in self._in_study("again")}
+    def _seeds(self, params: Params, ended: Mapping[str, FinishedTrial]) -> list[FinishedTrial]:
+        """Return the trials of settings, one a seed, once all have ended; before that none."""
+        names = [trial.id for trial in self.space.trials(params)]
+        return [ended[name] for name in names] if ended.keys() >= set(names) else []
 
     def _add(self, params: Params, result: "_Result", attributes: dict[str, Any]) -> None:
         distributions = dict(self.space.distributions(self.space.variant(params)))
@@ -173,7 +172,7 @@ class Study(Search):
 
     def _result(self, group: Sequence[FinishedTrial]) -> "_Result":
         """Return what to tell of the trials of one proposal, one a seed."""
-        means = mean_values(group, self._measures)
+        means = mean_values(group)
         if self._measures <= means.keys():
             bounds = {text: constraint(text) for text in self.settings.constraints}
             excesses = {text: bound.excess(means[bound.measure]) for text, bound in bounds.items()}
@@ -189,10 +188,9 @@ class Study(Search):
             if params is None or params in seen:
                 continue
             seen.append(params)
-            names = [trial.id for trial in self.space.trials(params)]
-            if not ended.keys() >= set(names):
+            group = self._seeds(params, ended)
+            if not group:
                 continue
-            group = [ended[name] for name in names]
             result = self._result(group)
             # What is done and lacks a measure may be proposed, and is then measured.
             if result.values or any(trial.status != "done" for trial in group):

@@ -12,7 +12,7 @@ import bisect
 import itertools
 import math
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -27,8 +27,7 @@ WALL = 0.05  # of log beta: nearer to a beta that gave no result none is tried
 CLOSEST = 1e-4  # of log beta: a target between two betas this near is jumped over
 
 
-@dataclass(frozen=True)
-class Step:
+class Step(NamedTuple):
     """What is to be done next: train at ``beta``, or, where that is None, nothing, and ``why``."""
 
     beta: float | None
@@ -92,11 +91,8 @@ class TargetSearcher(BetaSearch):
     ) -> dict[float, dict[str, float]]:
         """Return the means over seeds of what each beta measured; nothing for one that lost a seed."""
         trials_at = by_beta(self.sweep, variant, known)
-        names = {name for trials in trials_at.values() for trial in trials for name in trial.values}
         seeds = len(self.sweep.seeds)
-        means = {
-            beta: mean_values(trials, names) for beta, trials in trials_at.items() if len(trials) == seeds
-        }
+        means = {beta: mean_values(trials) for beta, trials in trials_at.items() if len(trials) == seeds}
         return {beta: values if self.measure in values else {} for beta, values in means.items()}
 
     def step(self, known: Collection[FinishedTrial], variant: VariantSpec) -> Step:
@@ -155,8 +151,7 @@ class TargetSearcher(BetaSearch):
         return "" if self.affords_more() and self.choose(self.known(ended)) else "done"
 
 
-@dataclass(frozen=True)
-class _Interpolated:
+class _Interpolated(NamedTuple):
     """The other quantity at the target, on the chord between the points on either side of it.
 
     A rate-distortion curve is convex: the chord is the most that it can be there, and the neighbouring

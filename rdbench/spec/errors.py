@@ -61,13 +61,9 @@ def problems_at(*path: str | int) -> Iterator[None]:
 def from_validation(
     error: ValidationError, document: Document, known_keys: KnownKeys, form: str = "'{}: ...'"
 ) -> SpecError:
-    """Return the first problem by place, and how many more there are.
+    """Return the first problem in ``document.data`` by place, and how many more there are.
 
-    Args:
-        error: what pydantic raised for ``document.data``.
-        document: the data and where each value was written.
-        known_keys: the keys allowed in the mapping at a path.
-        form: how a key that is missing would be written; ``{}`` stands for it.
+    ``form`` is how a key that is missing would be written; ``{}`` stands for it.
     """
     problems: dict[KeyPath, str] = {}
     for details in error.errors(include_url=False):

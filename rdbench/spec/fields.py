@@ -6,9 +6,9 @@ These run inside pydantic's validation, before or after its own checks of types 
 import json
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 from pydantic import (
     BaseModel,
@@ -26,7 +26,7 @@ from rdbench.datasets import DatasetOptions
 from rdbench.errors import SpecError
 from rdbench.metrics.base import MetricOptions
 from rdbench.registry import variants
-from rdbench.registry.declaration import Declaration, Option
+from rdbench.registry.declaration import Option
 from rdbench.registry.source import find
 from rdbench.spec.errors import fail, from_validation, wrong_type
 from rdbench.spec.yaml import Document, Place, kind, override
@@ -41,26 +41,19 @@ class Settings(BaseModel):
 
 
 def load_dataset_options(name: str, overrides: Sequence[str] = ()) -> DatasetOptions:
-    """Validate a dataset's options as the command line gives them.
+    """Validate a dataset's options as the command line gives them, such as ``path=photos``; values are YAML.
 
-    Args:
-        name: of the dataset.
-        overrides: its options, such as ``path=photos``; the values are YAML.
-
-    Raises:
-        SpecError: there is no such dataset, or an option is not valid.
+    SpecError: there is no such dataset, or an option is not valid.
     """
     document = Document({"name": name}, {(): Place(0, 0, "dataset")})
     for text in overrides:
         document = override(document, text)
     try:
-        options: DatasetOptions = TypeAdapter(DatasetField).validate_python(
-            document.data, context={"folders": ()}
-        )
+        adapter: TypeAdapter[DatasetOptions] = TypeAdapter(DatasetField)
+        return adapter.validate_python(document.data, context={"folders": ()})
     except ValidationError as error:
         known = list(datasets.get(name).options.model_fields) if name in datasets.names() else []
         raise from_validation(error, document, lambda at: known, "--set {}=...") from None
-    return options
 
 
 MIN_BETA, MAX_BETA = 1e-8, 1e8
@@ -156,48 +149,37 @@ def with_name(value: object, what: str, usage: str, known: Sequence[str], add: s
     return dict(value)
 
 
-Options = TypeVar("Options", bound=BaseModel)
+def _options_of(what: str, registry: Any, base: type[BaseModel], example: str, short: str) -> PlainValidator:
+    """Return what validates the options of a dataset or a metric with the class of that one."""
+
+    def validated(value: object, info: ValidationInfo) -> object:
+        if isinstance(value, base):
+            return value
+        usage = f"{short} or {{name: {example}, ...}}"
+        given = with_name(value, what, usage, registry.names(), f"add 'name: {example}'")
+        # Through JSON, where strict lets text be a path and a list a tuple, as options may declare them.
+        options: type[BaseModel] = registry.get(given["name"]).options
+        settled = options.model_validate_json(json.dumps(given), strict=True, context=info.context)
+        if getattr(settled, "validation", None) == datasets.PUBLISHED:
+            _check_published(given["name"])
+        return settled
+
+    return PlainValidator(validated)
 
 
-def _validated(given: dict[Any, Any], options: type[Options], info: ValidationInfo) -> Options:
-    # Through JSON, where strict still lets text be a path and a list a tuple, as options may declare them.
-    return options.model_validate_json(json.dumps(given), strict=True, context=info.context)
-
-
-def dataset_options(value: object, info: ValidationInfo) -> DatasetOptions:
-    """Validate a dataset's options with the class of that dataset."""
-    if isinstance(value, DatasetOptions):
-        return value
-    usage = "'dataset: mnist' or {name: mnist, ...}"
-    given = with_name(value, "dataset", usage, datasets.names(), "add 'name: mnist'")
-    dataset = datasets.get(given["name"])
-    options: DatasetOptions = _validated(given, dataset.options, info)
-    if options.validation == datasets.PUBLISHED and not dataset.validation_size:
+def _check_published(dataset: str) -> None:
+    if not datasets.get(dataset).validation_size:
         fix = "hold out a number or a share of the training images, such as validation: 0.1"
-        fail(f"{dataset.name} has no published validation split; {fix}", "validation")
-    return options
-
-
-def metric_options(value: object, info: ValidationInfo) -> MetricOptions:
-    """Validate a metric's options with the class of that metric."""
-    if isinstance(value, MetricOptions):
-        return value
-    given = with_name(value, "metric", "iwae or {name: iwae, ...}", metrics.names(), "add 'name: iwae'")
-    return _validated(given, metrics.get(given["name"]).options, info)
+        fail(f"{dataset} has no published validation split; {fix}", "validation")
 
 
 def settle_variant(
     reference: object, options: Mapping[Any, Any], folders: Sequence[Path]
 ) -> dict[str, object]:
-    """Find the variant that a sweep file names, and check its options; nothing is imported.
+    """Return the fields of a :class:`rdbench.spec.sweep.VariantSpec`, all options written out.
 
-    Args:
-        reference: a registered name, ``package.module:symbol`` or ``file.py:symbol``.
-        options: as the file gives them.
-        folders: where a relative path may start from.
-
-    Returns:
-        The fields of a :class:`rdbench.spec.sweep.VariantSpec`, all options written out.
+    ``reference`` is a registered name, ``package.module:symbol`` or ``file.py:symbol``; a relative path may
+    start from ``folders``. Nothing is imported.
     """
     known = variants.names()
     if not isinstance(reference, str) or (":" not in reference and reference not in known):
@@ -213,14 +195,15 @@ def settle_variant(
         if name not in settled:
             fix = choose(name, list(settled)) if settled else "it takes no options, remove it"
             fail(f"unknown key; variant {declaration.name}: {fix}", name)
-        settled[name] = _option(value, declaration.options[name], name)
+        settled[name] = option_value(value, declaration.options[name], name)
     if not code:
         return {"name": reference, "options": settled}
     where = f"{source.module or paths.as_text(source.path)}:{declaration.symbol}"
     return {"name": declaration.name, "options": settled, "code": code, "source": where}
 
 
-def _option(value: Any, declared: Option, name: str) -> object:
+def option_value(value: Any, declared: Option, name: str) -> object:
+    """Return a value of a variant's option, which must be of its type and within its range."""
     expected = declared.type
     typed = float(value) if expected is float and type(value) is int else value
     if type(typed) is not expected or (isinstance(typed, float) and not math.isfinite(typed)):
@@ -228,14 +211,6 @@ def _option(value: Any, declared: Option, name: str) -> object:
     if use := declared.out_of_range(typed):
         fail(f"{kind(value)} is out of range; use {use}", name)
     return typed
-
-
-def searched_option(name: str, value: object, declarations: Iterable[Declaration | None]) -> object:
-    """Return a value that a search may give an option, which must be one for each variant that has it."""
-    for declaration in declarations:
-        if declaration is not None and name in declaration.options:
-            _option(value, declaration.options[name], name)
-    return value
 
 
 def gpu_share(value: object) -> object:
@@ -262,7 +237,12 @@ def safe_name(value: str) -> str:
     return value
 
 
-DatasetField = Annotated[SerializeAsAny[DatasetOptions], PlainValidator(dataset_options)]
-MetricField = Annotated[SerializeAsAny[MetricOptions], PlainValidator(metric_options)]
+DatasetField = Annotated[
+    SerializeAsAny[DatasetOptions],
+    _options_of("dataset", datasets, DatasetOptions, "mnist", "'dataset: mnist'"),
+]
+MetricField = Annotated[
+    SerializeAsAny[MetricOptions], _options_of("metric", metrics, MetricOptions, "iwae", "iwae")
+]
 Beta = Annotated[float, Field(ge=MIN_BETA, le=MAX_BETA)]
 Seed = Annotated[int, Field(ge=0, le=MAX_SEED)]

@@ -14,7 +14,7 @@ from rdbench import metrics
 from rdbench.metrics.base import MetricOptions
 from rdbench.numerics.likelihood import OWN
 from rdbench.spec.errors import explained, fail, problems_at, wrong_type
-from rdbench.spec.fields import Beta, searched_option
+from rdbench.spec.fields import Beta, option_value
 from rdbench.spec.search_options import (
     MEASURES,
     OF_MODEL,
@@ -42,9 +42,7 @@ _NOT_POSITIVE = ("psnr", "elbo_", "distortion_")
 def check_search(sweep: SweepSettings, *, stored: bool = False) -> None:
     """Refuse a search, or early stopping, that does not fit the rest of its sweep.
 
-    Args:
-        sweep: settings that are each valid.
-        stored: they are of a results folder, to be read: what this machine lacks does not matter.
+    ``stored``: it is of a results folder, to be read: what this machine lacks does not matter.
     """
     search, stop = sweep.search, sweep.stop
     with problems_at("stop"):
@@ -160,7 +158,10 @@ def _with_value(sweep: SweepSettings, name: str, value: Any) -> object:
     if name in ModelSpec.model_fields:
         model = ModelSpec.model_validate(sweep.model.model_dump() | {name: value})
         return fit_to_images(model, sweep.dataset)
-    return searched_option(name, value, (variant.declaration for variant in sweep.variants))
+    for variant in sweep.variants:
+        if (declaration := variant.declaration) and name in declaration.options:
+            option_value(value, declaration.options[name], name)
+    return value
 
 
 def _check_range(name: str, given: Any, expected: type, rebuild: Callable[[str, Any], object]) -> None:

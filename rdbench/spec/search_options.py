@@ -7,9 +7,9 @@ these mean is told in :mod:`rdbench.search`.
 import math
 import re
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal, Self, get_args
+from typing import Annotated, Any, Literal, NamedTuple, Self, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, model_validator
+from pydantic import BeforeValidator, Field, PlainValidator, model_validator
 
 from rdbench import metrics
 from rdbench.metrics.base import Better, value_name
@@ -95,10 +95,8 @@ class TargetSearch(Settings):
         return "psnr", self.psnr, self.within or 0.1
 
 
-class Constraint(BaseModel):
+class Constraint(NamedTuple):
     """A bound on a measure, such as ``rate < 50``."""
-
-    model_config = ConfigDict(frozen=True)
 
     measure: str
     below: bool
@@ -155,8 +153,7 @@ def _ranges(value: object) -> dict[str, Any]:
                 fail(f"expected a list of choices; {usage}", name)
             ranges[name] = {"choices": [list(own) if isinstance(own, tuple) else own for own in options]}
             continue
-        numbers = isinstance(given, list | tuple) and all(type(v) in (int, float) for v in given)
-        if not isinstance(given, list | tuple) or not numbers or len(given) != 2:
+        if not isinstance(given, list | tuple) or [type(v) in (int, float) for v in given] != [True, True]:
             fail(f"expected two numbers, got {kind(given)}; {usage}", name)
         if not given[0] < given[1]:
             fail(f"the ends {given[0]} and {given[1]} are not in order; {usage}", name)

@@ -77,8 +77,7 @@ def error_at(place: str, path: KeyPath, problem: str) -> SpecError:
 def read_document(path: Path | Remote) -> Document:
     """Read the YAML that :func:`rdbench.spec.sweep_files.find` finds at ``path``; it must hold one mapping.
 
-    Raises:
-        SpecError: it cannot be read, is not YAML, or holds something else.
+    SpecError: it cannot be read, is not YAML, or holds something else.
     """
     source = path if isinstance(path, Remote) else find(path)
     name = str(source)
@@ -112,13 +111,8 @@ def read_document(path: Path | Remote) -> Document:
 def override(document: Document, text: str, written: str = "") -> Document:
     """Return ``document`` with one value replaced, as ``train.epochs=2`` asks; the value is YAML.
 
-    Args:
-        document: what to replace it in.
-        text: the key and the value.
-        written: what the user wrote for it, for errors; by default ``--set`` and the text.
-
-    Raises:
-        SpecError: the text is not KEY=VALUE, the value is not YAML, or the key leads through a value.
+    ``written`` is what the user wrote for it, for errors; by default ``--set`` and the text. SpecError: the
+    text is not KEY=VALUE, the value is not YAML, or the key leads through a value.
     """
     source = document.overrides + 1
     written = written or f"--set {text}"

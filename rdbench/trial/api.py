@@ -22,7 +22,7 @@ from torch import Generator, Tensor
 
 from rdbench.datasets import Dataset
 from rdbench.numerics.seeding import generator
-from rdbench.spec.plan import Trial, steps_per_epoch
+from rdbench.spec.plan import Trial
 from rdbench.vae import models
 from rdbench.vae.batches import Draws
 from rdbench.vae.checkpoints import Checkpointer, Kept
@@ -71,8 +71,7 @@ class Run:
     def fit(self, model: Model, data: Dataset) -> str | None:
         """Train a model by the reference recipe of the sweep, on its own ``loss``, as a model variant is.
 
-        Returns:
-            Why it diverged; None if it did not. The model is in evaluation mode, on the device.
+        Return why it diverged; None if it did not. The model is then in evaluation mode, on the device.
         """
         stage = self.checkpointer.stage(of_several=True)
         (reason,) = train(
@@ -83,10 +82,8 @@ class Run:
     def resumable(self, count: int, keep: Sequence[Kept]) -> Iterator[int]:
         """Yield 0 to ``count`` - 1, for a loop of an author's own that goes on where it was interrupted.
 
-        Args:
-            count: how often the loop runs.
-            keep: everything that it changes: modules, optimizers, ``torch.Generator``. An interrupted trial
-                goes on after the last turn that was kept, bit for bit as if it had never stopped.
+        ``keep`` is everything that the loop changes: modules, optimizers, ``torch.Generator``. An interrupted
+        trial goes on after the last turn that was kept, bit for bit as if it had never stopped.
         """
         stage = self.checkpointer.stage(of_several=True)
         done, _ = stage.begin({str(number): part for number, part in enumerate(keep)})
@@ -101,13 +98,10 @@ class Run:
                 for images, noise in batches: ...
                 trial.on_epoch(Epoch(batches.epoch + 1, ...))
 
-        Args:
-            data: the trial's dataset.
-            keep: everything that the loop changes, as for :meth:`resumable`; then the first epoch of a trial
-                that was interrupted is not 0. Without it such a trial begins again.
+        ``keep`` is everything that the loop changes, as for :meth:`resumable`; then the first epoch of an
+        interrupted trial is not 0. Without it such a trial begins again.
         """
-        steps = steps_per_epoch(len(data.train.images), self.settings.train.batch_size)
-        draws = Draws([self.settings], data, self.device, steps)
+        draws = Draws([self.settings], data, self.device)
         count = self.settings.train.epochs
         turns = self.resumable(count, [*keep, *draws.generators().values()]) if keep else range(count)
         for epoch in turns:
@@ -121,12 +115,9 @@ class Batches:
     """The batches of one epoch, each (images, noise): augmented images (batch, channels, height, width),
     float32 in [0, 1] on the device, in the order, and with the standard normal noise (batch, latent), of
     every variant of this seed.
-
-    Attributes:
-        epoch: from 0.
     """
 
-    epoch: int
+    epoch: int  # from 0
     _batches: Iterator[tuple[Tensor, Tensor]]
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:

@@ -14,6 +14,7 @@ from rdbench.vae import models, networks
 from rdbench.vae.checkpoints import Checkpointer
 from rdbench.vae.evaluation import Measurement, measure_splits
 from rdbench.vae.models import Model, Standard
+from rdbench.vae.packs import joined, separate
 from rdbench.vae.training import Epoch, train
 
 Record = Callable[[int, Epoch], None]
@@ -39,44 +40,41 @@ def train_and_measure(
 ) -> list[Outcome]:
     """Train and measure objectives side by side, or a single trial of any kind.
 
-    ``record`` is told the member and its figures as each epoch ends.
+    ``record`` is told the member and its figures as each epoch ends. ValueError: several trials, of which one
+    is no objective.
     """
     checkpointer = checkpointer or Checkpointer(None, pack, device)
-    kind = variants.get(pack[0].variant).declaration.kind
-    if kind == "objective":
+    declared = [variants.get(trial.variant).declaration for trial in pack]
+    alone = [declaration for declaration in declared if not declaration.packs]
+    if not alone:
         return _objectives(pack, data, device, record, checkpointer)
+    if len(pack) > 1:
+        raise ValueError(f"variant {alone[0].name} is no objective; run each of its trials by itself")
     (trial,) = pack
     with models.seeded(trial, device):
-        if kind == "model":
-            return [_model(trial, data, device, record, checkpointer)]
-        return [_function(trial, data, device, record, checkpointer)]
+        if alone[0].kind == "trial":
+            return [_function(trial, data, device, record, checkpointer)]
+        model = models.build(trial, data.shape, len(data.train.images))
+        (reason,) = train(model, pack, data, device, record, checkpointer.stage())
+        return [_measured({trial.beta: model}, reason, trial, data, device)]
 
 
 def _objectives(
     pack: Sequence[Trial], data: Dataset, device: torch.device, record: Record, checkpointer: Checkpointer
 ) -> list[Outcome]:
-    spec, shape, images = pack[0].model, data.shape, len(data.train.images)
-    built = [models.about(trial, shape, images).network() for trial in pack]
-    network = networks.pack(spec, shape, built)
+    about = [models.about(trial, data.shape, len(data.train.images)) for trial in pack]
+    network = joined(about)
     reasons = train(network, pack, data, device, record, checkpointer.stage())
     measured: dict[str, list[Measurement]] = {}
     if None in reasons:
         measured = measure_splits(network, pack, data, device)
     parameters = networks.count_parameters(network) // len(pack)
     outcomes = []
-    for member, (trial, single) in enumerate(zip(pack, networks.unpack(spec, shape, network), strict=True)):
+    for member, (trial, single) in enumerate(zip(pack, separate(network, about), strict=True)):
         splits = {split: values[member] for split, values in measured.items()}
-        model = Standard(models.about(trial, shape, images), single)
+        model = Standard(about[member], single)
         outcomes.append(Outcome(reasons[member], {trial.beta: splits}, model, trial.beta, parameters))
     return outcomes
-
-
-def _model(
-    trial: Trial, data: Dataset, device: torch.device, record: Record, checkpointer: Checkpointer
-) -> Outcome:
-    model = models.build(trial, data.shape, len(data.train.images))
-    (reason,) = train(model, [trial], data, device, record, checkpointer.stage())
-    return _measured({trial.beta: model}, reason, trial, data, device)
 
 
 def _function(
@@ -87,7 +85,7 @@ def _function(
     betas = tuple(options.pop("betas", (trial.beta,)))
     run = Run(trial, device, betas, lambda epoch: record(0, epoch), checkpointer)
     result = variant.target(run, data, **options)
-    what = f"trial function {variant.name} returned"
+    what = f"trial function {variant.declaration.name} returned"
     if not isinstance(result, TrialResult):
         raise TypeError(f"{what} a {type(result).__name__}, not an rdbench.TrialResult")
     by_beta = result.model if isinstance(result.model, Mapping) else {trial.beta: result.model}
@@ -133,7 +131,6 @@ def _check(measured: Mapping[float, Mapping[str, Measurement]], what: str, data:
 def _measured(
     by_beta: Mapping[float, Model], reason: str | None, trial: Trial, data: Dataset, device: torch.device
 ) -> Outcome:
-    """Measure the trained model of each beta."""
     measured = {}
     for beta, model in by_beta.items():
         model.to(device=device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]

@@ -36,12 +36,9 @@ def why_stop(
 ) -> str:
     """Return why a trial is to be stopped now; "" if it goes on.
 
-    Args:
-        stop: what the sweep asks for.
-        losses: of its epochs so far.
-        epochs: of a whole training: the last is never cut off.
-        peers: losses of its peers' epochs, as many as each peer had.
-        errors: squared errors of its epochs so far; none to look at losses alone.
+    ``losses`` and squared ``errors`` are of its epochs so far, without errors it is judged by losses alone;
+    ``peers`` are the losses of its peers' epochs, as many as each had. The last of all ``epochs`` is never
+    cut off.
     """
     done = len(losses)
     if not 0 < done < epochs:
@@ -109,10 +106,6 @@ class EarlyStopper:
     """Judges the trials of a pack as their epochs end; a pack ends early when all of them would.
 
     Trials that train side by side cost the same whether one of them goes on or not.
-
-    Attributes:
-        history: the ``history`` rows of each trial so far; training adds to these lists.
-        reasons: why each trial is to be stopped; "" while it goes on.
     """
 
     def __init__(
@@ -122,8 +115,8 @@ class EarlyStopper:
         self._pack = pack
         judged = stop is not None and not isinstance(stop, PlateauStop)
         self._peers = peer_losses(root, pack, among if judged else ())
-        self.history: list[list[dict[str, Any]]] = [[] for _ in pack]
-        self.reasons = [""] * len(pack)
+        self.history: list[list[dict[str, Any]]] = [[] for _ in pack]  # training adds rows to these lists
+        self.reasons = [""] * len(pack)  # why each trial is to be stopped; "" while it goes on
         self._judged = [0] * len(pack)  # epochs
         self._lasted = [0] * len(pack)  # epochs, of those that are to be stopped
 

@@ -43,9 +43,8 @@ class Job:
     data_checksum: str = ""  # what the dataset must be; empty for any
     outputs: Outputs = POINTS_ONLY  # what to store
     resources: Resources = field(default_factory=Resources)  # of a pack
-    sources: Mapping[str, Files] = field(
-        default_factory=dict
-    )  # authors' files that variants run from, by hash
+    # Authors' files that variants run from, by hash.
+    sources: Mapping[str, Files] = field(default_factory=dict)
     run: str = ""  # names this run of the driver; empty for none
     stop: StopOptions | None = None  # what ends trials early; None for nothing
     peers: tuple[str, ...] = ()  # ids of the trials that a pack's may be judged by

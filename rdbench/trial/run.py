@@ -5,7 +5,7 @@ import math
 import time
 import traceback
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import torch
 
@@ -60,22 +60,17 @@ def _trained_model(
 
 
 def _measured_tables(
-    outcome: Outcome,
-    trial: Trial,
-    data: Dataset,
-    device: torch.device,
-    outputs: Outputs,
+    outcome: Outcome, trial: Trial, data: Dataset, device: torch.device, outputs: Outputs
 ) -> Tables:
     """Return the tables of one trained trial with finite measurements."""
     asked = outputs.metrics
     pixels = data.train.images.dtype == "uint8"
-    n = math.prod(data.shape)
-    native = variants.get(trial.variant).native
+    native = variants.get(trial.variant).declaration.native
     points = [
         point_key(trial) | {"beta": beta} | row
         for beta, splits in outcome.measured.items()
         for split, values in splits.items()
-        for row in point_rows(values, split, beta, n, native, pixels)
+        for row in point_rows(values, split, beta, math.prod(data.shape), native, pixels)
     ]
     tables: Tables = {"points": points}
     test = outcome.measured[outcome.beta]["test"]
@@ -98,14 +93,11 @@ def _measured_tables(
 
 @dataclass(frozen=True)
 class Hooks:
-    """Who is told while trials train; by default nobody.
+    """Who is told while trials train; by default nobody."""
 
-    Attributes:
-        on_epoch: told the member of the pack and its figures as each epoch ends.
-        on_network: given each trained model whose measurements are finite, to keep it.
-    """
-
+    # Told the member of the pack and its figures as each epoch ends.
     on_epoch: Callable[[int, Epoch], None] = lambda member, epoch: None
+    # Given each trained model whose measurements are finite, to keep it.
     on_network: Callable[[Trial, Model], None] = lambda trial, model: None
 
 
@@ -121,15 +113,10 @@ def run_pack(
     hooks: Hooks = NO_HOOKS,
     checkpointer: Checkpointer | None = None,
 ) -> list[Tables]:
-    """Train and evaluate trials side by side.
+    """Train and evaluate one trial, or objectives side by side that differ in variant, beta and seed only.
 
-    Args:
-        pack: objectives that differ in variant, beta and seed only, or one trial of any kind.
-        data: their dataset.
-        device: where to run.
-        outputs: what to return besides points and history. A metric that raises leaves a row that says so.
-        hooks: told of epochs and trained models.
-        checkpointer: of the state of training; by default nothing of it is kept.
+    Besides points and history it returns what ``outputs`` says; a metric that raises leaves a row that says
+    so. By default nothing of the state of training is kept.
 
     Returns:
         For each trial its rows by table, as if it had been trained alone; its times are its share of the
@@ -139,6 +126,7 @@ def run_pack(
         DatasetError: the dataset is too small for a batch.
         SpecError: the device has not got the arithmetic asked for.
         Stopped, StorageError: as of :meth:`rdbench.vae.checkpoints.Checkpointer.save`.
+        ValueError: several trials that cannot train side by side.
     """
     check_fits(pack[0], data)
     keep_freed_memory()
@@ -150,7 +138,7 @@ def run_pack(
     results: list[Tables] = [{"history": rows} for rows in checkpointer.history]
 
     def record(member: int, epoch: Epoch) -> None:
-        results[member]["history"].append(epoch.row())
+        results[member]["history"].append(asdict(epoch))
         hooks.on_epoch(member, epoch)
 
     outcomes = train_and_measure(pack, data, device, record, checkpointer)
@@ -191,11 +179,7 @@ def run_trial(
 
 @exact_float32()
 def metric_rows(
-    model: Model,
-    trial: Trial,
-    data: Dataset,
-    device: torch.device,
-    asked: Sequence[MetricOptions],
+    model: Model, trial: Trial, data: Dataset, device: torch.device, asked: Sequence[MetricOptions]
 ) -> Rows:
     """Return rows of the ``metrics`` table of a model that was trained before, as its trial would.
 

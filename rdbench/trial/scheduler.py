@@ -9,6 +9,7 @@ from rdbench.spec.plan import Trial
 
 if TYPE_CHECKING:
     from rdbench.results.lease import Lease
+    from rdbench.search.running import SearchRun
     from rdbench.trial.job import Job
     from rdbench.trial.progress import SweepProgress
 
@@ -26,16 +27,6 @@ class RunOptions:
     allow_missing_metrics: bool = False
     """Leave a metric null, with the reason, where this machine cannot measure it; else that is an error
     before anything is trained."""
-
-
-class Batches(Protocol):
-    """Trials that are chosen by the results of those before."""
-
-    def next(self) -> list[Trial]:
-        """Return the next batch, now that all before have ended; none when there is nothing left to do."""
-
-    def peers(self) -> tuple[str, ...]:
-        """Return the ids of the trials that those of the present batch may be judged by."""
 
 
 @dataclass(frozen=True)
@@ -65,21 +56,17 @@ class Scheduler(Protocol):
         job: "Job",
         progress: "SweepProgress",
         lease: "Lease | None" = None,
-        more: Batches | None = None,
+        more: "SearchRun | None" = None,
     ) -> Usage:
         """Run trials until each is committed, has failed, or the user interrupts.
 
         Ctrl-C once, or another signal that asks to stop: what runs ends its epoch, writes a checkpoint, and
         the run ends; twice: it ends at once. Callers see by ``progress`` that not all has finished.
 
-        Args:
-            trials: what to run, in this order.
-            job: what all of them share.
-            progress: is told of every event.
-            lease: on the results folder. Without one, what runs is not asked to stop but run to its end.
-            more: asked for the next batch when all trials so far have ended; none ends the run.
+        They run in this order, and ``progress`` is told of every event. Without a ``lease`` on the results
+        folder, what runs is not asked to stop but run to its end. ``more`` is asked for the next batch when
+        all trials so far have ended; none ends the run.
 
-        Raises:
-            SpecError: the trials' precision is not to be had here.
-            StorageError: the results cannot be read or written, or the lease was lost.
+        SpecError: the trials' precision is not to be had here. StorageError: the results cannot be read or
+        written, or the lease was lost.
         """

@@ -16,11 +16,12 @@ from functools import partial
 from rdbench.errors import StorageError
 from rdbench.numerics.precision import check_precision
 from rdbench.results.lease import Lease
+from rdbench.search.running import SearchRun
 from rdbench.spec.plan import Trial
 from rdbench.trial.job import Job, Retry, Summary
 from rdbench.trial.progress import SweepProgress, result_detail
 from rdbench.trial.rows import failure_tables
-from rdbench.trial.scheduler import ATTEMPTS, Batches, Usage
+from rdbench.trial.scheduler import ATTEMPTS, Usage
 from rdbench.trial.signals import counted
 from rdbench.trial.worker import commit, summary, work
 
@@ -41,7 +42,7 @@ class SerialScheduler:
         job: Job,
         progress: SweepProgress,
         lease: Lease | None = None,
-        more: Batches | None = None,
+        more: SearchRun | None = None,
     ) -> Usage:
         """Run trials until each is committed, has failed, or the user interrupts."""
         check_precision(trials[0].train.precision, self.device)

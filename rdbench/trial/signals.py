@@ -1,5 +1,6 @@
 """The signals that ask this process to stop: Ctrl-C, and what batch systems and closed terminals send."""
 
+import math
 import signal
 import threading
 import time
@@ -19,8 +20,8 @@ def _ours() -> list[int]:
     """Return the stop signals that are ours to take.
 
     A signal that was ignored at the start, as by nohup, stays ignored; a handler that the calling program
-    installed is kept. Ctrl-C always stops: shells have every command
-    ignore it that a script starts in the background, and scripts send it all the same.
+    installed is kept. Ctrl-C always stops: shells have every command ignore it that a script starts in the
+    background, and scripts send it all the same.
     """
     free = (signal.SIG_DFL, signal.default_int_handler)
     return [number for number in STOP if number == signal.SIGINT or signal.getsignal(number) in free]
@@ -43,11 +44,7 @@ def ignore() -> None:
 
 
 class StopRequests:
-    """Counts how often the user asked to stop.
-
-    Args:
-        at_once: raise KeyboardInterrupt at the second request.
-    """
+    """Counts how often the user asked to stop; ``at_once`` raises KeyboardInterrupt at the second request."""
 
     def __init__(self, at_once: bool = False) -> None:
         self.count = 0
@@ -59,10 +56,8 @@ class StopRequests:
         now = time.monotonic()
         # 'timeout' sends its signal twice at once, and so does a terminal that closes. That is one request;
         # only Ctrl-C twice in a second is a person in haste.
-        if (
-            number == signal.SIGINT
-            or now - self._last.get(number, -ONE_REQUEST_SECONDS) >= ONE_REQUEST_SECONDS
-        ):
+        since = now - self._last.get(number, -math.inf)
+        if number == signal.SIGINT or since >= ONE_REQUEST_SECONDS:
             self.count += 1
         self._last[number] = now
         if self._at_once and self.count > 1:
@@ -71,11 +66,7 @@ class StopRequests:
 
 @contextmanager
 def counted(at_once: bool = False) -> Iterator[StopRequests]:
-    """Count the stop signals instead of ending at once; outside the main thread, count nothing.
-
-    Args:
-        at_once: raise KeyboardInterrupt at the second request.
-    """
+    """Count the stop signals instead of ending at once; outside the main thread, count nothing."""
     requests = StopRequests(at_once)
     before: dict[int, Callable[..., object] | int | None] = {}
     try:

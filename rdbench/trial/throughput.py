@@ -11,11 +11,12 @@ import torch
 from rdbench import datasets
 from rdbench.datasets import Dataset, Split
 from rdbench.numerics.precision import exact_float32
-from rdbench.numerics.seeding import generator
 from rdbench.spec.plan import Trial
-from rdbench.vae import networks
 from rdbench.vae.evaluation import EVALUATION_BATCH, measure
 from rdbench.vae.memory import PeakMemory, keep_freed_memory
+from rdbench.vae.models import about
+from rdbench.vae.networks import GaussianNetwork
+from rdbench.vae.packs import joined
 from rdbench.vae.training import Epoch, train
 
 
@@ -39,15 +40,10 @@ def synthetic(trial: Trial, images: int) -> Dataset:
     return Dataset("synthetic", split, split, "none", info.augmentation(trial.dataset), shape)
 
 
-def members(trial: Trial, size: int) -> list[Trial]:
-    """Return trials that differ in beta, as those of a sweep that train side by side."""
-    return [trial.model_copy(update={"beta": 0.1 + index / size}) for index in range(size)]
-
-
-def _built(trial: Trial, size: int, data: Dataset) -> tuple[list[Trial], networks.GaussianNetwork]:
-    pack = members(trial, size)
-    built = [networks.build(trial.model, data.shape, generator(one.seed, "init")) for one in pack]
-    return pack, networks.pack(trial.model, data.shape, built)
+def _built(trial: Trial, size: int, data: Dataset) -> tuple[list[Trial], GaussianNetwork]:
+    """Return trials that differ in beta, as those of a sweep that train side by side, and their network."""
+    pack = [trial.model_copy(update={"beta": 0.1 + index / size}) for index in range(size)]
+    return pack, joined([about(one, data.shape, len(data.train.images)) for one in pack])
 
 
 @exact_float32()
@@ -61,10 +57,8 @@ def repeat_epochs(
 ) -> int:
     """Train a pack of ``size`` for an epoch of ``steps`` to warm up and then for ``repetitions``.
 
-    ``on_repetition`` is told the images a second of every epoch, the first included.
-
-    Returns:
-        The peak memory in bytes.
+    Return the peak memory in bytes. ``on_repetition`` is told the images a second of every epoch, the first
+    included.
     """
     keep_freed_memory()
     memory = PeakMemory(device)
@@ -95,14 +89,9 @@ def evaluation_speed(trial: Trial, size: int, device: torch.device) -> float:
 
 
 def measure_training(trial: Trial, size: int, device: torch.device, steps: int) -> Throughput:
-    """Return what a pack of a size does on a device.
-
-    Raises:
-        torch.OutOfMemoryError: the device has not got the memory.
-    """
+    """Return what a pack of a size does on a device; torch.OutOfMemoryError: it has not got the memory."""
     speeds: list[float] = []
     peak = repeat_epochs(trial, size, device, steps, 1, speeds.append)
     gc.collect()
-    if device.type == "cuda":
-        torch.cuda.empty_cache()
+    torch.cuda.empty_cache()  # nothing without a GPU
     return Throughput(speeds[-1], peak)

@@ -23,12 +23,9 @@ class Overdue(Exception):  # noqa: N818
 
 
 def run_within(seconds: float | None, function: Callable[[], Result]) -> Result:
-    """Return ``function()``, or raise what it raised; without a limit it runs in this thread.
+    """Return ``function()``, or raise what it raised, or Overdue: it took longer than ``seconds``.
 
-    What torch keeps for each thread the function sets for itself.
-
-    Raises:
-        Overdue: it took longer than ``seconds``.
+    Without a limit it runs in this thread. What torch keeps for each thread the function sets for itself.
     """
     if seconds is None:
         return function()

@@ -10,11 +10,10 @@ import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 
-from rdbench.datasets import Dataset, DatasetOptions, load
+from rdbench.datasets import Dataset, load
 from rdbench.errors import DatasetError, StorageError, UserError, of_the_machine, out_of_memory
 from rdbench.metrics import is_measured
 from rdbench.registry import variants
@@ -27,7 +26,7 @@ from rdbench.trial.job import Hung, Job, Retry, Summary
 from rdbench.trial.rows import Tables, failure_tables, stopped_tables
 from rdbench.trial.run import Hooks, metric_rows, run_pack
 from rdbench.trial.watchdog import Overdue, run_within
-from rdbench.vae import checkpoints, models
+from rdbench.vae import checkpoints
 from rdbench.vae.checkpoints import Checkpointer, Stopped
 from rdbench.vae.models import Model, from_bytes, to_bytes
 
@@ -56,7 +55,7 @@ class _StopRequest:
         return self._requested
 
 
-def summary(tables: dict[str, list[dict[str, Any]]]) -> Summary:
+def summary(tables: Tables) -> Summary:
     """Return the figures of an ended trial that the console shows."""
     row = tables["trials"][0]
     # Not "stopped", which is what the user does: this one has ended.
@@ -70,10 +69,8 @@ def summary(tables: dict[str, list[dict[str, Any]]]) -> Summary:
     return figures
 
 
-@functools.lru_cache(maxsize=1)
-def _load(options: DatasetOptions, data_root: Path) -> Dataset:
-    """Load a dataset once for all trials of a reused worker; nothing writes to its arrays."""
-    return load(options, data_root)
+# A dataset is loaded once for all trials of a reused worker; nothing writes to its arrays.
+_load = functools.lru_cache(maxsize=1)(load)
 
 
 def _keep(job: Job, trial: Trial, model: Model) -> None:
@@ -81,12 +78,11 @@ def _keep(job: Job, trial: Trial, model: Model) -> None:
     places.write_atomically(ResultsFolder(job.results).weights_file(trial.id), to_bytes(model))
 
 
-def measure_on_stored_weights(trial: Trial, job: Job, device: str) -> Summary | None:
-    """Measure, on the stored weights of a finished trial, the metrics it has not got.
+def _measure_on_stored_weights(trial: Trial, job: Job, device: str) -> Summary | None:
+    """Measure the metrics that a finished trial has not got, on its stored weights; return its summary.
 
-    Returns:
-        A summary; None where the trial has to be trained: it is not done, its weights were not kept or
-        cannot be read, or it lacks more than metrics.
+    None where it has to be trained: it is not done, its weights were not kept or cannot be read, or it lacks
+    more than metrics.
     """
     file = ResultsFolder(job.results).weights_file(trial.id)
     if not file.exists():
@@ -124,19 +120,14 @@ def _placed(error: str, trial: Trial) -> str:
 def work(
     pack: Sequence[Trial], job: Job, device: str, on_progress: Callable[[float], None] = lambda share: None
 ) -> list[Summary]:
-    """Run a pack and commit each of its trials, whether it succeeds or fails.
+    """Run trials that can train side by side, and commit each, whether it succeeds or fails.
 
     A trial that an earlier attempt left goes on from its last checkpoint. A pack that raises, most often for
     want of memory, is run again in halves, so that one trial's fault does not cost the others.
-
-    Args:
-        pack: trials that can train side by side.
-        job: what all packs share.
-        device: "cpu" or "cuda".
-        on_progress: told what share of the training is done, from 0 to 1, as each epoch ends.
+    ``on_progress`` is told what share of the training is done, from 0 to 1, as each epoch ends.
 
     Returns:
-        A summary of each trial, in order; with status "stopped" where the user asked to stop: nothing of it
+        A summary of each trial, in order. Where the user asked to stop its status is "stopped", nothing of it
         is committed, and what was trained is in its checkpoint.
 
     Raises:
@@ -210,12 +201,7 @@ class _Attempts:
 
         An exception that comes twice in a row is the trial's own, and recorded; but the checkpoint may be the
         cause, so the trial begins once more without it.
-
-        Raises:
-            Retry: a fault that may be this machine's.
-            Hung: the pack took longer than it may.
-            StorageError: the results cannot be written now.
-            Stopped: the user asked to stop.
+        Raises what :func:`work` does, and Stopped where the user asked to stop.
         """
         known, begun_anew = "", False
         while True:
@@ -292,22 +278,14 @@ class _Attempts:
 
 
 def commit(job: Job, trial: Trial, tables: Tables) -> None:
-    """Write a trial's tables into the results folder, marked as this run's.
-
-    Raises:
-        StorageError: they cannot be written, or the folder is gone.
-    """
+    """Write a trial's tables into the results folder, marked as this run's, or raise StorageError."""
     _check_folder(job)
     row = dict(tables["trials"][0]) | {"run": job.run or None}
     ResultsFolder(job.results).commit(trial.id, tables | {"trials": [row]})
 
 
 def _check_folder(job: Job) -> None:
-    """Detect a deleted results folder, before a write would make it anew.
-
-    Raises:
-        StorageError: it was there when the sweep began, and is gone.
-    """
+    """Raise StorageError for a results folder that was deleted, before a write would make it anew."""
     if job.run and not (job.results / "sweep.yaml").is_file():
         raise StorageError(
             f"{job.results}: the results folder is gone; put it back and run the same command again"
@@ -323,7 +301,7 @@ def _ended_before(pack: Sequence[Trial], job: Job, device: str) -> dict[str, Sum
             ended[trial.id] = summary(ResultsFolder(job.results).trial_tables(trial.id))
             continue
         try:
-            measured = measure_on_stored_weights(trial, job, device)
+            measured = _measure_on_stored_weights(trial, job, device)
         except StorageError:
             raise
         except Exception:
@@ -339,7 +317,7 @@ def _side_by_side(pack: Sequence[Trial], device: str) -> bool:
     On a CPU they always run alone: wider layers gain nothing there.
     """
     try:
-        return device == "cuda" and models.packs(pack)
+        return device == "cuda" and all(variants.get(trial.variant).declaration.packs for trial in pack)
     except Exception:
         return False  # a variant that cannot be imported fails by itself
 
@@ -349,9 +327,7 @@ def _in_parts(
 ) -> list[Summary]:
     summaries: list[Summary] = []
     for number, part in enumerate(parts):
-        share = functools.partial(
-            lambda done, part_share: on_progress((done + part_share) / len(parts)), number
-        )
+        share = functools.partial(lambda done, more: on_progress((done + more) / len(parts)), number)
         summaries += work(part, job, device, share)
     return summaries
 
@@ -364,11 +340,9 @@ def _settle(job: Job) -> None:
 
 
 def _data(trial: Trial, job: Job) -> Dataset:
-    """Return the trial's dataset, which must be the one the driver looked at.
+    """Return the trial's dataset, which must be the one the driver looked at; else DatasetError.
 
-    Raises:
-        DatasetError: it is not there, or of no use.
-        StorageError: so in a sweep, where it is the node's fault and every trial would meet it.
+    In a sweep StorageError: there it is the node's fault, and every trial would meet it.
     """
     try:
         data = _load(trial.dataset, paths.data_root(job.data_root))

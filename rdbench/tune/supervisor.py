@@ -10,11 +10,12 @@ from rdbench.errors import ClusterError, RayDiedError, StorageError
 from rdbench.numerics.precision import check_precision
 from rdbench.results.lease import Lease
 from rdbench.results.store import ResultsFolder
+from rdbench.search.running import SearchRun
 from rdbench.spec.plan import Trial
 from rdbench.trial.job import Job, Summary
 from rdbench.trial.progress import SweepProgress, result_detail
 from rdbench.trial.rows import failure_tables
-from rdbench.trial.scheduler import Batches, Usage
+from rdbench.trial.scheduler import Usage
 from rdbench.trial.signals import StopRequests, counted
 from rdbench.trial.worker import commit, summary, work
 from rdbench.tune.session import Event, Request, Session, SessionDiedError
@@ -49,7 +50,7 @@ class RayScheduler:
         job: Job,
         progress: SweepProgress,
         lease: Lease | None = None,
-        more: Batches | None = None,
+        more: SearchRun | None = None,
     ) -> Usage:
         """Run trials, see :class:`rdbench.trial.scheduler.Scheduler`.
 
@@ -70,7 +71,7 @@ class _Supervisor:
     _job: Job
     _progress: SweepProgress
     _lease: Lease | None
-    _more: Batches | None
+    _more: SearchRun | None
     _requests: StopRequests
 
     def __post_init__(self) -> None:

@@ -34,15 +34,8 @@ ATTEMPTS = 10  # torchvision's: then the crop is the largest central one
 def draw(kind: "Augmentation", count: int, height: int, width: int, generator: Generator) -> Tensor:
     """Return random parameters with torchvision's distributions, float32 (count, len(COLUMNS[kind])).
 
-    Args:
-        kind: which augmentation.
-        count: number of images.
-        height: of the images, in pixels.
-        width: of the images, in pixels.
-        generator: the only source of randomness; the parameters are on its device.
-
-    Raises:
-        ValueError: no such kind.
+    Of images of a height and width in pixels; ``generator`` is the only source of randomness, and the
+    parameters are on its device. ValueError: no such kind.
     """
     if kind == "none":
         return torch.empty(count, 0, device=generator.device)
@@ -57,13 +50,8 @@ def draw(kind: "Augmentation", count: int, height: int, width: int, generator: G
 def apply(kind: "Augmentation", images: Tensor, parameters: Tensor) -> Tensor:
     """Return the images augmented by parameters of :func:`draw`; ``none`` returns its argument.
 
-    Args:
-        kind: which augmentation.
-        images: float32 or float64 (batch, channels, height, width), values in [0, 1].
-        parameters: (batch, len(COLUMNS[kind])), on the device of the images.
-
-    Raises:
-        ValueError: no such kind, or parameters of another shape.
+    ``images`` are float32 or float64 (batch, channels, height, width), values in [0, 1]; ``parameters``
+    (batch, len(COLUMNS[kind])) are on their device. ValueError: no such kind, or parameters of another shape.
     """
     if kind not in COLUMNS:
         raise ValueError(f"no augmentation named {kind!r}; there are {', '.join(COLUMNS)}")
@@ -85,11 +73,8 @@ def rotate(images: Tensor, degrees: Tensor) -> Tensor:
     """Rotate each image about its centre: nearest pixel, same size, zeros where there was nothing.
 
     As ``torchvision.transforms.functional.rotate`` on a float tensor, with its arithmetic and its order
-    of operations: a pixel half way between two would otherwise come from the other one.
-
-    Args:
-        images: float32 or float64 (batch, channels, height, width).
-        degrees: (batch,), counter-clockwise.
+    of operations: a pixel half way between two would otherwise come from the other one. ``images`` are
+    float32 or float64 (batch, channels, height, width), ``degrees`` (batch,), counter-clockwise.
     """
     height, width = images.shape[-2:]
     # In float64, as Python's own functions: an angle rounded once more would move pixels near a border.
@@ -114,13 +99,9 @@ def resized_crop(
     batched matrix products, with the weights of each image's rows and columns. On a GPU that is allowed TF32
     they are as exact as that is (about 5e-4 of the pixel).
 
-    Args:
-        images: float32 or float64 (batch, channels, H, W).
-        top: first row of each box (batch,).
-        left: first column.
-        height: rows, >= 1; the box lies inside the image.
-        width: columns, >= 1.
-        size: height and width of the result.
+    ``images`` are float32 or float64 (batch, channels, H, W). Each box lies inside its image: its first row
+    is ``top``, its first column ``left``, it has ``height`` rows and ``width`` columns, >= 1, all (batch,).
+    ``size`` is the height and width of the result.
     """
     rows = _resampling_weights(top, height, images.shape[-2], size[0]).to(images.dtype)
     columns = _resampling_weights(left, width, images.shape[-1], size[1]).to(images.dtype)

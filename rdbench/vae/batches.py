@@ -11,7 +11,7 @@ from torch import Tensor
 
 from rdbench.datasets import Dataset, Split
 from rdbench.numerics.seeding import generator
-from rdbench.spec.plan import Trial
+from rdbench.spec.plan import Trial, steps_per_epoch
 from rdbench.vae import augment
 
 RESIDENT_SHARE = 0.4  # of a GPU's free memory that a dataset may fill
@@ -105,7 +105,8 @@ class Draws:
     gathered and augmented once for each *seed*.
     """
 
-    def __init__(self, pack: Sequence[Trial], data: Dataset, device: torch.device, steps: int) -> None:
+    def __init__(self, pack: Sequence[Trial], data: Dataset, device: torch.device) -> None:
+        self.steps = steps_per_epoch(len(data.train.images), pack[0].train.batch_size)
         self._seeds = list(dict.fromkeys(trial.seed for trial in pack))
         self._seed_of_member = torch.tensor([self._seeds.index(one.seed) for one in pack], device=device)
         self._images = Images(data.train, device)
@@ -114,7 +115,7 @@ class Draws:
         self._augment = [generator(seed, "augment", device) for seed in self._seeds]
         self._kind = data.augmentation if pack[0].train.augment else "none"
         self._size, self._latent = data.shape[1:], pack[0].model.latent
-        self._steps, self._batch, self._device = steps, pack[0].train.batch_size, device
+        self._batch, self._device = pack[0].train.batch_size, device
 
     def generators(self) -> dict[str, torch.Generator]:
         """Return every generator by name; their states are what the next epoch starts from."""
@@ -131,7 +132,7 @@ class Draws:
         Pixels are (seeds x batch, channels, height, width) as stored, parameters (seeds x batch, ...), noise
         (seeds x batch, latent), seed by seed: :meth:`images` and :meth:`members` make batches of them.
         """
-        count = self._steps * self._batch
+        count = self.steps * self._batch
         order = torch.stack([torch.randperm(len(self._images), generator=g)[:count] for g in self._order])
         noise = torch.stack(
             [torch.randn(count, self._latent, generator=g, device=self._device) for g in self._noise]

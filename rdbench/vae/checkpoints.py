@@ -45,17 +45,15 @@ class Stopped(BaseException):
     """The user asked to stop, and the state is kept. Not an Exception, which a variant's code may catch."""
 
 
-class HasState(Protocol):
+class _HasState(Protocol):
     """A module, an optimizer or a scheduler of torch."""
 
-    def state_dict(self) -> Any:
-        """Return the state."""
+    def state_dict(self) -> Any: ...
 
-    def load_state_dict(self, state: Any) -> Any:
-        """Take the state back."""
+    def load_state_dict(self, state: Any) -> Any: ...
 
 
-Kept = HasState | Generator
+Kept = _HasState | Generator
 
 
 def _folder(root: Place) -> Place:
@@ -85,7 +83,7 @@ def tidy(root: Place, done: Collection[str]) -> None:
     """Remove the checkpoints of packs whose trials are all done."""
     for ids in interrupted(root):
         if set(ids) <= set(done):
-            _remove(root, _key(ids))
+            discard(root, ids)
 
 
 def discard(root: Place, trials: Sequence[str]) -> bool:
@@ -108,13 +106,7 @@ def _remove(root: Place, key: str, below: float = math.inf) -> bool:
 
 
 class Checkpointer:
-    """Keeps the state of a pack's training, and gives back what an earlier attempt left; by default nothing.
-
-    Attributes:
-        history: by member, the rows of the epochs trained in earlier attempts.
-        seconds: that these took.
-        saved: number of checkpoints written.
-    """
+    """Keeps the state of a pack's training, gives back what an earlier attempt left; by default nothing."""
 
     def __init__(
         self,
@@ -126,19 +118,15 @@ class Checkpointer:
         minutes: float | None = None,
         stop: Callable[[], bool] = lambda: False,
     ) -> None:
-        """Look for a checkpoint.
+        """Look for a checkpoint of trials, in order, in the results folder ``root``; None to keep nothing.
 
-        Args:
-            root: the results folder; None to keep nothing.
-            pack: the trials, in order.
-            device: where they train.
-            data_checksum: of the dataset; a checkpoint of other data is not used.
-            minutes: the least time between two checkpoints. None: after each epoch, as long as writing takes
-                under a hundredth of the time, and every :data:`SELDOM` seconds whatever it takes.
-            stop: whether the user asked to stop.
+        One of other data, by ``data_checksum``, is not used. ``minutes`` is the least time between two. None:
+        after each epoch, as long as writing takes under a hundredth of the time, and every :data:`SELDOM`
+        seconds whatever it takes. ``stop`` tells whether the user asked to stop.
         """
         self._root, self._minutes, self._stop, self.device = root, minutes, stop, device
         self._ids = [trial.id for trial in pack]
+        self._key = _key(self._ids)
         versions = machine.versions()
         self._of = {
             "format": FORMAT,
@@ -148,10 +136,11 @@ class Checkpointer:
             "versions": {name: versions.get(name) for name in ("rdbench", "torch")},
         }
         self._stages: list[Any] = []
-        self._begun = self._number = self.saved = 0
+        self._begun = self._number = 0
+        self.saved = 0  # checkpoints written
         self._cost = FIRST_COST
-        self.history: list[Rows] = [[] for _ in pack]
-        self.seconds = 0.0
+        self.history: list[Rows] = [[] for _ in pack]  # by member, of the epochs trained in earlier attempts
+        self.seconds = 0.0  # that these took
         if root is not None:
             self._load(root)
         self._restored = len(self._stages)
@@ -159,13 +148,12 @@ class Checkpointer:
 
     def _load(self, root: Place) -> None:
         """Take the newest intact checkpoint of these trials."""
-        key = _key(self._ids)
-        numbers = _numbers(root, key)
+        numbers = _numbers(root, self._key)
         self._number = max(numbers.values(), default=0)
         for name in sorted(numbers, reverse=True):
             try:
                 content = (_folder(root) / name).read_bytes()
-                if name != _name(key, numbers[name], content):
+                if name != _name(self._key, numbers[name], content):
                     raise ValueError("its digest differs")
                 of, state = tensor_file.decode(content, self.device)
                 if of == self._of:
@@ -178,8 +166,7 @@ class Checkpointer:
     def stage(self, *, of_several: bool = False) -> "Stage":
         """Begin the next training of these trials.
 
-        Args:
-            of_several: more may follow, as in a trial function; then its last state is remembered.
+        ``of_several``: more may follow, as in a trial function; then its last state is remembered.
         """
         number, self._begun = self._begun, self._begun + 1
         before = self._stages[number] if number < self._restored else None
@@ -188,9 +175,7 @@ class Checkpointer:
     def save(self, number: int, state: Callable[[], Any], *, remember: bool) -> None:
         """Keep a stage's state if it is time to; :meth:`Stage.ended` calls it as an epoch ends.
 
-        Raises:
-            Stopped: the user asked to, and the state is kept.
-            StorageError: the user asked to stop, and it cannot be written.
+        Where the user asked to stop it raises Stopped: the state is kept; or StorageError: it cannot be.
         """
         stopping, start = self._stop(), time.monotonic()
         del self._stages[number:]
@@ -225,13 +210,12 @@ class Checkpointer:
     def _write(self, root: Place, seconds: float) -> None:
         state = {"stages": self._stages, "history": self.history, "seconds": self.seconds + seconds}
         content = tensor_file.encode(self._of, state)
-        key = _key(self._ids)
         if len(self._ids) > 1 and not self._number:
-            places.write_atomically(_folder(root) / f"{key}.json", json.dumps(self._ids).encode())
+            places.write_atomically(_folder(root) / f"{self._key}.json", json.dumps(self._ids).encode())
         self._number += 1
         self.saved += 1
-        places.write_atomically(_folder(root) / _name(key, self._number, content), content)
-        _remove(root, key, below=self._number - KEPT + 1)
+        places.write_atomically(_folder(root) / _name(self._key, self._number, content), content)
+        _remove(root, self._key, below=self._number - KEPT + 1)
 
     def remove(self) -> None:
         """Remove the checkpoints: the trials are committed."""
@@ -246,13 +230,9 @@ class Stage:
         self._keeper, self._number, self._before, self._of_several = checkpointer, number, before, of_several
 
     def begin(self, parts: dict[str, Kept]) -> tuple[int, Any]:
-        """Give each part the state it had at the checkpoint.
+        """Give modules, optimizers and generators, by name, the state they had at the checkpoint.
 
-        Args:
-            parts: modules, optimizers and generators, by name.
-
-        Returns:
-            The epochs that are done, and what else was kept: 0 and None where nothing was.
+        Returns the epochs that are done, and what else was kept: 0 and None where nothing was.
         """
         self._parts = parts
         if self._before is None:
@@ -271,20 +251,13 @@ class Stage:
         return self._before["epochs"], self._before["more"]
 
     def ended(self, epochs: int, more: Any = None, *, last: bool = False, global_random: bool = True) -> None:
-        """Keep the state as an epoch ends, if it is time to.
+        """Keep the state as an epoch ends, if it is time to; raises what :meth:`Checkpointer.save` does.
 
-        Args:
-            epochs: that are done.
-            more: what else to keep: numbers, text, tensors, in lists and dictionaries.
-            last: no epoch follows.
-            global_random: also keep the state of torch's global generators.
-
-        Raises:
-            Stopped: the user asked to.
-            StorageError: it cannot be written.
+        ``epochs`` are done; ``last``: no epoch follows. ``more`` is what else to keep: numbers, text and
+        tensors, in lists and dictionaries; ``global_random``: also the state of torch's global generators.
         """
 
-        def state() -> dict[str, Any]:
+        def state() -> Any:
             device = self._keeper.device
             on_gpu = torch.cuda.get_rng_state(device) if device.type == "cuda" else None
             now = {
@@ -297,8 +270,7 @@ class Stage:
                 "last": last,
                 "more": more,
             }
-            copy: dict[str, Any] = tensor_file.copied(now)
-            return copy
+            return tensor_file.copied(now)
 
         self._keeper.save(self._number, state, remember=last and self._of_several)
 

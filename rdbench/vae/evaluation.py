@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from rdbench.datasets import Dataset, Split
+from rdbench.datasets import Dataset
 from rdbench.numerics.likelihood import OWN, READINGS, bits_per_dim, distortion, psnr
 from rdbench.numerics.seeding import generator
 from rdbench.spec.plan import Trial
@@ -47,7 +47,7 @@ class Measurement:
 
 
 def _batches(
-    pack: Sequence[Trial], data: Dataset, split: Split, name: str, device: torch.device
+    pack: Sequence[Trial], data: Dataset, name: str, device: torch.device
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield (images, noise) for a pack under its protocol, member by member along the second dimension.
 
@@ -55,7 +55,7 @@ def _batches(
     without the last partial batch.
     """
     trial = pack[0]
-    images = Images(split, device)
+    images = Images(getattr(data, name), device)
     paper = trial.protocol == "paper"
     kind = data.augmentation if paper and trial.train.augment else "none"
     size = trial.train.batch_size if paper else EVALUATION_BATCH
@@ -87,20 +87,16 @@ def measure(
 ) -> list[Measurement]:
     """Return squared error and rate of every image of a split for each trial, by one latent sample an image.
 
-    Args:
-        network: in evaluation mode on ``device``; with a member for each trial, or the model of a single one.
-        pack: gives protocol, seeds and batch size; ``paper`` leaves out the last partial batch.
-        data: the dataset.
-        name: one of ``data.splits``.
-        device: where to compute, in float32, summed in float64.
-        variances: of each trial's decoder, for the binned likelihood; by default that is not measured.
+    The ``network`` is in evaluation mode on ``device``, with a member for each trial, or the model of a
+    single one; it computes in float32, summed in float64. The pack gives protocol, seeds and batch size;
+    ``paper`` leaves out the last partial batch. ``name`` is one of ``data.splits``. ``variances`` are those
+    of each trial's decoder, for the binned likelihood; by default that is not measured.
     """
     network = network.network if isinstance(network, Standard) else network
     measured = together(network, pack, math.prod(data.shape))
-    batches = _batches(pack, data, getattr(data, name), name, device)
     sigma2 = None if variances is None else torch.tensor(variances, dtype=torch.float64, device=device)
     # No waiting for the device inside.
-    parts = [measured.measure(images, noise, sigma2) for images, noise in batches]
+    parts = [measured.measure(*batch, sigma2) for batch in _batches(pack, data, name, device)]
     values = {what: torch.cat([part[what] for part in parts]) for what in parts[0]}
     measurements: list[dict[str, Any]] = [
         {what: images[:, member].contiguous().cpu().numpy() for what, images in values.items()}
@@ -146,13 +142,8 @@ def point_rows(
 ) -> list[dict[str, Any]]:
     """Return a row of ``points`` for each reading of sigma^2, and for the model's own likelihood if any.
 
-    Args:
-        measured: of one split.
-        split: its name.
-        beta: the trial's.
-        n: values in one image.
-        native: the reading whose distortion the variant's loss minimises, if there is one.
-        pixels: values are in [0, 1], so PSNR and bits per dimension have a meaning.
+    An image has ``n`` values. ``native``: the reading whose distortion the variant's loss minimises, if there
+    is one. ``pixels``: values are in [0, 1], so PSNR and bits per dimension have a meaning.
     """
     rate, rate_se = _mean_and_error(measured.rate)
     sse = float(measured.sse.mean())

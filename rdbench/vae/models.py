@@ -5,12 +5,15 @@ subclass of :class:`Model`, trains alone (:mod:`rdbench.vae.packs`).
 """
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+import functools
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from math import prod
 from typing import Any, NamedTuple
 
+import safetensors.torch
 import torch
+from safetensors import SafetensorError
 from torch import Generator, Tensor
 
 from rdbench.errors import SpecError
@@ -71,9 +74,8 @@ class About:
     def network(self, outputs: int = 1) -> GaussianNetwork:
         """Return the sweep's encoder and decoder, with the initial weights of every variant of this seed.
 
-        Args:
-            outputs: values that the decoder gives for each value of an image, as so many times the channels:
-                2 for a mean and a variance.
+        The decoder gives ``outputs`` values for each value of an image, as so many times the channels: 2 for
+        a mean and a variance.
         """
         return networks.build(self.spec, self.shape, generator(self.seed, "init"), outputs)
 
@@ -171,13 +173,7 @@ def build(trial: Trial, shape: Shape, train_images: int) -> Model:
 
 def objective_of(trial: Trial) -> Callable[..., Tensor]:
     """Return a trial's objective (sse, rate, beta, n) -> loss, its options filled in."""
-    objective, options = variants.get(trial.variant).objective, trial.variant.options
-    return lambda sse, rate, beta, n: objective(sse, rate, beta, n, **options)
-
-
-def packs(pack: Sequence[Trial]) -> bool:
-    """Tell whether trials can train in one network: all are objectives."""
-    return all(variants.get(trial.variant).declaration.packs for trial in pack)
+    return functools.partial(variants.get(trial.variant).objective, **trial.variant.options)
 
 
 @contextlib.contextmanager
@@ -188,17 +184,21 @@ def seeded(trial: Trial, device: torch.device) -> Iterator[None]:
         yield
 
 
+def _stored(model: Model) -> torch.nn.Module:
+    return model.network if isinstance(model, Standard) else model
+
+
 def to_bytes(model: Model) -> bytes:
     """Return a model's values in the safetensors format."""
-    return networks.to_bytes(model.network if isinstance(model, Standard) else model)
+    # Copies: the format refuses tensors that share memory, as those of a module with two names do.
+    state = _stored(model).state_dict()
+    return safetensors.torch.save({name: value.cpu().contiguous().clone() for name, value in state.items()})
 
 
 def from_bytes(trial: Trial, shape: Shape, train_images: int, content: bytes, device: torch.device) -> Model:
     """Return the model that :func:`to_bytes` wrote, in evaluation mode.
 
-    Raises:
-        ValueError: the bytes are not those of such a model.
-        SpecError: only its trial function could build it.
+    ValueError: the bytes are not those of such a model. SpecError: only its trial function could build it.
     """
     if variants.get(trial.variant).declaration.kind == "trial":
         raise SpecError(
@@ -206,5 +206,8 @@ def from_bytes(trial: Trial, shape: Shape, train_images: int, content: bytes, de
             " measured there only: name them in the sweep file and run the sweep again"
         )
     model = build(trial, shape, train_images)
-    networks.load(model.network if isinstance(model, Standard) else model, content)
+    try:
+        _stored(model).load_state_dict(safetensors.torch.load(content))
+    except (SafetensorError, RuntimeError) as error:
+        raise ValueError(f"not the weights of this model ({str(error).splitlines()[0]})") from None
     return model.to(device=device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload, no-any-return]

@@ -4,10 +4,9 @@
 number: there is no output non-linearity. Images have shape (batch, channels, height, width), latents
 (batch, latent).
 
-A network may be a pack of K members side by side, because one alone leaves a GPU idle and pays for every
-kernel launch. Members never mix: convolutions are grouped, affine maps batched, BatchNorm is per channel.
-Images then have K times the channels and latents K times the length, member by member, and every parameter
-holds its members' values one after another along its first dimension (see :func:`pack`).
+A network may hold K members side by side (:mod:`rdbench.vae.packs`), which never mix: convolutions are
+grouped, affine maps batched, BatchNorm is per channel. Images then have K times the channels and latents K
+times the length, member by member.
 """
 
 import math
@@ -187,7 +186,8 @@ class LinearNetwork(GaussianNetwork):
         return mean
 
 
-def _empty(model: ModelSpec, shape: Shape, members: int, outputs: int = 1) -> GaussianNetwork:
+def empty(model: ModelSpec, shape: Shape, members: int, outputs: int = 1) -> GaussianNetwork:
+    """Return the network a spec asks for, of so many members, its values yet to be set."""
     if model.name == "linear":
         return LinearNetwork(shape, model.latent, members, outputs)
     return ConvNetwork(shape, model.latent, model.channels, members, outputs)
@@ -200,7 +200,7 @@ def build(model: ModelSpec, shape: Shape, generator: Generator, outputs: int = 1
     decoder gives ``outputs`` values for each value of an image, in so many times the channels; its last
     layer is drawn last, so the others do not depend on that number.
     """
-    network = _empty(model, shape, 1, outputs)
+    network = empty(model, shape, 1, outputs)
     for module in network.modules():
         if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
             # As torch.nn.init counts it, also where a transposed convolution swaps the first two dimensions.
@@ -209,62 +209,6 @@ def build(model: ModelSpec, shape: Shape, generator: Generator, outputs: int = 1
             if module.bias is not None:
                 nn.init.uniform_(module.bias, -bound, bound, generator)
     return network
-
-
-def pack(model: ModelSpec, shape: Shape, networks: Sequence[GaussianNetwork]) -> GaussianNetwork:
-    """Return one network that holds several of :func:`build`."""
-    if len(networks) == 1:
-        return networks[0]
-    states = [network.state_dict() for network in networks]
-    joined = {
-        # BatchNorm's count of batches is one number, the same for all.
-        name: torch.cat([state[name] for state in states]) if tensor.ndim else tensor
-        for name, tensor in states[0].items()
-    }
-    packed = _empty(model, shape, len(networks))
-    packed.load_state_dict(joined)
-    return packed
-
-
-def unpack(model: ModelSpec, shape: Shape, packed: GaussianNetwork) -> list[GaussianNetwork]:
-    """Return a pack's members as separate networks, on the same device and in the same mode."""
-    members = packed.members
-    if members == 1:
-        return [packed]
-    state, device = packed.state_dict(), next(packed.parameters()).device
-    networks = []
-    for member in range(members):
-        network = _empty(model, shape, 1)
-        network.load_state_dict(
-            {k: v.chunk(packed.members)[member] if v.ndim else v for k, v in state.items()}
-        )
-        network.to(device=device, memory_format=torch.channels_last).train(packed.training)  # type: ignore[call-overload]
-        networks.append(network)
-    return networks
-
-
-def to_bytes(network: nn.Module) -> bytes:
-    """Return a network's values in the safetensors format."""
-    from safetensors.torch import save
-
-    # Copies: the format refuses tensors that share memory, as those of a module with two names do.
-    state = network.state_dict()
-    return save({name: tensor.detach().cpu().contiguous().clone() for name, tensor in state.items()})
-
-
-def load(network: nn.Module, content: bytes) -> None:
-    """Give a network the values that :func:`to_bytes` wrote.
-
-    Raises:
-        ValueError: the bytes are not those of such a network.
-    """
-    from safetensors import SafetensorError
-    from safetensors.torch import load
-
-    try:
-        network.load_state_dict(load(content))
-    except (SafetensorError, RuntimeError) as error:
-        raise ValueError(f"not the weights of this model ({str(error).splitlines()[0]})") from None
 
 
 def count_parameters(network: nn.Module) -> int:

@@ -1,7 +1,8 @@
 """What trains and is measured together: objectives side by side in one network, or a single model.
 
-Both have ``losses`` for training and ``measure`` for evaluation, of images (batch, members x channels,
-height, width) and standard normal noise (batch, members x latent): values of shape (batch, members).
+A network alone leaves a GPU idle and pays for every kernel launch. :class:`Objectives` and
+:class:`SingleModel` have ``losses`` for training and ``measure`` for evaluation: of images (batch, members x
+channels, height, width) and normal noise (batch, members x latent), values of shape (batch, members).
 """
 
 import functools
@@ -15,22 +16,51 @@ from rdbench.numerics.binned import binned_nll
 from rdbench.numerics.likelihood import kl_standard_normal
 from rdbench.spec.plan import Trial
 from rdbench.spec.sweep import VariantSpec
-from rdbench.vae.models import Model, objective_of
-from rdbench.vae.networks import GaussianNetwork
+from rdbench.vae.models import About, Model, objective_of
+from rdbench.vae.networks import GaussianNetwork, empty
 
 Losses = tuple[Tensor, Tensor, Tensor]
 """Loss, rate in nats and squared error of each image, each (batch, members)."""
+
+
+def joined(of: Sequence[About]) -> GaussianNetwork:
+    """Return one network with a member for each, side by side.
+
+    Every parameter holds its members' values one after another along its first dimension.
+    """
+    built = [about.network() for about in of]
+    if len(built) == 1:
+        return built[0]
+    states = [network.state_dict() for network in built]
+    network = empty(of[0].spec, of[0].shape, len(of))
+    network.load_state_dict(
+        {
+            # BatchNorm's count of batches is one number, the same for all.
+            name: torch.cat([state[name] for state in states]) if tensor.ndim else tensor
+            for name, tensor in states[0].items()
+        }
+    )
+    return network
+
+
+def separate(packed: GaussianNetwork, of: Sequence[About]) -> list[GaussianNetwork]:
+    """Return the members of :func:`joined` as separate networks, on the same device and in the same mode."""
+    if len(of) == 1:
+        return [packed]
+    state, device = packed.state_dict(), next(packed.parameters()).device
+    networks = []
+    for member, about in enumerate(of):
+        network = empty(about.spec, about.shape, 1)
+        network.load_state_dict({k: v.chunk(len(of))[member] if v.ndim else v for k, v in state.items()})
+        network.to(device=device, memory_format=torch.channels_last).train(packed.training)  # type: ignore[call-overload]
+        networks.append(network)
+    return networks
 
 
 def per_member(values: Tensor, members: int) -> Tensor:
     """Return (batch, members x channels, ...) as (batch, members, all the rest)."""
     separate: Tensor = values.unflatten(1, (members, -1))
     return separate.flatten(2)
-
-
-def squared_error(images: Tensor, reconstruction: Tensor, members: int = 1) -> Tensor:
-    """Return the summed squared error of each image of each member, (batch, members)."""
-    return per_member((images - reconstruction).square(), members).sum(2)
 
 
 def objectives(pack: Sequence[Trial], n: int, device: torch.device) -> Callable[[Tensor, Tensor], Tensor]:

@@ -3,15 +3,14 @@
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from rdbench.datasets import Dataset
 from rdbench.numerics.precision import training_arithmetic
-from rdbench.spec.plan import Trial, steps_per_epoch
+from rdbench.spec.plan import Trial
 from rdbench.vae.batches import Draws
 from rdbench.vae.checkpoints import Checkpointer, Stage
 from rdbench.vae.cuda_graph import Step, capture_cuda_graph
@@ -36,10 +35,6 @@ class Epoch:
     seconds: float
     images_per_second: float
 
-    def row(self) -> dict[str, Any]:
-        """Return the epoch as a row of the ``history`` table."""
-        return asdict(self)
-
 
 def learning_rate(base: float, step: int, steps: int) -> float:
     """Return the rate of a step (from 0) out of ``steps``: a cosine from ``base`` to 0 that restarts once.
@@ -58,8 +53,8 @@ class _Training:
     ) -> None:
         network.to(device=device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
         self.recipe = pack[0].train
-        self.steps = steps_per_epoch(len(data.train.images), self.recipe.batch_size)
-        self.draws = Draws(pack, data, device, self.steps)
+        self.draws = Draws(pack, data, device)
+        self.steps = self.draws.steps
         self.together = together(network, pack, math.prod(data.shape))
         on_gpu = device.type == "cuda"
         # A captured step reads the learning rate from memory.
@@ -80,7 +75,6 @@ class _Training:
         return epochs, reasons or [None] * len(self.together.pack)
 
     def step(self, pixels: Tensor, parameters: Tensor, noise: Tensor) -> None:
-        """Train on one batch of :meth:`Draws.epoch`."""
         losses, rate, sse = self.together.losses(
             self.draws.images(pixels, parameters), self.draws.members(noise)
         )
@@ -91,7 +85,6 @@ class _Training:
         self.totals.add_(torch.stack([loss.detach(), rate.detach().mean(0), sse.detach().mean(0)]))
 
     def learning_rate(self, step: int) -> float:
-        """Return the learning rate of a step, counted from the start of training."""
         return learning_rate(self.recipe.lr, step, self.recipe.epochs * self.steps)
 
     def epoch(self, number: int, step: Step) -> list[list[float]]:
@@ -121,15 +114,11 @@ def train(
     the members' losses, so their gradients never mix: a trial's result depends on its settings, and on its
     pack only through rounding. On one device a pack repeats bit for bit.
 
-    Args:
-        network: freshly built: the reference network with a member for each trial, each an objective; or the
-            model of a single trial.
-        pack: trials that differ in variant, beta and seed only.
-        data: its training split is used, augmented as the dataset declares.
-        device: where to train; the network is moved there.
-        on_epoch: called with the member and its figures as each epoch ends.
-        stage: keeps the state as epochs end, and gives back that of an earlier attempt: then training goes on
-            bit for bit as if it had never stopped. By default nothing is kept.
+    The network is freshly built, and moved to the device: the reference network with a member for each trial,
+    each an objective, all alike but for variant, beta and seed; or the model of a single trial. It sees the
+    training split, augmented as the dataset declares. ``on_epoch`` is called with the member and its figures
+    as each epoch ends. ``stage`` keeps the state as epochs end, and gives back that of an earlier attempt:
+    then training goes on bit for bit as if it had never stopped. By default nothing is kept.
 
     Returns:
         For each trial why it diverged (the mean loss of an epoch is not finite), or None.
@@ -137,8 +126,7 @@ def train(
     Raises:
         DatasetError: there are fewer training images than one batch holds.
         SpecError: the device lacks the arithmetic asked for.
-        Stopped: the user asked to.
-        StorageError: the state cannot be written.
+        Stopped, StorageError: as of :meth:`rdbench.vae.checkpoints.Checkpointer.save`.
         ValueError: the trials cannot be one pack.
     """
     if len({trial.pack_key for trial in pack}) != 1:

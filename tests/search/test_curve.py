@@ -7,7 +7,7 @@ import pytest
 from search_builders import EIGENVALUES, begun, betas, predicted, run, sweep
 
 from rdbench.numerics import theory
-from rdbench.search import gaps
+from rdbench.search import curve
 from rdbench.search.curve import CurveSearcher
 from rdbench.search.ended import FinishedTrial
 from rdbench.spec.sweep import Sweep
@@ -21,7 +21,7 @@ def searching(wanted: Sweep, there=None) -> CurveSearcher:
 
 def place(beta: float) -> tuple[float, float]:
     found = theory.predict("beta_vae", EIGENVALUES, 12, beta)
-    return math.log(max(found.rate, gaps.RATE_FLOOR)), found.sse
+    return math.log(max(found.rate, curve.RATE_FLOOR)), found.sse
 
 
 def quality(chosen: list[float]) -> tuple[float, float]:
@@ -74,7 +74,7 @@ def test_a_search_ends_where_every_gap_is_small_enough():
     search = searching(sweep({"name": "curve", "trials": 1000, "gap": 0.2}))
     found = run(search)
     assert len(found) < 20
-    assert all(gap.size <= 0.2 for gap in gaps.largest(search.curves(list(found.values()))).values())
+    assert all(gap.size <= 0.2 for gap in curve.largest(search.curves(list(found.values()))).values())
     assert search.account(found)[-1].endswith("done: every gap is at most 0.2")
 
 
@@ -179,15 +179,15 @@ def test_a_jump_is_not_bisected_for_ever():
     )
     assert len(found) < 25
     near = sorted(abs(math.log(beta)) for beta in betas(found))[:2]
-    assert sum(near) < 2 * gaps.CLOSEST
+    assert sum(near) < 2 * curve.CLOSEST
 
 
 def test_rates_below_the_floor_are_one_place():
-    assert gaps.coordinate("log_rate", {"rate": 1e-9}) == math.log(0.01)
-    assert gaps.coordinate("log_rate", {"rate": 0.0}) == math.log(0.01)
-    assert gaps.coordinate("log_mse", {"mse": 0.0}) is None
-    assert gaps.coordinate("mse", {"mse": 0.25}) == 0.25
-    assert gaps.coordinate("fid", {}) is None
+    assert curve.coordinate("log_rate", {"rate": 1e-9}) == math.log(0.01)
+    assert curve.coordinate("log_rate", {"rate": 0.0}) == math.log(0.01)
+    assert curve.coordinate("log_mse", {"mse": 0.0}) is None
+    assert curve.coordinate("mse", {"mse": 0.25}) == 0.25
+    assert curve.coordinate("fid", {}) is None
 
 
 def test_the_account_tells_the_gaps_before_and_after_and_the_cost():

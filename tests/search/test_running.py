@@ -10,7 +10,7 @@ from search_builders import begun, commit, predicted, run, searching, sweep, wor
 from rdbench.errors import ResultsError
 from rdbench.results.load import load_results
 from rdbench.results.store import ResultsFolder
-from rdbench.search import begin, ended
+from rdbench.search import ended, running
 from rdbench.search.curve import CurveSearcher
 from rdbench.search.running import SearchRun
 from rdbench.spec.labels import trial_name_in
@@ -156,9 +156,9 @@ def test_metrics_are_those_that_the_sweep_asks_for_by_the_names_of_their_values(
 
 
 def test_a_damaged_record_of_searches_is_an_error_with_its_mend(tmp_path):
-    (tmp_path / begin.NAME).write_text("[1, 2]")
+    (tmp_path / running.NAME).write_text("[1, 2]")
     with pytest.raises(ResultsError, match=r"search.json: is not a valid record of searches; move it away"):
-        begin.begin(sweep(WANTED), tmp_path, ())
+        running.begin(sweep(WANTED), tmp_path, ())
 
 
 @pytest.mark.parametrize(
@@ -166,9 +166,9 @@ def test_a_damaged_record_of_searches_is_an_error_with_its_mend(tmp_path):
     ['{"a": [{}]}', '{"a": {"there": []}}', '{"a": {"there": [], "batches": [[{}]]}}', '{"a": 1}', "no"],
 )
 def test_any_other_damage_is_told_so_too(tmp_path, content):
-    (tmp_path / begin.NAME).write_text(content)
+    (tmp_path / running.NAME).write_text(content)
     with pytest.raises(ResultsError, match="is not a valid record of searches"):
-        begin.begin(sweep(WANTED), tmp_path, ())
+        running.begin(sweep(WANTED), tmp_path, ())
 
 
 def test_what_failed_and_is_tried_again_costs_no_other_trial(tmp_path):
@@ -240,9 +240,9 @@ def searching_in_memory(wanted):
 
 def test_a_metric_measured_otherwise_is_another_search_where_it_rests_on_it():
     rests = {"name": "optuna", "over": {"lr": [1e-4, 1e-2]}, "objective": "iwae_half"}
-    few, many = (begin.key(sweep(rests, metrics=[{"name": "iwae", "samples": n}])) for n in (10, 100))
+    few, many = (running.key(sweep(rests, metrics=[{"name": "iwae", "samples": n}])) for n in (10, 100))
     assert few != many
-    few, many = (begin.key(sweep(WANTED, metrics=[{"name": "iwae", "samples": n}])) for n in (10, 100))
+    few, many = (running.key(sweep(WANTED, metrics=[{"name": "iwae", "samples": n}])) for n in (10, 100))
     assert few == many
 
 
@@ -265,14 +265,14 @@ def test_what_failed_counts_as_ended_for_whoever_only_looks(tmp_path):
 
 
 def test_what_does_not_change_a_searchs_choices_does_not_make_it_another():
-    assert begin.key(sweep(WANTED)) == begin.key(sweep(WANTED | {"trials": 99, "gap": 0.5}))
-    assert begin.key(sweep(WANTED)) == begin.key(sweep(WANTED, name="other", readings=["half"]))
+    assert running.key(sweep(WANTED)) == running.key(sweep(WANTED | {"trials": 99, "gap": 0.5}))
+    assert running.key(sweep(WANTED)) == running.key(sweep(WANTED, name="other", readings=["half"]))
     for other in (
         sweep(WANTED | {"at_a_time": 3}),
         sweep(WANTED, seeds=2),
         sweep(WANTED, train={"epochs": 2}),
     ):
-        assert begin.key(sweep(WANTED)) != begin.key(other)
+        assert running.key(sweep(WANTED)) != running.key(other)
 
 
 def test_an_optuna_search_in_a_folder_goes_on_from_its_journal(tmp_path):

@@ -14,7 +14,8 @@ from rdbench.trial.job import Job, Outputs
 from rdbench.trial.run import run_pack, run_trial
 from rdbench.trial.worker import work
 from rdbench.vae import batches, networks
-from rdbench.vae.packs import objectives
+from rdbench.vae.models import about
+from rdbench.vae.packs import joined, objectives, separate
 from rdbench.vae.training import learning_rate, train
 
 CPU = torch.device("cpu")
@@ -41,11 +42,12 @@ def built(trial, shape):
 
 
 def packed(trials, shape):
-    return networks.pack(trials[0].model, shape, [built(trial, shape) for trial in trials])
+    return joined([about(trial, shape, 0) for trial in trials])
 
 
 def states(network, trials, shape):
-    return [member.state_dict() for member in networks.unpack(trials[0].model, shape, network)]
+    of = [about(trial, shape, 0) for trial in trials]
+    return [member.state_dict() for member in separate(network, of)]
 
 
 @pytest.mark.parametrize("model", MODELS.values(), ids=MODELS)
@@ -158,7 +160,7 @@ def test_a_member_that_diverges_does_not_disturb_the_others(trial, data, monkeyp
 
     def half_broken(which):
         found = get(which)
-        return dataclasses.replace(found, target=broken) if found.name == "beta_vae" else found
+        return dataclasses.replace(found, target=broken) if found.declaration.name == "beta_vae" else found
 
     monkeypatch.setattr(variants, "get", half_broken)
     mixed = run_pack(trials, data, CPU)
@@ -184,6 +186,12 @@ def test_trials_that_differ_in_more_than_variant_beta_and_seed_are_no_pack(trial
     other = trial.model_copy(update={"protocol": "paper"})
     with pytest.raises(ValueError, match="nothing but variant, beta and seed"):
         train(packed([trial, other], data.shape), [trial, other], data, CPU)
+
+
+def test_only_objectives_run_side_by_side(trial, data):
+    other = trial.model_copy(update={"variant": VariantSpec(name="student_t")})
+    with pytest.raises(ValueError, match="student_t is no objective; run each of its trials by itself"):
+        run_pack([trial, other], data, CPU)
 
 
 def test_objectives_keep_every_member_in_its_place(trial):

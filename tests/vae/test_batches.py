@@ -62,7 +62,7 @@ def test_a_stream_of_batches_is_the_batches(data):
 
 def test_members_of_one_seed_share_their_draws_and_others_do_not(trial, data):
     pack = [trial, trial.model_copy(update={"seed": 1}), trial.model_copy(update={"beta": 3.0})]
-    draws = Draws(pack, data, CPU, 4)
+    draws = Draws(pack, data, CPU)
     for pixels, parameters, noise in draws.epoch():
         assert pixels.shape == (2 * 64, 1, 8, 8)  # two seeds
         images, latents = draws.images(pixels, parameters), draws.members(noise)
@@ -74,7 +74,7 @@ def test_members_of_one_seed_share_their_draws_and_others_do_not(trial, data):
 
 
 def test_an_epoch_draws_every_image_once(trial, data):
-    draws = Draws([trial], data, CPU, 4)
+    draws = Draws([trial], data, CPU)
     for _ in range(2):
         seen = torch.cat([pixels for pixels, _, _ in draws.epoch()])
         assert sorted(map(bytes, seen.numpy())) == sorted(map(bytes, data.train.images))

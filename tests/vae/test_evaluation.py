@@ -12,6 +12,7 @@ from PIL import Image
 from rdbench.numerics.seeding import generator
 from rdbench.vae import models, networks
 from rdbench.vae.evaluation import Measurement, measure, measure_splits, picture_rows, point_rows
+from rdbench.vae.packs import joined
 
 CPU = torch.device("cpu")
 
@@ -86,8 +87,8 @@ def test_the_binned_bits_are_those_of_likelihood_and_rate_and_of_every_reading_t
 
 def test_a_member_of_a_pack_has_the_binned_likelihood_it_has_alone(trial, data):
     pack = [trial, trial.model_copy(update={"seed": trial.seed + 1, "beta": 7.0})]
-    built = [networks.build(trial.model, data.shape, generator(seed, "init")) for seed in (0, 1)]
-    together = networks.pack(trial.model, data.shape, built).eval()
+    about = [models.about(one, data.shape, len(data.train.images)) for one in pack]
+    built, together = [one.network() for one in about], joined(about).eval()
     in_pack = measure_splits(together, pack, data, CPU)["test"]
     for one, network, packed in zip(pack, built, in_pack, strict=True):
         (alone,) = measure_splits(network.eval(), [one], data, CPU)["test"]

@@ -22,6 +22,8 @@ from rdbench.spec.sweep import ModelSpec, TrainSpec, VariantSpec
 from rdbench.trial.job import Outputs
 from rdbench.trial.run import Hooks, run_pack, run_trial
 from rdbench.vae import augment, evaluation, models, networks
+from rdbench.vae.models import about
+from rdbench.vae.packs import joined
 from rdbench.vae.training import train
 
 CPU = torch.device("cpu")
@@ -249,8 +251,7 @@ def test_members_of_a_pack_are_each_the_loop_by_hand(trial, exact, protocol):
         recipe(trial, variant=variant, beta=beta, seed=seed, protocol=protocol)
         for variant, beta, seed in asked
     ]
-    built = [networks.build(each.model, exact.shape, generator(each.seed, "init")) for each in pack]
-    network = networks.pack(trial.model, exact.shape, built).double()
+    network = joined([about(each, exact.shape, len(exact.train.images)) for each in pack]).double()
     history = [[] for _ in pack]
     train(network, pack, exact, CPU, lambda member, epoch: history[member].append(epoch))
     got = {split: evaluation.measure(network, pack, exact, split, CPU) for split in ("train", "test")}

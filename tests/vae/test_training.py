@@ -7,9 +7,10 @@ import torch
 
 from rdbench.errors import DatasetError
 from rdbench.numerics.seeding import generator
+from rdbench.spec.plan import steps_per_epoch
 from rdbench.spec.sweep import VariantSpec
 from rdbench.vae import augment, networks
-from rdbench.vae.training import steps_per_epoch, train
+from rdbench.vae.training import train
 
 CPU = torch.device("cpu")
 

@@ -37,7 +37,7 @@ def test_the_native_reading_is_the_distortion_that_the_loss_minimises(name):
     for reading in READINGS:
         gap = losses - distortion(reading, sse, 3.0, n).mean(1)
         same += [reading] if gap.max() - gap.min() < 1e-4 else []
-    assert same == [own.native]
+    assert same == [own.declaration.native]
 
 
 @pytest.mark.parametrize("sse", [0.0, 1e-8, 1e-4, 1.0, 1e8])
