@@ -12,7 +12,7 @@ from rdbench.spec.plan import Trial
 from rdbench.trial.api import Run, TrialResult
 from rdbench.vae import models, networks
 from rdbench.vae.checkpoints import Checkpointer
-from rdbench.vae.evaluation import Measurement, measure
+from rdbench.vae.evaluation import Measurement, measure, training_images
 from rdbench.vae.models import Model, Standard
 from rdbench.vae.training import Epoch, train
 
@@ -77,7 +77,11 @@ def _model(
     trial: Trial, data: Dataset, device: torch.device, record: Record, checkpointer: Checkpointer
 ) -> Outcome:
     model = models.build(trial, data.shape, len(data.train.images))
-    (reason,) = train(model, [trial], data, device, record, checkpointer.stage())
+    if variants.get(trial.variant).declaration.closed_form:
+        model.to(device=device).eval()
+        reason = model.solve(lambda: training_images(trial, data, device))
+    else:
+        (reason,) = train(model, [trial], data, device, record, checkpointer.stage())
     return _measured({trial.beta: model}, reason, trial, data, device)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from rdbench import datasets
 from rdbench.datasets import DatasetOptions
 from rdbench.errors import DatasetError
-from rdbench.spec.plan import Plan, Trial, packable, speed_key
+from rdbench.spec.plan import Plan, Trial, packable, speed_key, trained
 from rdbench.storage import paths
 from rdbench.storage.cache import _read, remembered
 from rdbench.storage.paths import DataRoot
@@ -51,7 +51,7 @@ def time_left(
 
     ``spec`` is the sweep file, and ``overrides`` what ``--set`` changed of it, for the command in the hint.
     """
-    todo = whole.todo
+    todo = trained(whole.todo)  # a closed form takes seconds
     if not todo:
         return None
     speeds = _read(_file()).get(speed_key(todo[0], host=platform.node()))
