@@ -108,7 +108,7 @@ class Plan:
             once = f"trains once for all betas: {counted(count, 'training')} saved"
             lines += [f"variant {variant.name} {once}" for variant in sweep.variants if is_curve(variant)]
         if solved := len(self.trials) - len(trained(self.trials)):
-            lines.append(f"{solved:,} of these are solved in closed form, which takes seconds")
+            lines.append(f"{solved:,} of these are solved in closed form, without training")
         if saved := trainings_saved(sweep):
             lines.append(
                 "sigma^2 = 1/2 and sigma^2 = beta/2 are two readings of one training:"

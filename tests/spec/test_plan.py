@@ -158,7 +158,7 @@ def test_the_summary_counts_trainings_and_points():
 
 def test_the_summary_says_how_many_trials_take_no_training():
     whole = plan(sweep(beta=[1, 2], variants=["bs_vae", "linear_coder", "vamp_prior"], seeds=3))
-    assert whole.summary().splitlines()[1] == "6 of these are solved in closed form, which takes seconds"
+    assert whole.summary().splitlines()[1] == "6 of these are solved in closed form, without training"
     assert [trial.variant.name for trial in trained(whole.trials)] == ["bs_vae", "vamp_prior"] * 6
 
 

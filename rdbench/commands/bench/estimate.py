@@ -51,7 +51,7 @@ def time_left(
 
     ``spec`` is the sweep file, and ``overrides`` what ``--set`` changed of it, for the command in the hint.
     """
-    todo = trained(whole.todo)  # a closed form takes seconds
+    todo = trained(whole.todo)  # a closed form is a few passes over the images
     if not todo:
         return None
     speeds = _read(_file()).get(speed_key(todo[0], host=platform.node()))
