@@ -98,6 +98,7 @@ class Declaration:
     summary: str  # the first line of its docstring
     curve: bool = False
     options: dict[str, Option] = field(default_factory=dict)
+    closed_form: bool = False
 
     @property
     def packs(self) -> bool:
@@ -144,8 +145,8 @@ def _declaration(node: ast.FunctionDef | ast.ClassDef, decorator: ast.Call, wher
     )
     given = {keyword.arg or "**": _plain(keyword.value, problem) for keyword in decorator.keywords}
     positional = [_plain(value, problem) for value in decorator.args]
-    if unknown := given.keys() - {"name", "native", "paper", "curve"}:
-        takes = "it takes name, native, paper and curve"
+    if unknown := given.keys() - {"name", "native", "paper", "curve", "closed_form"}:
+        takes = "it takes name, native, paper, curve and closed_form"
         raise SpecError(f"{at}: variant() takes no {', '.join(sorted(unknown))}; {takes}")
     name = positional[0] if positional else given.get("name")
     if not isinstance(name, str) or not name:
@@ -163,8 +164,11 @@ def _declaration(node: ast.FunctionDef | ast.ClassDef, decorator: ast.Call, wher
     curve = bool(given.get("curve", False))
     if curve and kind != "trial":
         raise SpecError(f"{at}: curve=True is for a function (trial, data), which returns its points")
+    closed_form = bool(given.get("closed_form", False))
+    if closed_form and kind != "model":
+        raise SpecError(f"{at}: closed_form=True is for a class, whose method solve sets the weights")
     summary, paper = docstring.split("\n")[0], str(given.get("paper", ""))
-    return Declaration(name, node.name, kind, native, paper, summary, curve, options)
+    return Declaration(name, node.name, kind, native, paper, summary, curve, options, closed_form)
 
 
 def _kind(node: ast.FunctionDef | ast.ClassDef, where: str) -> tuple[Kind, ast.arguments | None]:

@@ -71,7 +71,12 @@ class Variant:
 
 
 def variant(
-    name: str, *, native: str | None = None, paper: str = "", curve: bool = False
+    name: str,
+    *,
+    native: str | None = None,
+    paper: str = "",
+    curve: bool = False,
+    closed_form: bool = False,
 ) -> Callable[[Target], Target]:
     """Declare a function or class as a variant; write the arguments as plain values, as they are also read.
 
@@ -82,6 +87,8 @@ def variant(
             is none.
         paper: where it comes from.
         curve: of a trial function: one training gives a point at every beta of the sweep.
+        closed_form: of a model: its method ``solve`` sets the weights from the training images, in place of
+            training.
     """
     return lambda target: target
 

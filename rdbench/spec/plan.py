@@ -109,6 +109,8 @@ class Plan:
         if count := (len(sweep.beta) - 1) * len(sweep.seeds) * len(sweep.combinations):
             once = f"trains once for all betas: {counted(count, 'training')} saved"
             lines += [f"variant {variant.name} {once}" for variant in sweep.variants if is_curve(variant)]
+        if solved := len(self.trials) - len(trained(self.trials)):
+            lines.append(f"{solved:,} of these are solved in closed form, without training")
         if saved := trainings_saved(sweep):
             lines.append(
                 "sigma^2 = 1/2 and sigma^2 = beta/2 are two readings of one training:"
@@ -155,6 +157,14 @@ def packable(trials: Iterable[Trial]) -> list[Trial]:
     variants = {trial.variant for trial in trials}
     packing = {variant for variant in variants if (declared := variant.declaration) and declared.packs}
     return [trial for trial in trials if trial.variant in packing]
+
+
+def trained(trials: Iterable[Trial]) -> list[Trial]:
+    """Return the trials, in order, that take steps of training: those of no closed form."""
+    trials = list(trials)
+    variants = {trial.variant for trial in trials}
+    solved = {variant for variant in variants if (declared := variant.declaration) and declared.closed_form}
+    return [trial for trial in trials if trial.variant not in solved]
 
 
 def is_curve(variant: VariantSpec) -> bool:

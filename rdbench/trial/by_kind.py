@@ -12,7 +12,7 @@ from rdbench.spec.plan import Trial
 from rdbench.trial.api import Run, TrialResult
 from rdbench.vae import models, networks
 from rdbench.vae.checkpoints import Checkpointer
-from rdbench.vae.evaluation import Measurement, measure_splits
+from rdbench.vae.evaluation import Measurement, measure_splits, training_images
 from rdbench.vae.models import Model, Standard
 from rdbench.vae.packs import joined, separate
 from rdbench.vae.training import Epoch, train
@@ -55,7 +55,11 @@ def train_and_measure(
         if alone[0].kind == "trial":
             return [_function(trial, data, device, record, checkpointer)]
         model = models.build(trial, data.shape, len(data.train.images))
-        (reason,) = train(model, pack, data, device, record, checkpointer.stage())
+        if alone[0].closed_form:
+            model.to(device=device).eval()
+            reason = model.solve(lambda: training_images(trial, data, device))
+        else:
+            (reason,) = train(model, pack, data, device, record, checkpointer.stage())
         return [_measured({trial.beta: model}, reason, trial, data, device)]
 
 

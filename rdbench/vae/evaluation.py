@@ -76,6 +76,11 @@ def _batches(
         yield channels_last(members), torch.cat([noise[trial.seed] for trial in pack], 1)
 
 
+def training_images(trial: Trial, data: Dataset, device: torch.device) -> Iterator[Tensor]:
+    """Yield the training images that a trial is measured on, in batches; protocol ``paper`` augments them."""
+    return (images for images, _ in _batches([trial], data, "train", device))
+
+
 @torch.no_grad()
 def measure(
     network: GaussianNetwork | Model,

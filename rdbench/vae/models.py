@@ -6,7 +6,7 @@ subclass of :class:`Model`, trains alone (:mod:`rdbench.vae.packs`).
 
 import contextlib
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from math import prod
 from typing import Any, NamedTuple
@@ -135,6 +135,21 @@ class Model(torch.nn.Module):
         """Return what training minimises, of each image, (batch,)."""
         distortion = self.distortion(images, terms)
         return (terms.sse if distortion is None else distortion) + beta * terms.rate
+
+    def solve(self, images: Callable[[], Iterable[Tensor]]) -> str | None:
+        """Set the weights of a variant declared with closed_form=True, which is not trained.
+
+        Args:
+            images: gives a pass over the training images each time it is called: batches (batch, channels,
+                height, width), float32, on the model's device, as the trial's protocol measures them.
+
+        Returns:
+            Why there is no solution; None if there is one.
+        """
+        raise NotImplementedError(
+            f"{type(self).__name__} is declared with closed_form=True: give it a method solve(self, images),"
+            " which sets the weights"
+        )
 
     def forward(self, images: Tensor, noise: Tensor) -> Terms:
         """Encode, sample with ``noise`` (batch, latent), decode."""

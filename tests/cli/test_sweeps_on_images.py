@@ -20,11 +20,15 @@ def test_mnist_smoke_runs_to_its_report(tmp_path, rdbench):
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.strip().endswith("report written to results/mnist_smoke/report.html")
     results = load_results(tmp_path / "results" / "mnist_smoke")
-    assert (results.trials["parameters"] == 1_291_521).all()
+    networks = results.trials.query("variant != 'linear_coder'")
+    assert (networks["parameters"] == 1_291_521).all()
     test = results.points.query("split == 'test' and reading == 'optimal'").set_index(["variant", "beta"])
     assert (test["n_images"] == 500).all()
     # Thirty steps are enough to tell the two apart: only one of them has learnt its decoder variance.
     assert test.loc[("bs_vae", 1.0), "elbo"] > test.loc[("beta_vae", 1.0), "elbo"]
+    # Neither is near the linear coder yet, which has no epochs.
+    assert test["mse"].idxmin() == ("linear_coder", 1.0)
+    assert set(results.history["trial"]) == set(networks["trial"])
 
 
 @pytest.fixture

@@ -103,6 +103,14 @@ def test_what_was_benchmarked_tells_of_models_too_that_cannot_be_benchmarked(swe
     assert estimate.time_left(left, "x.yaml").startswith("about 2 min 12 s on a machine")
 
 
+def test_what_is_solved_in_closed_form_does_not_count(sweep_file):
+    both = plan(load_sweep(sweep_file, ["variants=[linear_coder, bs_vae]"]))
+    estimate.remember(both.trials[1], "a machine", training=4.0, evaluation=89.0)
+    assert estimate.time_left(both, "x.yaml").startswith("about 2 min 12 s on a machine")
+    left = plan(both.sweep, {trial.id for trial in both.trials if trial.variant.name == "bs_vae"})
+    assert estimate.time_left(left, "x.yaml") is None
+
+
 def test_a_damaged_file_of_figures_is_measured_again(sweep):
     whole = plan(sweep)
     estimate.remember(whole.trials[0], "a machine", 1.0, 1.0)

@@ -307,6 +307,12 @@ FAULTS = {
         "returned a NoneType, not an rdbench.TrialResult",
         8,
     ),
+    "a closed form without its solution": (
+        model("x = 1").replace('native="half"', 'native="half", closed_form=True'),
+        "trains",
+        "give it a method solve(self, images)",
+        6,
+    ),
     "an exception in the loop": (trial("x = 1\nreturn x / 0"), "trains", "ZeroDivisionError", 11),
     "measurements of some images": (
         trial(
@@ -482,7 +488,8 @@ def test_options_are_set_and_a_wrong_one_is_the_users_mistake(found):
 
 
 @pytest.mark.parametrize(
-    "name", ["beta_vae", "sigma_vae_optimal", "autoencoder", "student_t", "geco", "vamp_prior"]
+    "name",
+    ["beta_vae", "sigma_vae_optimal", "autoencoder", "student_t", "geco", "vamp_prior", "linear_coder"],
 )
 def test_variants_that_ship_pass(name):
     findings = list(check(name, elsewhere=False))

@@ -55,7 +55,7 @@ def test_what_stands_below_the_decorator_decides_what_a_variant_is():
     text = '''
 @rdbench.variant("one", native="optimal", paper="P")
 def one(sse, rate, beta, n, *, a: float = 1, b: bool = False): "first line"
-@variant("two")
+@variant("two", closed_form=True)
 class Two(Model):
     """Second."""
     def __init__(self, about, *, c: int = 3): ...
@@ -72,6 +72,7 @@ def four(): ...
     }
     assert [each.packs for each in found.values()] == [True, False, False]
     assert found["three"].curve
+    assert [each.closed_form for each in found.values()] == [False, True, False]
     assert (found["one"].native, found["one"].paper, found["one"].summary) == ("optimal", "P", "first line")
     values = {name: option.default for each in found.values() for name, option in each.options.items()}
     assert values == {"a": 1.0, "b": False, "c": 3, "d": "x"}
@@ -91,6 +92,7 @@ def four(): ...
         ('@variant("x")\ndef f(trial, data, *, a: int = 1.5): ...', "option a: its default 1.5 is no int"),
         ('@variant("x")\ndef f(trial, data, *, a: int = g()): ...', "write its default as a plain value"),
         ('@variant("x", curve=True)\ndef f(sse, rate, beta, n): ...', "curve=True is for a function"),
+        ('@variant("x", closed_form=True)\ndef f(trial, data): ...', "closed_form=True is for a class"),
     ],
 )  # fmt: skip
 def test_a_wrong_declaration_is_one_line_with_its_place(text, expected):

@@ -10,7 +10,7 @@ import pytest
 
 from rdbench import datasets
 from rdbench.spec import plan as planning
-from rdbench.spec.plan import Trial, canonical_json, changed_settings, plan
+from rdbench.spec.plan import Trial, canonical_json, changed_settings, plan, trained
 from rdbench.spec.sweep import Resources, Sweep, TrainSpec, VariantSpec, dump_sweep, load_sweep
 
 
@@ -154,6 +154,12 @@ def test_the_summary_counts_trainings_and_points():
     first, second = whole.summary().splitlines()
     assert first == "57 betas x 2 variants x 4 readings: 114 trainings, 456 points; 0 done"
     assert second == "sigma^2 = 1/2 and sigma^2 = beta/2 are two readings of one training: 57 trainings saved"
+
+
+def test_the_summary_says_how_many_trials_take_no_training():
+    whole = plan(sweep(beta=[1, 2], variants=["bs_vae", "linear_coder", "vamp_prior"], seeds=3))
+    assert whole.summary().splitlines()[1] == "6 of these are solved in closed form, without training"
+    assert [trial.variant.name for trial in trained(whole.trials)] == ["bs_vae", "vamp_prior"] * 6
 
 
 def test_the_summary_mentions_several_seeds_and_single_things():

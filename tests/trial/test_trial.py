@@ -13,9 +13,9 @@ from rdbench.errors import DatasetError
 from rdbench.metrics.latents import LatentsOptions
 from rdbench.numerics.precision import exact_float32, training_arithmetic
 from rdbench.spec.plan import Trial
-from rdbench.trial import by_kind
 from rdbench.trial.job import Outputs
 from rdbench.trial.run import metric_rows, run_trial
+from rdbench.vae import evaluation
 from rdbench.vae.evaluation import Measurement
 
 CPU = torch.device("cpu")
@@ -82,7 +82,7 @@ def test_a_measurement_that_is_not_finite_is_no_result(trial, data, monkeypatch,
             values[what][3] = math.inf
         return [Measurement(**values)]
 
-    monkeypatch.setattr(by_kind, "measure", measure)
+    monkeypatch.setattr(evaluation, "measure", measure)
     tables = run_trial(trial, data, CPU)
     assert tables["trials"][0]["status"] == "diverged"
     assert f"on the {split} split is not finite" in tables["trials"][0]["error"]

@@ -11,7 +11,7 @@ from rdbench import datasets
 from rdbench.datasets import DatasetOptions
 from rdbench.errors import DatasetError
 from rdbench.spec.grid import values_of
-from rdbench.spec.plan import Plan, Trial, packable, speed_key
+from rdbench.spec.plan import Plan, Trial, packable, speed_key, trained
 from rdbench.storage import paths
 from rdbench.storage.cache import _read, remembered
 from rdbench.storage.paths import DataRoot
@@ -60,7 +60,7 @@ def time_left(
 
     ``spec`` is the sweep file, and ``overrides`` what ``--set`` changed of it, for the command in the hint.
     """
-    todo = whole.todo
+    todo = trained(whole.todo)  # a closed form is a few passes over the images
     if not todo:
         return None
     counts = images(todo[0].dataset, data_root)

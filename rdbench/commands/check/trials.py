@@ -23,11 +23,12 @@ def trains(subject: Subject) -> str:
     if row["status"] == "diverged":
         return Note(f"the tiny trial diverged: {row['error']}")
     epochs = len(subject.first["history"])
-    if not epochs:
+    if not epochs and not subject.declaration.closed_form:
         return Note("the trial function reports no epochs: call trial.on_epoch, for progress and history")
     point = next(point for point in subject.first["points"] if point["split"] == "test")
     rate = "no rate" if point["rate"] is None else f"rate {point['rate']:.3g} nats"
-    return f"{epochs} epochs, then {rate}, mse {point['mse']:.3g} on test images"
+    taught = "solved in closed form" if subject.declaration.closed_form else f"{epochs} epochs"
+    return f"{taught}, then {rate}, mse {point['mse']:.3g} on test images"
 
 
 def repeats(subject: Subject) -> str:
@@ -48,6 +49,8 @@ def _need_equal(subject: Subject, again: str, what: str) -> None:
 
 def resumes(subject: Subject) -> str:
     """Interrupted after its first epoch, a trial goes on from there and ends with the same figures."""
+    if subject.declaration.closed_form:
+        return "solved in closed form: there is no epoch to be interrupted after"
     with Scratch() as folder:
 
         def checkpointer(stop: bool) -> Checkpointer:
@@ -121,7 +124,7 @@ def side_by_side(subject: Subject) -> str:
 def cost(subject: Subject) -> str:
     """What training costs, against bs_vae's on the same images in the same minute."""
     plain = subject.trials(VariantSpec(name="bs_vae"))[1]
-    if subject.declaration.kind == "trial":  # its steps are its own: the whole trial counts
+    if subject.declaration.kind == "trial" or subject.declaration.closed_form:  # the whole trial counts
         time = subject.seconds
         subject.run(plain)
         plain_time, what = subject.seconds, "a whole trial takes"
