@@ -1,9 +1,11 @@
 """Shared fixtures: a private cache, one thread, and small trials on the embedded digits; who runs what.
 
-Tests run in as many processes as there are cores (pytest-xdist), a file's tests in one of them; a single file
+Tests run in a process for each core and one more (pytest-xdist), a file's tests in one of them; a single file
 runs in the process that was started. ``-n 0`` runs everything there.
 """
 
+import functools
+import importlib.metadata
 import os
 import shutil
 import sys
@@ -24,9 +26,10 @@ from rdbench.spec.sweep import Sweep, load_sweep
 # it is imported, which is left to the tests that need it.
 os.environ["OMP_NUM_THREADS"] = "1"
 
-# One process runs the files of tests/ray one by one, from the start: beside another Ray a node may not join
-# the cluster that a test starts. The file that runs a whole sweep once ends the run, in whichever is free.
-LONG = ("test_surroundings", "test_search_report", "test_check", "test_optuna", "test_multi_rate")
+# One process runs these files one by one, from the start: beside another Ray a node may not join the cluster
+# that the first of them starts. The other files that start Ray come late, in whichever process is free.
+RAY = ("test_nodes", "test_chaos", "test_faults")
+LONG = ("test_surroundings", "test_search_report", "test_check", "test_optuna", "test_remote", "test_bench")
 LAST = "test_cli"
 STARTS = pytest.StashKey[Path]()
 
@@ -42,40 +45,35 @@ model: {latent: 4, channels: [8, 16]}
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """Give each core a process, but a single file none: starting them would take longer than it does."""
+    """Give each core a process, but a single file none: starting them would take longer than it does.
+
+    There is one more: two on two cores left these idle for a third of the time, mostly while Ray started.
+    """
     files = {argument.partition("::")[0] for argument in config.args}
     if len(files) == 1 and Path(*files).is_file():
         return 0
     cores = usable_cores()
-    return min(cores, 4) if cores > 1 else 0
+    return min(cores, 4) + 1 if cores > 1 else 0
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Hand out whole files, those that start Ray as if they were one."""
+    """Hand out whole files, those of RAY as if they were one."""
     from xdist.scheduler import LoadFileScheduling
 
     class Files(LoadFileScheduling):  # type: ignore[misc]
         def _split_scope(self, nodeid: str) -> str:
             file: str = super()._split_scope(nodeid)
-            return "ray" if _starts_ray(Path(file)) else file
+            return "ray" if Path(file).stem in RAY else file
 
     return Files(config, log) if config.option.dist == "loadfile" else None
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with what takes longest, so that no process is left alone with it at the end."""
-    order = ["tests/ray", *LONG, "the others", LAST]
-
-    def place(item: pytest.Item) -> int:
-        name = "tests/ray" if _starts_ray(item.path) else item.path.stem
-        return order.index(name if name in order else "the others")
-
-    items.sort(key=place)
-
-
-def _starts_ray(file: Path) -> bool:
-    return file.parent.name == "ray"
+    order = [*RAY, *LONG, "the others", LAST]
+    place = {name: number for number, name in enumerate(order)}
+    items.sort(key=lambda item: place.get(item.path.stem, place["the others"]))
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -106,6 +104,14 @@ def _no_waiting_for_the_disk():
     """Leave it to the system when files reach the disk: no test cuts the power, and they write thousands."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "fsync", lambda descriptor: None)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _packages_are_looked_through_once():
+    """Each sweep that is read asks what variants a hundred installed packages have: none comes or goes."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(importlib.metadata, "entry_points", functools.cache(importlib.metadata.entry_points))
         yield
 
 

@@ -30,7 +30,7 @@ class Whole:
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
     """A results folder with rows in every table, and all of its rows as text, by table and trial."""
-    root = write(tmp_path_factory.mktemp("whole") / "results", make_sweep(), images=True)
+    root = write(tmp_path_factory.mktemp("whole") / "results", make_sweep(beta=[1]), images=True)
     for number, trial in enumerate(ResultsFolder(root).trial_ids()):
         row = ResultsFolder(root).trial_row(trial)
         pixels = [{"index": index, "sse": number + index / 8, "rate": 1.0 * number} for index in range(5)]

@@ -41,20 +41,35 @@ def found(root, wanted):
     return contents([root])
 
 
+@pytest.fixture(scope="module")
+def searched(tmp_path_factory):
+    """A folder with the search OVER, and its report's contents."""
+    root = tmp_path_factory.mktemp("searched")
+    return root, found(root, sweep(OVER))
+
+
+@pytest.fixture(scope="module")
+def front(tmp_path_factory):
+    """A folder with a search that has two objectives, and its report's contents."""
+    root = tmp_path_factory.mktemp("front")
+    return root, found(root, sweep(OVER | {"objective": ["rate", "mse"], "trials": 15}))
+
+
 def chart_of(page):
     (section,) = page.sections
     (search,) = section.searches
     return section, search.chart
 
 
-def test_a_search_has_a_chart_with_its_best(tmp_path):
-    _, chart = chart_of(found(tmp_path, sweep(OVER)))
+def test_a_search_has_a_chart_with_its_best(searched):
+    root, page = searched
+    _, chart = chart_of(page)
     rows = chart.data["tried"]
     (best,) = [row for row in rows if row["best"]]
     assert best["v0"] == min(row["v0"] for row in rows)
     assert f"is {best['v0']:.4f}"[:7] in chart.finding
     assert chart.finding.endswith(f"at {best['about']}.")
-    lost = len(ResultsFolder(tmp_path).trial_ids()) - len(rows)
+    lost = len(ResultsFolder(root).trial_ids()) - len(rows)
     assert bool(chart.notes) == bool(lost)
 
 
@@ -92,8 +107,8 @@ def test_importance_is_of_being_good_whichever_way_that_is(tmp_path):
     assert [row[3].value for row in search.table.rows[: len(good)]] == [each.values[0] for each in good]
 
 
-def test_of_other_settings_the_best_alone_have_a_place_in_the_curves(tmp_path):
-    section, _ = chart_of(found(tmp_path, sweep(OVER)))
+def test_of_other_settings_the_best_alone_have_a_place_in_the_curves(searched):
+    section, _ = chart_of(searched[1])
     assert len(section.variants) == 1
     (name,) = section.variants
     assert name.startswith("beta_vae (lr=")
@@ -130,21 +145,21 @@ def test_a_search_over_beta_alone_is_a_curve_like_any(tmp_path):
     assert section.section.points["trial"].nunique() == len(chart.data["tried"]) > 5
 
 
-def test_several_objectives_have_a_front(tmp_path):
-    page = found(tmp_path, sweep(OVER | {"objective": ["rate", "mse"], "trials": 15}))
+def test_several_objectives_have_a_front(front):
+    _, page = front
     _, chart = chart_of(page)
-    front = [row for row in chart.data["tried"] if row["best"]]
-    assert 1 < len(front) < len(chart.data["tried"])
-    for one in front:
+    best = [row for row in chart.data["tried"] if row["best"]]
+    assert 1 < len(best) < len(chart.data["tried"])
+    for one in best:
         assert not any(o["v0"] < one["v0"] and o["v1"] < one["v1"] for o in chart.data["tried"])
     assert {"rate/front", "mse/front"} <= set(chart.views)
     assert "make the front, with rate from" in chart.finding
     rows = page.sections[0].searches[0].table.rows
-    assert [row[4].mark for row in rows] == ["best"] * len(front) + [""] * (len(rows) - len(front))
+    assert [row[4].mark for row in rows] == ["best"] * len(best) + [""] * (len(rows) - len(best))
 
 
-def test_every_view_a_reader_can_choose_is_there(tmp_path):
-    _, chart = chart_of(found(tmp_path, sweep(OVER | {"objective": ["rate", "mse"]})))
+def test_every_view_a_reader_can_choose_is_there(front):
+    _, chart = chart_of(front[1])
     for objective, _ in chart.controls[0].options:
         for shown, _ in chart.controls[1].options:
             assert f"{objective}/{shown}" in chart.views
@@ -168,12 +183,12 @@ def test_no_point_lies_on_the_frame(tmp_path):
     assert kinds == {"log", "linear"}
 
 
-def test_an_export_writes_every_view_of_a_search_and_all_its_proposals(tmp_path, monkeypatch):
+def test_an_export_writes_every_view_of_a_search_and_all_its_proposals(front, tmp_path, monkeypatch):
     monkeypatch.setattr(exports, "draw_svg", lambda chart, key: "<svg/>")
-    page = found(tmp_path / "a", sweep(OVER | {"objective": ["rate", "mse"]}))
+    root, page = front
     (search,) = page.sections[0].searches
     assert set(shown_views(search.chart)) == set(search.chart.views)
-    files = {path.name for path in export([tmp_path / "a"], tmp_path / "out", ("svg", "csv", "json"))}
+    files = {path.name for path in export([root], tmp_path / "out", ("svg", "csv", "json"))}
     assert {"search_rate_front.svg", "search_mse_over_lr.svg", "proposals.csv"} <= files
     (told,) = as_data(page)["sections"][0]["searches"]
     assert told["amounts"] == search.view.amounts
@@ -242,9 +257,9 @@ def test_a_search_that_has_not_begun_has_a_page(tmp_path, wanted):
     assert make_report([tmp_path], tmp_path / "report.html").is_file()
 
 
-def test_the_page_shows_the_search(tmp_path):
-    found(tmp_path, sweep(OVER))
-    text = make_report([tmp_path], tmp_path / "report.html").read_text()
+def test_the_page_shows_the_search(searched, tmp_path):
+    root, _ = searched
+    text = make_report([root], tmp_path / "report.html").read_text()
     assert "<h3>Search</h3>" in text
     assert "The search of try:" in text
 
@@ -301,11 +316,11 @@ def test_what_ended_since_the_last_choice_counts(tmp_path):
     assert [row[3].text for row in search.table.rows[-3:]] == ["stopped early", "not in yet", "not in yet"]
 
 
-def test_what_a_search_chose_is_said_to_be_chosen_by_the_number_that_is_shown(tmp_path):
-    page = found(tmp_path / "optuna", sweep(OVER))
+def test_what_a_search_chose_is_said_to_be_chosen_by_the_number_that_is_shown(searched, tmp_path):
+    root, page = searched
     (search,) = page.sections[0].searches
     assert CHOSEN["test"] in search.table.caption
-    text = make_report([tmp_path / "optuna"], tmp_path / "report.html").read_text()
+    text = make_report([root], tmp_path / "report.html").read_text()
     assert text.count("retrain it under fresh seeds before comparing") == 1
     views = [SearchView("study", kind, "", ()) for kind in ("optuna", "target", "curve")]
     assert [view.caution for view in views] == [CHOSEN["test"], CHOSEN["test"], ""]

@@ -76,7 +76,7 @@ def test_a_trial_row_accounts_for_settings_and_provenance(trial, data):
 @pytest.mark.parametrize("what", ["sse", "rate", "distortion"])
 @pytest.mark.parametrize("split", ["train", "test"])
 def test_a_measurement_that_is_not_finite_is_no_result(trial, data, monkeypatch, what, split):
-    def measure(network, pack, data, name, device):
+    def measure(network, pack, data, name, device, variances=None):
         values = {each: np.ones(5) for each in ("sse", "rate", "distortion")}
         if name == split:
             values[what][3] = math.inf

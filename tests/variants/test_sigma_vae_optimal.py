@@ -16,7 +16,7 @@ from rdbench.spec.plan import plan
 from rdbench.spec.sweep import Sweep
 from rdbench.trial.run import run_trial
 from rdbench.vae import batches, models
-from rdbench.vae import networks as nets
+from rdbench.vae.packs import joined
 from rdbench.vae.training import train
 
 CPU = torch.device("cpu")
@@ -100,8 +100,7 @@ def test_a_pack_trains_as_single_runs_do(tmp_path, monkeypatch):
 
     def losses(pack):
         found = [[] for _ in pack]
-        networks = [models.about(one, data.shape, 256).network() for one in pack]
-        network = nets.pack(pack[0].model, data.shape, networks).double()
+        network = joined([models.about(one, data.shape, 256) for one in pack]).double()
         train(network, pack, data, CPU, lambda member, epoch: found[member].append(epoch.loss))
         return found
 
