@@ -116,7 +116,11 @@ def _check(out: Path) -> os.stat_result | None:
 
 
 def _check_parent(path: Path) -> None:
-    if not path.parent.is_dir():
+    try:
+        is_there = path.parent.is_dir()
+    except OSError as error:  # a folder above may not be looked into
+        raise _refusal(path, error) from error
+    if not is_there:
         raise ResultsError(
             f"{path}: cannot be written (there is no folder {path.parent}); make it, or fix the path"
         )

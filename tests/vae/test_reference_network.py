@@ -110,7 +110,7 @@ def test_the_affine_pair_is_the_description():
 
 
 @pytest.mark.parametrize(("sizes", "count"), [(MNIST, 1_291_521), (CELEBA, 5_183_043)])
-def test_the_description_has_the_published_number_of_parameters(sizes, count):
+def test_the_description_has_as_many_parameters_as_the_released_model(sizes, count):
     """Of the truth itself: networks.py is counted in test_networks.py."""
     assert sum(value.numel() for value in Reference(*sizes).parameters()) == count
 
