@@ -105,7 +105,7 @@ def _evaluate(
     names = variant_names(tuple(dict.fromkeys(trial.variant for trial in trials)))
     for number, trial in enumerate(trials, start=1):
         stored = store.trial_tables(root, trial.id).get("metrics", [])
-        lacking = [options for options in asked if not is_measured(options, stored)]
+        lacking = [options for options in asked if not is_measured(options, stored, complete=True)]
         file = store.weights_file(root, trial.id)
         if not lacking:
             already += 1

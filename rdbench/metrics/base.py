@@ -80,6 +80,8 @@ class TrainedModel:
     seed: int
     protocol: str
     device: "torch.device"  # where the network is
+    # rates of the test images as the model itself has them, nats, for :func:`check_rates`; None: not known
+    test_rates: "npt.NDArray[np.float64] | None" = None
     # (count, generator) -> latents of p(z), (count, latent); None: standard normal
     prior: "Callable[[int, torch.Generator], Tensor] | None" = None
     # (images, standard normal noise (batch, latent)) -> the decoder's mean at a sample of q(z|x); None: of
@@ -108,6 +110,31 @@ def mean_value(per_image: "Tensor", **settings: Any) -> Value:
     return Value(float(per_image.mean()), error, {**settings, "n_images": settings.get("n_images", count)})
 
 
+def check_rates(model: TrainedModel, closed: "Tensor", index: "Tensor") -> None:
+    """Refuse a model whose own rates are not KL(q(z|x) || N(0, I)), whatever it declares of its posterior.
+
+    Args:
+        model: with the rates that were measured, or nothing is checked. They may be unbiased estimates.
+        closed: the closed form of some test images in nats, float64 (images,).
+        index: which these are, (images,).
+
+    Raises ValueError: the means differ by more than chance and rounding explain.
+    """
+    import numpy as np
+
+    if model.test_rates is None:
+        return
+    own, here = model.test_rates[index.cpu().numpy()], closed.cpu().numpy()
+    difference = own - here
+    chance = float(difference.std(ddof=1)) / math.sqrt(len(here)) if len(here) > 1 else 0.0
+    rounding = 1e-3 * (1 + float(np.abs(here).mean()))
+    if not abs(float(difference.mean())) <= 6 * chance + rounding:
+        raise ValueError(
+            f"the model's own rate is {own.mean():.6g} nats where KL(N(mean, exp(log_var)) || N(0, I)) is"
+            f" {here.mean():.6g}: its prior or posterior is another; write gaussian = False in its class"
+        )
+
+
 NEEDS = {
     "gaussian": "diagonal Gaussian posterior with a standard normal prior",
     "prior": "prior to sample from",
@@ -124,6 +151,9 @@ class Quantity:
     unit: str = ""  # "": a pure number
     has_zero: bool = True  # else a change in per cent says nothing, as with decibels
     positive: bool = True  # always, else it has no logarithm
+    # Options of the metric that no other quantity of it depends on: rows of the others do not hold them, so
+    # values of these stay in one column whatever such an option says.
+    options: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,17 @@ settings, with a ``warning`` where they lie far apart: where the rate exceeds ln
 The two parts are estimated separately, from the same samples: how far their sum is from the exact rate shows
 the sampling error. A latent is an active unit if the variance over images of its posterior mean exceeds 0.01
 (Burda, Grosse & Salakhutdinov, "Importance weighted autoencoders", ICLR 2016).
+
+As posterior and prior are products over the latents, the rate is a sum over them: its terms, largest first,
+stand in the settings of ``rate`` as ``kl_by_latent``. Latent i is (epsilon, delta)-collapsed if
+
+    P_x[ KL(q(z_i|x) || p(z_i)) < epsilon ] >= 1 - delta
+
+(Lucas, Tucker, Grosse & Norouzi, "Don't blame the ELBO! A linear VAE perspective on posterior collapse",
+NeurIPS 2019, definition 1), the probability being the share of images; ``collapsed`` is the share of latents.
+
+A model whose posterior is no diagonal Gaussian, or whose prior is not standard normal, has no such terms:
+nothing is measured, and its row says so. One that declares both and has a rate of its own is refused.
 """
 
 import math
@@ -26,7 +37,16 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
-from rdbench.metrics.base import ImageCount, Metric, MetricOptions, Quantity, TrainedModel, Value, mean_value
+from rdbench.metrics.base import (
+    ImageCount,
+    Metric,
+    MetricOptions,
+    Quantity,
+    TrainedModel,
+    Value,
+    check_rates,
+    mean_value,
+)
 from rdbench.numerics.likelihood import kl_standard_normal
 
 if TYPE_CHECKING:
@@ -46,20 +66,24 @@ class LatentsOptions(MetricOptions):
     Attributes:
         images: the first so many test images; ``all`` or null for every one. The work grows with its square.
         samples: latents drawn for each image.
+        epsilon: nats; a latent whose KL is below it tells nothing of an image.
+        delta: the share of images that a collapsed latent may tell more of.
     """
 
     name: str = "latents"
     images: ImageCount = None
     samples: int = Field(default=1, ge=1, le=1000)
+    epsilon: float = Field(default=0.01, gt=0, allow_inf_nan=False)
+    delta: float = Field(default=0.01, ge=0, lt=1)
 
 
 def compute(options: LatentsOptions, model: TrainedModel) -> list[Value]:
-    """Return the number of active units, and rate, mutual information and marginal KL in nats per image.
+    """Return rate, mutual information and marginal KL in nats per image, active units, collapsed share.
 
     A standard error is over images. Those of the two estimates take q(z) as known: to first order the images'
     part in it adds nothing, as the mean of q(z|x)/q(z) over q(z) is 1 for every image.
 
-    Raises ValueError: a posterior is not finite, or too narrow for float64.
+    Raises ValueError: a posterior is not finite, or too narrow for float64; :func:`check_rates`.
     """
     import torch
 
@@ -75,11 +99,13 @@ def compute(options: LatentsOptions, model: TrainedModel) -> list[Value]:
             # One draw an image: its value depends on neither the chunk nor how many images follow.
             noise = torch.stack([torch.randn(shape, generator=draw, device=model.device) for _ in index])
             parts.append(_log_ratios(index.to(model.device), noise.double(), mean, log_var))
-        rates = kl_standard_normal(mean, log_var)
+        by_latent = kl_standard_normal(mean.unsqueeze(2), log_var.unsqueeze(2))
+        rates = by_latent.sum(1)
+        check_rates(model, rates, torch.arange(count))
         information, marginal, information_upper, marginal_lower = torch.cat(parts, 1).cpu()
     bounds = _bounds(float(rates.mean()), information, information_upper, marginal, marginal_lower)
     values = [
-        mean_value(rates.cpu(), quantity="rate"),
+        mean_value(rates.cpu(), quantity="rate", kl_by_latent=_sorted(by_latent.mean(0))),
         mean_value(information, quantity="mutual_information", ln_images=math.log(count), **bounds[0]),
         mean_value(marginal, quantity="marginal_kl", **bounds[1]),
     ]
@@ -87,7 +113,21 @@ def compute(options: LatentsOptions, model: TrainedModel) -> list[Value]:
         active = float((mean.var(0) > ACTIVE).sum())
         settings = {"quantity": "active_units", "threshold": ACTIVE, "latent": model.latent}
         values.append(Value(active, None, {**settings, "n_images": count}))
-    return values
+    share = collapsed_share(by_latent, options.epsilon, options.delta)
+    settings = {"quantity": "collapsed", "latent": model.latent, "n_images": count}
+    return [*values, Value(share, None, settings)]
+
+
+def _sorted(by_latent: "Tensor") -> list[float]:
+    """Return the mean KL of each latent, the largest first, to the digits that are worth storing."""
+    return [float(f"{kl:.7g}") for kl in sorted(by_latent.tolist(), reverse=True)]
+
+
+def collapsed_share(kl: "Tensor", epsilon: float, delta: float) -> float:
+    """Return the share of latents that are (epsilon, delta)-collapsed, from their KLs, (images, latent)."""
+    telling = (kl >= epsilon).sum(0)
+    # Counted, with room for a rounding: 1 - delta, and a share, are not exact in binary.
+    return float((telling <= delta * len(kl) * (1 + 1e-12)).double().mean())
 
 
 def _posteriors(model: TrainedModel, count: int) -> "tuple[Tensor, Tensor]":
@@ -165,7 +205,7 @@ def _bounds(
 
 METRIC = Metric(
     "latents",
-    "active units; the rate as mutual information and KL(q(z)||p(z)), nats per image",
+    "active and collapsed latents; the rate as mutual information and KL(q(z)||p(z)), nats per image",
     LatentsOptions,
     compute,
     (
@@ -173,6 +213,7 @@ METRIC = Metric(
         Quantity("mutual_information", None, "nats per image", positive=False),
         Quantity("marginal_kl", None, "nats per image", has_zero=False, positive=False),
         Quantity("active_units", None, positive=False),
+        Quantity("collapsed", None, "share of latents", positive=False, options=("epsilon", "delta")),
     ),
     protocols=("clean",),
     needs=("gaussian",),

@@ -49,6 +49,7 @@ def _trained_model(
         test_images=lambda index: channels_last(images.batch(index)),
         n_test=len(images),
         test_sse=measured.sse,
+        test_rates=measured.rate if trial.protocol == "clean" else None,  # else of augmented images
         beta=model.about.beta,
         seed=trial.seed,
         protocol=trial.protocol,

@@ -221,7 +221,8 @@ def _asks_for(
     row: dict[str, Any], settings: dict[str, Any], other: dict[str, Any], measured: dict[str, Any]
 ) -> bool:
     """Tell whether a row without a value asked for what another row, of settings ``measured``, has."""
-    asked = {name: value for name, value in settings.items() if name not in FINDINGS}
+    asked = metrics.of_quantity(row["name"], measured.get("quantity"), settings)
+    asked = {name: value for name, value in asked.items() if name not in FINDINGS}
     same = (row["name"], row["protocol"]) == (other["name"], other["protocol"])
     return same and all(name in measured and measured[name] == value for name, value in asked.items())
 
