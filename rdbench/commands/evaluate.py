@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from rdbench import datasets
+from rdbench import datasets, metrics
 from rdbench.commands import preflight
 from rdbench.errors import ResultsError, SpecError
 from rdbench.machine import limit_threads
@@ -132,5 +132,9 @@ def _evaluate(
 
 
 def _shown(row: Row) -> str:
-    quantity = json.loads(row["settings"]).get("quantity", row["name"])
-    return f"{quantity} {row['value']:.4g}" if row["value"] is not None else f"{quantity} failed"
+    settings = json.loads(row["settings"])
+    quantity, value = settings.get("quantity", row["name"]), row["value"]
+    if value is None:
+        return f"{quantity} failed"
+    sign = metrics.sign(row["name"], settings, row["standard_error"])
+    return " ".join(filter(None, (quantity, sign, f"{value:.4g}")))

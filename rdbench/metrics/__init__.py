@@ -45,8 +45,11 @@ def quantity(measure: str) -> Quantity | None:
 _SHARED = ("base", "failures", "features")  # beside the metrics in this folder
 
 _OF_VALUES = {"variance", "lower", "upper", "without_error", "test_accuracy", "kl_by_latent"}
-FINDINGS = _OF_VALUES | {"versions", "warning", "error", "failures", "undefined"}
+FINDINGS = _OF_VALUES | {"bound", "versions", "warning", "error", "failures", "undefined"}
 """Settings of a value that were measured rather than asked for: values that differ in them alone compare."""
+
+SIGNS = {"lower": "≥", "upper": "≤"}
+"""How a value is written that is a bound of what it measures."""
 
 PACKAGES = ("torch", "torchvision", "clean-fid", "torchmetrics", "scipy")
 
@@ -68,6 +71,21 @@ def get(name: str) -> Metric:
         raise SpecError(f"unknown metric {name!r}; {choose(name, names())}")
     metric: Metric = importlib.import_module(f"{__name__}.{name}").METRIC
     return metric
+
+
+def sign(name: str, settings: dict[str, Any], error: float | None) -> str:
+    """Return "≥" or "≤" for a value that is known as a bound only, else "".
+
+    Args:
+        name: the metric's.
+        settings: of the value's row.
+        error: its standard error; None or NaN where it has none.
+    """
+    from rdbench.metrics import latents
+
+    error = None if error is None or math.isnan(error) else error
+    kind = latents.bound(settings, error) if name == "latents" else str(settings.get("bound", ""))
+    return SIGNS.get(kind, "")
 
 
 def rows(asked: Iterable[MetricOptions], model: TrainedModel) -> list[dict[str, Any]]:

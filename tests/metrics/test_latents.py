@@ -179,6 +179,47 @@ def test_the_bounds_enclose_the_truth_and_close_in_on_it_with_more_images():
     assert widths[0] > 2 * widths[2] > 4 * widths[4]
 
 
+@pytest.mark.parametrize("scale", [0.3, 1, 2, 4, 16, 64])
+def test_what_is_not_called_a_bound_is_the_exact_value_and_a_bound_is_one(scale):
+    source = LinearGaussian(scale)
+    truth = source.truth()
+    for images, draw in ((20, 1), (200, 2), (2000, 3)):
+        found = measured(source.model(images, draw, exact=True), samples=4)
+        kinds = {
+            name: found[name].settings.get("bound", "") for name in ("mutual_information", "marginal_kl")
+        }
+        assert kinds in (
+            {"mutual_information": "lower", "marginal_kl": "upper"},
+            {"mutual_information": "", "marginal_kl": ""},
+        )
+        for name, kind in kinds.items():
+            slack = 3 * found[name].standard_error + 0.01
+            assert ("warning" in found[name].settings) == bool(kind)
+            assert kind == "lower" or found[name].value >= truth[name] - slack
+            assert kind == "upper" or found[name].value <= truth[name] + slack
+        information = found["mutual_information"]
+        if truth["mutual_information"] > math.log(images):
+            assert kinds["mutual_information"] == "lower"
+        if math.log(images) - information.value <= 3 * information.standard_error:
+            assert kinds["mutual_information"] == "lower"
+        if truth["mutual_information"] < math.log(images) - 5:
+            assert kinds["mutual_information"] == ""  # else every number would be a bound
+
+
+def test_rows_of_before_the_flag_are_judged_by_what_they_hold():
+    few = rows_of(LinearGaussian(scale=16).model(50)) + rows_of(LinearGaussian().model(2000))
+    signs = []
+    for row in few:
+        settings = json.loads(row["settings"])
+        now = metrics.sign("latents", settings, row["standard_error"])
+        old = {name: value for name, value in settings.items() if name != "bound"}
+        assert metrics.sign("latents", old, row["standard_error"]) == now
+        del old["lower" if "lower" in old else "images"]  # older still: nothing is known of it
+        assert metrics.sign("latents", old, math.nan) == ""
+        signs.append(now)
+    assert signs == ["", "≥", "≤", "", "", *[""] * 5]
+
+
 def test_one_image_has_a_rate_and_no_information():
     found = measured(with_posteriors(torch.ones(1, 2), torch.zeros(1, 2)))
     assert "active_units" not in found

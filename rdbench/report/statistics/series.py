@@ -57,6 +57,7 @@ class Series:
         silent: variants that have values and are compared with nothing (:func:`not_compared_under`).
         values: (variant, beta) -> seed -> value; finite values only.
         reasons: (variant, beta) -> why a value is missing there, where a reason was recorded.
+        signs: (variant, beta) -> "≥" or "≤", where a value is known as a bound only; so is then the mean.
     """
 
     name: str
@@ -69,6 +70,7 @@ class Series:
     silent: frozenset[str] = frozenset()
     values: dict[Key, dict[int, float]] = field(default_factory=dict)
     reasons: dict[Key, str] = field(default_factory=dict)
+    signs: dict[Key, str] = field(default_factory=dict)
 
     @functools.cached_property
     def estimates(self) -> dict[Key, Estimate]:
@@ -172,6 +174,8 @@ def proxies(section: Section) -> list[Series]:
             key = (row["variant"], row["beta"])
             if row["value"] is not None and math.isfinite(row["value"]):
                 proxy.values.setdefault(key, {})[int(row["seed"])] = float(row["value"])
+                if sign := metrics.sign(metric, settings, row.get("standard_error")):
+                    proxy.signs[key] = sign
             elif "error" in settings:
                 lines = str(settings["error"]).strip().splitlines()
                 proxy.reasons[key] = lines[-1] if lines else "no reason was recorded"
