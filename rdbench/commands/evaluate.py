@@ -92,6 +92,7 @@ def _evaluate(
     import torch
 
     from rdbench.numerics.precision import resolve_device
+    from rdbench.trial.job import kept
     from rdbench.trial.run import metric_rows
     from rdbench.vae.models import from_bytes
 
@@ -104,7 +105,8 @@ def _evaluate(
     trials = [Trial.from_json(text) for text in done["spec"]]
     names = variant_names(tuple(dict.fromkeys(trial.variant for trial in trials)))
     for number, trial in enumerate(trials, start=1):
-        stored = store.trial_tables(root, trial.id).get("metrics", [])
+        tables = store.trial_tables(root, trial.id)
+        stored = tables.get("metrics", [])
         lacking = [options for options in asked if not is_measured(options, stored, complete=True)]
         file = store.weights_file(root, trial.id)
         if not lacking:
@@ -122,7 +124,7 @@ def _evaluate(
         except SpecError as error:
             failed.append(f"{name}: {error}")
             continue
-        rows = metric_rows(model, trial, data, torch_device, lacking)
+        rows = metric_rows(model, trial, data, torch_device, lacking, kept(root, tables.get("points", [])))
         store.add_metrics(root, trial.id, lacking, rows)
         problems = [row for row in rows if row["value"] is None]
         failed += [f"{name}: {row['name']}: {reason(row)}" for row in problems]

@@ -18,7 +18,16 @@ from collections.abc import Iterable
 from typing import Any
 
 from rdbench.errors import SpecError, UserError
-from rdbench.metrics.base import NEEDS, Metric, MetricOptions, Quantity, TrainedModel, Value, value_name
+from rdbench.metrics.base import (
+    NEEDS,
+    Metric,
+    MetricOptions,
+    Quantity,
+    TrainedModel,
+    Value,
+    undefined_value,
+    value_name,
+)
 from rdbench.metrics.failures import TRIES, way
 from rdbench.text import choose
 
@@ -100,16 +109,12 @@ def rows(asked: Iterable[MetricOptions], model: TrainedModel) -> list[dict[str, 
 
 def undefined(asked: Iterable[MetricOptions], protocol: str, why: str) -> list[dict[str, Any]]:
     """Return rows of the ``metrics`` table that say why metrics have no meaning for a trial."""
-    return [_row(options, _undefined(why), protocol) for options in asked]
+    return [_row(options, undefined_value(why), protocol) for options in asked]
 
 
 def failed(asked: Iterable[MetricOptions], protocol: str, error: str) -> list[dict[str, Any]]:
     """Return rows of the ``metrics`` table that say what kept metrics from being measured this time."""
     return [_row(options, _failure(error), protocol) for options in asked]
-
-
-def _undefined(why: str) -> Value:
-    return Value(None, settings={"error": f"not defined for this variant: {why}", "undefined": True})
 
 
 def _failure(error: str, failures: int = 1) -> Value:
@@ -136,9 +141,11 @@ def _measure(options: MetricOptions, model: TrainedModel, known: str = "") -> li
             return [_failure(reason)]  # of this machine: where trials start, it was asked before
         for need in metric.needs:
             if need in model.lacks:
-                return [_undefined(f"it has no {NEEDS[need]}")]
+                return [undefined_value(f"it has no {NEEDS[need]}")]
         values = metric.compute(options, model)
         for value in values:
+            if value.settings.get("undefined", False):
+                continue
             if value.value is None or not math.isfinite(value.value):
                 raise ValueError(f"{options.name} is {value.value} with {value.settings}")
         return values
@@ -179,7 +186,7 @@ def _answers(asked: MetricOptions, settings: dict[str, Any]) -> bool:
     if "quantity" not in settings:  # a failure may be older than an option of some quantities
         of_some = {option for one in get(asked.name).quantities for option in one.options}
         wanted = {name: value for name, value in wanted.items() if name in settings or name not in of_some}
-    return wanted.items() <= settings.items()
+    return wanted.items() <= {**asked.before, **settings}.items()
 
 
 def is_measured(

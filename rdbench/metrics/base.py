@@ -1,10 +1,10 @@
 """What a proxy metric is: its options, what it is given, and what it answers."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from rdbench.datasets import Dataset
+    from rdbench.storage.places import Place
 
 
 Better = Literal["lower", "higher"]
@@ -28,7 +29,19 @@ class MetricOptions(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
+    # What a stored row, or a search, means that lacks an option because it is older than it.
+    before: ClassVar[Mapping[str, Any]] = {}
+
     name: str
+
+    @classmethod
+    def as_stored(cls, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the options that a results folder stores, with what they mean if they are of before.
+
+        A folder stores every option, so one that lacks those of :attr:`before` alone is older than they are.
+        """
+        whole = cls.model_fields.keys() - cls.before.keys() <= given.keys()
+        return {**cls.before, **given} if whole else dict(given)
 
     def settings(self) -> dict[str, Any]:
         """Return the options but for the name, as JSON values."""
@@ -82,6 +95,11 @@ class TrainedModel:
     device: "torch.device"  # where the network is
     # rates of the test images as the model itself has them, nats, for :func:`check_rates`; None: not known
     test_rates: "npt.NDArray[np.float64] | None" = None
+    classifier: "Place | None" = None  # folder of the sweep's classifier; None: it has none of its own
+    train_sse: float | None = None  # mean over training images, for ``optimal_train``; None: not known
+    # (images, posterior of each, latents) -> the decoder's mean at the latents, shaped as the images, and
+    # -ln p(x|z) in nats, (batch,), under a likelihood of the model's own; None: it has none
+    own: "Callable[[Tensor, tuple[Tensor, ...], Tensor], tuple[Tensor, Tensor]] | None" = None
     # (count, generator) -> latents of p(z), (count, latent); None: standard normal
     prior: "Callable[[int, torch.Generator], Tensor] | None" = None
     # (images, standard normal noise (batch, latent)) -> the decoder's mean at a sample of q(z|x); None: of
@@ -98,6 +116,11 @@ class Value:
     standard_error: float | None = None
     settings: dict[str, Any] = field(default_factory=dict)
     feature_hash: str | None = None  # of the weights of a feature network, if one was used
+
+
+def undefined_value(why: str) -> Value:
+    """Return a value that says why the metric has no meaning for a model's variant."""
+    return Value(None, settings={"error": f"not defined for this variant: {why}", "undefined": True})
 
 
 def mean_value(per_image: "Tensor", **settings: Any) -> Value:

@@ -11,6 +11,7 @@ It holds one folder a table and one file a trial in it (schemas: :mod:`rdbench.r
       metrics/<trial>.parquet     a row per proxy metric
       per_image/<trial>.parquet   a row per test image: sse and rate (keep_per_image: true)
       checkpoints/<trial>.safetensors   the trained network (keep_weights: true)
+      classifier/                 the classifier of fd_classifier, the same for all its trials
       trials/<trial>.parquet      one row: settings, status, timing, provenance; written last, the commit
 
 (beside them ``resume/``, ``driver.json``, ``search.json`` and ``optuna.journal``, which belong to
@@ -99,6 +100,11 @@ def ended_in(root: Place, run: str) -> set[str]:
 def weights_file(root: Place, trial: str) -> Place:
     """Return where a trial's trained network lies, if it was kept."""
     return root / "checkpoints" / f"{trial}.safetensors"
+
+
+def classifier_folder(root: Place) -> Place:
+    """Return where the classifier lies whose features metrics of this sweep share, if one needed it."""
+    return root / "classifier"
 
 
 def add_metrics(root: Place, trial: str, asked: Sequence[MetricOptions], rows: Iterable[Row]) -> None:

@@ -178,7 +178,10 @@ def metric_options(value: object, info: ValidationInfo) -> MetricOptions:
     if isinstance(value, MetricOptions):
         return value
     given = with_name(value, "metric", "iwae or {name: iwae, ...}", metrics.names(), "add 'name: iwae'")
-    return _validated(given, metrics.get(given["name"]).options, info)
+    options = metrics.get(given["name"]).options
+    if (info.context or {}).get("stored"):
+        given = options.as_stored(given)
+    return _validated(given, options, info)
 
 
 def settle_variant(

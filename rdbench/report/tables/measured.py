@@ -188,7 +188,7 @@ def proxy_metrics(section: Section) -> Table | None:
     def why(column: Series, key: Key) -> tuple[str, str]:
         # A seed without this metric beside seeds with it: its reason is worth knowing too.
         lost = column.reasons.get(key, "") if key in column.values else ""
-        return column.reasons.get(key, "not measured"), lost
+        return column.reasons.get(key, NO_OWN if column.reading == OWN else "not measured"), lost
 
     shown = sorted({key for column in columns for key in (*column.values, *column.reasons)})
     rows = rows_by_key(shown, columns, why)
