@@ -47,6 +47,10 @@ class MetricOptions(BaseModel):
         """Return the options but for the name, as JSON values."""
         return self.model_dump(mode="json", exclude={"name"})
 
+    def offers(self, quantity: str) -> bool:
+        """Tell whether a quantity of the metric, by its name, is asked for."""
+        return True
+
 
 def _all(value: object) -> object:
     return None if value == "all" else value
@@ -54,6 +58,14 @@ def _all(value: object) -> object:
 
 # The first so many test images; ``all`` or null for every one.
 ImageCount = Annotated[Annotated[int, Field(ge=1)] | None, BeforeValidator(_all)]
+
+
+def distinct(values: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the words of an option, of which ValueError names one that is there twice."""
+    for value in values:
+        if values.count(value) > 1:
+            raise ValueError(f"{value!r} is there twice; remove one of them")
+    return values
 
 
 def _of_inception(value: object, info: ValidationInfo) -> object:
@@ -195,11 +207,15 @@ class Metric:
     # one line; None if it can be measured. Called before anything is trained; imports no torch.
     missing: "Callable[[Any, Dataset, str], str | None]" = lambda options, data, protocol: None
     needs: tuple[str, ...] = ()  # of :data:`NEEDS`
+    # (options, dataset) -> quantities that it is not measured by on this dataset, though the others are, and
+    # why, in one line each. Imports no torch.
+    left_out: "Callable[[Any, Dataset], Mapping[str, str]]" = lambda options, data: {}
 
     def value_names(self, options: MetricOptions) -> list[str]:
         """Return the names of the values it may have under some options."""
         readings = getattr(options, "readings", ("",))
-        return [value_name(self.name, one.name, reading) for one in self.quantities for reading in readings]
+        asked = [one.name for one in self.quantities if options.offers(one.name)]
+        return [value_name(self.name, name, reading) for name in asked for reading in readings]
 
 
 def value_name(name: str, quantity: str | None, reading: str | None) -> str:

@@ -32,6 +32,7 @@ from rdbench.metrics.base import (
     TrainedModel,
     Value,
     check_rates,
+    distinct,
     mean_value,
     undefined_value,
 )
@@ -49,13 +50,6 @@ def _likelihood(value: object) -> object:
             "'optimal' fits sigma^2 to the very image it scores, so it is no likelihood; use 'optimal_train'"
         )
     return value
-
-
-def _distinct(values: tuple[str, ...]) -> tuple[str, ...]:
-    for value in values:
-        if values.count(value) > 1:
-            raise ValueError(f"{value!r} is there twice; remove one of them")
-    return values
 
 
 Reading = Annotated[
@@ -81,7 +75,7 @@ class IwaeOptions(MetricOptions):
     samples: int = Field(default=5000, ge=1, le=1_000_000)
     images: ImageCount = 200
     choice: Literal["random", "first"] = "random"
-    readings: Annotated[tuple[Reading, ...], Field(min_length=1), AfterValidator(_distinct)] = READINGS
+    readings: Annotated[tuple[Reading, ...], Field(min_length=1), AfterValidator(distinct)] = READINGS
 
     def settings(self) -> dict[str, Any]:
         """Return the options; of all images there is no choice."""

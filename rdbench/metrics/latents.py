@@ -222,7 +222,7 @@ def saturated(settings: Mapping[str, Any], error: float | None) -> bool:
     """
     chance = SEVERAL * (error or 0.0)
     near = settings.get("ln_images", math.inf) - settings["lower"] <= chance
-    return near or settings["upper"] - settings["lower"] > max(NEGLIGIBLE, chance)
+    return bool(near or settings["upper"] - settings["lower"] > max(NEGLIGIBLE, chance))
 
 
 def bound(settings: Mapping[str, Any], error: float | None) -> str:

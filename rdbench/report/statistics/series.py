@@ -248,7 +248,7 @@ def _measured_how(row: dict[str, Any], settings: dict[str, Any]) -> _Way:
     shown = {
         name: value
         for name, value in settings.items()
-        if name not in FINDINGS | {"quantity", "reading", "readings"} and value is not None
+        if name not in FINDINGS | {"quantity", "reading", "readings", "measures"} and value is not None
     }
     how = [f"{name} {value}" for name, value in shown.items()] + [f"protocol {row['protocol']}"]
     if isinstance(row["feature_hash"], str):  # else null, which is not a number to pandas
