@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from rdbench.errors import ResultsError
 from rdbench.report.charts.beta import beta_chart
 from rdbench.report.charts.chart import Chart
+from rdbench.report.charts.latents import latents_chart
 from rdbench.report.charts.rate import rate_chart
 from rdbench.report.charts.search import search_chart
 from rdbench.report.charts.training import training_chart
@@ -30,6 +31,7 @@ CHARTS: tuple[Callable[[Section, Sequence[str]], Chart | None], ...] = (
     rate_chart,
     beta_chart,
     training_chart,
+    latents_chart,
 )
 
 
