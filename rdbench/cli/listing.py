@@ -60,7 +60,8 @@ def list_metrics() -> None:
 
     for name in metrics.names():
         metric = metrics.get(name)
-        defaults, explained = metric.options(name=name).settings(), meanings(metric.options.__doc__)
+        defaults = metric.options(name=name).model_dump(mode="json", exclude={"name"})
+        explained = meanings(metric.options.__doc__)
         typer.echo("\n".join(listed(name, metric.summary, defaults, explained)))
 
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from rdbench import datasets
+from rdbench import datasets, metrics
 from rdbench.commands import preflight
 from rdbench.errors import ResultsError, SpecError
 from rdbench.machine import limit_threads
@@ -87,6 +87,7 @@ def _evaluate(
     import torch
 
     from rdbench.numerics.precision import resolve_device
+    from rdbench.trial.job import kept
     from rdbench.trial.run import metric_rows
     from rdbench.vae.models import from_bytes
 
@@ -99,8 +100,9 @@ def _evaluate(
     trials = [Trial.from_json(text) for text in done["spec"]]
     names = variant_names(tuple(dict.fromkeys(trial.variant for trial in trials)))
     for number, trial in enumerate(trials, start=1):
-        stored = folder.trial_tables(trial.id).get("metrics", [])
-        lacking = [options for options in asked if not is_measured(options, stored)]
+        tables = folder.trial_tables(trial.id)
+        stored = tables.get("metrics", [])
+        lacking = [options for options in asked if not is_measured(options, stored, complete=True)]
         file = folder.weights_file(trial.id)
         if not lacking:
             already += 1
@@ -117,7 +119,7 @@ def _evaluate(
         except SpecError as error:
             failed.append(f"{name}: {error}")
             continue
-        rows = metric_rows(model, trial, data, torch_device, lacking)
+        rows = metric_rows(model, trial, data, torch_device, lacking, kept(root, tables.get("points", [])))
         folder.add_metrics(trial.id, lacking, rows)
         problems = [row for row in rows if row["value"] is None]
         failed += [f"{name}: {row['name']}: {reason(row)}" for row in problems]
@@ -127,5 +129,9 @@ def _evaluate(
 
 
 def _shown(row: Row) -> str:
-    quantity = json.loads(row["settings"]).get("quantity", row["name"])
-    return f"{quantity} {row['value']:.4g}" if row["value"] is not None else f"{quantity} failed"
+    settings = json.loads(row["settings"])
+    quantity, value = settings.get("quantity", row["name"]), row["value"]
+    if value is None:
+        return f"{quantity} failed"
+    sign = metrics.sign(row["name"], settings, row["standard_error"])
+    return " ".join(filter(None, (quantity, sign, f"{value:.4g}")))

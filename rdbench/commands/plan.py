@@ -94,7 +94,8 @@ def open_plan(root: Place, sweep: Sweep) -> Plan:
 
 def _is_foreign(file: Place) -> bool:
     """Tell whether a file is none that a sweep leaves which was killed before it wrote its spec."""
-    return file.name not in (FILE, "resume", "checkpoints", "set_aside") and not file.name.startswith(".")
+    ours = (FILE, "resume", "checkpoints", "classifier", "set_aside")
+    return file.name not in ours and not file.name.startswith(".")
 
 
 def account(root: Place, whole: Plan, sweep: Sweep | None = None) -> SweepStatus:

@@ -11,14 +11,14 @@ from pathlib import Path
 from rdbench import datasets, metrics
 from rdbench.datasets import Dataset
 from rdbench.errors import ResultsError, SpecError
-from rdbench.metrics.base import MetricOptions
+from rdbench.metrics.base import MetricOptions, value_name
 from rdbench.registry import variants
 from rdbench.registry.imports import Files
 from rdbench.registry.source import find
 from rdbench.results.parquet import STANDING
 from rdbench.results.store import ResultsFolder
 from rdbench.spec.plan import Plan, Trial, check_fits
-from rdbench.spec.search_options import needed_metrics
+from rdbench.spec.search_options import needed_measures, needed_metrics
 from rdbench.spec.sweep import Sweep, VariantSpec
 from rdbench.storage.paths import DataRoot
 from rdbench.storage.places import Place
@@ -114,6 +114,11 @@ def measurable(
         SpecError: there are others, and they must not be left out.
     """
     without = unmeasurable(sweep.metrics, data, sweep.protocol, open_weights=open_weights)
+    measures = needed_measures(sweep.search)
+    for options in sweep.metrics:
+        for quantity, reason in metrics.get(options.name).left_out(options, data).items():
+            if (measure := value_name(options.name, quantity, None)) in measures:
+                raise SpecError(f"search: {measure}: {reason}; let it rest on another measure")
     needed = needed_metrics(sweep.search) & {options.name for options in without}
     if without and (needed or not allow_missing):
         advice = "or go on without it by --allow-missing-metrics"

@@ -18,7 +18,16 @@ from collections.abc import Iterable
 from typing import Any
 
 from rdbench.errors import SpecError, UserError
-from rdbench.metrics.base import NEEDS, Metric, MetricOptions, Quantity, TrainedModel, Value, value_name
+from rdbench.metrics.base import (
+    NEEDS,
+    Metric,
+    MetricOptions,
+    Quantity,
+    TrainedModel,
+    Value,
+    undefined_value,
+    value_name,
+)
 from rdbench.metrics.failures import TRIES, way
 from rdbench.text import choose
 
@@ -44,9 +53,12 @@ def quantity(measure: str) -> Quantity | None:
 
 _SHARED = ("base", "failures", "features")  # beside the metrics in this folder
 
-_OF_VALUES = {"variance", "lower", "upper", "without_error", "test_accuracy"}
-FINDINGS = _OF_VALUES | {"versions", "warning", "error", "failures", "undefined"}
+_OF_VALUES = {"variance", "lower", "upper", "without_error", "test_accuracy", "kl_by_latent"}
+FINDINGS = _OF_VALUES | {"bound", "versions", "warning", "error", "failures", "undefined"}
 """Settings of a value that were measured rather than asked for: values that differ in them alone compare."""
+
+SIGNS = {"lower": "≥", "upper": "≤"}
+"""How a value is written that is a bound of what it measures."""
 
 PACKAGES = ("torch", "torchvision", "clean-fid", "torchmetrics", "scipy")
 
@@ -70,6 +82,21 @@ def get(name: str) -> Metric:
     return metric
 
 
+def sign(name: str, settings: dict[str, Any], error: float | None) -> str:
+    """Return "≥" or "≤" for a value that is known as a bound only, else "".
+
+    Args:
+        name: the metric's.
+        settings: of the value's row.
+        error: its standard error; None or NaN where it has none.
+    """
+    from rdbench.metrics import latents
+
+    error = None if error is None or math.isnan(error) else error
+    kind = latents.bound(settings, error) if name == "latents" else str(settings.get("bound", ""))
+    return SIGNS.get(kind, "")
+
+
 def rows(asked: Iterable[MetricOptions], model: TrainedModel) -> list[dict[str, Any]]:
     """Measure a model and return rows of the ``metrics`` table.
 
@@ -82,16 +109,12 @@ def rows(asked: Iterable[MetricOptions], model: TrainedModel) -> list[dict[str, 
 
 def undefined(asked: Iterable[MetricOptions], protocol: str, why: str) -> list[dict[str, Any]]:
     """Return rows of the ``metrics`` table that say why metrics have no meaning for a trial."""
-    return [_row(options, _undefined(why), protocol) for options in asked]
+    return [_row(options, undefined_value(why), protocol) for options in asked]
 
 
 def failed(asked: Iterable[MetricOptions], protocol: str, error: str) -> list[dict[str, Any]]:
     """Return rows of the ``metrics`` table that say what kept metrics from being measured this time."""
     return [_row(options, _failure(error), protocol) for options in asked]
-
-
-def _undefined(why: str) -> Value:
-    return Value(None, settings={"error": f"not defined for this variant: {why}", "undefined": True})
 
 
 def _failure(error: str, failures: int = 1) -> Value:
@@ -103,7 +126,7 @@ def _row(options: MetricOptions, value: Value, protocol: str) -> dict[str, Any]:
         "name": options.name,
         "value": value.value,
         "standard_error": value.standard_error,
-        "settings": json.dumps(options.settings() | value.settings | {"versions": versions()}),
+        "settings": json.dumps(_asked(options, value.settings) | value.settings | {"versions": versions()}),
         "feature_hash": value.feature_hash,
         "protocol": protocol,
     }
@@ -118,9 +141,11 @@ def _measure(options: MetricOptions, model: TrainedModel, known: str = "") -> li
             return [_failure(reason)]  # of this machine: where trials start, it was asked before
         for need in metric.needs:
             if need in model.lacks:
-                return [_undefined(f"it has no {NEEDS[need]}")]
+                return [undefined_value(f"it has no {NEEDS[need]}")]
         values = metric.compute(options, model)
         for value in values:
+            if value.settings.get("undefined", False):
+                continue
             if value.value is None or not math.isfinite(value.value):
                 raise ValueError(f"{options.name} is {value.value} with {value.settings}")
         return values
@@ -133,21 +158,65 @@ def _measure(options: MetricOptions, model: TrainedModel, known: str = "") -> li
     return [_failure(text)] if known else _measure(options, model, text)
 
 
+def of_quantity(name: str, quantity: str | None, settings: dict[str, Any]) -> dict[str, Any]:
+    """Return those settings of the metric ``name`` that a value of one quantity rests on.
+
+    Options of other quantities alone (:attr:`Quantity.options`) are left out; none are for ``quantity`` None,
+    which stands for a row without a value.
+    """
+    if quantity is None or name not in names():
+        return settings
+    known = get(name).quantities
+    own = {option for one in known if one.name == quantity for option in one.options}
+    others = {option for one in known for option in one.options} - own
+    return {option: value for option, value in settings.items() if option not in others}
+
+
+def _asked(options: MetricOptions, settings: dict[str, Any]) -> dict[str, Any]:
+    return of_quantity(options.name, settings.get("quantity"), options.settings())
+
+
 def answers(asked: MetricOptions, row: dict[str, Any]) -> bool:
     """Tell whether a row of the ``metrics`` table is about what is asked."""
-    return bool(row["name"] == asked.name and asked.settings().items() <= json.loads(row["settings"]).items())
+    return row["name"] == asked.name and _answers(asked, json.loads(row["settings"]))
 
 
-def is_measured(asked: MetricOptions, stored: Iterable[dict[str, Any]], or_failed: bool = False) -> bool:
+def _answers(asked: MetricOptions, settings: dict[str, Any]) -> bool:
+    wanted = _asked(asked, settings)
+    if "quantity" not in settings:  # a failure may be older than an option of some quantities
+        of_some = {option for one in get(asked.name).quantities for option in one.options}
+        wanted = {name: value for name, value in wanted.items() if name in settings or name not in of_some}
+    return wanted.items() <= {**asked.before, **settings}.items()
+
+
+def is_measured(
+    asked: MetricOptions, stored: Iterable[dict[str, Any]], or_failed: bool = False, complete: bool = False
+) -> bool:
     """Tell whether rows of the ``metrics`` table of one trial hold what is asked.
 
     A row without a value does not count, as its cause may have been fixed, unless the metric has no meaning
     for the variant; with ``or_failed``, one counts too that failed in the same way so often that it is given
-    up.
+    up. A quantity that the metric had not when the trial was measured is lacking with ``complete`` only: it
+    is no reason to train again.
     """
-    for row in filter(functools.partial(answers, asked), stored):
-        settings = json.loads(row["settings"])
-        given_up = or_failed and settings.get("failures", 0) >= TRIES
-        if row["value"] is not None or settings.get("undefined", False) or given_up:
+    rows = [(row, json.loads(row["settings"])) for row in stored if row["name"] == asked.name]
+    valued = False
+    for row, settings in rows:
+        if _answers(asked, settings):
+            given_up = or_failed and settings.get("failures", 0) >= TRIES
+            if settings.get("undefined", False) or given_up:
+                return True
+            valued = valued or row["value"] is not None
+    return valued and not _other_options(asked, [settings for _, settings in rows], complete)
+
+
+def _other_options(asked: MetricOptions, rows: Iterable[dict[str, Any]], complete: bool) -> bool:
+    """Tell whether a quantity with options of its own was measured under others only, or not ``complete``."""
+    for quantity in get(asked.name).quantities:
+        wanted = of_quantity(asked.name, quantity.name, asked.settings())
+        alike = {option: value for option, value in wanted.items() if option not in quantity.options}
+        of_it = [row for row in rows if row.get("quantity") == quantity.name and alike.items() <= row.items()]
+        answered = any(wanted.items() <= row.items() for row in of_it)
+        if quantity.options and not answered and (complete or of_it):
             return True
     return False

@@ -1,10 +1,10 @@
 """What a proxy metric is: its options, what it is given, and what it answers."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from rdbench.datasets import Dataset
+    from rdbench.storage.places import Place
 
 
 Better = Literal["lower", "higher"]
@@ -28,11 +29,27 @@ class MetricOptions(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
+    # What a stored row, or a search, means that lacks an option because it is older than it.
+    before: ClassVar[Mapping[str, Any]] = {}
+
     name: str
+
+    @classmethod
+    def as_stored(cls, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the options that a results folder stores, with what they mean if they are of before.
+
+        A folder stores every option, so one that lacks those of :attr:`before` alone is older than they are.
+        """
+        whole = cls.model_fields.keys() - cls.before.keys() <= given.keys()
+        return {**cls.before, **given} if whole else dict(given)
 
     def settings(self) -> dict[str, Any]:
         """Return the options but for the name, as JSON values."""
         return self.model_dump(mode="json", exclude={"name"})
+
+    def offers(self, quantity: str) -> bool:
+        """Tell whether a quantity of the metric, by its name, is asked for."""
+        return True
 
 
 def _all(value: object) -> object:
@@ -41,6 +58,14 @@ def _all(value: object) -> object:
 
 # The first so many test images; ``all`` or null for every one.
 ImageCount = Annotated[Annotated[int, Field(ge=1)] | None, BeforeValidator(_all)]
+
+
+def distinct(values: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the words of an option, of which ValueError names one that is there twice."""
+    for value in values:
+        if values.count(value) > 1:
+            raise ValueError(f"{value!r} is there twice; remove one of them")
+    return values
 
 
 def _of_inception(value: object, info: ValidationInfo) -> object:
@@ -80,6 +105,13 @@ class TrainedModel:
     seed: int
     protocol: str
     device: "torch.device"  # where the network is
+    # rates of the test images as the model itself has them, nats, for :func:`check_rates`; None: not known
+    test_rates: "npt.NDArray[np.float64] | None" = None
+    classifier: "Place | None" = None  # folder of the sweep's classifier; None: it has none of its own
+    train_sse: float | None = None  # mean over training images, for ``optimal_train``; None: not known
+    # (images, posterior of each, latents) -> the decoder's mean at the latents, shaped as the images, and
+    # -ln p(x|z) in nats, (batch,), under a likelihood of the model's own; None: it has none
+    own: "Callable[[Tensor, tuple[Tensor, ...], Tensor], tuple[Tensor, Tensor]] | None" = None
     # (count, generator) -> latents of p(z), (count, latent); None: standard normal
     prior: "Callable[[int, torch.Generator], Tensor] | None" = None
     # (images, standard normal noise (batch, latent)) -> the decoder's mean at a sample of q(z|x); None: of
@@ -98,6 +130,11 @@ class Value:
     feature_hash: str | None = None  # of the weights of a feature network, if one was used
 
 
+def undefined_value(why: str) -> Value:
+    """Return a value that says why the metric has no meaning for a model's variant."""
+    return Value(None, settings={"error": f"not defined for this variant: {why}", "undefined": True})
+
+
 def mean_value(per_image: "Tensor", **settings: Any) -> Value:
     """Return the mean of float64 (images,) as a value, with its standard error if there are two or more.
 
@@ -106,6 +143,31 @@ def mean_value(per_image: "Tensor", **settings: Any) -> Value:
     count = len(per_image)
     error = float(per_image.std() / math.sqrt(count)) if count > 1 else None
     return Value(float(per_image.mean()), error, {**settings, "n_images": settings.get("n_images", count)})
+
+
+def check_rates(model: TrainedModel, closed: "Tensor", index: "Tensor") -> None:
+    """Refuse a model whose own rates are not KL(q(z|x) || N(0, I)), whatever it declares of its posterior.
+
+    Args:
+        model: with the rates that were measured, or nothing is checked. They may be unbiased estimates.
+        closed: the closed form of some test images in nats, float64 (images,).
+        index: which these are, (images,).
+
+    Raises ValueError: the means differ by more than chance and rounding explain.
+    """
+    import numpy as np
+
+    if model.test_rates is None:
+        return
+    own, here = model.test_rates[index.cpu().numpy()], closed.cpu().numpy()
+    difference = own - here
+    chance = float(difference.std(ddof=1)) / math.sqrt(len(here)) if len(here) > 1 else 0.0
+    rounding = 1e-3 * (1 + float(np.abs(here).mean()))
+    if not abs(float(difference.mean())) <= 6 * chance + rounding:
+        raise ValueError(
+            f"the model's own rate is {own.mean():.6g} nats where KL(N(mean, exp(log_var)) || N(0, I)) is"
+            f" {here.mean():.6g}: its prior or posterior is another; write gaussian = False in its class"
+        )
 
 
 NEEDS = {
@@ -124,6 +186,9 @@ class Quantity:
     unit: str = ""  # "": a pure number
     has_zero: bool = True  # else a change in per cent says nothing, as with decibels
     positive: bool = True  # always, else it has no logarithm
+    # Options of the metric that no other quantity of it depends on: rows of the others do not hold them, so
+    # values of these stay in one column whatever such an option says.
+    options: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -142,11 +207,15 @@ class Metric:
     # one line; None if it can be measured. Called before anything is trained; imports no torch.
     missing: "Callable[[Any, Dataset, str], str | None]" = lambda options, data, protocol: None
     needs: tuple[str, ...] = ()  # of :data:`NEEDS`
+    # (options, dataset) -> quantities that it is not measured by on this dataset, though the others are, and
+    # why, in one line each. Imports no torch.
+    left_out: "Callable[[Any, Dataset], Mapping[str, str]]" = lambda options, data: {}
 
     def value_names(self, options: MetricOptions) -> list[str]:
         """Return the names of the values it may have under some options."""
         readings = getattr(options, "readings", ("",))
-        return [value_name(self.name, one.name, reading) for one in self.quantities for reading in readings]
+        asked = [one.name for one in self.quantities if options.offers(one.name)]
+        return [value_name(self.name, name, reading) for name in asked for reading in readings]
 
 
 def value_name(name: str, quantity: str | None, reading: str | None) -> str:

@@ -1,7 +1,8 @@
 """The Fréchet distance in features of a small classifier, trained on the dataset's own labels.
 
 Inception sees digits poorly. This works offline and for any labelled dataset, but is no FID: figures compare
-only at equal classifier weights (``feature_hash``); ``test_accuracy`` says how good the classifier is.
+only at equal classifier weights (``feature_hash``), of which a sweep has one set, stored with its results;
+``test_accuracy`` says how good the classifier is.
 
 Samples of the prior, decoded, against all images of a split; lower is better. The distance falls with the
 number of samples, so compare only at equal ones; the standard error says how far chance moves it.

@@ -5,19 +5,38 @@
 L_1 is the ELBO; L_K rises with K and tends to ln p(x) (Burda, Grosse & Salakhutdinov, "Importance weighted
 autoencoders", ICLR 2016), more slowly under readings whose variance q was not trained for.
 
+Beside it stands L_1 of the same images under the same likelihood, the quantity ``elbo``: the mean of ln w_k
+over the same K draws. A bound of some images is not to be compared with the ELBO of all: which images are
+scored moves both by more than the one is above the other. They are a random subset of the test images, the
+same for every trial; the first images of a data set may be no sample of it.
+
 The reading ``optimal`` is refused: it fits sigma^2 to the very image it scores, so it is no likelihood.
-``optimal_shared`` is one: its sigma^2 is mean(sse)/n of the test split, as the trial measured it.
+``optimal_train`` is one, its sigma^2 being mean(sse)/n of the training images; ``optimal_shared``, of the
+test images, is its bound from above; both as the trial measured them. ``own`` is the likelihood that a model
+computes itself, and is left out for a model without one.
 
 Each image is decoded K times: 200 images at K = 5000 are a million decodings.
 """
 
 import math
-from typing import TYPE_CHECKING, Annotated, Literal
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from rdbench.metrics.base import ImageCount, Metric, MetricOptions, Quantity, TrainedModel, Value, mean_value
-from rdbench.numerics.likelihood import gaussian_nll, variance
+from rdbench.metrics.base import (
+    ImageCount,
+    Metric,
+    MetricOptions,
+    Quantity,
+    TrainedModel,
+    Value,
+    check_rates,
+    distinct,
+    mean_value,
+    undefined_value,
+)
+from rdbench.numerics.likelihood import OWN, gaussian_nll, kl_standard_normal, variance
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -28,20 +47,15 @@ DECODED_AT_ONCE = 500  # as many as evaluation passes through both halves: no mo
 def _likelihood(value: object) -> object:
     if value == "optimal":
         raise ValueError(
-            "'optimal' fits sigma^2 to the very image it scores, so it is no likelihood; use 'optimal_shared'"
+            "'optimal' fits sigma^2 to the very image it scores, so it is no likelihood; use 'optimal_train'"
         )
     return value
 
 
-def _distinct(values: tuple[str, ...]) -> tuple[str, ...]:
-    for value in values:
-        if values.count(value) > 1:
-            raise ValueError(f"{value!r} is there twice; remove one of them")
-    return values
-
-
-Reading = Annotated[Literal["half", "beta_half", "optimal_shared"], BeforeValidator(_likelihood)]
-READINGS: tuple[Reading, ...] = ("half", "beta_half", "optimal_shared")
+Reading = Annotated[
+    Literal["half", "beta_half", "optimal_train", "optimal_shared", "own"], BeforeValidator(_likelihood)
+]
+READINGS: tuple[Reading, ...] = ("half", "beta_half", "optimal_train", "optimal_shared", "own")
 
 
 class IwaeOptions(MetricOptions):
@@ -49,67 +63,148 @@ class IwaeOptions(MetricOptions):
 
     Attributes:
         samples: K, latents drawn for each image.
-        images: the first so many test images; ``all`` or null for every one.
+        images: how many test images to score; ``all`` or null for every one.
+        choice: which these are: ``random``, the same for every trial, fewer being among more; or the
+            ``first``, as rdbench took them before there was a choice.
         readings: the readings of sigma^2 to take the bound under; all are read from the same decodings.
     """
+
+    before: ClassVar[Mapping[str, Any]] = {"choice": "first"}
 
     name: str = "iwae"
     samples: int = Field(default=5000, ge=1, le=1_000_000)
     images: ImageCount = 200
-    readings: Annotated[tuple[Reading, ...], Field(min_length=1), AfterValidator(_distinct)] = READINGS
+    choice: Literal["random", "first"] = "random"
+    readings: Annotated[tuple[Reading, ...], Field(min_length=1), AfterValidator(distinct)] = READINGS
+
+    def settings(self) -> dict[str, Any]:
+        """Return the options; of all images there is no choice."""
+        return {
+            name: value
+            for name, value in super().settings().items()
+            if name != "choice" or self.images is not None
+        }
 
 
 def compute(options: IwaeOptions, model: TrainedModel) -> list[Value]:
-    """Return the mean bound over images, in nats per image, under each reading.
+    """Return the mean bound over images, and that of one sample, in nats per image, under each reading.
 
     The noise depends on the trial alone, one draw an image: neither chunks nor later images change a value
     beyond rounding.
+
+    Raises ValueError: as :func:`check_rates`, or the training images' error is asked for and not known.
     """
     import torch
 
     from rdbench.numerics.seeding import generator
 
-    count = min(options.images or model.n_test, model.n_test)
+    readings = [reading for reading in options.readings if reading != OWN or model.own is not None]
+    if not readings:
+        return [undefined_value("it has no likelihood of its own")]
     n = model.test_images(torch.arange(1)).numel()
-    variances = [float(variance(reading, model.test_sse, model.beta, n)) for reading in options.readings]
+    variances = [_variance(reading, model, n) for reading in readings]
     noise = generator(model.seed, "metric/iwae", model.device)
     shape = (options.samples, model.latent)
-    bounds = []
+    chosen = scored(options, model.n_test)
+    bounds, rates = [], []
     with torch.no_grad():
-        for index in torch.split(torch.arange(count), max(1, DECODED_AT_ONCE // options.samples)):
+        for index in torch.split(chosen, max(1, DECODED_AT_ONCE // options.samples)):
             draws = [torch.randn(shape, generator=noise, device=model.device) for _ in index]
-            bounds.append(_bounds(model, model.test_images(index), torch.stack(draws), variances))
-    per_image = torch.cat(bounds, 1).cpu()
-    return [
-        mean_value(values, reading=reading, variance=s)
-        for reading, s, values in zip(options.readings, variances, per_image, strict=True)
-    ]
+            images = model.test_images(index)
+            posterior = model.encode(images)
+            rates.append(kl_standard_normal(*(part.double() for part in posterior)))
+            bounds.append(_bounds(model, images, posterior, torch.stack(draws), variances))
+    check_rates(model, torch.cat(rates), chosen)
+    values = []
+    for reading, s, many, one in zip(readings, variances, *torch.cat(bounds, 2).cpu(), strict=True):
+        settings = {"reading": reading} | ({} if s is None else {"variance": s})
+        values += [mean_value(many, **settings), mean_value(one, quantity="elbo", **settings)]
+    return values
 
 
-def _bounds(model: TrainedModel, images: "Tensor", noise: "Tensor", variances: list[float]) -> "Tensor":
-    """Return ln 1/K sum_k w_k under each variance, (variances, images), of noise (images, K, latent)."""
+def scored(options: IwaeOptions, n_test: int) -> "Tensor":
+    """Return the indices of the test images that are scored, (images,)."""
+    import torch
+
+    from rdbench.numerics.seeding import generator
+
+    count = min(options.images or n_test, n_test)
+    if count == n_test or options.choice == "first":
+        return torch.arange(count)
+    return torch.randperm(n_test, generator=generator(0, "metric/iwae/images"))[:count]
+
+
+def _variance(reading: str, model: TrainedModel, n: int) -> float | None:
+    """Return the decoder variance of a reading; None for the model's own likelihood."""
+    if reading == OWN:
+        return None
+    if reading != "optimal_train":
+        return float(variance(reading, model.test_sse, model.beta, n))
+    if model.train_sse is None:
+        raise ValueError("optimal_train: the squared error of the training images was not measured")
+    return model.train_sse / n
+
+
+def _bounds(
+    model: TrainedModel,
+    images: "Tensor",
+    posterior: "tuple[Tensor, Tensor]",
+    noise: "Tensor",
+    variances: list[float | None],
+) -> "Tensor":
+    """Return ln 1/K sum_k w_k, then 1/K sum_k ln w_k, under each variance, of noise (images, K, latent).
+
+    The result is (2, variances, images), float64; variance None is for the model's own likelihood.
+    """
     import torch
 
     n = images[0].numel()
-    mean, log_var = (part.unsqueeze(1) for part in model.encode(images))
-    total = torch.full((len(variances), len(images)), -math.inf, dtype=torch.float64, device=images.device)
+    mean, log_var = (part.unsqueeze(1) for part in posterior)
+    shape = (len(variances), len(images))
+    total = torch.full(shape, -math.inf, dtype=torch.float64, device=images.device)
+    logs = torch.zeros_like(total)
     for epsilon in torch.split(noise, max(1, DECODED_AT_ONCE // len(images)), dim=1):
         z = mean + epsilon * (log_var / 2).exp()
-        decoded = model.decode(z.flatten(0, 1)).reshape(*z.shape[:2], *images.shape[1:])
-        sse = (images.unsqueeze(1) - decoded).double().square().flatten(2).sum(2)
+        sse, own = _errors(model, images, posterior, z, None in variances)
         # ln p(z) - ln q(z|x): the constants of the two normal densities cancel
         ratio = (epsilon.double().square() + log_var.double() - z.double().square()).sum(2) / 2
-        log_weights = torch.stack([ratio - gaussian_nll(sse, s, n) for s in variances])
+        nlls = [own if s is None else gaussian_nll(sse, s, n) for s in variances]
+        log_weights = torch.stack([ratio - nll for nll in nlls])
         total = torch.logaddexp(total, log_weights.logsumexp(2))
-    return total - math.log(noise.shape[1])
+        logs += log_weights.sum(2)
+    return torch.stack([total - math.log(noise.shape[1]), logs / noise.shape[1]])
+
+
+def _errors(
+    model: TrainedModel, images: "Tensor", posterior: "tuple[Tensor, Tensor]", z: "Tensor", own: bool
+) -> "tuple[Tensor, Tensor]":
+    """Return squared errors, and -ln p(x|z) of the model's own likelihood (zeros where it is not asked for).
+
+    Both are (images, K), float64, of latents (images, K, latent).
+    """
+    import torch
+
+    shape, flat = z.shape[:2], z.flatten(0, 1)
+    if own:
+        assert model.own is not None
+        repeated = [part.repeat_interleave(shape[1], 0) for part in (images, *posterior)]
+        decoded, nll = model.own(repeated[0], tuple(repeated[1:]), flat)
+    else:
+        decoded, nll = model.decode(flat), torch.zeros(len(flat), device=z.device)
+    decoded = decoded.reshape(*shape, *images.shape[1:])
+    sse = (images.unsqueeze(1) - decoded).double().square().flatten(2).sum(2)
+    return sse, nll.double().reshape(shape)
 
 
 METRIC = Metric(
     "iwae",
-    "importance-weighted bound on ln p(x), nats per image",
+    "importance-weighted bound on ln p(x), and the ELBO of the same images, nats per image",
     IwaeOptions,
     compute,
-    (Quantity("iwae", "higher", "nats per image", has_zero=False, positive=False),),
+    (
+        Quantity("iwae", "higher", "nats per image", has_zero=False, positive=False),
+        Quantity("elbo", "higher", "nats per image", has_zero=False, positive=False),
+    ),
     protocols=("clean",),
     needs=("gaussian",),
 )

@@ -14,19 +14,41 @@ That is exact for these N images, but biased for the distribution that they come
 posterior is in the sum, the mutual information is too small, at most ln N, and the marginal KL too large by
 the same amount. Without it the bias has the other sign (Poole et al., "On variational bounds of mutual
 information", ICML 2019), so both sums enclose the truth up to sampling error: ``lower`` and ``upper`` in the
-settings, with a ``warning`` where they lie far apart: where the rate exceeds ln N by much.
+settings. Where they lie farther apart than chance explains, or the mutual information has come near ln N, it
+is a lower bound, and the marginal KL an upper one: ``bound`` says which, and a ``warning`` why.
 
 The two parts are estimated separately, from the same samples: how far their sum is from the exact rate shows
 the sampling error. A latent is an active unit if the variance over images of its posterior mean exceeds 0.01
 (Burda, Grosse & Salakhutdinov, "Importance weighted autoencoders", ICLR 2016).
+
+As posterior and prior are products over the latents, the rate is a sum over them: its terms, largest first,
+stand in the settings of ``rate`` as ``kl_by_latent``. Latent i is (epsilon, delta)-collapsed if
+
+    P_x[ KL(q(z_i|x) || p(z_i)) < epsilon ] >= 1 - delta
+
+(Lucas, Tucker, Grosse & Norouzi, "Don't blame the ELBO! A linear VAE perspective on posterior collapse",
+NeurIPS 2019, definition 1), the probability being the share of images; ``collapsed`` is the share of latents.
+
+A model whose posterior is no diagonal Gaussian, or whose prior is not standard normal, has no such terms:
+nothing is measured, and its row says so. One that declares both and has a rate of its own is refused.
 """
 
 import math
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field
 
-from rdbench.metrics.base import ImageCount, Metric, MetricOptions, Quantity, TrainedModel, Value, mean_value
+from rdbench.metrics.base import (
+    ImageCount,
+    Metric,
+    MetricOptions,
+    Quantity,
+    TrainedModel,
+    Value,
+    check_rates,
+    mean_value,
+)
 from rdbench.numerics.likelihood import kl_standard_normal
 
 if TYPE_CHECKING:
@@ -36,8 +58,8 @@ ACTIVE = 0.01  # variance of a posterior mean, Burda et al.
 ENCODED_AT_ONCE = 500  # as many as evaluation passes through both halves: no more memory than that took
 PAIRS_AT_ONCE = 2**20  # densities q(z_i|x_j) held at once, float64: 8 MiB
 ROUNDING = 1e-4  # nats that rounding may add to a log density
-WIDE = 0.05  # of the rate: bounds that lie farther apart deserve a warning
-NEGLIGIBLE = 0.01  # nats between bounds that never do
+SEVERAL = 3.0  # standard errors that chance explains
+NEGLIGIBLE = 0.01  # nats between bounds that are one number
 
 
 class LatentsOptions(MetricOptions):
@@ -46,20 +68,26 @@ class LatentsOptions(MetricOptions):
     Attributes:
         images: the first so many test images; ``all`` or null for every one. The work grows with its square.
         samples: latents drawn for each image.
+        epsilon: nats; a latent whose KL is below it tells nothing of an image.
+        delta: the share of images that a collapsed latent may tell more of.
     """
+
+    before: ClassVar[Mapping[str, Any]] = {"epsilon": 0.01, "delta": 0.01}  # for the names of searches
 
     name: str = "latents"
     images: ImageCount = None
     samples: int = Field(default=1, ge=1, le=1000)
+    epsilon: float = Field(default=0.01, gt=0, allow_inf_nan=False)
+    delta: float = Field(default=0.01, ge=0, lt=1)
 
 
 def compute(options: LatentsOptions, model: TrainedModel) -> list[Value]:
-    """Return the number of active units, and rate, mutual information and marginal KL in nats per image.
+    """Return rate, mutual information and marginal KL in nats per image, active units, collapsed share.
 
     A standard error is over images. Those of the two estimates take q(z) as known: to first order the images'
     part in it adds nothing, as the mean of q(z|x)/q(z) over q(z) is 1 for every image.
 
-    Raises ValueError: a posterior is not finite, or too narrow for float64.
+    Raises ValueError: a posterior is not finite, or too narrow for float64; :func:`check_rates`.
     """
     import torch
 
@@ -75,19 +103,33 @@ def compute(options: LatentsOptions, model: TrainedModel) -> list[Value]:
             # One draw an image: its value depends on neither the chunk nor how many images follow.
             noise = torch.stack([torch.randn(shape, generator=draw, device=model.device) for _ in index])
             parts.append(_log_ratios(index.to(model.device), noise.double(), mean, log_var))
-        rates = kl_standard_normal(mean, log_var)
+        by_latent = kl_standard_normal(mean.unsqueeze(2), log_var.unsqueeze(2))
+        rates = by_latent.sum(1)
+        check_rates(model, rates, torch.arange(count))
         information, marginal, information_upper, marginal_lower = torch.cat(parts, 1).cpu()
-    bounds = _bounds(float(rates.mean()), information, information_upper, marginal, marginal_lower)
     values = [
-        mean_value(rates.cpu(), quantity="rate"),
-        mean_value(information, quantity="mutual_information", ln_images=math.log(count), **bounds[0]),
-        mean_value(marginal, quantity="marginal_kl", **bounds[1]),
+        mean_value(rates.cpu(), quantity="rate", kl_by_latent=_sorted(by_latent.mean(0))),
+        *_parts(float(rates.mean()), information, information_upper, marginal, marginal_lower),
     ]
     if count > 1:  # one image has no variance
         active = float((mean.var(0) > ACTIVE).sum())
         settings = {"quantity": "active_units", "threshold": ACTIVE, "latent": model.latent}
         values.append(Value(active, None, {**settings, "n_images": count}))
-    return values
+    share = collapsed_share(by_latent, options.epsilon, options.delta)
+    settings = {"quantity": "collapsed", "latent": model.latent, "n_images": count}
+    return [*values, Value(share, None, settings)]
+
+
+def _sorted(by_latent: "Tensor") -> list[float]:
+    """Return the mean KL of each latent, the largest first, to the digits that are worth storing."""
+    return [float(f"{kl:.7g}") for kl in sorted(by_latent.tolist(), reverse=True)]
+
+
+def collapsed_share(kl: "Tensor", epsilon: float, delta: float) -> float:
+    """Return the share of latents that are (epsilon, delta)-collapsed, from their KLs, (images, latent)."""
+    telling = (kl >= epsilon).sum(0)
+    # Counted, with room for a rounding: 1 - delta, and a share, are not exact in binary.
+    return float((telling <= delta * len(kl) * (1 + 1e-12)).double().mean())
 
 
 def _posteriors(model: TrainedModel, count: int) -> "tuple[Tensor, Tensor]":
@@ -140,32 +182,63 @@ def _log_densities(z: "Tensor", mean: "Tensor", log_var: "Tensor") -> "Tensor":
     return powers @ torch.cat([precision / -2, mean * precision, constant], 1).T
 
 
-def _bounds(
+def _parts(
     rate: float, information: "Tensor", information_upper: "Tensor", marginal: "Tensor", lower: "Tensor"
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return what the settings of mutual information and of marginal KL say about their bias.
+) -> tuple[Value, Value]:
+    """Return mutual information and marginal KL, with what their settings say about their bias.
 
     As neither part is negative, the rate bounds the mutual information as well, and zero the marginal KL.
     """
-    least, most = float(information.mean()), min(rate, float(information_upper.mean()))
-    bounds: tuple[dict[str, Any], dict[str, Any]] = (
-        {"lower": least, "upper": most},
-        {"lower": max(0.0, float(lower.mean())), "upper": float(marginal.mean())},
+    count = len(information)
+    most = min(rate, float(information_upper.mean()))
+    first = mean_value(
+        information,
+        quantity="mutual_information",
+        ln_images=math.log(count),
+        lower=float(information.mean()),
+        upper=most,
     )
-    if most - least > max(NEGLIGIBLE, WIDE * rate):
-        count = len(information)
+    second = mean_value(
+        marginal,
+        quantity="marginal_kl",
+        lower=max(0.0, float(lower.mean())),
+        upper=float(marginal.mean()),
+    )
+    if saturated(first.settings, first.standard_error):
         warning = (
             f"{count:,} images are too few to split this rate: of the mutual information no more than "
             f"ln {count:,} = {math.log(count):.1f} nats show, and what is missing counts as marginal KL"
         )
-        for settings in bounds:
-            settings["warning"] = warning
-    return bounds
+        first.settings.update(bound="lower", warning=warning)
+        second.settings.update(bound="upper", warning=warning)
+    return first, second
+
+
+def saturated(settings: Mapping[str, Any], error: float | None) -> bool:
+    """Tell whether a part of the rate is known as a bound only, by its settings and its standard error.
+
+    It is where ``lower`` and ``upper`` lie apart by more than three standard errors and 0.01 nats, or the
+    mutual information is within three of ln N.
+    """
+    chance = SEVERAL * (error or 0.0)
+    near = settings.get("ln_images", math.inf) - settings["lower"] <= chance
+    return bool(near or settings["upper"] - settings["lower"] > max(NEGLIGIBLE, chance))
+
+
+def bound(settings: Mapping[str, Any], error: float | None) -> str:
+    """Return whether a stored value is a bound, "lower" or "upper"; "" where it is the number itself.
+
+    Rows from before the flag was stored are judged by what they hold.
+    """
+    kind = {"mutual_information": "lower", "marginal_kl": "upper"}.get(settings.get("quantity", ""), "")
+    if "bound" in settings or not kind or not {"lower", "upper"} <= settings.keys():
+        return str(settings.get("bound", ""))
+    return kind if "warning" in settings or saturated(settings, error) else ""
 
 
 METRIC = Metric(
     "latents",
-    "active units; the rate as mutual information and KL(q(z)||p(z)), nats per image",
+    "active and collapsed latents; the rate as mutual information and KL(q(z)||p(z)), nats per image",
     LatentsOptions,
     compute,
     (
@@ -173,6 +246,7 @@ METRIC = Metric(
         Quantity("mutual_information", None, "nats per image", positive=False),
         Quantity("marginal_kl", None, "nats per image", has_zero=False, positive=False),
         Quantity("active_units", None, positive=False),
+        Quantity("collapsed", None, "share of latents", positive=False, options=("epsilon", "delta")),
     ),
     protocols=("clean",),
     needs=("gaussian",),

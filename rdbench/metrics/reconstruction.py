@@ -12,8 +12,10 @@ A reconstruction is the decoder's mean at one sample of q(z|x), as the distortio
 
 The windows are torchmetrics', the means are not: it counts windows that reach over the border into a mirrored
 image, unlike the papers, scikit-image and TensorFlow; on 28x28 images more than half of all windows. Here
-they are over the windows within the image. Where there is none, at some scale, the value is left out: SSIM
-needs 11x11 pixels, MS-SSIM 176x176.
+they are over the windows within the image, of which every scale must have one: SSIM needs 11x11 pixels,
+MS-SSIM 176x176. No library scales MS-SSIM down: with fewer scales, or other windows, its weights are no
+longer those that were fitted to people's judgements, and the number is another. So on smaller images it is
+left out; a sweep that names it in ``measures``, or whose search rests on it, is refused before it trains.
 
 If a feature network is named, the reconstructions, rounded, are also compared with the test images as a set,
 by the Fréchet distance: ``rfid`` in Inception's features, ``rfd_classifier`` in those of the dataset's
@@ -21,7 +23,9 @@ classifier, as in ``fid`` and ``fd_classifier``. Lower is better.
 """
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import AfterValidator, Field
 
 from rdbench.metrics.base import (
     ImageCount,
@@ -31,6 +35,7 @@ from rdbench.metrics.base import (
     Quantity,
     TrainedModel,
     Value,
+    distinct,
     mean_value,
 )
 from rdbench.metrics.features import comparison
@@ -44,7 +49,12 @@ if TYPE_CHECKING:
 
 WINDOW = 11  # of SSIM, in both directions
 SCALE_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # Wang, Simoncelli & Bovik 2003
+LEAST = {"psnr": 1, "ssim": WINDOW, "ms_ssim": WINDOW << len(SCALE_WEIGHTS) - 1}
+"""Pixels a side that a measure takes."""
 VALUES_AT_ONCE = 2**20  # pixels compared at once: the windows' statistics take about 100 bytes each
+
+
+MeasureName = Literal["psnr", "ssim", "ms_ssim"]
 
 
 class ReconstructionOptions(MetricOptions):
@@ -52,18 +62,30 @@ class ReconstructionOptions(MetricOptions):
 
     Attributes:
         images: the first so many test images; ``all`` or null for every one.
+        measures: what to take the mean of; null for all that the images' size allows.
         features: the network of the Fréchet distance; ``none`` leaves that out.
         weights: a local file of Inception's weights, in place of the published ones.
     """
 
     name: str = "reconstruction"
     images: ImageCount = None
+    measures: Annotated[tuple[MeasureName, ...], Field(min_length=1), AfterValidator(distinct)] | None = None
     features: Literal["none", "classifier", "inception"] = "none"
     weights: InceptionWeights = None
 
+    def settings(self) -> dict[str, Any]:
+        """Return the options; measures only if some are chosen, so that rows without a choice answer."""
+        return {name: value for name, value in super().settings().items() if name != "measures" or value}
+
+    def offers(self, quantity: str) -> bool:
+        """Tell whether a quantity is asked for."""
+        if quantity in LEAST:
+            return quantity in (self.measures or LEAST)
+        return quantity == {"inception": "rfid", "classifier": "rfd_classifier"}.get(self.features)
+
 
 def compute(options: ReconstructionOptions, model: TrainedModel) -> list[Value]:
-    """Return the means over images of those measures that the images' size allows.
+    """Return the means over images of the measures asked for, by default those that the images' size allows.
 
     An image without any error has an infinite PSNR: it is left out of that mean, and counted in its settings
     as ``without_error``; ``n_images`` counts it too.
@@ -72,27 +94,23 @@ def compute(options: ReconstructionOptions, model: TrainedModel) -> list[Value]:
     """
     import torch
 
-    measured: dict[str, list[Tensor]] = {"psnr": []}
+    side = min(model.test_images(torch.arange(1)).shape[2:])
+    measures = [name for name, least in LEAST.items() if options.offers(name) and side >= least]
+    measured: dict[str, list[Tensor]] = {name: [] for name in measures}
     count = min(options.images or model.n_test, model.n_test)
     with torch.no_grad():
-        for images, reconstructions in _pairs(model, count):
-            side = min(images.shape[2:])
-            measured["psnr"].append(psnr((images - reconstructions).double().square().flatten(1).mean(1)))
-            if side >= WINDOW:
-                measured.setdefault("ssim", []).append(ssim(images, reconstructions))
-            if side >> len(SCALE_WEIGHTS) - 1 >= WINDOW:
-                measured.setdefault("ms_ssim", []).append(ms_ssim(images, reconstructions))
-    per_image = {quantity: torch.cat(parts).double().cpu() for quantity, parts in measured.items()}
-    ratios = per_image.pop("psnr")
-    finite = ratios[ratios.isfinite()]
-    if not len(finite):
-        raise ValueError("no reconstruction has any error: the PSNR of each is infinite")
-    left_out = {"without_error": count - len(finite)} if len(finite) < count else {}
-    values = [
+        for images, reconstructions in _pairs(model, count) if measures else ():
+            for name in measures:
+                measured[name].append(_MEASURES[name](images, reconstructions))
+    values = []
+    for name, parts in measured.items():
+        per_image = torch.cat(parts).double().cpu()
+        finite = per_image[per_image.isfinite()] if name == "psnr" else per_image
+        if not len(finite):
+            raise ValueError("no reconstruction has any error: the PSNR of each is infinite")
+        left_out = {"without_error": count - len(finite)} if len(finite) < count else {}
         # Of all images: a number that one perfect image changed would make another column of the same metric.
-        mean_value(finite, quantity="psnr", n_images=count, **left_out),
-        *(mean_value(values, quantity=quantity) for quantity, values in per_image.items()),
-    ]
+        values.append(mean_value(finite, quantity=name, n_images=count, **left_out))
     if options.features != "none":
         values.append(_distance(options, options.features, model, count))
     return values
@@ -176,7 +194,28 @@ def ms_ssim(images: "Tensor", others: "Tensor") -> "Tensor":
     return similarity
 
 
+def _psnr(images: "Tensor", others: "Tensor") -> "Tensor":
+    return psnr((images - others).double().square().flatten(1).mean(1))
+
+
+_MEASURES = {"psnr": _psnr, "ssim": ssim, "ms_ssim": ms_ssim}
+
+
+def _too_small(options: ReconstructionOptions, data: "Dataset") -> dict[str, str]:
+    """Return the measures that a dataset's images are too small for, and why."""
+    height, width = data.shape[1:]
+    return {
+        name: f"{name} takes images of {least}x{least} pixels or more, and those of {data.name} have"
+        f" {height}x{width}"
+        for name, least in LEAST.items()
+        if min(height, width) < least
+    }
+
+
 def _missing(options: ReconstructionOptions, data: "Dataset", protocol: str) -> str | None:
+    for name, reason in _too_small(options, data).items():
+        if name in (options.measures or ()):
+            return f"{reason}; leave it out of measures"
     images = data.test.images[: options.images]
     if images.dtype != "uint8" and (images.min() < 0 or images.max() > 1):
         return f"{data.name} holds values that are no pixels in [0, 1], so an error has no peak; leave it out"
@@ -199,4 +238,5 @@ METRIC = Metric(
     ),
     protocols=("clean",),
     missing=_missing,
+    left_out=_too_small,
 )

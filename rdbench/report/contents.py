@@ -7,6 +7,7 @@ from rdbench.errors import ResultsError
 from rdbench.report.across import across
 from rdbench.report.charts.beta import beta_chart
 from rdbench.report.charts.chart import Chart
+from rdbench.report.charts.latents import latents_chart
 from rdbench.report.charts.rate import rate_chart
 from rdbench.report.charts.search import search_chart
 from rdbench.report.charts.training import training_chart
@@ -62,7 +63,7 @@ def contents(results: Sequence[Place]) -> Contents:
     for index, (section, names) in enumerate(zip(sections, sources.headings(sections), strict=True)):
         variants = tuple(sorted({variant for variant, _ in measured.keys(section)}))
         searches = tuple(_searches(section))
-        drawn = [draw(section, variants) for draw in (rate_chart, beta_chart, training_chart)]
+        drawn = [draw(section, variants) for draw in (rate_chart, beta_chart, training_chart, latents_chart)]
         drawn += [search.chart for search in searches]
         charts = tuple(chart for chart in drawn if chart is not None)
         tables = tuple(table for table in _tables(section, searches) if table is not None)

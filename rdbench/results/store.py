@@ -11,6 +11,7 @@ It holds one folder a table and one file a trial in it (schemas: :mod:`rdbench.r
       metrics/<trial>.parquet     a row per proxy metric
       per_image/<trial>.parquet   a row per test image: sse and rate (keep_per_image: true)
       checkpoints/<trial>.safetensors   the trained network (keep_weights: true)
+      classifier/                 the classifier of fd_classifier, the same for all its trials
       trials/<trial>.parquet      one row: settings, status, timing, provenance; written last, the commit
 
 (beside them ``resume/``, ``driver.json``, ``search.json`` and ``optuna.journal``, which belong to
@@ -158,6 +159,11 @@ class ResultsFolder:
     def weights_file(self, trial: str) -> Place:
         """Return where a trial's trained network lies, if it was kept."""
         return self.root / "checkpoints" / f"{trial}.safetensors"
+
+    @property
+    def classifier(self) -> Place:
+        """Where the classifier lies whose features metrics of this sweep share, if one needed it."""
+        return self.root / "classifier"
 
     def add_metrics(self, trial: str, asked: Sequence[MetricOptions], rows: Iterable[Row]) -> None:
         """Add rows of ``metrics`` to a committed trial, in place of those that answer ``asked``.

@@ -32,7 +32,12 @@ def key(sweep: Sweep) -> str:
     for variant in settings["variants"]:
         variant.pop("source", None)
     needed = needed_metrics(sweep.search)
-    settings["metrics"] = [metric.settings() for metric in sweep.metrics if metric.name in needed]
+    settings["metrics"] = [
+        # Not what an option means that older searches lack: they go by the names they had.
+        {name: value for name, value in metric.settings().items() if metric.before.get(name) != value}
+        for metric in sweep.metrics
+        if metric.name in needed
+    ]
     search = sweep.search.model_dump(mode="json", exclude={"trials", "gap", "within"})
     return hashlib.sha256(canonical_json([settings, search]).encode()).hexdigest()[:12]
 

@@ -159,6 +159,8 @@ def _options_of(what: str, registry: Any, base: type[BaseModel], example: str, s
         given = with_name(value, what, usage, registry.names(), f"add 'name: {example}'")
         # Through JSON, where strict lets text be a path and a list a tuple, as options may declare them.
         options: type[BaseModel] = registry.get(given["name"]).options
+        if (info.context or {}).get("stored") and issubclass(options, MetricOptions):
+            given = options.as_stored(given)
         settled = options.model_validate_json(json.dumps(given), strict=True, context=info.context)
         if getattr(settled, "validation", None) == datasets.PUBLISHED:
             _check_published(given["name"])

@@ -271,14 +271,19 @@ def direction(measure: str) -> Better | None:
     return MEASURES.get(measure) or _of_metric(measure)[1]
 
 
-def needed_metrics(search: SearchOptions | None) -> set[str]:
-    """Return the names of the metrics that a search rests on: without their values it cannot choose."""
+def needed_measures(search: SearchOptions | None) -> list[str]:
+    """Return the names of the measures that a search rests on: without their values it cannot choose."""
     measures: list[str] = []
     if isinstance(search, CurveSearch):
         measures = [name.removeprefix("log_") for name in search.plane]
     if isinstance(search, OptunaSearch):
         measures = [*search.objective, *(constraint(text).measure for text in search.constraints)]
-    return {metric_of(name) for name in measures} - {""}
+    return measures
+
+
+def needed_metrics(search: SearchOptions | None) -> set[str]:
+    """Return the names of the metrics that a search rests on."""
+    return {metric_of(name) for name in needed_measures(search)} - {""}
 
 
 def searched_type(name: str, options: Mapping[str, type]) -> type:

@@ -1,12 +1,13 @@
 """What a worker is given to run, and what it answers."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from rdbench.metrics.base import MetricOptions
 from rdbench.registry.imports import Files
+from rdbench.results.store import ResultsFolder
 from rdbench.spec.search_options import StopOptions
 from rdbench.spec.sweep import Resources
 from rdbench.storage.places import Place
@@ -29,9 +30,24 @@ class Outputs:
     metrics: Sequence[MetricOptions] = ()  # to measure
     per_image: bool = False  # also rate and squared error of every test image
     weights: bool = False  # also the trained network
+    classifier: Place | None = None  # folder of the classifier that metrics share; None for the cache's
 
 
 POINTS_ONLY = Outputs()
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What a results folder holds that metrics of a trained network rest on."""
+
+    train_sse: Mapping[float, float] = field(default_factory=dict)  # by beta: mean of the training images
+    classifier: Place | None = None  # folder of the sweep's classifier; None for the cache's
+
+
+def kept(root: Place, points: Iterable[Mapping[str, Any]]) -> Kept:
+    """Return what metrics rest on, from a results folder and a trial's rows of ``points`` in it."""
+    train_sse = {row["beta"]: row["sse"] for row in points if row["split"] == "train"}
+    return Kept(train_sse, ResultsFolder(root).classifier)
 
 
 @dataclass(frozen=True)

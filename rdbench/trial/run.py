@@ -1,6 +1,7 @@
 """A trial, or a pack of them, from settings to tables: train, evaluate, and account for both."""
 
 import datetime
+import functools
 import math
 import time
 import traceback
@@ -8,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 
 import torch
+from torch import Tensor
 
 from rdbench import machine, metrics
 from rdbench.datasets import Dataset
@@ -16,14 +18,14 @@ from rdbench.numerics.precision import exact_float32
 from rdbench.registry import variants
 from rdbench.spec.plan import Trial, check_fits
 from rdbench.trial.by_kind import Outcome, arrays, train_and_measure
-from rdbench.trial.job import POINTS_ONLY, Outputs
+from rdbench.trial.job import POINTS_ONLY, Kept, Outputs
 from rdbench.trial.rows import Rows, Tables, data_columns, point_key, training_speed, trial_row
 from rdbench.vae import models
 from rdbench.vae.batches import Images, channels_last
 from rdbench.vae.checkpoints import Checkpointer
 from rdbench.vae.evaluation import Measurement, measure, picture_rows, point_rows
 from rdbench.vae.memory import PeakMemory, give_back_freed_memory, keep_freed_memory
-from rdbench.vae.models import Model
+from rdbench.vae.models import Model, Terms
 from rdbench.vae.training import Epoch
 
 
@@ -36,8 +38,21 @@ def _why_not_finite(outcome: Outcome) -> str | None:
     return None
 
 
+def _own_likelihood(
+    model: Model, images: Tensor, posterior: tuple[Tensor, ...], latents: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Return the decoder's mean at latents, and -ln p(x|z) under the model's own likelihood, (batch,)."""
+    output = model.decode(latents)
+    mean = model.mean(output)
+    sse = (images - mean).square().flatten(1).sum(1)
+    terms = Terms(mean, posterior, latents, sse, model.rate(posterior, latents), output)
+    distortion = model.distortion(images, terms)
+    assert distortion is not None  # as it was measured
+    return mean, distortion
+
+
 def _trained_model(
-    model: Model, trial: Trial, data: Dataset, measured: Measurement, device: torch.device
+    model: Model, trial: Trial, data: Dataset, measured: Measurement, device: torch.device, kept: Kept
 ) -> TrainedModel:
     """Return what metrics may look at; ``measured`` is of the test split, at the model's own beta."""
     images = Images(data.test, device)
@@ -49,6 +64,10 @@ def _trained_model(
         test_images=lambda index: channels_last(images.batch(index)),
         n_test=len(images),
         test_sse=measured.sse,
+        classifier=kept.classifier,
+        train_sse=kept.train_sse.get(model.about.beta),
+        own=None if measured.distortion is None else functools.partial(_own_likelihood, model),
+        test_rates=measured.rate if trial.protocol == "clean" else None,  # else of augmented images
         beta=model.about.beta,
         seed=trial.seed,
         protocol=trial.protocol,
@@ -85,7 +104,9 @@ def _measured_tables(
         if pixels:
             tables["images"] = picture_rows(outcome.model, trial, data, device)
         if asked:
-            model = _trained_model(outcome.model, trial, data, test, device)
+            train = outcome.measured[outcome.beta]["train"]
+            known = Kept({outcome.model.about.beta: float(train.sse.mean())}, outputs.classifier)
+            model = _trained_model(outcome.model, trial, data, test, device, known)
             with models.seeded(trial, device):  # anew, so that a metric measured later finds the same state
                 tables["metrics"] = metrics.rows(asked, model)
     return tables
@@ -179,7 +200,12 @@ def run_trial(
 
 @exact_float32()
 def metric_rows(
-    model: Model, trial: Trial, data: Dataset, device: torch.device, asked: Sequence[MetricOptions]
+    model: Model,
+    trial: Trial,
+    data: Dataset,
+    device: torch.device,
+    asked: Sequence[MetricOptions],
+    kept: Kept,
 ) -> Rows:
     """Return rows of the ``metrics`` table of a model that was trained before, as its trial would.
 
@@ -189,6 +215,6 @@ def metric_rows(
         with models.seeded(trial, device):
             (measured,) = measure(model, [trial], data, "test", device)
         with models.seeded(trial, device):
-            return metrics.rows(asked, _trained_model(model, trial, data, measured, device))
+            return metrics.rows(asked, _trained_model(model, trial, data, measured, device, kept))
     except Exception:
         return metrics.failed(asked, trial.protocol, traceback.format_exc())

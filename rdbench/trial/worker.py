@@ -22,7 +22,7 @@ from rdbench.results.store import ResultsFolder
 from rdbench.spec.plan import Trial
 from rdbench.storage import paths, places
 from rdbench.trial.early_stopping import EarlyStopper
-from rdbench.trial.job import Hung, Job, Retry, Summary
+from rdbench.trial.job import Hung, Job, Retry, Summary, kept
 from rdbench.trial.rows import Tables, failure_tables, stopped_tables
 from rdbench.trial.run import Hooks, metric_rows, run_pack
 from rdbench.trial.watchdog import Overdue, run_within
@@ -101,7 +101,7 @@ def _measure_on_stored_weights(trial: Trial, job: Job, device: str) -> Summary |
         model = from_bytes(trial, data.shape, len(data.train.images), file.read_bytes(), torch_device)
     except (ValueError, UserError):
         return None
-    rows = metric_rows(model, trial, data, torch_device, lacking)
+    rows = metric_rows(model, trial, data, torch_device, lacking, kept(job.results, tables["points"]))
     ResultsFolder(job.results).add_metrics(trial.id, lacking, rows)
     return summary(tables)
 
@@ -274,7 +274,8 @@ class _Attempts:
         hooks = Hooks(lambda member, epoch: self.on_progress(epoch.epoch / pack[member].train.epochs))
         if job.outputs.weights:
             hooks = replace(hooks, on_network=functools.partial(_keep, job))
-        return checkpointer, run_pack(pack, data, device, job.outputs, hooks, checkpointer=checkpointer)
+        outputs = replace(job.outputs, classifier=ResultsFolder(job.results).classifier)
+        return checkpointer, run_pack(pack, data, device, outputs, hooks, checkpointer=checkpointer)
 
 
 def commit(job: Job, trial: Trial, tables: Tables) -> None:

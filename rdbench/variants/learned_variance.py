@@ -3,8 +3,8 @@
     -ln p(x|z) = sum over values j of (x_j - mu_j(z))^2 / (2 sigma_j^2(z)) + 1/2 ln(2 pi sigma_j^2(z))
 
 The likelihood has no upper bound: where a value can be predicted exactly, as a pixel that is black in every
-image, its variance may go to zero and the loss to -inf (Mattei & Frellsen, NeurIPS 2018): then the trial ends as
-diverged. Whether it does within a training hangs on data and length; on digits it did not in 20 epochs.
+image, its variance may go to zero and the loss to -inf (Mattei & Frellsen, NeurIPS 2018): then the trial ends
+as diverged. Whether it does within a training hangs on data and length; on digits it did not in 20 epochs.
 """
 
 import math

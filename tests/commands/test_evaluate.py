@@ -23,7 +23,7 @@ from rdbench.results.store import ResultsFolder
 from rdbench.spec.plan import plan
 from rdbench.spec.sweep import load_sweep
 from rdbench.trial import worker
-from rdbench.trial.job import Job, Outputs
+from rdbench.trial.job import Job, Kept, Outputs
 from rdbench.trial.run import metric_rows, run_trial
 from rdbench.trial.scheduler import RunOptions
 from rdbench.trial.serial import SerialScheduler
@@ -87,7 +87,7 @@ def test_a_model_that_draws_from_the_global_generator_finds_it_as_in_its_trial(t
         trial, data, CPU, outputs=Outputs([ASKED]), on_network=lambda trial, network: networks.append(network)
     )
     torch.manual_seed(5)
-    metric_rows(networks[0], trial, data, CPU, [ASKED])
+    metric_rows(networks[0], trial, data, CPU, [ASKED], Kept())
     assert drawn[0] == drawn[1]
 
 

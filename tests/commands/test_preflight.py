@@ -46,6 +46,9 @@ def ahead(sweep_file, tmp_path):
         ("{name: fid, split: test}", ["dataset.test_images=1"], "fid: one image of the test split"),
         ("{name: reconstruction, features: classifier, images: 1}", [],
          "reconstruction: one image of the test split has no covariance; take images: 2, or more"),
+        ("{name: reconstruction, measures: [ssim, ms_ssim]}", [], "reconstruction: ssim takes images of 11x11"
+         " pixels or more, and those of digits have 8x8; leave it out of measures"),
+        ("{name: reconstruction, measures: [ms_ssim]}", [], "reconstruction: ms_ssim takes images of 176x"),
         ("fd_classifier", ["dataset=gaussian"], "fd_classifier: gaussian holds float32 values"),
     ],
 )  # fmt: skip
@@ -57,6 +60,22 @@ def test_too_few_images_for_a_metric_are_told_in_the_dry_run(ahead, metric, over
         ahead(*asked)
     (line,) = ahead(*asked, allow=True)
     assert line.startswith("left out: metrics: ")
+
+
+@pytest.mark.parametrize("measure", ["ssim", "ms_ssim"])
+@pytest.mark.parametrize("allow", [True, False])
+def test_a_search_by_what_the_images_are_too_small_for_is_refused_in_the_dry_run(
+    sweep_file, tmp_path, measure, allow
+):
+    def look(objective):
+        search = f"search={{name: optuna, objective: {objective}, over: {{lr: [1e-4, 1e-2]}}}}"
+        wanted = load_sweep(sweep_file, [search, "metrics=[reconstruction]"])
+        return list(preflight.look_ahead(open_plan(tmp_path / "results", wanted), tmp_path / "raw", allow))
+
+    expected = rf"^search: reconstruction_{measure}: {measure} takes images of .*; let it rest on another"
+    with pytest.raises(SpecError, match=expected):
+        look(f"reconstruction_{measure}")
+    assert look("reconstruction_psnr") == []
 
 
 def test_just_enough_images_are_enough(ahead):

@@ -79,7 +79,7 @@ MALFORMED = [
     (None, "search: {name: optuna, objective: [mse, mse]}", 5, "search.objective[1]", "remove one of them"),
     (None, "search: {name: optuna, objective: iwae}", 5, "search.objective", "add it: metrics: [iwae]"),
     (None, "metrics: [iwae]\nsearch: {name: optuna, objective: iwae}", 6, "search.objective",
-     "choose from iwae_half, iwae_beta_half, iwae_optimal_shared"),
+     "choose from iwae_half, iwae_beta_half, iwae_optimal_"),
     (None, "metrics: [{name: iwae, readings: [half]}]\nsearch: {name: optuna, objective: iwae_beta_half}", 6,
      "search.objective", "choose from iwae_half"),
     (None, "metrics: [prdc]\nsearch: {name: optuna, objective: prdc_recal}", 6, "search.objective", "recall"),

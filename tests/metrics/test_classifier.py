@@ -9,11 +9,20 @@ import torch
 from sklearn.neighbors import KNeighborsClassifier
 
 from rdbench import datasets
+from rdbench.commands.evaluate import evaluate
 from rdbench.datasets import Dataset, Split
-from rdbench.errors import DatasetError
+from rdbench.errors import DatasetError, ResultsError
+from rdbench.metrics.fd_classifier import FdClassifierOptions
 from rdbench.metrics.features import classifier as module
 from rdbench.metrics.features.classifier import Classifier, classifier
+from rdbench.metrics.prdc import PrdcOptions
+from rdbench.metrics.reconstruction import ReconstructionOptions
+from rdbench.results.load import load_results
+from rdbench.results.store import ResultsFolder
+from rdbench.spec.plan import plan
 from rdbench.storage import paths
+from rdbench.trial.job import Job, Outputs
+from rdbench.trial.worker import work
 
 CPU = torch.device("cpu")
 
@@ -144,6 +153,96 @@ def test_the_hash_is_of_the_weights_alone(digits, short, cache):
     assert module._digest(weights) == module._digest(dict(reversed(weights.items())))
     weights["classes.bias"][0] += 1
     assert module._digest(weights) != module._digest(Classifier(digits.shape, 10).state_dict())
+
+
+# One in a sweep, whatever machines it runs on
+
+
+@pytest.fixture
+def machines(tmp_path, monkeypatch):
+    """Go to another machine, which has a cache of its own and rounds otherwise."""
+    initialise = module._initialise
+
+    def go_to(number: int) -> None:
+        monkeypatch.setenv("RDBENCH_CACHE", str(tmp_path / f"cache {number}"))
+
+        def rounding(network: Classifier) -> None:
+            initialise(network)
+            with torch.no_grad():
+                network.classes.bias += number * 1e-3
+
+        monkeypatch.setattr(module, "_initialise", rounding)
+
+    go_to(1)
+    return go_to
+
+
+def test_every_machine_takes_the_one_that_lies_with_the_results(
+    digits, short, machines, tmp_path, monkeypatch
+):
+    images = torch.from_numpy(np.array(digits.test.images[:9]))
+    folder = tmp_path / "results" / "classifier"
+    first = classifier(digits, CPU, folder)
+    assert first.hash == classifier(digits, CPU).hash
+    machines(2)
+    assert classifier(digits, CPU).hash != first.hash  # of this machine, without a sweep
+    second = classifier(digits, CPU, folder)
+    assert (second.hash, second.settings) == (first.hash, first.settings)
+    assert torch.equal(second.extract(images), first.extract(images))
+    (file,) = folder.iterdir()
+    assert file.name == f"{digits.checksum}-{module.RECIPE}.safetensors"
+    machines(3)
+    monkeypatch.setattr(module, "_train", lambda *_: pytest.fail("it was trained again"))
+    assert classifier(digits, CPU, folder).hash == first.hash
+
+
+@pytest.mark.parametrize("damage", ["cut", "flipped", "no header"])
+def test_a_damaged_one_is_put_back_where_it_is_the_same_and_never_replaced_by_another(
+    damage, digits, short, machines, tmp_path, caplog
+):
+    first = classifier(digits, CPU, tmp_path / "classifier")
+    (file,) = (tmp_path / "classifier").iterdir()
+    whole = file.read_bytes()
+    flipped = bytes([*whole[:-100], whole[-100] ^ 1, *whole[-99:]])
+    damaged = {"cut": whole[:-100], "flipped": flipped, "no header": b"PNG"}[damage]
+    file.write_bytes(damaged)
+    machines(2)
+    with pytest.raises(ResultsError) as caught:
+        classifier(digits, CPU, tmp_path / "classifier")
+    assert "\n" not in str(caught.value)
+    assert str(caught.value).startswith(f"{file}: is damaged (")
+    assert "copy it back, or delete it" in str(caught.value)
+    assert file.read_bytes() == damaged
+    machines(1)
+    if damage == "no header":  # which it was nobody knows
+        with pytest.raises(ResultsError):
+            classifier(digits, CPU, tmp_path / "classifier")
+        return
+    assert classifier(digits, CPU, tmp_path / "classifier").hash == first.hash
+    assert file.read_bytes() == whole
+    assert "it is put back" in caplog.text
+
+
+def test_a_sweep_that_is_resumed_elsewhere_and_evaluated_later_has_one_hash(sweep, short, machines, tmp_path):
+    few = FdClassifierOptions(samples=50)
+    asking = sweep.model_copy(update={"metrics": (few,), "keep_weights": True})
+    root = tmp_path / "results"
+    ResultsFolder(root).save_sweep(asking)
+    for machine, trial in enumerate(plan(asking).trials, start=1):
+        machines(machine)
+        work([trial], Job(root, tmp_path, outputs=Outputs((few,), weights=True)), "cpu")
+    machines(3)
+    more = [
+        FdClassifierOptions(samples=60),
+        PrdcOptions(samples=50),
+        ReconstructionOptions(features="classifier"),
+    ]
+    assert evaluate(root, more, tmp_path, "cpu").measured == 2
+    rows = load_results(root).metrics
+    hashes = rows["feature_hash"].dropna()
+    assert len(hashes) == 2 * (1 + 1 + 4 + 1)
+    assert hashes.nunique() == 1
+    assert hashes.iloc[0] != classifier(datasets.load(asking.dataset, tmp_path), CPU).hash
 
 
 # Labels

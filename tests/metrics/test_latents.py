@@ -1,15 +1,16 @@
 """The rate splits into mutual information and marginal KL, and what an estimate cannot know it says."""
 
 import dataclasses
+import json
 import math
 
 import numpy as np
 import pytest
 import torch
 from scipy.special import logsumexp
-from scipy.stats import multivariate_normal
+from scipy.stats import multivariate_normal, norm
 
-from rdbench import datasets
+from rdbench import datasets, metrics
 from rdbench.metrics import latents
 from rdbench.metrics.base import TrainedModel
 from rdbench.metrics.latents import LatentsOptions
@@ -145,7 +146,8 @@ def test_the_rate_is_the_one_that_the_trial_measured(sweep_file, tmp_path):
     point = next(row for row in tables["points"] if row["split"] == "test")
     assert rate["value"] == pytest.approx(point["rate"], rel=1e-4)
     assert rate["standard_error"] == pytest.approx(point["rate_se"], rel=1e-4)
-    assert len(tables["metrics"]) == 4
+    assert len(tables["metrics"]) == 5
+    assert sum(json.loads(rate["settings"])["kl_by_latent"]) == pytest.approx(rate["value"], rel=1e-6)
 
 
 # Where the images are too few
@@ -177,6 +179,47 @@ def test_the_bounds_enclose_the_truth_and_close_in_on_it_with_more_images():
     assert widths[0] > 2 * widths[2] > 4 * widths[4]
 
 
+@pytest.mark.parametrize("scale", [0.3, 1, 2, 4, 16, 64])
+def test_what_is_not_called_a_bound_is_the_exact_value_and_a_bound_is_one(scale):
+    source = LinearGaussian(scale)
+    truth = source.truth()
+    for images, draw in ((20, 1), (200, 2), (2000, 3)):
+        found = measured(source.model(images, draw, exact=True), samples=4)
+        kinds = {
+            name: found[name].settings.get("bound", "") for name in ("mutual_information", "marginal_kl")
+        }
+        assert kinds in (
+            {"mutual_information": "lower", "marginal_kl": "upper"},
+            {"mutual_information": "", "marginal_kl": ""},
+        )
+        for name, kind in kinds.items():
+            slack = 3 * found[name].standard_error + 0.01
+            assert ("warning" in found[name].settings) == bool(kind)
+            assert kind == "lower" or found[name].value >= truth[name] - slack
+            assert kind == "upper" or found[name].value <= truth[name] + slack
+        information = found["mutual_information"]
+        if truth["mutual_information"] > math.log(images):
+            assert kinds["mutual_information"] == "lower"
+        if math.log(images) - information.value <= 3 * information.standard_error:
+            assert kinds["mutual_information"] == "lower"
+        if truth["mutual_information"] < math.log(images) - 5:
+            assert kinds["mutual_information"] == ""  # else every number would be a bound
+
+
+def test_rows_of_before_the_flag_are_judged_by_what_they_hold():
+    few = rows_of(LinearGaussian(scale=16).model(50)) + rows_of(LinearGaussian().model(2000))
+    signs = []
+    for row in few:
+        settings = json.loads(row["settings"])
+        now = metrics.sign("latents", settings, row["standard_error"])
+        old = {name: value for name, value in settings.items() if name != "bound"}
+        assert metrics.sign("latents", old, row["standard_error"]) == now
+        del old["lower" if "lower" in old else "images"]  # older still: nothing is known of it
+        assert metrics.sign("latents", old, math.nan) == ""
+        signs.append(now)
+    assert signs == ["", "≥", "≤", "", "", *[""] * 5]
+
+
 def test_one_image_has_a_rate_and_no_information():
     found = measured(with_posteriors(torch.ones(1, 2), torch.zeros(1, 2)))
     assert "active_units" not in found
@@ -201,9 +244,102 @@ def test_a_unit_is_active_if_its_posterior_mean_varies_over_the_images():
 
 def test_latents_that_ignore_the_images_hold_nothing():
     found = measured(with_posteriors(torch.zeros(100, 4), torch.zeros(100, 4)))
+    assert found.pop("collapsed").value == 1
     for value in found.values():
         assert value.value == pytest.approx(0, abs=1e-12)
         assert "warning" not in value.settings
+
+
+# By latent
+
+
+def test_on_a_gaussian_model_the_kl_of_each_latent_is_the_exact_one_largest_first():
+    source = LinearGaussian()
+    variances = np.diag(source.a @ source.root @ source.root.T @ source.a.T)
+    truth = (variances + source.b**2 + source.s - 1 - np.log(source.s)) / 2
+    found = measured(source.model(3000, exact=True))["rate"]
+    assert found.settings["kl_by_latent"] == pytest.approx(sorted(truth, reverse=True), rel=1e-4)
+    assert sum(found.settings["kl_by_latent"]) == pytest.approx(found.value, rel=1e-6)
+
+
+def test_a_latent_is_collapsed_where_the_exact_probability_of_a_small_kl_says_so():
+    """KL < epsilon where m^2 < 2 epsilon - (s - 1 - ln s), and the mean m is N(b, v)."""
+    source, epsilon = LinearGaussian(), 0.3
+    spreads = np.sqrt(np.diag(source.a @ source.root @ source.root.T @ source.a.T))
+    edges = np.sqrt(2 * epsilon - (source.s - 1 - np.log(source.s)))
+    below = norm.cdf((edges - source.b) / spreads) - norm.cdf((-edges - source.b) / spreads)
+    assert np.ptp(below) > 0.1
+    model = source.model(2000)
+    for latent, probability in enumerate(sorted(below)):
+        # 0.045 is four standard errors of a share of 2000 images, and half of what the latents are apart.
+        strict, lenient = (
+            measured(model, epsilon=epsilon, delta=1 - probability + by)["collapsed"].value
+            for by in (-0.045, 0.045)
+        )
+        assert (strict, lenient) == pytest.approx(((2 - latent) / 3, (3 - latent) / 3))
+
+
+@pytest.mark.parametrize(
+    ("epsilon", "delta", "share"),
+    [(0.01, 0.01, 1 / 4), (0.01, 0.02, 2 / 4), (0.01, 0.0, 0), (0.6, 0.02, 3 / 4), (0.6, 0.0, 3 / 4)],
+)
+def test_as_many_images_may_tell_more_as_delta_says(epsilon, delta, share):
+    """KL 1/2 m^2: latents with one image of a hundred above it, two, ten, and all of them."""
+    mean = torch.zeros(100, 4).double()
+    for latent, telling in enumerate((1, 2, 10, 100)):
+        mean[:telling, latent] = 1.0 if latent < 3 else 2.0
+    found = measured(with_posteriors(mean, torch.zeros(100, 4)), epsilon=epsilon, delta=delta)
+    assert found["collapsed"].value == share
+    assert found["collapsed"].settings["latent"] == 4
+    assert found["rate"].settings["kl_by_latent"] == pytest.approx([2, 0.05, 0.01, 0.005])
+
+
+def rows_of(model: TrainedModel, **options) -> list[dict]:
+    return metrics.rows([LatentsOptions(**options)], model)
+
+
+def test_its_options_are_in_the_row_of_collapsed_latents_alone():
+    """Else the mutual information of two thresholds would be two columns."""
+    for row in rows_of(LinearGaussian().model(60), epsilon=0.2):
+        settings = json.loads(row["settings"])
+        assert ("epsilon" in settings) == ("delta" in settings) == (settings["quantity"] == "collapsed")
+
+
+def test_rows_from_before_there_were_collapsed_latents_are_measured_but_not_complete():
+    rows = rows_of(LinearGaussian().model(60))
+    old = [row for row in rows if "collapsed" not in row["settings"]]
+    assert len(old) == len(rows) - 1
+    asked = LatentsOptions()
+    assert metrics.is_measured(asked, old)  # no reason to train a trial again
+    assert not metrics.is_measured(asked, old, complete=True)  # rdbench evaluate adds what is lacking
+    assert metrics.is_measured(asked, rows, complete=True)
+    assert not metrics.is_measured(LatentsOptions(samples=2), old)
+
+
+def test_another_threshold_is_another_measurement():
+    rows = rows_of(LinearGaussian().model(60))
+    other = LatentsOptions(epsilon=0.5)
+    assert not metrics.is_measured(other, rows)
+    answered = [row for row in rows if metrics.answers(other, row)]
+    assert [row for row in rows if row not in answered] == [
+        row for row in rows if "collapsed" in row["settings"]
+    ]
+
+
+def test_a_rate_of_its_own_is_refused_where_the_model_says_gaussian():
+    model = LinearGaussian().model(200)
+    mean, log_var = (
+        part.detach().double().numpy() for part in model.encode(model.test_images(torch.arange(200)))
+    )
+    rates = (mean**2 + np.exp(log_var) - 1 - log_var).sum(1) / 2
+    estimates = rates + np.random.default_rng(0).normal(0, 0.5, 200)  # they differ by chance alone
+    assert measured(dataclasses.replace(model, test_rates=estimates))
+    wrong = dataclasses.replace(model, test_rates=rates + 0.5)
+    with pytest.raises(ValueError, match=r"own rate is 4\.457\d* .* is 3\.957\d*: .*gaussian = False"):
+        measured(wrong)
+    (row,) = metrics.rows([LatentsOptions()], dataclasses.replace(model, lacks=frozenset(["gaussian"])))
+    assert row["value"] is None
+    assert "it has no diagonal Gaussian posterior with a standard normal prior" in row["settings"]
 
 
 # How it is computed

@@ -23,6 +23,7 @@ from rdbench.metrics.iwae import IwaeOptions
 from rdbench.numerics.seeding import generator
 from rdbench.results.load import load_results
 from rdbench.results.store import ResultsFolder
+from rdbench.search import running
 from rdbench.spec.plan import plan
 from rdbench.spec.sweep import dump_sweep, load_sweep
 from rdbench.trial.job import Outputs
@@ -61,7 +62,7 @@ class LinearGaussian:
                 parameter.copy_(torch.from_numpy(value))
 
     def trained(self, **changes) -> TrainedModel:
-        """All three readings have the variance the model was made with."""
+        """All readings have the variance the model was made with; no likelihood is its own."""
         images = torch.from_numpy(self.x).reshape(IMAGES, N, 1, 1)
         sse = np.linspace(0.5, 1.5, IMAGES) * N * VARIANCE
         model = TrainedModel(
@@ -72,6 +73,7 @@ class LinearGaussian:
             test_images=lambda index: images[index],
             n_test=IMAGES,
             test_sse=sse,
+            train_sse=N * VARIANCE,
             beta=2 * VARIANCE,
             seed=3,
             protocol="clean",
@@ -85,8 +87,11 @@ class LinearGaussian:
         return multivariate_normal(self.b, covariance).logpdf(self.x.astype(np.float64))
 
 
-def bound(model: TrainedModel, samples: int, images: int | None = IMAGES) -> list[Value]:
-    return iwae.compute(IwaeOptions(samples=samples, images=images), model)
+def bound(
+    model: TrainedModel, samples: int, images: int | None = IMAGES, quantity: str | None = None, **options
+) -> list[Value]:
+    values = iwae.compute(IwaeOptions(samples=samples, images=images, **options), model)
+    return [value for value in values if value.settings.get("quantity") == quantity]
 
 
 # The bound
@@ -104,7 +109,8 @@ def test_with_one_sample_it_is_the_sampled_elbo():
     z = mean + epsilon * np.exp(log_var / 2)
     normal = multivariate_normal(np.zeros(LATENT)).logpdf
     rate = normal(epsilon) - log_var.sum(1) / 2 - normal(z)
-    for value, s in zip(bound(model, 1), (0.5, 0.4, VARIANCE), strict=True):
+    assert bound(model, 1, quantity="elbo")[0].value == bound(model, 1)[0].value
+    for value, s in zip(bound(model, 1), (0.5, 0.4, VARIANCE, VARIANCE), strict=True):
         error = source.x - (z @ source.w.T + source.b)
         distortion = -multivariate_normal(np.zeros(N), s * np.eye(N)).logpdf(error)
         elbo = -(distortion + rate)
@@ -152,18 +158,142 @@ def test_no_more_is_decoded_at_once_than_it_says():
     assert sum(sizes) == (3 + 499 + 1201) * IMAGES
 
 
-def test_it_scores_the_first_images_and_says_how_many_there_were():
+def test_it_scores_random_images_the_same_for_every_trial_fewer_among_more():
     source = LinearGaussian()
-    first, everything, more = (bound(source.trained(), 5, images) for images in (10, None, 999))
-    assert first[0].value == pytest.approx(source.exact()[:10].mean(), rel=1e-5)
+    seen = []
+
+    def images(index):
+        seen.append(index.tolist())
+        return torch.from_numpy(source.x[index]).reshape(len(index), N, 1, 1)
+
+    for seed, count in ((3, 10), (4, 10), (3, 40)):
+        bound(source.trained(test_images=images, seed=seed), 600, count)
+    # The first call of each asks for one image, to see its size; then come single ones.
+    scored = [[index for (index,) in part] for part in (seen[1:11], seen[12:22], seen[23:])]
+    assert scored[0] == scored[1] == scored[2][:10]
+    assert len({*scored[2]}) == 40
+    assert max(scored[2]) > IMAGES / 2
+    ten = bound(source.trained(), 5, 10)[0]
+    assert ten.value == pytest.approx(source.exact()[scored[0]].mean(), rel=1e-5)
+    assert ten.value != pytest.approx(source.exact()[:10].mean(), rel=1e-3)
+
+
+def test_a_random_subset_stands_for_all_images_where_the_first_do_not():
+    """Images sorted by their likelihood: the first are the most likely ones."""
+    source = LinearGaussian()
+    source.x = source.x[np.argsort(-source.exact())]
+    exact = source.exact()
+    assert abs(bound(source.trained(), 5, 50, choice="first")[0].value - exact[:50].mean()) < 1e-3
+    some = bound(source.trained(), 5, 50)[0]
+    assert abs(some.value - exact.mean()) < 3 * some.standard_error < exact[:50].mean() - exact.mean()
+
+
+def test_it_says_how_many_images_there_were():
+    model = LinearGaussian().trained()
+    first, everything, more = (bound(model, 5, images) for images in (10, None, 999))
     assert [values[0].settings["n_images"] for values in (first, everything, more)] == [10, IMAGES, IMAGES]
     assert everything[0].value == more[0].value
-    assert bound(source.trained(), 5, 1)[0].standard_error is None
+    assert bound(model, 5, 1)[0].standard_error is None
 
 
-def test_the_shared_variance_is_the_one_that_was_measured():
-    model = LinearGaussian().trained(test_sse=np.array([1.0, 3.0]))
-    assert [value.settings["variance"] for value in bound(model, 2)] == pytest.approx([0.5, 0.5, 2 / N])
+def test_the_shared_variances_are_those_that_were_measured():
+    model = LinearGaussian().trained(test_sse=np.array([1.0, 3.0]), train_sse=1.5)
+    variances = [value.settings["variance"] for value in bound(model, 2)]
+    assert variances == pytest.approx([0.5, 0.5, 1.5 / N, 2 / N])
+    with pytest.raises(ValueError, match="error of the training images was not measured"):
+        bound(dataclasses.replace(model, train_sse=None), 2)
+
+
+@pytest.mark.parametrize("images", [20, IMAGES])
+def test_the_elbo_beside_it_is_that_of_the_same_images_and_lies_below(images):
+    """E_q ln p(x|z) - KL in closed form: E |x - Wz - b|^2 = |x - Wm - b|^2 + sum_i |W_i|^2 s_i."""
+    source = LinearGaussian(mean_off=0.4, variance_off=1.5)
+    model = source.trained()
+    chosen = iwae.scored(IwaeOptions(images=images), IMAGES).numpy()
+    with torch.no_grad():
+        mean, log_var = (part.double().numpy() for part in source.network.encode(model.test_images(chosen)))
+    error = source.x[chosen] - mean @ source.w.T - source.b
+    sse = (error**2).sum(1) + np.exp(log_var) @ (source.w**2).sum(0)
+    kl = (mean**2 + np.exp(log_var) - 1 - log_var).sum(1) / 2
+    elbo = -(sse / (2 * VARIANCE) + N / 2 * math.log(2 * math.pi * VARIANCE) + kl)
+    many = bound(model, 4000, images)
+    one = bound(model, 4000, images, quantity="elbo")
+    for value, tighter in zip(one, many, strict=True):
+        assert value.value == pytest.approx(elbo.mean(), rel=2e-3)
+        assert value.standard_error == pytest.approx(elbo.std(ddof=1) / math.sqrt(images), rel=0.02)
+        assert value.settings["reading"] == tighter.settings["reading"]
+        assert value.value < tighter.value <= source.exact()[chosen].mean() * (1 - 1e-3)
+
+
+def laplace(images, decoded):
+    return ((images - decoded).abs() + math.log(2)).flatten(1).sum(1)
+
+
+def test_a_likelihood_of_the_models_own_is_bounded_too_and_only_where_there_is_one():
+    """A Laplace decoder, whose ln p(x) with one latent value a quadrature gives."""
+    source = LinearGaussian(mean_off=0.1, variance_off=1.5)
+    own = {
+        "own": lambda images, posterior, z: (
+            source.network.decode(z),
+            laplace(images, source.network.decode(z)),
+        )
+    }
+    values = bound(source.trained(**own), 3000, 5)
+    assert [value.settings["reading"] for value in values] == list(iwae.READINGS)
+    assert "variance" not in values[-1].settings
+    x = source.x[iwae.scored(IwaeOptions(images=5), IMAGES).numpy()].astype(float)
+    grid = np.stack(np.meshgrid(*[np.linspace(-5, 5, 61)] * LATENT), -1).reshape(-1, LATENT)
+    prior = multivariate_normal(np.zeros(LATENT)).logpdf(grid) + LATENT * math.log(10 / 60)
+    likelihood = -(np.abs(x[:, None] - grid @ source.w.T - source.b) + math.log(2)).sum(2)
+    exact = np.log(np.exp(likelihood + prior).sum(1)).mean()
+    assert values[-1].value == pytest.approx(exact, abs=0.02)
+    (elbo,) = bound(source.trained(**own), 3000, 5, quantity="elbo", readings=("own",))
+    assert elbo.value < values[-1].value
+    (none,) = iwae.compute(IwaeOptions(samples=2, readings=("own",)), source.trained())
+    assert none.value is None
+    assert none.settings["undefined"]
+    (row,) = metrics.rows([IwaeOptions(samples=2, readings=("own",))], source.trained())
+    assert "it has no likelihood of its own" in row["settings"]
+    assert metrics.is_measured(IwaeOptions(samples=2, readings=("own",)), [row])
+
+
+def test_a_models_own_rate_that_is_another_is_refused():
+    source = LinearGaussian()
+    with pytest.raises(ValueError, match="the model's own rate is 9 nats where KL"):
+        bound(source.trained(test_rates=np.full(IMAGES, 9.0)), 2)
+
+
+# Rows from before the images were chosen at random
+
+
+OLD = {"samples": 2, "images": 5, "readings": ["half"], "reading": "half", "n_images": 5}
+
+
+def row_of(**settings):
+    return {"name": "iwae", "value": -3.0, "settings": json.dumps(settings)}
+
+
+def test_old_rows_are_of_the_first_images_and_no_answer_to_a_random_choice():
+    asked = IwaeOptions(samples=2, images=5, readings=("half",))
+    first = asked.model_copy(update={"choice": "first"})
+    assert not metrics.is_measured(asked, [row_of(**OLD)])
+    assert metrics.is_measured(first, [row_of(**OLD)])
+    assert metrics.is_measured(asked, [row_of(**OLD, choice="random")])
+    assert not metrics.is_measured(first, [row_of(**OLD, choice="random")])
+    every = asked.model_copy(update={"images": None})
+    assert metrics.is_measured(every, [row_of(**OLD | {"images": None})])  # of all images there is no choice
+
+
+def test_a_stored_sweep_of_before_asks_for_the_first_images_and_goes_by_its_name(sweep_file):
+    old = "{name: iwae, samples: 20, images: 5, readings: [half]}"
+    search = "search={name: optuna, objective: iwae_half, over: {lr: [1e-4, 1e-2]}}"
+    overrides = [f"metrics=[{old}]", search]
+    stored, now = (load_sweep(sweep_file, overrides, stored=stored) for stored in (True, False))
+    assert stored.metrics == (IwaeOptions(samples=20, images=5, readings=("half",), choice="first"),)
+    assert now.metrics[0].choice == "random"
+    assert load_sweep(sweep_file, ["metrics=[iwae]"], stored=True).metrics == (IwaeOptions(),)
+    assert running.key(stored) == "9c7212512b2a"  # what the search went by before there was a choice
+    assert running.key(now) != running.key(stored)
 
 
 # What a sweep may ask
@@ -175,7 +305,8 @@ def asked(sweep_file: Path, metric: str, *more: str):
 
 def test_a_metric_has_its_defaults_and_its_options(sweep_file):
     (default,) = asked(sweep_file, "iwae")
-    assert default == IwaeOptions(samples=5000, images=200, readings=("half", "beta_half", "optimal_shared"))
+    readings = ("half", "beta_half", "optimal_train", "optimal_shared", "own")
+    assert default == IwaeOptions(samples=5000, images=200, readings=readings, choice="random")
     (chosen,) = asked(sweep_file, "{name: iwae, samples: 9, images: all, readings: [half]}")
     assert chosen == IwaeOptions(samples=9, images=None, readings=("half",))
 
@@ -206,13 +337,14 @@ def test_what_has_no_per_cent_or_no_logarithm_is_what_the_metrics_say():
         value_name(name, one.name, None) for name in metrics.names() for one in metrics.get(name).quantities
     ]
     without_zero = [name for name in every if not metrics.quantity(name).has_zero]
-    assert without_zero == ["iwae", "kid", "latents_marginal_kl", "reconstruction_psnr"]
+    assert without_zero == ["iwae", "iwae_elbo", "kid", "latents_marginal_kl", "reconstruction_psnr"]
     not_positive = {name for name in every if not metrics.quantity(name).positive}
     assert {"iwae", "kid", "prdc_recall", "latents_active_units"} < not_positive
 
 
 def test_a_quantity_is_known_by_the_name_of_its_value_whatever_reading_or_number_follows():
     assert metrics.quantity("iwae_half_2") is metrics.quantity("iwae") is iwae.METRIC.quantities[0]
+    assert metrics.quantity("iwae_elbo_own") is iwae.METRIC.quantities[1]
     assert metrics.quantity("prdc_recall").name == "recall"
     assert metrics.quantity("fidelity") is metrics.quantity("psnr") is metrics.quantity("prdc") is None
 
@@ -245,8 +377,11 @@ def test_a_trial_stores_its_metrics_and_they_lie_above_its_elbo(root, trial):
     assert (rows["protocol"] == "clean").all()
     assert rows["feature_hash"].isna().all()
     elbos = results.points[results.points["split"] == "test"].set_index("reading")
-    for row, reading in zip(rows.itertuples(), SMALL.readings, strict=True):
+    bounds, beside = rows.iloc[::2], rows.iloc[1::2]
+    for row, one, reading in zip(bounds.itertuples(), beside.itertuples(), SMALL.readings, strict=True):
         settings = json.loads(row.settings)
+        assert json.loads(one.settings) == settings | {"quantity": "elbo"}
+        assert abs(one.value - elbos["elbo"][reading]) < 0.5 * one.standard_error  # one sample an image there
         assert (settings["reading"], settings["samples"], settings["images"]) == (reading, 64, None)
         assert settings["n_images"] == 100
         assert row.value > elbos["elbo"][reading]
@@ -302,7 +437,7 @@ def test_a_sweep_has_its_workers_measure_what_it_asks_for(sweep, tmp_path):
     )
     assert (ended.done, ended.lacking, ended.left) == (2, 0, 0)
     assert open_plan(root, asking).todo == []
-    assert len(load_results(root).metrics) == 2 * len(SMALL.readings)
+    assert len(load_results(root).metrics) == 2 * 2 * len(SMALL.readings)
 
 
 def test_a_metric_without_meaning_for_a_variant_is_answered_and_one_that_failed_is_not():

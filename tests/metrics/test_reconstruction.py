@@ -2,8 +2,10 @@
 
 import dataclasses
 import math
+from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from scipy.signal import correlate2d
@@ -13,6 +15,8 @@ from rdbench.metrics import reconstruction
 from rdbench.metrics.base import TrainedModel
 from rdbench.metrics.features.samples import reconstructions, to_uint8
 from rdbench.metrics.reconstruction import ReconstructionOptions, ms_ssim, ssim
+from rdbench.report.sections import Section
+from rdbench.report.statistics.series import proxies
 
 CPU = torch.device("cpu")
 
@@ -146,6 +150,34 @@ def test_the_values_are_means_over_images_with_their_standard_errors():
 )
 def test_what_the_size_does_not_allow_is_not_there(height, width, quantities):
     assert list(measured(that_gives(*pictures(2, 1, height, width)))) == quantities
+
+
+def test_only_the_measures_asked_for_are_taken_and_share_the_columns_of_the_others():
+    split = SimpleNamespace(images=np.zeros((3, 1, 12, 12), np.uint8))
+    data = SimpleNamespace(name="waves", shape=(1, 12, 12), test=split)
+    model = dataclasses.replace(that_gives(*pictures(3, 1, 12, 12)), data=data)
+    every = measured(model)
+    assert measured(model, measures=("ssim",)) == {"ssim": every["ssim"]}
+    asked = ReconstructionOptions(measures=("ssim",))
+    rows = [row | {"variant": "x", "beta": 1.0, "seed": 0} for row in metrics.rows([asked], model)]
+    rows += [
+        row | {"variant": "y", "beta": 1.0, "seed": 0}
+        for row in metrics.rows([ReconstructionOptions()], model)
+    ]
+    found = proxies(Section({}, None, metrics=pd.DataFrame(rows)))
+    assert sorted((one.name, len(one.values)) for one in found) == [
+        ("reconstruction_psnr", 1),
+        ("reconstruction_ssim", 2),
+    ]
+    assert "measures" not in ReconstructionOptions().settings()  # as in rows of before one could choose
+    assert metrics.is_measured(asked, rows[:1])
+    assert not metrics.is_measured(asked, rows[1:])
+
+
+def test_what_is_offered_is_what_a_search_may_rest_on():
+    options = ReconstructionOptions(measures=("ssim",), features="classifier")
+    names = ["reconstruction_ssim", "reconstruction_rfd_classifier"]
+    assert metrics.get("reconstruction").value_names(options) == names
 
 
 def test_a_reconstruction_is_clipped_to_what_an_image_can_be():

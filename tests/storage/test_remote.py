@@ -4,6 +4,7 @@ import os
 import pickle
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pandas as pd
 import pytest
@@ -23,7 +24,7 @@ from rdbench.results.load import load_results
 from rdbench.results.repair import set_aside
 from rdbench.results.store import ResultsFolder
 from rdbench.spec.plan import plan
-from rdbench.storage import places, remote
+from rdbench.storage import agreement, places, remote
 from rdbench.trial.serial import SerialScheduler
 
 BUCKET = "results-of-tests"
@@ -312,3 +313,12 @@ def test_a_sweep_trains_into_a_bucket_and_once_only(there, sweep):
     assert open_plan(there, sweep).todo == []
     assert places.entries(there).keys() == {"sweep.yaml"}
     assert len(load_results(there).points) == 2 * 2 * 4
+
+
+def test_of_two_that_offer_a_file_at_once_all_take_the_first_and_the_other_is_deleted(there, monkeypatch):
+    monkeypatch.setattr(agreement, "SETTLE_SECONDS", 2.0)
+    with ThreadPoolExecutor(3) as pool:
+        files = list(pool.map(lambda number: agreement.agree(there, "x", ".bin", b"%d" % number), range(3)))
+    assert len(set(files)) == 1
+    assert places.below(there) == [files[0].name]
+    assert agreement.agree(there, "x", ".bin", b"late") == agreement.agreed(there, "x", ".bin") == files[0]

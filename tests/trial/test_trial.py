@@ -13,7 +13,7 @@ from rdbench.errors import DatasetError
 from rdbench.metrics.latents import LatentsOptions
 from rdbench.numerics.precision import exact_float32, training_arithmetic
 from rdbench.spec.plan import Trial
-from rdbench.trial.job import Outputs
+from rdbench.trial.job import Kept, Outputs
 from rdbench.trial.run import metric_rows, run_trial
 from rdbench.vae import evaluation
 from rdbench.vae.evaluation import Measurement
@@ -116,7 +116,8 @@ def test_metrics_see_the_trial_and_its_test_images_in_exact_float32(trial, data,
         outputs=Outputs(asked, per_image=True),
         on_network=lambda trial, model: kept.append(model),
     )
-    metric_rows(kept[0], trial, data, CPU, asked)
+    (train,) = {row["sse"] for row in tables["points"] if row["split"] == "train"}
+    metric_rows(kept[0], trial, data, CPU, asked, Kept({2.0: train}))
     assert len(seen) == 2
     for model, precisions in seen:
         assert precisions == ("ieee", "ieee")
@@ -124,3 +125,5 @@ def test_metrics_see_the_trial_and_its_test_images_in_exact_float32(trial, data,
         index = torch.tensor([5, 2])
         assert torch.equal(model.test_images(index) * 255, torch.tensor(data.test.images[index]).float())
         assert list(model.test_sse) == [row["sse"] for row in tables["per_image"]]
+        assert model.train_sse == train
+        assert model.own is model.test_rates is None

@@ -4,12 +4,19 @@ Inception was trained on photographs and sees digits poorly; this network has se
 is to compare. Distances in its features compare only to others with the same weights, by their hash.
 
 Convolutions halve the image until 4 pixels or less are left a side; the features are what the last layer,
-which tells the classes apart, takes in. It is trained once and kept:
+which tells the classes apart, takes in. It is trained once on a machine, and kept:
 
     <cache>/classifiers/<dataset checksum>-<recipe>.safetensors
 
 Weights and order come from its own generators, and sums are taken in a fixed order, so training repeats bit
-for bit on the same machine; other machines round otherwise, and get another hash.
+for bit on the same machine; other machines round otherwise, and get another hash. So a sweep has one, which
+the first worker to need it puts beside the results, and every node, and every later run, takes from there:
+
+    <results>/classifier/<dataset checksum>-<recipe>.safetensors
+
+Where that file is damaged, it is put back if this machine trains the same one, of the hash that the file
+names. Else nothing is measured, and a line says so: another classifier in its place would measure the trials
+that are left differently from those that are done.
 """
 
 import hashlib
@@ -17,6 +24,7 @@ import json
 import logging
 import math
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -26,13 +34,15 @@ import torch
 from torch import Tensor, nn
 
 from rdbench.datasets import Dataset, Split
-from rdbench.errors import DatasetError
+from rdbench.errors import DatasetError, ResultsError
 from rdbench.metrics.features import Features
 from rdbench.metrics.features.class_labels import Labels, find_classes
 from rdbench.numerics.precision import exact_float32
 from rdbench.numerics.seeding import generator
 from rdbench.storage import paths
+from rdbench.storage.agreement import agree, agreed
 from rdbench.storage.cache import make_once
+from rdbench.storage.places import Place, write_atomically
 
 log = logging.getLogger("rdbench.metrics.features")
 
@@ -46,6 +56,11 @@ BATCH = 128
 LEARNING_RATE = 3e-3
 WEIGHT_DECAY = 1e-2
 EXTRACTED_AT_ONCE = 500
+
+ENDING = ".safetensors"
+HEADER = 10_000  # bytes at the start of a file within which its hash stands
+DAMAGE = (ValueError, KeyError, TypeError, RuntimeError)
+"""What reading a file raises that is not what was written."""
 
 
 class Classifier(nn.Module):
@@ -75,14 +90,32 @@ def _block(inputs: int, outputs: int, stride: int) -> list[nn.Module]:
     return [nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU()]
 
 
-def classifier(data: Dataset, device: torch.device) -> Features:
-    """Return the features of a dataset's classifier, trained now, by one process, unless it is cached.
+@dataclass(frozen=True)
+class _Trained:
+    """A classifier in evaluation mode, the share of test images it reads, and the hash of its weights."""
 
-    It is trained on one split, and its accuracy measured on the other. Raises DatasetError: no labels of two
-    classes or more, or no uint8 images; CacheError: the cache cannot be written to.
+    network: Classifier
+    accuracy: float
+    digest: str
+
+
+def classifier(data: Dataset, device: torch.device, folder: Place | None = None) -> Features:
+    """Return the features of a dataset's classifier: the sweep's, or this machine's.
+
+    Args:
+        data: it is trained on one split, and its accuracy measured on the other.
+        device: where to use it, and to train it if there is none yet.
+        folder: where the sweep keeps its own; None for none, which leaves the cache's.
+
+    Raises:
+        DatasetError: no labels of two classes or more, or no uint8 images.
+        CacheError: the cache cannot be written to.
+        ResultsError: the sweep's is damaged.
+        StorageError: it cannot be read or written now.
     """
     classes = find_classes(data)
-    target = paths.cache_root() / "classifiers" / f"{data.checksum}-{RECIPE}.safetensors"
+    name = f"{data.checksum}-{RECIPE}"
+    target = paths.cache_root() / "classifiers" / f"{name}{ENDING}"
 
     def empty() -> Classifier:
         with torch.random.fork_rng(devices=[]):  # torch draws first weights, soon replaced, from global state
@@ -95,7 +128,11 @@ def classifier(data: Dataset, device: torch.device) -> Features:
             accuracy = _accuracy(network, data.test, classes, device)
         file.write(_packed(network, accuracy))
 
-    network, accuracy, digest = make_once(target, lambda path: _read(path, empty), write)
+    def of_this_machine() -> _Trained:
+        return make_once(target, lambda path: _read(path, empty), write)
+
+    trained = of_this_machine() if folder is None else _of_the_sweep(folder, name, empty, of_this_machine)
+    network = trained.network
     network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def extract(images: Tensor) -> Tensor:
@@ -104,8 +141,31 @@ def classifier(data: Dataset, device: torch.device) -> Features:
         return features
 
     settings = {"resizing": "none", "recipe": RECIPE, "dataset": data.name, "classes": len(classes)}
-    settings["test_accuracy"] = accuracy
-    return Features("classifier", SIZE, digest, extract, settings, EXTRACTED_AT_ONCE)
+    settings["test_accuracy"] = trained.accuracy
+    return Features("classifier", SIZE, trained.digest, extract, settings, EXTRACTED_AT_ONCE)
+
+
+def _of_the_sweep(
+    folder: Place, name: str, empty: Callable[[], Classifier], of_this_machine: Callable[[], _Trained]
+) -> _Trained:
+    """Return the classifier that lies beside the results; this machine's is put there if there is none."""
+    file = agreed(folder, name, ENDING)
+    if file is None:
+        own = of_this_machine()
+        file = agree(folder, name, ENDING, _packed(own.network, own.accuracy))
+    content = file.read_bytes()
+    try:
+        return _unpacked(content, empty)
+    except DAMAGE as error:
+        own = of_this_machine()
+        if own.digest.encode() in content[:HEADER]:
+            log.warning("%s was damaged (%s); it is put back, as this machine trains the same", file, error)
+            write_atomically(file, _packed(own.network, own.accuracy))
+            return own
+        raise ResultsError(
+            f"{file}: is damaged ({error}), and this machine trains another classifier; copy it back, or"
+            " delete it: what is measured from then on stands in columns of its own"
+        ) from None
 
 
 def _train(network: Classifier, data: Dataset, classes: Labels, device: torch.device) -> None:
@@ -186,26 +246,33 @@ def _packed(network: Classifier, accuracy: float) -> bytes:
     return save(weights, {"rdbench": json.dumps({"sha256": _digest(weights), "test_accuracy": accuracy})})
 
 
-def _read(path: Path, empty: Callable[[], Classifier]) -> tuple[Classifier, float, str] | None:
-    """Return network, test accuracy and hash; None where the file is missing or not what was written."""
+def _read(path: Path, empty: Callable[[], Classifier]) -> _Trained | None:
+    """Return the classifier in a file; None where the file is missing or not what was written."""
+    try:
+        return _unpacked(path.read_bytes(), empty)  # safetensors opens no file whose name is not UTF-8
+    except FileNotFoundError:
+        return None
+    except (OSError, *DAMAGE) as error:
+        log.warning("%s is damaged (%s): training the classifier again", path, error)
+        return None
+
+
+def _unpacked(content: bytes, empty: Callable[[], Classifier]) -> _Trained:
+    """Return the classifier of :func:`_packed`; what it raises of other bytes is among ``DAMAGE``."""
     from safetensors import SafetensorError
     from safetensors.torch import load
 
+    header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+    about: dict[str, Any] = json.loads(header["__metadata__"]["rdbench"])
     try:
-        content = path.read_bytes()  # as safetensors opens no file whose name is not UTF-8
-        header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
-        about: dict[str, Any] = json.loads(header["__metadata__"]["rdbench"])
         weights = load(content)
-        if about["sha256"] != _digest(weights):
-            raise ValueError("its hash is not that of its weights")
-        network = empty()
-        network.load_state_dict(weights)
-        return network.eval(), float(about["test_accuracy"]), str(about["sha256"])
-    except FileNotFoundError:
-        return None
-    except (OSError, SafetensorError, ValueError, KeyError, TypeError, RuntimeError) as error:
-        log.warning("%s is damaged (%s): training the classifier again", path, error)
-        return None
+    except SafetensorError as error:
+        raise ValueError(error) from None
+    if about["sha256"] != _digest(weights):
+        raise ValueError("its hash is not that of its weights")
+    network = empty()
+    network.load_state_dict(weights)
+    return _Trained(network.eval(), float(about["test_accuracy"]), str(about["sha256"]))
 
 
 def _digest(weights: dict[str, Tensor]) -> str:

@@ -89,15 +89,15 @@ def unusable(protocol: str, weights: Path | None = None) -> str | None:
 
 
 def network(name: FeatureName, model: "TrainedModel", weights: Path | None = None) -> Features:
-    """Open a feature network on the model's device; the classifier is trained now unless the cache has it.
+    """Open a feature network on the model's device; the classifier is trained now unless there is one.
 
     Raises WeightsError: Inception's weights, or the file ``weights`` in their place, are missing or others;
-    DatasetError: no labels to train a classifier on; CacheError: the cache cannot be written to.
+    else as :func:`rdbench.metrics.features.classifier.classifier`.
     """
     if name == "classifier":
         from rdbench.metrics.features.classifier import classifier
 
-        return classifier(model.data, model.device)
+        return classifier(model.data, model.device, model.classifier)
     from rdbench.metrics.features import inception
 
     return inception.load(_MODES[model.protocol], _weights(model.protocol, weights), model.device)

@@ -64,6 +64,7 @@ def beta_chart(section: Section, variants: Sequence[str]) -> Chart | None:
     fields = {f"v{index}": one for index, one in enumerate(drawn)}
     quantities: dict[str, Values] = {field: one.values for field, one in fields.items()}
     means, seeds = wide(variants, quantities)
+    _sign(fields, [*means, *seeds])
     data: dict[str, Rows] = {"means": means} | ({"seeds": seeds} if seeds else {})
     betas = [row["beta"] for row in means]
     values = by_variant(variants) | {
@@ -90,6 +91,15 @@ def beta_chart(section: Section, variants: Sequence[str]) -> Chart | None:
     return Chart("over_beta", "ELBO and the other measures over β", notes, (control,), SWITCHES, views, data)
 
 
+def _sign(fields: dict[str, Series], rows: Rows) -> None:
+    """Set the signs of values that are known as a bound only, which has no interval."""
+    for field, one in fields.items():
+        for row in rows:
+            if sign := one.signs.get((row["variant"], row["beta"])):
+                row["signs"][field] = f"{sign} "
+                row |= {end: None for end in (f"{field}_low", f"{field}_high") if end in row}
+
+
 def finding(one: Series, variants: Sequence[str]) -> str:
     """Say what a series shows: the best beta of each variant, and whether it differs from the runner-up.
 
@@ -107,7 +117,10 @@ def finding(one: Series, variants: Sequence[str]) -> str:
             )
         elif means:
             ends = sorted({min(means), max(means)})
-            span = " to ".join(f"{number(means[point].mean)} at β = {plain(point[1])}" for point in ends)
+            signs = {point: f"{one.signs[point]} " if point in one.signs else "" for point in ends}
+            span = " to ".join(
+                f"{signs[point]}{number(means[point].mean)} at β = {plain(point[1])}" for point in ends
+            )
             sentences.append(f"{variant} {span}")
     return f"{one.title}: {'; '.join(sentences)}."
 

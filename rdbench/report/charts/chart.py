@@ -164,7 +164,8 @@ def wide(variants: Sequence[str], quantities: Mapping[str, Values]) -> tuple[Row
 
     A mean has variant, beta, ``key`` "<index of the variant>/<beta>" (which names the trial's pictures on the
     page), label, and of each quantity its mean, the ends ``_low`` and ``_high`` of its 95% interval and its
-    number of seeds ``_n``, null where there is none. A seed has variant, beta, seed and the quantities. No
+    number of seeds ``_n``, null where there is none. A seed has variant, beta, seed and the quantities. Both
+    have ``signs``, which is empty: "≥ " or "≤ " by quantity, for those that are known as a bound only. No
     quantity may be named as another with "_low", "_high" or "_n" after it.
     """
     means: Rows = []
@@ -173,14 +174,14 @@ def wide(variants: Sequence[str], quantities: Mapping[str, Values]) -> tuple[Row
     for variant, beta in sorted(points, key=lambda point: (variants.index(point[0]), point[1])):
         here = {name: values.get((variant, beta), {}) for name, values in quantities.items()}
         key, label = f"{variants.index(variant)}/{beta:.12g}", label_placement.short(beta)
-        mean = {"variant": variant, "beta": beta, "key": key, "label": label}
+        mean = {"variant": variant, "beta": beta, "key": key, "label": label, "signs": {}}
         for name, by_seed in here.items():
             mean |= _mean(name, [*by_seed.values()])
         means.append(mean)
         all_seeds = sorted({seed for by_seed in here.values() for seed in by_seed})
         for seed in all_seeds if len(all_seeds) > 1 else []:
             row = {name: rounded(here[name][seed]) if seed in here[name] else None for name in here}
-            seeds.append({"variant": variant, "beta": beta, "seed": seed} | row)
+            seeds.append({"variant": variant, "beta": beta, "seed": seed, "signs": {}} | row)
     return means, seeds
 
 

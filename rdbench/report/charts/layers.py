@@ -51,7 +51,8 @@ class ByVariant:
     def seeds(self) -> Any:
         """Return a small mark a seed, of points with several."""
         small = self.shown("seeds", "spread").mark_point(size=24, opacity=0.55, **QUIET)
-        height = alt.Tooltip("$y:Q", title="$what", format=NUMBER)
+        small = small.transform_calculate(seed_text=_with_sign("$y"))
+        height = alt.Tooltip("seed_text:N", title="$what")
         tooltip = [alt.Tooltip("variant:N"), BETA, alt.Tooltip("seed:Q"), height]
         return small.encode(self.x, Y, COLOUR, SHAPE, tooltip=tooltip)
 
@@ -86,11 +87,16 @@ def zoom() -> alt.Parameter:
     return alt.selection_interval(bind="scales", name="zoom", zoom="wheel![event.ctrlKey || event.metaKey]")
 
 
+def _with_sign(field: str) -> str:
+    """Return the expression that writes a number, after the sign of one that is a bound only."""
+    return f"(datum.signs['{field}'] || '') + format(datum['{field}'], '{NUMBER}')"
+
+
 def with_interval(field: str) -> str:
     """Return the expression that writes a mean with its interval."""
     half = f"datum['{field}_high'] - datum['{field}']"
     interval = f"(isValid(datum['{field}_high']) ? ' ± ' + format({half}, '.2~g') : '')"
-    return f"format(datum['{field}'], '{NUMBER}') + {interval}"
+    return f"{_with_sign(field)} + {interval}"
 
 
 def finish(layers: Sequence[alt.Chart], switches: Sequence[Switch], height: int) -> dict[str, Any]:

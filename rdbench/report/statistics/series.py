@@ -57,6 +57,7 @@ class Series:
         silent: variants that have values and are compared with nothing (:func:`not_compared_under`).
         values: (variant, beta) -> seed -> value; finite values only.
         reasons: (variant, beta) -> why a value is missing there, where a reason was recorded.
+        signs: (variant, beta) -> "≥" or "≤", where a value is known as a bound only; so is then the mean.
     """
 
     name: str
@@ -69,6 +70,7 @@ class Series:
     silent: frozenset[str] = frozenset()
     values: dict[Key, dict[int, float]] = field(default_factory=dict)
     reasons: dict[Key, str] = field(default_factory=dict)
+    signs: dict[Key, str] = field(default_factory=dict)
 
     @functools.cached_property
     def estimates(self) -> dict[Key, Estimate]:
@@ -172,6 +174,8 @@ def proxies(section: Section) -> list[Series]:
             key = (row["variant"], row["beta"])
             if row["value"] is not None and math.isfinite(row["value"]):
                 proxy.values.setdefault(key, {})[int(row["seed"])] = float(row["value"])
+                if sign := metrics.sign(metric, settings, row.get("standard_error")):
+                    proxy.signs[key] = sign
             elif "error" in settings:
                 lines = str(settings["error"]).strip().splitlines()
                 proxy.reasons[key] = lines[-1] if lines else "no reason was recorded"
@@ -221,7 +225,8 @@ def _asks_for(
     row: dict[str, Any], settings: dict[str, Any], other: dict[str, Any], measured: dict[str, Any]
 ) -> bool:
     """Tell whether a row without a value asked for what another row, of settings ``measured``, has."""
-    asked = {name: value for name, value in settings.items() if name not in FINDINGS}
+    asked = metrics.of_quantity(row["name"], measured.get("quantity"), settings)
+    asked = {name: value for name, value in asked.items() if name not in FINDINGS}
     same = (row["name"], row["protocol"]) == (other["name"], other["protocol"])
     return same and all(name in measured and measured[name] == value for name, value in asked.items())
 
@@ -243,7 +248,7 @@ def _measured_how(row: dict[str, Any], settings: dict[str, Any]) -> _Way:
     shown = {
         name: value
         for name, value in settings.items()
-        if name not in FINDINGS | {"quantity", "reading", "readings"} and value is not None
+        if name not in FINDINGS | {"quantity", "reading", "readings", "measures"} and value is not None
     }
     how = [f"{name} {value}" for name, value in shown.items()] + [f"protocol {row['protocol']}"]
     if isinstance(row["feature_hash"], str):  # else null, which is not a number to pandas

@@ -3,6 +3,9 @@
 The table of a search's proposals marks what the search chose, see :mod:`rdbench.report.tables.proposals`.
 """
 
+from dataclasses import replace
+
+from rdbench.report.numbers import number
 from rdbench.report.statistics.series import Key, Series
 from rdbench.report.tables.table import Cell, Mark, estimate_cell
 
@@ -26,4 +29,8 @@ def mark(series: Series, key: Key) -> Mark:
 def marked_cell(series: Series, key: Key, absent: str, lost: str, *, show_n: bool) -> Cell:
     """Return the cell of a series' mean at a (variant, beta), with its mark; see :func:`estimate_cell`."""
     mean = series.estimates.get(key)
-    return estimate_cell(mean, absent=absent, lost=lost, mark=mark(series, key), show_n=show_n)
+    cell = estimate_cell(mean, absent=absent, lost=lost, mark=mark(series, key), show_n=show_n)
+    if mean is None or not (sign := series.signs.get(key)):
+        return cell
+    # An interval over seeds says nothing of what a bound is a bound of.
+    return replace(cell, text=f"{sign} {number(mean.mean)}", half_width=None, sign=sign)

@@ -22,6 +22,8 @@ NO_OWN = "has no likelihood of its own"
 
 ABSENT_BECAUSE = dict.fromkeys(("psnr", "bits_per_dim"), "defined for images in [0, 1] only")
 
+BOUNDS = " ≥ and ≤: a number known as a bound only, so without an interval; a note says why."
+
 WITHOUT_ERROR = {"done": "its table of points is not there or cannot be read"}
 
 LONG = 24
@@ -186,7 +188,7 @@ def proxy_metrics(section: Section) -> Table | None:
     def why(column: Series, key: Key) -> tuple[str, str]:
         # A seed without this metric beside seeds with it: its reason is worth knowing too.
         lost = column.reasons.get(key, "") if key in column.values else ""
-        return column.reasons.get(key, "not measured"), lost
+        return column.reasons.get(key, NO_OWN if column.reading == OWN else "not measured"), lost
 
     shown = sorted({key for column in columns for key in (*column.values, *column.reasons)})
     rows = rows_by_key(shown, columns, why)
@@ -196,7 +198,7 @@ def proxy_metrics(section: Section) -> Table | None:
     ]
     caption = (
         "A column holds only what was measured in the same way, which the list below it tells."
-        f" {over_seeds(columns)} {MARKED}"
+        f" {over_seeds(columns)} {MARKED}{BOUNDS if any(column.signs for column in columns) else ''}"
     )
     return Table(
         "proxy_metrics", "Proxy metrics", caption, (*KEYS, *map(Column, heads)), tuple(rows),

@@ -27,6 +27,7 @@ class Cell:
         half_width: of the number's 95% interval; None where it has none.
         n: how many trainings the number is a mean of; None where it is no mean.
         long: a text of many lines, such as a traceback; the page folds it, and ``text`` is its summary.
+        sign: "≥" or "≤" of a number that is a bound of what the column says; ``text`` begins with it.
     """
 
     text: str
@@ -36,6 +37,7 @@ class Cell:
     half_width: float | None = None
     n: int | None = None
     long: str = ""
+    sign: str = ""
 
 
 @dataclass(frozen=True)

@@ -44,8 +44,9 @@ def _number(value: float | None) -> float | None:
 def to_csv(table: Table) -> str:
     """Return a table for machines: a line a row, numbers in full precision and nothing but the number.
 
-    After a column stand "<heading> half_width", "<heading> n" and "<heading> note", each where any of its
-    cells has one. What was not measured is empty; its note says why.
+    After a column stand "<heading> half_width", "<heading> n", "<heading> bound" (≥ or ≤ of a number that is
+    known as a bound only) and "<heading> note", each where any of its cells has one. What was not measured is
+    empty; its note says why.
 
     A spreadsheet runs a text that begins with ``= + - @`` or a tab as a formula. Such a text, and one that
     begins with an apostrophe, gets an apostrophe in front; a reader takes one off. Numbers are never touched.
@@ -53,6 +54,7 @@ def to_csv(table: Table) -> str:
     extras: tuple[tuple[str, Callable[[Cell], object]], ...] = (
         ("half_width", lambda cell: _plain(cell.half_width)),
         ("n", lambda cell: "" if cell.n is None else cell.n),
+        ("bound", lambda cell: cell.sign),
         ("note", lambda cell: _guarded(cell.note)),
     )
     columns: list[list[object]] = []
@@ -99,7 +101,7 @@ def to_json(table: Table) -> dict[str, Any]:
             [
                 {"value": _number(cell.value), "half_width": _number(cell.half_width), "n": cell.n,
                  "text": cell.text, "note": cell.note, "mark": cell.mark}
-                | ({"long": cell.long} if cell.long else {})
+                | ({"long": cell.long} if cell.long else {}) | ({"bound": cell.sign} if cell.sign else {})
                 for cell in row
             ]
             for row in table.rows
