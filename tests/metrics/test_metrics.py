@@ -12,7 +12,7 @@ import torch
 from rich.console import Console
 from scipy.stats import multivariate_normal
 
-from rdbench import metrics
+from rdbench import datasets, metrics
 from rdbench.commands.plan import account, open_plan
 from rdbench.commands.status import status_lines
 from rdbench.commands.sweep import run_sweep
@@ -448,3 +448,19 @@ def test_a_metric_without_meaning_for_a_variant_is_answered_and_one_that_failed_
     assert metrics.is_measured(asked, [row])  # else its trial would be trained again at every run
     failed = row | {"settings": json.dumps(asked.settings() | {"error": "OSError: no weights"})}
     assert not metrics.is_measured(asked, [failed])
+
+
+def test_a_variant_with_a_likelihood_of_its_own_has_a_bound_and_an_elbo_under_it(sweep_file, tmp_path):
+    (trial,) = plan(load_sweep(sweep_file, ["variants=[student_t]"])).trials
+    asked = IwaeOptions(samples=64, images=None)
+    tables = run_trial(trial, datasets.load(trial.dataset, tmp_path), CPU, outputs=Outputs([asked]))
+    points = {row["reading"]: row for row in tables["points"] if row["split"] == "test"}
+    values = {}
+    for row in tables["metrics"]:
+        settings = json.loads(row["settings"])
+        values[value_name("iwae", settings.get("quantity"), settings["reading"])] = row
+    assert set(values) == {f"iwae{elbo}_{reading}" for elbo in ("", "_elbo") for reading in iwae.READINGS}
+    for reading in ("own", "half", "optimal_shared"):
+        elbo = values[f"iwae_elbo_{reading}"]
+        assert abs(elbo["value"] - points[reading]["elbo"]) < 0.5 * elbo["standard_error"]
+        assert elbo["value"] < values[f"iwae_{reading}"]["value"]

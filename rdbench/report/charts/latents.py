@@ -86,8 +86,8 @@ def _lines(section: Section) -> tuple[_Lines, tuple[str, ...]]:
         return {}, ()
     most = max(measured)
     lines: _Lines = {}
-    for (trained, _), values in sorted(measured[most].items()):
-        lines.setdefault(trained, []).append(values)
+    for (point, _), values in sorted(measured[most].items()):
+        lines.setdefault(point, []).append(values)
     notes = () if len(measured) == 1 else (f"Of {most:,} test images; what fewer gave is not drawn.",)
     return lines, notes
 
