@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from rdbench.errors import SpecError
-from rdbench.numerics.likelihood import OWN, READINGS
+from rdbench.numerics.likelihood import OWN, STORED_READINGS
 from rdbench.registry.imports import called, parse
 
 _SECTIONS = ("Args:", "Attributes:")
@@ -163,7 +163,7 @@ def _declaration(node: ast.FunctionDef | ast.ClassDef, decorator: ast.Call, wher
         raise SpecError(f'{at}: the variant is not named; write @rdbench.variant("name")')
     if not re.fullmatch(r"[A-Za-z_]\w{0,99}", name, re.ASCII):
         raise SpecError(f"{at}: {name!r} is no name; use letters, digits and _, a letter first")
-    native, known = given.get("native"), (*READINGS, OWN)
+    native, known = given.get("native"), (*STORED_READINGS, OWN)
     if native is not None and native not in known:
         raise SpecError(
             f"{at}: there is no reading {native!r}; native is one of {', '.join(known)}, or left out"

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from rdbench.results import parquet, table_files
+from rdbench.results import parquet, readings, table_files
 from rdbench.results.parquet import STANDING, TABLES
 from rdbench.results.spec_file import stored_sweep
 from rdbench.spec.sweep import Sweep
@@ -24,6 +24,8 @@ class Results:
     """A results folder as pandas frames; ``problems`` names the files that were left out.
 
     Columns and their units: README, section "Results"; their types: :data:`rdbench.results.parquet.TABLES`.
+    ``points`` has rows that no file holds: those of the reading ``optimal_train``, which follow from others.
+    ``sweep`` names that reading too where it asks for all those that results of an older rdbench have.
     """
 
     root: Place
@@ -72,7 +74,8 @@ def load_results(path: str | os.PathLike[str] | Place, tables: Iterable[str] = t
     for table in [name for name in TABLES if name != "trials"]:
         empty = parquet.schema(table).empty_table()
         frames[table] = _frame(table_files.read(root, table, ids, problems) if table in wanted else empty)
-    return Results(root, sweep, **frames, problems=left_out(problems))
+    frames["points"] = readings.with_likelihood(frames["points"])
+    return Results(root, readings.shown(sweep), **frames, problems=left_out(problems))
 
 
 def left_out(problems: table_files.Problems) -> list[str]:

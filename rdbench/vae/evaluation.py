@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from rdbench.datasets import Dataset, Split
-from rdbench.numerics.likelihood import OWN, READINGS, bits_per_dim, distortion, psnr
+from rdbench.numerics.likelihood import OWN, STORED_READINGS, bits_per_dim, distortion, psnr
 from rdbench.numerics.seeding import generator
 from rdbench.spec.plan import Trial
 from rdbench.vae import augment
@@ -115,7 +115,7 @@ def _mean_and_error(values: Float64 | None) -> tuple[float | None, float | None]
 def point_rows(
     measured: Measurement, split: str, beta: float, n: int, native: str | None, pixels: bool
 ) -> list[dict[str, Any]]:
-    """Return a row of ``points`` for each reading of sigma^2, and for the model's own likelihood if any.
+    """Return a row of ``points`` for each stored reading of sigma^2, and for its own likelihood if any.
 
     Args:
         measured: of one split.
@@ -128,7 +128,7 @@ def point_rows(
     rate, rate_se = _mean_and_error(measured.rate)
     sse = float(measured.sse.mean())
     distortions: dict[str, Float64] = {
-        reading: distortion(reading, measured.sse, beta, n) for reading in READINGS
+        reading: distortion(reading, measured.sse, beta, n) for reading in STORED_READINGS
     }
     if measured.distortion is not None:
         distortions[OWN] = measured.distortion

@@ -245,7 +245,7 @@ def test_the_view_of_a_reading_names_it_on_its_axis(section):
               for key, _ in drawn.controls[0].options}  # fmt: skip
     assert titles == {
         "distortion_half": ["distortion (nats per image)", "σ² = 1/2"],
-        "distortion_optimal": ["distortion (nats per image)", "σ² optimal for each image"],
+        "distortion_optimal": ["distortion (nats per image)", "σ² optimal for each image, fitted to it"],
         "mse": ["mean squared error of a value"],
         "psnr": ["PSNR (dB)"],
     }

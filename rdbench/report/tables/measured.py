@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from rdbench.numerics.likelihood import OWN, READING_NAMES
+from rdbench.numerics.likelihood import FITTED, LIKELIHOOD, OWN, READING_NAMES
 from rdbench.report.numbers import ABSENT, count, interval, plain
 from rdbench.report.sections import VARIES, Section, records
 from rdbench.report.statistics import series
@@ -136,11 +136,16 @@ def elbo(section: Section) -> Table:
         f" {over_seeds(columns)} {MARKED} Each reading by itself. Native: the reading whose distortion the"
         " variant's loss minimises, up to constants."
     )
-    if any(reading.startswith("optimal") for reading in section.readings):
+    if LIKELIHOOD in section.readings:
         caption += (
-            " An optimal σ² is fitted to the split it scores: one number for all its images, which a model"
-            " could have, or one for each image, which no one model has; the latter bounds every constant σ²"
-            " from above."
+            f" {READING_NAMES[LIKELIHOOD]}: one number, their mean squared error, and the likelihood to"
+            " compare variants by, as it is fitted to no test image."
+        )
+    if any(reading in FITTED for reading in section.readings):
+        caption += (
+            " An optimal σ² that is fitted to the images it scores is the likelihood of no model: one for all"
+            " of them bounds every constant σ² from above in the mean, one for each image bounds it image by"
+            " image."
         )
     caption += beta_half(section)
     betas = sorted({beta for _, beta in asked_for})

@@ -39,12 +39,16 @@ def _elbos(per_image: pd.DataFrame, points: pd.DataFrame, reading: str) -> dict[
     """Return beta -> variant -> seed -> the ELBO of each test image, in the order of the images."""
     elbos: dict[float, dict[str, Seeds]] = {}
     images = {key: rows.sort_values("index") for key, rows in per_image.groupby(["variant", "beta", "seed"])}
+    train = points[(points["split"] == "train") & (points["reading"] == reading)]
+    train_sse = {(row["variant"], row["beta"], row["seed"]): row["sse"] for row in records(train)}
     for row in records(points[(points["split"] == "test") & (points["reading"] == reading)]):
-        rows = images.get((row["variant"], row["beta"], row["seed"]))
+        key = (row["variant"], row["beta"], row["seed"])
+        rows = images.get(key)
         if rows is None or len(rows) < 2 or not row["mse"] > 0:
             continue
         sse, rate = (rows[name].to_numpy(np.float64) for name in ("sse", "rate"))
-        elbo = -(distortion(reading, sse, row["beta"], round(row["sse"] / row["mse"])) + rate)
+        n = round(row["sse"] / row["mse"])
+        elbo = -(distortion(reading, sse, row["beta"], n, train_sse.get(key, math.nan)) + rate)
         if np.isfinite(elbo).all():
             elbos.setdefault(row["beta"], {}).setdefault(row["variant"], {})[row["seed"]] = elbo
     return elbos
