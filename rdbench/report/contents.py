@@ -21,6 +21,7 @@ from rdbench.report.tables import (
     shannon,
     sources,
     table1,
+    training_progress,
 )
 from rdbench.report.tables.table import Table
 from rdbench.results.load import Results, load_results
@@ -111,6 +112,7 @@ def _tables(section: Section, searches: Sequence[SearchContents]) -> Iterable[Ta
     yield measured.proxy_metrics(section)
     yield from (paired.table(section, reading) for reading in section.readings)
     yield from (measured.points(section, reading) for reading in section.readings)
+    yield training_progress.table(section)
     yield costs.table(section)
     yield measured.failed_trials(section)
     yield measured.missing_trials(section)

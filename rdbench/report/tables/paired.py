@@ -12,7 +12,9 @@ from rdbench.numerics.likelihood import READING_NAMES, READINGS, distortion
 from rdbench.report.numbers import Estimate, interval, plain
 from rdbench.report.sections import Section, records
 from rdbench.report.statistics.series import beta_half, not_compared_under
+from rdbench.report.statistics.training_progress import mean_rise, progress
 from rdbench.report.tables.table import Cell, Column, Table
+from rdbench.report.tables.training_progress import RISE, ROSE, rise_cell
 
 Seeds = dict[int, npt.NDArray[np.float64]]
 
@@ -92,16 +94,30 @@ def table(section: Section, reading: str) -> Table | None:
     differences = paired_differences(section.per_image, points, reading)
     if not differences:
         return None
+    trainings, reasons = progress(section)
+
+    def rose(pair: PairedDifference) -> tuple[Cell, Cell]:
+        one, other = (trainings.get((name, pair.beta), {}) for name in (pair.variant, pair.baseline))
+        both = [one, other] if not one.keys() & other.keys() else [
+            {seed: side[seed] for seed in one.keys() & other.keys()} for side in (one, other)
+        ]  # fmt: skip
+        cells = [
+            rise_cell(mean_rise(side.values(), reading), pair.mean, reasons.get((name, pair.beta), ""))
+            for side, name in zip(both, (pair.variant, pair.baseline), strict=True)
+        ]
+        return cells[0], cells[1]
+
     caption = (
         "Difference in test ELBO, nats per image, of two variants at one β: the mean over images of each"
         " image's own difference (itself a mean over the seeds both have) ± its standard error, and beside"
         " it the standard error that two independent sets of images would give. Both are errors of sampling"
         " test images, for these trained models; how trainings vary is another question."
     )
-    caption += beta_half(section)
+    caption += f" {ROSE} Marked: more than the difference.{beta_half(section)}"
     columns = (
         Column("β", kind="key"), Column("difference of", kind="key"), Column("mean ± s.e."),
         Column("s.e. if independent"), Column("images"), Column("seeds"),
+        Column("the first", RISE), Column("the second", RISE),
     )  # fmt: skip
     rows = tuple(
         (
@@ -111,6 +127,7 @@ def table(section: Section, reading: str) -> Table | None:
             Cell(f"{pair.independent:.2g}", value=pair.independent),
             Cell(f"{pair.images:,}", value=pair.images),
             Cell(str(pair.seeds), value=pair.seeds),
+            *rose(pair),
         )
         for pair in differences
     )
