@@ -93,7 +93,7 @@ class Declaration:
     Attributes:
         name: what it is registered as, ``symbol``: the name of the function or class.
         kind: what it is.
-        native, paper, curve: see :func:`rdbench.registry.variants.variant`.
+        native, paper, curve, beta_rate: see :func:`rdbench.registry.variants.variant`.
         summary: the first line of its docstring.
         options: by name, in order.
     """
@@ -106,6 +106,7 @@ class Declaration:
     summary: str
     curve: bool = False
     options: dict[str, Option] = field(default_factory=dict)
+    beta_rate: bool = False
 
     @property
     def packs(self) -> bool:
@@ -155,8 +156,8 @@ def _declaration(node: ast.FunctionDef | ast.ClassDef, decorator: ast.Call, wher
     problem += " the file"
     given = {keyword.arg or "**": _plain(keyword.value, problem) for keyword in decorator.keywords}
     positional = [_plain(value, problem) for value in decorator.args]
-    if unknown := given.keys() - {"name", "native", "paper", "curve"}:
-        takes = "it takes name, native, paper and curve"
+    if unknown := given.keys() - {"name", "native", "paper", "curve", "beta_rate"}:
+        takes = "it takes name, native, paper, curve and beta_rate"
         raise SpecError(f"{at}: variant() takes no {', '.join(sorted(unknown))}; {takes}")
     name = positional[0] if positional else given.get("name")
     if not isinstance(name, str) or not name:
@@ -168,6 +169,12 @@ def _declaration(node: ast.FunctionDef | ast.ClassDef, decorator: ast.Call, wher
         raise SpecError(
             f"{at}: there is no reading {native!r}; native is one of {', '.join(known)}, or left out"
         )
+    beta_rate = given.get("beta_rate", False)
+    if not isinstance(beta_rate, bool) or (beta_rate and native is None):
+        raise SpecError(
+            f"{at}: beta_rate=True is for a loss that is the distortion of its native reading + beta rate;"
+            " name that reading, or leave beta_rate out"
+        )
     kind, parameters = _kind(node, where)
     docstring = ast.get_docstring(node) or ""
     options = _options(parameters, where, meanings(docstring)) if parameters else {}
@@ -175,7 +182,7 @@ def _declaration(node: ast.FunctionDef | ast.ClassDef, decorator: ast.Call, wher
     if curve and kind != "trial":
         raise SpecError(f"{at}: curve=True is for a function (trial, data), which returns its points")
     summary, paper = docstring.split("\n")[0], str(given.get("paper", ""))
-    return Declaration(name, node.name, kind, native, paper, summary, curve, options)
+    return Declaration(name, node.name, kind, native, paper, summary, curve, options, beta_rate)
 
 
 def _kind(node: ast.FunctionDef | ast.ClassDef, where: str) -> tuple[Kind, ast.arguments | None]:

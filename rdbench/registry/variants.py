@@ -86,7 +86,7 @@ class Variant:
 
 
 def variant(
-    name: str, *, native: str | None = None, paper: str = "", curve: bool = False
+    name: str, *, native: str | None = None, paper: str = "", curve: bool = False, beta_rate: bool = False
 ) -> Callable[[Target], Target]:
     """Declare a function or class as a variant; write the arguments as plain values, as they are also read.
 
@@ -97,6 +97,9 @@ def variant(
             is none.
         paper: where it comes from.
         curve: of a trial function: one training gives a point at every beta of the sweep.
+        beta_rate: the loss is the distortion of the native reading + beta rate, up to constants, and beta
+            multiplies nothing but that rate. Then, and only then, the report gives its effective weight
+            2 sigma^2 beta, and reads it at sigma^2 = beta/2 where its native reading is "half".
     """
     return lambda target: target
 

@@ -63,6 +63,7 @@ def read_at(own, **native):
         native.get(variant) == reading
         for variant, reading in zip(own.points["variant"], own.points["reading"], strict=True)
     ]
+    own.points["beta_rate"] = [native.get(variant) == "half" for variant in own.points["variant"]]
     return own
 
 

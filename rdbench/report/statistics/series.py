@@ -31,7 +31,7 @@ Key = tuple[str, float]
 
 BETA_HALF = (
     f"{READING_NAMES['beta_half']} says something only of a loss sse + β·rate, so under it only variants"
-    f" whose native reading is {READING_NAMES['half']} are compared."
+    f" that declare it are shown (beta_rate=True, with the native reading {READING_NAMES['half']})."
 )
 """For captions; see :func:`not_compared_under`."""
 
@@ -101,11 +101,15 @@ class Series:
 def values_by_seed(
     section: Section, measure: str, reading: str, split: str = "test"
 ) -> dict[Key, dict[int, float]]:
-    """Return (variant, beta) -> seed -> the finite values of a column of ``points``."""
+    """Return (variant, beta) -> seed -> the finite values of a column of ``points``.
+
+    A variant that the reading says nothing of has none (:func:`not_compared_under`).
+    """
     values: dict[Key, dict[int, float]] = {}
     rows = section.splits.get((split, reading))
     if rows is None:
         return values
+    rows = rows[~rows["variant"].isin(not_compared_under(section, reading))]
     columns = (rows[name].tolist() for name in ("variant", "beta", "seed", measure))
     for variant, beta, seed, value in zip(*columns, strict=True):
         if value is not None and math.isfinite(value):
@@ -116,15 +120,17 @@ def values_by_seed(
 def not_compared_under(section: Section, reading: str) -> frozenset[str]:
     """Return the variants that a reading says nothing of: none, but under ``beta_half``.
 
-    sigma^2 = beta/2 rests on Eq. 5, which holds of the loss sse + beta rate: of a variant whose native
-    reading is ``half``. Any other's beta is no such weight: its likelihood there means nothing, so it is
-    shown, but compared neither with other variants nor by a gate.
+    sigma^2 = beta/2 rests on Eq. 5, which holds of the loss sse + beta rate: of a variant of the native
+    reading ``half`` that declares ``beta_rate``. Any other's beta is no such weight: its likelihood there
+    means nothing, so it is neither shown nor compared, with other variants or by a gate. A variant of the
+    user's own whose code is gone, or that declares nothing, counts as another.
     """
     if reading != "beta_half" or not len(section.points):
         return frozenset()
     points = section.points
-    native = points.loc[points["native"].eq(True) & (points["reading"] == "half"), "variant"]
-    return frozenset(points["variant"]) - frozenset(native)
+    declared = points["native"].eq(True) & (points["reading"] == "half")
+    declared &= points["beta_rate"].eq(True) if "beta_rate" in points else False
+    return frozenset(points["variant"]) - frozenset(points.loc[declared, "variant"])
 
 
 def beta_half(section: Section) -> str:

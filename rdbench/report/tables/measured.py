@@ -20,6 +20,8 @@ POINT_COLUMNS = (
 
 NO_OWN = "has no likelihood of its own"
 
+NO_BETA_RATE = "does not declare the loss sse + β·rate"
+
 ABSENT_BECAUSE = dict.fromkeys(("psnr", "bits_per_dim"), "defined for images in [0, 1] only")
 
 WITHOUT_ERROR = {"done": "its table of points is not there or cannot be read"}
@@ -127,9 +129,8 @@ def elbo(section: Section) -> Table:
     def cell(column: Series, key: Key) -> Cell:
         if key not in asked_for:
             return Cell(ABSENT, "not asked for")
-        return marked_cell(
-            column, key, NO_OWN if column.reading == OWN else "", lost.get(key, ""), show_n=show_n
-        )
+        absent = NO_OWN if column.reading == OWN else NO_BETA_RATE if key[0] in column.silent else ""
+        return marked_cell(column, key, absent, lost.get(key, ""), show_n=show_n)
 
     caption = (
         "Nats per image, higher is better: a lower bound of log p(x), given the σ² of the reading."
@@ -166,10 +167,11 @@ def points(section: Section, reading: str) -> Table:
         Series(measure, heading, "", None, values=values_by_seed(section, measure, reading, split))
         for heading, split, measure in POINT_COLUMNS
     ]
-    lost = losses(section)
+    lost, silent = losses(section), series.not_compared_under(section, reading)
 
     def why(column: Series, key: Key) -> tuple[str, str]:
         absent = NO_OWN if reading == OWN else ABSENT_BECAUSE.get(column.name, "")
+        absent = NO_BETA_RATE if key[0] in silent else absent
         return absent, lost_at(key, column, lost, columns)
 
     rows = rows_by_key(keys(section), columns, why)
