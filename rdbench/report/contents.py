@@ -22,6 +22,7 @@ from rdbench.report.tables import (
     sources,
     table1,
     training_progress,
+    weights,
 )
 from rdbench.report.tables.table import Table
 from rdbench.results.load import Results, load_results
@@ -109,6 +110,7 @@ def _tables(section: Section, searches: Sequence[SearchContents]) -> Iterable[Ta
     yield from (search.table for search in searches)
     yield table1.table1(section)
     yield measured.elbo(section)
+    yield weights.table(section)
     yield measured.proxy_metrics(section)
     yield from (paired.table(section, reading) for reading in section.readings)
     yield from (measured.points(section, reading) for reading in section.readings)

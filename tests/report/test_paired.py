@@ -21,7 +21,8 @@ def frames(measured):
             key | {"index": i, "sse": s, "rate": r} for i, (s, r) in enumerate(zip(sse, rate, strict=True))
         ]
         points.append(
-            key | {"split": "test", "reading": "half", "sse": np.mean(sse), "mse": np.mean(sse) / N}
+            key
+            | {"split": "test", "reading": "half", "sse": np.mean(sse), "mse": np.mean(sse) / N, "elbo": 0.0}
         )
     return pd.DataFrame(per_image), pd.DataFrame(points)
 

@@ -8,6 +8,7 @@ from rdbench.report.numbers import ABSENT, count, interval, plain
 from rdbench.report.sections import VARIES, Section, records
 from rdbench.report.statistics import series
 from rdbench.report.statistics.series import Key, Series, beta_half, proxies, remarks, values_by_seed
+from rdbench.report.statistics.weights import weights
 from rdbench.report.tables.bold import MARKED, marked_cell
 from rdbench.report.tables.table import Cell, Column, Table, numbered, texts
 
@@ -148,7 +149,10 @@ def elbo(section: Section) -> Table:
             " of them bounds every constant σ² from above in the mean, one for each image bounds it image by"
             " image."
         )
-    caption += beta_half(section)
+    caption += (
+        " A row is one β, which is not one weight w = 2σ²β of the rate: the table at equal weight and the"
+        f" columns w tell.{beta_half(section)}"
+    )
     betas = sorted({beta for _, beta in asked_for})
     badges = ["native" if (column.reading, variant) in native else "" for column, variant in heads]
     return Table(
@@ -163,19 +167,24 @@ def elbo(section: Section) -> Table:
 
 def points(section: Section, reading: str) -> Table:
     """Return the points under a reading: ELBO, rate, distortion and errors, a row a (variant, beta)."""
+    found, unknown = weights(section)
     columns = [
-        Series(measure, heading, "", None, values=values_by_seed(section, measure, reading, split))
-        for heading, split, measure in POINT_COLUMNS
-    ]
+        Series("weight", "w = 2σ²β", "", None, values=found, reasons=unknown),
+        *(Series(measure, heading, "", None, values=values_by_seed(section, measure, reading, split))
+          for heading, split, measure in POINT_COLUMNS),
+    ]  # fmt: skip
     lost, silent = losses(section), series.not_compared_under(section, reading)
 
     def why(column: Series, key: Key) -> tuple[str, str]:
         absent = NO_OWN if reading == OWN else ABSENT_BECAUSE.get(column.name, "")
-        absent = NO_BETA_RATE if key[0] in silent else absent
+        absent = NO_BETA_RATE if key[0] in silent else column.reasons.get(key, absent)
         return absent, lost_at(key, column, lost, columns)
 
     rows = rows_by_key(keys(section), columns, why)
-    caption = f"ELBO, rate and distortion in nats per image. {over_seeds(columns)}"
+    caption = (
+        "w is the effective weight, with σ² of the native reading as the training ended, whatever the reading"
+        f" of the table; ELBO, rate and distortion in nats per image. {over_seeds(columns)}"
+    )
     heads = (*KEYS, *(Column(column.title) for column in columns))
     return Table(f"measured_{reading}", READING_NAMES[reading], caption, heads, tuple(rows), folded=True)
 

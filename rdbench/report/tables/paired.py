@@ -11,10 +11,12 @@ import pandas as pd
 from rdbench.numerics.likelihood import READING_NAMES, READINGS, distortion
 from rdbench.report.numbers import Estimate, interval, plain
 from rdbench.report.sections import Section, records
-from rdbench.report.statistics.series import beta_half, not_compared_under
+from rdbench.report.statistics.series import beta_half, not_compared_under, values_by_seed
 from rdbench.report.statistics.training_progress import mean_rise, progress
+from rdbench.report.statistics.weights import NOT_EQUAL, weights
 from rdbench.report.tables.table import Cell, Column, Table
 from rdbench.report.tables.training_progress import RISE, ROSE, rise_cell
+from rdbench.report.tables.weights import equal_weight_cell, weight_cell
 
 Seeds = dict[int, npt.NDArray[np.float64]]
 
@@ -95,6 +97,8 @@ def table(section: Section, reading: str) -> Table | None:
     if not differences:
         return None
     trainings, reasons = progress(section)
+    found, unknown = weights(section)
+    elbos = values_by_seed(section, "elbo", reading)
 
     def rose(pair: PairedDifference) -> tuple[Cell, Cell]:
         one, other = (trainings.get((name, pair.beta), {}) for name in (pair.variant, pair.baseline))
@@ -113,10 +117,16 @@ def table(section: Section, reading: str) -> Table | None:
         " it the standard error that two independent sets of images would give. Both are errors of sampling"
         " test images, for these trained models; how trainings vary is another question."
     )
+    caption += (
+        f" {NOT_EQUAL} At equal w: the same difference, in the mean over test images, where both weigh the"
+        " rate as the second does at this β, each seed interpolated in ln w between its neighbouring weights,"
+        " with a 95% interval over seeds."
+    )
     caption += f" {ROSE} Marked: more than the difference.{beta_half(section)}"
     columns = (
         Column("β", kind="key"), Column("difference of", kind="key"), Column("mean ± s.e."),
         Column("s.e. if independent"), Column("images"), Column("seeds"),
+        Column("w, the first"), Column("w, the second"), Column("at equal w"),
         Column("the first", RISE), Column("the second", RISE),
     )  # fmt: skip
     rows = tuple(
@@ -127,6 +137,8 @@ def table(section: Section, reading: str) -> Table | None:
             Cell(f"{pair.independent:.2g}", value=pair.independent),
             Cell(f"{pair.images:,}", value=pair.images),
             Cell(str(pair.seeds), value=pair.seeds),
+            *(weight_cell(found, (name, pair.beta), unknown) for name in (pair.variant, pair.baseline)),
+            equal_weight_cell(elbos, found, ((pair.baseline, pair.beta), pair.variant)),
             *rose(pair),
         )
         for pair in differences
