@@ -18,6 +18,7 @@ from rdbench.report.tables import (
     measured,
     paired,
     proposals,
+    ranking,
     shannon,
     sources,
     table1,
@@ -109,6 +110,7 @@ def _tables(section: Section, searches: Sequence[SearchContents]) -> Iterable[Ta
     yield shannon.table(section)
     yield from (search.table for search in searches)
     yield table1.table1(section)
+    yield ranking.table(section)
     yield measured.elbo(section)
     yield weights.table(section)
     yield measured.proxy_metrics(section)

@@ -83,6 +83,19 @@ def test_the_bounds_are_those_of_the_training_images_variance_and_the_papers_are
     assert "FID was not measured" in table.caption
 
 
+def test_a_likelihood_of_ones_own_stands_in_the_same_column_and_says_so():
+    own = section(FIVE | {("student_t", 1.0): [900.0] * 5}, protocol="clean")
+    students = own.points["variant"].eq("student_t") & own.points["reading"].eq("half")
+    own.points.loc[students, "reading"] = "own"
+    table = table1.table1(own)
+    cells = row(table, "student_t", "1")
+    assert (cells[2].value, cells[2].note) == (900 - 1e4, "its own likelihood")
+    assert (cells[3].value, cells[3].note) == (910 - 1e4, "its own likelihood")
+    assert [(cell.value, cell.note) for cell in cells[4:]] == [(903, ""), (913, "")]
+    assert row(table, "bs_vae", "1")[2].note == ""
+    assert row(table, "bs_vae", "1")[2].mark == "best"  # of one ranking
+
+
 def test_published_values_stand_beside_protocol_paper_and_say_that_they_are():
     table = table1.table1(section(FIVE))
     assert heads(table)[2:] == [

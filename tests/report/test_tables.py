@@ -37,19 +37,17 @@ def test_the_table_holds_mean_interval_best_and_native(tmp_path):
     assert "over n = 3 seeds" in table.caption
 
 
-def test_under_beta_half_a_variant_of_another_loss_has_a_reason_in_place_of_a_value(tmp_path):
+def test_under_beta_half_a_variant_of_another_loss_is_not_shown(tmp_path):
     section = section_of(write(tmp_path / "a", make_sweep(seeds=2, readings=["half", "beta_half"])))
     better = (section.points["variant"] == "bs_vae") & (section.points["reading"] == "beta_half")
     section.points.loc[better, "elbo"] += 50
     table = measured.elbo(section)
     row = cells(table, β="1")
-    unread = row["σ² = β/2 bs_vae"]
-    assert (unread.text, unread.note) == ("–", "does not declare the loss sse + β·rate")
+    assert "σ² = β/2 bs_vae" not in row
     assert row["σ² = β/2 beta_vae"].mark == "best"
-    assert (
-        "does not declare"
-        in cells(measured.points(section, "beta_half"), variant="bs_vae", β="1")["test ELBO"].note
-    )
+    shown = measured.points(section, "beta_half")
+    assert {cells[0].text for cells in shown.rows} == {"beta_vae"}
+    assert "only variants that declare it are shown" in shown.caption
     assert row["σ² = 1/2 bs_vae"].mark == "best"
     assert "only variants that declare it are shown" in table.caption
     assert "beta_vae at β = 1" in measured.findings(section)[1]

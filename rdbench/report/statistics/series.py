@@ -10,7 +10,7 @@ from typing import Any
 from rdbench import metrics
 from rdbench.metrics import FINDINGS
 from rdbench.metrics.base import Better, value_name
-from rdbench.numerics.likelihood import READING_NAMES
+from rdbench.numerics.likelihood import LIKELIHOOD, OWN, READING_NAMES
 from rdbench.report.numbers import Estimate, plain
 from rdbench.report.sections import Section, records
 from rdbench.report.statistics.curves import estimate
@@ -28,6 +28,9 @@ QUANTITIES: tuple[tuple[str, str, str, Better | None], ...] = (
 
 Key = tuple[str, float]
 """Variant and beta."""
+
+MODELS_LIKELIHOOD = f"the model's likelihood (its own, else {READING_NAMES[LIKELIHOOD]})"
+"""What variants of different families are compared by, for titles."""
 
 BETA_HALF = (
     f"{READING_NAMES['beta_half']} says something only of a loss sse + β·rate, so under it only variants"
@@ -147,9 +150,31 @@ def elbo(section: Section, reading: str) -> Series:
                   values=values_by_seed(section, "elbo", reading))  # fmt: skip
 
 
+def has_own(section: Section, split: str = "test") -> frozenset[str]:
+    """Return the variants with a likelihood of their own."""
+    return frozenset(variant for variant, _ in values_by_seed(section, "elbo", OWN, split))
+
+
+def likelihood(section: Section, split: str = "test") -> Series:
+    """Return the ELBO under the likelihood that each model has: its own, else at ``optimal_train``.
+
+    Nats on the same pixels compare, whatever the family of the likelihood.
+    """
+    own = has_own(section, split)
+    gaussian = values_by_seed(section, "elbo", LIKELIHOOD, split)
+    values = {key: by_seed for key, by_seed in gaussian.items() if key[0] not in own}
+    values |= values_by_seed(section, "elbo", OWN, split)
+    return Series("elbo_likelihood", f"{split} ELBO, {MODELS_LIKELIHOOD}", "nats per image", "higher",
+                  values=values)  # fmt: skip
+
+
 def series(section: Section) -> list[Series]:
-    """Return the section's series: ELBO under each reading, then rate, MSE and PSNR, then proxy metrics."""
+    """Return the section's series: ELBO under each reading, then rate, MSE and PSNR, then proxy metrics.
+
+    Where a variant has a likelihood of its own, :func:`likelihood` comes first.
+    """
     elbos = [elbo(section, reading) for reading in section.readings]
+    elbos = [likelihood(section), *elbos] if OWN in section.readings else elbos
     # These do not depend on the reading: any will do.
     others = [Series(name, title, unit, way, values=values_by_seed(section, name, "half"))
               for name, title, unit, way in QUANTITIES]  # fmt: skip

@@ -7,6 +7,7 @@ still gained, a longer training may gain again: a difference between variants th
 
 import json
 import math
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -78,8 +79,7 @@ def progress(section: Section) -> tuple[dict[Key, dict[int, Progress]], dict[Key
     found: dict[Key, dict[int, Progress]] = {}
     reasons: dict[Key, str] = {}
     images = _images(section)
-    by_trial = section.history.groupby("trial") if "trial" in section.history else ()
-    histories = {str(trial): rows for trial, rows in by_trial}
+    history = _History(section)
     for row in records(section.trials):
         if row["status"] != "done" or "trial" not in row:
             continue
@@ -87,7 +87,7 @@ def progress(section: Section) -> tuple[dict[Key, dict[int, Progress]], dict[Key
         if isinstance(betas, list):
             reasons |= {(row["variant"], beta): ALL_BETAS for beta in betas}
             continue
-        one = _of_trial(section, row, histories.get(row["trial"]), images)
+        one = _of_trial(section, row, history, images)
         if isinstance(one, Progress):
             found.setdefault(key, {})[int(row["seed"])] = one
         else:
@@ -95,42 +95,54 @@ def progress(section: Section) -> tuple[dict[Key, dict[int, Progress]], dict[Key
     return found, reasons
 
 
+class _History:
+    """The ``history`` of a section, by trial and epoch."""
+
+    def __init__(self, section: Section) -> None:
+        names = ["trial", "epoch", "loss", "sse", "rate"]
+        rows = section.history[names].to_numpy(object) if "trial" in section.history else ()
+        self.figures: dict[tuple[str, int], list[float]] = {
+            (trial, int(epoch)): [math.nan if value is None else float(value) for value in figures]
+            for trial, epoch, *figures in rows
+        }
+        self.lengths = Counter(trial for trial, _ in self.figures)
+
+
 def _images(section: Section) -> dict[str, tuple[int, int]]:
     """Return (training images that were measured, values in an image) by trial."""
     rows = section.splits.get(("train", "half"))
-    images: dict[str, tuple[int, int]] = {}
-    for row in records(rows) if rows is not None else ():
-        if row.get("n_images") and row.get("mse", 0) > 0:
-            images[row["trial"]] = int(row["n_images"]), round(row["sse"] / row["mse"])
-    return images
+    if rows is None or "n_images" not in rows:
+        return {}
+    columns = (rows[name].tolist() for name in ("trial", "n_images", "sse", "mse"))
+    return {
+        trial: (int(count), round(sse / mse))
+        for trial, count, sse, mse in zip(*columns, strict=True)
+        if count > 0 and mse > 0
+    }
 
 
 def _of_trial(
-    section: Section, row: dict[str, Any], history: Any, images: dict[str, tuple[int, int]]
+    section: Section, row: dict[str, Any], history: _History, images: dict[str, tuple[int, int]]
 ) -> Progress | str:
     """Return a trial's progress, or why it has none."""
-    if history is None or not len(history):
+    trial = row["trial"]
+    if not history.lengths[trial]:
         return NO_HISTORY
-    if row["trial"] not in images:
+    if trial not in images:
         return "how many images it was trained on is not known"
     recipe = section.settings["train"]
     if isinstance(row.get("spec"), str):  # of a grid the section's are several
         recipe = json.loads(row["spec"]).get("train", recipe)
-    (count, n), epochs = images[row["trial"]], int(recipe["epochs"])
+    (count, n), epochs = images[trial], int(recipe["epochs"])
     first = end_of_first_cycle(epochs, max(1, count // int(recipe["batch_size"])))
-    by_epoch = {int(line["epoch"]): line for line in records(history)}
     if first == 0:
         return ONE_CYCLE
-    if {*by_epoch} != {*range(1, epochs + 1)}:
+    if history.lengths[trial] != epochs or not {(trial, first), (trial, epochs)} <= history.figures.keys():
         return f"its history is not of the {epochs} epochs that two cycles take"
-    ends = [by_epoch[first], by_epoch[epochs]]
-    loss, sse, rate = (
-        tuple(math.nan if line[name] is None else float(line[name]) for line in ends)
-        for name in ("loss", "sse", "rate")
-    )
+    loss, sse, rate = zip(*(history.figures[trial, epoch] for epoch in (first, epochs)), strict=True)
     if not all(map(math.isfinite, (*loss, *sse))):
         return "its history is not finite"
-    return Progress((first, epochs), loss, sse, rate, row["beta"], n)  # type: ignore[arg-type]
+    return Progress((first, epochs), loss, sse, rate, row["beta"], n)
 
 
 def mean_rise(trainings: Iterable[Progress], reading: str) -> float | None:

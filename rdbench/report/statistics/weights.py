@@ -34,6 +34,9 @@ NOT_ONE = "its likelihood is not a Gaussian's of one σ²"
 Values = Mapping[Key, Mapping[int, float]]
 """(variant, beta) -> seed -> value."""
 
+_COLUMNS = ("variant", "beta", "seed", "split", "reading", "native", "beta_rate", "sse", "mse", "distortion",
+            "distortion_se")  # fmt: skip
+
 AGREEMENT = 1e-3
 """Relative: both splits must give a likelihood of one's own the same variance; float32 leaves some 1e-5."""
 
@@ -45,7 +48,8 @@ def weights(section: Section) -> tuple[dict[Key, dict[int, float]], dict[Key, st
     rows: dict[tuple[Key, int], dict[tuple[str, str], dict[str, Any]]] = {}
     wanted = section.points
     if len(wanted):
-        wanted = wanted[wanted["native"].eq(True) | wanted["reading"].eq("half")]
+        rows_of_use = wanted["native"].eq(True) | wanted["reading"].eq("half")
+        wanted = wanted.loc[rows_of_use, [name for name in _COLUMNS if name in wanted]]
     for row in records(wanted):
         point = (row["variant"], row["beta"]), int(row["seed"])
         rows.setdefault(point, {})[row["split"], row["reading"]] = row
@@ -124,8 +128,11 @@ def at_weight(values: Values, weights: Values, variant: str, w: float) -> dict[i
 def at_equal_weight(values: Values, weights: Values, one: str, other: str, w: float) -> Difference | str:
     """Return ``one`` less ``other`` at equal weight w, paired by seed where the seeds are the same.
 
-    Where the weights of either do not span it: which range each has, in words.
+    Where the weights of either do not span it, or it has none: in words, with the range of each.
     """
+    for variant in (one, other):
+        if not any(key[0] == variant and weights.get(key) for key in values):
+            return f"{variant} has no w"
     ours, theirs = (at_weight(values, weights, variant, w) for variant in (one, other))
     if ours and theirs:
         return difference(theirs, ours)
@@ -136,4 +143,4 @@ def at_equal_weight(values: Values, weights: Values, one: str, other: str, w: fl
 def _span(values: Values, weights: Values, variant: str) -> str:
     """Return the range of a variant's weights in words."""
     every = [w for key in values if key[0] == variant for w in weights.get(key, {}).values()]
-    return f"has {number(min(every))} to {number(max(every))}" if every else "has no w"
+    return f"has {number(min(every))} to {number(max(every))}"

@@ -7,7 +7,15 @@ from rdbench.numerics.likelihood import FITTED, LIKELIHOOD, OWN, READING_NAMES
 from rdbench.report.numbers import ABSENT, count, interval, plain
 from rdbench.report.sections import VARIES, Section, records
 from rdbench.report.statistics import series
-from rdbench.report.statistics.series import Key, Series, beta_half, proxies, remarks, values_by_seed
+from rdbench.report.statistics.series import (
+    BETA_HALF,
+    Key,
+    Series,
+    beta_half,
+    proxies,
+    remarks,
+    values_by_seed,
+)
 from rdbench.report.statistics.weights import weights
 from rdbench.report.tables.bold import MARKED, marked_cell
 from rdbench.report.tables.table import Cell, Column, Table, numbered, texts
@@ -20,8 +28,6 @@ POINT_COLUMNS = (
 """Columns of a reading's table of points: heading, split, measure."""
 
 NO_OWN = "has no likelihood of its own"
-
-NO_BETA_RATE = "does not declare the loss sse + β·rate"
 
 ABSENT_BECAUSE = dict.fromkeys(("psnr", "bits_per_dim"), "defined for images in [0, 1] only")
 
@@ -125,13 +131,15 @@ def elbo(section: Section) -> Table:
     if len(section.points):
         rows = section.points[section.points["native"].astype(bool)]
         native = set(zip(rows["reading"], rows["variant"], strict=True))
-    heads = [(column, variant) for column in columns for variant in sorted({name for name, _ in asked_for})]
+    variants = sorted({name for name, _ in asked_for})
+    heads = [(column, name) for column in columns for name in variants if name not in column.silent]
 
     def cell(column: Series, key: Key) -> Cell:
         if key not in asked_for:
             return Cell(ABSENT, "not asked for")
-        absent = NO_OWN if column.reading == OWN else NO_BETA_RATE if key[0] in column.silent else ""
-        return marked_cell(column, key, absent, lost.get(key, ""), show_n=show_n)
+        return marked_cell(
+            column, key, NO_OWN if column.reading == OWN else "", lost.get(key, ""), show_n=show_n
+        )
 
     caption = (
         "Nats per image, higher is better: a lower bound of log p(x), given the σ² of the reading."
@@ -177,13 +185,14 @@ def points(section: Section, reading: str) -> Table:
 
     def why(column: Series, key: Key) -> tuple[str, str]:
         absent = NO_OWN if reading == OWN else ABSENT_BECAUSE.get(column.name, "")
-        absent = NO_BETA_RATE if key[0] in silent else column.reasons.get(key, absent)
+        absent = column.reasons.get(key, absent)
         return absent, lost_at(key, column, lost, columns)
 
-    rows = rows_by_key(keys(section), columns, why)
+    rows = rows_by_key([key for key in keys(section) if key[0] not in silent], columns, why)
     caption = (
         "w is the effective weight, with σ² of the native reading as the training ended, whatever the reading"
         f" of the table; ELBO, rate and distortion in nats per image. {over_seeds(columns)}"
+        f"{f' {BETA_HALF}' if silent else ''}"
     )
     heads = (*KEYS, *(Column(column.title) for column in columns))
     return Table(f"measured_{reading}", READING_NAMES[reading], caption, heads, tuple(rows), folded=True)
@@ -279,15 +288,20 @@ def progress(section: Section) -> str:
 
 
 def findings(section: Section) -> list[str]:
-    """Return a sentence a reading that says something of a variant: the best test ELBO, and where it is."""
+    """Return a sentence a reading that says something of a variant: the best test ELBO, and where it is.
+
+    First that of the likelihoods that the models have, where there is one besides the readings.
+    """
     sentences = []
-    for reading in section.readings:
-        elbos = series.elbo(section, reading)
+    named = [(READING_NAMES[reading], series.elbo(section, reading)) for reading in section.readings]
+    if OWN in section.readings:
+        title = series.MODELS_LIKELIHOOD
+        named.insert(0, (f"{title[:1].upper()}{title[1:]}", series.likelihood(section)))
+    for name, elbos in named:
         if (top := elbos.top) is not None:
             mean, _, half = interval(best := elbos.estimates[top]).partition(" ±")
             rests_on = f"mean of {best.n} seeds, 95% interval ±{half}" if half else "one training, n = 1"
             sentences.append(
-                f"{READING_NAMES[reading]}: best test ELBO {mean} nats per image,"
-                f" {top[0]} at β = {plain(top[1])} ({rests_on})."
+                f"{name}: best test ELBO {mean} nats per image, {top[0]} at β = {plain(top[1])} ({rests_on})."
             )
     return sentences

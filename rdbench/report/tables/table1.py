@@ -2,13 +2,13 @@
 
 import csv
 import functools
+from dataclasses import replace
 from importlib import resources
 from typing import Any
 
-from rdbench.numerics.likelihood import LIKELIHOOD
 from rdbench.report.numbers import ABSENT, count, number, setting
 from rdbench.report.sections import Section
-from rdbench.report.statistics.series import Key, Series, proxies, values_by_seed
+from rdbench.report.statistics.series import Key, Series, has_own, likelihood, proxies, values_by_seed
 from rdbench.report.tables.bold import MARKED
 from rdbench.report.tables.measured import KEYS, LONG, keys, losses, lost_at, over_seeds, rows_by_key
 from rdbench.report.tables.sources import data_remarks
@@ -83,23 +83,27 @@ def _written(value: Any) -> str:
 def table1(section: Section) -> Table | None:
     """Return FID and the bounds of log p(x), a row a (variant, beta); None where no trial has points.
 
-    The bounds are those at one variance of the training images, then those at the paper's.
+    The bounds are those of each model's likelihood, then those at the paper's variance.
     """
-    bounds, fitted = (
-        [
-            Series(f"{split}_log_p", f"{split} log p(x) ≥", "nats per image", "higher", reading=reading,
-                   values=values_by_seed(section, "elbo", reading, split))
-            for split in ("test", "train")
-        ]
-        for reading in (LIKELIHOOD, PAPERS_READING)
-    )  # fmt: skip
+    titles = {split: f"{split} log p(x) ≥" for split in ("test", "train")}
+    bounds = [replace(likelihood(section, split), title=title) for split, title in titles.items()]
+    fitted = [
+        Series(f"{split}_log_p", title, "nats per image", "higher", reading=PAPERS_READING,
+               values=values_by_seed(section, "elbo", PAPERS_READING, split))
+        for split, title in titles.items()
+    ]  # fmt: skip
     if not any(bound.values for bound in (*bounds, *fitted)):
         return None
     fids = [proxy for proxy in proxies(section) if proxy.metric == "fid"]
     columns, lost = [*fids, *bounds, *fitted], losses(section)
 
+    own = has_own(section)
+
     def why(column: Series, key: Key) -> tuple[str, str]:
-        return column.reasons.get(key, "not measured"), lost_at(key, column, lost, (*bounds, *fitted))
+        told = [lost_at(key, column, lost, (*bounds, *fitted))]
+        own_likelihood = column.name == bounds[0].name and key[0] in own and key in column.values
+        told += ["its own likelihood"] if own_likelihood else []
+        return column.reasons.get(key, "not measured"), ", ".join(filter(None, told))
 
     every, paper = keys(section), _beside(section)
     rows = rows_by_key(every, columns, why)
@@ -140,8 +144,9 @@ def _caption(
     parts = [
         "log p(x) ≥: the ELBO in nats per image, a lower bound; higher is better. The first two columns take"
         " one σ² for all images, the training images' mean squared error: the likelihood of a model that"
-        " learned its variance. Those marked fitted take the paper's, which is optimal for each image and"
-        " fitted to the very image it scores: the likelihood of no model, and what the published values are."
+        " learned its variance; or the model's own likelihood, where it has one. Those marked fitted take the"
+        " paper's, which is optimal for each image and fitted to the very image it scores: the likelihood of"
+        " no model, and what the published values are."
     ]
     parts.append("FID: lower is better." if fids else "FID was not measured.")
     parts += [over_seeds([*fids, *bounds]), MARKED, "Each column by itself."]

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping
 
-from rdbench.numerics.likelihood import LIKELIHOOD
+from rdbench.numerics.likelihood import LIKELIHOOD, READING_NAMES
 from rdbench.report.numbers import ABSENT, Estimate, interval, number, plain
 from rdbench.report.sections import Section
 from rdbench.report.statistics import series
@@ -85,11 +85,11 @@ def table(section: Section) -> Table | None:
                 equal_weight_cell(elbo.values, found, (theirs, variant)), *rises,
             ))  # fmt: skip
     caption = (
-        f"{elbo.title}, nats per image: the variant's less that of {baseline}, with 95% intervals over seeds"
-        f" (paired where the seeds are the same). {NOT_EQUAL} So beside the difference at equal β stands that"
-        f" at the w of {baseline} at this β: each seed's values are interpolated linearly in ln w between"
-        f" neighbouring weights, within the range that its own weights span. {ROSE} Marked: more than the"
-        " difference at equal β."
+        f"Test ELBO under {READING_NAMES[LIKELIHOOD]}, nats per image: the variant's less that of {baseline},"
+        f" with 95% intervals over seeds (paired where the seeds are the same). {NOT_EQUAL} So beside the"
+        f" difference at equal β stands that at the w of {baseline} at this β: each seed's values are"
+        " interpolated linearly in ln w between neighbouring weights, within the range that its own weights"
+        f" span. {ROSE} Marked: more than the difference at equal β."
     )
     columns = (
         Column("variant", kind="key"), Column(f"β of {baseline}", kind="key"), Column("at equal β"),
