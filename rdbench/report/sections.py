@@ -95,8 +95,7 @@ def _split_settings(trial: Trial, further: Mapping[str, Any] | None = None) -> t
     if further:
         variant = variant.model_copy(update={"options": variant.options | dict(further)})
     names = {"variant": variant_name(variant), "beta": trial.beta, "seed": trial.seed}
-    names |= {"betas": trial.variant.options.get("betas"), "beta_rate": _beta_rate(trial.variant)}
-    return json.dumps(shared, sort_keys=True), names
+    return json.dumps(shared, sort_keys=True), names | {"betas": trial.variant.options.get("betas")}
 
 
 def _beta_rate(variant: VariantSpec) -> bool:
@@ -148,6 +147,7 @@ def _known(
     searched = tried(search)
     planned = {trial.id: trial for trial in plan(results.sweep).trials}
     committed = []
+    beta_rates: dict[VariantSpec, bool] = {}  # finding a variant's source takes half a millisecond
     for row in records(results.trials):
         trial = planned.get(row["trial"]) or _reread(row, str(results.root), problems)
         if trial is None:
@@ -160,6 +160,9 @@ def _known(
         settings, names = _split_settings(trial, differing)
         checksum = row["dataset_checksum"] if isinstance(row["dataset_checksum"], str) else None
         readings = results.sweep.readings
+        if trial.variant not in beta_rates:
+            beta_rates[trial.variant] = _beta_rate(trial.variant)
+        names["beta_rate"] = beta_rates[trial.variant]
         committed.append(_Known(row["trial"], settings, checksum, readings, row | names, source))
     return committed, planned
 

@@ -112,7 +112,8 @@ def values_by_seed(
     rows = section.splits.get((split, reading))
     if rows is None:
         return values
-    rows = rows[~rows["variant"].isin(not_compared_under(section, reading))]
+    if hidden := not_compared_under(section, reading):
+        rows = rows[~rows["variant"].isin(hidden)]
     columns = (rows[name].tolist() for name in ("variant", "beta", "seed", measure))
     for variant, beta, seed, value in zip(*columns, strict=True):
         if value is not None and math.isfinite(value):
