@@ -313,3 +313,12 @@ def test_the_report_shows_measured_predicted_error_and_verdict(tmp_path):
     assert '<td class="text">within</td>' in text
     assert "Calibrated: 2 of 2 points within tolerance." in text
     assert text.count("Dashed: Shannon") == 1
+
+
+@pytest.mark.parametrize("reading", ["optimal_train", "optimal_shared"])
+def test_shannons_curve_ends_where_the_error_is_too_small_for_a_float(tmp_path, reading):
+    own = section(tmp_path)
+    own.points["rate"] = 1e5
+    curve = shannon.reference(own, reading, "distortion")
+    assert np.isfinite(curve).all(axis=None)
+    assert 500 < curve["rate"].max() < 1e5

@@ -43,7 +43,8 @@ def reference(section: Section, reading: str, measure: str) -> pd.DataFrame | No
     # Every image has the mean error: under a shared sigma^2 that is what the split's distortion depends on.
     splits = sse[:, None]
     heights = sse / n if measure == "mse" else distortion(reading, splits, 1.0, n, splits)[:, 0]
-    return pd.DataFrame({"rate": grid, measure: heights})
+    drawn = np.isfinite(heights)  # at thousands of nats the error underflows to zero
+    return pd.DataFrame({"rate": grid[drawn], measure: heights[drawn]})
 
 
 def table(section: Section) -> Table | None:
