@@ -15,7 +15,9 @@ from rdbench.results.load import load_results
 from rdbench.results.spec_file import save_sweep
 from rdbench.spec.plan import plan
 from rdbench.trial.job import Outputs
+from rdbench.trial.progress import result_detail
 from rdbench.trial.run import run_trial
+from rdbench.trial.worker import summary
 
 DIGITS = {"name": "digits", "train_images": 300, "test_images": 200}
 TRAIN = {"epochs": 2, "batch_size": 100}
@@ -89,6 +91,18 @@ def test_the_rows_of_a_trial_just_trained_have_the_numbers_that_loading_gives(tr
         for row, expected in zip(rows, loaded.to_dict("records"), strict=True):
             assert row["split"] == expected["split"]
             assert_allclose([row[name] or np.nan for name in MEASURED], [expected[name] for name in MEASURED])
+
+
+def test_the_console_gives_every_trials_elbo_under_it_and_a_deterministic_model_has_none(trained):
+    expected = rows_of(trained, "optimal_train")["elbo"]
+    for trial in plan(load_results(trained).sweep).trials:
+        figures = summary(store.trial_tables(trained, trial.id))
+        told = result_detail(figures)
+        if trial.variant.name == "autoencoder":
+            assert figures["elbo"] is None
+            assert "ELBO" not in told
+        else:
+            assert f"test ELBO {expected[trial.variant.name]:.1f} (optimal_train), rate" in told
 
 
 @pytest.mark.parametrize(

@@ -23,8 +23,8 @@ from rdbench.report.statistics.series import Key
 
 NOT_EQUAL = (
     "Equal β is not equal weight: a loss of distortion + β·rate at the variance σ² weighs the rate by"
-    " w = 2σ²β, and σ² differs between variants (of the native reading, as the training ended; 1/2 of"
-    " constant variance, so there w = β)."
+    " w = 2σ²β, and σ² differs between variants (that of the native reading, as the training ended: 1/2 of"
+    " constant variance, so there w = β; of a variance for each image, the training images' mean)."
 )
 """For captions of what is compared at equal beta."""
 

@@ -48,8 +48,8 @@ def table(section: Section) -> Table | None:
     epochs = sorted({one.epochs for trainings_of in trainings.values() for one in trainings_of.values()})
     caption = (
         "The learning rate falls to zero twice. A loss that still fell from the end of the first cycle to the"
-        " end of the second would fall further in a longer training, so a difference between variants that is"
-        " smaller says nothing of what they reach in the end. Losses are means over training images in each"
+        " end of the second may fall further in a longer training, so a difference between variants that is"
+        " smaller says little of what they reach in the end. Losses are means over training images in each"
         " variant's own units; the ELBO, in nats per image, is that of the training images under"
         f" {READING_NAMES[LIKELIHOOD]}."
     )
