@@ -116,7 +116,7 @@ def compare(
 
       bd_rate: BD-rate of B against A in per cent, of MSE and of the distortion under every reading.
 
-      bd_rate.mse, bd_rate.half, .beta_half, .optimal, .optimal_shared, .own: one of these alone.
+      bd_rate.mse, bd_rate.half, .beta_half, .optimal, .optimal_train, .optimal_shared, .own: one alone.
 
       delta.NAME: mean of B minus mean of A, in the metric's unit; with % after the number, relative to A.
 

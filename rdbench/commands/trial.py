@@ -9,6 +9,7 @@ from typing import Any
 from rdbench import datasets
 from rdbench.commands import preflight
 from rdbench.metrics.failures import is_failure
+from rdbench.results.readings import likelihood_rows
 from rdbench.spec.labels import trial_name
 from rdbench.spec.plan import plan
 from rdbench.spec.sweep import Sweep
@@ -77,9 +78,9 @@ def _epoch_line(row: Row, epochs: int) -> str:
 def _point_lines(points: Sequence[Row]) -> list[str]:
     """Return the test split's measurements, at every beta and under every reading."""
     lines, beta = [], None
-    for row in points:
-        if row["split"] != "test":
-            continue
+    test = [row for row in (*points, *likelihood_rows(points)) if row["split"] == "test"]
+    betas = list(dict.fromkeys(row["beta"] for row in test))
+    for row in sorted(test, key=lambda row: betas.index(row["beta"])):
         if row["beta"] != beta:
             beta = row["beta"]
             lines.append(

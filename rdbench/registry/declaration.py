@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from rdbench.errors import SpecError
-from rdbench.numerics.likelihood import OWN, READINGS
+from rdbench.numerics.likelihood import OWN, STORED_READINGS
 from rdbench.registry.imports import last_name, parse
 
 _SECTIONS = ("Args:", "Attributes:")
@@ -99,6 +99,7 @@ class Declaration:
     curve: bool = False
     options: dict[str, Option] = field(default_factory=dict)
     closed_form: bool = False
+    beta_rate: bool = False
 
     @property
     def packs(self) -> bool:
@@ -145,18 +146,24 @@ def _declaration(node: ast.FunctionDef | ast.ClassDef, decorator: ast.Call, wher
     )
     given = {keyword.arg or "**": _plain(keyword.value, problem) for keyword in decorator.keywords}
     positional = [_plain(value, problem) for value in decorator.args]
-    if unknown := given.keys() - {"name", "native", "paper", "curve", "closed_form"}:
-        takes = "it takes name, native, paper, curve and closed_form"
+    if unknown := given.keys() - {"name", "native", "paper", "curve", "closed_form", "beta_rate"}:
+        takes = "it takes name, native, paper, curve, closed_form and beta_rate"
         raise SpecError(f"{at}: variant() takes no {', '.join(sorted(unknown))}; {takes}")
     name = positional[0] if positional else given.get("name")
     if not isinstance(name, str) or not name:
         raise SpecError(f'{at}: the variant is not named; write @rdbench.variant("name")')
     if not re.fullmatch(r"[A-Za-z_]\w{0,99}", name, re.ASCII):
         raise SpecError(f"{at}: {name!r} is no name; use letters, digits and _, a letter first")
-    native, known = given.get("native"), (*READINGS, OWN)
+    native, known = given.get("native"), (*STORED_READINGS, OWN)
     if native is not None and native not in known:
         raise SpecError(
             f"{at}: there is no reading {native!r}; native is one of {', '.join(known)}, or left out"
+        )
+    beta_rate = given.get("beta_rate", False)
+    if not isinstance(beta_rate, bool) or (beta_rate and native is None):
+        raise SpecError(
+            f"{at}: beta_rate=True is for a loss that is the distortion of its native reading + beta rate;"
+            " name that reading, or leave beta_rate out"
         )
     kind, parameters = _kind(node, where)
     docstring = ast.get_docstring(node) or ""
@@ -168,7 +175,8 @@ def _declaration(node: ast.FunctionDef | ast.ClassDef, decorator: ast.Call, wher
     if closed_form and kind != "model":
         raise SpecError(f"{at}: closed_form=True is for a class, whose method solve sets the weights")
     summary, paper = docstring.split("\n")[0], str(given.get("paper", ""))
-    return Declaration(name, node.name, kind, native, paper, summary, curve, options, closed_form)
+    flags = {"curve": curve, "closed_form": closed_form, "beta_rate": beta_rate}
+    return Declaration(name, node.name, kind, native, paper, summary, options=options, **flags)
 
 
 def _kind(node: ast.FunctionDef | ast.ClassDef, where: str) -> tuple[Kind, ast.arguments | None]:

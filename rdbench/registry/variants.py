@@ -77,6 +77,7 @@ def variant(
     paper: str = "",
     curve: bool = False,
     closed_form: bool = False,
+    beta_rate: bool = False,
 ) -> Callable[[Target], Target]:
     """Declare a function or class as a variant; write the arguments as plain values, as they are also read.
 
@@ -89,6 +90,9 @@ def variant(
         curve: of a trial function: one training gives a point at every beta of the sweep.
         closed_form: of a model: its method ``solve`` sets the weights from the training images, in place of
             training.
+        beta_rate: the loss is the distortion of the native reading + beta rate, up to constants, and beta
+            multiplies nothing but that rate. Then, and only then, the report gives its effective weight
+            2 sigma^2 beta, and reads it at sigma^2 = beta/2 where its native reading is "half".
     """
     return lambda target: target
 

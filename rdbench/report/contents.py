@@ -13,7 +13,19 @@ from rdbench.report.charts.search import search_chart
 from rdbench.report.charts.training import training_chart
 from rdbench.report.searches import SearchView
 from rdbench.report.sections import Section, gather
-from rdbench.report.tables import bd_rate, claims, costs, measured, paired, proposals, shannon, sources
+from rdbench.report.tables import (
+    bd_rate,
+    claims,
+    costs,
+    measured,
+    paired,
+    proposals,
+    ranking,
+    shannon,
+    sources,
+    training_progress,
+    weights,
+)
 from rdbench.report.tables.table import Table
 from rdbench.report.tables.table1 import table1
 from rdbench.results.load import Results, load_results
@@ -96,10 +108,13 @@ def _tables(section: Section, searches: Sequence[SearchContents]) -> Iterable[Ta
     yield shannon.table(section)
     yield from (search.table for search in searches)
     yield table1(section)
+    yield ranking.table(section)
     yield measured.elbo(section)
+    yield weights.table(section)
     yield measured.proxy_metrics(section)
     yield from (paired.table(section, reading) for reading in section.readings)
     yield from (measured.points(section, reading) for reading in section.readings)
+    yield training_progress.table(section)
     yield costs.table(section)
     yield measured.failed_trials(section)
     yield measured.missing_trials(section)

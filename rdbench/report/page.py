@@ -16,7 +16,7 @@ from rdbench.numerics.likelihood import READING_NAMES
 from rdbench.report import numbers, pictures
 from rdbench.report.charts.chart import Chart, in_cache
 from rdbench.report.contents import SectionContents, contents
-from rdbench.report.tables import measured
+from rdbench.report.tables import measured, training_progress
 from rdbench.spec.sweep import dump_sweep
 from rdbench.storage.cache import cached
 from rdbench.storage.outputs import is_standard_output
@@ -64,7 +64,7 @@ def section_view(filled: SectionContents, budget: int) -> dict[str, Any]:
     view: dict[str, Any] = {
         "varied": section.varied,
         "progress": measured.progress(section),
-        "findings": measured.findings(section),
+        "findings": measured.findings(section) + training_progress.findings(section),
         # A chart or table without content is None in the template.
         "charts": defaultdict(lambda: None, {chart.name: chart for chart in filled.charts}),
         "tables": defaultdict(lambda: None, {table.name: table for table in tables}),

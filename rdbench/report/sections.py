@@ -10,11 +10,12 @@ import pandas as pd
 
 from rdbench.errors import ResultsError, SpecError, UserError
 from rdbench.numerics.likelihood import OWN, READINGS
+from rdbench.registry.source import find
 from rdbench.report.searches import SearchView, search_view, tried
 from rdbench.results.load import Results
 from rdbench.spec.labels import variant_name
 from rdbench.spec.plan import Trial, plan
-from rdbench.spec.sweep import Sweep
+from rdbench.spec.sweep import Sweep, VariantSpec
 
 # What may differ between the trials of a section; all other settings are the same.
 VARIES = ("variant", "beta", "seed")
@@ -28,7 +29,8 @@ class Section:
 
     The frames are the tables of the results folders, of these trials, with their variant (a label with its
     options), beta and seed. All but ``trials`` are of finished ones only; its ``betas`` lists those that one
-    training gives points at, else it is null. ``missing`` are the trials asked for that have no row.
+    training gives points at, else it is null. ``missing`` are the trials asked for that have no row. In
+    ``points``, ``beta_rate`` tells whether the trial's variant declares such a loss.
 
     ``searches`` are those of the folders. Of trials that one by Optuna gave other settings than its sweep's,
     the best alone are among the section's trials, with the differences in the variant's name.
@@ -96,6 +98,15 @@ def _split_settings(trial: Trial, further: Mapping[str, Any] | None = None) -> t
     return json.dumps(shared, sort_keys=True), names | {"betas": trial.variant.options.get("betas")}
 
 
+def _beta_rate(variant: VariantSpec) -> bool:
+    """Tell whether the code that a trial ran declares a loss of distortion + beta rate; not if it is gone."""
+    try:
+        source = find(variant.source or variant.name)
+    except SpecError:
+        return False
+    return source.declaration.beta_rate and source.code == variant.code
+
+
 def _reread(row: dict[str, Any], root: str, problems: list[str]) -> Trial | None:
     """Return the trial of a row that the sweep does not ask for (any more); None if it is unusable."""
     try:
@@ -136,6 +147,7 @@ def _known(
     searched = tried(search)
     planned = {trial.id: trial for trial in plan(results.sweep).trials}
     committed = []
+    beta_rates: dict[VariantSpec, bool] = {}  # finding a variant's source takes half a millisecond
     for row in records(results.trials):
         trial = planned.get(row["trial"]) or _reread(row, str(results.root), problems)
         if trial is None:
@@ -148,6 +160,9 @@ def _known(
         settings, names = _split_settings(trial, differing)
         checksum = row["dataset_checksum"] if isinstance(row["dataset_checksum"], str) else None
         readings = results.sweep.readings
+        if trial.variant not in beta_rates:
+            beta_rates[trial.variant] = _beta_rate(trial.variant)
+        names["beta_rate"] = beta_rates[trial.variant]
         committed.append(_Known(row["trial"], settings, checksum, readings, row | names, source))
     return committed, planned
 
@@ -277,9 +292,10 @@ def _fill(group: _Group, loaded: Sequence[Results]) -> None:
     section.missing = pd.DataFrame(group.missing, columns=[*VARIES])
     done = (known for known in members if known.row["status"] == "done")
     rows = [known.row | {"trial": known.id, "source": known.source} for known in done]
-    names = pd.DataFrame(rows, columns=["trial", *VARIES, "source"])
+    named = pd.DataFrame(rows, columns=["trial", *VARIES, "source", "beta_rate"])
+    names = named.drop(columns="beta_rate")
     # A point has a beta of its own: a trial may give one at each of many.
-    section.points = _rows_of(names.drop(columns="beta"), [results.points for results in loaded])
+    section.points = _rows_of(named.drop(columns="beta"), [results.points for results in loaded])
     if OWN in set(section.points["reading"]):
         section.readings = _union(section.readings, (OWN,))
     section.history = _rows_of(names, [results.history for results in loaded])

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from rdbench.results import parquet
+from rdbench.results import parquet, readings
 from rdbench.results.parquet import TABLES
 from rdbench.results.store import ResultsFolder
 from rdbench.results.table_files import Problems
@@ -24,6 +24,8 @@ class Results:
     """A results folder as pandas frames; ``problems`` names the files that were left out.
 
     Columns and their units: README, section "Results"; their types: :data:`rdbench.results.parquet.TABLES`.
+    ``points`` has rows that no file holds: those of the reading ``optimal_train``, which follow from others.
+    ``sweep`` names that reading too where it asks for all those that results of an older rdbench have.
     """
 
     root: Place
@@ -63,7 +65,8 @@ def load_results(path: str | os.PathLike[str] | Place, tables: Iterable[str] = t
         empty = parquet.schema(table).empty_table()
         rows = folder.table(table).read(ids, problems) if table in wanted else empty
         frames[table] = parquet.to_pandas(rows)
-    return Results(root, sweep, **frames, problems=left_out(problems))
+    frames["points"] = readings.with_likelihood(frames["points"])
+    return Results(root, readings.shown(sweep), **frames, problems=left_out(problems))
 
 
 def left_out(problems: Problems) -> list[str]:

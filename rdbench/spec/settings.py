@@ -163,7 +163,7 @@ class SweepSettings(Settings):
         name: names the results folder.
         dataset: the options of one dataset, with its name.
         variants: what is compared.
-        readings: the readings of sigma^2 the report shows; all are stored.
+        readings: the readings of sigma^2 the report shows; results have all of them.
         beta: the values to train at, ascending.
         seeds: each trains a model for every variant and beta.
         protocol: how to evaluate: ``clean``, or as the ``paper``'s released code does.

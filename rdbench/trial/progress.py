@@ -129,7 +129,7 @@ def result_detail(row: dict[str, Any]) -> str:
     """Return what a line says of an ended trial, from the summary its worker reports."""
     if row["status"] == "done":
         figures = [f"test MSE {row['mse']:.4g}"]
-        if row["rate"] is not None:  # a deterministic model has none
+        if row["elbo"] is not None:  # a deterministic model has none
             figures = [f"test ELBO {row['elbo']:.1f} ({row['reading']})", f"rate {row['rate']:.2f} nats"]
         return f", {', '.join(figures)}, {duration(row['seconds'])}"
     return f" ({row['error'].strip().splitlines()[-1]})"

@@ -18,6 +18,7 @@ from rdbench.errors import DatasetError, StorageError, UserError, of_the_machine
 from rdbench.metrics import is_measured
 from rdbench.registry import variants
 from rdbench.results.lease import stop_requested
+from rdbench.results.readings import likelihood_rows
 from rdbench.results.store import ResultsFolder
 from rdbench.spec.plan import Trial
 from rdbench.storage import paths, places
@@ -61,9 +62,8 @@ def summary(tables: Tables) -> Summary:
     # Not "stopped", which is what the user does: this one has ended.
     status = "stopped early" if row["status"] == "stopped" else row["status"]
     figures = {"status": status, "error": row["error"], "seconds": row.get("seconds")}
-    test = [point for point in tables.get("points", []) if point["split"] == "test"]
-    # The native reading; where there is none, the one that is a likelihood of any model.
-    test.sort(key=lambda point: (not point["native"], point["reading"] != "optimal_shared"))
+    # Under the one reading that is a likelihood of any model, so that lines compare.
+    test = [point for point in likelihood_rows(tables.get("points", [])) if point["split"] == "test"]
     for point in test[:1]:
         figures |= {name: point[name] for name in ("elbo", "rate", "reading", "mse")}
     return figures

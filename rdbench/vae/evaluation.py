@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from rdbench.datasets import Dataset
-from rdbench.numerics.likelihood import OWN, READINGS, bits_per_dim, distortion, psnr
+from rdbench.numerics.likelihood import OWN, STORED_READINGS, bits_per_dim, distortion, psnr
 from rdbench.numerics.seeding import generator
 from rdbench.spec.plan import Trial
 from rdbench.vae import augment
@@ -145,7 +145,7 @@ def _mean_and_error(values: Float64 | None) -> tuple[float | None, float | None]
 def point_rows(
     measured: Measurement, split: str, beta: float, n: int, native: str | None, pixels: bool
 ) -> list[dict[str, Any]]:
-    """Return a row of ``points`` for each reading of sigma^2, and for the model's own likelihood if any.
+    """Return a row of ``points`` for each stored reading of sigma^2, and for its own likelihood if any.
 
     An image has ``n`` values. ``native``: the reading whose distortion the variant's loss minimises, if there
     is one. ``pixels``: values are in [0, 1], so PSNR and bits per dimension have a meaning.
@@ -153,7 +153,7 @@ def point_rows(
     rate, rate_se = _mean_and_error(measured.rate)
     sse = float(measured.sse.mean())
     distortions: dict[str, Float64] = {
-        reading: distortion(reading, measured.sse, beta, n) for reading in READINGS
+        reading: distortion(reading, measured.sse, beta, n) for reading in STORED_READINGS
     }
     if measured.distortion is not None:
         distortions[OWN] = measured.distortion

@@ -9,7 +9,10 @@ from rdbench.vae.networks import ConvNetwork
 
 
 @rdbench.variant(
-    "full_covariance", native="half", paper="Kingma & Welling, FnT Machine Learning 2019, sec. 2.5.1"
+    "full_covariance",
+    native="half",
+    beta_rate=True,
+    paper="Kingma & Welling, FnT Machine Learning 2019, sec. 2.5.1",
 )
 class FullCovariance(rdbench.Model):
     """sse + beta KL(N(mu, L L^T) || N(0, I)), L lower triangular with the diagonal exp(log_var / 2).

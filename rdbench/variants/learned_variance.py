@@ -17,7 +17,9 @@ from torch import Tensor
 import rdbench
 
 
-@rdbench.variant("learned_variance", native="own", paper="Kingma & Welling, ICLR 2014, appendix C.2")
+@rdbench.variant(
+    "learned_variance", native="own", beta_rate=True, paper="Kingma & Welling, ICLR 2014, appendix C.2"
+)
 class LearnedVariance(rdbench.Model):
     """sum_j (x_j - mu_j)^2 / (2 sigma_j^2) + 1/2 ln(2 pi sigma_j^2) + beta rate, sigma_j^2 by the decoder.
 

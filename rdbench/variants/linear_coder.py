@@ -35,6 +35,7 @@ from rdbench.numerics.principal import principal_components
     "linear_coder",
     native="half",
     closed_form=True,
+    beta_rate=True,
     paper="Lucas et al., NeurIPS 2019; Cover & Thomas 2006, theorem 10.3.3",
 )
 class LinearCoder(rdbench.Model):

@@ -93,7 +93,7 @@ class MultiRate(rdbench.Model):
         return network
 
 
-@rdbench.variant("multi_rate", native="half", curve=True, paper="Bae et al., ICLR 2023")
+@rdbench.variant("multi_rate", native="half", beta_rate=True, curve=True, paper="Bae et al., ICLR 2023")
 def multi_rate(trial: rdbench.Run, data: rdbench.Dataset, *, root: bool = False) -> rdbench.TrialResult:
     """E over ln beta ~ U(ln min, ln max of the sweep's betas) of sse + beta rate, all betas sharing weights.
 

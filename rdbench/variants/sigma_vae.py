@@ -19,7 +19,7 @@ import rdbench
 from rdbench.numerics.likelihood import gaussian_nll
 
 
-@rdbench.variant("sigma_vae", native="own", paper="Rybkin, Daniilidis & Levine, ICML 2021")
+@rdbench.variant("sigma_vae", native="own", beta_rate=True, paper="Rybkin, Daniilidis & Levine, ICML 2021")
 class SigmaVae(rdbench.Model):
     """sse / (2 sigma^2) + n/2 ln(2 pi sigma^2) + beta rate, with ln sigma a learned parameter.
 

@@ -20,6 +20,7 @@ import rdbench
 @rdbench.variant(
     "sigma_vae_optimal",
     native="optimal_shared",
+    beta_rate=True,
     paper="Rybkin, Daniilidis & Levine, ICML 2021, optimal sigma",
 )
 def sigma_vae_optimal(sse: Tensor, rate: Tensor, beta: Tensor | float, n: int) -> Tensor:

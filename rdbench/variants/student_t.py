@@ -22,7 +22,7 @@ import rdbench
 SPEED = 10.0  # learning rate of the shared ln s and ln nu relative to the weights': Adam's steps are small
 
 
-@rdbench.variant("student_t", native="own", paper="Takahashi et al., IJCAI 2018")
+@rdbench.variant("student_t", native="own", beta_rate=True, paper="Takahashi et al., IJCAI 2018")
 class StudentT(rdbench.Model):
     """The Student-t negative log-likelihood + beta rate; scale and degrees of freedom are learned.
 

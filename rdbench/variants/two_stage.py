@@ -65,7 +65,7 @@ class TwoStage(SigmaVae):
         return self.second.sample(count, generator)
 
 
-@rdbench.variant("two_stage", native="own", paper="Dai & Wipf, ICLR 2019")
+@rdbench.variant("two_stage", native="own", beta_rate=True, paper="Dai & Wipf, ICLR 2019")
 def two_stage(
     trial: rdbench.Run,
     data: rdbench.Dataset,

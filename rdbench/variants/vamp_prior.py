@@ -16,7 +16,7 @@ def log_normal(latents: Tensor, mean: Tensor, log_var: Tensor) -> Tensor:
     return -0.5 * (math.log(2 * math.pi) + log_var + squares).sum(-1)
 
 
-@rdbench.variant("vamp_prior", native="half", paper="Tomczak & Welling, AISTATS 2018")
+@rdbench.variant("vamp_prior", native="half", beta_rate=True, paper="Tomczak & Welling, AISTATS 2018")
 class VampPrior(rdbench.Model):
     """sse + beta (ln q(z|x) - ln p(z)), with p(z) = 1/K sum_k q(z|u_k) and pseudo-inputs u_k learned.
 

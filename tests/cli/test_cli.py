@@ -37,7 +37,7 @@ def test_a_sweep_runs_from_yaml_to_report_and_once_only(sweep_file, tmp_path, rd
 def test_a_dry_run_shows_the_plan_and_writes_nothing(tmp_path, rdbench):
     done = rdbench("sweep", ROOT / "sweeps/celeba_rd.yaml", "--dry-run", "--allow-missing-metrics")
     assert done.returncode == 0
-    assert "57 betas x 3 variants x 4 readings: 171 trainings, 684 points; 0 done" in done.stdout
+    assert "57 betas x 3 variants x 5 readings: 171 trainings, 855 points; 0 done" in done.stdout
     assert "57 trainings saved" in done.stdout
     assert list(tmp_path.iterdir()) == []
 

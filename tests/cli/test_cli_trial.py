@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 
 from rdbench import datasets
 from rdbench.cli import app
+from rdbench.results.readings import likelihood_rows
 from rdbench.results.store import ResultsFolder
 from rdbench.spec.plan import plan
 from rdbench.spec.sweep import load_sweep
@@ -37,7 +38,8 @@ def spec(tmp_path, monkeypatch):
 def test_a_trial_in_the_foreground_measures_what_the_sweep_would(rdbench, spec):
     (trial,) = plan(load_sweep(spec, ["variants=[bs_vae]", "beta=[3]", "seeds=[7]"])).trials
     tables = run_trial(trial, datasets.load(trial.dataset, spec), torch.device("cpu"))
-    rows = {row["reading"]: row for row in tables["points"] if row["split"] == "test"}
+    points = [*tables["points"], *likelihood_rows(tables["points"])]
+    rows = {row["reading"]: row for row in points if row["split"] == "test"}
     code, out, err = rdbench("trial", spec, "--variant", "bs_vae", "--beta", "3", "--seed", "7")
     assert (code, err) == (0, "")
     lines = out.splitlines()

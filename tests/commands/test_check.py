@@ -441,6 +441,26 @@ def test_what_is_no_fault_but_worth_knowing_is_a_note(case, found):
     assert words in findings[where].text
 
 
+@pytest.mark.parametrize(
+    ("text", "holds"),
+    [
+        (objective("sse + beta * rate"), True),
+        (objective("sse + beta * rate.clamp(min=3)"), False),
+        (objective("beta * sse + rate"), False),
+        (model("pass"), True),
+        (model("def loss(self, images, terms, beta): return terms.sse + beta * terms.rate.sqrt()"), False),
+    ],
+)
+def test_a_declared_loss_of_distortion_and_beta_rate_is_held_to_it(text, holds, found):
+    native = text.replace('native="half", ', "").replace('"mine"', '"mine", native="half"')
+    declared = found(native.replace('native="half"', 'native="half", beta_rate=True'))["beta rate"]
+    assert declared.status == ("ok" if holds else "FAIL")
+    assert holds or "leave beta_rate out" in declared.text
+    silent = found(native)["beta rate"]
+    assert silent.status == ("note" if holds else "ok")
+    assert not holds or "declare beta_rate=True" in silent.text
+
+
 def test_a_rate_of_its_own_needs_a_prior_or_posterior_of_its_own(found):
     halved = """
     gaussian = False
@@ -489,7 +509,18 @@ def test_options_are_set_and_a_wrong_one_is_the_users_mistake(found):
 
 @pytest.mark.parametrize(
     "name",
-    ["beta_vae", "sigma_vae_optimal", "autoencoder", "student_t", "geco", "vamp_prior", "linear_coder"],
+    ["beta_vae", "sigma_vae_optimal", "autoencoder", "student_t", "geco", "vamp_prior", "beta_tc", "bs_vae"]
+    + ["linear_coder"],
+        "beta_vae",
+        "sigma_vae_optimal",
+        "autoencoder",
+        "student_t",
+        "geco",
+        "vamp_prior",
+        "beta_tc",
+        "bs_vae",
+        "linear_coder",
+    ],
 )
 def test_variants_that_ship_pass(name):
     findings = list(check(name, elsewhere=False))

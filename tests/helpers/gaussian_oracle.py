@@ -41,6 +41,6 @@ def elbo(prediction: Prediction, eigenvalues: npt.ArrayLike, latent: int, beta: 
     # Every distortion is linear in sse but that of `optimal`, which is linear in its logarithm.
     typical = dict.fromkeys(READINGS, prediction.sse) | {"optimal": float(np.exp(mean_log_sse(residuals)))}
     return {
-        reading: -(float(distortion(reading, error, beta, len(residuals))) + prediction.rate)
+        reading: -(float(distortion(reading, error, beta, len(residuals), error)) + prediction.rate)
         for reading, error in typical.items()
     }

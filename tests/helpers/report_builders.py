@@ -8,7 +8,7 @@ import re
 import numpy as np
 from PIL import Image
 
-from rdbench.numerics.likelihood import READINGS
+from rdbench.numerics.likelihood import STORED_READINGS
 from rdbench.report import make_report, sections
 from rdbench.results.load import load_results
 from rdbench.results.store import ResultsFolder
@@ -39,14 +39,14 @@ def png(value):
 
 def elbo_of(trial, reading):
     """An ELBO that tells each trial and reading apart: -(100 * reading's place + beta + seed / 4)."""
-    return -(100 * (READINGS.index(reading) + 1) + trial.beta + trial.seed / 4)
+    return -(100 * (STORED_READINGS.index(reading) + 1) + trial.beta + trial.seed / 4)
 
 
 def point_rows(trial):
     rate = 20 / trial.beta + trial.seed / 8
     rows = []
     for split, shift in (("train", 1.0), ("test", 0.0)):
-        for reading in READINGS:
+        for reading in STORED_READINGS:
             elbo = elbo_of(trial, reading) + shift
             rows.append(
                 {"dataset": trial.dataset.name, "variant": trial.variant.name, "beta": trial.beta,

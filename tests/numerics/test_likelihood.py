@@ -13,6 +13,7 @@ from numpy.testing import assert_allclose
 
 from rdbench.numerics.likelihood import (
     READINGS,
+    at_variance,
     bits_per_dim,
     distortion,
     gaussian_nll,
@@ -35,6 +36,7 @@ def exact_distortion(reading: str, sse: np.ndarray, beta: float, n: int) -> list
             "half": lambda e: mpmath.mpf(1) / 2,
             "beta_half": lambda e: mpmath.mpf(beta) / 2,
             "optimal": lambda e: e / n,
+            "optimal_train": lambda e: mpmath.fsum(errors[::2]) / len(errors[::2]) / n,
             "optimal_shared": lambda e: shared,
         }[reading]
         return [
@@ -45,7 +47,8 @@ def exact_distortion(reading: str, sse: np.ndarray, beta: float, n: int) -> list
 
 def size_of_terms(reading: str, sse: np.ndarray, beta: float, n: int) -> np.ndarray:
     """What a float result can be accurate relative to: its two terms may cancel, and ln s moves with s."""
-    s = {"half": 0.5, "beta_half": beta / 2, "optimal": sse / n, "optimal_shared": sse.mean() / n}[reading]
+    s = {"half": 0.5, "beta_half": beta / 2, "optimal": sse / n, "optimal_train": sse[::2].mean() / n,
+         "optimal_shared": sse.mean() / n}[reading]  # fmt: skip
     return sse / (2 * s) + n / 2 * (np.abs(np.log(2 * np.pi * s)) + 1)
 
 
@@ -80,7 +83,7 @@ def test_readings_are_right_in_float32_from_tiny_to_huge_errors(reading, n, as_a
     sse = SSE.astype(np.float32)
     for beta in (1e-8, 0.3, 1e8):
         truth = np.array([float(value) for value in exact_distortion(reading, sse, beta, n)])
-        result = distortion(reading, as_array(sse), beta, n)
+        result = distortion(reading, as_array(sse), beta, n, as_array(sse)[::2])
         assert str(result.dtype).endswith("float32")
         error = np.abs(np.asarray(result, dtype=np.float64) - truth)
         assert (error <= 4 * EPS32 * size_of_terms(reading, sse.astype(np.float64), beta, n)).all()
@@ -89,7 +92,7 @@ def test_readings_are_right_in_float32_from_tiny_to_huge_errors(reading, n, as_a
 @pytest.mark.parametrize("reading", READINGS)
 def test_readings_agree_with_fifty_digits_in_float64(reading):
     truth = np.array([float(value) for value in exact_distortion(reading, SSE, 0.3, 784)])
-    error = np.abs(distortion(reading, SSE, 0.3, 784) - truth)
+    error = np.abs(distortion(reading, SSE, 0.3, 784, SSE[::2]) - truth)
     assert (error <= 1e-15 * size_of_terms(reading, SSE, 0.3, 784)).all()
 
 
@@ -134,18 +137,29 @@ def test_no_constant_variance_beats_the_optimal_one_and_no_shared_one_beats_the_
 
 def test_every_reading_is_the_nll_at_its_variance():
     sse = np.array([1.0, 4.0, 10.0])
-    expected = {"half": 0.5, "beta_half": 1.5, "optimal": sse / 8, "optimal_shared": 5 / 8}
+    expected = {
+        "half": 0.5,
+        "beta_half": 1.5,
+        "optimal": sse / 8,
+        "optimal_train": 3 / 8,
+        "optimal_shared": 5 / 8,
+    }
     for reading in READINGS:
-        assert_allclose(variance(reading, sse, 3.0, 8), expected[reading])
-        assert_allclose(distortion(reading, sse, 3.0, 8), gaussian_nll(sse, expected[reading], 8), rtol=1e-12)
+        for train in (np.array([2.0, 4.0]), 3.0):
+            assert_allclose(variance(reading, sse, 3.0, 8, train), expected[reading])
+            nll = distortion(reading, sse, 3.0, 8, train)
+            assert_allclose(nll, gaussian_nll(sse, expected[reading], 8), rtol=1e-12)
 
 
 @pytest.mark.parametrize("reading", READINGS)
 def test_floats_arrays_and_tensors_give_the_same_numbers(reading):
-    array = distortion(reading, SSE[:, None], 0.7, 100)  # one image a split: optimal_shared is each its own
-    tensor = distortion(reading, torch.from_numpy(SSE)[:, None], 0.7, 100)
+    # One image a split: optimal_shared is each its own.
+    array = distortion(reading, SSE[:, None], 0.7, 100, 2 * SSE[:, None])
+    both = torch.from_numpy(SSE)[:, None]
+    tensor = distortion(reading, both, 0.7, 100, 2 * both)
     assert_allclose(tensor.numpy(), array, rtol=1e-14)
-    assert_allclose([distortion(reading, float(e), 0.7, 100) for e in SSE], array[:, 0], rtol=1e-14)
+    floats = [distortion(reading, float(e), 0.7, 100, 2 * float(e)) for e in SSE]
+    assert_allclose(floats, array[:, 0], rtol=1e-14)
 
 
 def test_shared_variance_is_one_number_for_each_split_of_a_stack():
@@ -168,16 +182,41 @@ def test_an_error_of_zero_has_an_unbounded_likelihood_not_a_large_one(as_array):
 
 def test_a_diverged_image_has_no_likelihood_under_any_reading():
     for reading in READINGS:
-        result = distortion(reading, np.array([1.0, math.nan]), 1.0, 5)
+        result = distortion(reading, np.array([1.0, math.nan]), 1.0, 5, 2.0)
         assert math.isnan(result[1])
         assert math.isnan(result[0]) == (reading == "optimal_shared")
 
 
 def test_a_reading_that_does_not_exist_is_refused_with_the_ones_that_do():
     with pytest.raises(
-        ValueError, match=r"'optimum'; the readings are half, beta_half, optimal, optimal_shared"
+        ValueError,
+        match=r"'optimum'; the readings are half, beta_half, optimal, optimal_train, optimal_shared",
     ):
         distortion("optimum", np.ones(3), 1.0, 5)
+    with pytest.raises(ValueError, match="give their train_sse"):
+        distortion("optimal_train", np.ones(3), 1.0, 5)
+
+
+@pytest.mark.parametrize("s", [1e-3, 0.25, 40.0])
+def test_what_a_split_measures_at_any_variance_follows_from_its_row_at_one_half(s):
+    """Held against the images themselves, rate and error as correlated as those of a model."""
+    rng = np.random.default_rng(1)
+    sse = rng.gamma(2.0, 3.0, 400)
+    rate = 5 - 0.4 * sse + rng.normal(size=400)
+
+    def moments(values):
+        return values.mean(), values.std(ddof=1) / 20
+
+    half = dict(zip(("distortion", "distortion_se"), moments(distortion("half", sse, 1.0, 30)), strict=True))
+    half |= {"sse": sse.mean(), "rate": rate.mean(), "rate_se": moments(rate)[1]}
+    half["elbo_se"] = moments(-(distortion("half", sse, 1.0, 30) + rate))[1]
+    found = at_variance(half, s, 30)
+    images = gaussian_nll(sse, s, 30)
+    assert_allclose((found["distortion"], found["distortion_se"]), moments(images), rtol=1e-9)
+    assert_allclose((found["elbo"], found["elbo_se"]), moments(-(images + rate)), rtol=1e-9)
+    nothing = at_variance(half | {"elbo_se": math.nan}, s, 30)
+    assert math.isnan(nothing["elbo_se"])
+    assert_allclose(nothing["elbo"], found["elbo"])
 
 
 def test_psnr_of_a_hundredth_is_twenty_decibels():

@@ -291,7 +291,11 @@ def test_the_elbo_is_read_from_the_predicted_sse_and_rate():
     prediction = predict("beta_vae", POWER_LAW, 8, 0.3)
     elbos = elbo(prediction, POWER_LAW, 8, 0.3)
     assert set(elbos) == set(READINGS)
-    for reading, s in [("half", 0.5), ("beta_half", 0.15), ("optimal_shared", prediction.sse / 16)]:
+    for reading, s in [
+        ("half", 0.5),
+        ("beta_half", 0.15),
+        *((reading, prediction.sse / 16) for reading in ("optimal_train", "optimal_shared")),
+    ]:
         assert elbos[reading] == pytest.approx(-gaussian_nll(prediction.sse, s, 16) - prediction.rate)
     assert elbos["optimal"] > elbos["optimal_shared"]
 

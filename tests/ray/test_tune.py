@@ -63,7 +63,7 @@ def test_a_sweep_trains_its_plan_and_when_it_is_extended_only_what_is_new(extend
     assert "workers busy" in said
     assert written.items() <= written_at(root).items()
     results = load_results(root)
-    assert len(results.points) == 4 * 2 * 4  # trials x splits x readings
+    assert len(results.points) == 4 * 2 * 5  # trials x splits x readings
     assert len(results.history) == 4 * 2
     assert len(results.images) == 4 * 3 * 16
     trials = results.trials

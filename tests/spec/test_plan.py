@@ -152,7 +152,7 @@ def test_a_trial_survives_json_with_its_id(name):
 def test_the_summary_counts_trainings_and_points():
     whole = plan(sweep(beta={"logspace": [1e-4, 1e3, 57]}))
     first, second = whole.summary().splitlines()
-    assert first == "57 betas x 2 variants x 4 readings: 114 trainings, 456 points; 0 done"
+    assert first == "57 betas x 2 variants x 5 readings: 114 trainings, 570 points; 0 done"
     assert second == "sigma^2 = 1/2 and sigma^2 = beta/2 are two readings of one training: 57 trainings saved"
 
 
@@ -166,7 +166,7 @@ def test_the_summary_mentions_several_seeds_and_single_things():
     assert (
         plan(sweep(seeds=5))
         .summary()
-        .startswith("3 betas x 2 variants x 5 seeds x 4 readings: 30 trainings, 120 points; 0 done\n")
+        .startswith("3 betas x 2 variants x 5 seeds x 5 readings: 30 trainings, 150 points; 0 done\n")
     )
     single = plan(sweep(beta=[1], variants=["bs_vae"], readings=["optimal"]))
     assert single.summary() == "1 beta x 1 variant x 1 reading: 1 training, 1 point; 0 done"

@@ -39,7 +39,7 @@ def test_a_plan_is_trained_once_and_when_it_is_extended_only_what_is_new(sweep, 
     assert (account.done, account.left) == (4, 0)
     assert "[3/3]" in said
     assert "Ray" not in said
-    assert len(load_results(root).points) == 4 * 2 * 4  # trials x splits x readings
+    assert len(load_results(root).points) == 4 * 2 * 5  # trials x splits x readings
     assert not (root / "driver.json").exists()
 
 

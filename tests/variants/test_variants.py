@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from rdbench.errors import SpecError
-from rdbench.numerics.likelihood import READINGS, distortion
+from rdbench.numerics.likelihood import STORED_READINGS, distortion
 from rdbench.registry import variants
 
 
@@ -34,7 +34,7 @@ def test_the_native_reading_is_the_distortion_that_the_loss_minimises(name):
     sse *= torch.arange(1, 7)[:, None]  # splits of 40 images, of one mean error or another
     losses = torch.stack([own.objective(each, torch.zeros(40), 3.0, n).mean() for each in sse])
     same = []
-    for reading in READINGS:
+    for reading in STORED_READINGS:
         gap = losses - distortion(reading, sse, 3.0, n).mean(1)
         same += [reading] if gap.max() - gap.min() < 1e-4 else []
     assert same == [own.declaration.native]

@@ -5,7 +5,7 @@ import inspect
 
 from rdbench.commands.check.subject import Subject
 from rdbench.commands.check.verdicts import Note, need
-from rdbench.numerics.likelihood import OWN, READINGS
+from rdbench.numerics.likelihood import OWN, STORED_READINGS
 from rdbench.registry.imports import counted, dynamic_imports
 from rdbench.registry.source import shipped
 from rdbench.vae.models import Model
@@ -21,7 +21,7 @@ def declared(subject: Subject) -> str:
     need(
         variant.native != OWN or variant.kind != "objective",
         f"native={OWN!r} is for a model with a likelihood of its own; of an objective it is one of"
-        f" {', '.join(READINGS)}, or None",
+        f" {', '.join(STORED_READINGS)}, or None",
     )
     options = ", ".join(f"{name}={value!r}" for name, value in subject.spec.options.items()) or "no options"
     text = f"{variant.kind} {variant.name}, native reading {variant.native or 'none'}, {options}"

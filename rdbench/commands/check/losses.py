@@ -80,6 +80,42 @@ def direction(subject: Subject) -> str:
     return "the loss grows with sse and with rate"
 
 
+def beta_rate(subject: Subject) -> str:
+    """A loss that is declared as distortion + beta rate has the gradient beta by each image's rate."""
+    sse, rate, beta = _inputs(subject)
+    loss = _loss(subject, sse.requires_grad_(), rate.requires_grad_(), beta).sum()
+    (by_rate,) = torch.autograd.grad(loss, rate, allow_unused=True, materialize_grads=True)
+    weights = beta.to(by_rate.device).expand_as(by_rate)
+    return _as_declared(subject, torch.allclose(by_rate, weights, rtol=1e-4))
+
+
+def model_beta_rate(subject: Subject) -> str:
+    """A loss that is declared as distortion + beta rate grows with beta by each image's rate."""
+    model = subject.build().eval()
+    images = subject.images(BATCH)
+    with torch.no_grad():
+        terms = subject.terms(model, images)
+        low, high = (model.loss(images, terms, beta).double() for beta in (1.0, 1000.0))
+    gap, rate = (high - low) / 999, terms.rate.double()
+    return _as_declared(subject, torch.allclose(gap, rate, rtol=1e-3, atol=1e-4), "loss")
+
+
+def _as_declared(subject: Subject, holds: bool, at: str = "") -> str:
+    declared = subject.declaration
+    need(
+        holds or not declared.beta_rate,
+        "beta_rate=True says that the loss is the distortion of its native reading + beta rate, but beta"
+        " multiplies something else than the rate; leave beta_rate out",
+        at,
+    )
+    if holds and declared.native is not None and not declared.beta_rate:
+        return Note(
+            "beta multiplies the rate: if the loss is the distortion of its native reading + beta rate,"
+            " declare beta_rate=True, for the report to give its effective weight"
+        )
+    return "the loss is distortion + beta rate" if declared.beta_rate else "not declared"
+
+
 def members(subject: Subject) -> str:
     """A member's loss depends on its own sse, rate and beta alone, so trials can train side by side."""
     sse, rate, beta = _inputs(subject)

@@ -18,8 +18,9 @@ import rdbench
 
 
 # native: "own" for a likelihood of its own, as distortion below gives it; else the reading of sigma^2 whose
-# distortion the loss minimises, up to constants, or None. paper: where it comes from.
-@rdbench.variant("my_vae", native="own", paper="")
+# distortion the loss minimises, up to constants, or None. beta_rate: the loss is that distortion + beta rate.
+# paper: where it comes from.
+@rdbench.variant("my_vae", native="own", beta_rate=True, paper="")
 class MyVae(rdbench.Model):
     """sum |x - mu| / b + n ln(2 b) + beta rate, with ln b a learned parameter.
 

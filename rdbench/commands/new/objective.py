@@ -15,7 +15,8 @@ import rdbench
 
 
 # native: the reading of sigma^2 whose distortion this loss minimises, up to constants ("half", "beta_half",
-# "optimal", "optimal_shared"), None if there is none. paper: where it comes from.
+# "optimal", "optimal_shared"), None if there is none; with one, beta_rate=True says that the loss is that
+# distortion + beta rate. paper: where it comes from.
 @rdbench.variant("my_vae", native=None, paper="")
 def my_vae(sse: Tensor, rate: Tensor, beta: Tensor, n: int, *, floor: float = 1e-3) -> Tensor:
     """sse / (2 s) + n/2 ln(2 pi s) + beta rate, with s = sse / n + floor.

@@ -1,8 +1,9 @@
-"""Every series of a section over beta, with the best beta of each variant marked."""
+"""Every series of a section over beta or effective weight, with the best beta of each variant marked."""
 
+import math
 import textwrap
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rdbench.report.charts import label_placement
@@ -21,6 +22,7 @@ from rdbench.report.charts.chart import (
 from rdbench.report.numbers import interval, number, plain
 from rdbench.report.sections import Section
 from rdbench.report.statistics.series import UNTESTED, Key, Series, series
+from rdbench.report.statistics.weights import NOT_EQUAL, weights
 
 HEIGHT = 340
 WRAP = 44
@@ -36,7 +38,7 @@ def _template(seeds: bool) -> Spec:
 
     from rdbench.report.charts import layers
 
-    x = alt.X("$x:Q", title="β", scale=alt.Scale(type="log", domain=["$xdomain"], nice=False),
+    x = alt.X("$x:Q", title="$xtitle", scale=alt.Scale(type="log", domain=["$xdomain"], nice=False),
               axis=alt.Axis(values=["$ticks"], format="~g"))  # fmt: skip
     chart = layers.ByVariant(x)
     drawn = [chart.curves()]
@@ -53,6 +55,7 @@ def _template(seeds: bool) -> Spec:
 def beta_chart(section: Section, variants: Sequence[str]) -> Chart | None:
     """Draw each series over beta, a line a variant, and a ring around the best mean of each variant.
 
+    Where the effective weight of any variant is not its beta, a reader can choose it for the horizontal axis.
     A series without a finite value is left out and named in the notes; returns None if there is no other.
     ``variants`` are all of the section, in order: each looks the same in every chart.
     """
@@ -63,14 +66,13 @@ def beta_chart(section: Section, variants: Sequence[str]) -> Chart | None:
     # Names of series come from results files, and a field's name must be safe within an expression.
     fields = {f"v{index}": one for index, one in enumerate(drawn)}
     quantities: dict[str, Values] = {field: one.values for field, one in fields.items()}
-    means, seeds = wide(variants, quantities)
+    found, unknown = weights(section)
+    shown = {key for one in drawn for key in one.values}
+    weighed = {key: by_seed for key, by_seed in found.items() if key in shown}
+    means, seeds = wide(variants, quantities | {"w": weighed})
     _sign(fields, [*means, *seeds])
     data: dict[str, Rows] = {"means": means} | ({"seeds": seeds} if seeds else {})
-    betas = [row["beta"] for row in means]
-    values = by_variant(variants) | {
-        "$x": "beta", "$xdomain": list(label_placement.domain(betas, log=True)),
-        "$ticks": sorted(label_placement.wanted(betas)), "$text": "datum.y_text",
-    }  # fmt: skip
+    axes = _axes(means)
     drawing = _template(bool(seeds))
     views = {}
     for field, one in fields.items():
@@ -78,17 +80,48 @@ def beta_chart(section: Section, variants: Sequence[str]) -> Chart | None:
         for row in means:
             row[f"{field}_best"] = (row["variant"], row["beta"]) in best
         heights = [row[field] for rows in data.values() for row in rows if row[field] is not None]
-        views[one.name] = fill(drawing, values | {
+        values = by_variant(variants) | {
             "$y": field, "$ydomain": list(label_placement.domain(heights, pad=0.1)), "$ytitle": _axis(one),
-            "$what": one.title, "$description": finding(one, variants),
-        })  # fmt: skip
-    lost = [one.title for one in measured if not one.values]
-    notes = (f"No finite value, so not drawn: {'; '.join(lost)}.",) if lost else ()
+            "$what": one.title, "$description": finding(one, variants), "$text": "datum.y_text",
+        }  # fmt: skip
+        for name, across in axes.items():
+            views["/".join([one.name, *([name] if len(axes) > 1 else [])])] = fill(drawing, values | across)
+    notes = _notes([one.title for one in measured if not one.values], "w" in axes, shown, unknown)
     titles = Counter(one.title for one in drawn)
     # One metric measured in two ways is two series of one title, which the name distinguishes.
     options = [(one.name, one.title + f" ({one.name})" * (titles[one.title] > 1)) for one in drawn]
-    control = Control("value", tuple(options))
-    return Chart("over_beta", "ELBO and the other measures over β", notes, (control,), SWITCHES, views, data)
+    controls = [Control("value", tuple(options))]
+    if len(axes) > 1:
+        controls.append(Control("horizontal axis", (("beta", "β"), ("w", "effective weight w = 2σ²β"))))
+    title = "ELBO and the other measures over β"
+    return Chart("over_beta", title, notes, tuple(controls), SWITCHES, views, data)
+
+
+def _axes(means: Rows) -> dict[str, dict[str, Any]]:
+    """Return what fills the template for beta, and for the weight if any differs from beta."""
+    axes = {}
+    for name, title in (("beta", "β"), ("w", "effective weight w = 2σ²β")):
+        values = [row[name] for row in means if row[name] is not None]
+        ends = label_placement.domain(values, log=True)
+        ticks = label_placement.wanted(values)
+        if name == "w":  # no value that was set: powers of ten
+            tens = range(math.floor(math.log10(ends[0])), math.ceil(math.log10(ends[1])) + 1)
+            ticks = {10.0**power for power in tens}
+        axes[name] = {"$x": name, "$xtitle": title, "$xdomain": list(ends), "$ticks": sorted(ticks)}
+    equal = all(row["w"] is None or math.isclose(row["w"], row["beta"], rel_tol=1e-6) for row in means)
+    return {"beta": axes["beta"]} if equal else axes
+
+
+def _notes(lost: Sequence[str], both: bool, shown: set[Key], unknown: Mapping[Key, str]) -> tuple[str, ...]:
+    """Say what is not drawn, and why; and what equal beta is not."""
+    notes = [f"No finite value, so not drawn: {'; '.join(lost)}."] if lost else []
+    if both:
+        notes.append(NOT_EQUAL)
+        without = {variant: unknown[variant, beta] for variant, beta in sorted(shown & unknown.keys())}
+        if without:
+            names = "; ".join(f"{variant} ({reason})" for variant, reason in without.items())
+            notes.append(f"Without a weight, so not drawn over it: {names}.")
+    return tuple(notes)
 
 
 def _sign(fields: dict[str, Series], rows: Rows) -> None:

@@ -287,6 +287,7 @@ def _notes(
     for measure in measures:
         # Only some variants have a likelihood of their own.
         rows = test[test["reading"] == OWN] if measure.reading == OWN else test
+        rows = rows[~rows["variant"].isin(not_compared_under(section, measure.reading))]
         lost = rows.groupby(["variant", "beta"]).ngroups - len(values[measure.name])
         missing.setdefault(lost, []).append(measure.title)
     notes = [

@@ -33,7 +33,7 @@ from rdbench.text import one_line
 
 OPERATORS: dict[str, Callable[[float, float], bool]] = {">": gt, ">=": ge, "<": lt, "<=": le}
 BD_RATES = ("bd_rate", "bd_rate.mse", *(f"bd_rate.{reading}" for reading in (*READINGS, OWN)))
-_POINTS = ("rate", "mse", "psnr", *(f"elbo_{reading}" for reading in (*READINGS, OWN)))
+_POINTS = ("rate", "mse", "psnr", "elbo_likelihood", *(f"elbo_{reading}" for reading in (*READINGS, OWN)))
 _GATE = re.compile(r"\s*([^\s<>=!]*)\s*([<>=!]*)\s*(.*?)\s*", re.DOTALL)
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 

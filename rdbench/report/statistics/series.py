@@ -10,7 +10,7 @@ from typing import Any
 from rdbench import metrics
 from rdbench.metrics import FINDINGS
 from rdbench.metrics.base import Better, value_name
-from rdbench.numerics.likelihood import READING_NAMES
+from rdbench.numerics.likelihood import LIKELIHOOD, OWN, READING_NAMES
 from rdbench.report.numbers import Estimate, plain
 from rdbench.report.sections import Section, records
 from rdbench.report.statistics.curves import estimate
@@ -29,9 +29,12 @@ QUANTITIES: tuple[tuple[str, str, str, Better | None], ...] = (
 Key = tuple[str, float]
 """Variant and beta."""
 
+MODELS_LIKELIHOOD = f"the model's likelihood (its own, else {READING_NAMES[LIKELIHOOD]})"
+"""What variants of different families are compared by, for titles."""
+
 BETA_HALF = (
     f"{READING_NAMES['beta_half']} says something only of a loss sse + β·rate, so under it only variants"
-    f" whose native reading is {READING_NAMES['half']} are compared."
+    f" that declare it are shown (beta_rate=True, with the native reading {READING_NAMES['half']})."
 )
 """For captions; see :func:`not_compared_under`."""
 
@@ -103,11 +106,16 @@ class Series:
 def values_by_seed(
     section: Section, measure: str, reading: str, split: str = "test"
 ) -> dict[Key, dict[int, float]]:
-    """Return (variant, beta) -> seed -> the finite values of a column of ``points``."""
+    """Return (variant, beta) -> seed -> the finite values of a column of ``points``.
+
+    A variant that the reading says nothing of has none (:func:`not_compared_under`).
+    """
     values: dict[Key, dict[int, float]] = {}
     rows = section.splits.get((split, reading))
     if rows is None:
         return values
+    if hidden := not_compared_under(section, reading):
+        rows = rows[~rows["variant"].isin(hidden)]
     columns = (rows[name].tolist() for name in ("variant", "beta", "seed", measure))
     for variant, beta, seed, value in zip(*columns, strict=True):
         if value is not None and math.isfinite(value):
@@ -118,15 +126,17 @@ def values_by_seed(
 def not_compared_under(section: Section, reading: str) -> frozenset[str]:
     """Return the variants that a reading says nothing of: none, but under ``beta_half``.
 
-    sigma^2 = beta/2 rests on Eq. 5, which holds of the loss sse + beta rate: of a variant whose native
-    reading is ``half``. Any other's beta is no such weight: its likelihood there means nothing, so it is
-    shown, but compared neither with other variants nor by a gate.
+    sigma^2 = beta/2 rests on Eq. 5, which holds of the loss sse + beta rate: of a variant of the native
+    reading ``half`` that declares ``beta_rate``. Any other's beta is no such weight: its likelihood there
+    means nothing, so it is neither shown nor compared, with other variants or by a gate. A variant of the
+    user's own whose code is gone, or that declares nothing, counts as another.
     """
     if reading != "beta_half" or not len(section.points):
         return frozenset()
     points = section.points
-    native = points.loc[points["native"].eq(True) & (points["reading"] == "half"), "variant"]
-    return frozenset(points["variant"]) - frozenset(native)
+    declared = points["native"].eq(True) & (points["reading"] == "half")
+    declared &= points["beta_rate"].eq(True) if "beta_rate" in points else False
+    return frozenset(points["variant"]) - frozenset(points.loc[declared, "variant"])
 
 
 def beta_half(section: Section) -> str:
@@ -143,9 +153,31 @@ def elbo(section: Section, reading: str) -> Series:
                   values=values_by_seed(section, "elbo", reading))  # fmt: skip
 
 
+def has_own(section: Section, split: str = "test") -> frozenset[str]:
+    """Return the variants with a likelihood of their own."""
+    return frozenset(variant for variant, _ in values_by_seed(section, "elbo", OWN, split))
+
+
+def likelihood(section: Section, split: str = "test") -> Series:
+    """Return the ELBO under the likelihood that each model has: its own, else at ``optimal_train``.
+
+    Nats on the same pixels compare, whatever the family of the likelihood.
+    """
+    own = has_own(section, split)
+    gaussian = values_by_seed(section, "elbo", LIKELIHOOD, split)
+    values = {key: by_seed for key, by_seed in gaussian.items() if key[0] not in own}
+    values |= values_by_seed(section, "elbo", OWN, split)
+    return Series("elbo_likelihood", f"{split} ELBO, {MODELS_LIKELIHOOD}", "nats per image", "higher",
+                  values=values)  # fmt: skip
+
+
 def series(section: Section) -> list[Series]:
-    """Return the section's series: ELBO under each reading, then rate, MSE and PSNR, then proxy metrics."""
+    """Return the section's series: ELBO under each reading, then rate, MSE and PSNR, then proxy metrics.
+
+    Where a variant has a likelihood of its own, :func:`likelihood` comes first.
+    """
     elbos = [elbo(section, reading) for reading in section.readings]
+    elbos = [likelihood(section), *elbos] if OWN in section.readings else elbos
     # These do not depend on the reading: any will do.
     others = [Series(name, title, unit, way, values=values_by_seed(section, name, "half"))
               for name, title, unit, way in QUANTITIES]  # fmt: skip

@@ -3,11 +3,20 @@
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from rdbench.numerics.likelihood import OWN, READING_NAMES
+from rdbench.numerics.likelihood import FITTED, LIKELIHOOD, OWN, READING_NAMES
 from rdbench.report.numbers import ABSENT, count, interval, plain
 from rdbench.report.sections import VARIES, Section, records
 from rdbench.report.statistics import series
-from rdbench.report.statistics.series import Key, Series, beta_half, proxies, remarks, values_by_seed
+from rdbench.report.statistics.series import (
+    BETA_HALF,
+    Key,
+    Series,
+    beta_half,
+    proxies,
+    remarks,
+    values_by_seed,
+)
+from rdbench.report.statistics.weights import weights
 from rdbench.report.tables.bold import MARKED, marked_cell
 from rdbench.report.tables.table import Cell, Column, Table, numbered, texts
 
@@ -124,7 +133,8 @@ def elbo(section: Section) -> Table:
     if len(section.points):
         rows = section.points[section.points["native"].astype(bool)]
         native = set(zip(rows["reading"], rows["variant"], strict=True))
-    heads = [(column, variant) for column in columns for variant in sorted({name for name, _ in asked_for})]
+    variants = sorted({name for name, _ in asked_for})
+    heads = [(column, name) for column in columns for name in variants if name not in column.silent]
 
     def cell(column: Series, key: Key) -> Cell:
         if key not in asked_for:
@@ -138,13 +148,21 @@ def elbo(section: Section) -> Table:
         f" {over_seeds(columns)} {MARKED} Each reading by itself. Native: the reading whose distortion the"
         " variant's loss minimises, up to constants."
     )
-    if any(reading.startswith("optimal") for reading in section.readings):
+    if LIKELIHOOD in section.readings:
         caption += (
-            " An optimal σ² is fitted to the split it scores: one number for all its images, which a model"
-            " could have, or one for each image, which no one model has; the latter bounds every constant σ²"
-            " from above."
+            f" {READING_NAMES[LIKELIHOOD]}: one number, their mean squared error, and the likelihood to"
+            " compare variants by, as it is fitted to no test image."
         )
-    caption += beta_half(section)
+    if any(reading in FITTED for reading in section.readings):
+        caption += (
+            " An optimal σ² that is fitted to the images it scores is the likelihood of no model: one for all"
+            " of them bounds every constant σ² from above in the mean, one for each image bounds it image by"
+            " image."
+        )
+    caption += (
+        " A row is one β, which is not one weight w = 2σ²β of the rate: the table at equal weight and the"
+        f" columns w tell.{beta_half(section)}"
+    )
     betas = sorted({beta for _, beta in asked_for})
     badges = ["native" if (column.reading, variant) in native else "" for column, variant in heads]
     return Table(
@@ -159,18 +177,25 @@ def elbo(section: Section) -> Table:
 
 def points(section: Section, reading: str) -> Table:
     """Return the points under a reading: ELBO, rate, distortion and errors, a row a (variant, beta)."""
+    found, unknown = weights(section)
     columns = [
-        Series(measure, heading, "", None, values=values_by_seed(section, measure, reading, split))
-        for heading, split, measure in POINT_COLUMNS
-    ]
-    lost = losses(section)
+        Series("weight", "w = 2σ²β", "", None, values=found, reasons=unknown),
+        *(Series(measure, heading, "", None, values=values_by_seed(section, measure, reading, split))
+          for heading, split, measure in POINT_COLUMNS),
+    ]  # fmt: skip
+    lost, silent = losses(section), series.not_compared_under(section, reading)
 
     def why(column: Series, key: Key) -> tuple[str, str]:
         absent = NO_OWN if reading == OWN else ABSENT_BECAUSE.get(column.name, "")
+        absent = column.reasons.get(key, absent)
         return absent, lost_at(key, column, lost, columns)
 
-    rows = rows_by_key(keys(section), columns, why)
-    caption = f"ELBO, rate and distortion in nats per image. {over_seeds(columns)}"
+    rows = rows_by_key([key for key in keys(section) if key[0] not in silent], columns, why)
+    caption = (
+        "w is the effective weight, with σ² of the native reading as the training ended, whatever the reading"
+        f" of the table; ELBO, rate and distortion in nats per image. {over_seeds(columns)}"
+        f"{f' {BETA_HALF}' if silent else ''}"
+    )
     heads = (*KEYS, *(Column(column.title) for column in columns))
     return Table(f"measured_{reading}", READING_NAMES[reading], caption, heads, tuple(rows), folded=True)
 
@@ -265,15 +290,20 @@ def progress(section: Section) -> str:
 
 
 def findings(section: Section) -> list[str]:
-    """Return a sentence a reading that says something of a variant: the best test ELBO, and where it is."""
+    """Return a sentence a reading that says something of a variant: the best test ELBO, and where it is.
+
+    First that of the likelihoods that the models have, where there is one besides the readings.
+    """
     sentences = []
-    for reading in section.readings:
-        elbos = series.elbo(section, reading)
+    named = [(READING_NAMES[reading], series.elbo(section, reading)) for reading in section.readings]
+    if OWN in section.readings:
+        title = series.MODELS_LIKELIHOOD
+        named.insert(0, (f"{title[:1].upper()}{title[1:]}", series.likelihood(section)))
+    for name, elbos in named:
         if (top := elbos.top) is not None:
             mean, _, half = interval(best := elbos.estimates[top]).partition(" ±")
             rests_on = f"mean of {best.n} seeds, 95% interval ±{half}" if half else "one training, n = 1"
             sentences.append(
-                f"{READING_NAMES[reading]}: best test ELBO {mean} nats per image,"
-                f" {top[0]} at β = {plain(top[1])} ({rests_on})."
+                f"{name}: best test ELBO {mean} nats per image, {top[0]} at β = {plain(top[1])} ({rests_on})."
             )
     return sentences

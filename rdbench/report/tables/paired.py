@@ -11,8 +11,12 @@ import pandas as pd
 from rdbench.numerics.likelihood import READING_NAMES, READINGS, distortion
 from rdbench.report.numbers import Estimate, interval, plain
 from rdbench.report.sections import Section, records
-from rdbench.report.statistics.series import beta_half, not_compared_under
+from rdbench.report.statistics.series import beta_half, not_compared_under, values_by_seed
+from rdbench.report.statistics.training_progress import mean_rise, progress
+from rdbench.report.statistics.weights import NOT_EQUAL, weights
 from rdbench.report.tables.table import Cell, Column, Table
+from rdbench.report.tables.training_progress import RISE, ROSE, rise_cell
+from rdbench.report.tables.weights import equal_weight_cell, weight_cell
 
 Seeds = dict[int, npt.NDArray[np.float64]]
 
@@ -39,12 +43,16 @@ def _elbos(per_image: pd.DataFrame, points: pd.DataFrame, reading: str) -> dict[
     """Return beta -> variant -> seed -> the ELBO of each test image, in the order of the images."""
     elbos: dict[float, dict[str, Seeds]] = {}
     images = {key: rows.sort_values("index") for key, rows in per_image.groupby(["variant", "beta", "seed"])}
+    train = points[(points["split"] == "train") & (points["reading"] == reading)]
+    train_sse = {(row["variant"], row["beta"], row["seed"]): row["sse"] for row in records(train)}
     for row in records(points[(points["split"] == "test") & (points["reading"] == reading)]):
-        rows = images.get((row["variant"], row["beta"], row["seed"]))
+        key = (row["variant"], row["beta"], row["seed"])
+        rows = images.get(key)
         if rows is None or len(rows) < 2 or not row["mse"] > 0:
             continue
         sse, rate = (rows[name].to_numpy(np.float64) for name in ("sse", "rate"))
-        elbo = -(distortion(reading, sse, row["beta"], round(row["sse"] / row["mse"])) + rate)
+        n = round(row["sse"] / row["mse"])
+        elbo = -(distortion(reading, sse, row["beta"], n, train_sse.get(key, math.nan)) + rate)
         if np.isfinite(elbo).all():
             elbos.setdefault(row["beta"], {}).setdefault(row["variant"], {})[row["seed"]] = elbo
     return elbos
@@ -88,16 +96,38 @@ def table(section: Section, reading: str) -> Table | None:
     differences = paired_differences(section.per_image, points, reading)
     if not differences:
         return None
+    trainings, reasons = progress(section)
+    found, unknown = weights(section)
+    elbos = values_by_seed(section, "elbo", reading)
+
+    def rose(pair: PairedDifference) -> tuple[Cell, Cell]:
+        one, other = (trainings.get((name, pair.beta), {}) for name in (pair.variant, pair.baseline))
+        both = [one, other] if not one.keys() & other.keys() else [
+            {seed: side[seed] for seed in one.keys() & other.keys()} for side in (one, other)
+        ]  # fmt: skip
+        cells = [
+            rise_cell(mean_rise(side.values(), reading), pair.mean, reasons.get((name, pair.beta), ""))
+            for side, name in zip(both, (pair.variant, pair.baseline), strict=True)
+        ]
+        return cells[0], cells[1]
+
     caption = (
         "Difference in test ELBO, nats per image, of two variants at one β: the mean over images of each"
         " image's own difference (itself a mean over the seeds both have) ± its standard error, and beside"
         " it the standard error that two independent sets of images would give. Both are errors of sampling"
         " test images, for these trained models; how trainings vary is another question."
     )
-    caption += beta_half(section)
+    caption += (
+        f" {NOT_EQUAL} At equal w: the same difference, in the mean over test images, where both weigh the"
+        " rate as the second does at this β, each seed interpolated in ln w between its neighbouring weights,"
+        " with a 95% interval over seeds."
+    )
+    caption += f" {ROSE} Marked: more than the difference.{beta_half(section)}"
     columns = (
         Column("β", kind="key"), Column("difference of", kind="key"), Column("mean ± s.e."),
         Column("s.e. if independent"), Column("images"), Column("seeds"),
+        Column("w, the first"), Column("w, the second"), Column("at equal w"),
+        Column("the first", RISE), Column("the second", RISE),
     )  # fmt: skip
     rows = tuple(
         (
@@ -107,6 +137,9 @@ def table(section: Section, reading: str) -> Table | None:
             Cell(f"{pair.independent:.2g}", value=pair.independent),
             Cell(f"{pair.images:,}", value=pair.images),
             Cell(str(pair.seeds), value=pair.seeds),
+            *(weight_cell(found, (name, pair.beta), unknown) for name in (pair.variant, pair.baseline)),
+            equal_weight_cell(elbos, found, ((pair.baseline, pair.beta), pair.variant)),
+            *rose(pair),
         )
         for pair in differences
     )

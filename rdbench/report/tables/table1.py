@@ -2,20 +2,24 @@
 
 import csv
 import functools
+from dataclasses import replace
 from importlib import resources
 from typing import Any
 
 from rdbench.report.numbers import ABSENT, count, number
 from rdbench.report.sections import Section
-from rdbench.report.statistics.series import Key, Series, proxies, values_by_seed
+from rdbench.report.statistics.series import Key, Series, has_own, likelihood, proxies, values_by_seed
 from rdbench.report.tables.bold import MARKED
 from rdbench.report.tables.measured import KEYS, LONG, keys, losses, lost_at, over_seeds, rows_by_key
 from rdbench.report.tables.sources import data_remarks
 from rdbench.report.tables.table import Cell, Column, Table, numbered
 from rdbench.text import shown
 
-READING = "optimal"
+PAPERS_READING = "optimal"
 """The reading of every row of the paper's table, also those of constant variance."""
+
+AS_PAPER = "at the paper's σ², fitted to each image"
+"""The group of the columns under it: not the likelihood of any model, but what the published values are."""
 
 PUBLISHED = "bs_vae_2024_table1.csv"
 PAPER_COLUMNS = {
@@ -78,19 +82,29 @@ def _written(value: Any) -> str:
 
 
 def table1(section: Section) -> Table | None:
-    """Return FID and the bounds of log p(x), a row a (variant, beta); None where no trial has points."""
-    bounds = [
-        Series(f"{split}_log_p", f"{split} log p(x) ≥", "nats per image", "higher", reading=READING,
-               values=values_by_seed(section, "elbo", READING, split))
-        for split in ("test", "train")
+    """Return FID and the bounds of log p(x), a row a (variant, beta); None where no trial has points.
+
+    The bounds are those of each model's likelihood, then those at the paper's variance.
+    """
+    titles = {split: f"{split} log p(x) ≥" for split in ("test", "train")}
+    bounds = [replace(likelihood(section, split), title=title) for split, title in titles.items()]
+    fitted = [
+        Series(f"{split}_log_p", title, "nats per image", "higher", reading=PAPERS_READING,
+               values=values_by_seed(section, "elbo", PAPERS_READING, split))
+        for split, title in titles.items()
     ]  # fmt: skip
-    if not any(bound.values for bound in bounds):
+    if not any(bound.values for bound in (*bounds, *fitted)):
         return None
     fids = [proxy for proxy in proxies(section) if proxy.metric == "fid"]
-    columns, lost = [*fids, *bounds], losses(section)
+    columns, lost = [*fids, *bounds, *fitted], losses(section)
+
+    own = has_own(section)
 
     def why(column: Series, key: Key) -> tuple[str, str]:
-        return column.reasons.get(key, "not measured"), lost_at(key, column, lost, bounds)
+        told = [lost_at(key, column, lost, (*bounds, *fitted))]
+        own_likelihood = column.name == bounds[0].name and key[0] in own and key in column.values
+        told += ["its own likelihood"] if own_likelihood else []
+        return column.reasons.get(key, "not measured"), ", ".join(filter(None, told))
 
     every, paper = keys(section), _beside(section)
     rows = rows_by_key(every, columns, why)
@@ -100,11 +114,12 @@ def table1(section: Section) -> Table | None:
     fid_heads = numbered([fid.title.replace("fid", "FID", 1) for fid in fids])
     measured = "measured" if paper else ""
     heads = [Column(title, measured) for title in (*fid_heads, *(bound.title for bound in bounds))]
+    heads += [Column(bound.title, AS_PAPER, badge="fitted") for bound in fitted]
     group = "published, of other data" if data_remarks(section) else "published"
     heads += [Column(name, group, badge="published") for name in PAPER_COLUMNS.values() if paper]
     return Table(
-        "table_1", "Table 1 of the paper: FID and log p(x)", _caption(section, fids, bounds, paper),
-        (*KEYS, *heads), tuple(rows),
+        "table_1", "Table 1 of the paper: FID and log p(x)",
+        _caption(section, fids, [*bounds, *fitted], paper), (*KEYS, *heads), tuple(rows),
         tuple(f"{head}: {fid.how}." for head, fid in zip(fid_heads, fids, strict=True)),
         folded=len(rows) >= LONG,
     )  # fmt: skip
@@ -128,10 +143,11 @@ def _caption(
     section: Section, fids: list[Series], bounds: list[Series], paper: dict[Key, dict[str, float]]
 ) -> str:
     parts = [
-        "log p(x): what the paper prints as lower bounds, the ELBO in nats per image at the σ² that is"
-        " optimal for each image, in every row; higher is better. As that σ² is fitted to the image it"
-        " scores, this is not the likelihood of any single model; for a bound on one see the σ² that is one"
-        " for all images."
+        "log p(x) ≥: the ELBO in nats per image, a lower bound; higher is better. The first two columns take"
+        " one σ² for all images, the training images' mean squared error: the likelihood of a model that"
+        " learned its variance; or the model's own likelihood, where it has one. Those marked fitted take the"
+        " paper's, which is optimal for each image and fitted to the very image it scores: the likelihood of"
+        " no model, and what the published values are."
     ]
     parts.append("FID: lower is better." if fids else "FID was not measured.")
     parts += [over_seeds([*fids, *bounds]), MARKED, "Each column by itself."]

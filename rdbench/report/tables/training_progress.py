@@ -1,0 +1,88 @@
+"""How far the trainings of a section had come: what they gained from one cycle's end to the next."""
+
+from rdbench.numerics.likelihood import LIKELIHOOD, READING_NAMES
+from rdbench.report.numbers import ABSENT, interval, number, plain
+from rdbench.report.sections import Section
+from rdbench.report.statistics.curves import estimate
+from rdbench.report.statistics.training_progress import mean_rise, progress
+from rdbench.report.tables.measured import KEYS, LONG, key_cells
+from rdbench.report.tables.table import Cell, Column, Mark, Table, estimate_cell
+
+RISE = "ELBO gained in the second cycle"
+
+ROSE = (
+    f"{RISE}: how much the training images' ELBO under this reading changed from the end of the first cosine"
+    " cycle of the learning rate to the end of the second, by the history's means of error and rate; a longer"
+    " training may change the difference by as much."
+)
+"""For captions beside a comparison."""
+
+
+def rise_cell(rise: float | None, claimed: float | None, reason: str) -> Cell:
+    """Return the cell of a gain in the second cycle, marked where it is more than a claimed difference."""
+    if rise is None:
+        return Cell(ABSENT, reason or "no history under this reading")
+    mark: Mark = "warning" if claimed is not None and abs(rise) > abs(claimed) else ""
+    return Cell(number(rise), mark=mark, value=rise)
+
+
+def table(section: Section) -> Table | None:
+    """Return what each (variant, beta) gained in its second cycle; None where no training is done."""
+    trainings, reasons = progress(section)
+    keys = sorted({*trainings, *reasons})
+    if not keys:
+        return None
+    rows = []
+    for key in keys:
+        here = [*trainings.get(key, {}).values()]
+        rises = [rise for one in here if (rise := one.rose(LIKELIHOOD)) is not None]
+        values = [
+            [one.loss[0] for one in here],
+            [one.loss[1] for one in here],
+            [one.fell for one in here],
+            rises,
+        ]
+        reason = "it has no rate" if here else reasons[key]
+        cells = (estimate_cell(estimate(numbers), absent=reason) for numbers in values)
+        rows.append((*key_cells(key), *cells))
+    epochs = sorted({one.epochs for trainings_of in trainings.values() for one in trainings_of.values()})
+    caption = (
+        "The learning rate falls to zero twice. A loss that still fell from the end of the first cycle to the"
+        " end of the second may fall further in a longer training, so a difference between variants that is"
+        " smaller says little of what they reach in the end. Losses are means over training images in each"
+        " variant's own units; the ELBO, in nats per image, is that of the training images under"
+        f" {READING_NAMES[LIKELIHOOD]}."
+    )
+    if any(len(seeds) > 1 for seeds in trainings.values()):
+        caption += " Means ± 95% t-intervals over seeds."
+    if epochs:
+        ends = " or ".join(f"{first} and {last}" for first, last in epochs)
+        caption += f" The ends: epochs {ends}."
+    if any(last % 2 for _, last in epochs):
+        caption += (
+            " Of an odd number of epochs the first cycle ends within one; the last whole one before is taken,"
+            " so what was gained since is overstated."
+        )
+    columns = (
+        *KEYS, Column("loss, first cycle"), Column("loss, second cycle"), Column("fell by"), Column(RISE),
+    )  # fmt: skip
+    title = "How far training had come"
+    return Table("training_progress", title, caption, columns, tuple(rows), folded=len(rows) >= LONG)
+
+
+def findings(section: Section) -> list[str]:
+    """Return one sentence: the largest gain of a second cycle, or why none is known; none without a trial."""
+    trainings, reasons = progress(section)
+    rises = {key: rise for key, seeds in trainings.items()
+             if (rise := mean_rise(seeds.values(), LIKELIHOOD)) is not None}  # fmt: skip
+    if not rises:
+        why = "; ".join(dict.fromkeys(reasons.values()))
+        return [f"How far training had come is not known: {why}."] if why else []
+    top = max(rises, key=lambda key: (abs(rises[key]), key))
+    seeds = [rise for one in trainings[top].values() if (rise := one.rose(LIKELIHOOD)) is not None]
+    return [
+        "How far training had come: from the end of the first cosine cycle to the end of the second the"
+        f" training images' ELBO changed by up to {interval(estimate(seeds))} nats per image ({top[0]} at β ="
+        f" {plain(top[1])}, {READING_NAMES[LIKELIHOOD]}). A smaller difference between variants may be one of"
+        " how long they trained."
+    ]
