@@ -76,13 +76,15 @@ def contents(results: Sequence[Place]) -> Contents:
     loaded = tuple(load_results(path) for path in results)
     sections, problems = gather(loaded)
     filled = []
+    checklists = claims.tables(sections)  # one correction over the verdicts of the whole page
     for index, (section, names) in enumerate(zip(sections, sources.headings(sections), strict=True)):
         variants = tuple(sorted({variant for variant, _ in measured.keys(section)}))
         searches = tuple(_searches(section))
         drawn = [*(draw(section, variants) for draw in CHARTS), *(search.chart for search in searches)]
         charts = tuple(chart for chart in drawn if chart is not None)
-        tables = tuple(table for table in _tables(section, searches) if table is not None)
-        filled.append(SectionContents(f"s{index}", *names, section, variants, charts, tables, searches))
+        tables = [checklists[index], *_tables(section, searches)]
+        filled.append(SectionContents(f"s{index}", *names, section, variants, charts,
+                                      tuple(filter(None, tables)), searches))  # fmt: skip
     return Contents(tuple(filled), loaded, tuple(problems))
 
 
@@ -100,8 +102,7 @@ def _searches(section: Section) -> Iterable[SearchContents]:
 
 
 def _tables(section: Section, searches: Sequence[SearchContents]) -> Iterable[Table | None]:
-    """Yield the section's tables in the order of the page."""
-    yield claims.table(section)
+    """Yield the section's further tables in the order of the page."""
     yield bd_rate.table(section)
     yield bd_rate.envelope_table(section)
     yield shannon.table(section)
