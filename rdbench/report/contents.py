@@ -76,13 +76,13 @@ def contents(results: Sequence[Place]) -> Contents:
     loaded = tuple(load_results(path) for path in results)
     sections, problems = gather(loaded)
     filled = []
-    checklists = claims.tables(sections)  # one correction over the verdicts of the whole page
+    verdicts = claims.tables(sections)  # one correction over the verdicts of the whole page
     for index, (section, names) in enumerate(zip(sections, sources.headings(sections), strict=True)):
         variants = tuple(sorted({variant for variant, _ in measured.keys(section)}))
         searches = tuple(_searches(section))
         drawn = [*(draw(section, variants) for draw in CHARTS), *(search.chart for search in searches)]
         charts = tuple(chart for chart in drawn if chart is not None)
-        tables = [checklists[index], *_tables(section, searches)]
+        tables = [*verdicts[index], *_tables(section, searches)]
         filled.append(SectionContents(f"s{index}", *names, section, variants, charts,
                                       tuple(filter(None, tables)), searches))  # fmt: skip
     return Contents(tuple(filled), loaded, tuple(problems))

@@ -395,7 +395,7 @@ def test_trials_that_all_diverged_test_nothing():
 def test_other_variants_have_no_checklist():
     own = section({("mine", 1.0): [1.0], ("bs_vae (a=1)", 1.0): [1.0]})
     assert claims.claims(own) == []
-    assert claims.tables([own]) == [None]
+    assert claims.tables([own]) == [(None, None)]
 
 
 def test_one_correction_is_made_over_the_verdicts_of_the_whole_page():
@@ -403,16 +403,18 @@ def test_one_correction_is_made_over_the_verdicts_of_the_whole_page():
     alone = claims.claims(section(elbo))[EQUAL]
     assert (alone.verdict, alone.p < 0.05) == ("held", True)
     others = [section(five(both([1.0, 2, 3], [1.0, 2, 3]), 1)) for _ in range(40)]
-    beside = claims.page_claims([*others, section(elbo)])[-1][EQUAL]
+    beside = claims.page_claims([*others, section(elbo)])[0][-1][EQUAL]
     assert beside.p > alone.p
     assert beside.verdict == "in the mean only"
-    table = claims.tables([*others, section(elbo)])[-1]
-    tested = sum(each.p is not None for page in claims.page_claims([*others, section(elbo)]) for each in page)
+    table = claims.tables([*others, section(elbo)])[-1][0]
+    tested = sum(
+        each.p is not None for page in claims.page_claims([*others, section(elbo)])[0] for each in page
+    )
     assert f"correction for the {tested} verdicts of this page" in table.caption
 
 
 def test_the_table_marks_what_did_not_hold():
-    (table,) = claims.tables([section(five(ELBO), fid=five(FID | {("bs_vae", 1.0): [300.0]}))])
+    ((table, _),) = claims.tables([section(five(ELBO), fid=five(FID | {("bs_vae", 1.0): [300.0]}))])
     assert [column.heading for column in table.columns][:4] == ["no.", "claim", "verdict", "p, corrected"]
     rows = {row[1].text: row for row in table.rows}
     failed = [row for row in rows.values() if row[2].text == "did not hold"]

@@ -262,7 +262,7 @@ def with_notes(own, *notes):
 @pytest.fixture
 def one_claim(monkeypatch):
     claim = claims.Claim("C2", "Fig. 3", "a claim", "held", "", "")
-    monkeypatch.setattr(claims, "page_claims", lambda sections: [[claim] for _ in sections])
+    monkeypatch.setattr(claims, "page_claims", lambda sections, further: ([[claim] for _ in sections], []))
 
 
 @pytest.mark.usefixtures("one_claim")
@@ -273,14 +273,14 @@ def test_data_that_are_not_the_papers_are_told_beside_the_published_values():
     assert {column.group for column in table.columns[4:]} == {"published, of other data"}
     assert f"The data are not those of the paper: {'; '.join(notes)}." in table.caption
     assert "The recipe is the paper's." in table.caption  # which is another matter
-    assert notes[0] in claims.tables([with_notes(section(FIVE, settings=CELEBA), *notes)])[0].caption
+    assert notes[0] in claims.tables([with_notes(section(FIVE, settings=CELEBA), *notes)])[0][0].caption
 
 
 @pytest.mark.usefixtures("one_claim")
 def test_data_as_published_are_passed_over_in_silence():
     for own in (section(FIVE), with_notes(section(FIVE))):
         assert "not those of the paper" not in table1.table1(own).caption
-        assert "not the paper's data" not in claims.tables([own])[0].caption
+        assert "not the paper's data" not in claims.tables([own])[0][0].caption
 
 
 @pytest.mark.parametrize(

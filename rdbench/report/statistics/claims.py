@@ -144,7 +144,7 @@ def _curves(section: Section, ours: str, theirs: str) -> _Curves | str:
         found.append(curves)
         lost += [f"{count(without, 'point')} of {variant}"] if without else []
     left_out = f"; left out: {' and '.join(lost)} at β that not all seeds have" if lost else ""
-    return _Curves(*found, left_out)
+    return _Curves(found[0], found[1], left_out)
 
 
 def seed_curves(

@@ -1,5 +1,6 @@
 """The nine claims of Kim & Lee, "Beta-Sigma VAE", ICPR 2024, tested on the trials of a page."""
 
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -25,6 +26,7 @@ from rdbench.report.statistics.claims import (
 )
 from rdbench.report.statistics.series import Series, proxies, values_by_seed
 from rdbench.report.statistics.verdict import LEVEL, Finding, Judgement, Verdict, judge
+from rdbench.report.tables import linear_coder
 from rdbench.report.tables.measured import keys, losses
 from rdbench.report.tables.sources import data_remarks
 from rdbench.report.tables.table import Cell, Column, Table, numbered
@@ -53,18 +55,21 @@ class Claim:
 
 def claims(section: Section) -> list[Claim]:
     """Return the paper's claims with their verdicts, as :func:`page_claims` does of this section alone."""
-    return page_claims([section])[0]
+    return page_claims([section])[0][0]
 
 
-def page_claims(sections: Sequence[Section]) -> list[list[Claim]]:
-    """Return the claims of each section, the central one first, with one correction over the verdicts of all.
+def page_claims(
+    sections: Sequence[Section], further: Sequence[Finding] = ()
+) -> tuple[list[list[Claim]], list[Judgement]]:
+    """Return the claims of each section, the central one first, and the verdicts of the page's further
+    findings.
 
-    A stand-in for FID has lines of its own and never answers for FID. Empty where a section holds neither of
-    the paper's variants.
+    One correction is made over the verdicts of all. A stand-in for FID has lines of its own and never answers
+    for FID. Empty where a section holds neither of the paper's variants.
     """
     found = [list(_findings(section)) for section in sections]
-    judgements = iter(judge([finding for lines in found for *_, finding in lines]))
-    return [[_claim(*line, next(judgements)) for line in lines] for lines in found]
+    judgements = iter(judge([*(finding for lines in found for *_, finding in lines), *further]))
+    return [[_claim(*line, next(judgements)) for line in lines] for lines in found], [*judgements]
 
 
 def _claim(name: tuple[str, str], text: str, finding: Finding, judged: Judgement) -> Claim:
@@ -190,12 +195,25 @@ CLAIMS: tuple[tuple[str, str, str, str, Callable[[Evidence], Finding]], ...] = (
 none by itself), and what decides it."""
 
 
-def tables(sections: Sequence[Section]) -> list[Table | None]:
-    """Return the checklist of each section of a page; None where it holds neither of the paper's variants."""
-    judged = page_claims(sections)
-    tests = sum(claim.p is not None for lines in judged for claim in lines)
-    return [_table(section, lines, tests) if lines else None
-            for section, lines in zip(sections, judged, strict=True)]  # fmt: skip
+def tables(sections: Sequence[Section], floor: float = LEAST_RATE) -> list[tuple[Table | None, Table | None]]:
+    """Return the verdicts of each section of a page: the paper's claims, and against the linear coder.
+
+    None where a section holds neither of the paper's variants; no linear coder.
+
+    Args:
+        sections: all of the page.
+        floor: rates up to it are compared by no curve, nats.
+    """
+    coders = [linear_coder.comparisons(section, floor) for section in sections]
+    judged, further = page_claims(sections, [each.finding for found in coders for each in found])
+    p_values = [*(claim.p for lines in judged for claim in lines), *(each.p for each in further)]
+    tests = sum(p is not None for p in p_values)
+    rest = iter(further)
+    return [
+        (_table(section, lines, tests) if lines else None,
+         linear_coder.table(found, list(itertools.islice(rest, len(found)))))
+        for section, lines, found in zip(sections, judged, coders, strict=True)
+    ]  # fmt: skip
 
 
 def _table(section: Section, lines: Sequence[Claim], tests: int) -> Table:
