@@ -12,6 +12,7 @@ from rdbench.report.statistics.claims import NAMED
 from rdbench.report.tables import claims
 
 RATES = {0.1: 100.0, 1.0: 50.0, 10.0: 10.0}
+NATIVE = {"bs_vae": "optimal", "beta_vae": "half"}
 READ = tuple(dict.fromkeys((*READINGS, "optimal_train")))
 ORDER = ["C2", "C2", "C2", "C2", "C1", "C3", "C4", "C4", "C5", "C5", "C6", "C6", "C7", "C8", "C9"]
 """The lines where FID was measured in one way, or not at all."""
@@ -51,6 +52,7 @@ def section(
     done = [(variant, beta, seed) for (variant, beta), own in elbo.items() for seed in range(len(own))]
     points = [
         {"variant": variant, "beta": beta, "seed": seed, "split": "test", "reading": reading, "trial": "t",
+         "native": reading == NATIVE.get(variant, "half"), "beta_rate": variant == "beta_vae",
          "rate": RATES.get(beta, 1.0), "distortion": curve(variant, beta, reading) + off, "psnr": 10.0,
          "mse": (mse or error)(variant, beta) * (1 + off / 1e3), "bits_per_dim": 1.0,
          "elbo": elbo[variant, beta][seed] + (off - 1e4 * beta if "half" in reading else 0)}
@@ -166,6 +168,12 @@ def test_collapsed_rates_are_not_compared():
     )
     own.points["rate"] = own.points["rate"].where(own.points["beta"] < 10, 1e-6)
     assert "0.01000 to 100.0 nats" in claims.claims(own)[CENTRAL].figures
+
+
+def test_the_floor_is_a_setting():
+    ((table, _),) = claims.tables([section(five(ELBO))], floor=20.0)
+    assert "20.00 to 100.0 nats" in table.rows[CENTRAL][5].text
+    assert "from 20 nats on" in table.caption
 
 
 def test_betas_of_fewer_seeds_are_left_out_of_the_curves_and_named():

@@ -38,7 +38,8 @@ NO_COMMON_RATE = "there is no rate that all seeds of both reach"
 class Evidence:
     """What a claim is tested on: the trials, a quantity of theirs and the betas of the paper's Table 1.
 
-    ``how`` it was measured, where others have its name; ``missing``: why it has no value at all.
+    ``how`` it was measured, where others have its name; ``missing``: why it has no value at all; ``floor``:
+    the rate in nats below which curves are not compared.
     """
 
     section: Section
@@ -47,6 +48,7 @@ class Evidence:
     paper_betas: frozenset[float] = frozenset()
     how: str = ""
     missing: str = ""
+    floor: float = LEAST_RATE
 
     def of(self, variant: str) -> dict[float, Seeds]:
         """Return beta -> seed -> value of a variant."""
@@ -69,7 +71,7 @@ def below(ours: str, theirs: str, evidence: Evidence) -> Finding:
     curves = _curves(evidence.section, ours, theirs)
     if isinstance(curves, str):
         return Finding(None, reason=curves)
-    band = difference_band(curves.theirs, curves.ours, LEAST_RATE)
+    band = difference_band(curves.theirs, curves.ours, evidence.floor)
     if band is None:
         return Finding(None, reason=NO_COMMON_RATE)
     agrees = bool((band.mean > 0).all())
@@ -107,7 +109,7 @@ def gap_grows(evidence: Evidence) -> Finding:
     if not both:
         return Finding(None, reason=f"{OURS} and {CONSTANT} have no seed in common")
     pairs = {seed: (curves.ours[seed], curves.theirs[seed]) for seed in both}
-    low = max(LEAST_RATE, *(rate.min() for pair in pairs.values() for rate, _ in pair))
+    low = max(evidence.floor, *(rate.min() for pair in pairs.values() for rate, _ in pair))
     high = min(rate.max() for pair in pairs.values() for rate, _ in pair)
     if not low < high:
         return Finding(None, reason=NO_COMMON_RATE)

@@ -59,7 +59,7 @@ def claims(section: Section) -> list[Claim]:
 
 
 def page_claims(
-    sections: Sequence[Section], further: Sequence[Finding] = ()
+    sections: Sequence[Section], further: Sequence[Finding] = (), floor: float = LEAST_RATE
 ) -> tuple[list[list[Claim]], list[Judgement]]:
     """Return the claims of each section, the central one first, and the verdicts of the page's further
     findings.
@@ -67,7 +67,7 @@ def page_claims(
     One correction is made over the verdicts of all. A stand-in for FID has lines of its own and never answers
     for FID. Empty where a section holds neither of the paper's variants.
     """
-    found = [list(_findings(section)) for section in sections]
+    found = [list(_findings(section, floor)) for section in sections]
     judgements = iter(judge([*(finding for lines in found for *_, finding in lines), *further]))
     return [[_claim(*line, next(judgements)) for line in lines] for lines in found], [*judgements]
 
@@ -76,7 +76,7 @@ def _claim(name: tuple[str, str], text: str, finding: Finding, judged: Judgement
     return Claim(*name, text, judged.verdict, judged.reason, finding.figures, judged.p)
 
 
-def _findings(section: Section) -> Iterator[tuple[tuple[str, str], str, Finding]]:
+def _findings(section: Section, floor: float) -> Iterator[tuple[tuple[str, str], str, Finding]]:
     """Yield (number and place, text, finding) of each line of the checklist."""
     present = {variant for variant, _ in keys(section)} & {OURS, CONSTANT}
     if not present:
@@ -85,7 +85,7 @@ def _findings(section: Section) -> Iterator[tuple[tuple[str, str], str, Finding]
         untested = "the claims are about images, and this source is Gaussian"
     else:
         untested = "".join(f"{other} is not in these trials" for other in {OURS, CONSTANT} - present)
-    evidence = _evidence(section)
+    evidence = _evidence(section, floor)
     for number, where, text, quantity, decide in CLAIMS:
         for measured in evidence[quantity]:
             finding = Finding(None, reason=untested or measured.missing)
@@ -94,7 +94,7 @@ def _findings(section: Section) -> Iterator[tuple[tuple[str, str], str, Finding]
             yield (number, where), text.format(noun=measured.noun), finding
 
 
-def _evidence(section: Section) -> dict[str, list[Evidence]]:
+def _evidence(section: Section, floor: float) -> dict[str, list[Evidence]]:
     """Return what there is of each quantity that :data:`CLAIMS` names."""
     betas = frozenset(beta for rows in published().values() for _, beta in rows)
     elbo = Series("", "", "", "higher", values=values_by_seed(section, "elbo", LIKELIHOOD))
@@ -105,7 +105,7 @@ def _evidence(section: Section) -> dict[str, list[Evidence]]:
         "likelihood": [likelihood],
         "distance": _distances(section, betas),
         "error": [Evidence(section, "test MSE", error, betas)],
-        "": [Evidence(section, "", elbo, betas)],
+        "": [Evidence(section, "", elbo, betas, floor=floor)],
     }
 
 
@@ -205,18 +205,18 @@ def tables(sections: Sequence[Section], floor: float = LEAST_RATE) -> list[tuple
         floor: rates up to it are compared by no curve, nats.
     """
     coders = [linear_coder.comparisons(section, floor) for section in sections]
-    judged, further = page_claims(sections, [each.finding for found in coders for each in found])
+    judged, further = page_claims(sections, [each.finding for found in coders for each in found], floor)
     p_values = [*(claim.p for lines in judged for claim in lines), *(each.p for each in further)]
     tests = sum(p is not None for p in p_values)
     rest = iter(further)
     return [
-        (_table(section, lines, tests) if lines else None,
+        (_table(section, lines, tests, floor) if lines else None,
          linear_coder.table(found, list(itertools.islice(rest, len(found)))))
         for section, lines, found in zip(sections, judged, coders, strict=True)
     ]  # fmt: skip
 
 
-def _table(section: Section, lines: Sequence[Claim], tests: int) -> Table:
+def _table(section: Section, lines: Sequence[Claim], tests: int, floor: float) -> Table:
     remarks = data_remarks(section) if section.dataset in published() else []
     data = section.dataset + (f" (not the paper's data: {'; '.join(remarks)})" if remarks else "")
     caption = (
@@ -225,7 +225,7 @@ def _table(section: Section, lines: Sequence[Claim], tests: int) -> Table:
         f" over seeds shows it at {LEVEL:.0%} after Holm's correction for the {count(tests, 'verdict')} of"
         " this page that have a test. In the mean only: the means agree, and no test shows it. Did not hold:"
         " the means do not agree. A claim about every rate is tested by a band that holds at all common"
-        f" rates at once (bootstrap over seeds, max-t), from {LEAST_RATE:g} nats on; one about every β, or"
+        f" rates at once (bootstrap over seeds, max-t), from {floor:g} nats on; one about every β, or"
         " the best of all β, by the weakest of all comparisons, whichever the means put second. The"
         " likelihood is the ELBO at"
         f" {READING_NAMES.get(LIKELIHOOD, 'the σ² fitted on the training images')}. Equal β is not equal"
