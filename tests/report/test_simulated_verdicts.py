@@ -102,6 +102,23 @@ def test_whole_pages_without_a_difference_show_none_in_93_of_100(monkeypatch):
     assert np.mean(clean) >= 0.93
 
 
+def test_numbers_at_the_edge_of_what_a_float_holds_are_left_out_without_a_warning(monkeypatch):
+    monkeypatch.setattr(band, "DRAWS", 500)
+    edges = [0.0, 1e-320, 1e-300, 1e154, 1e300, np.inf, np.nan, -1e300, 5e307]
+    for seed in range(20):
+        generator = np.random.default_rng(seed)
+        own = page(generator, 1.0, seeds=1 + seed % 4)
+        for column in ("rate", "distortion", "elbo", "mse"):
+            values = own.points[column].to_numpy().copy()
+            odd = generator.random(len(values)) < 0.1
+            values[odd] = generator.choice(edges, len(values))[odd]
+            own.points[column] = np.abs(values) if column in ("rate", "mse") else values
+        claims.claims(own)
+        parts = [own.points[own.points["variant"] == name] for name in ("bs_vae", "beta_vae")]
+        for measure in ("mse", "distortion"):
+            bd_rate_between(*(part[part["reading"] == "half"] for part in parts), measure)
+
+
 @pytest.mark.parametrize("betas", [(9, 9), (29, 29), (29, 9), (9, 29)])
 def test_equal_curves_come_out_equal_within_the_interval_whatever_the_grids(betas):
     generator = np.random.default_rng(5)

@@ -36,6 +36,8 @@ ENUMERATED = 5
 RESAMPLES = 200
 UNDEFINED = 0.05
 """The share of resamples without a BD-rate beyond which there is no interval."""
+HUGE = 1e100
+"""A larger number is left out as one that is not finite is: arithmetic with it would overflow."""
 ROUNDING = 1e-6
 """In per cent: by less two BD-rates do not differ."""
 LITTLE_OVERLAP = 0.75
@@ -137,7 +139,7 @@ class CurvePoints:
     def __init__(self, rows: pd.DataFrame, measure: str, floor: float = LEAST_RATE) -> None:
         self.measure, self.floor = measure, floor
         values = rows[["seed", "beta", "rate", measure]].to_numpy(float)
-        values = values[np.isfinite(values).all(axis=1)]
+        values = values[np.isfinite(values).all(axis=1) & (np.abs(values[:, 2:]) < HUGE).all(axis=1)]
         seeds, by_seed = np.unique(values[:, 0], return_inverse=True)
         betas, by_beta = np.unique(values[:, 1], return_inverse=True)
         self.seeds = tuple(seeds.tolist())
@@ -160,7 +162,7 @@ class CurvePoints:
             return None
         rate, value = weights @ self.rate / total, weights @ self.value / total
         # An error of zero has no logarithm, and that of a collapsed posterior's rate would outweigh all else.
-        positive = (rate > self.floor) & ((value > 0) | (self.measure != "mse"))
+        positive = (rate > max(self.floor, 1 / HUGE)) & ((value > 0) | (self.measure != "mse"))
         rate, value = rate[positive], value[positive]
         quality = -10 * np.log10(value) if self.measure == "mse" else -value
         hull = pareto(rate, -quality)

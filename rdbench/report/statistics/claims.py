@@ -17,7 +17,7 @@ from rdbench.numerics.likelihood import READING_NAMES
 from rdbench.report.numbers import Estimate, count, interval, number, plain
 from rdbench.report.sections import Section
 from rdbench.report.statistics.band import Band, Curves, difference_band
-from rdbench.report.statistics.bd_rate import LEAST_RATE
+from rdbench.report.statistics.bd_rate import HUGE, LEAST_RATE
 from rdbench.report.statistics.difference import Difference, difference
 from rdbench.report.statistics.series import Series, values_by_seed
 from rdbench.report.statistics.verdict import Finding, every
@@ -159,7 +159,7 @@ def seed_curves(
     """
     rates, heights = (values_by_seed(section, name, reading) for name in ("rate", measure))
     points = {beta: {seed: (rate, heights[name, beta][seed]) for seed, rate in of_seed.items()
-                     if seed in heights.get((name, beta), {})}
+                     if abs(heights.get((name, beta), {}).get(seed, math.inf)) < HUGE and rate < HUGE}
               for (name, beta), of_seed in rates.items() if name == variant}  # fmt: skip
     best: tuple[bool, int, frozenset[int], list[float]] | None = None
     for seeds in {frozenset(own) for own in points.values() if own}:
@@ -175,7 +175,7 @@ def seed_curves(
                np.array([points[beta][seed][1] for beta in betas]))
         for seed in sorted(seeds)
     }  # fmt: skip
-    lost = sum(len(own) for own in points.values()) - len(seeds) * len(betas)
+    lost = sum(len(own) for (name, _), own in rates.items() if name == variant) - len(seeds) * len(betas)
     return curves, lost
 
 
