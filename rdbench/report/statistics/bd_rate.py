@@ -38,6 +38,8 @@ UNDEFINED = 0.05
 """The share of resamples without a BD-rate beyond which there is no interval."""
 HUGE = 1e100
 """A larger number is left out as one that is not finite is: arithmetic with it would overflow."""
+DISTINCT = 1e-12
+"""Of a curve's range: points that lie closer are one."""
 ROUNDING = 1e-6
 """In per cent: by less two BD-rates do not differ."""
 LITTLE_OVERLAP = 0.75
@@ -166,7 +168,12 @@ class CurvePoints:
         rate, value = rate[positive], value[positive]
         quality = -10 * np.log10(value) if self.measure == "mse" else -value
         hull = pareto(rate, -quality)
-        return Curve(rate[hull], quality[hull]) if len(hull) > 1 else None
+        rate, quality = rate[hull], quality[hull]
+        if len(hull) > 2:  # of points that rounding alone tells apart the first stands for all
+            steps = np.minimum(*(np.diff(x) / (x[-1] - x[0]) for x in (rate, quality)))
+            apart = np.concatenate([[True], steps > DISTINCT])
+            rate, quality = rate[apart], quality[apart]
+        return Curve(rate, quality) if len(rate) > 1 else None
 
     @functools.cached_property
     def whole(self) -> Curve | None:
