@@ -5,11 +5,11 @@ ratio of rates at equal quality, averaged over the range of quality that both cu
 
 Two things differ from how codecs are compared, as the rates of a VAE go to zero. The rate is interpolated
 over the quality, not its logarithm: that falls without bound where the posterior collapses, and between the
-few points there a curve of it is off by far more than the noise (two grids, of 9 and 29 betas, on one curve
-came out 15% apart, 50 of 100 intervals without the truth; by the rate 5%, and 95). And rates up to a floor
-are left out, which the result states, with the BD-rate at ten times that floor: a logarithm gives the least
-rates as much weight as all others. The gain at equal rate, averaged over the rate itself, does not hang on
-it.
+few points there a curve of it is off by far more than the noise. (Grids of 9 and of 29 betas on one simulated
+curve came out 15% apart, and half of the intervals missed zero; with the rate it is 5%, and 95 of 100 hold
+it.) And rates up to a floor are left out, which the result states, with the BD-rate at ten times that floor:
+a logarithm gives the least rates as much weight as all others. The gain at equal rate, averaged over the rate
+itself, does not hang on it.
 
 A hull of noisy points is a little too good, more so of many points: of 29 betas whose trainings are off by
 10%, five seeds each, BD-rate against the curve itself is -2.5% on average, of intervals of 10% either way. A
