@@ -10,7 +10,7 @@ from scipy.integrate import quad
 from scipy.interpolate import PchipInterpolator
 from scipy.optimize import brentq
 
-from rdbench.numerics.likelihood import READINGS
+from rdbench.numerics.likelihood import READING_NAMES, READINGS
 from rdbench.report.sections import Section
 from rdbench.report.statistics import bd_rate
 from rdbench.report.statistics.monotone import Monotone
@@ -318,7 +318,7 @@ def test_every_variant_is_compared_with_constant_variance_by_each_measure():
     assert table.title == "BD-rate against beta_vae"
     assert [row[:4] for row in texts(table)] == [
         [title, "beta_vae", "a", "−10.0"]
-        for title in ("MSE", "distortion, σ² = 1/2", "distortion, σ² optimal for each image")
+        for title in ("MSE", *(f"distortion, {READING_NAMES[name]}" for name in ("half", "optimal")))
     ]
     assert [cell.value for cell in table.rows[0][3:7]] == pytest.approx([-10, -10, -10, 2])
     assert texts(table)[0][7:9] == ["100", "0.8000 to 0.2000"]

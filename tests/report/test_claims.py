@@ -204,6 +204,16 @@ def test_a_gap_that_shrinks_as_the_rate_falls_does_not_hold():
     assert numbers == pytest.approx([25, 55, 85], abs=0.2)
 
 
+def test_a_gap_that_grows_and_shrinks_again_does_not_hold():
+    # Largest at the middle of the rates, and at the lowest still larger than at the highest; or the reverse.
+    for gaps in ({0.1: 0.0, 1.0: 90.0, 10.0: 30.0}, {0.1: 60.0, 1.0: 0.0, 10.0: 90.0}):
+
+        def curve(variant, beta, reading, gaps=gaps):
+            return 100 - RATES[beta] + (gaps[beta] if variant == "beta_vae" else 0)
+
+        assert claims.claims(section(five(ELBO), curve=curve))[GAP].verdict == "did not hold"
+
+
 def test_better_than_all_is_decided_by_the_hardest_rival_not_by_the_one_that_ranks_second():
     constant = both([0.0, 0, 0], [626.0, 291, -19])
     elbo = five(ELBO) | five({("beta_vae", 1.0): [291.0]})

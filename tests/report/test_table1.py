@@ -262,7 +262,7 @@ def with_notes(own, *notes):
 @pytest.fixture
 def one_claim(monkeypatch):
     claim = claims.Claim("C2", "Fig. 3", "a claim", "held", "", "")
-    monkeypatch.setattr(claims, "page_claims", lambda sections, further: ([[claim] for _ in sections], []))
+    monkeypatch.setattr(claims, "page_claims", lambda sections, *rest: ([[claim] for _ in sections], []))
 
 
 @pytest.mark.usefixtures("one_claim")
