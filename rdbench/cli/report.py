@@ -34,6 +34,13 @@ ReportFormats = Annotated[
     ),
 ]
 Title = Annotated[str, Option(help="Heading of the page; default: the names of the sweeps.", metavar="TEXT")]
+RateFloor = Annotated[
+    float | None,
+    Option(
+        help="Rates up to it are left out where curves are compared: BD-rate, the claims. Default: 0.01.",
+        metavar="NATS",
+    ),
+]
 Before = Annotated[str, Argument(help="The baseline: a results folder or address.", metavar="A")]
 After = Annotated[str, Argument(help="The results folder or address to compare with it.", metavar="B")]
 ComparisonFormats = Annotated[
@@ -49,7 +56,11 @@ FailIf = Annotated[
 
 
 def report(
-    results: ResultsList = None, out: ReportOut = None, format_: ReportFormats = None, title: Title = ""
+    results: ResultsList = None,
+    out: ReportOut = None,
+    format_: ReportFormats = None,
+    title: Title = "",
+    rate_floor: RateFloor = None,
 ) -> None:
     """Write one offline HTML page from results folders, or their charts and tables as files.
 
@@ -75,14 +86,14 @@ def report(
         folder = near / "export" if out is None else output_folder(out)
         page = folder / "report.html"
         streams.go_on_without_output()
-        files = export(folders, folder, [kind for kind in FORMATS if kind in formats])
+        files = export(folders, folder, [kind for kind in FORMATS if kind in formats], rate_floor)
         typer.echo(f"{summary(files)} written to {folder}")
     else:
         page = near / "report.html" if out is None else output(out)
         if not is_standard_output(page):
             streams.go_on_without_output()
     if ReportFormat.html in formats:
-        made = make_report(folders, page, title)
+        made = make_report(folders, page, title, rate_floor)
         typer.echo(f"report written to {made}", err=is_standard_output(made))
 
 

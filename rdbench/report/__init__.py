@@ -18,6 +18,7 @@ def make_report(
     results: Sequence["str | os.PathLike[str] | Place"],
     out: "str | os.PathLike[str] | Place",
     title: str = "",
+    floor: float | None = None,
 ) -> "Place":
     """Write the report of one or more results folders.
 
@@ -26,17 +27,20 @@ def make_report(
             and set of settings share a section, from whichever folder; others share no table or curve.
         out: the HTML file to write or replace, see :func:`rdbench.storage.outputs.output`.
         title: the page's heading; default: the names of the sweeps.
+        floor: rates up to it are left out where curves are compared, nats; default:
+            :data:`rdbench.report.statistics.bd_rate.LEAST_RATE`. The page says it.
 
     Returns:
         The place of ``out``. The same results give the same bytes.
 
     Raises:
-        ResultsError: no folder is given, one is not a results folder, or ``out`` cannot be written.
+        ResultsError: no folder is given, one is not a results folder, ``floor`` is no rate, or ``out`` cannot
+            be written.
     """
     from rdbench.report.page import render
     from rdbench.storage.outputs import output, write_output
     from rdbench.storage.places import place
 
     folders, target = [place(each) for each in results], output(out)
-    write_output(target, render(folders, target, title))
+    write_output(target, render(folders, target, title, floor))
     return target

@@ -1,5 +1,6 @@
 """What a report holds, section by section: its charts and tables. The page shows it, exports write it."""
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -13,6 +14,7 @@ from rdbench.report.charts.search import search_chart
 from rdbench.report.charts.training import training_chart
 from rdbench.report.searches import SearchView
 from rdbench.report.sections import Section, gather
+from rdbench.report.statistics.bd_rate import LEAST_RATE
 from rdbench.report.tables import (
     bd_rate,
     claims,
@@ -64,13 +66,27 @@ class Contents:
     problems: tuple[str, ...]
 
 
-def contents(results: Sequence[Place]) -> Contents:
-    """Return what a report holds; raises ResultsError where no folder is given, or one holds no results."""
+def contents(results: Sequence[Place], floor: float | None = None) -> Contents:
+    """Return what a report of these results folders holds.
+
+    Args:
+        results: the folders.
+        floor: rates up to it are left out where curves are compared, nats; default: ``LEAST_RATE``.
+
+    Raises:
+        ResultsError: no folder is given, or one is not a results folder, or the floor is no rate.
+    """
+    floor = LEAST_RATE if floor is None else floor
+    if not 0 <= floor < math.inf:
+        raise ResultsError(f"the floor of the rate is {floor:g} nats; give 0 or more, such as {LEAST_RATE:g}")
     if not results:
         raise ResultsError("no results folder is given; name at least one, results/<name>")
     loaded = tuple(load_results(path) for path in results)
     sections, problems = gather(loaded)
-    sections = across(sections, [results.sweep for results in loaded]) + sections
+    # One correction over the verdicts of the whole page; a grid's are those of its combinations.
+    verdicts: list[tuple[Table | None, ...]] = list(claims.tables(sections, floor))
+    grids = across(sections, [results.sweep for results in loaded])
+    sections, verdicts = grids + sections, [()] * len(grids) + verdicts
     filled = []
     for index, (section, names) in enumerate(zip(sections, sources.headings(sections), strict=True)):
         variants = tuple(sorted({variant for variant, _ in measured.keys(section)}))
@@ -78,8 +94,9 @@ def contents(results: Sequence[Place]) -> Contents:
         drawn = [draw(section, variants) for draw in (rate_chart, beta_chart, training_chart, latents_chart)]
         drawn += [search.chart for search in searches]
         charts = tuple(chart for chart in drawn if chart is not None)
-        tables = tuple(table for table in _tables(section, searches) if table is not None)
-        filled.append(SectionContents(f"s{index}", *names, section, variants, charts, tables, searches))
+        tables = [*verdicts[index], *_tables(section, searches, floor)]
+        filled.append(SectionContents(f"s{index}", *names, section, variants, charts,
+                                      tuple(filter(None, tables)), searches))  # fmt: skip
     return Contents(tuple(filled), loaded, tuple(problems))
 
 
@@ -96,14 +113,14 @@ def _searches(section: Section) -> Iterable[SearchContents]:
         yield SearchContents(view, chart, proposals.table(view.study, f"proposals{suffix}"))
 
 
-def _tables(section: Section, searches: Sequence[SearchContents]) -> Iterable[Table | None]:
+def _tables(section: Section, searches: Sequence[SearchContents], floor: float) -> Iterable[Table | None]:
+    """Yield the section's further tables in the order of the page."""
     if section.varied:  # each combination has a section of its own, with all its tables
         yield measured.elbo(section)
         yield costs.table(section)
         yield sources.settings(section)
         return
-    yield claims.table(section)
-    yield bd_rate.table(section)
+    yield bd_rate.table(section, floor)
     yield bd_rate.envelope_table(section)
     yield shannon.table(section)
     yield from (search.table for search in searches)

@@ -29,6 +29,7 @@ def export(
     results: Sequence[str | os.PathLike[str] | Place],
     out: str | os.PathLike[str] | Place,
     formats: Sequence[Format],
+    floor: float | None = None,
 ) -> list[Place]:
     """Write charts and tables into a folder, in a sub-folder a section.
 
@@ -38,6 +39,7 @@ def export(
         formats: "svg" and "png": each chart, one file an option of its first control (the others at their
             first option), of a search each view, on white. "csv" and "latex": each table. "json": all tables
             and what the charts show, in one file, ``report.json``.
+        floor: as of :func:`rdbench.report.make_report`.
 
     Returns:
         The files, in the order of the page; those of equal results are equal byte for byte.
@@ -45,7 +47,7 @@ def export(
     Raises:
         ResultsError: a folder is not a results folder, or ``out`` cannot be written.
     """
-    report, out = contents([place(folder) for folder in results]), place(out)
+    report, out = contents([place(folder) for folder in results], floor), place(out)
     written = []
     for name, content in _files(report, formats):
         written.append(out / name)

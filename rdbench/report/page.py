@@ -27,9 +27,9 @@ PICTURE_BYTES_MORE = 30_000  # stored some: for each of them,
 PICTURE_BYTES_MOST = 6_000_000  # up to this
 
 
-def render(results: Sequence[Place], out: Place, title: str = "") -> str:
+def render(results: Sequence[Place], out: Place, title: str = "", floor: float | None = None) -> str:
     """Return the page as text; see :func:`rdbench.report.make_report`."""
-    report = contents(results)
+    report = contents(results, floor)
     sections = report.sections
     with_pictures = sum(section.section.images["trial"].nunique() for section in sections)
     budget = min(PICTURE_BYTES_MOST, max(PICTURE_BYTES, PICTURE_BYTES_MORE * with_pictures))
@@ -38,6 +38,7 @@ def render(results: Sequence[Place], out: Place, title: str = "") -> str:
     names = dict.fromkeys(item.sweep.name for item in report.loaded)
     readings = {reading for section in sections for reading in section.section.readings}
     command = ["rdbench", "report", *map(str, results), "--out", _written(out)]
+    command += [] if floor is None else ["--rate-floor", f"{floor:g}"]
     return _environment().get_template("page.html.j2").render(
         title=title or "Rate-distortion report: " + ", ".join(names),
         sections=[section_view(section, budget // len(sections)) for section in sections],

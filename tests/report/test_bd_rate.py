@@ -10,10 +10,10 @@ from scipy.integrate import quad
 from scipy.interpolate import PchipInterpolator
 from scipy.optimize import brentq
 
-from rdbench.numerics.likelihood import READINGS
+from rdbench.numerics.likelihood import READING_NAMES, READINGS
 from rdbench.report.sections import Section
-from rdbench.report.statistics import bd_rate, curves
-from rdbench.report.statistics.bd_rate import Monotone
+from rdbench.report.statistics import bd_rate
+from rdbench.report.statistics.monotone import Monotone
 from rdbench.report.tables import bd_rate as tables
 from rdbench.report.tables.bd_rate import envelope_table
 
@@ -97,31 +97,44 @@ def test_a_tenth_more_rate_everywhere_is_ten_per_cent():
     assert less.percent == pytest.approx(100 * (1 / 1.1 - 1))
 
 
-def test_it_equals_an_independent_implementation():
+def rate_over_quality(rates, qualities):
+    return PchipInterpolator(np.asarray(qualities), np.asarray(rates))
+
+
+def integrated(test, baseline, low, high):
+    """BD-rate of two rates over the quality, by adaptive integration."""
+    knots = [x for x in np.unique(np.concatenate([test.x, baseline.x])) if low < x < high]
+    area, _ = quad(lambda q: math.log(test(q) / baseline(q)), low, high, points=knots, limit=400)
+    return 100 * math.expm1(area / (high - low))
+
+
+def test_it_equals_scipys_interpolation_and_integration():
     generator = np.random.default_rng(3)
     for _ in range(20):
         one, other = (np.sort(generator.uniform(0.01, 1, size))[::-1] for size in (5, 9))
         rates = [np.sort(generator.uniform(1, 300, len(own))) for own in (one, other)]
         psnr = [-10 * np.log10(own) for own in (one, other)]
-        expected = bjontegaard.bd_rate(
-            rates[1], psnr[1], rates[0], psnr[0], "pchip", require_matching_points=False, min_overlap=0
-        )
-        test, baseline = sweep(rates[0], one), sweep(rates[1], other)
-        found = bd_rate.bd_rate_between(test, baseline, "mse")
-        assert found.percent == pytest.approx(expected, rel=1e-9)
         low, high = max(own[0] for own in psnr), min(own[-1] for own in psnr)
+        expected = integrated(*map(rate_over_quality, rates, psnr), low, high)
+        found = bd_rate.bd_rate_between(sweep(rates[0], one), sweep(rates[1], other), "mse")
+        assert math.log1p(found.percent / 100) == pytest.approx(math.log1p(expected / 100), abs=1e-3)
         assert found.quality_range == pytest.approx((low, high))
         reach = max(own[-1] for own in psnr) - min(own[0] for own in psnr)
         assert found.overlap == pytest.approx((high - low) / reach)
+        # And at equal rate, the difference of quality.
+        ends = max(own[0] for own in rates), min(own[-1] for own in rates)
+        one, other = (PchipInterpolator(*own).integrate(*ends) for own in zip(rates, psnr, strict=True))
+        assert found.gain == pytest.approx((one - other) / (ends[1] - ends[0]), rel=1e-9)
 
 
-def test_it_equals_an_independent_implementation_on_distortion_in_nats():
-    rates, one, other = [1.0, 5, 20, 80], [700.0, 300, -100, -400], [650.0, 200, -150, -380]
-    expected = bjontegaard.bd_rate(rates, -np.array(one), rates, -np.array(other), "pchip", min_overlap=0)
-    frames = [sweep(rates, own).rename(columns={"mse": "distortion"}) for own in (other, one)]
-    found = bd_rate.bd_rate_between(*frames, "distortion")
-    assert found.percent == pytest.approx(expected, rel=1e-9)
-    assert found.quality_range == (-650, 380)
+@pytest.mark.parametrize("measure", ["mse", "distortion"])
+def test_of_dense_curves_it_equals_another_package_which_interpolates_the_logarithm(measure):
+    errors = np.geomspace(0.01, 0.7, 300)
+    one, other = gaussian(1, errors) ** 1.1, gaussian(1.4, errors)
+    quality = -10 * np.log10(errors) if measure == "mse" else -1000 * errors
+    expected = bjontegaard.bd_rate(other, quality, one, quality, "pchip", min_overlap=0)
+    frames = [sweep(rates, errors).assign(distortion=1000 * np.tile(errors, 1)) for rates in (one, other)]
+    assert bd_rate.bd_rate_between(*frames, measure).percent == pytest.approx(expected, abs=0.01)
 
 
 def test_two_gaussian_sources_are_apart_by_what_integration_says():
@@ -304,13 +317,13 @@ def test_every_variant_is_compared_with_constant_variance_by_each_measure():
     own = section({"a": sweep(0.9 * rates, errors, (0, 1)), "beta_vae": sweep(rates, errors, (0, 1))})
     table = tables.table(own)
     assert table.title == "BD-rate against beta_vae"
-    assert [row[:3] for row in texts(table)] == [
-        [title, "a", "−10.0"]
-        for title in ("MSE", "distortion, σ² = 1/2", "distortion, σ² optimal for each image, fitted to it")
+    assert [row[:4] for row in texts(table)] == [
+        [title, "beta_vae", "a", "−10.0"]
+        for title in ("MSE", *(f"distortion, {READING_NAMES[name]}" for name in ("half", "optimal")))
     ]
-    assert [cell.value for cell in table.rows[0][2:6]] == pytest.approx([-10, -10, -10, 2])
-    assert texts(table)[0][-2:] == ["100", "0.8000 to 0.2000"]
-    assert texts(table)[1][-1] == "80.00 to 20.00 nats"
+    assert [cell.value for cell in table.rows[0][3:7]] == pytest.approx([-10, -10, -10, 2])
+    assert texts(table)[0][7:9] == ["100", "0.8000 to 0.2000"]
+    assert texts(table)[1][8] == "80.00 to 20.00 nats"
     assert table.notes == ()
 
 
@@ -319,8 +332,8 @@ def test_without_constant_variance_the_first_variant_is_the_baseline():
     own = section({name: sweep(gaussian(1, errors), errors) for name in ("c", "b", "d")})
     table = tables.table(own)
     assert table.title == "BD-rate against b"
-    assert [row[1] for row in texts(table)][:2] == ["c", "d"]
-    assert "single seed" in table.rows[0][3].note
+    assert [row[2] for row in texts(table)][:2] == ["c", "d"]
+    assert "single seed" in table.rows[0][4].note
 
 
 def test_the_bd_rate_table_says_what_it_leaves_out_and_marks_little_overlap():
@@ -333,9 +346,9 @@ def test_the_bd_rate_table_says_what_it_leaves_out_and_marks_little_overlap():
     )
     table = tables.table(own)
     v, w = table.rows[:2]
-    assert v[6].mark == "warning"
-    assert w[2].text == "–"
-    assert "hull of w" in w[2].note
+    assert v[7].mark == "warning"
+    assert w[3].text == "–"
+    assert "hull of w" in w[3].note
     assert table.notes[0].startswith("1 point of a rate up to 0.01 nats or of error 0 left out")
 
 
@@ -345,9 +358,9 @@ def test_a_variant_without_a_finite_distortion_keeps_its_row_and_its_place_as_th
     gone = (own.points["variant"] == "beta_vae") & (own.points["reading"] == "optimal")
     own.points.loc[gone, "distortion"] = -math.inf
     table = tables.table(own)
-    assert [row[1].text for row in table.rows] == ["a", "b"] * 3
-    assert [row[2].text for row in table.rows] == ["0.0", "0.0"] * 2 + ["–", "–"]
-    assert "hull of beta_vae" in table.rows[-1][2].note
+    assert [row[2].text for row in table.rows] == ["a", "b"] * 3
+    assert [row[3].text for row in table.rows] == ["0.0", "0.0"] * 2 + ["–", "–"]
+    assert "hull of beta_vae" in table.rows[-1][3].note
 
 
 def test_under_beta_half_only_variants_whose_loss_is_sse_and_beta_rate_are_compared():
@@ -355,8 +368,8 @@ def test_under_beta_half_only_variants_whose_loss_is_sse_and_beta_rate_are_compa
     curves = {name: sweep(gaussian(1, errors), errors) for name in ("beta_vae", "beta_tc", "bs_vae")}
     native = {"beta_vae": "half", "beta_tc": "half", "bs_vae": "optimal"}
     own = read_at(section(curves, ("half", "beta_half")), **native)
-    for table, baseline in ((tables.table(own), []), (envelope_table(own), ["beta_vae"])):
-        rows = [(row[0].text, row[1].text) for row in table.rows]
+    for table, baseline, at in ((tables.table(own), [], 2), (envelope_table(own), ["beta_vae"], 1)):
+        rows = [(row[0].text, row[at].text) for row in table.rows]
         other = sorted([*baseline, "beta_tc", "bs_vae"])
         expected = [("MSE", other), ("distortion, σ² = 1/2", other)]
         expected.append(("distortion, σ² = β/2", [name for name in other if name != "bs_vae"]))
@@ -368,6 +381,103 @@ def test_under_beta_half_only_variants_whose_loss_is_sse_and_beta_rate_are_compa
     assert {row[0].text for row in envelope_table(none).rows} == {"MSE", "distortion, σ² = 1/2"}
     every = read_at(section(curves, ("half", "beta_half")), **dict.fromkeys(curves, "half"))
     assert "says something only" not in tables.table(every).caption
+
+
+def test_the_linear_coder_is_the_first_baseline_where_it_is_there():
+    errors = [0.8, 0.4, 0.2]
+    rates = gaussian(1, errors)
+    scales = {"linear_coder": 1.0, "beta_vae": 2.0, "a": 3.0}
+    own = section({name: sweep(scale * rates, errors, (0, 1)) for name, scale in scales.items()}, ("half",))
+    table = tables.table(own)
+    assert table.title == "BD-rate against linear_coder and beta_vae"
+    assert [row[1:4] for row in texts(table)][:3] == [
+        ["linear_coder", "a", "200.0"], ["linear_coder", "beta_vae", "100.0"], ["beta_vae", "a", "50.0"]
+    ]  # fmt: skip
+
+
+# The floor, and the gain at equal rate
+
+
+def collapsing(scale):
+    """A curve that is ``scale`` times as high in rate below 0.1 nats alone, and the same above."""
+    errors = np.geomspace(0.69, 0.02, 25)
+    rates = 10 * np.log(0.7 / errors)
+    rates = np.concatenate([[0.02 * scale, 0.04 * scale, 0.08 * scale], rates])
+    return rates, np.concatenate([[2.8, 1.6, 0.9], errors])
+
+
+def test_what_hangs_on_the_floor_is_marked_and_the_value_at_ten_times_the_floor_stands_beside_it():
+    own = section({
+        "beta_vae": sweep(*collapsing(1), (0, 1)), "hangs": sweep(*collapsing(0.6), (0, 1)),
+        "scaled": sweep(1.1 * collapsing(1)[0], collapsing(1)[1], (0, 1)),
+    }, ("half",))  # fmt: skip
+    hangs, scaled = tables.table(own).rows[:2]
+    assert hangs[3].value < -5
+    assert hangs[9].value == pytest.approx(0, abs=0.01)
+    assert (hangs[9].mark, scaled[9].mark) == ("warning", "")
+    assert scaled[9].value == pytest.approx(10)
+    caption = tables.table(own).caption
+    assert "a floor of 0.01 nats are left out; the BD-rate with one of 0.1 nats" in caption
+
+
+def test_the_floor_is_a_setting():
+    own = section({"beta_vae": sweep(*collapsing(1)), "hangs": sweep(*collapsing(0.6))}, ("half",))
+    table = tables.table(own, floor=0.2)
+    assert table.rows[0][3].value == pytest.approx(0, abs=0.01)
+    assert "a floor of 0.2 nats are left out; the BD-rate with one of 2 nats" in table.caption
+    assert table.notes[0].startswith("8 points of a rate up to 0.2 nats")
+
+
+def test_a_floor_that_leaves_no_curve_at_ten_times_is_marked():
+    own = section(
+        {"beta_vae": sweep([0.02, 0.09], [0.6, 0.5]), "a": sweep([0.03, 0.08], [0.6, 0.5])}, ("half",)
+    )
+    row = tables.table(own).rows[0]
+    assert (row[9].text, row[9].mark) == ("–", "warning")
+
+
+def test_the_gain_at_equal_rate_weighs_each_nat_alike_and_is_positive_where_the_variant_is_better():
+    # Errors half as large at each rate: 3.01 dB; the distortion at 1/2, 100 times the error, by their mean.
+    errors = np.array([0.8, 0.4, 0.2])
+    own = section(
+        {"beta_vae": sweep([1, 2, 3], errors, (0, 1)), "a": sweep([1, 2, 3], errors / 2, (0, 1))}, ("half",)
+    )
+    mse, half = tables.table(own).rows
+    assert mse[10].text == "3.010 ± 0 dB"
+    truth = PchipInterpolator([1, 2, 3], 50 * errors).integrate(1, 3) / 2
+    assert half[10].value == pytest.approx(truth, rel=1e-9)
+    assert half[10].text.endswith(" ± 0 nats")
+
+
+def test_a_gain_needs_rates_in_common_and_no_quality():
+    curves = {"beta_vae": ([1, 2], [0.9, 0.8]), "a": ([1, 2], [0.5, 0.4]), "b": ([3, 4], [0.9, 0.8])}
+    own = section({name: sweep(*curve) for name, curve in curves.items()}, ("half",))
+    a, b = tables.table(own).rows[:2]
+    assert (a[3].text, a[10].text == "–") == ("–", False)
+    assert (b[3].text == "–", b[10].note) == (False, "the curves reach no rate in common")
+
+
+# Grids
+
+
+def saturating(generator, seeds, betas, noise, scale=1.0):
+    """A sweep over seven decades of beta, which level off at the low ones and collapse at the high ones."""
+    grid = np.geomspace(1e-4, 1e3, betas)
+    errors = np.clip(0.02 + 0.1 * grid**0.8, None, 0.7)
+    rates = scale * 10 * np.log(0.75 / errors)
+    off = np.exp(noise * generator.normal(size=(seeds, 2, betas)))
+    return pd.concat([sweep(rates * own[0], errors * own[1], (seed,), grid) for seed, own in enumerate(off)])
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "noise"), [(9, 9, 0.05), (29, 29, 0.05), (29, 9, 0.02), (9, 29, 0.02)]
+)
+def test_equal_curves_come_out_equal_whatever_the_grid_within_the_interval(one, other, noise):
+    generator = np.random.default_rng(5)
+    pairs = [[saturating(generator, 5, betas, noise) for betas in (one, other)] for _ in range(60)]
+    found = [bd_rate.bd_rate_between(*pair, "mse") for pair in pairs]
+    assert np.mean([each.low <= 0 <= each.high for each in found]) >= 0.93
+    assert abs(np.mean([each.percent for each in found])) < 7
 
 
 def test_one_variant_or_none_has_neither_table():
@@ -400,14 +510,3 @@ def test_curves_apart_in_rate_have_no_share_and_say_why():
     row = envelope_table(own).rows[0]
     assert row[2].text == "–"
     assert "no rates that another curve spans" in row[2].note
-
-
-def test_a_curve_as_drawn_keeps_the_points_its_own_hull_drops():
-    means = pd.DataFrame(
-        {"variant": ["a", "a", "a", "b", "b"], "rate": [1.0, 2, 3, 1, 3], "mse": [0.4, 0.2, 0.8, 0.5, 0.45]}
-    )
-    assert curves.lowest_shares(means, "mse").shares["a"] == 1
-    assert curves.lowest_shares(means, "mse").high == 2
-    drawn = curves.lowest_shares(means, "mse", as_drawn=True)
-    assert drawn.high == 3
-    assert 0.5 < drawn.shares["a"] < 1

@@ -127,7 +127,7 @@ def test_a_share_is_exact_however_short_the_stretch():
     """Two curves that cross within a thousandth of the range, at 3/4 of it and at a knot of one alone."""
     one = pd.DataFrame({"variant": "one", "rate": [0.0, 1e-4, 1.0], "mse": [3.0, 2.0, 1.0]})
     other = pd.DataFrame({"variant": "other", "rate": [0.0, 1.0], "mse": [2.5, 1.0]})
-    shares = curves.lowest_shares(pd.concat([one, other]), "mse", as_drawn=True)
+    shares = curves.lowest_shares(pd.concat([one, other]), "mse")
     # one - other: 0.5 at 0, -0.49985 at 1e-4, 0 at 1.
     crossing = 1e-4 * 0.5 / (0.5 + 0.49985)
     assert shares.shares["other"] == pytest.approx(crossing, rel=1e-9)
@@ -138,7 +138,7 @@ def test_a_curve_that_is_below_another_everywhere_has_all_of_the_share():
     rates = np.geomspace(1e-3, 300, 57)
     one = pd.DataFrame({"variant": "one", "rate": rates, "mse": 1 / (1 + rates)})
     other = one.assign(variant="other", mse=one["mse"] * (1 + 1e-15) + 1e-12)
-    assert curves.lowest_shares(pd.concat([one, other]), "mse", as_drawn=True).shares == {
+    assert curves.lowest_shares(pd.concat([one, other]), "mse").shares == {
         "one": 1.0,
         "other": 0.0,
     }
@@ -153,4 +153,4 @@ def test_one_curve_through_other_points_of_the_same_lines_is_a_tie():
             pd.DataFrame({"variant": name, "rate": x, "mse": np.interp(x, rate, height)})
             for name, x in (("a", rate), ("b", more))
         )
-        assert curves.lowest_shares(means, "mse", as_drawn=True).shares == {"a": 1.0, "b": 1.0}
+        assert curves.lowest_shares(means, "mse").shares == {"a": 1.0, "b": 1.0}

@@ -139,6 +139,18 @@ def test_a_title_of_ones_own_is_the_heading_and_is_in_the_command(tmp_path):
     assert "--title &#39;Scaled &lt;down&gt;: 2 epochs&#39;" in text
 
 
+def test_a_floor_of_ones_own_is_told_and_is_in_the_command(tmp_path):
+    root = write(tmp_path / "a", make_sweep())
+    page = visible(make_report([root], tmp_path / "out.html", floor=0.5).read_text())
+    assert "a floor of 0.5 nats" in page
+    assert "at all common rates at once (bootstrap over seeds, max-t), from 0.5 nats on" in page
+    assert "--rate-floor 0.5" in page
+    assert "--rate-floor" not in visible(report(tmp_path, root))
+    for floor in (-1.0, float("nan"), float("inf")):
+        with pytest.raises(ResultsError, match=r"the floor of the rate is .* nats; give 0 or more"):
+            make_report([root], tmp_path / "out.html", floor=floor)
+
+
 def test_the_same_results_give_the_same_page_under_3_mb(tmp_path):
     root = write(tmp_path / "a", make_sweep(beta=list(range(1, 11))), images=True)
     first = make_report([root], tmp_path / "out.html").read_bytes()

@@ -282,7 +282,8 @@ def with_notes(own, *notes):
 
 @pytest.fixture
 def one_claim(monkeypatch):
-    monkeypatch.setattr(claims, "claims", lambda section: [claims.Claim("a claim", "held", "")])
+    claim = claims.Claim("C2", "Fig. 3", "a claim", "held", "", "")
+    monkeypatch.setattr(claims, "page_claims", lambda sections, *rest: ([[claim] for _ in sections], []))
 
 
 @pytest.mark.usefixtures("one_claim")
@@ -293,14 +294,14 @@ def test_data_that_are_not_the_papers_are_told_beside_the_published_values():
     assert {column.group for column in table.columns[6:]} == {"published, of other data"}
     assert f"The data are not those of the paper: {'; '.join(notes)}." in table.caption
     assert "The recipe is the paper's." in table.caption  # which is another matter
-    assert notes[0] in claims.table(with_notes(section(FIVE, settings=CELEBA), *notes)).caption
+    assert notes[0] in claims.tables([with_notes(section(FIVE, settings=CELEBA), *notes)])[0][0].caption
 
 
 @pytest.mark.usefixtures("one_claim")
 def test_data_as_published_are_passed_over_in_silence():
     for own in (section(FIVE), with_notes(section(FIVE))):
         assert "not those of the paper" not in table1.table1(own).caption
-        assert "not the paper's data" not in claims.table(own).caption
+        assert "not the paper's data" not in claims.tables([own])[0][0].caption
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from rdbench.report.numbers import Estimate
 from rdbench.report.sections import Section, gather, records
 from rdbench.report.statistics.bd_rate import LEAST_RATE, BdRate, bd_rate_between
 from rdbench.report.statistics.curves import estimate, finite_points
-from rdbench.report.statistics.difference import Difference, difference
+from rdbench.report.statistics.difference import Difference, difference, holm
 from rdbench.report.statistics.series import Key, Series, not_compared_under, series
 from rdbench.report.tables import measured, sources
 from rdbench.results.load import load_results
@@ -142,15 +142,6 @@ def without_percent(name: str) -> bool:
     """Tell whether a measure is one of which a change in per cent says nothing, by its name."""
     quantity = metrics.quantity(name)
     return not quantity.has_zero if quantity else name.startswith(ARBITRARY_ZERO)
-
-
-def holm(p: Sequence[float]) -> list[float]:
-    """Return p-values corrected for their number (Holm 1979): all those <= 0.05 hold together at 5%."""
-    adjusted, highest = [0.0] * len(p), 0.0
-    for rank, index in enumerate(sorted(range(len(p)), key=lambda i: p[i])):
-        highest = max(highest, min(1.0, (len(p) - rank) * p[index]))
-        adjusted[index] = highest
-    return adjusted
 
 
 def change(key: Key, before: dict[int, float], after: dict[int, float]) -> Change:

@@ -132,7 +132,7 @@ class Shares:
     high: float
 
 
-def lowest_shares(means: pd.DataFrame, measure: str, *, as_drawn: bool = False) -> Shares | None:
+def lowest_shares(means: pd.DataFrame, measure: str) -> Shares | None:
     """Tell over which share of the rates that two curves or more span each variant's is the lowest of those.
 
     Rates that all curves span would not do: one narrow curve among many would leave next to none. A curve is
@@ -141,14 +141,13 @@ def lowest_shares(means: pd.DataFrame, measure: str, *, as_drawn: bool = False) 
     Args:
         means: from :func:`mean_points`.
         measure: the column to compare: "distortion" or "mse".
-        as_drawn: join all of a variant's means, also those that another of its own beats.
 
     Returns:
         None where no two curves share a range of rates.
     """
     curves = {}
     for variant, rows in means.groupby("variant"):
-        rows = rows.sort_values("rate") if as_drawn else envelope(rows, measure)
+        rows = envelope(rows, measure)
         if len(rows) > 1:
             curves[str(variant)] = (rows["rate"].to_numpy(float), rows[measure].to_numpy(float))
     if len(curves) < 2:

@@ -1,19 +1,26 @@
 """The tables of BD-rate and of how often a variant's curve is the lowest."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 
 import pandas as pd
 
 from rdbench.numerics.likelihood import READING_NAMES
-from rdbench.report.numbers import ABSENT, count, number
+from rdbench.report.numbers import ABSENT, Estimate, count, interval, number
 from rdbench.report.sections import Section
-from rdbench.report.statistics.bd_rate import LEAST_RATE, LITTLE_OVERLAP, BdRate, CurvePoints, bd_rate
+from rdbench.report.statistics.bd_rate import (
+    HIGHER_FLOOR,
+    LEAST_RATE,
+    LITTLE_OVERLAP,
+    BdRate,
+    CurvePoints,
+    bd_rate,
+)
 from rdbench.report.statistics.curves import envelope, finite_points, lowest_shares, mean_points
 from rdbench.report.statistics.series import beta_half, not_compared_under
 from rdbench.report.tables.table import Cell, Column, Table
 
-BASELINE = "beta_vae"
-"""What the others are compared with, where the section has it."""
+LINEAR_CODER, CONSTANT = "linear_coder", "beta_vae"
+"""What the others are compared with, where the section has it; see :func:`baselines`."""
 
 OVERLAP = (
     f"Overlap: the range both reach as a share of what either does, marked below {LITTLE_OVERLAP:.0%}, where"
@@ -41,43 +48,97 @@ def _measures(section: Section) -> Iterator[tuple[str, str, pd.DataFrame, list[s
         yield title, measure, points[~points["variant"].isin(silent)], variants
 
 
-def table(section: Section) -> Table | None:
-    """Return the section's BD-rates, a row a quality and variant; None with fewer than two variants."""
+def baselines(variants: Collection[str]) -> list[str]:
+    """Return what the others are compared with: a linear coder and constant variance, where they are there.
+
+    Else the first by name. Of linear coders with options the first by name counts.
+    """
+    coders = sorted(name for name in variants if is_linear_coder(name))
+    found = coders[:1] + ([CONSTANT] if CONSTANT in variants else [])
+    return found or sorted(variants)[:1]
+
+
+def is_linear_coder(variant: str) -> bool:
+    """Tell whether a variant's name, which may hold options, is a linear coder's."""
+    return variant == LINEAR_CODER or variant.startswith(f"{LINEAR_CODER} ")
+
+
+def table(section: Section, floor: float = LEAST_RATE) -> Table | None:
+    """Return the section's BD-rates, a row a quality, baseline and variant; None with fewer than two
+    variants.
+
+    Args:
+        section: its points.
+        floor: rates up to it are left out, nats.
+    """
     variants = sorted(section.points["variant"].unique()) if len(section.points) else []
     if len(variants) < 2:
         return None
-    baseline = BASELINE if BASELINE in variants else variants[0]
+    against = baselines(variants)
     rows: list[tuple[Cell, ...]] = []
     notes: list[str] = []
     for title, measure, points, compared in _measures(section):
-        if baseline not in compared:
-            continue  # the baseline may have no likelihood of its own
-        curves = {name: CurvePoints(points[points["variant"] == name], measure) for name in compared}
-        for variant, curve in curves.items():
-            if variant != baseline:
-                rate = bd_rate(curve, curves[baseline], variant=variant, name=baseline)
-                rows.append((Cell(title), Cell(variant), *bd_rate_cells(rate, _percent), Cell(_range(rate))))
+        curves = {name: CurvePoints(points[points["variant"] == name], measure, floor) for name in compared}
+        for baseline in against:
+            if baseline not in compared:
+                continue  # the baseline may have no likelihood of its own
+            for variant, curve in curves.items():
+                if variant not in against[: against.index(baseline) + 1]:
+                    rate = bd_rate(curve, curves[baseline], variant=variant, name=baseline)
+                    rows.append((Cell(title), Cell(baseline), Cell(variant), *_cells(rate)))
         means = mean_points(points)
-        without = int(((means["rate"] <= LEAST_RATE) | (means["mse"] <= 0)).sum())
+        without = int(((means["rate"] <= floor) | (means["mse"] <= 0)).sum())
         if measure == "mse" and without:
             notes.append(
-                f"{count(without, 'point')} of a rate up to {LEAST_RATE:g} nats or of error 0 left out: the"
+                f"{count(without, 'point')} of a rate up to {floor:g} nats or of error 0 left out: the"
                 " logarithm of nearly nothing would outweigh all else."
             )
-    caption = (
-        f"How much more rate than {baseline} a variant needs for the same quality, on average over"
-        " the qualities both reach (Bjontegaard 2001, PCHIP, in the logarithm of the rate); negative: less."
-        " Test split. Each curve is the monotone hull of the means over seeds: the points that no point of"
-        f" lower or equal rate beats. MSE stands for PSNR too, which gives the same number. {OVERLAP} 95%"
-        " intervals: bootstrap over whole seeds, Student's t on the standard error of the logarithm, n seeds."
-        f"{beta_half(section)}"
+    named = " and ".join(against)
+    return Table("bd_rate", f"BD-rate against {named}", _caption(section, named, floor), COLUMNS, tuple(rows),
+                 tuple(notes))  # fmt: skip
+
+
+COLUMNS = (
+    Column("quality", kind="key"), Column("against", kind="key"), Column("variant", kind="key"),
+    Column("%", "BD-rate"), Column("from", "95% interval, %"), Column("to", "95% interval, %"), Column("n"),
+    Column("overlap, %"), Column("over the range", kind="text"), Column("with the higher floor, %"),
+    Column("gain at equal rate", kind="text"),
+)  # fmt: skip
+
+
+def _caption(section: Section, baselines: str, floor: float) -> str:
+    return (
+        f"How much more rate than {baselines} a variant needs for the same quality, on average over the"
+        " qualities both reach (Bjontegaard 2001, the logarithm of the ratio of rates, those by PCHIP);"
+        " negative: less. Test split. Each curve is the monotone hull of the means over seeds: the points"
+        f" that no point of lower or equal rate beats. Rates up to a floor of {floor:g} nats are left out;"
+        f" the BD-rate with one of {HIGHER_FLOOR * floor:g} nats stands beside it, marked where it lies"
+        " outside of the interval: then the number is about the floor. Gain at equal rate: by how much the"
+        " quality is better, in dB of PSNR or nats of distortion, on average over the rates that both reach,"
+        " each nat alike, which hangs on no floor; negative: worse. MSE stands for PSNR too, which gives"
+        f" the same BD-rate. {OVERLAP} 95% intervals: bootstrap over whole seeds, Student's t on the"
+        " standard error, n seeds; that of BD-rate also holds what may lie between the"
+        f" points.{beta_half(section)}"
     )
-    columns = (
-        Column("quality", kind="key"), Column("variant", kind="key"), Column("%", "BD-rate"),
-        Column("from", "95% interval, %"), Column("to", "95% interval, %"), Column("n"),
-        Column("overlap, %"), Column("over the range", kind="text"),
-    )  # fmt: skip
-    return Table("bd_rate", f"BD-rate against {baseline}", caption, columns, tuple(rows), tuple(notes))
+
+
+def _cells(rate: BdRate) -> tuple[Cell, ...]:
+    above = rate.above
+    if above is None:
+        why = "" if rate.percent is None else "no curve is left in common"
+        higher = Cell(ABSENT, why, "warning" if rate.hangs_on_floor else "")
+    else:
+        higher = Cell(_percent(above), mark="warning" if rate.hangs_on_floor else "", value=above)
+    return (*bd_rate_cells(rate, _percent), Cell(_range(rate)), higher, _gain(rate))
+
+
+def _gain(rate: BdRate) -> Cell:
+    """Return the cell of the gain, with its unit: the qualities of a table have two."""
+    if rate.gain is None:
+        return Cell(ABSENT, "the curves reach no rate in common" if rate.overlap is not None else "")
+    unit = "dB" if rate.measure == "mse" else "nats"
+    text = interval(Estimate(rate.gain, rate.gain_half_width, rate.n))
+    return Cell(f"{text} {unit}", value=rate.gain, half_width=rate.gain_half_width, n=rate.n)
 
 
 def bd_rate_cells(rate: BdRate, write: Callable[[float], str]) -> tuple[Cell, ...]:
