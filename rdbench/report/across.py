@@ -50,6 +50,7 @@ def _joined(members: Sequence[tuple[Section, Mapping[str, Any]]]) -> Section:
         settings[part][name] = list({json.dumps(values[key]): values[key] for _, values in members}.values())
     readings = tuple(dict.fromkeys(reading for section, _ in members for reading in section.readings))
     section = Section(settings, first.checksum, readings, varied=tuple(varied))
+    section.parts = [(shown(values), part) for part, values in members]
     for field in fields(Section):
         if isinstance(getattr(first, field.name), pd.DataFrame):
             setattr(section, field.name, _named(field.name, members))

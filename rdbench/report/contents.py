@@ -19,6 +19,7 @@ from rdbench.report.tables import (
     bd_rate,
     claims,
     costs,
+    grid,
     measured,
     paired,
     proposals,
@@ -116,6 +117,7 @@ def _searches(section: Section) -> Iterable[SearchContents]:
 def _tables(section: Section, searches: Sequence[SearchContents], floor: float) -> Iterable[Table | None]:
     """Yield the section's further tables in the order of the page."""
     if section.varied:  # each combination has a section of its own, with all its tables
+        yield grid.table(section.parts)
         yield measured.elbo(section)
         yield costs.table(section)
         yield sources.settings(section)

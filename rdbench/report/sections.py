@@ -48,6 +48,7 @@ class Section:
     missing: pd.DataFrame = field(default_factory=pd.DataFrame)
     searches: list[SearchView] = field(default_factory=list)
     varied: tuple[str, ...] = ()  # settings, "train.epochs", that are part of the variants' names instead
+    parts: list[tuple[str, "Section"]] = field(default_factory=list)  # where some are: each combination
 
     @functools.cached_property
     def splits(self) -> dict[tuple[str, str], pd.DataFrame]:

@@ -76,8 +76,8 @@ def test_the_chart_says_so_in_its_sentence_and_beside_each_point(root):
     section = section_of(root)
     name = next(one.name for one in proxies(section) if "mutual" in one.name)
     chart = beta_chart(section, ["beta_vae", "bs_vae"])
-    assert "beta_vae ≥ 9.208 at β = 1 to 3.062 at β = 10" in chart.views[name]["description"]
-    spec = json.dumps(chart.views[name])
+    assert "beta_vae ≥ 9.208 at β = 1 to 3.062 at β = 10" in chart.views[f"{name}/beta"]["description"]
+    spec = json.dumps(chart.views[f"{name}/beta"])
     field = next(field for field in chart.data["means"][0] if field != "beta" and f"datum['{field}']" in spec)
     assert spec.count(f"(datum.signs['{field}'] || '') + format(datum['{field}']") == 2  # means and seeds
     for rows in chart.data.values():
