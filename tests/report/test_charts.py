@@ -395,7 +395,8 @@ def test_the_best_beta_of_each_variant_is_marked_and_said():
     assert drawn.views["mse"]["description"] == (
         "test MSE: beta_vae is best at β = 3, with 0.1000, ahead of β = 10 with 0.2000 (not tested, as that"
         " takes two seeds each that differ); bs_vae is best at β = 1, an end of those tried, with 0.05000,"
-        " ahead of β = 3 with 0.1000 (not tested, as that takes two seeds each that differ)."
+        " ahead of β = 3 with 0.1000 (not tested, as that takes two seeds each that differ). Best: chosen on the"
+        " test images."
     )
 
 
@@ -412,7 +413,8 @@ def test_the_finding_says_what_welchs_test_says_of_best_and_runner_up(shift):
 
 def test_one_beta_is_called_the_only_one():
     drawn = beta_chart.beta_chart(section_from([("bs_vae", 2, 0, 9.0, 0.1)]), PAIR)
-    assert drawn.views["mse"]["description"] == "test MSE: bs_vae is best at β = 2, with 0.1000 (the only β)."
+    said = "test MSE: bs_vae is best at β = 2, with 0.1000 (the only β). Best: chosen on the test images."
+    assert drawn.views["mse"]["description"] == said
     assert drawn.views["rate"]["description"] == "test rate: bs_vae 9.000 at β = 2."
 
 

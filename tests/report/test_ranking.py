@@ -40,7 +40,7 @@ def test_a_students_own_likelihood_ranks_beside_gaussians_of_the_training_images
     # bs_vae's seeds are 10 and 9 behind: the mean ± t(0.975, 1) = 12.7062 times 0.5
     assert table.rows[1][5].value == pytest.approx(-9.5)
     assert table.rows[1][5].half_width == pytest.approx(12.7062 / 2, rel=1e-5)
-    assert "chosen on these very test images" in table.caption
+    assert "chosen on the test images, these very ones" in table.caption
 
 
 def test_the_first_finding_is_of_the_models_likelihoods():

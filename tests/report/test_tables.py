@@ -83,7 +83,8 @@ def test_the_summary_names_the_best_variant_beta_and_value(tmp_path):
 
     section = section_of(write(tmp_path / "a", make_sweep(readings=["half"]), lost=lost))
     assert measured.findings(section) == [
-        "σ² = 1/2: best test ELBO −101.0 nats per image, bs_vae at β = 1 (one training, n = 1)."
+        "σ² = 1/2: best test ELBO −101.0 nats per image, bs_vae at β = 1 (one training, n = 1; chosen on the"
+        " test images)."
     ]
     assert measured.progress(section) == "3 of 4 trainings done, 1 diverged"
 

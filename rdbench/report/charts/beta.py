@@ -155,7 +155,8 @@ def finding(one: Series, variants: Sequence[str]) -> str:
                 f"{signs[point]}{number(means[point].mean)} at β = {plain(point[1])}" for point in ends
             )
             sentences.append(f"{variant} {span}")
-    return f"{one.title}: {'; '.join(sentences)}."
+    how = f" Best: {one.chosen_on}." if any(one.best(variant) for variant in variants) else ""
+    return f"{one.title}: {'; '.join(sentences)}.{how}"
 
 
 def _runner_up(one: Series, best: Key, others: dict[Key, Any]) -> str:
@@ -165,7 +166,12 @@ def _runner_up(one: Series, best: Key, others: dict[Key, Any]) -> str:
     sign = 1 if one.better == "higher" else -1
     second = max(others, key=lambda point: (sign * others[point].mean, -point[1]))
     differs = one.tells_apart(best, second)
-    relation = {True: "distinguishable from", False: "not distinguishable from", None: "ahead of"}[differs]
+    # A best that was chosen on other images may be behind on these.
+    ahead = sign * one.estimates[best].mean >= sign * others[second].mean
+    untold = "ahead of" if ahead else "behind"
+    relation = {True: "distinguishable from", False: "not distinguishable from", None: untold}[differs]
+    if differs and not ahead:
+        relation = "behind, and distinguishable from,"
     untested = f" (not tested, {UNTESTED})" if differs is None else ""
     return f", {relation} β = {plain(second[1])} with {interval(others[second])}{untested}"
 

@@ -4,6 +4,7 @@ import functools
 import json
 import math
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -61,6 +62,8 @@ class Series:
         values: (variant, beta) -> seed -> value; finite values only.
         reasons: (variant, beta) -> why a value is missing there, where a reason was recorded.
         signs: (variant, beta) -> "≥" or "≤", where a value is known as a bound only; so is then the mean.
+        choice: as ``values``, of the validation images: what a best is chosen by; empty where none were held
+            out, or it is not measured there.
     """
 
     name: str
@@ -74,23 +77,38 @@ class Series:
     values: dict[Key, dict[int, float]] = field(default_factory=dict)
     reasons: dict[Key, str] = field(default_factory=dict)
     signs: dict[Key, str] = field(default_factory=dict)
+    choice: dict[Key, dict[int, float]] = field(default_factory=dict)
 
     @functools.cached_property
     def estimates(self) -> dict[Key, Estimate]:
         """The mean over seeds of each (variant, beta)."""
-        means = {key: estimate(list(values.values())) for key, values in self.values.items()}
-        return {key: mean for key, mean in means.items() if mean is not None}
+        return _means(self.values)
+
+    @functools.cached_property
+    def _chosen_by(self) -> dict[Key, Estimate]:
+        return {key: mean for key, mean in _means(self.choice).items() if key in self.estimates}
+
+    @property
+    def chosen_on(self) -> str:
+        """On which images :meth:`best` chooses, for a sentence."""
+        return "chosen on the validation images" if self._chosen_by else "chosen on the test images"
 
     @functools.cached_property
     def top(self) -> Key | None:
-        """The (variant, beta) of the best mean of all; None where there is none."""
-        return self.best()
+        """The (variant, beta) of the best of all means that are shown; None where there is none."""
+        return self._best(self.estimates)
 
     def best(self, variant: str | None = None) -> Key | None:
-        """Return the (variant, beta) of the best mean, of one variant or of all; None where there is none."""
+        """Return the best (variant, beta), of one variant or of all; None where there is none.
+
+        It is chosen by the mean over the validation images, where there are any, else by that which is shown.
+        """
+        return self._best(self._chosen_by or self.estimates, variant)
+
+    def _best(self, means: dict[Key, Estimate], variant: str | None = None) -> Key | None:
         if self.better is None:
             return None
-        sign, means = 1 if self.better == "higher" else -1, self.estimates
+        sign = 1 if self.better == "higher" else -1
         compared = [key for key in means if variant in (None, key[0]) and key[0] not in self.silent]
         # Of equal means the lowest beta, so that the choice does not depend on the order of files.
         return max(compared, key=lambda key: (sign * means[key].mean, -key[1]), default=None)
@@ -101,6 +119,12 @@ class Series:
         """
         p = difference(self.values[one], self.values[other]).p
         return None if p is None else p < 0.05
+
+
+def _means(values: Mapping[Key, Mapping[int, float]]) -> dict[Key, Estimate]:
+    """Return the mean over seeds of each (variant, beta) that has values."""
+    means = {key: estimate(list(by_seed.values())) for key, by_seed in values.items()}
+    return {key: mean for key, mean in means.items() if mean is not None}
 
 
 def values_by_seed(
@@ -150,7 +174,8 @@ def elbo(section: Section, reading: str) -> Series:
     """Return the test ELBO under a reading."""
     return Series(f"elbo_{reading}", f"test ELBO, {READING_NAMES[reading]}", "nats per image", "higher",
                   reading=reading, silent=not_compared_under(section, reading),
-                  values=values_by_seed(section, "elbo", reading))  # fmt: skip
+                  values=values_by_seed(section, "elbo", reading),
+                  choice=values_by_seed(section, "elbo", reading, "validation"))  # fmt: skip
 
 
 def has_own(section: Section, split: str = "test") -> frozenset[str]:
@@ -164,11 +189,14 @@ def likelihood(section: Section, split: str = "test") -> Series:
     Nats on the same pixels compare, whatever the family of the likelihood.
     """
     own = has_own(section, split)
-    gaussian = values_by_seed(section, "elbo", LIKELIHOOD, split)
-    values = {key: by_seed for key, by_seed in gaussian.items() if key[0] not in own}
-    values |= values_by_seed(section, "elbo", OWN, split)
+
+    def of(split: str) -> dict[Key, dict[int, float]]:
+        gaussian = values_by_seed(section, "elbo", LIKELIHOOD, split)
+        values = {key: by_seed for key, by_seed in gaussian.items() if key[0] not in own}
+        return values | values_by_seed(section, "elbo", OWN, split)
+
     return Series("elbo_likelihood", f"{split} ELBO, {MODELS_LIKELIHOOD}", "nats per image", "higher",
-                  values=values)  # fmt: skip
+                  values=of(split), choice=of("validation"))  # fmt: skip
 
 
 def series(section: Section) -> list[Series]:
@@ -179,7 +207,8 @@ def series(section: Section) -> list[Series]:
     elbos = [elbo(section, reading) for reading in section.readings]
     elbos = [likelihood(section), *elbos] if OWN in section.readings else elbos
     # These do not depend on the reading: any will do.
-    others = [Series(name, title, unit, way, values=values_by_seed(section, name, "half"))
+    others = [Series(name, title, unit, way, values=values_by_seed(section, name, "half"),
+                     choice=values_by_seed(section, name, "half", "validation"))
               for name, title, unit, way in QUANTITIES]  # fmt: skip
     return [series for series in (*elbos, *others) if series.values] + proxies(section)
 

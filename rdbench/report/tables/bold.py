@@ -10,7 +10,7 @@ from rdbench.report.statistics.series import Key, Series
 from rdbench.report.tables.table import Cell, Mark, estimate_cell
 
 MARKED = (
-    "Bold: the best mean. ≈: not distinguishable from it over seeds (t-test at 5%, paired where the seeds"
+    "Bold: the best mean shown. ≈: not distinguishable from it over seeds (t-test at 5%, paired where seeds"
     " are the same, else Welch's; with a single seed, or seeds that do not differ, nothing is known of the"
     " spread, and nothing is marked)."
 )

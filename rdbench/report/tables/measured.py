@@ -300,10 +300,11 @@ def findings(section: Section) -> list[str]:
         title = series.MODELS_LIKELIHOOD
         named.insert(0, (f"{title[:1].upper()}{title[1:]}", series.likelihood(section)))
     for name, elbos in named:
-        if (top := elbos.top) is not None:
+        if (top := elbos.best()) is not None:
             mean, _, half = interval(best := elbos.estimates[top]).partition(" ±")
             rests_on = f"mean of {best.n} seeds, 95% interval ±{half}" if half else "one training, n = 1"
             sentences.append(
-                f"{name}: best test ELBO {mean} nats per image, {top[0]} at β = {plain(top[1])} ({rests_on})."
+                f"{name}: best test ELBO {mean} nats per image, {top[0]} at β = {plain(top[1])}"
+                f" ({rests_on}; {elbos.chosen_on})."
             )
     return sentences

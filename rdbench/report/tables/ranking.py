@@ -35,12 +35,14 @@ def table(section: Section) -> Table | None:
             rise_cell(mean_rise(trainings.get(key, {}).values(), LIKELIHOOD), behind.mean if behind else None,
                       unknown.get(key, "")),
         ))  # fmt: skip
+    flatters = "" if series.choice else ", these very ones, which flatters all variants"
+    chosen = f"{series.chosen_on}{flatters}"
     caption = (
         "Test ELBO in nats per image, a lower bound of log p(x), of each variant at its best β: under the"
         f" model's own likelihood where it has one, else a Gaussian's with the {READING_NAMES[LIKELIHOOD]}."
         " Nats on the same pixels compare, whatever the family. But a density has no upper bound: where a"
         " pixel is the same in every image, a likelihood that gives it next to no variance gains from that"
-        f" alone. Each β was chosen on these very test images, which flatters all variants. {ROSE} It is"
+        f" alone. Each β was {chosen}. {ROSE} It is"
         f" that under {READING_NAMES[LIKELIHOOD]}, marked where it is more than the difference. {MARKED}"
     )
     columns = (
