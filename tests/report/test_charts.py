@@ -395,8 +395,8 @@ def test_the_best_beta_of_each_variant_is_marked_and_said():
     assert drawn.views["mse"]["description"] == (
         "test MSE: beta_vae is best at β = 3, with 0.1000, ahead of β = 10 with 0.2000 (not tested, as that"
         " takes two seeds each that differ); bs_vae is best at β = 1, an end of those tried, with 0.05000,"
-        " ahead of β = 3 with 0.1000 (not tested, as that takes two seeds each that differ). Best: chosen on the"
-        " test images."
+        " ahead of β = 3 with 0.1000 (not tested, as that takes two seeds each that differ)."
+        " Best: chosen on the test images."
     )
 
 
