@@ -263,6 +263,8 @@ def test_two_seeds_give_the_interval_that_can_be_worked_out_by_hand():
     assert found.low == pytest.approx(100 * math.expm1(math.log(1.1) - half))
     assert found.high == pytest.approx(100 * math.expm1(math.log(1.1) + half))
     assert found.reason == ""
+    # Of one degree of freedom Student's t is Cauchy's distribution, here of two sides.
+    assert found.p == pytest.approx(1 - 2 / math.pi * math.atan(math.log(1.1) / error))
 
 
 def test_the_resamples_of_five_seeds_are_all_there_with_their_probabilities():
