@@ -458,29 +458,6 @@ def test_a_gain_needs_rates_in_common_and_no_quality():
     assert (b[3].text == "–", b[10].note) == (False, "the curves reach no rate in common")
 
 
-# Grids
-
-
-def saturating(generator, seeds, betas, noise, scale=1.0):
-    """A sweep over seven decades of beta, which level off at the low ones and collapse at the high ones."""
-    grid = np.geomspace(1e-4, 1e3, betas)
-    errors = np.clip(0.02 + 0.1 * grid**0.8, None, 0.7)
-    rates = scale * 10 * np.log(0.75 / errors)
-    off = np.exp(noise * generator.normal(size=(seeds, 2, betas)))
-    return pd.concat([sweep(rates * own[0], errors * own[1], (seed,), grid) for seed, own in enumerate(off)])
-
-
-@pytest.mark.parametrize(
-    ("one", "other", "noise"), [(9, 9, 0.05), (29, 29, 0.05), (29, 9, 0.02), (9, 29, 0.02)]
-)
-def test_equal_curves_come_out_equal_whatever_the_grid_within_the_interval(one, other, noise):
-    generator = np.random.default_rng(5)
-    pairs = [[saturating(generator, 5, betas, noise) for betas in (one, other)] for _ in range(60)]
-    found = [bd_rate.bd_rate_between(*pair, "mse") for pair in pairs]
-    assert np.mean([each.low <= 0 <= each.high for each in found]) >= 0.93
-    assert abs(np.mean([each.percent for each in found])) < 7
-
-
 def test_one_variant_or_none_has_neither_table():
     for own in (section({}), section({"beta_vae": sweep([1, 2], [0.8, 0.1])})):
         assert tables.table(own) is None
