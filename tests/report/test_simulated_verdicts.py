@@ -125,3 +125,16 @@ def test_equal_curves_come_out_equal_within_the_interval_whatever_the_grids(beta
     found = [bd_rate_between(*(grid(generator, 5, own, 0.03) for own in betas), "mse") for _ in range(60)]
     assert np.mean([each.low <= 0 <= each.high for each in found]) >= 0.93
     assert abs(np.mean([each.percent for each in found])) < 7
+
+
+def test_what_lies_between_few_points_is_part_of_the_interval_and_nothing_where_they_are_dense():
+    generator = np.random.default_rng(5)
+
+    def compared(*betas):
+        sides = (grid(generator, 2, own, 0.0) for own in betas)  # seeds that do not differ
+        return bd_rate_between(*(side.assign(distortion=784 * side["mse"]) for side in sides), "distortion")
+
+    few, dense = compared(9, 29), compared(200, 150)
+    assert abs(few.percent) > 5
+    assert few.low <= 0 <= few.high
+    assert dense.high - dense.low < 1.5
