@@ -20,6 +20,7 @@ from rdbench.errors import SpecError
 from rdbench.metrics import iwae
 from rdbench.metrics.base import TrainedModel, Value, value_name
 from rdbench.metrics.iwae import IwaeOptions
+from rdbench.numerics.likelihood import READINGS
 from rdbench.numerics.seeding import generator
 from rdbench.results.load import load_results
 from rdbench.results.store import ResultsFolder
@@ -418,7 +419,7 @@ def test_a_metric_that_cannot_be_measured_is_null_with_its_reason_and_the_trial_
     ResultsFolder(tmp_path).commit(trial.id, run_trial(trial, data, CPU, outputs=Outputs([SMALL])))
     results = load_results(tmp_path)
     assert results.trials["status"].tolist() == ["done"]
-    assert len(results.points) == 8
+    assert len(results.points) == 2 * len(READINGS)
     (row,) = results.metrics.itertuples()
     assert math.isnan(row.value)
     reason = json.loads(row.settings)["error"].strip().splitlines()[-1]

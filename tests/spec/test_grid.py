@@ -62,7 +62,7 @@ def test_the_dry_run_counts_the_combinations():
     assert summary[0].startswith(
         "2 values of train.epochs x 2 values of model.latent x 2 betas x 2 variants x 2 seeds"
     )
-    assert ": 32 trainings, 128 points; 0 done" in summary[0]
+    assert ": 32 trainings, 160 points; 0 done" in summary[0]
     assert trainings_saved(sweep(grid=GRID)) == 4 * trainings_saved(sweep())
 
 

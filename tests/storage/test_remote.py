@@ -16,6 +16,7 @@ from rdbench.commands.plan import open_plan
 from rdbench.commands.status import status_lines
 from rdbench.commands.sweep import run_sweep
 from rdbench.errors import ResultsError, StorageError, UserError
+from rdbench.numerics.likelihood import READINGS
 from rdbench.report import make_report
 from rdbench.report.compare.compare import compare
 from rdbench.results import compact, store
@@ -312,7 +313,7 @@ def test_a_sweep_trains_into_a_bucket_and_once_only(there, sweep):
     assert (account.done, account.left) == (2, 0)
     assert open_plan(there, sweep).todo == []
     assert places.entries(there).keys() == {"sweep.yaml"}
-    assert len(load_results(there).points) == 2 * 2 * 4
+    assert len(load_results(there).points) == 2 * 2 * len(READINGS)
 
 
 def test_of_two_that_offer_a_file_at_once_all_take_the_first_and_the_other_is_deleted(there, monkeypatch):
