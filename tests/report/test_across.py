@@ -95,6 +95,6 @@ def test_the_gap_over_the_grid_is_that_of_each_combination(tmp_path):
     assert values[1][0] == pytest.approx(10.05 + 0.01)
     assert values[2][2] == pytest.approx(2.05 + 0.10)
     assert values[0][0] == pytest.approx(10.05 + 0.055)
-    assert "at equal β, in the mean over β: +10.11 ±" in table.caption
+    assert "at equal β, in the mean over 2 β: +10.11 ±" in table.caption
     assert "nats at epochs 20, +2.11 ±" in table.caption
     assert "at epochs 60." in table.caption

@@ -15,7 +15,7 @@ from report_builders import HOSTILE, NATIVE, make_sweep, section_of, write
 
 from rdbench.numerics import theory
 from rdbench.report.charts import beta as beta_chart
-from rdbench.report.charts import chart, label_placement, layers, training
+from rdbench.report.charts import chart, label_placement, training
 from rdbench.report.charts import rate as rate_chart
 from rdbench.report.sections import Section
 
@@ -328,7 +328,7 @@ def drawn_band(drawn, key):
     width, height = 500, 400
     spec = drawn.views[key] | {"datasets": drawn.data, "width": width, "height": height}
     svg = vl_convert.vegalite_to_svg(spec)
-    (path,) = re.findall(rf'<path[^>]* d="([^"]+)"[^>]*stroke="{layers.GREY}"[^>]*stroke-width="9"', svg)
+    (path,) = re.findall(rf'<path[^>]* d="([^"]+)"[^>]*stroke="{chart.GREY}"[^>]*stroke-width="9"', svg)
     points = [tuple(map(float, pair.split(","))) for pair in re.findall(r"[-\d.]+,[-\d.]+", path)]
     (x0, x1), (y0, y1) = (spec["layer"][-1]["encoding"][axis]["scale"]["domain"] for axis in "xy")
     return [(x0 + x / width * (x1 - x0), y1 - y / height * (y1 - y0)) for x, y in points]
@@ -495,3 +495,18 @@ def test_the_colours_of_beta_show_on_a_white_and_on_a_dark_page():
     assert found == sorted(found)  # ordered for those who see no hue
     assert all(1.05 / (own + 0.05) >= 3 for own in found)
     assert all((own + 0.05) / (luminance("#16191d") + 0.05) >= 3 for own in found)
+
+
+def test_the_linear_coder_is_a_thin_grey_reference_and_takes_no_colour_from_a_variant():
+    three = chart.by_variant(["beta_vae", "linear_coder", "linear_coder (latent=4)", "student_t"])
+    pair = chart.by_variant(["beta_vae", "student_t"])
+    assert three["$colours"] == [pair["$colours"][0], chart.GREY, chart.GREY, pair["$colours"][1]]
+    rows = [(name, beta, 0, 9.0 / beta, error / beta)
+            for name, error in (("beta_vae", 0.1), ("linear_coder", 0.2)) for beta in (1, 3, 9)]  # fmt: skip
+    drawn = rate_chart.rate_chart(section_from(rows), ("beta_vae", "linear_coder"))
+    labelled = {row["variant"] for row in drawn.data["means"] if row["mse_linear"]}
+    assert labelled == {"beta_vae"}
+    spec = json.dumps(
+        drawn.views["mse/linear/rate"] if "mse/linear/rate" in drawn.views else drawn.views["mse/linear"]
+    )
+    assert f"indexof(datum.variant, '{chart.REFERENCE}') == 0" in spec

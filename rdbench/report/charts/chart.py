@@ -24,6 +24,8 @@ from rdbench.storage.cache import cached
 
 # Okabe & Ito 2008, distinguishable for colour-blind readers. Without yellow, which does not show on white;
 # with grey for black, which does not show on a dark page.
+GREY = "#808080"  # for what belongs to no variant; it shows on a white and on a dark page
+REFERENCE = "linear_coder"  # the variant that is drawn thin and grey, as what the others are held against
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#999999")
 # One more than the colours, so that the pairs repeat only after 56 variants.
 SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down", "triangle-right", "stroke")
@@ -86,10 +88,12 @@ class Chart:
 
 def by_variant(variants: Sequence[str]) -> dict[str, Any]:
     """Return the values for legend, colours and shapes, alike in all charts of a section of ``variants``."""
-    colours, shapes = ([looks[index % len(looks)] for index in range(len(variants))]
-                       for looks in (COLOURS, SHAPES))  # fmt: skip
+    others = [name for name in variants if not name.startswith(REFERENCE)]
+    looks = {name: (COLOURS[at % len(COLOURS)], SHAPES[at % len(SHAPES)]) for at, name in enumerate(others)}
+    colours, shapes = zip(*(looks.get(name, (GREY, "circle")) for name in variants), strict=True)
     columns = 1 if max(map(len, variants)) > 18 else 3
-    return {"$variants": [*variants], "$colours": colours, "$shapes": shapes, "$columns": columns}
+    marks = {"$colours": [*colours], "$shapes": [*shapes]}
+    return {"$variants": [*variants], "$columns": columns} | marks
 
 
 def in_cache(name: str) -> Path:

@@ -9,9 +9,9 @@ from typing import Any
 
 import altair as alt
 
-from rdbench.report.charts.chart import Switch
+from rdbench.report.charts.chart import REFERENCE, Switch
 
-GREY = "#808080"  # for what belongs to no variant; it shows on a white and on a dark page
+IS_REFERENCE = f"indexof(datum.variant, '{REFERENCE}') == 0"
 # Of marks that a screen reader skips, as the finding and the points say the same. Clipped, because an axis
 # may end before its points do, and zooming moves them out.
 QUIET: dict[str, Any] = {"clip": True, "aria": False}
@@ -45,12 +45,14 @@ class ByVariant:
 
     def curves(self) -> Any:
         """Return a line a variant, through its means by beta."""
-        line = self.shown("means").mark_line(strokeWidth=1.5, opacity=0.8, **QUIET)
-        return line.encode(self.x, Y, COLOUR, order="beta:Q")
+        line = self.shown("means").mark_line(opacity=0.8, **QUIET)
+        width = alt.condition(IS_REFERENCE, alt.value(1), alt.value(1.5))
+        dash = alt.condition(IS_REFERENCE, alt.value([6, 4]), alt.value([1, 0]))
+        return line.encode(self.x, Y, COLOUR, order="beta:Q", strokeWidth=width, strokeDash=dash)
 
     def seeds(self) -> Any:
         """Return a small mark a seed, of points with several."""
-        small = self.shown("seeds", "spread").mark_point(size=24, opacity=0.55, **QUIET)
+        small = self.shown("seeds", "spread", f"!({IS_REFERENCE})").mark_point(size=24, opacity=0.55, **QUIET)
         small = small.transform_calculate(seed_text=_with_sign("$y"))
         height = alt.Tooltip("seed_text:N", title="$what")
         tooltip = [alt.Tooltip("variant:N"), BETA, alt.Tooltip("seed:Q"), height]
@@ -74,8 +76,9 @@ class ByVariant:
             self.shown("means")
             .transform_calculate(y_text=with_interval("$y"), **fields)
             .transform_calculate(about="datum.variant + ', ' + datum.label + ': ' + $text")
-            .mark_point(size=70, filled=True, opacity=1, clip=True, cursor="pointer")
+            .mark_point(filled=True, opacity=1, clip=True, cursor="pointer")
             .encode(self.x, Y, COLOUR, SHAPE, description="about:N")
+            .encode(size=alt.condition(IS_REFERENCE, alt.value(18), alt.value(70)))
             .encode(tooltip=[alt.Tooltip("variant:N"), BETA, seeds, *tooltip, value])
             .properties(name="points")
             .add_params(zoom())

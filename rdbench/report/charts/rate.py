@@ -12,6 +12,8 @@ from rdbench import datasets
 from rdbench.numerics.likelihood import OWN, READING_NAMES
 from rdbench.report.charts import label_placement
 from rdbench.report.charts.chart import (
+    GREY,
+    REFERENCE,
     Chart,
     Control,
     Rows,
@@ -74,7 +76,7 @@ def _template(scale: str, seeds: bool, shannon: bool) -> Spec:
     chart = layers.ByVariant(x, on_axis)
 
     drawn = []
-    grey: dict[str, Any] = {"color": layers.GREY} | layers.QUIET
+    grey: dict[str, Any] = {"color": GREY} | layers.QUIET
     if shannon:
         bound = layers.rows("$shannon", *on_axis).mark_line(strokeWidth=1.5, strokeDash=[6, 4], **grey)
         drawn.append(bound.encode(x, y))
@@ -248,6 +250,7 @@ def _ranges(data: dict[str, Rows], name: str, *, log: bool) -> label_placement.R
 def _place(data: dict[str, Rows], name: str, scale: str, ranges: label_placement.Ranges) -> None:
     """Set ``<name>_<scale>`` of each mean: the corner of its label, None for none."""
     means, seeds = ([row for row in data.get(key, []) if row[name] is not None] for key in ("means", "seeds"))
+    means = [row for row in means if not row["variant"].startswith(REFERENCE)]
     x, y, betas = ([row[field] for row in means] for field in ("rate", name, "beta"))
     others = [row["rate"] for row in seeds], [row[name] for row in seeds]
     labels = label_placement.place(x, y, betas, ranges, log_x=scale == "log", others=others)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from rdbench.report.charts import label_placement
-from rdbench.report.charts.chart import Chart, Control, Rows, Spec, fill, rounded, template
+from rdbench.report.charts.chart import GREY, Chart, Control, Rows, Spec, fill, rounded, template
 from rdbench.report.numbers import count, number
 from rdbench.report.searches import Proposal, StudyView
 from rdbench.text import shown
@@ -36,7 +36,7 @@ def _slice(kind: str) -> Spec:
     points = layers.rows("tried").mark_point(size=70, filled=True, clip=True, color=BLUE)
     faint = alt.condition("datum.feasible", alt.value(1.0), alt.value(0.3))
     drawn = [
-        ring.encode(x, layers.Y, color=alt.value(layers.GREY)),
+        ring.encode(x, layers.Y, color=alt.value(GREY)),
         points.encode(x, layers.Y, opacity=faint, tooltip=[alt.Tooltip("about:N", title="settings"), value]),
     ]
     return layers.configure(alt.layer(*drawn), HEIGHT)

@@ -12,8 +12,10 @@ from rdbench.report.tables.measured import LONG
 from rdbench.report.tables.table import Cell, Column, Table
 from rdbench.report.tables.weights import BASELINE, difference_cell, equal_weight_cell, mean_weight
 
-Gaps = tuple[Difference | None, Difference | None]
-"""The mean over betas of a difference at equal beta, and at equal weight."""
+Pairs = dict[float, tuple[Mapping[int, float], Mapping[int, float]]]
+"""Beta -> the values of the baseline and of the variant, seed -> value."""
+
+NONE_IN_COMMON = "no β at which every combination has all seeds"
 
 
 def table(parts: Sequence[tuple[str, Section]]) -> Table | None:
@@ -34,11 +36,15 @@ def table(parts: Sequence[tuple[str, Section]]) -> Table | None:
     rows: list[tuple[Cell, ...]] = []
     sentences = []
     for variant in variants:
-        means = [_mean_gaps(elbo, w, variant) for elbo, w in zip(elbos, found, strict=True)]
-        cells = [difference_cell(gap or "no β in common, or no weight") for pair in means for gap in pair]
-        rows.append((Cell(variant), Cell("mean"), *cells))
-        sentences += _sentence(variant, [name for name, _ in parts], [pair[0] for pair in means])
-        for beta in sorted({beta for elbo in elbos for name, beta in elbo if name == BASELINE}):
+        betas = sorted({beta for elbo in elbos for name, beta in elbo if name == BASELINE})
+        at_beta = [_at_equal_beta(elbo, variant, betas) for elbo in elbos]
+        at_w = [_at_equal_weight(elbo, w, variant, betas) for elbo, w in zip(elbos, found, strict=True)]
+        (means, count), (means_w, count_w) = _means(at_beta), _means(at_w)
+        gaps = [gap for pair in zip(means, means_w, strict=True) for gap in pair]
+        cells = [difference_cell(gap or NONE_IN_COMMON) for gap in gaps]
+        rows.append((Cell(variant), Cell("mean", f"of {count} at equal β, of {count_w} at equal w"), *cells))
+        sentences += _sentence(variant, [name for name, _ in parts], means, count)
+        for beta in betas:
             cells = []
             for elbo, w in zip(elbos, found, strict=True):
                 ours, theirs = elbo.get((variant, beta)), elbo.get((BASELINE, beta))
@@ -47,8 +53,9 @@ def table(parts: Sequence[tuple[str, Section]]) -> Table | None:
             rows.append((Cell(variant), Cell(plain(beta)), *cells))
     caption = (
         f"Test ELBO under {READING_NAMES[LIKELIHOOD]}, nats per image: the variant's less that of {BASELINE},"
-        f" with 95% intervals over seeds. {NOT_EQUAL} At equal w: at the weight of {BASELINE} at this β. The"
-        f" mean is over the β at which all seeds of both have a value. {' '.join(sentences)}"
+        f" with 95% intervals over seeds. {NOT_EQUAL} At equal w: at the weight of {BASELINE} at this β. A"
+        " mean is over those β at which every combination has all its seeds of both, so that means compare."
+        f" {' '.join(sentences)}"
     )
     columns = [Column("variant", kind="key"), Column(f"β of {BASELINE}", kind="key")]
     for name, _ in parts:
@@ -57,44 +64,49 @@ def table(parts: Sequence[tuple[str, Section]]) -> Table | None:
     return Table("grid", title, caption.strip(), tuple(columns), tuple(rows), folded=len(rows) >= 2 * LONG)
 
 
-def _mean_gaps(elbo: Values, found: Values, variant: str) -> Gaps:
-    """Return the mean over the baseline's betas of the differences, seed by seed."""
-    at_beta: list[tuple[Mapping[int, float], Mapping[int, float]]] = []
-    at_w = []
-    for (name, beta), theirs in sorted(elbo.items()):
-        if name != BASELINE:
-            continue
-        if ours := elbo.get((variant, beta)):
-            at_beta.append((theirs, ours))
+def _at_equal_beta(elbo: Values, variant: str, betas: Sequence[float]) -> Pairs:
+    return {beta: (elbo.get((BASELINE, beta), {}), elbo.get((variant, beta), {})) for beta in betas}
+
+
+def _at_equal_weight(elbo: Values, found: Values, variant: str, betas: Sequence[float]) -> Pairs:
+    pairs: Pairs = {}
+    for beta in betas:
         w = mean_weight(found, (BASELINE, beta))
         if w is not None and w > 0:
-            at_w.append((at_weight(elbo, found, BASELINE, w), at_weight(elbo, found, variant, w)))
-    return _over(at_beta), _over(at_w)
+            pairs[beta] = (at_weight(elbo, found, BASELINE, w), at_weight(elbo, found, variant, w))
+    return pairs
 
 
-def _over(pairs: Sequence[tuple[Mapping[int, float], Mapping[int, float]]]) -> Difference | None:
-    """Return the mean of differences over those pairs that have all the seeds that any has."""
-    pairs = [(theirs, ours) for theirs, ours in pairs if theirs and ours]
-    seeds = {seed for theirs, ours in pairs for seed in theirs.keys() & ours.keys()}
-    pairs = [(theirs, ours) for theirs, ours in pairs if seeds <= theirs.keys() & ours.keys()]
-    if not pairs or not seeds:
-        return None
-    before, after = (
-        {seed: sum(pair[side][seed] for pair in pairs) / len(pairs) for seed in seeds} for side in (0, 1)
-    )
-    return difference(before, after)
+def _means(combinations: Sequence[Pairs]) -> tuple[list[Difference | None], int]:
+    """Return the mean over betas of each combination's differences, seed by seed, and of how many betas."""
+    seeds = [{seed for pair in pairs.values() for side in pair for seed in side} for pairs in combinations]
+    whole = [
+        {beta for beta, (theirs, ours) in pairs.items() if wanted and wanted == theirs.keys() & ours.keys()}
+        for pairs, wanted in zip(combinations, seeds, strict=True)
+    ]
+    betas = sorted(set.intersection(*whole)) if whole else []
+    if not betas:
+        return [None] * len(combinations), 0
+    means: list[Difference | None] = []
+    for pairs, wanted in zip(combinations, seeds, strict=True):
+        before, after = (
+            {seed: sum(pairs[beta][side][seed] for beta in betas) / len(betas) for seed in sorted(wanted)}
+            for side in (0, 1)
+        )
+        means.append(difference(before, after))
+    return means, len(betas)
 
 
-def _sentence(variant: str, names: Sequence[str], gaps: Sequence[Difference | None]) -> list[str]:
+def _sentence(variant: str, names: Sequence[str], gaps: Sequence[Difference | None], betas: int) -> list[str]:
     """Return what the first combination's lead at equal beta becomes at the last."""
     first, last = gaps[0], gaps[-1]
     if first is None or last is None or first.half_width is None or last.half_width is None:
         return []
     return [
-        f"{variant} less {BASELINE} at equal β, in the mean over β: {_signed(first)} nats at {names[0]},"
-        f" {_signed(last)} at {names[-1]}."
+        f"{variant} less {BASELINE} at equal β, in the mean over {betas} β: {_signed(first)} nats at"
+        f" {names[0]}, {_signed(last)} at {names[-1]}."
     ]
 
 
 def _signed(gap: Difference) -> str:
-    return f"{gap.mean:+.2f} ± {gap.half_width:.2f}"
+    return f"{gap.mean:+.2f} ± {gap.half_width:.2f}".replace("-", "−")
