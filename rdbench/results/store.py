@@ -128,6 +128,8 @@ class ResultsFolder:
             if name == "metrics":
                 values = added_up(values, lambda: self.table("metrics").read_one(trial).to_pylist())
             rows = parquet.from_rows(name, trial, values)
+            if not len(rows):  # a file without rows would name no trial: what is solved has no history
+                continue
             write_atomically(self.table(name).file(trial), parquet.encode(name, trial, rows))
 
     def trial_tables(self, trial: str) -> dict[str, list[dict[str, Any]]]:

@@ -100,6 +100,14 @@ def test_damaged_and_foreign_files_are_named_and_left_out(root):
     assert ResultsFolder(root).finished(make_sweep()) == {"aaaa"}
 
 
+def test_a_table_without_rows_has_no_file_and_is_no_damage(root):
+    ResultsFolder(root).commit("cccc", {"points": [POINT], "history": [], "trials": [trial_row()]})
+    results = load_results(root)
+    assert results.problems == []
+    assert "cccc" in set(results.trials["trial"])
+    assert not (root / "history" / "cccc.parquet").exists()
+
+
 def test_a_folder_of_the_first_schema_is_read_and_what_it_did_not_hold_is_null(root):
     for table in ("points", "trials"):
         file = root / table / "aaaa.parquet"
