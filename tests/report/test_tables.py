@@ -162,3 +162,21 @@ def test_unreadable_tables_are_named(tmp_path):
     assert f"{trials[1].id}.parquet: left out" in text
     assert "its table of points is not there or cannot be read" in text
     assert "1 trial not trained yet" in text
+
+
+def test_bits_of_8_bit_pixels_stand_beside_the_densitys_and_old_results_have_none(tmp_path):
+    root = write(tmp_path / "a", make_sweep(seeds=2))
+    old = measured.points(section_of(root), "optimal_train")
+    column = [head.heading for head in old.columns].index("test bits/dim of 8-bit pixels")
+    assert all(row[column].value is None and "not measured" in repr(row[column]) for row in old.rows)
+    folder = ResultsFolder(root)
+    for trial in plan(make_sweep(seeds=2)).trials:
+        tables = folder.trial_tables(trial.id)
+        for row in tables["points"]:
+            row["binned_bits_per_dim"] = None if row["split"] == "train" else 2.5 + trial.seed
+        folder.commit(trial.id, tables)
+    now = measured.points(section_of(root), "optimal_train")
+    assert {row[column].value for row in now.rows} == {3.0}
+    assert "of 8-bit pixels" not in " ".join(
+        h.heading for h in measured.points(section_of(root), "half").columns
+    )

@@ -29,7 +29,17 @@ POINT_COLUMNS = (
 
 NO_OWN = "has no likelihood of its own"
 
-ABSENT_BECAUSE = dict.fromkeys(("psnr", "bits_per_dim"), "defined for images in [0, 1] only")
+BINNED = (("test bits/dim of 8-bit pixels", "test", "binned_bits_per_dim"),)
+"""Under the reading whose variance it is measured at."""
+
+PIXELS = (
+    " Bits/dim are those of a density, which may be negative; of 8-bit pixels: the same Gaussian integrated"
+    " over the bins of the 256 levels, which is what compares with a file."
+)
+
+ABSENT_BECAUSE = dict.fromkeys(("psnr", "bits_per_dim"), "defined for images in [0, 1] only") | {
+    "binned_bits_per_dim": "not measured: it is of images as stored in 8 bits, by this version or later"
+}
 
 BOUNDS = " ≥ and ≤: a number known as a bound only, so without an interval; a note says why."
 
@@ -181,7 +191,7 @@ def points(section: Section, reading: str) -> Table:
     columns = [
         Series("weight", "w = 2σ²β", "", None, values=found, reasons=unknown),
         *(Series(measure, heading, "", None, values=values_by_seed(section, measure, reading, split))
-          for heading, split, measure in POINT_COLUMNS),
+          for heading, split, measure in (*POINT_COLUMNS, *(BINNED if reading == LIKELIHOOD else ()))),
     ]  # fmt: skip
     lost, silent = losses(section), series.not_compared_under(section, reading)
 
@@ -194,7 +204,7 @@ def points(section: Section, reading: str) -> Table:
     caption = (
         "w is the effective weight, with σ² of the native reading as the training ended, whatever the reading"
         f" of the table; ELBO, rate and distortion in nats per image. {over_seeds(columns)}"
-        f"{f' {BETA_HALF}' if silent else ''}"
+        f"{PIXELS if reading == LIKELIHOOD else ''}{f' {BETA_HALF}' if silent else ''}"
     )
     heads = (*KEYS, *(Column(column.title) for column in columns))
     return Table(f"measured_{reading}", READING_NAMES[reading], caption, heads, tuple(rows), folded=True)
