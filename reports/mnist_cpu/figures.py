@@ -1,6 +1,9 @@
-"""Print every figure of this study's findings from its tables, by pandas and scipy alone.
+"""Print figures of this study from its tables, by pandas and scipy alone.
 
-    uv run python reports/mnist_cpu/figures.py results/mnist_cpu
+    uv run python reports/mnist_cpu/figures.py results/mnist_again
+
+Of a folder that reports/rebuild.py made, only what follows from the points: what needs metrics, history or
+the time of a trial is left out. What they gave is in report.html.
 
 Intervals are 95%, paired t over the seeds that both sides have. Curves are means over seeds, joined by
 straight lines between the points that no point of lower or equal rate beats.
@@ -22,12 +25,15 @@ class Study:
     """The tables of a results folder, and what is looked at of them: (beta, seed) by variant."""
 
     def __init__(self, root: Path) -> None:
-        self.points, self.metrics, self.history, self.trials = (
-            pd.read_parquet(root / name) for name in ("points", "metrics", "history", "trials")
-        )
+        self.points, self.trials = (pd.read_parquet(root / name) for name in ("points", "trials"))
+        self.points = self.points[self.points["variant"].isin(VARIANTS)]
+        self.whole = (root / "metrics").exists()
         self.test = self.points[self.points["split"] == "test"]
         self.readings = sorted(self.test["reading"].unique())
         self.means = self.test.groupby(["reading", "variant", "beta"]).mean(numeric_only=True).reset_index()
+        if not self.whole:
+            return
+        self.metrics, self.history = (pd.read_parquet(root / name) for name in ("metrics", "history"))
         named = self.trials[["trial", "variant", "beta", "seed"]]
         distance = self.metrics[self.metrics["name"] == "fd_classifier"][["trial", "value"]]
         self.distance = by_seed(distance.merge(named, on="trial"), "value")
@@ -147,11 +153,12 @@ def equal_beta(study: Study) -> None:
 def the_papers_table(study: Study) -> None:
     """Our values beside the paper's Table 1."""
     paper = pd.read_csv(PUBLISHED).query("dataset == 'mnist'").set_index(["variant", "beta"])
-    ours = {"elbo": study.of("elbo"), "fd_classifier": study.distance}
+    ours = {"elbo": study.of("elbo")} | ({"fd_classifier": study.distance} if study.whole else {})
     means = {name: own.groupby("beta").mean().loc[TABLE1].T.stack() for name, own in ours.items()}
     both = paper.join(pd.DataFrame(means))
     print(both.to_string())
-    for name, its in (("elbo", "test_log_p_lower_bound"), ("fd_classifier", "fid")):
+    published = {"elbo": "test_log_p_lower_bound", "fd_classifier": "fid"}
+    for name, its in ((name, published[name]) for name in ours):
         for who, rows in (("all", both), *((variant, both.loc[variant]) for variant in VARIANTS)):
             print(
                 f"Spearman, {name} with {its}, {who}: {stats.spearmanr(rows[name], rows[its]).statistic:.3f}"
@@ -172,12 +179,11 @@ def convergence(study: Study) -> None:
     print(pd.DataFrame(falls).map("{:.1%}".format).to_string())
 
 
-SECTIONS = (
-    trained, curves, distances, best_beta, equal_beta, the_papers_table, small_betas, convergence,
-)  # fmt: skip
+FROM_POINTS = (curves, best_beta, equal_beta, the_papers_table, small_betas)
+FROM_ALL = (trained, distances, convergence)
 
 if __name__ == "__main__":
-    whole = Study(Path(sys.argv[1]))
-    for section in SECTIONS:
+    study = Study(Path(sys.argv[1]))
+    for section in FROM_POINTS + (FROM_ALL if study.whole else ()):
         print(f"\n{section.__doc__}")
-        section(whole)
+        section(study)
