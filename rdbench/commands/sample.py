@@ -30,7 +30,9 @@ def find(root: Place, wanted: str) -> tuple[Trial, str]:
     done = [Trial.from_json(text) for text in rows.loc[rows["status"] == "done", "spec"]]
     variants = variant_names(tuple(dict.fromkeys(trial.variant for trial in done)))
     names = {
-        trial.id: trial_name_in(sweep, trial) if sweep.search else trial_name(trial, variants[trial.variant])
+        trial.id: trial_name_in(sweep, trial)
+        if sweep.search or sweep.grid
+        else trial_name(trial, variants[trial.variant])
         for trial in done
     }
     words = " ".join(wanted.split())

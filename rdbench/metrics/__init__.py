@@ -181,8 +181,17 @@ def answers(asked: MetricOptions, row: dict[str, Any]) -> bool:
     return row["name"] == asked.name and _answers(asked, json.loads(row["settings"]))
 
 
-def _answers(asked: MetricOptions, settings: dict[str, Any]) -> bool:
+def _answers(asked: MetricOptions, settings: dict[str, Any], complete: bool = True) -> bool:
+    """Tell whether a row's settings are what is asked.
+
+    Not ``complete``: a row from before an option was there answers whatever that asks for, and one of fewer
+    readings is enough, as there once were fewer.
+    """
     wanted = _asked(asked, settings)
+    if not complete and (later := asked.before.keys() - settings.keys()):
+        wanted = {name: value for name, value in wanted.items() if name not in later}
+        if not set(settings.get("readings", ())) <= set(wanted.pop("readings", ())):
+            return False
     if "quantity" not in settings:  # a failure may be older than an option of some quantities
         of_some = {option for one in get(asked.name).quantities for option in one.options}
         wanted = {name: value for name, value in wanted.items() if name in settings or name not in of_some}
@@ -196,13 +205,13 @@ def is_measured(
 
     A row without a value does not count, as its cause may have been fixed, unless the metric has no meaning
     for the variant; with ``or_failed``, one counts too that failed in the same way so often that it is given
-    up. A quantity that the metric had not when the trial was measured is lacking with ``complete`` only: it
-    is no reason to train again.
+    up. A quantity, option or reading that the metric had not when the trial was measured is lacking with
+    ``complete`` only: it is no reason to train again.
     """
     rows = [(row, json.loads(row["settings"])) for row in stored if row["name"] == asked.name]
     valued = False
     for row, settings in rows:
-        if _answers(asked, settings):
+        if _answers(asked, settings, complete):
             given_up = or_failed and settings.get("failures", 0) >= TRIES
             if settings.get("undefined", False) or given_up:
                 return True

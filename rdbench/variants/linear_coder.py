@@ -52,17 +52,17 @@ class LinearCoder(rdbench.Model):
     is 0, and every reconstruction is the mean image.
 
     Args:
-        latent: how many latents carry anything, at most the sweep's ``model.latent``; 0 for as many.
+        components: how many latents carry anything, at most the sweep's ``model.latent``; 0 for as many.
     """
 
-    def __init__(self, about: rdbench.About, *, latent: Annotated[int, Field(ge=0)] = 0) -> None:
+    def __init__(self, about: rdbench.About, *, components: Annotated[int, Field(ge=0)] = 0) -> None:
         super().__init__(replace(about, spec=about.spec.model_copy(update={"name": "linear"})))
-        if latent > about.latent:
+        if components > about.latent:
             raise SpecError(
-                f"option latent is {latent}, but the sweep's model.latent is {about.latent};"
-                f" set model.latent to {latent} or more"
+                f"option components is {components}, but the sweep's model.latent is {about.latent};"
+                f" set model.latent to {components} or more"
             )
-        self.coded = latent or about.latent
+        self.coded = components or about.latent
 
     @torch.no_grad()
     def solve(self, images: Callable[[], Iterable[Tensor]]) -> str | None:

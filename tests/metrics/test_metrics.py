@@ -277,12 +277,26 @@ def row_of(**settings):
 def test_old_rows_are_of_the_first_images_and_no_answer_to_a_random_choice():
     asked = IwaeOptions(samples=2, images=5, readings=("half",))
     first = asked.model_copy(update={"choice": "first"})
-    assert not metrics.is_measured(asked, [row_of(**OLD)])
-    assert metrics.is_measured(first, [row_of(**OLD)])
+    assert not metrics.answers(asked, row_of(**OLD))
+    assert not metrics.is_measured(asked, [row_of(**OLD)], complete=True)
+    assert metrics.is_measured(first, [row_of(**OLD)], complete=True)
     assert metrics.is_measured(asked, [row_of(**OLD, choice="random")])
     assert not metrics.is_measured(first, [row_of(**OLD, choice="random")])
     every = asked.model_copy(update={"images": None})
     assert metrics.is_measured(every, [row_of(**OLD | {"images": None})])  # of all images there is no choice
+
+
+def test_no_trial_is_trained_again_for_an_option_or_a_reading_that_came_after_it():
+    """A sweep file that has not changed, over results from before: what was asked then was measured."""
+    now, few = IwaeOptions(samples=2, images=5), IwaeOptions(samples=2, images=5, readings=("half",))
+    old = row_of(**OLD | {"readings": ["half", "beta_half", "optimal_shared"]})
+    assert metrics.is_measured(now, [old])
+    assert not metrics.is_measured(now, [old], complete=True)  # which evaluate then adds
+    assert not metrics.is_measured(few, [old])
+    assert not metrics.is_measured(now.model_copy(update={"samples": 3}), [old])
+    assert not metrics.is_measured(
+        now, [row_of(**OLD, choice="random")]
+    )  # of this version: one reading is too few
 
 
 def test_a_stored_sweep_of_before_asks_for_the_first_images_and_goes_by_its_name(sweep_file):

@@ -4,6 +4,8 @@ import math
 
 import pytest
 
+from rdbench.commands.sample import find
+from rdbench.errors import ResultsError
 from rdbench.report.contents import contents
 from rdbench.results.store import ResultsFolder
 from rdbench.spec.plan import plan
@@ -98,3 +100,11 @@ def test_the_gap_over_the_grid_is_that_of_each_combination(tmp_path):
     assert "at equal β, in the mean over 2 β: +10.11 ±" in table.caption
     assert "nats at epochs 20, +2.11 ±" in table.caption
     assert "at epochs 60." in table.caption
+
+
+def test_a_trial_of_a_grid_is_found_by_what_the_console_calls_it(tmp_path):
+    write(tmp_path, grid())
+    trial, name = find(tmp_path, "bs_vae beta 1 epochs 60 seed 1")
+    assert (trial.train.epochs, trial.seed, name) == (60, 1, "bs_vae beta 1 epochs 60 seed 1")
+    with pytest.raises(ResultsError, match="no finished trial is 'bs_vae beta 1 seed 0'; name one of: "):
+        find(tmp_path, "bs_vae beta 1 seed 0")

@@ -70,7 +70,7 @@ def test_a_subset_of_the_training_images_is_what_it_was_trained_on():
 
 
 def test_a_linear_coder_with_options_counts_and_without_one_there_is_no_table():
-    assert "a" in rows(section({"linear_coder (latent=4)": 1, "a": 2}))
+    assert "a" in rows(section({"linear_coder (components=4)": 1, "a": 2}))
     assert claims.tables([section({"a": 1, "beta_vae": 2})])[0][1] is None
     assert linear_coder.comparisons(Section({}, None)) == []
 

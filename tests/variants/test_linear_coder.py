@@ -156,16 +156,16 @@ def test_a_trained_linear_network_comes_near_from_above(digits):
 
 
 def test_the_option_latent_leaves_the_others_unused(digits):
-    few = run(trials_of([0.1], {"name": "linear_coder", "latent": 3}), digits)[0]
+    few = run(trials_of([0.1], {"name": "linear_coder", "components": 3}), digits)[0]
     same = run(trials_of([0.1], latent=3), digits)[0]
     for one, other in zip(
         *(expected(model.network, digits.test.images) for _, model in (few, same)), strict=True
     ):
         assert one == pytest.approx(other, rel=1e-6)
     with pytest.raises(
-        SpecError, match=r"option latent is 9, but the sweep's model.latent is 8; set"
+        SpecError, match=r"option components is 9, but the sweep's model.latent is 8; set"
     ) as told:
-        models.build(trials_of([0.1], {"name": "linear_coder", "latent": 9})[0], digits.shape, 1437)
+        models.build(trials_of([0.1], {"name": "linear_coder", "components": 9})[0], digits.shape, 1437)
     assert "\n" not in str(told.value)
 
 

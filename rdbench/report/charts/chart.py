@@ -86,9 +86,14 @@ class Chart:
         return any("key" in row for row in self.data.get("means", [])[:1])
 
 
+def is_reference(variant: str) -> bool:
+    """Tell whether a variant's name, which options or a grid's settings may follow, is the reference's."""
+    return variant == REFERENCE or variant.startswith((f"{REFERENCE} ", f"{REFERENCE},"))
+
+
 def by_variant(variants: Sequence[str]) -> dict[str, Any]:
     """Return the values for legend, colours and shapes, alike in all charts of a section of ``variants``."""
-    others = [name for name in variants if not name.startswith(REFERENCE)]
+    others = [name for name in variants if not is_reference(name)]
     looks = {name: (COLOURS[at % len(COLOURS)], SHAPES[at % len(SHAPES)]) for at, name in enumerate(others)}
     colours, shapes = zip(*(looks.get(name, (GREY, "circle")) for name in variants), strict=True)
     columns = 1 if max(map(len, variants)) > 18 else 3

@@ -11,7 +11,7 @@ import altair as alt
 
 from rdbench.report.charts.chart import REFERENCE, Switch
 
-IS_REFERENCE = f"indexof(datum.variant, '{REFERENCE}') == 0"
+IS_REFERENCE = f"test(/^{REFERENCE}( |,|$)/, datum.variant)"  # as chart.is_reference
 # Of marks that a screen reader skips, as the finding and the points say the same. Clipped, because an axis
 # may end before its points do, and zooming moves them out.
 QUIET: dict[str, Any] = {"clip": True, "aria": False}

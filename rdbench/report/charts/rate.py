@@ -13,7 +13,6 @@ from rdbench.numerics.likelihood import OWN, READING_NAMES
 from rdbench.report.charts import label_placement
 from rdbench.report.charts.chart import (
     GREY,
-    REFERENCE,
     Chart,
     Control,
     Rows,
@@ -22,6 +21,7 @@ from rdbench.report.charts.chart import (
     Values,
     by_variant,
     fill,
+    is_reference,
     rounded,
     template,
     wide,
@@ -250,7 +250,7 @@ def _ranges(data: dict[str, Rows], name: str, *, log: bool) -> label_placement.R
 def _place(data: dict[str, Rows], name: str, scale: str, ranges: label_placement.Ranges) -> None:
     """Set ``<name>_<scale>`` of each mean: the corner of its label, None for none."""
     means, seeds = ([row for row in data.get(key, []) if row[name] is not None] for key in ("means", "seeds"))
-    means = [row for row in means if not row["variant"].startswith(REFERENCE)]
+    means = [row for row in means if not is_reference(row["variant"])]
     x, y, betas = ([row[field] for row in means] for field in ("rate", name, "beta"))
     others = [row["rate"] for row in seeds], [row[name] for row in seeds]
     labels = label_placement.place(x, y, betas, ranges, log_x=scale == "log", others=others)

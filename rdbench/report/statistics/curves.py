@@ -28,6 +28,8 @@ def mean_and_error(values: Sequence[float]) -> tuple[float, float | None]:
     n = len(values)
     if n == 1:
         return values[0], None
+    if min(values) == max(values):  # whose rounded mean need not be that very number
+        return values[0], 0.0
     # By a power of two, which is exact: else the square of a huge value overflows.
     size = math.ldexp(1.0, math.frexp(max(map(abs, values)))[1] - 1)
     mean = math.fsum(value / size for value in values) / n

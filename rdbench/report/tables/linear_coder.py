@@ -61,7 +61,7 @@ def _finding(rate: BdRate, trained: str) -> Finding:
 def length_of_training(section: Section) -> str:
     """Return how long a section's trials were trained: "trained for 20 epochs of 1,437 images"."""
     epochs, images = (section.settings.get(key, {}) for key in ("train", "dataset"))
-    amount = images.get("train_images")
+    amount = None if images.get("validation") else images.get("train_images")
     if amount is None and len(section.points):
         trained = section.points.loc[section.points["split"] == "train", "n_images"]
         amount = int(trained.max()) if len(trained) else None

@@ -185,8 +185,10 @@ def elbo(section: Section) -> Table:
     )  # fmt: skip
 
 
-def points(section: Section, reading: str) -> Table:
-    """Return the points under a reading: ELBO, rate, distortion and errors, a row a (variant, beta)."""
+def points(section: Section, reading: str) -> Table | None:
+    """Return the points under a reading: ELBO, rate, distortion and errors, a row a (variant, beta); None
+    where it says nothing of any variant.
+    """
     found, unknown = weights(section)
     columns = [
         Series("weight", "w = 2σ²β", "", None, values=found, reasons=unknown),
@@ -201,6 +203,8 @@ def points(section: Section, reading: str) -> Table:
         return absent, lost_at(key, column, lost, columns)
 
     rows = rows_by_key([key for key in keys(section) if key[0] not in silent], columns, why)
+    if not rows:
+        return None
     caption = (
         "w is the effective weight, with σ² of the native reading as the training ended, whatever the reading"
         f" of the table; ELBO, rate and distortion in nats per image. {over_seeds(columns)}"

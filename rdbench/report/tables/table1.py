@@ -67,6 +67,8 @@ def differences(section: Section) -> list[str]:
         for key, theirs in (TRAIN | MODELS[section.dataset] | all_images).items()
         if ours[key] != theirs
     ]
+    if held_out := settings["dataset"].get("validation"):
+        items.append(f"validation {held_out}, where the paper holds no images out")
     seeds = len({*section.trials["seed"], *section.missing["seed"]})
     if seeds != SEEDS:
         items.append(f"{count(seeds, 'seed')} instead of {SEEDS}")
@@ -143,8 +145,8 @@ def _caption(
     section: Section, fids: list[Series], bounds: list[Series], paper: dict[Key, dict[str, float]]
 ) -> str:
     parts = [
-        "log p(x) ≥: the ELBO in nats per image, a lower bound; higher is better. The first two columns take"
-        " one σ² for all images, the training images' mean squared error: the likelihood of a model that"
+        "log p(x) ≥: the ELBO in nats per image, a lower bound; higher is better. Columns not marked as fitted"
+        " take one σ² for all images, the training images' mean squared error: the likelihood of a model that"
         " learned its variance; or the model's own likelihood, where it has one. Those marked fitted take the"
         " paper's, which is optimal for each image and fitted to the very image it scores: the likelihood of"
         " no model, and what the published values are."
