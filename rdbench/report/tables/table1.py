@@ -145,11 +145,11 @@ def _caption(
     section: Section, fids: list[Series], bounds: list[Series], paper: dict[Key, dict[str, float]]
 ) -> str:
     parts = [
-        "log p(x) ≥: the ELBO in nats per image, a lower bound; higher is better. Columns not marked as fitted"
-        " take one σ² for all images, the training images' mean squared error: the likelihood of a model that"
-        " learned its variance; or the model's own likelihood, where it has one. Those marked fitted take the"
-        " paper's, which is optimal for each image and fitted to the very image it scores: the likelihood of"
-        " no model, and what the published values are."
+        "log p(x) ≥: the ELBO in nats per image, a lower bound; higher is better. What is not marked as"
+        " fitted takes one σ² for all images, the training images' mean squared error: the likelihood of a"
+        " model that learned its variance; or the model's own likelihood, where it has one. What is marked"
+        " fitted takes the paper's, which is optimal for each image and fitted to the very image it scores:"
+        " the likelihood of no model, and what the published values are."
     ]
     parts.append("FID: lower is better." if fids else "FID was not measured.")
     parts += [over_seeds([*fids, *bounds]), MARKED, "Each column by itself."]
