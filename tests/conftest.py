@@ -47,13 +47,14 @@ model: {latent: 4, channels: [8, 16]}
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     """Give each core a process, but a single file none: starting them would take longer than it does.
 
-    There is one more: two on two cores left these idle for a third of the time, mostly while Ray started.
+    One more was faster, as cores are idle while Ray starts; but of three such runs on two cores one left
+    Ray's client without its server, which has a time limit of its own.
     """
     files = {argument.partition("::")[0] for argument in config.args}
     if len(files) == 1 and Path(*files).is_file():
         return 0
     cores = usable_cores()
-    return min(cores, 4) + 1 if cores > 1 else 0
+    return min(cores, 4) if cores > 1 else 0
 
 
 @pytest.hookimpl(optionalhook=True)
