@@ -21,8 +21,8 @@ from simulated_pages import band_holds, grid, page
 from rdbench.report.statistics.bd_rate import bd_rate_between
 from rdbench.report.tables import claims
 
-INTERVAL = 2.776 * math.sqrt(2 / 5)
-"""Half of the 95% interval of a difference of two means of five seeds of unit spread, nats."""
+HALF_WIDTH = 2.776 * math.sqrt(2 / 5)
+"""Of the 95% interval of a difference of two means of five seeds of unit spread, nats."""
 
 
 def share(values):
@@ -31,14 +31,15 @@ def share(values):
 
 SCENARIOS = {
     "no difference": 0.0,
-    "half an interval": 0.5,
-    "three intervals": 3.0,
-    "three intervals the other way": -3.0,
-    "ten intervals": 10.0,
-    "ten intervals, but equal at one beta": [10.0, 10.0, 0.0, 10.0, 10.0],
-    "ten intervals, but three worse at one": [10.0, 10.0, -3.0, 10.0, 10.0],
+    "half a half-width": 0.5,
+    "half an interval": 1.0,
+    "three half-widths": 3.0,
+    "three intervals": 6.0,
+    "three intervals the other way": -6.0,
+    "three intervals, but equal at one beta": [6.0, 6.0, 0.0, 6.0, 6.0],
+    "three intervals, but as many worse at one": [6.0, 6.0, -6.0, 6.0, 6.0],
 }
-"""What is true: by how many half-intervals BS-VAE is better, at every beta or one by one."""
+"""What is true: by how many half-widths of an interval BS-VAE is better, at every beta or one by one."""
 
 
 def is_shown(claim):
@@ -49,7 +50,7 @@ def verdicts(pages):
     """Whole pages of two variants, five betas, five seeds."""
     for name, lead in SCENARIOS.items():
         generator = np.random.default_rng(0)
-        found = [claims.claims(page(generator, np.multiply(lead, INTERVAL))) for _ in range(pages)]
+        found = [claims.claims(page(generator, np.multiply(lead, HALF_WIDTH))) for _ in range(pages)]
         for what, place in (("C2, central", 0), ("C4, likelihood", 6), ("C5, likelihood", 8)):
             lines = [each[place] for each in found]
             held = share([each.verdict == "held" for each in lines])

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from scipy.stats import t
+from scipy.stats import t, ttest_ind
 
 from rdbench.report.statistics import band
 from rdbench.report.statistics.band import difference_band
@@ -35,7 +35,8 @@ def test_where_one_point_alone_varies_the_band_is_students_interval():
     assert errors == pytest.approx(t.ppf(0.975, 4), rel=0.1)
     # Of the p-values of both directions the band at level 1 - p just leaves zero out.
     value = found.mean[0] / found.error[0]
-    assert found.p(positive=True) == pytest.approx(2 * t.sf(value, 4), abs=0.02)
+    assert found.p(positive=True) == pytest.approx(2 * t.sf(value, 4))
+    assert found.pointwise_half_width[0] == pytest.approx(t.ppf(0.975, 4) * found.error[0])
     assert found.p(positive=False) == 1
 
 
@@ -95,3 +96,16 @@ def test_a_single_seed_and_seeds_that_do_not_differ_have_no_band():
     found = difference_band(same, {seed: line([1, 2], [1, 1]) for seed in range(3)}, LEAST)
     assert found.p(positive=True) is None
     assert "nothing varies" in found.reason
+
+
+def test_below_at_every_rate_is_shown_where_the_test_at_each_rate_shows_it():
+    generator = np.random.default_rng(3)
+    sides = [{seed: line([1, 2, 3], lead + generator.normal(size=3)) for seed in seeds}
+             for lead, seeds in (([6, 9, 12], range(5)), ([0, 0, 0], range(10, 14)))]  # fmt: skip
+    found = difference_band(*sides, LEAST)
+    heights = [np.stack([heights for _, heights in side.values()]) for side in sides]
+    each = ttest_ind(*heights, equal_var=False)
+    assert found.freedom == pytest.approx(each.df)
+    assert found.p(positive=True) == pytest.approx(each.pvalue.max())
+    assert found.p(positive=False) == 1
+    assert difference_band(*reversed(sides), LEAST).p(positive=True) == 1

@@ -81,7 +81,11 @@ def test_of_a_page_of_ten_untrue_claims_none_is_shown_in_93_to_97_of_100():
     assert 0.93 <= np.mean(clean) <= 0.97
 
 
-@pytest.mark.parametrize(("lead", "verdict"), [(30.0, "held"), (-30.0, "did not hold")])
+THREE_INTERVALS = 6 * INTERVAL * np.sqrt(2 / SEEDS)
+"""Of a difference of two trainings of unit spread, nats."""
+
+
+@pytest.mark.parametrize(("lead", "verdict"), [(THREE_INTERVALS, "held"), (-THREE_INTERVALS, "did not hold")])
 def test_whole_pages_give_the_central_and_the_equal_beta_claim_their_verdict(lead, verdict, monkeypatch):
     monkeypatch.setattr(band, "DRAWS", 1000)
     generator = np.random.default_rng(2)

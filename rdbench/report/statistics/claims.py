@@ -75,13 +75,15 @@ def below(ours: str, theirs: str, evidence: Evidence) -> Finding:
     if band is None:
         return Finding(None, reason=NO_COMMON_RATE)
     agrees = bool((band.mean > 0).all())
-    figures = f"below it by {'' if agrees else 'as little as '}{_at(band, int(band.mean.argmin()))}"
-    half = band.half_width
+    # Held is what each rate shows by itself; its opposite is what the band over all of them shows at one.
+    half = band.pointwise_half_width if agrees else band.half_width
+    smallest = int(band.mean.argmin())
+    figures = f"below it by {'' if agrees else 'as little as '}{_at(band, smallest, half)}"
     if agrees and half is not None:
-        # Not where the gap is smallest but where its interval comes nearest to zero the band decides.
+        # Not where the gap is smallest but where its interval comes nearest to zero the claim is decided.
         decides = int((band.mean / half).argmin())
-        if decides != band.mean.argmin():
-            figures += f", and, least certain, by {_at(band, decides)}"
+        if decides != smallest:
+            figures += f", and, least certain, by {_at(band, decides, half)}"
     if not agrees:
         figures += f", and below it over {_percent(_share_positive(band))} of the rates that both reach"
     else:
@@ -93,9 +95,8 @@ def below(ours: str, theirs: str, evidence: Evidence) -> Finding:
     return Finding(agrees, band.p(positive=agrees), figures + curves.left_out, band.reason)
 
 
-def _at(band: Band, place: int) -> str:
-    """Write the gap at one of the band's rates, with the half-width of the simultaneous band."""
-    half = band.half_width
+def _at(band: Band, place: int, half: np.ndarray | None) -> str:
+    """Write the gap at one of the band's rates, with the half-width of its interval."""
     gap = Estimate(float(band.mean[place]), None if half is None else float(half[place]), band.seeds)
     return f"{interval(gap)} nats at a rate of {number(float(band.rates[place]))}"
 
