@@ -185,8 +185,8 @@ def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
 def gather(loaded: Sequence[Results]) -> tuple[list[Section], list[str]]:
     """Return (the sections of some results folders, a line for each file or trial that was left out).
 
-    Sections are sorted by dataset, protocol and settings. A trial that lies in several folders counts once, a
-    finished one before a failed.
+    Sections are sorted by dataset, protocol and settings, numbers by size. A trial that lies in several
+    folders counts once, a finished one before a failed.
     """
     problems = [problem for results in loaded for problem in results.problems]
     searches = [_search(results, problems) for results in loaded]
@@ -209,10 +209,30 @@ def gather(loaded: Sequence[Results]) -> tuple[list[Section], list[str]]:
             group.section.searches.append(search)
     for group in groups.values():
         _fill(group, loaded)
-    in_order = sorted(
-        groups, key=lambda key: (groups[key].section.dataset, groups[key].section.protocol, *map(str, key))
-    )
-    return [groups[key].section for key in in_order], problems
+    return sorted((group.section for group in groups.values()), key=_place), problems
+
+
+def _place(section: Section) -> tuple[Any, ...]:
+    """Return what sections are sorted by: dataset, protocol, then each setting, numbers by size."""
+    values = [(key, _by_size(value)) for key, value in sorted(_flat(section.settings).items())]
+    return section.dataset, section.protocol, values, str(section.checksum)
+
+
+def _flat(settings: Mapping[str, Any], above: str = "") -> dict[str, Any]:
+    """Return settings by dotted name."""
+    flat: dict[str, Any] = {}
+    for key, value in settings.items():
+        flat |= _flat(value, f"{above}{key}.") if isinstance(value, Mapping) else {above + key: value}
+    return flat
+
+
+def _by_size(value: Any) -> tuple[Any, ...]:
+    """Return what values of any kind are sorted by: numbers by size, before lists of them and text."""
+    if isinstance(value, bool | int | float):
+        return 0, value
+    if isinstance(value, list | tuple):
+        return 1, [_by_size(item) for item in value]
+    return 2, str(value)
 
 
 def _collect(

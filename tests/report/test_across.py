@@ -53,6 +53,11 @@ def test_the_heading_names_what_varies_and_its_values(tmp_path):
     assert together.section.settings["train"]["lr"] == alone[0].section.settings["train"]["lr"]
 
 
+def test_sections_stand_in_the_order_of_their_numbers(tmp_path):
+    write(tmp_path, grid().model_copy(update={"grid": {"train.epochs": [20, 100, 60]}}))
+    assert [section.section.settings["train"]["epochs"] for section in of(tmp_path)[1:]] == [20, 60, 100]
+
+
 def test_a_single_combination_needs_no_section_of_all(tmp_path):
     write(tmp_path, grid(), skip=lambda trial: trial.train.epochs == 60)
     assert not any(section.section.varied for section in of(tmp_path))
