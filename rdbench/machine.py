@@ -87,7 +87,9 @@ def limit_threads() -> None:
     torch.set_num_threads(min(torch.get_num_threads(), usable_cores()))
 
 
-PACKAGES = ("torch", "torchvision", "numpy", "scipy", "pyarrow", "ray")
+PACKAGES = ("torch", "torchvision", "numpy", "scipy", "pyarrow", "ray", "pillow")
+CODECS = {"libjpeg": "jpg", "libwebp": "webp", "libavif": "avif", "openjpeg": "jpg_2000"}
+"""Libraries that Pillow codes images with -> their names there; a wheel of Pillow has its own."""
 
 
 @functools.cache
@@ -97,7 +99,10 @@ def versions() -> dict[str, str]:
     for package in PACKAGES:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             known[package] = importlib.metadata.version(package)
-    return known
+    from PIL import features
+
+    codecs = {library: features.version(name) for library, name in CODECS.items() if features.check(name)}
+    return known | {library: version for library, version in codecs.items() if version}
 
 
 @functools.cache

@@ -9,7 +9,8 @@ A variant is declared by a decorator above a function or a class::
         def __init__(self, about, *, dof: float = 4.0): ...
 
 What stands below it decides what it is (:data:`Kind`); its options are the keyword-only parameters. A range
-is part of the type, ``dof: Annotated[float, Field(gt=0)] = 4.0`` with pydantic's ``Field``, and is read too.
+is part of the type, ``dof: Annotated[float, Field(gt=0)] = 4.0`` with pydantic's ``Field``, and is read too,
+as are choices, ``format: Literal["jpeg", "png"] = "jpeg"``.
 """
 
 import ast
@@ -68,21 +69,28 @@ USAGE = (
 
 @dataclass(frozen=True)
 class Option:
-    """An option of a variant: ``meaning`` is the docstring's, ``bounds`` go by :data:`BOUNDS`."""
+    """An option of a variant: ``meaning`` is the docstring's, ``bounds`` go by :data:`BOUNDS`; of text,
+    ``choices`` may be all it can be.
+    """
 
     type: type
     default: Any
     meaning: str = ""
     bounds: Mapping[str, float] = field(default_factory=dict)
+    choices: tuple[str, ...] = ()
 
     def out_of_range(self, value: Any) -> str:
         """Return what to use instead, such as "more than 0", of a value out of the range; else ""."""
+        if self.choices:
+            return "" if value in self.choices else self.range
         within = all(BOUNDS[bound][0](value, limit) for bound, limit in self.bounds.items())
         return "" if within else self.range
 
     @property
     def range(self) -> str:
         """The range in words; "" where there is none."""
+        if self.choices:
+            return f"one of {', '.join(self.choices)}"
         return " and ".join(f"{BOUNDS[bound][1]} {limit:,}" for bound, limit in self.bounds.items())
 
 
@@ -197,7 +205,8 @@ def _options(parameters: ast.arguments, where: str, texts: Mapping[str, str]) ->
         if name in RESERVED:
             raise SpecError(f"{at}: the name means something else in a sweep file; choose another")
         annotation, bounds = _bounded(parameter.annotation, at)
-        kind = TYPES.get(getattr(annotation, "id", ""))
+        choices = _choices(annotation, at)
+        kind = str if choices else TYPES.get(getattr(annotation, "id", ""))
         if kind is None or default is None:
             example = f"{name}: float = 1.0"
             raise SpecError(f"{at}: give it a type (int, float, bool or str) and a default, as in {example}")
@@ -207,10 +216,22 @@ def _options(parameters: ast.arguments, where: str, texts: Mapping[str, str]) ->
             raise SpecError(f"{at}: its default {value!r} is no {kind.__name__}")
         if bounds and kind not in (int, float):
             raise SpecError(f"{at}: a range is for int or float, not for {kind.__name__}")
-        options[name] = Option(kind, value, texts.get(name, ""), bounds)
+        options[name] = Option(kind, value, texts.get(name, ""), bounds, choices)
         if options[name].out_of_range(value):
             raise SpecError(f"{at}: its default {value!r} is not within its range")
     return options
+
+
+def _choices(annotation: ast.expr | None, at: str) -> tuple[str, ...]:
+    """Return the words of ``Literal["jpeg", "png"]``; none of another annotation."""
+    if not isinstance(annotation, ast.Subscript) or last_name(annotation.value) != "Literal":
+        return ()
+    problem = f'{at}: write its choices as text, as in Literal["jpeg", "png"]'
+    words = _plain(annotation.slice, problem)
+    words = words if isinstance(words, tuple) else (words,)
+    if not all(isinstance(word, str) for word in words):
+        raise SpecError(problem)
+    return words
 
 
 def _bounded(annotation: ast.expr | None, at: str) -> tuple[ast.expr | None, dict[str, float]]:

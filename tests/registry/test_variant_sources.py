@@ -138,9 +138,26 @@ def test_a_range_is_read_from_the_type_and_kept(tmp_path):
             sweep_of(tmp_path, f"{{name: mine.py:mine, {wrong}}}")
 
 
+def test_choices_are_read_from_the_type_and_kept(tmp_path):
+    option = 'kind: Literal["soft", "hard"] = "soft"'
+    text = OBJECTIVE.format(name="mine", symbol="mine", factor=1).replace("steps: int = 3", option)
+    (declared,) = declarations(text, "f.py")
+    assert declared.options["kind"].range == "one of soft, hard"
+    (tmp_path / "mine.py").write_text(
+        text.replace("import rdbench", "from typing import Literal\nimport rdbench")
+    )
+    (variant,) = sweep_of(tmp_path, "{name: mine.py:mine, kind: hard}").variants
+    assert variant.options["kind"] == "hard"
+    with pytest.raises(SpecError, match=r"s.yaml:4: variants\[0\].kind: .*use one of soft, hard"):
+        sweep_of(tmp_path, "{name: mine.py:mine, kind: odd}")
+
+
 @pytest.mark.parametrize(
     ("option", "expected"),
     [
+        ('a: Literal["x", 1] = "x"', "write its choices as text"),
+        ('a: Literal[ANY] = "x"', "write its choices as text"),
+        ('a: Literal["x", "y"] = "z"', "its default 'z' is not within its range"),
         ("a: Annotated[float, Field(gt=LOW)] = 1", "write its range as Annotated"),
         ("a: Annotated[float, Field(multiple_of=2)] = 1", "write its range as Annotated"),
         ("a: Annotated[float, Gt(0)] = 1", "write its range as Annotated"),
