@@ -9,6 +9,7 @@ import typer
 from rdbench import __version__
 from rdbench.cli import streams
 from rdbench.cli.bench import bench
+from rdbench.cli.compress import compress, decompress
 from rdbench.cli.data import data_app
 from rdbench.cli.doctor import doctor
 from rdbench.cli.listing import list_metrics, list_variants, weights
@@ -29,6 +30,7 @@ app = typer.Typer(
 )
 VERBS: dict[str, Callable[..., None]] = {
     "sweep": sweep, "status": status, "report": report, "compare": compare, "trial": trial, "sample": sample,
+    "compress": compress, "decompress": decompress,
     "evaluate": evaluate, "check": check, "bench": bench, "calibrate": calibrate, "compact": compact,
     "weights": weights, "doctor": doctor, "variants": list_variants, "metrics": list_metrics,
 }  # fmt: skip

@@ -1,8 +1,10 @@
 """Images drawn from the prior of a trained network that was kept."""
 
+import hashlib
 import io
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rdbench import datasets
 from rdbench.errors import ResultsError
@@ -14,6 +16,11 @@ from rdbench.spec.plan import Trial
 from rdbench.storage.outputs import write_output
 from rdbench.storage.paths import DataRoot
 from rdbench.storage.places import Place
+
+if TYPE_CHECKING:
+    import torch
+
+    from rdbench.vae.models import Model
 
 
 def find(root: Place, wanted: str) -> tuple[Trial, str]:
@@ -65,6 +72,48 @@ def _train_images(folder: ResultsFolder, trial: Trial) -> int | None:
 
 
 @dataclass(frozen=True)
+class KeptNetwork:
+    """A trained network of a results folder, with its trial and what the console calls that."""
+
+    trial: Trial
+    name: str
+    model: "Model"
+    shape: tuple[int, int, int]
+    digest: str  # SHA-256 of its values, as they are stored
+    device: "torch.device"
+
+
+def kept_network(root: Place, wanted: str, data_root: Path | DataRoot, device: str) -> KeptNetwork:
+    """Return the kept network of a trial, in evaluation mode; arguments and errors as of :func:`sample`."""
+    trial, name = find(root, wanted)
+    folder = ResultsFolder(root)
+    file = folder.weights_file(trial.id)
+    if not file.exists():
+        raise ResultsError(
+            f"{root}: the network of {name} was not kept; sweep again with --set keep_weights=true"
+        )
+    dataset = datasets.get(trial.dataset.name)
+    if dataset.source is None:
+        raise ResultsError(f"{root}: {dataset.name} has no images; name results of a dataset of images")
+    train_images = _train_images(folder, trial) or len(datasets.load(trial.dataset, data_root).train.images)
+
+    import torch
+
+    from rdbench.numerics.precision import resolve_device
+    from rdbench.vae.models import from_bytes
+
+    on = torch.device(resolve_device(device))
+    limit_threads()
+    variants.ship(folder.variant_sources())
+    content, shape = file.read_bytes(), dataset.shape(trial.dataset)
+    try:
+        model = from_bytes(trial, shape, train_images, content, on)
+    except ValueError as error:
+        raise ResultsError(f"{file}: {error}; delete it and run the sweep again") from None
+    return KeptNetwork(trial, name, model, shape, hashlib.sha256(content).hexdigest(), on)
+
+
+@dataclass(frozen=True)
 class Draw:
     """How to draw: ``count`` images, the ``seed``, and the ``device``: "cpu", "cuda", or "auto"."""
 
@@ -93,38 +142,20 @@ def sample(root: Place, wanted: str, out: Place, data_root: Path | DataRoot, dra
         DatasetError: the dataset is needed and not there, or not what it should be.
         StorageError: the PNG cannot be written.
     """
-    trial, name = find(root, wanted)
-    folder = ResultsFolder(root)
-    file = folder.weights_file(trial.id)
-    if not file.exists():
-        raise ResultsError(
-            f"{root}: the network of {name} was not kept; sweep again with --set keep_weights=true"
-        )
-    dataset = datasets.get(trial.dataset.name)
-    if dataset.source is None:
-        raise ResultsError(f"{root}: {dataset.name} has no images to show; sample is for datasets of images")
-    train_images = _train_images(folder, trial) or len(datasets.load(trial.dataset, data_root).train.images)
+    kept = kept_network(root, wanted, data_root, draw.device)
 
     import torch
     from torchvision.utils import save_image
 
-    from rdbench.numerics.precision import resolve_device
     from rdbench.numerics.seeding import generator
-    from rdbench.vae.models import from_bytes
 
-    device = torch.device(resolve_device(draw.device))
-    limit_threads()
-    variants.ship(folder.variant_sources())
-    try:
-        model = from_bytes(trial, dataset.shape(trial.dataset), train_images, file.read_bytes(), device)
-    except ValueError as error:
-        raise ResultsError(f"{file}: {error}; delete it and run the sweep again") from None
+    model = kept.model
     if model.rate_free:
-        raise ResultsError(f"{name} has no prior to draw from; name a trial of a variant that has one")
+        raise ResultsError(f"{kept.name} has no prior to draw from; name a trial of a variant that has one")
     with torch.no_grad():
-        latents = model.prior(draw.count, generator(draw.seed, "samples", device))
+        latents = model.prior(draw.count, generator(draw.seed, "samples", kept.device))
         images = model.mean(model.decode(latents)).float().cpu().clamp(0, 1)  # clipped, never stretched
     png = io.BytesIO()
     save_image(images, png, format="png", nrow=max(1, round(draw.count**0.5)), padding=1)
     write_output(out, png.getvalue())
-    return name
+    return kept.name

@@ -19,6 +19,7 @@ machine that wrote it; indices of latents are the same everywhere.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import constriction
 import numpy as np
@@ -156,9 +157,52 @@ class LatentModel:
     low: int
     probabilities: Floats
 
+    @property
+    def count(self) -> int:
+        """How many indices it has."""
+        return len(self.probabilities)
+
+    @property
+    def table(self) -> Any:
+        """What constriction codes indices less ``low`` by."""
+        return _Table(self.probabilities, perfect=False)
+
     def held(self, indices: Integers) -> Integers:
         """Return the nearest indices that the model has."""
-        return np.clip(indices, self.low, self.low + len(self.probabilities) - 1).astype(np.int32)
+        return held(indices, self.low, self.count)
+
+
+@dataclass(frozen=True)
+class NormalModel:
+    """The indices ``low``, ``low`` + 1, ... of one latent as a normal density, in bins, the outer ones open.
+
+    Four numbers, whose probabilities are the same on every machine: what a file can hold.
+    """
+
+    low: int
+    count: int
+    mean: float
+    deviation: float
+
+    @classmethod
+    def of(cls, indices: Integers) -> "NormalModel":
+        """Fit it to indices, all of which it has."""
+        low, count = int(indices.min()), int(np.ptp(indices)) + 1
+        # As float32 keeps them: a file's numbers must be those that were coded with.
+        return cls(low, count, float(np.float32(indices.mean())), float(np.float32(max(indices.std(), 0.1))))
+
+    @property
+    def table(self) -> Any:
+        """What constriction codes indices less ``low`` by."""
+        if self.count == 1:  # a model of constriction has two symbols or more; the second never comes
+            return constriction.stream.model.QuantizedGaussian(0, 1, -8.0, 0.5)
+        last = self.count - 1
+        return constriction.stream.model.QuantizedGaussian(0, last, self.mean - self.low, self.deviation)
+
+
+def held(indices: Integers, low: int, count: int) -> Integers:
+    """Return the nearest of so many indices from ``low`` on."""
+    return np.clip(indices, low, low + count - 1).astype(np.int32)
 
 
 def rounded(values: Floats, step: float) -> Integers:
@@ -203,21 +247,21 @@ def _parts(indices: Integers, low: int, count: int) -> tuple[Floats, Floats]:
     return np.diff(np.concatenate([[0.0], edges, [1.0]])), histogram
 
 
-def encode_latents(columns: Sequence[Integers], models: Sequence[LatentModel]) -> Words:
+def encode_latents(columns: Sequence[Integers], models: Sequence[LatentModel | NormalModel]) -> Words:
     """Code indices, a column of all images for each latent, as one stream of 32-bit words."""
     encoder = constriction.stream.queue.RangeEncoder()
     for column, model in zip(columns, models, strict=True):
-        encoder.encode((column - model.low).astype(np.int32), _Table(model.probabilities, perfect=False))
+        encoder.encode((column - model.low).astype(np.int32), model.table)
     words: Words = encoder.get_compressed()
     return words
 
 
-def decode_latents(words: Words, images: int, models: Sequence[LatentModel]) -> list[Integers]:
+def decode_latents(words: Words, images: int, models: Sequence[LatentModel | NormalModel]) -> list[Integers]:
     """Return the columns that :func:`encode_latents` coded, of so many images."""
     decoder = constriction.stream.queue.RangeDecoder(words)
     columns = []
     for model in models:
-        column = decoder.decode(_Table(model.probabilities, perfect=False), images)
+        column = decoder.decode(model.table, images)
         columns.append((column + model.low).astype(np.int32))
     return columns
 
