@@ -38,9 +38,11 @@ def test_such_models_are_nobodys_best(folder):
 
 def test_an_unstable_point_is_part_of_no_curve_and_a_sentence_says_so(folder):
     section = section_of(folder)
-    left = states.without_unstable(section.points, section.states)
+    left = states.in_curves(section.points, section.states, collapsed=True)
     assert {*zip(left["variant"], left["beta"], strict=True)} == {
         ("beta_vae", 1), ("beta_vae", 10), ("bs_vae", 1)}  # fmt: skip
+    left = states.in_curves(section.points, section.states)
+    assert {*left["variant"]} == {"beta_vae"}
     assert states.said(section.states, known=True) == (
         "In no curve and nobody's best: 1 collapsed (rate below 0.01 nats) and 1 unstable"
         " (reconstructs worse than the mean image)."

@@ -16,6 +16,7 @@ from rdbench.report.statistics.bd_rate import LEAST_RATE, BdRate, bd_rate_betwee
 from rdbench.report.statistics.curves import estimate, finite_points
 from rdbench.report.statistics.difference import Difference, difference, holm
 from rdbench.report.statistics.series import Key, Series, not_compared_under, series
+from rdbench.report.statistics.states import in_curves
 from rdbench.report.tables import measured, sources
 from rdbench.results.load import load_results
 from rdbench.storage.places import Place
@@ -282,7 +283,10 @@ def _rates(a: Section, b: Section) -> list[BdRates]:
     # MSE is the same under every reading.
     for quality, reading, measure in [("mse", "half", "mse"), *((r, r, "distortion") for r in shared)]:
         silent = not_compared_under(a, quality) | not_compared_under(b, quality)
-        before, after = (finite_points(side.points, "test", reading) for side in (a, b))
+        before, after = (
+            in_curves(finite_points(side.points, "test", reading), side.states, collapsed=True)
+            for side in (a, b)
+        )
         before, after = (rows[~rows["variant"].isin(silent)] for rows in (before, after))
         rates = []
         for variant in sorted(set(before["variant"]) & asked_for):

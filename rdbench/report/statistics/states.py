@@ -6,6 +6,8 @@ nothing. Start with :attr:`rdbench.report.sections.Section.states`.
 """
 
 import math
+from collections.abc import Mapping
+from typing import cast
 
 import pandas as pd
 
@@ -39,30 +41,35 @@ def point_states(points: pd.DataFrame, trials: pd.DataFrame) -> dict[Key, State]
         points: rows of finished trials of one dataset, with variant, beta and seed.
         trials: their ``trials`` rows.
     """
-    if not len(points):
+    if not len(points) or not {"rate", "mse", "psnr"} <= set(points):
         return {}
     rows = points[(points["split"] == "test") & (points["reading"] == "half")]
     worst = mean_image_mse(trials)
     states: dict[Key, State] = {}
-    for (variant, beta), group in rows.groupby(["variant", "beta"]):
+    for key, group in rows.groupby(["variant", "beta"]):
         rate = float(group["rate"].mean())  # NaN of a deterministic model
         pixels = bool(group["psnr"].notna().any())
         found = state(None if math.isnan(rate) else rate, float(group["mse"].max()), worst, pixels=pixels)
         if found:
-            states[str(variant), float(beta)] = found
+            variant, beta = cast(Key, key)
+            states[variant, beta] = found
     return states
 
 
-def without_unstable(rows: pd.DataFrame, states: dict[Key, State]) -> pd.DataFrame:
-    """Return the rows (columns variant and beta) that may be part of a curve."""
-    unstable = {key for key, found in states.items() if found == "unstable"}
-    if not unstable or not len(rows):
+def in_curves(rows: pd.DataFrame, states: Mapping[Key, State], *, collapsed: bool = False) -> pd.DataFrame:
+    """Return the rows (columns variant and beta) that are part of a curve: of models that have no state.
+
+    Args:
+        collapsed: keep those that collapsed, where a floor of the rate leaves out what it is to leave out.
+    """
+    out = {key for key, found in states.items() if not (collapsed and found == "collapsed")}
+    if not out or not len(rows):
         return rows
     keys = zip(rows["variant"].tolist(), rows["beta"].tolist(), strict=True)
-    return rows[[key not in unstable for key in keys]]
+    return rows[[key not in out for key in keys]]
 
 
-def said(states: dict[Key, State], known: bool) -> str:
+def said(states: Mapping[Key, State], known: bool) -> str:
     """Return a sentence on what is marked and left out, or ""; ``known``: the mean image's error is."""
     parts = []
     if collapsed := sum(found == "collapsed" for found in states.values()):
