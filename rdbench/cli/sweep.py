@@ -105,6 +105,11 @@ def sweep(
     account = run_sweep(whole, root, console, options)
     typer.echo(f"{account} in {root}")
     _exit_if_interrupted(account)
+    if account.done:
+        from rdbench.commands.summary import summary_lines
+
+        for line in summary_lines(root):
+            typer.echo(line)
     if not no_report:
         typer.echo(f"report written to {make_report([root], root / 'report.html')}")
     for line in account.what_is_missing(root):
