@@ -3,10 +3,10 @@
 import statistics
 
 import pytest
+from report_builders import make_sweep, point_rows, section_of, write
 
 from rdbench.commands.summary import summary_lines, table_lines, verdict
 from rdbench.report.statistics.curves import t_quantile
-from tests.helpers.report_builders import make_sweep, point_rows, section_of, write
 
 
 def folder_of(tmp_path, monkeypatch, elbo, seeds=3, **changes):
@@ -19,7 +19,7 @@ def folder_of(tmp_path, monkeypatch, elbo, seeds=3, **changes):
         rate, mse = elbo(trial.variant.name, trial.beta, trial.seed)
         return [row | {"rate": rate, "mse": mse, "sse": 64 * mse, "psnr": 13.0} for row in point_rows(trial)]
 
-    monkeypatch.setattr("tests.helpers.report_builders.point_rows", rows)
+    monkeypatch.setattr("report_builders.point_rows", rows)
     return write(tmp_path / "study", make_sweep(seeds=seeds, **changes), mean_image_mse=0.07)
 
 

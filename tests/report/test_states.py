@@ -2,10 +2,10 @@
 
 import pandas as pd
 import pytest
+from report_builders import make_sweep, point_rows, section_of, write
 
 from rdbench.report.statistics import states
 from rdbench.report.statistics.series import elbo
-from tests.helpers.report_builders import make_sweep, point_rows, section_of, write
 
 
 @pytest.fixture
@@ -20,7 +20,7 @@ def folder(tmp_path, monkeypatch):
             changes = {"rate": 68385.0, "mse": 2.75, "psnr": -4.4}
         return [row | changes for row in point_rows(trial)]
 
-    monkeypatch.setattr("tests.helpers.report_builders.point_rows", rows)
+    monkeypatch.setattr("report_builders.point_rows", rows)
     return write(tmp_path / "study", make_sweep(seeds=2), mean_image_mse=0.07)
 
 
