@@ -1,5 +1,6 @@
 """The verbs ``sweep`` and ``calibrate``, which train, and ``evaluate``, which measures afterwards."""
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -101,6 +102,8 @@ def sweep(
     if dry_run:
         _look_ahead(whole, spec, set_ or [], data, allow_missing_metrics)
         return
+    if whole.todo:
+        typer.echo(f"to watch it in a browser: rdbench watch {shlex.quote(str(root))}")
     options = RunOptions(data, limit, address, concurrency, allow_missing_metrics)
     account = run_sweep(whole, root, console, options)
     typer.echo(f"{account} in {root}")
