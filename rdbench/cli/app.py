@@ -31,7 +31,8 @@ app = typer.Typer(
 VERBS: dict[str, Callable[..., None]] = {
     "sweep": sweep, "status": status, "watch": watch, "report": report, "compare": compare, "trial": trial,
     "sample": sample, "evaluate": evaluate, "check": check, "bench": bench, "calibrate": calibrate,
-    "compact": compact, "weights": weights, "doctor": doctor, "variants": list_variants, "metrics": list_metrics,
+    "compact": compact, "weights": weights, "doctor": doctor, "variants": list_variants,
+    "metrics": list_metrics,
 }  # fmt: skip
 """By name, in the order in which ``--help`` lists them."""
 
