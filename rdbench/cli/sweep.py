@@ -14,6 +14,7 @@ from rdbench.report import make_report
 if TYPE_CHECKING:
     from rdbench.commands.plan import SweepStatus
     from rdbench.spec.plan import Plan
+    from rdbench.storage.places import Place
 
 EXIT_NOT_CALIBRATED = 1
 EXIT_SOME_FAILED = 3
@@ -108,17 +109,21 @@ def sweep(
     account = run_sweep(whole, root, console, options)
     typer.echo(f"{account} in {root}")
     _exit_if_interrupted(account)
-    if account.done:
-        from rdbench.commands.summary import summary_lines
+    _tell_results(root, account, no_report)
+    if account.failed or (account.failed_metrics and not allow_missing_metrics):
+        raise typer.Exit(EXIT_SOME_FAILED)
 
-        for line in summary_lines(root):
-            typer.echo(line)
+
+def _tell_results(root: "Place", account: "SweepStatus", no_report: bool) -> None:
+    """Print a line a variant and a verdict, write the report, and say what is missing."""
+    from rdbench.commands.summary import summary_lines
+
+    for line in summary_lines(root) if account.done else []:
+        typer.echo(line)
     if not no_report:
         typer.echo(f"report written to {make_report([root], root / 'report.html')}")
     for line in account.what_is_missing(root):
         typer.echo(line)
-    if account.failed or (account.failed_metrics and not allow_missing_metrics):
-        raise typer.Exit(EXIT_SOME_FAILED)
 
 
 def _look_ahead(
