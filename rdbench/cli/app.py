@@ -17,6 +17,7 @@ from rdbench.cli.report import compact, compare, report, status
 from rdbench.cli.sweep import calibrate, evaluate, sweep
 from rdbench.cli.trial import sample, trial
 from rdbench.cli.variants import check, new_app
+from rdbench.cli.watch import watch
 from rdbench.errors import UserError
 from rdbench.trial import signals
 
@@ -29,10 +30,10 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 VERBS: dict[str, Callable[..., None]] = {
-    "sweep": sweep, "status": status, "report": report, "compare": compare, "trial": trial, "sample": sample,
-    "compress": compress, "decompress": decompress,
-    "evaluate": evaluate, "check": check, "bench": bench, "calibrate": calibrate, "compact": compact,
-    "weights": weights, "doctor": doctor, "variants": list_variants, "metrics": list_metrics,
+    "sweep": sweep, "status": status, "watch": watch, "report": report, "compare": compare, "trial": trial,
+    "sample": sample, "compress": compress, "decompress": decompress, "evaluate": evaluate, "check": check,
+    "bench": bench, "calibrate": calibrate, "compact": compact, "weights": weights, "doctor": doctor,
+    "variants": list_variants, "metrics": list_metrics,
 }  # fmt: skip
 """By name, in the order in which ``--help`` lists them."""
 

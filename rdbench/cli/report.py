@@ -100,12 +100,17 @@ def report(
 def status(results: Results) -> None:
     """Count the trials of a results folder by status, and list those that failed, diverged or were stopped.
 
+    Then a line a variant: its range of rates, its best PSNR, its best ELBO at the variance of training
+    images; and what the trials show most clearly.
+
     Example: rdbench status results/quickstart
     """
     from rdbench.commands.status import status_lines
+    from rdbench.commands.summary import summary_lines
     from rdbench.storage.places import place
 
-    for line in status_lines(place(results)):
+    root = place(results)
+    for line in (*status_lines(root), *summary_lines(root)):
         typer.echo(line)
 
 

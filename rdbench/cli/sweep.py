@@ -1,5 +1,6 @@
 """The verbs ``sweep`` and ``calibrate``, which train, and ``evaluate``, which measures afterwards."""
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,6 +14,7 @@ from rdbench.report import make_report
 if TYPE_CHECKING:
     from rdbench.commands.plan import SweepStatus
     from rdbench.spec.plan import Plan
+    from rdbench.storage.places import Place
 
 EXIT_NOT_CALIBRATED = 1
 EXIT_SOME_FAILED = 3
@@ -101,16 +103,27 @@ def sweep(
     if dry_run:
         _look_ahead(whole, spec, set_ or [], data, allow_missing_metrics)
         return
+    if whole.todo:
+        typer.echo(f"to watch it in a browser: rdbench watch {shlex.quote(str(root))}")
     options = RunOptions(data, limit, address, concurrency, allow_missing_metrics)
     account = run_sweep(whole, root, console, options)
     typer.echo(f"{account} in {root}")
     _exit_if_interrupted(account)
+    _tell_results(root, account, no_report)
+    if account.failed or (account.failed_metrics and not allow_missing_metrics):
+        raise typer.Exit(EXIT_SOME_FAILED)
+
+
+def _tell_results(root: "Place", account: "SweepStatus", no_report: bool) -> None:
+    """Print a line a variant and a verdict, write the report, and say what is missing."""
+    from rdbench.commands.summary import summary_lines
+
+    for line in summary_lines(root) if account.done else []:
+        typer.echo(line)
     if not no_report:
         typer.echo(f"report written to {make_report([root], root / 'report.html')}")
     for line in account.what_is_missing(root):
         typer.echo(line)
-    if account.failed or (account.failed_metrics and not allow_missing_metrics):
-        raise typer.Exit(EXIT_SOME_FAILED)
 
 
 def _look_ahead(

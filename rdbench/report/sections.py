@@ -12,7 +12,9 @@ from rdbench.errors import ResultsError, SpecError, UserError
 from rdbench.numerics.likelihood import OWN, READINGS
 from rdbench.registry.source import find
 from rdbench.report.searches import SearchView, search_view, tried
+from rdbench.report.statistics import states
 from rdbench.results.load import Results
+from rdbench.results.states import State
 from rdbench.spec.labels import variant_name
 from rdbench.spec.plan import Trial, plan
 from rdbench.spec.sweep import Sweep, VariantSpec
@@ -57,6 +59,11 @@ class Section:
             return {}
         groups = self.points.groupby(["split", "reading"], sort=False)
         return {cast(tuple[str, str], key): rows for key, rows in groups}
+
+    @functools.cached_property
+    def states(self) -> dict[states.Key, State]:
+        """Which (variant, beta) collapsed or are unstable: marked, nobody's best, in no curve."""
+        return states.point_states(self.points, self.trials)
 
     @property
     def dataset(self) -> str:

@@ -20,11 +20,18 @@ if TYPE_CHECKING:
 STANDING = ("trial", "status", "error", "variant", "beta", "seed", "parameters", "dataset_checksum")
 """The columns of ``trials`` that give the status of trials: read in a third of the time of all."""
 
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
 # 2: trials.pack; 3: trials.run, digest; 4: trials.train_images, test_images, data_notes;
-# 5: points.binned_bits_per_dim
+# 5: points.binned_bits_per_dim; 6: trials.mean_image_mse
 _SINCE = {
-    "trials": {"pack": 2, "run": 3, "train_images": 4, "test_images": 4, "data_notes": 4},
+    "trials": {
+        "pack": 2,
+        "run": 3,
+        "train_images": 4,
+        "test_images": 4,
+        "data_notes": 4,
+        "mean_image_mse": 6,
+    },
     "points": {"binned_bits_per_dim": 5},
 }
 """Columns of a table that came with a later version than the first."""
@@ -45,7 +52,7 @@ _TRIAL = (
     " protocol:string epochs:int64 parameters:int64 seconds:double images_per_second:double"
     " pack:int64 peak_memory_bytes:int64 device:string host:string run:string versions:string commit:string"
     " started:timestamp dataset_checksum:string skipped_files:int64 train_images:int64 test_images:int64"
-    " data_notes:string spec:string"
+    " data_notes:string mean_image_mse:double spec:string"
 )
 TABLES: dict[str, str] = {
     "points": _POINT,

@@ -128,8 +128,11 @@ def preparing(console: Console, name: str) -> Iterator[Callable[[int, int], None
 def result_detail(row: dict[str, Any]) -> str:
     """Return what a line says of an ended trial, from the summary its worker reports."""
     if row["status"] == "done":
-        figures = [f"test MSE {row['mse']:.4g}"]
+        quality = f"MSE {row['mse']:.4g}" if row["psnr"] is None else f"PSNR {row['psnr']:.2f} dB"
+        figures = [row["state"]] if row["state"] else []
+        figures += [quality]
         if row["elbo"] is not None:  # a deterministic model has none
-            figures = [f"test ELBO {row['elbo']:.1f} ({row['reading']})", f"rate {row['rate']:.2f} nats"]
+            figures.insert(-1, f"rate {row['rate']:.2f} nats")
+            figures.append(f"ELBO {row['elbo']:.1f} at {row['reading']}")
         return f", {', '.join(figures)}, {duration(row['seconds'])}"
     return f" ({row['error'].strip().splitlines()[-1]})"

@@ -7,6 +7,7 @@ from typing import Any
 
 from rdbench import machine
 from rdbench.datasets import Dataset
+from rdbench.datasets.mean_image import mean_image_mse
 from rdbench.spec.plan import Trial
 
 Rows = list[dict[str, Any]]
@@ -67,4 +68,5 @@ def data_columns(data: Dataset) -> dict[str, Any]:
         "train_images": len(data.train.images),
         "test_images": len(data.test.images),
         "data_notes": json.dumps(data.notes),
+        "mean_image_mse": mean_image_mse(data),
     }

@@ -19,6 +19,7 @@ from rdbench.metrics import is_measured
 from rdbench.registry import variants
 from rdbench.results.lease import stop_requested
 from rdbench.results.readings import likelihood_rows
+from rdbench.results.states import state
 from rdbench.results.store import ResultsFolder
 from rdbench.spec.plan import Trial
 from rdbench.storage import paths, places
@@ -65,7 +66,9 @@ def summary(tables: Tables) -> Summary:
     # Under the one reading that is a likelihood of any model, so that lines compare.
     test = [point for point in likelihood_rows(tables.get("points", [])) if point["split"] == "test"]
     for point in test[:1]:
-        figures |= {name: point[name] for name in ("elbo", "rate", "reading", "mse")}
+        figures |= {name: point[name] for name in ("elbo", "rate", "reading", "mse", "psnr")}
+        pixels = point["psnr"] is not None
+        figures["state"] = state(point["rate"], point["mse"], row.get("mean_image_mse"), pixels=pixels)
     return figures
 
 

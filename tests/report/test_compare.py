@@ -77,7 +77,7 @@ def test_a_difference_without_any_spread_has_no_interval_and_no_test(before, aft
     assert (found.half_width, found.p, found.test, found.shown) == (None, None, "none", False)
     metric = Metric(Series("m", "m", "", "higher"), (found,))
     assert (metric.verdict, metric.why) == (
-        "not comparable",
+        "untested",
         "at every point nothing varies from seed to seed, so it has no interval",
     )
 
@@ -125,7 +125,7 @@ def judged(*points, better="higher", **options):
         ([(1, 0.2), (-1, 0.06)], "higher", "no difference shown"),
         ([(1, 0.01), (-1, 0.01)], None, "different"),
         ([(1, 0.1)], None, "no difference shown"),
-        ([(1, None)], "higher", "not comparable"),
+        ([(1, None)], "higher", "untested"),
         ([], "higher", "not comparable"),
     ],
 )
@@ -192,13 +192,16 @@ def test_identical_folders_of_one_seed_show_no_difference_either(tmp_path):
     assert {metric.verdict for metric in found.pairs[0].metrics} == {"no difference shown"}
 
 
-def test_one_seed_that_differs_is_not_comparable_for_want_of_an_interval(tmp_path):
+def test_of_one_seed_the_difference_is_told_and_called_untested(tmp_path):
     sweep = make_sweep()
     found = compare([write(tmp_path / "a", sweep)], [shifted(tmp_path / "b", sweep, lambda trial: 1.0)])
     metric = metric_of(found.pairs[0], "elbo_half")
-    assert metric.verdict == "not comparable"
-    assert "single seed" in metric.why
-    assert "0 of" not in sentences(found.pairs[0])[0]
+    assert metric.verdict == "untested"
+    assert metric.why == "one seed, untested"
+    (line,) = [line for line in sentences(found.pairs[0]) if line.startswith("test rate")]
+    assert "not comparable" not in as_text(found)
+    assert line.startswith("test rate: ")
+    assert [one.leaning(each) for one in [metric] for each in metric.changes] == ["better"] * 4
     assert not found.pairs[0].same
     assert [each.mean for each in metric.changes] == pytest.approx([1.0] * 4)
 
@@ -325,6 +328,24 @@ def test_a_folder_that_is_none_is_refused(tmp_path):
 # What is written
 
 
+def test_sentences_tell_the_elbo_under_one_reading_and_single_seeds_by_how_much_they_differ(
+    tmp_path, monkeypatch
+):
+    sweep, ordinary = make_sweep(), point_rows
+    before = write(tmp_path / "a", sweep)
+    monkeypatch.setattr(
+        "report_builders.point_rows",
+        lambda trial: [row | {"mse": 0.69 * row["mse"], "sse": 0.69 * row["sse"]} for row in ordinary(trial)],
+    )
+    lines = sentences(compare([before], [write(tmp_path / "b", sweep)]).pairs[0])
+    told = [line for line in lines if "ELBO" in line]
+    assert [line.partition(":")[0] for line in told] == ["test ELBO, σ² of the training images"]
+    # n / 2 ln 0.69, of 64 values.
+    assert "one seed, untested; in the mean better at 4, worse at 0 of 4 points" in told[0]
+    assert f"mean change +{-32 * math.log(0.69):.2f} nats per image" in told[0]
+    assert any(line.startswith("test MSE: untested") and "mean change −31.00%" in line for line in lines)
+
+
 def test_every_figure_is_in_each_form(tmp_path):
     sweep = make_sweep(seeds=2)
     a, b = write(tmp_path / "a", sweep), shifted(tmp_path / "b", sweep, lambda t: 2.0 + t.seed / 100)
@@ -335,7 +356,7 @@ def test_every_figure_is_in_each_form(tmp_path):
     tables = {table.name: table for table in as_tables(pair)}
     changes = pd.DataFrame([[cell.value for cell in row] for row in tables["changes"].rows])
     assert np.isclose(changes[5].head(4), 2.005).all()
-    assert "better at 4, worse at 0 of 4 points" in as_text(found)
+    assert "test MSE: no difference shown (better at 0, worse at 0 of 4 points)" in as_text(found)
     markdown = as_markdown(found)
     assert markdown.startswith("### digits, protocol clean: B against A\n")
     assert markdown.count("<details>") == markdown.count("</details>") == 1

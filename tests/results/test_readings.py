@@ -104,7 +104,8 @@ def test_the_console_gives_every_trials_elbo_under_it_and_a_deterministic_model_
             assert figures["elbo"] is None
             assert "ELBO" not in told
         else:
-            assert f"test ELBO {expected[trial.variant.name]:.1f} (optimal_train), rate" in told
+            assert f" dB, ELBO {expected[trial.variant.name]:.1f} at optimal_train, " in told
+            assert "rate " in told
 
 
 @pytest.mark.parametrize(

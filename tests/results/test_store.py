@@ -140,7 +140,7 @@ def schema_3(monkeypatch):
     now()
 
 
-LATER = ("train_images:", "test_images:", "data_notes:", "binned_bits_per_dim:")
+LATER = ("train_images:", "test_images:", "data_notes:", "binned_bits_per_dim:", "mean_image_mse:")
 
 
 @pytest.mark.parametrize("compacted", [False, True])

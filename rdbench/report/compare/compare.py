@@ -16,8 +16,10 @@ from rdbench.report.statistics.bd_rate import LEAST_RATE, BdRate, bd_rate_betwee
 from rdbench.report.statistics.curves import estimate, finite_points
 from rdbench.report.statistics.difference import Difference, difference, holm
 from rdbench.report.statistics.series import Key, Series, not_compared_under, series
+from rdbench.report.statistics.states import in_curves
 from rdbench.report.tables import measured, sources
 from rdbench.results.load import load_results
+from rdbench.results.states import State
 from rdbench.storage.places import Place
 
 _VERSION = re.compile(r" \[[0-9a-f]{6}\]$")
@@ -26,7 +28,11 @@ LEVEL = 0.05  # of the whole family of tests of one metric, after Holm's correct
 # Beginnings of the names of measures of points whose zero depends on the unit; metrics declare theirs.
 ARBITRARY_ZERO = ("elbo_", "psnr")
 
-Verdict = Literal["better", "worse", "mixed", "different", "no difference shown", "not comparable"]
+Verdict = Literal[
+    "better", "worse", "mixed", "different", "no difference shown", "untested", "not comparable"
+]
+UNTESTED = "one seed, untested"
+"""What stands beside the differences of single trainings."""
 Way = Literal["better", "worse", "different"]
 WAYS: tuple[Way, ...] = get_args(Way)
 
@@ -63,7 +69,11 @@ class Metric:
 
     def kind(self, change: Change) -> str:
         """Return "better", "worse", "different" where neither way is better, "" where none is shown."""
-        if not change.shown:
+        return self.leaning(change) if change.shown else ""
+
+    def leaning(self, change: Change) -> str:
+        """Return :meth:`kind` by the means alone; "" where they are equal."""
+        if change.mean == 0:
             return ""
         if self.series.better is None:
             return "different"
@@ -71,10 +81,18 @@ class Metric:
 
     @property
     def why(self) -> str:
-        """Why the metric is not comparable; "" where it is."""
+        """Why the metric is not comparable, or its differences are untested; "" where there is a test."""
         if self.reason or self.same or any(change.p is not None for change in self.changes):
             return self.reason
+        if any(1 in (change.before.n, change.after.n) for change in self.changes):
+            return UNTESTED
         return f"at every point {'; or '.join(dict.fromkeys(change.reason for change in self.changes))}"
+
+    @property
+    def mean_change(self) -> float | None:
+        """The mean change over the points, in the metric's unit; None without points."""
+        means = [change.mean for change in self.changes]
+        return sum(means) / len(means) if means else None
 
     def percent(self, change: Change) -> float | None:
         """Return a difference in per cent of A's mean; None where that is 0, or next to it, or says nothing.
@@ -96,7 +114,7 @@ class Metric:
     def verdict(self) -> Verdict:
         """How B does: better (worse) where that is shown at a point or more, and at none the other way."""
         if self.why:
-            return "not comparable"
+            return "untested" if self.changes and not self.reason else "not comparable"
         ways: list[Way] = [way for way in WAYS if self.count(way)]
         return "mixed" if len(ways) > 1 else ways[0] if ways else "no difference shown"
 
@@ -126,6 +144,7 @@ class Pair:
     metrics: tuple[Metric, ...]
     rates: tuple[BdRates, ...]
     one_sided: tuple[tuple[str, str], ...]  # what one side has alone, and which
+    states: tuple[dict[Key, State], dict[Key, State]] = ({}, {})  # collapsed and unstable models of A and B
 
 
 @dataclass(frozen=True)
@@ -228,7 +247,7 @@ def _pair(heading: str, a: Section, b: Section) -> Pair:
     finished = set(ours) & set(theirs)
     same = {key for key in finished if ours[key] == theirs[key]}
     return Pair(heading, settings, len(same), len(finished), tuple(_metrics(a, b)), tuple(_rates(a, b)),
-                tuple(_one_sided(a, b)))  # fmt: skip
+                tuple(_one_sided(a, b)), (a.states, b.states))  # fmt: skip
 
 
 def _measurements(section: Section) -> dict[str, list[tuple[str, ...]]]:
@@ -282,7 +301,10 @@ def _rates(a: Section, b: Section) -> list[BdRates]:
     # MSE is the same under every reading.
     for quality, reading, measure in [("mse", "half", "mse"), *((r, r, "distortion") for r in shared)]:
         silent = not_compared_under(a, quality) | not_compared_under(b, quality)
-        before, after = (finite_points(side.points, "test", reading) for side in (a, b))
+        before, after = (
+            in_curves(finite_points(side.points, "test", reading), side.states, collapsed=True)
+            for side in (a, b)
+        )
         before, after = (rows[~rows["variant"].isin(silent)] for rows in (before, after))
         rates = []
         for variant in sorted(set(before["variant"]) & asked_for):

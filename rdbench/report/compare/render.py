@@ -1,11 +1,14 @@
 """A comparison as tables, sentences, Markdown and JSON."""
 
+from collections import Counter
 from typing import Any
 
+from rdbench.numerics.likelihood import LIKELIHOOD
 from rdbench.report.compare.compare import WAYS, Comparison, Metric, Pair
 from rdbench.report.numbers import ABSENT, Estimate, count, interval, number, plain
 from rdbench.report.statistics.bd_rate import BdRate
 from rdbench.report.statistics.series import BETA_HALF
+from rdbench.report.statistics.states import said
 from rdbench.report.tables.bd_rate import OVERLAP, bd_rate_cells
 from rdbench.report.tables.table import Cell, Column, Mark, Table, estimate_cell, texts
 from rdbench.report.tables.write import markdown_text, to_json, to_markdown
@@ -41,7 +44,8 @@ def _verdicts(pair: Pair) -> Table:
         "B against A. A point is a (variant, β); a difference is shown there where its t-test over seeds"
         " (paired where both sides have the same seeds, else Welch's) is significant at 5% after Holm's"
         " correction over the metric's points. Better or worse: shown so at one point or more, and at none"
-        f" the other way.{_beta_half(pair)}"
+        " the other way. Untested: the means differ, and single seeds, or seeds that do not vary, test"
+        f" nothing.{_beta_half(pair)}"
     )
     columns = (
         Column("metric", kind="key"), Column("name", kind="text"), Column("verdict", kind="text"),
@@ -83,12 +87,14 @@ def _changes(pair: Pair) -> Table:
         for change in metric.changes:
             kind, half, n = metric.kind(change), change.half_width, min(change.before.n, change.after.n)
             text = interval(Estimate(change.mean, half, n))
+            states = (side.get((change.variant, change.beta), "") for side in pair.states)
+            sides = zip((change.before, change.after), states, strict=True)
             rows.append((
                 Cell(metric.series.title), Cell(change.variant), Cell(plain(change.beta), value=change.beta),
-                estimate_cell(change.before), estimate_cell(change.after),
+                *(estimate_cell(mean, lost=state) for mean, state in sides),
                 Cell(text, change.reason, "warning" if kind == "worse" else "", change.mean, half, n),
                 Cell(change.test), Cell(number(change.adjusted, 4), value=change.adjusted),
-                Cell(kind or "not shown"),
+                Cell(kind or ("not shown" if change.p is not None else "untested")),
             ))  # fmt: skip
     caption = "Means over seeds ± 95% t-interval; p after Holm's correction over the points of the metric."
     columns = (
@@ -118,12 +124,18 @@ def sentences(pair: Pair) -> list[str]:
     if pair.settings:
         changed = "; ".join(f"{key} {one} -> {other}" for key, one, other in pair.settings)
         lines.append(f"settings differ: {changed}")
-    titles = [metric.series.title for metric in pair.metrics]
-    for metric in pair.metrics:
+    for side, states in zip("AB", pair.states, strict=True):
+        # Whether by the mean image or a grey one a model was found unstable, the tables of a report say.
+        if marked := said(states, known=True):
+            lines.append(f"{side}: {marked.removesuffix('.')}")
+    told = _told(pair)
+    titles = [metric.series.title for metric in told]
+    for metric in told:
         title, name = metric.series.title, metric.series.name
         lines += _of_metric(metric, title if titles.count(title) == 1 else f"{title} ({name})")
+    read = {metric.series.reading for metric in told}
     for rates in pair.rates:
-        if rates.variants:
+        if rates.variants and (rates.quality == "mse" or rates.quality in read):
             shown = "; ".join(map(_in_words, rates.variants))
             lines.append(f"BD-rate of B against A, {rates.title}: {shown}")
     if pair.one_sided:
@@ -131,16 +143,42 @@ def sentences(pair: Pair) -> list[str]:
     return lines
 
 
+def _told(pair: Pair) -> list[Metric]:
+    """Return the metrics that sentences tell of: rate, PSNR and MSE, the ELBO under one reading, the others.
+
+    That reading is ``optimal_train``, where both sides have it: an ELBO under a variant's own reading beside
+    another's would compare nothing. The tables have every reading.
+    """
+    names = {metric.series.name for metric in pair.metrics}
+    under_one = {f"elbo_{LIKELIHOOD}", "elbo_likelihood"}
+    if not under_one & names:
+        return list(pair.metrics)
+    first = ("rate", "psnr", "mse", *under_one)
+    chosen = [
+        metric for metric in pair.metrics
+        if not metric.series.name.startswith("elbo_") or metric.series.name in under_one
+    ]  # fmt: skip
+    return sorted(chosen, key=lambda metric: metric.series.name not in first)
+
+
 def _of_metric(metric: Metric, name: str) -> list[str]:
-    points = count(len(metric.changes), "point")
-    if metric.why:
+    points, better = count(len(metric.changes), "point"), metric.series.better
+    if metric.verdict == "not comparable":
         how = f" ({metric.why})"
-    elif metric.series.better is None:
+    elif metric.verdict == "untested":
+        leaning = Counter(map(metric.leaning, metric.changes))
+        ways = ("different",) if better is None else ("better", "worse")
+        means = ", ".join(f"{way} at {leaning[way]}" for way in ways)
+        how = f" ({metric.why}; in the mean {means} of {points})"
+    elif better is None:
         how = f" (different at {metric.count('different')} of {points})"
     else:
         how = f" (better at {metric.count('better')}, worse at {metric.count('worse')} of {points})"
     if metric.relative is not None:
         how += f", mean change {_percent(metric.relative)}%"
+    elif metric.mean_change is not None:
+        sign = "+" if metric.mean_change > 0 else ""
+        how += f", mean change {sign}{number(metric.mean_change)} {metric.series.unit}".rstrip()
     lost = f"{name}: B has no value at {count(len(metric.lost), 'point')} that A has"
     return [f"{name}: {metric.verdict}{how}", *([lost] if metric.lost else [])]
 

@@ -31,9 +31,8 @@ from scipy.special import stdtr
 
 from rdbench.report.statistics.curves import pareto, t_quantile
 from rdbench.report.statistics.monotone import Monotone
+from rdbench.results.states import LEAST_RATE as LEAST_RATE
 
-LEAST_RATE = 0.01
-"""The floor, in nats: below it the posterior has collapsed, and how far below says nothing."""
 HIGHER_FLOOR = 10.0
 """A second BD-rate has a floor so many times as high: what hangs on the floor shows in the difference."""
 ENUMERATED = 5

@@ -156,12 +156,14 @@ def seed_curves(
     """Return the test curve of each seed of a variant, all of the same betas; how many points are left out.
 
     Lines through few betas of one seed and many of another are different curves, so of the sets of betas that
-    some seeds share the one with the most points is taken; of two seeds or more where there is one.
+    some seeds share the one with the most points is taken; of two seeds or more where there is one. Unstable
+    models are part of no curve, and not counted.
     """
     rates, heights = (values_by_seed(section, name, reading) for name in ("rate", measure))
     points = {beta: {seed: (rate, heights[name, beta][seed]) for seed, rate in of_seed.items()
                      if abs(heights.get((name, beta), {}).get(seed, math.inf)) < HUGE and rate < HUGE}
-              for (name, beta), of_seed in rates.items() if name == variant}  # fmt: skip
+              for (name, beta), of_seed in rates.items()
+              if name == variant and section.states.get((name, beta)) != "unstable"}  # fmt: skip
     best: tuple[bool, int, frozenset[int], list[float]] | None = None
     for seeds in {frozenset(own) for own in points.values() if own}:
         betas = sorted(beta for beta, own in points.items() if seeds <= own.keys())
@@ -176,7 +178,7 @@ def seed_curves(
                np.array([points[beta][seed][1] for beta in betas]))
         for seed in sorted(seeds)
     }  # fmt: skip
-    lost = sum(len(own) for (name, _), own in rates.items() if name == variant) - len(seeds) * len(betas)
+    lost = sum(map(len, points.values())) - len(seeds) * len(betas)
     return curves, lost
 
 

@@ -16,6 +16,7 @@ from rdbench.report.numbers import Estimate, plain
 from rdbench.report.sections import Section, records
 from rdbench.report.statistics.curves import estimate
 from rdbench.report.statistics.difference import difference
+from rdbench.results.states import State
 
 UNTESTED = "as that takes two seeds each that differ"
 """Why two means were not told apart."""
@@ -64,6 +65,7 @@ class Series:
         signs: (variant, beta) -> "≥" or "≤", where a value is known as a bound only; so is then the mean.
         choice: as ``values``, of the validation images: what a best is chosen by; empty where none were held
             out, or it is not measured there.
+        states: (variant, beta) -> "collapsed" or "unstable": such a model is nobody's best.
     """
 
     name: str
@@ -78,6 +80,7 @@ class Series:
     reasons: dict[Key, str] = field(default_factory=dict)
     signs: dict[Key, str] = field(default_factory=dict)
     choice: dict[Key, dict[int, float]] = field(default_factory=dict)
+    states: Mapping[Key, State] = field(default_factory=dict)
 
     @functools.cached_property
     def estimates(self) -> dict[Key, Estimate]:
@@ -102,6 +105,7 @@ class Series:
         """Return the best (variant, beta), of one variant or of all; None where there is none.
 
         It is chosen by the mean over the validation images, where there are any, else by that which is shown.
+        A collapsed or unstable model is nobody's best.
         """
         return self._best(self._chosen_by or self.estimates, variant)
 
@@ -109,7 +113,11 @@ class Series:
         if self.better is None:
             return None
         sign = 1 if self.better == "higher" else -1
-        compared = [key for key in means if variant in (None, key[0]) and key[0] not in self.silent]
+        compared = [
+            key
+            for key in means
+            if variant in (None, key[0]) and key[0] not in self.silent and key not in self.states
+        ]
         # Of equal means the lowest beta, so that the choice does not depend on the order of files.
         return max(compared, key=lambda key: (sign * means[key].mean, -key[1]), default=None)
 
@@ -175,7 +183,8 @@ def elbo(section: Section, reading: str) -> Series:
     return Series(f"elbo_{reading}", f"test ELBO, {READING_NAMES[reading]}", "nats per image", "higher",
                   reading=reading, silent=not_compared_under(section, reading),
                   values=values_by_seed(section, "elbo", reading),
-                  choice=values_by_seed(section, "elbo", reading, "validation"))  # fmt: skip
+                  choice=values_by_seed(section, "elbo", reading, "validation"),
+                  states=section.states)  # fmt: skip
 
 
 def has_own(section: Section, split: str = "test") -> frozenset[str]:
@@ -196,7 +205,7 @@ def likelihood(section: Section, split: str = "test") -> Series:
         return values | values_by_seed(section, "elbo", OWN, split)
 
     return Series("elbo_likelihood", f"{split} ELBO, {MODELS_LIKELIHOOD}", "nats per image", "higher",
-                  values=of(split), choice=of("validation"))  # fmt: skip
+                  values=of(split), choice=of("validation"), states=section.states)  # fmt: skip
 
 
 def series(section: Section) -> list[Series]:
@@ -208,7 +217,7 @@ def series(section: Section) -> list[Series]:
     elbos = [likelihood(section), *elbos] if OWN in section.readings else elbos
     # These do not depend on the reading: any will do.
     others = [Series(name, title, unit, way, values=values_by_seed(section, name, "half"),
-                     choice=values_by_seed(section, name, "half", "validation"))
+                     choice=values_by_seed(section, name, "half", "validation"), states=section.states)
               for name, title, unit, way in QUANTITIES]  # fmt: skip
     return [series for series in (*elbos, *others) if series.values] + proxies(section)
 
@@ -230,7 +239,7 @@ def proxies(section: Section) -> list[Series]:
         silent = not_compared_under(section, reading)
         kind = metrics.quantity(name)
         better = kind.better if kind else None
-        proxy = Series(name, title, "", better, metric, reading, how, silent)
+        proxy = Series(name, title, "", better, metric, reading, how, silent, states=section.states)
         for row, settings in rows:
             key = (row["variant"], row["beta"])
             if row["value"] is not None and math.isfinite(row["value"]):

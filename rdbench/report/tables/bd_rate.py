@@ -17,6 +17,7 @@ from rdbench.report.statistics.bd_rate import (
 )
 from rdbench.report.statistics.curves import envelope, finite_points, lowest_shares, mean_points
 from rdbench.report.statistics.series import beta_half, not_compared_under
+from rdbench.report.statistics.states import in_curves, mean_image_mse, said
 from rdbench.report.tables.table import Cell, Column, Table
 
 LINEAR_CODER, CONSTANT = "linear_coder", "beta_vae"
@@ -44,7 +45,7 @@ def _measures(section: Section) -> Iterator[tuple[str, str, pd.DataFrame, list[s
         silent, rows = not_compared_under(section, reading), section.splits.get(("test", reading))
         # Not every variant has a likelihood of its own.
         variants = [] if rows is None else sorted(set(rows["variant"]) - silent)
-        points = finite_points(section.points, "test", reading)
+        points = in_curves(finite_points(section.points, "test", reading), section.states, collapsed=True)
         yield title, measure, points[~points["variant"].isin(silent)], variants
 
 
@@ -93,6 +94,9 @@ def table(section: Section, floor: float = LEAST_RATE) -> Table | None:
                 f"{count(without, 'point')} of a rate up to {floor:g} nats or of error 0 left out: the"
                 " logarithm of nearly nothing would outweigh all else."
             )
+    unstable = {key: state for key, state in section.states.items() if state == "unstable"}
+    if left_out := said(unstable, mean_image_mse(section.trials) is not None):
+        notes.append(left_out)
     named = " and ".join(against)
     return Table("bd_rate", f"BD-rate against {named}", _caption(section, named, floor), COLUMNS, tuple(rows),
                  tuple(notes))  # fmt: skip
@@ -174,7 +178,7 @@ def envelope_table(section: Section) -> Table | None:
     """Return where each variant is the best of all, a row a measure and variant; None without two."""
     rows: list[tuple[Cell, ...]] = []
     for title, measure, points, _ in _measures(section):
-        means = mean_points(points)
+        means = mean_points(in_curves(points, section.states))
         if means["variant"].nunique() < 2:
             continue
         shares = lowest_shares(means, measure)
@@ -206,4 +210,6 @@ def envelope_table(section: Section) -> Table | None:
         Column("measure", kind="key"), Column("variant", kind="key"), Column("share, %"),
         Column("of the rates (nats)", kind="text"), Column("on the envelope"), Column("points"),
     )  # fmt: skip
-    return Table("envelope", "Share of the lower envelope", caption, columns, tuple(rows))
+    left_out = said(section.states, mean_image_mse(section.trials) is not None)
+    return Table("envelope", "Share of the lower envelope", caption, columns, tuple(rows),
+                 (left_out,) if left_out else ())  # fmt: skip

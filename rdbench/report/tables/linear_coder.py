@@ -13,6 +13,7 @@ from rdbench.report.sections import Section
 from rdbench.report.statistics.bd_rate import LEAST_RATE, BdRate, CurvePoints, bd_rate
 from rdbench.report.statistics.claims import p_value
 from rdbench.report.statistics.curves import finite_points
+from rdbench.report.statistics.states import in_curves
 from rdbench.report.statistics.verdict import Finding, Judgement
 from rdbench.report.tables.bd_rate import baselines, is_linear_coder
 from rdbench.report.tables.table import Cell, Column, Table
@@ -37,7 +38,7 @@ def comparisons(section: Section, floor: float = LEAST_RATE) -> list[Comparison]
     coder = next(iter(baselines(variants)), "")
     if not is_linear_coder(coder):
         return []
-    points = finite_points(section.points, "test", "half")
+    points = in_curves(finite_points(section.points, "test", "half"), section.states, collapsed=True)
     curves = {name: CurvePoints(points[points["variant"] == name], "mse", floor) for name in variants}
     trained = length_of_training(section)
     rates = (bd_rate(curve, curves[coder], variant=name, name=coder)
