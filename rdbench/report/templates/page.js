@@ -61,8 +61,25 @@
       // Of a line, the datum is its first point's.
       if (item?.datum?.key && item.mark.marktype !== "line") pick(figure, item.datum);
     });
+    drawn.view.addEventListener("mouseover", (event, item) => light(figure, item));
+    drawn.view.addEventListener("mouseout", () => light(figure, null));
     rove(figure);
   }
+
+  /** Fade all but the variant of one of Vega's items, or of none. */
+  function light(figure, item) {
+    const datum = item?.datum;
+    const variant = datum?.variant ? (datum.member ?? datum.variant) : "";
+    const drawn = views.get(figure);
+    if (!drawn || !has(drawn.spec, "lit") || drawn.view.signal("lit") === variant) return;
+    drawn.view.signal("lit", variant).runAsync();
+  }
+
+  /** The same for all charts of a section, from one of its buttons. */
+  const lightAll = (section, variant) => {
+    for (const figure of figures)
+      if (figure.dataset.section === section) light(figure, variant ? { datum: { variant } } : null);
+  };
 
   /** Draw a figure after what is under way for it; with `once`, only where nothing has been. */
   function request(figure, once = false) {
@@ -156,10 +173,10 @@
 
   function addMark(button) {
     const own = Object.values(charts[button.closest(".legend").dataset.section] ?? {});
-    const scales = own.flatMap((chart) => Object.values(chart.views)[0].layer)
-      .map((layer) => layer.encoding).find((encoding) => encoding.shape?.scale);
-    const place = scales?.shape.scale.domain.indexOf(button.dataset.variant) ?? -1;
-    if (place < 0) return;
+    const scales = own.flatMap((chart) => Object.values(chart.views)[0].layer).map((layer) => layer.encoding)
+      .find((encoding) => encoding.shape?.scale?.domain.includes(button.dataset.variant));
+    if (!scales) return;
+    const place = scales.shape.scale.domain.indexOf(button.dataset.variant);
     const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
     const path = document.createElementNS("http://www.w3.org/2000/svg", "path");
     svg.setAttribute("viewBox", "-7 -7 14 14");
@@ -188,11 +205,18 @@
       select.addEventListener("change", () => request(figure));
     for (const box of figure.querySelectorAll("input[data-switch]"))
       box.addEventListener("change", () => update(figure));
-    figure.querySelector(".chart").addEventListener("keydown", move);
+    const chart = figure.querySelector(".chart");
+    chart.addEventListener("keydown", move);
+    chart.addEventListener("focusin", (event) => light(figure, event.target.__data__));
+    chart.addEventListener("focusout", () => light(figure, null));
   }
   for (const button of document.querySelectorAll(".legend button")) {
     addMark(button);
     button.addEventListener("click", toggle);
+    const { section } = button.closest(".legend").dataset;
+    for (const event of ["mouseenter", "focus"])
+      button.addEventListener(event, () => lightAll(section, button.dataset.variant));
+    for (const event of ["mouseleave", "blur"]) button.addEventListener(event, () => lightAll(section, ""));
   }
 
   // A figure within closed details is nowhere near the window until they open.
