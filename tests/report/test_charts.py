@@ -394,6 +394,7 @@ def test_the_band_lies_along_the_lowest_of_all_curves(measure, sign):
 
     def reached(rate):
         """The lowest height of any curve at a rate or a lower one, by brute force."""
+        rate = max(rate, min(curve[0][0] for curve in curves))
         found = [
             np.interp(at, *zip(*curve, strict=True))
             for curve in curves

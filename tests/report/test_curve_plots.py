@@ -1,9 +1,10 @@
 """Curves of the plots over the rate: monotone, named at their ends, and Fig. 3 as the paper prints it."""
 
+import itertools
+
 import numpy as np
 import pandas as pd
 import pytest
-from report_builders import NATIVE
 from sklearn.isotonic import IsotonicRegression
 
 from rdbench.report.charts import fit
@@ -27,12 +28,11 @@ def papers_shape():
                 height = lowest if variant == "bs_vae" else lowest + SHIFT[reading]
                 height = 7200.0 - rate / 10 if reading == "half" else height
                 rows.append({"trial": f"{variant}{beta}", "variant": variant, "beta": 1.0 / beta, "seed": 0,
-                             "split": "test", "reading": reading, "rate": rate, "mse": 0.05 / beta, "psnr": 10.0 + beta,
-                             "distortion": height, "elbo": -height - rate, "native": reading == NATIVE.get(variant),
-                             "beta_rate": True})  # fmt: skip
-    native = [row | {"native": True} if row["reading"] == "half" else row for row in rows]
+                             "split": "test", "reading": reading, "rate": rate, "mse": 0.05 / beta,
+                             "psnr": 10.0 + beta, "distortion": height, "elbo": -height - rate,
+                             "native": reading == "half", "beta_rate": True})  # fmt: skip
     return Section(
-        {"dataset": {"name": "celeba"}, "protocol": "clean"}, None, tuple(SHIFT), pd.DataFrame(native)
+        {"dataset": {"name": "celeba"}, "protocol": "clean"}, None, tuple(SHIFT), pd.DataFrame(rows)
     )
 
 
@@ -53,7 +53,7 @@ def test_fig3_has_the_papers_axes_and_order_of_curves():
     assert len(set(marks)) == len(names) == 4
     drawn = [(row["rate"], row["distortion"]) for row in chart.data["curve_distortion"]
              if row["variant"] == "bs_vae, optimal σ²"]  # fmt: skip
-    assert {point for point in BS} <= set(drawn)
+    assert set(BS) <= set(drawn)
 
 
 @pytest.mark.parametrize("lost", ["bs_vae", "beta_vae"])
@@ -70,7 +70,7 @@ def test_the_pictures_of_a_point_are_those_of_its_trial_under_every_reading():
 
 def test_psnr_is_read_without_a_reading_and_rises_with_the_rate():
     chart = psnr_chart(papers_shape(), PAIR)
-    assert [control.label for control in chart.controls][0] == "rate axis"
+    assert chart.controls[0].label == "rate axis"
     heights = [row["psnr"] for row in chart.data["curve_psnr"] if row["variant"] == "bs_vae"]
     assert heights == sorted(heights)
     assert {row["text"] for row in chart.data["names_psnr_linear"]} == set(PAIR)
@@ -99,7 +99,7 @@ def test_a_curve_never_turns_back_and_is_dashed_between_single_seeds(seed):
     rows = fit.curve_rows(means, "mse")
     rates, heights = ([row[key] for row in rows] for key in ("rate", "mse"))
     assert rates == sorted(rates)
-    assert all(b <= a for a, b in zip(heights, heights[1:], strict=False))
+    assert all(b <= a for a, b in itertools.pairwise(heights))
     assert (rates[0], rates[-1]) == (1, 100)
     assert not any(row["alone"] for row in rows if row["rate"] < 5)
     assert all(row["alone"] for row in rows if row["rate"] > 20)
@@ -108,7 +108,8 @@ def test_a_curve_never_turns_back_and_is_dashed_between_single_seeds(seed):
 @pytest.mark.parametrize("wanted", [[0.5] * 5, [0.0, 0.01, 0.9], [0.97, 0.98, 0.99], [0.1, 0.5, 0.9]])
 def test_names_keep_their_distance_and_stay_beside_the_plot(wanted):
     places = fit.spread(wanted, 0.05)
-    assert all(b - a > 0.05 - 1e-9 for a, b in zip(places, places[1:], strict=False))
-    assert 0 <= places[0] and places[-1] <= 1
+    assert all(b - a > 0.05 - 1e-9 for a, b in itertools.pairwise(places))
+    assert places[0] >= 0
+    assert places[-1] <= 1
     if wanted == [0.1, 0.5, 0.9]:
         assert places == pytest.approx(wanted)

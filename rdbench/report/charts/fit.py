@@ -18,7 +18,7 @@ GREY_MSE = 0.25  # the largest error of a grey image, of values in [0, 1]: a bou
 STEPS = 4  # of a curve from one of its points to the next, and as many in the logarithm
 NAMES = 10  # curves that have room for their name at their end
 NAME_LENGTH = 24  # characters of a name there
-NAME_HEIGHT = 0.05  # of a name there, as a fraction of the plot's height
+NAME_HEIGHT = 0.055  # of a name there, as a fraction of the plot's height
 
 FAR = 3  # times the rates of all other curves
 LOOSE = 0.3  # of the range of heights of the other curves, to either side
@@ -96,7 +96,7 @@ def _between(ends: Floats) -> Floats:
     """Return places at and between some rates, close enough on a linear and on a logarithmic axis."""
     spaces = itertools.product(itertools.pairwise(ends), (np.geomspace, np.linspace))
     at = np.unique(np.concatenate([ends, *(space(*two, STEPS + 1) for two, space in spaces)]))
-    return np.clip(at, ends[0], ends[-1])
+    return np.asarray(np.clip(at, ends[0], ends[-1]))
 
 
 @dataclass(frozen=True)

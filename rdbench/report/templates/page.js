@@ -198,7 +198,60 @@
     for (const each of document.querySelectorAll(`.legend[data-section="${section}"] button`))
       if (each.dataset.variant === variant) each.setAttribute("aria-pressed", String(!off.has(variant)));
     for (const figure of figures) if (figure.dataset.section === section) update(figure);
+    remember();
   }
+
+  // The view: what a reader chose differs from the page's own, and is in the fragment, "#view&<name>=<value>"
+
+  /** Name -> [the value now, that of the page], for all selects, switches and hidden variants. */
+  function viewNow() {
+    const found = new Map();
+    for (const figure of figures) {
+      const start = `${figure.dataset.section}.${figure.dataset.chart}`;
+      for (const select of figure.querySelectorAll("select[data-control]"))
+        found.set(`${start}.${select.dataset.control}`, [select.value, select.options[0].value]);
+      for (const box of figure.querySelectorAll("input[data-switch]"))
+        found.set(`${start}.${box.dataset.switch}`, [String(box.checked), String(box.defaultChecked)]);
+    }
+    for (const [section, off] of Object.entries(hidden))
+      found.set(`${section}.hidden`, [JSON.stringify([...off].sort()), "[]"]);
+    return found;
+  }
+
+  function remember() {
+    const parts = new URLSearchParams();
+    for (const [name, [value, own]] of viewNow()) if (value !== own) parts.set(name, value);
+    const { pathname, search } = location;
+    history.replaceState(null, "", parts.size ? `#view&${parts}` : pathname + search);
+  }
+
+  /** Take what the fragment says; what the page does not have is left out. */
+  function restore() {
+    if (!location.hash.startsWith("#view&")) return;
+    const parts = new URLSearchParams(location.hash.slice("#view&".length));
+    for (const figure of figures) {
+      const start = `${figure.dataset.section}.${figure.dataset.chart}`;
+      for (const select of figure.querySelectorAll("select[data-control]")) {
+        const value = parts.get(`${start}.${select.dataset.control}`);
+        if ([...select.options].some((option) => option.value === value)) select.value = value;
+      }
+      for (const box of figure.querySelectorAll("input[data-switch]")) {
+        const value = parts.get(`${start}.${box.dataset.switch}`);
+        if (value !== null) box.checked = value === "true";
+      }
+    }
+    for (const button of document.querySelectorAll(".legend button")) {
+      const { section } = button.closest(".legend").dataset;
+      if (!(parts.get(`${section}.hidden`) ?? "").includes(JSON.stringify(button.dataset.variant))) continue;
+      (hidden[section] ??= new Set()).add(button.dataset.variant);
+      button.setAttribute("aria-pressed", "false");
+    }
+  }
+
+  document.addEventListener("change", (event) => {
+    if (event.target.closest("figure[data-chart]")) remember();
+  });
+  restore();
 
   for (const figure of figures) {
     for (const select of figure.querySelectorAll("select[data-control]"))
