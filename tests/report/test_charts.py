@@ -346,6 +346,15 @@ def test_a_variant_keeps_its_colour_and_shape_in_every_chart(section):
     assert len({*zip(looks["$colours"], looks["$shapes"], strict=True)}) == 56
 
 
+def test_of_many_variants_a_family_has_a_colour_and_a_member_a_shape():
+    names = [f"{family} (latents={size})" for family in ("bs_vae", "beta_vae", "geco") for size in range(6)]
+    looks = chart.by_variant(names)
+    pairs = [*zip(looks["$colours"], looks["$shapes"], strict=True)]
+    assert len(set(pairs)) == 18
+    assert [len(set(looks["$colours"][at : at + 6])) for at in (0, 6, 12)] == [1, 1, 1]
+    assert len(set(looks["$colours"])) == 3
+
+
 @pytest.mark.parametrize("measure", ["mse", "psnr"])
 def test_the_finding_names_the_better_curve_of_each_measure(measure):
     rows = [(variant, beta, 0, 10.0 / beta, factor * beta / 100)

@@ -201,6 +201,17 @@
     remember();
   }
 
+  /** Show the variants with a text in their names, and no others. */
+  function filter(event) {
+    const legend = event.target.closest(".legend");
+    const text = event.target.value.trim().toLowerCase();
+    for (const button of legend.querySelectorAll("button")) {
+      const shown = button.dataset.variant.toLowerCase().includes(text);
+      if ((button.getAttribute("aria-pressed") === "true") !== shown) toggle({ currentTarget: button });
+    }
+  }
+  for (const input of document.querySelectorAll("input[data-filter]")) input.addEventListener("input", filter);
+
   // The view: what a reader chose differs from the page's own, and is in the fragment, "#view&<name>=<value>"
 
   /** Name -> [the value now, that of the page], for all selects, switches and hidden variants. */
