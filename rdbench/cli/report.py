@@ -12,7 +12,7 @@ from rdbench.cli.options import Results
 
 EXIT_GATE_FAILED = 4
 
-ReportFormat = StrEnum("ReportFormat", ["html", "svg", "png", "csv", "latex", "json"])
+ReportFormat = StrEnum("ReportFormat", ["html", "svg", "png", "pdf", "vega", "csv", "latex", "json"])
 ComparisonFormat = Literal["markdown", "json", "text"]
 
 ResultsList = Annotated[
@@ -30,7 +30,8 @@ ReportOut = Annotated[
 ReportFormats = Annotated[
     list[ReportFormat] | None,
     Option(
-        "--format", help="html (default): a page; svg, png: charts; csv, latex, json: tables. Repeatable."
+        "--format",
+        help="html (default): a page; svg, png, pdf, vega: charts; csv, latex, json: tables. Repeatable.",
     ),
 ]
 Title = Annotated[str, Option(help="Heading of the page; default: the names of the sweeps.", metavar="TEXT")]

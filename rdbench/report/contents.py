@@ -8,7 +8,9 @@ from rdbench.errors import ResultsError
 from rdbench.report.across import across
 from rdbench.report.charts.beta import beta_chart
 from rdbench.report.charts.chart import Chart
+from rdbench.report.charts.fig3 import fig3
 from rdbench.report.charts.latents import latents_chart
+from rdbench.report.charts.psnr import psnr_chart
 from rdbench.report.charts.rate import rate_chart
 from rdbench.report.charts.search import search_chart
 from rdbench.report.charts.training import training_chart
@@ -92,7 +94,8 @@ def contents(results: Sequence[Place], floor: float | None = None) -> Contents:
     for index, (section, names) in enumerate(zip(sections, sources.headings(sections), strict=True)):
         variants = tuple(sorted({variant for variant, _ in measured.keys(section)}))
         searches = tuple(_searches(section))
-        drawn = [draw(section, variants) for draw in (rate_chart, beta_chart, training_chart, latents_chart)]
+        drawing = (fig3, psnr_chart, rate_chart, beta_chart, training_chart, latents_chart)
+        drawn = [draw(section, variants) for draw in drawing]
         drawn += [search.chart for search in searches]
         charts = tuple(chart for chart in drawn if chart is not None)
         tables = [*verdicts[index], *_tables(section, searches, floor)]

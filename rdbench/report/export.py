@@ -16,11 +16,17 @@ from rdbench.report.tables.write import to_csv, to_json, to_latex
 from rdbench.storage.outputs import make_folder, write_output
 from rdbench.storage.places import Place, place
 
-Format = Literal["svg", "png", "csv", "latex", "json"]
+Format = Literal["svg", "png", "pdf", "vega", "csv", "latex", "json"]
 FORMATS: tuple[Format, ...] = get_args(Format)
 
 SIZE = (620, 400)  # width and height, in pixels, of a chart that takes the page's width
 SCALE = 2  # pixels of a PNG for one of the chart's
+COLUMN = 3.25  # inches: the width of a column of a paper
+PAPER = ("fig3", "psnr")  # charts that a paper prints, drawn to its column
+PAPER_HEIGHT = 2.5  # inches
+PAPER_FONT = "Times New Roman, Liberation Serif, serif"
+PAPER_TEXT = 8 / 72  # inches: 8 points
+PIXELS, POINTS = 96, 72  # in an inch
 
 File = tuple[str, str | bytes]
 
@@ -36,9 +42,10 @@ def export(
     Args:
         results: results folders.
         out: the folder to write; made if missing. Files of the same names are replaced, others are kept.
-        formats: "svg" and "png": each chart, one file an option of its first control (the others at their
-            first option), of a search each view, on white. "csv" and "latex": each table. "json": all tables
-            and what the charts show, in one file, ``report.json``.
+        formats: "svg", "png" and "pdf": each chart, one file an option of its first control (the others at
+            their first option), of a search each view, on white; Fig. 3 and the PSNR to a paper's column of
+            ``COLUMN`` inches. "vega": the same as Vega-Lite specs, with their data, to restyle.
+            "csv" and "latex": each table. "json": all tables and what the charts show, in ``report.json``.
         floor: as of :func:`rdbench.report.make_report`.
 
     Returns:
@@ -60,12 +67,12 @@ def export(
 def summary(files: Sequence[Place]) -> str:
     """Say what an export wrote: "12 charts (svg, png), 9 tables (csv) and report.json"."""
     parts = []
-    for noun, endings in (("chart", (".svg", ".png")), ("table", (".csv", ".tex"))):
-        if written := [path for path in files if path.suffix in endings]:
-            kinds = dict.fromkeys(path.suffix[1:] for path in written)
-            amount = len({path.with_suffix("") for path in written})
+    for noun, endings in (("chart", (".svg", ".png", ".pdf", ".vl.json")), ("table", (".csv", ".tex"))):
+        if written := [(path, end) for path in files for end in endings if path.name.endswith(end)]:
+            kinds = dict.fromkeys(end[1:] for _, end in written)
+            amount = len({str(path).removesuffix(end) for path, end in written})
             parts.append(f"{count(amount, noun)} ({', '.join(kinds)})")
-    parts += [path.name for path in files if path.suffix == ".json"]
+    parts += [path.name for path in files if path.name == "report.json"]
     return " and ".join(filter(None, [", ".join(parts[:-1]), *parts[-1:]])) or "nothing"
 
 
@@ -89,6 +96,11 @@ def _charts(folder: str, section: SectionContents, formats: Sequence[Format]) ->
             yield f"{folder}/{name}.svg", draw_svg(chart, key)
         if "png" in formats:
             yield f"{folder}/{name}.png", draw_png(chart, key)
+        if "pdf" in formats:
+            yield f"{folder}/{name}.pdf", draw_pdf(chart, key)
+        if "vega" in formats:
+            text = json.dumps(_standalone(chart, key), allow_nan=False, ensure_ascii=False, indent=1)
+            yield f"{folder}/{name}.vl.json", f"{text}\n"
 
 
 def _stem(chart: Chart, key: str) -> str:
@@ -132,14 +144,43 @@ def shown_views(chart: Chart) -> list[str]:
     return keys
 
 
-def _standalone(chart: Chart, key: str) -> dict[str, Any]:
-    """Return a view's spec with its data in it, of a fixed size and on white."""
+def _standalone(chart: Chart, key: str, inch: int = PIXELS) -> dict[str, Any]:
+    """Return a view's spec with its data in it, of a fixed size and on white; ``inch`` is in its units."""
     spec = copy.deepcopy(chart.views[key])
+    if chart.name in PAPER:
+        _for_column(spec, inch)
     for side, length in zip(("width", "height"), SIZE, strict=True):
         if spec.get(side) == "container":
             spec[side] = length
     # White, not transparent: black text would be lost where a viewer's own background is dark.
     return spec | {"datasets": spec.get("datasets", {}) | chart.data, "background": "white"}
+
+
+def _for_column(spec: dict[str, Any], inch: int) -> None:
+    """Give a spec a paper's column width and text; the marks and lines become as small as the text."""
+    spec["width"], spec["height"] = round(COLUMN * inch), round(PAPER_HEIGHT * inch)
+    size = round(PAPER_TEXT * inch, 1)
+    spec["autosize"] = {"type": "fit", "contains": "padding"}
+    spec["padding"] = 2
+    config = spec.setdefault("config", {})
+    config["font"] = PAPER_FONT
+    text = {"labelFontSize": size, "titleFontSize": size}
+    for part in ("axis", "legend"):
+        config[part] = config.get(part, {}) | text
+    for layer in spec["layer"]:
+        if layer["mark"]["type"] == "text":
+            layer["mark"]["fontSize"] = round(0.9 * size, 1)
+        marks = layer["encoding"].get("size", {})
+        for value in (marks, marks.get("condition", {})):
+            if "value" in value:
+                value["value"] /= 2
+
+
+def draw_pdf(chart: Chart, key: str) -> bytes:
+    """Return a view of a chart as PDF, text as text; nothing is fetched."""
+    import vl_convert
+
+    return bytes(vl_convert.vegalite_to_pdf(_standalone(chart, key, POINTS), allowed_base_urls=[]))
 
 
 def draw_svg(chart: Chart, key: str) -> str:

@@ -222,20 +222,21 @@ def test_every_table_and_chart_is_written(folder, tmp_path, monkeypatch):
     drawn = []
     monkeypatch.setattr(exports, "draw_png", lambda chart, key: drawn.append((chart.name, key)) or b"png")
     monkeypatch.setattr(exports, "draw_svg", lambda chart, key: "<svg/>")
+    monkeypatch.setattr(exports, "draw_pdf", lambda chart, key: b"pdf")
     files = export([folder], tmp_path / "out", exports.FORMATS)
     (section,) = contents([folder]).sections
     below = {str(path.relative_to(tmp_path / "out")) for path in files}
     assert {f"digits_clean/{table.name}.{end}" for table in section.tables for end in ("csv", "tex")} <= below
     assert drawn == [(chart.name, key) for chart in section.charts for key in shown_views(chart)]
     assert "digits_clean/rate_distortion_mse.svg" in below
-    assert len(below) == len(files) == 2 * len(section.tables) + 2 * len(drawn) + 1
+    assert len(below) == len(files) == 2 * len(section.tables) + 4 * len(drawn) + 1
     assert all(path.is_file() for path in files)
     data = json.loads((tmp_path / "out/report.json").read_text())
     names = [table["name"] for table in data["sections"][0]["tables"]]
     assert names == [table.name for table in section.tables]
     finding = data["sections"][0]["charts"][0]["findings"][section.charts[0].first]
     assert finding == section.charts[0].finding
-    amounts = f"{len(drawn)} charts (svg, png), {len(section.tables)} tables (csv, tex)"
+    amounts = f"{len(drawn)} charts (svg, png, pdf, vl.json), {len(section.tables)} tables (csv, tex)"
     assert summary(files) == f"{amounts} and report.json"
 
 
@@ -263,7 +264,21 @@ def test_charts_are_drawn_on_white_with_their_data_and_nothing_is_fetched(folder
     assert any(colour == (0xD5, 0x5E, 0x00) for _, colour in colours), "no point of bs_vae is drawn"
 
 
-@pytest.mark.parametrize("draw", [exports.draw_svg, exports.draw_png])
+@pytest.mark.parametrize("name", ["fig3", "psnr"])
+def test_what_a_paper_prints_has_the_width_of_its_column(folder, name):
+    (section,) = contents([folder]).sections
+    found = {chart.name: chart for chart in section.charts}
+    if name not in found:
+        pytest.skip("the results have no such chart")
+    chart = found[name]
+    root = ET.fromstring(exports.draw_svg(chart, chart.first))
+    assert float(root.attrib["width"]) / 96 == pytest.approx(3.25, abs=0.02)
+    box = re.search(rb"/MediaBox\s*\[([^]]*)\]", exports.draw_pdf(chart, chart.first))
+    width = float(box[1].split()[2]) - float(box[1].split()[0])
+    assert width / 72 == pytest.approx(3.25, abs=0.02)
+
+
+@pytest.mark.parametrize("draw", [exports.draw_svg, exports.draw_png, exports.draw_pdf])
 def test_a_chart_that_asks_for_data_from_elsewhere_is_refused(draw):
     spec = SPEC | {"data": {"url": "http://127.0.0.1:9/x.json"}}
     with pytest.raises(ValueError, match="not allowed"):

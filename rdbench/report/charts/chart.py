@@ -94,11 +94,34 @@ def is_reference(variant: str) -> bool:
 def by_variant(variants: Sequence[str]) -> dict[str, Any]:
     """Return the values for legend, colours and shapes, alike in all charts of a section of ``variants``."""
     others = [name for name in variants if not is_reference(name)]
-    looks = {name: (COLOURS[at % len(COLOURS)], SHAPES[at % len(SHAPES)]) for at, name in enumerate(others)}
+    looks = _families(others) or {
+        name: (COLOURS[at % len(COLOURS)], SHAPES[at % len(SHAPES)]) for at, name in enumerate(others)
+    }
     colours, shapes = zip(*(looks.get(name, (GREY, "circle")) for name in variants), strict=True)
     columns = 1 if max(map(len, variants)) > 18 else 3
     marks = {"$colours": [*colours], "$shapes": [*shapes]}
     return {"$variants": [*variants], "$columns": columns} | marks
+
+
+def _families(names: Sequence[str]) -> dict[str, tuple[str, str]]:
+    """Return a look for each name: families by colour, members by shape.
+
+    A family is a variant with its options, else variants of one first word ("beta_vae", "beta_tc"). Empty
+    where every name can have a colour, or where families or their members are too many for that.
+    """
+    if len(names) <= len(COLOURS):
+        return {}
+    for separators in (r"[ ,(]", r"[ ,(_]"):
+        families: dict[str, list[str]] = {}
+        for name in names:
+            families.setdefault(re.split(separators, name)[0], []).append(name)
+        if len(families) <= len(COLOURS) and max(map(len, families.values())) <= len(SHAPES):
+            return {
+                name: (colour, shape)
+                for colour, members in zip(COLOURS, families.values(), strict=False)
+                for name, shape in zip(members, SHAPES, strict=False)
+            }
+    return {}
 
 
 def in_cache(name: str) -> Path:

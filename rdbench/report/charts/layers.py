@@ -15,6 +15,10 @@ IS_REFERENCE = f"test(/^{REFERENCE}( |,|$)/, datum.variant)"  # as chart.is_refe
 # Of marks that a screen reader skips, as the finding and the points say the same. Clipped, because an axis
 # may end before its points do, and zooming moves them out.
 QUIET: dict[str, Any] = {"clip": True, "aria": False}
+LIT = "!lit || lit === (datum.member || datum.variant)"
+SHOWN = (
+    "indexof(hidden, datum.member || datum.variant) < 0"  # a curve may be of another name than its variant
+)
 BETA = alt.Tooltip("beta:Q", title="β", format="~g")
 NUMBER = ",.5~r"
 LEGEND = alt.Legend(title=None, orient="top", columns=alt.expr("$columns"), labelLimit=330, symbolSize=80)
@@ -29,6 +33,18 @@ def rows(name: str, *tests: str) -> alt.Chart:
     return alt.Chart(alt.NamedData(name)).transform_filter(" && ".join(conditions))
 
 
+def in_units(name: str, *tests: str) -> alt.Chart:
+    """Return a chart of rows whose rate is in nats, in the unit of the axis."""
+    data = alt.Chart(alt.NamedData(name)).transform_calculate(**{"$x": "datum.rate * $factor"})
+    conditions = ["isValid(datum['$y'])", *tests]
+    return data.transform_filter(" && ".join(conditions))
+
+
+def lit(opacity: float) -> Any:
+    """Return an opacity that fades while a reader points at another variant (the parameter ``lit``)."""
+    return alt.condition(LIT, alt.value(opacity), alt.value(opacity / 6))
+
+
 @dataclass(frozen=True)
 class ByVariant:
     """Makes the layers of a chart over ``x`` and :data:`Y` by variant, of the rows that pass all ``tests``.
@@ -41,29 +57,53 @@ class ByVariant:
 
     def shown(self, name: str, *tests: str) -> alt.Chart:
         """Return a chart of the :func:`rows` whose variant is not switched off."""
-        return rows(name, "indexof(hidden, datum.variant) < 0", *tests, *self.tests)
+        return rows(name, SHOWN, *tests, *self.tests)
 
     def curves(self) -> Any:
         """Return a line a variant, through its means by beta."""
-        line = self.shown("means").mark_line(opacity=0.8, **QUIET)
+        line = self.shown("means").mark_line(**QUIET)
         width = alt.condition(IS_REFERENCE, alt.value(1), alt.value(1.5))
         dash = alt.condition(IS_REFERENCE, alt.value([6, 4]), alt.value([1, 0]))
-        return line.encode(self.x, Y, COLOUR, order="beta:Q", strokeWidth=width, strokeDash=dash)
+        return line.encode(
+            self.x, Y, COLOUR, order="beta:Q", strokeWidth=width, strokeDash=dash, opacity=lit(0.8)
+        )
+
+    def fitted(self, named: bool) -> list[Any]:
+        """Return the curves of the data ``$curve``, dashed between single seeds; and their names beside."""
+        line = in_units("$curve", SHOWN, *self.tests).mark_line(**QUIET)
+        width = alt.condition(IS_REFERENCE, alt.value(1), alt.value(2))
+        dash = alt.condition(f"{IS_REFERENCE} || datum.alone", alt.value([5, 4]), alt.value([1, 0]))
+        layers = [line.encode(self.x, Y, COLOUR, detail="part:N", order="$x:Q", strokeWidth=width,
+                              strokeDash=dash, opacity=lit(0.9))]  # fmt: skip
+        if named:
+            names = in_units("$names", SHOWN, *self.tests)
+            end = alt.expr("(1 - datum.place) * height")
+            leader = names.mark_rule(strokeWidth=1, **QUIET)
+            leader = leader.transform_filter("!outside")
+            text = names.mark_text(align="left", baseline="middle", fontSize=12, dx=6, x=alt.expr("width"),
+                                   y=end, clip=False, aria=False)  # fmt: skip
+            layers += [
+                leader.encode(
+                    self.x, Y, COLOUR, x2=alt.value(alt.expr("width")), y2=alt.value(end), opacity=lit(0.45)
+                ),
+                text.encode(text="text:N", opacity=lit(1)),
+            ]
+        return layers
 
     def seeds(self) -> Any:
         """Return a small mark a seed, of points with several."""
-        small = self.shown("seeds", "spread", f"!({IS_REFERENCE})").mark_point(size=24, opacity=0.55, **QUIET)
+        small = self.shown("seeds", "spread", f"!({IS_REFERENCE})").mark_point(size=24, **QUIET)
         small = small.transform_calculate(seed_text=_with_sign("$y"))
         height = alt.Tooltip("seed_text:N", title="$what")
         tooltip = [alt.Tooltip("variant:N"), BETA, alt.Tooltip("seed:Q"), height]
-        return small.encode(self.x, Y, COLOUR, SHAPE, tooltip=tooltip)
+        return small.encode(self.x, Y, COLOUR, SHAPE, tooltip=tooltip, opacity=lit(0.55))
 
     def intervals(self) -> Any:
         """Return a bar a point, over the interval of its mean ``$y``; none where there is no interval."""
-        bar = self.shown("means", "spread && isValid(datum['$y_low'])").mark_rule(opacity=0.7, **QUIET)
+        bar = self.shown("means", "spread && isValid(datum['$y_low'])").mark_rule(**QUIET)
         low = Y.copy()
         low.shorthand = "$y_low:Q"
-        return bar.encode(self.x, low, COLOUR, y2="$y_high:Q")
+        return bar.encode(self.x, low, COLOUR, y2="$y_high:Q", opacity=lit(0.7))
 
     def points(self, *tooltip: alt.Tooltip, **fields: str) -> Any:
         """Return a mark a mean, which can be picked; ``about`` describes it: variant, beta and ``$text``.
@@ -76,8 +116,8 @@ class ByVariant:
             self.shown("means")
             .transform_calculate(y_text=with_interval("$y"), **fields)
             .transform_calculate(about="datum.variant + ', ' + datum.label + ': ' + $text")
-            .mark_point(filled=True, opacity=1, clip=True, cursor="pointer")
-            .encode(self.x, Y, COLOUR, SHAPE, description="about:N")
+            .mark_point(filled=True, clip=True, cursor="pointer")
+            .encode(self.x, Y, COLOUR, SHAPE, description="about:N", opacity=lit(1))
             .encode(size=alt.condition(IS_REFERENCE, alt.value(18), alt.value(70)))
             .encode(tooltip=[alt.Tooltip("variant:N"), BETA, seeds, *tooltip, value])
             .properties(name="points")
@@ -102,10 +142,17 @@ def with_interval(field: str) -> str:
     return f"{_with_sign(field)} + {interval}"
 
 
-def finish(layers: Sequence[alt.Chart], switches: Sequence[Switch], height: int) -> dict[str, Any]:
+def finish(
+    layers: Sequence[alt.Chart], switches: Sequence[Switch], height: int, *, legend: bool = True
+) -> dict[str, Any]:
     """Return the template of a chart by variant, with the parameters that the page sets."""
     params = [alt.param(name=switch.parameter, value=switch.on) for switch in switches]
-    return configure(alt.layer(*layers).add_params(alt.param(name="hidden", value=[]), *params), height)
+    params += [alt.param(name="hidden", value=[]), alt.param(name="lit", value="")]
+    spec = configure(alt.layer(*layers).add_params(*params), height)
+    for layer in spec["layer"] if not legend else ():
+        for channel in layer["encoding"].keys() & {"color", "shape"}:
+            layer["encoding"][channel]["legend"] = None
+    return spec
 
 
 def configure(chart: alt.LayerChart | alt.FacetChart, height: int) -> dict[str, Any]:

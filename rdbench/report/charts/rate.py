@@ -2,143 +2,99 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from rdbench import datasets
-from rdbench.numerics.likelihood import OWN, READING_NAMES
-from rdbench.report.charts import label_placement
-from rdbench.report.charts.chart import (
-    GREY,
-    Chart,
-    Control,
-    Rows,
-    Spec,
-    Switch,
-    Values,
-    by_variant,
-    fill,
-    is_reference,
-    rounded,
-    template,
-    wide,
-)
+from rdbench.numerics.likelihood import LIKELIHOOD, OWN, READING_NAMES
+from rdbench.report.charts import fit
+from rdbench.report.charts.chart import Chart, Control, Rows, Spec, Values, by_variant, rounded, wide
+from rdbench.report.charts.curve_plot import Measure, Plot, Unit
 from rdbench.report.numbers import number, plain
 from rdbench.report.sections import Section
-from rdbench.report.statistics.curves import lower_envelope, lowest_curve
+from rdbench.report.statistics.curves import lowest_curve
 from rdbench.report.statistics.series import BETA_HALF, Key, not_compared_under, values_by_seed
 from rdbench.report.tables import shannon
 
-NATS = 300.0  # where the linear rate axis ends, as in Fig. 3 of the paper, if rates go beyond
-HEIGHT = 400
-ENVELOPE_POINTS = 150
-Unit = tuple[str, str, float]  # of the rate: its field, its title, and how many of it are a nat per image
+NATS = 300.0  # where the linear rate axis ends in Fig. 3 of the paper
+PAPER_DATASETS = ("mnist", "celeba")
+PAPER_VARIANTS = frozenset({"bs_vae", "beta_vae"})
 
-SWITCHES = (
-    Switch("spread", "seeds and intervals", True),
-    Switch("envelope", "lower envelope of what is compared (grey)", True),
-    Switch("equal_beta", "lines joining equal β", False),
-    Switch("labels", "labels of β", True),
-)
-
-
-@dataclass(frozen=True)
-class Measure:
-    """What the vertical axis can show: the values of one column of ``points`` under one reading."""
-
-    name: str  # of its field and view
-    column: str
-    reading: str
-    title: str  # in the control, and at the start of a finding
-    what: str  # within a sentence
-    axis: tuple[str, ...]  # the axis title, by line
-    higher: bool = False  # more of it is better
-
+SCALES = Control("rate axis", (("linear", "linear"), ("log", "logarithmic")))
 
 # These do not depend on the reading: any will do.
 MSE = Measure("mse", "mse", "half", "MSE", "mean squared error", ("mean squared error of a value",))
 PSNR = Measure("psnr", "psnr", "half", "PSNR", "PSNR", ("PSNR (dB)",), higher=True)
 
 
-@template
-def _template(scale: str, seeds: bool, shannon: bool) -> Spec:
-    import altair as alt
-
-    from rdbench.report.charts import layers
-
-    log = scale == "log"
-    axis = alt.Scale(type="log" if log else "linear", domain=["$xdomain"], nice=False)
-    x, y = alt.X("$x:Q", title="$xtitle", axis=alt.Axis(tickCount=8), scale=axis), layers.Y
-    on_axis = ("datum['$x'] > 0",) if log else ()  # rate 0 has no place on a logarithmic axis
-    chart = layers.ByVariant(x, on_axis)
-
-    drawn = []
-    grey: dict[str, Any] = {"color": GREY} | layers.QUIET
-    if shannon:
-        bound = layers.rows("$shannon", *on_axis).mark_line(strokeWidth=1.5, strokeDash=[6, 4], **grey)
-        drawn.append(bound.encode(x, y))
-    band = alt.Chart(alt.NamedData("$envelope")).transform_filter("envelope")
-    band = band.transform_calculate(**{"$x": "datum.rate * $factor"})
-    band = band.mark_line(strokeWidth=9, opacity=0.3, strokeJoin="round", **grey)
-    joined = chart.shown("means", "equal_beta").mark_line(strokeWidth=1, strokeDash=[2, 3], **grey)
-    drawn += [
-        band.encode(x, y, order="$x:Q"),
-        joined.encode(x, y, detail="beta:Q", order="$x:Q"),
-        chart.curves(),
-    ]
-    if seeds:
-        bars = chart.shown("means", "spread && isValid(datum['$x_low'])")
-        # A logarithmic axis has no place for an end at or below 0: the bar then goes to the axis.
-        low = "max(datum['$x_low'], $xleast)" if log else "datum['$x_low']"
-        start = x.copy()
-        start.shorthand = "x_low:Q"
-        bars = bars.transform_calculate(x_low=low).mark_rule(opacity=0.7, **layers.QUIET)
-        drawn += [bars.encode(start, y, layers.COLOUR, x2="$x_high:Q"), chart.intervals(), chart.seeds()]
-    x_text = layers.with_interval("$x")
-    drawn.append(chart.points(alt.Tooltip("x_text:N", title="$xtitle"), x_text=x_text))
-    left, below = "datum['$at'][0] == 'l'", "indexof(datum['$at'], 'below') > 0"
-    text = chart.shown("means", "labels", "isValid(datum['$at'])").mark_text(
-        fontSize=11, align=alt.expr(f"{left} ? 'right' : 'left'"), dx=alt.expr(f"{left} ? -7 : 7"),
-        baseline=alt.expr(f"{below} ? 'top' : 'bottom'"), dy=alt.expr(f"{below} ? 4 : -4"), **layers.QUIET,
-    )  # fmt: skip
-    drawn.append(text.encode(x, y, text="label:N"))
-    return layers.finish(drawn, SWITCHES, HEIGHT)
-
-
 def rate_chart(section: Section, variants: Sequence[str]) -> Chart | None:
-    """Draw distortion, MSE or PSNR of the test split over the rate: a curve a variant, through its means.
+    """Draw distortion, MSE or PSNR of the test split over the rate: a curve a variant, fitted to its means.
 
     A point is drawn where rate and measure of all of its seeds are finite; the notes count the others. None
     without any point. ``variants`` are all of the section, in order: each looks the same in every chart.
+    The first view is under the fitted variance of the training images, where there is that reading.
+    """
+    readings = sorted(section.readings, key=lambda reading: reading != LIKELIHOOD)
+    return draw(section, variants, [*map(distortion, readings), MSE, PSNR],
+                "rate_distortion", "Rate and distortion, test split")  # fmt: skip
+
+
+def draw(
+    section: Section, variants: Sequence[str], measures: Sequence[Measure], name: str, title: str
+) -> Chart | None:
+    """Return a chart of measures over the rate, the first one first; None where none has a value.
+
+    A chart of a single measure is plain: without envelope and lines joining equal beta.
     """
     rates = values_by_seed(section, "rate", "half")
-    measures = [*map(_distortion, section.readings), MSE, PSNR]
-    values = {measure.name: _beside(rates, section, measure) for measure in measures}
-    measures = [measure for measure in measures if values[measure.name]]
+    values = {measure.name: beside(rates, section, measure) for measure in measures}
+    wanted, measures = measures, [measure for measure in measures if values[measure.name]]
     if not measures:
         return None
-    units = _units(section)
+    units = units_of(section)
     in_units: dict[str, Values] = {
         unit: {key: {seed: factor * rate for seed, rate in seeds.items()} for key, seeds in rates.items()}
         for unit, _, factor in units
     }
-    means, seeds = wide(variants, in_units | {measure.name: values[measure.name] for measure in measures})
+    # What tells unstable models apart is in the means of every chart.
+    states = {measure.name: beside(rates, section, measure) for measure in (MSE, PSNR)}
+    means, seeds = wide(variants, in_units | states | {one.name: values[one.name] for one in measures})
     data = {"means": means} | ({"seeds": seeds} if seeds else {})
+    plot = Plot(data, by_variant(variants), units, end_of_axis(section), plain=len(wanted) == 1)
     views: dict[str, Spec] = {}
     for measure in measures:
-        views |= _views(section, variants, data, measure, units)
+        excluded = not_compared_under(section, measure.reading)
+        compared = [row for row in means if row["variant"] not in excluded and fit.of_curve(row)]
+        bound = _add_shannon(section, measure, data)
+        found = plot.views(measure, compared, _finding(means, compared, measure), shannon=bound)
+        views |= {f"{measure.name}/{key}" if len(wanted) > 1 else key: view for key, view in found.items()}
     controls = [
         Control("vertical axis", tuple((measure.name, measure.title) for measure in measures)),
-        Control("rate axis", (("linear", "linear"), ("log", "logarithmic"))),
-    ]
+        SCALES,
+    ][len(wanted) == 1 :]
     if len(units) > 1:
         controls.append(Control("unit of the rate", tuple((unit, title) for unit, title, _ in units)))
     notes = tuple(_notes(section, means, measures, values))
-    return Chart("rate_distortion", "Rate and distortion, test split", notes, tuple(controls),
-                 SWITCHES, views, data)  # fmt: skip
+    return Chart(name, title, notes, tuple(controls), plot.switches, views, data)
+
+
+def end_of_axis(section: Section) -> float | None:
+    """Return where the linear rate axis ends, in nats: as in Fig. 3, for the paper's variants and data."""
+    paper = section.dataset in PAPER_DATASETS and set(section.points["variant"]) >= PAPER_VARIANTS
+    return NATS if paper else None
+
+
+def _add_shannon(section: Section, measure: Measure, data: dict[str, Rows]) -> bool:
+    """Add the rows of Shannon's curve to the data; return whether there is one."""
+    bound = None if measure.higher else shannon.reference(section, measure.reading, measure.column)
+    if bound is None:
+        return False
+    data[f"shannon_{measure.name}"] = [
+        {"rate": rounded(rate), measure.name: rounded(height)}
+        for rate, height in zip(bound["rate"], bound[measure.column], strict=True)
+    ]
+    return True
 
 
 def _finding(means: Rows, compared: Rows, measure: Measure) -> str:
@@ -179,19 +135,21 @@ def _costs(means: Rows, measure: Measure) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["variant", "rate", "cost"])
 
 
-def _distortion(reading: str) -> Measure:
+def distortion(reading: str) -> Measure:
+    """Return the distortion under a reading; at beta/2 a curve need not fall."""
     title = READING_NAMES[reading]
     axis = ("distortion (nats per image)", title)
-    return Measure(f"distortion_{reading}", "distortion", reading, f"distortion, {title}", "distortion", axis)
+    return Measure(f"distortion_{reading}", "distortion", reading, f"distortion, {title}", "distortion", axis,
+                   monotone=reading != "beta_half")  # fmt: skip
 
 
-def _beside(rates: Values, section: Section, measure: Measure) -> dict[Key, dict[int, float]]:
+def beside(rates: Values, section: Section, measure: Measure) -> dict[Key, dict[int, float]]:
     """Return the values of a measure at the points whose mean rate is over the same seeds."""
     values = values_by_seed(section, measure.column, measure.reading).items()
     return {point: seeds for point, seeds in values if seeds.keys() == rates.get(point, {}).keys()}
 
 
-def _units(section: Section) -> list[Unit]:
+def units_of(section: Section) -> list[Unit]:
     """Return what the rate is given in; bits per pixel only where the data are images."""
     options = datasets.make_options(section.dataset, section.settings["dataset"])
     _, height, width = datasets.get(section.dataset).shape(options)
@@ -199,86 +157,6 @@ def _units(section: Section) -> list[Unit]:
     if (pixels := height * width) > 1:
         units.append(("bits_per_pixel", "bits per pixel", 1 / (pixels * math.log(2))))
     return units
-
-
-def _views(
-    section: Section, variants: Sequence[str], data: dict[str, Rows], measure: Measure, units: Sequence[Unit]
-) -> dict[str, Spec]:
-    """Return the views of a measure, at either scale, in each unit; ``data`` is given the rows they need."""
-    name, means = measure.name, data["means"]
-    bound = None if measure.higher else shannon.reference(section, measure.reading, measure.column)
-    if bound is not None:
-        data[f"shannon_{name}"] = [
-            {"rate": rounded(rate), name: rounded(height)}
-            for rate, height in zip(bound["rate"], bound[measure.column], strict=True)
-        ]
-    excluded = not_compared_under(section, measure.reading)
-    compared = [row for row in means if row["variant"] not in excluded]
-    values = by_variant(variants) | {
-        "$y": name, "$ytitle": list(measure.axis), "$what": measure.what, "$shannon": f"shannon_{name}",
-        "$description": _finding(means, compared, measure),
-    }  # fmt: skip
-    views = {}
-    for scale in ("linear", "log"):
-        across, up = ranges = _ranges(data, name, log=scale == "log")
-        _place(data, name, scale, ranges)
-        envelope = f"envelope_{name}_{scale}"
-        data[envelope] = _lowest(compared, measure, log=scale == "log")
-        drawn = _template(scale, "seeds" in data, bound is not None)
-        for unit, title, factor in units:
-            key = "/".join([name, scale, *([unit] if len(units) > 1 else [])])
-            views[key] = fill(drawn, values | {
-                "$x": unit, "$xtitle": f"rate ({title})", "$xdomain": [factor * end for end in across],
-                "$xleast": factor * across[0], "$ydomain": list(up), "$at": f"{name}_{scale}",
-                "$factor": factor, "$envelope": envelope,
-                "$text": f"'rate ' + datum.x_text + ' {title}, {measure.what} ' + datum.y_text",
-            })  # fmt: skip
-    return views
-
-
-def _ranges(data: dict[str, Rows], name: str, *, log: bool) -> label_placement.Ranges:
-    """Return the ranges of the axes, the rate's in nats: of all points, and of Shannon's curve there."""
-    points = [row for rows in ("means", "seeds") for row in data.get(rows, []) if row[name] is not None]
-    rates = [row["rate"] for row in points]
-    across = label_placement.domain(rates, log=log)
-    if not log and min(rates) < NATS < max(rates):
-        across = (label_placement.domain([*(rate for rate in rates if rate <= NATS), NATS])[0], NATS)
-    drawn = [row for row in points + data.get(f"shannon_{name}", []) if across[0] <= row["rate"] <= across[1]]
-    return across, label_placement.domain([row[name] for row in drawn])
-
-
-def _place(data: dict[str, Rows], name: str, scale: str, ranges: label_placement.Ranges) -> None:
-    """Set ``<name>_<scale>`` of each mean: the corner of its label, None for none."""
-    means, seeds = ([row for row in data.get(key, []) if row[name] is not None] for key in ("means", "seeds"))
-    means = [row for row in means if not is_reference(row["variant"])]
-    x, y, betas = ([row[field] for row in means] for field in ("rate", name, "beta"))
-    others = [row["rate"] for row in seeds], [row[name] for row in seeds]
-    labels = label_placement.place(x, y, betas, ranges, log_x=scale == "log", others=others)
-    for row in data["means"]:
-        row[f"{name}_{scale}"] = None
-    for row, label in zip(means, labels, strict=True):
-        row[f"{name}_{scale}"] = label and label[1]
-
-
-def _lowest(means: Rows, measure: Measure, log: bool) -> Rows:
-    """Return the lowest height of all curves as they are drawn, at evenly spaced places of the rate axis."""
-    sign = -1 if measure.higher else 1
-    frame = _costs(means, measure)
-    frame = frame[frame["rate"] > 0] if log else frame
-    if not len(frame):
-        return []
-    curves = []
-    frame = frame.sort_values(["rate", "cost"], ascending=[True, not measure.higher])
-    for _, curve in frame.groupby("variant"):
-        rates, costs = curve[["rate", "cost"]].to_numpy(float).T
-        curves.append((np.log(rates) if log else rates, costs))
-    ends = np.concatenate([rates for rates, _ in curves])
-    at = np.unique(np.concatenate([np.linspace(ends.min(), ends.max(), ENVELOPE_POINTS), ends]))
-    costs = lower_envelope(curves, at)
-    return [
-        {"rate": rounded(rate), measure.name: rounded(sign * cost)}
-        for rate, cost in zip(np.exp(at) if log else at, costs, strict=True)
-    ]
 
 
 def _notes(
@@ -302,14 +180,10 @@ def _notes(
     if any(not_compared_under(section, measure.reading) for measure in measures):
         notes.append(BETA_HALF)
     rates = [row["rate"] for row in means if row["rate"] is not None]
-    zero, beyond = sum(rate <= 0 for rate in rates), sum(rate > NATS for rate in rates)
-    if zero:
+    if zero := sum(rate <= 0 for rate in rates):
         have = "has" if zero == 1 else "have"
         notes.append(f"{zero} of {total} points {have} rate 0 and no place on the logarithmic axis.")
-    if beyond and min(rates) < NATS:
-        lie, them = ("lies", "it") if beyond == 1 else ("lie", "them")
-        notes.append(
-            f"{beyond} of {total} points {lie} beyond {NATS:g} nats, where the linear axis ends as in Fig. 3"
-            f" of the paper; drag or zoom out to see {them}, or take the logarithmic axis."
-        )
+    if lone := sum(not fit.of_curve(row) for row in means if row["rate"] is not None):
+        are = "is a point" if lone == 1 else "are points"
+        notes.append(f"{lone} of {total} {are} without a curve: a collapsed or an unstable model.")
     return notes

@@ -56,3 +56,29 @@ def _end_slope(step: float, following: float, rise: float, next_rise: float) -> 
     """Return the slope at an end: of the parabola through three points, if it keeps the curve monotone."""
     slope = ((2 * step + following) * rise - step * next_rise) / (step + following)
     return slope if slope * rise > 0 else 0.0
+
+
+def falling(x: Float64, y: Float64, weights: Float64) -> list[list[int]]:
+    """Return the blocks of points that a falling curve takes as one each, by least squares.
+
+    Pool adjacent violators (Ayer et al., Annals of Mathematical Statistics 26, 1955): a block's height is its
+    weighted mean, and blocks fall strictly. Points at one place share a block.
+
+    Args:
+        x: ascending, shape (points,).
+        y, weights: of the same shape; weights above 0.
+
+    Returns:
+        The indices of each block's points, ascending.
+    """
+    blocks: list[list[int]] = []
+    heights: list[float] = []
+    for index in range(len(x)):
+        blocks.append([index])
+        heights.append(float(y[index]))
+        while len(blocks) > 1 and (heights[-2] <= heights[-1] or x[blocks[-2][-1]] == x[blocks[-1][0]]):
+            last = blocks.pop()
+            heights.pop()
+            blocks[-1] += last
+            heights[-1] = float(np.average(y[blocks[-1]], weights=weights[blocks[-1]]))
+    return blocks

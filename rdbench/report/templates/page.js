@@ -61,8 +61,25 @@
       // Of a line, the datum is its first point's.
       if (item?.datum?.key && item.mark.marktype !== "line") pick(figure, item.datum);
     });
+    drawn.view.addEventListener("mouseover", (event, item) => light(figure, item));
+    drawn.view.addEventListener("mouseout", () => light(figure, null));
     rove(figure);
   }
+
+  /** Fade all but the variant of one of Vega's items, or of none. */
+  function light(figure, item) {
+    const datum = item?.datum;
+    const variant = datum?.variant ? (datum.member ?? datum.variant) : "";
+    const drawn = views.get(figure);
+    if (!drawn || !has(drawn.spec, "lit") || drawn.view.signal("lit") === variant) return;
+    drawn.view.signal("lit", variant).runAsync();
+  }
+
+  /** The same for all charts of a section, from one of its buttons. */
+  const lightAll = (section, variant) => {
+    for (const figure of figures)
+      if (figure.dataset.section === section) light(figure, variant ? { datum: { variant } } : null);
+  };
 
   /** Draw a figure after what is under way for it; with `once`, only where nothing has been. */
   function request(figure, once = false) {
@@ -156,10 +173,10 @@
 
   function addMark(button) {
     const own = Object.values(charts[button.closest(".legend").dataset.section] ?? {});
-    const scales = own.flatMap((chart) => Object.values(chart.views)[0].layer)
-      .map((layer) => layer.encoding).find((encoding) => encoding.shape?.scale);
-    const place = scales?.shape.scale.domain.indexOf(button.dataset.variant) ?? -1;
-    if (place < 0) return;
+    const scales = own.flatMap((chart) => Object.values(chart.views)[0].layer).map((layer) => layer.encoding)
+      .find((encoding) => encoding.shape?.scale?.domain.includes(button.dataset.variant));
+    if (!scales) return;
+    const place = scales.shape.scale.domain.indexOf(button.dataset.variant);
     const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
     const path = document.createElementNS("http://www.w3.org/2000/svg", "path");
     svg.setAttribute("viewBox", "-7 -7 14 14");
@@ -181,18 +198,89 @@
     for (const each of document.querySelectorAll(`.legend[data-section="${section}"] button`))
       if (each.dataset.variant === variant) each.setAttribute("aria-pressed", String(!off.has(variant)));
     for (const figure of figures) if (figure.dataset.section === section) update(figure);
+    remember();
   }
+
+  /** Show the variants with a text in their names, and no others. */
+  function filter(event) {
+    const legend = event.target.closest(".legend");
+    const text = event.target.value.trim().toLowerCase();
+    for (const button of legend.querySelectorAll("button")) {
+      const shown = button.dataset.variant.toLowerCase().includes(text);
+      if ((button.getAttribute("aria-pressed") === "true") !== shown) toggle({ currentTarget: button });
+    }
+  }
+  for (const input of document.querySelectorAll("input[data-filter]")) input.addEventListener("input", filter);
+
+  // The view: what a reader chose differs from the page's own, and is in the fragment, "#view&<name>=<value>"
+
+  /** Name -> [the value now, that of the page], for all selects, switches and hidden variants. */
+  function viewNow() {
+    const found = new Map();
+    for (const figure of figures) {
+      const start = `${figure.dataset.section}.${figure.dataset.chart}`;
+      for (const select of figure.querySelectorAll("select[data-control]"))
+        found.set(`${start}.${select.dataset.control}`, [select.value, select.options[0].value]);
+      for (const box of figure.querySelectorAll("input[data-switch]"))
+        found.set(`${start}.${box.dataset.switch}`, [String(box.checked), String(box.defaultChecked)]);
+    }
+    for (const [section, off] of Object.entries(hidden))
+      found.set(`${section}.hidden`, [JSON.stringify([...off].sort()), "[]"]);
+    return found;
+  }
+
+  function remember() {
+    const parts = new URLSearchParams();
+    for (const [name, [value, own]] of viewNow()) if (value !== own) parts.set(name, value);
+    const { pathname, search } = location;
+    history.replaceState(null, "", parts.size ? `#view&${parts}` : pathname + search);
+  }
+
+  /** Take what the fragment says; what the page does not have is left out. */
+  function restore() {
+    if (!location.hash.startsWith("#view&")) return;
+    const parts = new URLSearchParams(location.hash.slice("#view&".length));
+    for (const figure of figures) {
+      const start = `${figure.dataset.section}.${figure.dataset.chart}`;
+      for (const select of figure.querySelectorAll("select[data-control]")) {
+        const value = parts.get(`${start}.${select.dataset.control}`);
+        if ([...select.options].some((option) => option.value === value)) select.value = value;
+      }
+      for (const box of figure.querySelectorAll("input[data-switch]")) {
+        const value = parts.get(`${start}.${box.dataset.switch}`);
+        if (value !== null) box.checked = value === "true";
+      }
+    }
+    for (const button of document.querySelectorAll(".legend button")) {
+      const { section } = button.closest(".legend").dataset;
+      if (!(parts.get(`${section}.hidden`) ?? "").includes(JSON.stringify(button.dataset.variant))) continue;
+      (hidden[section] ??= new Set()).add(button.dataset.variant);
+      button.setAttribute("aria-pressed", "false");
+    }
+  }
+
+  document.addEventListener("change", (event) => {
+    if (event.target.closest("figure[data-chart]")) remember();
+  });
+  restore();
 
   for (const figure of figures) {
     for (const select of figure.querySelectorAll("select[data-control]"))
       select.addEventListener("change", () => request(figure));
     for (const box of figure.querySelectorAll("input[data-switch]"))
       box.addEventListener("change", () => update(figure));
-    figure.querySelector(".chart").addEventListener("keydown", move);
+    const chart = figure.querySelector(".chart");
+    chart.addEventListener("keydown", move);
+    chart.addEventListener("focusin", (event) => light(figure, event.target.__data__));
+    chart.addEventListener("focusout", () => light(figure, null));
   }
   for (const button of document.querySelectorAll(".legend button")) {
     addMark(button);
     button.addEventListener("click", toggle);
+    const { section } = button.closest(".legend").dataset;
+    for (const event of ["mouseenter", "focus"])
+      button.addEventListener(event, () => lightAll(section, button.dataset.variant));
+    for (const event of ["mouseleave", "blur"]) button.addEventListener(event, () => lightAll(section, ""));
   }
 
   // A figure within closed details is nowhere near the window until they open.

@@ -1,0 +1,102 @@
+"""The paper's Fig. 3: every reading in one plot, of BS-VAE and of constant variance."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from rdbench.numerics.likelihood import LIKELIHOOD, READING_NAMES
+from rdbench.report.charts.chart import Chart, Control, Rows, Values, wide
+from rdbench.report.charts.curve_plot import Plot
+from rdbench.report.charts.rate import MSE, PSNR, SCALES, beside, distortion, end_of_axis, units_of
+from rdbench.report.numbers import number
+from rdbench.report.sections import Section
+from rdbench.report.statistics.series import values_by_seed
+
+BS, CONSTANT = "bs_vae", "beta_vae"
+OPTIMAL = (LIKELIHOOD, "optimal", "optimal_shared")  # the variance that a decoder can know first
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One variant under one reading, with its look."""
+
+    name: str
+    variant: str
+    reading: str
+    colour: str
+    shape: str
+
+
+def fig3(section: Section, variants: Sequence[str]) -> Chart | None:
+    """Draw distortion over the rate: bs_vae at its optimum, beta_vae at 1/2, at beta/2 and at its optimum.
+
+    The optimum is the variance fitted to the training images, else another that was read. None where either
+    variant or a reading at an optimum is missing. ``variants`` are all of the section, in order.
+    """
+    best = next((reading for reading in OPTIMAL if ("test", reading) in section.splits), None)
+    if best is None or not {BS, CONSTANT} <= set(variants):
+        return None
+    curves = (
+        Curve(f"{CONSTANT}, σ² = 1/2", CONSTANT, "half", "#E69F00", "square"),
+        Curve(f"{CONSTANT}, σ² = β/2", CONSTANT, "beta_half", "#CC79A7", "triangle-up"),
+        Curve(f"{CONSTANT}, optimal σ²", CONSTANT, best, "#0072B2", "diamond"),
+        Curve(f"{BS}, optimal σ²", BS, best, "#D55E00", "circle"),
+    )
+    values = {curve: _values(section, curve) for curve in curves}
+    drawn = [curve for curve in curves if values[curve]["distortion"]]
+    if not {(BS, best), (CONSTANT, best)} <= {(curve.variant, curve.reading) for curve in drawn}:
+        return None
+    quantities = {
+        name: {key: by_seed for curve in drawn for key, by_seed in values[curve][name].items()}
+        for name in values[drawn[0]]
+    }
+    means, seeds = wide([curve.name for curve in drawn], quantities)
+    member = {curve.name: curve.variant for curve in drawn}
+    for row in [*means, *seeds]:
+        row["member"] = member[row["variant"]]
+    for row in means:  # the pictures of the trial are the same under every reading
+        row["key"] = f"{variants.index(row['member'])}/{row['beta']:.12g}"
+    return _chart(section, drawn, {"means": means} | ({"seeds": seeds} if seeds else {}))
+
+
+def _values(section: Section, curve: Curve) -> dict[str, Values]:
+    """Return each quantity of a curve's points, by (name of the curve, beta) and seed."""
+    rates = values_by_seed(section, "rate", "half")
+    heights = beside(rates, section, distortion(curve.reading))
+    measured = {"rate": rates, "mse": beside(rates, section, MSE), "psnr": beside(rates, section, PSNR)}
+    betas = [beta for variant, beta in heights if variant == curve.variant]
+    return {
+        name: {(curve.name, beta): found.get((curve.variant, beta), {}) for beta in betas}
+        for name, found in (measured | {"distortion": heights}).items()
+    }
+
+
+def _chart(section: Section, curves: Sequence[Curve], data: dict[str, Rows]) -> Chart:
+    looks = {
+        "$variants": [curve.name for curve in curves], "$columns": 2,
+        "$colours": [curve.colour for curve in curves], "$shapes": [curve.shape for curve in curves],
+    }  # fmt: skip
+    # At beta/2 the distortion of the least and the largest beta is far from all others.
+    loose = frozenset(curve.name for curve in curves if curve.reading == "beta_half")
+    plot = Plot(
+        data, looks, units_of(section)[:1], end_of_axis(section), plain=True, loose=loose, rough=loose
+    )
+    measure = replace(distortion("half"), name="distortion", axis=("distortion (nats per image)",))
+    best = curves[-1].reading
+    views = plot.views(measure, [], _finding(data["means"], curves))
+    member = {curve.name: curve.variant for curve in curves}
+    for name in [name for name in data if name.startswith(("curve", "names"))]:
+        for row in data[name]:
+            row["member"] = member[row["variant"]]
+    note = f"Optimal σ² here: {READING_NAMES[best]}."
+    return Chart("fig3", "All readings in one plot, as Fig. 3 of the paper", (note,),
+                 (Control(SCALES.label, SCALES.options),), plot.switches, views, data)  # fmt: skip
+
+
+def _finding(means: Rows, curves: Sequence[Curve]) -> str:
+    """Say over which distortions each reading of the same models goes."""
+    parts = []
+    for curve in reversed(curves):
+        heights = [row["distortion"] for row in means if row["variant"] == curve.name]
+        low, high = number(min(heights)), number(max(heights))
+        parts.append(f"{curve.name}: {high} to {low}")
+    return f"Distortion in nats per image. {'; '.join(parts)}."
