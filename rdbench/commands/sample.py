@@ -3,6 +3,7 @@
 import io
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rdbench import datasets
 from rdbench.errors import ResultsError
@@ -14,6 +15,9 @@ from rdbench.spec.plan import Trial
 from rdbench.storage.outputs import write_output
 from rdbench.storage.paths import DataRoot
 from rdbench.storage.places import Place
+
+if TYPE_CHECKING:
+    from rdbench.vae.models import Model
 
 
 def find(root: Place, wanted: str) -> tuple[Trial, str]:
@@ -64,6 +68,38 @@ def _train_images(folder: ResultsFolder, trial: Trial) -> int | None:
     return next((int(point["n_images"]) for point in points if point["split"] == "train"), None)
 
 
+def load_network(
+    root: Place, trial: Trial, name: str, data_root: Path | DataRoot, device: str = "auto"
+) -> "Model":
+    """Return a trial's kept network, in evaluation mode; the errors call the trial ``name``.
+
+    Raises:
+        ResultsError: the network was not kept or is damaged.
+        SpecError: there is no such device, or only the trial function could build the network.
+        DatasetError: the dataset is needed and not there, or not what it should be.
+    """
+    folder = ResultsFolder(root)
+    file = folder.weights_file(trial.id)
+    if not file.exists():
+        raise ResultsError(
+            f"{root}: the network of {name} was not kept; sweep again with --set keep_weights=true"
+        )
+    dataset = datasets.get(trial.dataset.name)
+    train_images = _train_images(folder, trial) or len(datasets.load(trial.dataset, data_root).train.images)
+
+    import torch
+
+    from rdbench.numerics.precision import resolve_device
+    from rdbench.vae.models import from_bytes
+
+    place = torch.device(resolve_device(device))
+    variants.ship(folder.variant_sources())
+    try:
+        return from_bytes(trial, dataset.shape(trial.dataset), train_images, file.read_bytes(), place)
+    except ValueError as error:
+        raise ResultsError(f"{file}: {error}; delete it and run the sweep again") from None
+
+
 @dataclass(frozen=True)
 class Draw:
     """How to draw: ``count`` images, the ``seed``, and the ``device``: "cpu", "cuda", or "auto"."""
@@ -94,31 +130,18 @@ def sample(root: Place, wanted: str, out: Place, data_root: Path | DataRoot, dra
         StorageError: the PNG cannot be written.
     """
     trial, name = find(root, wanted)
-    folder = ResultsFolder(root)
-    file = folder.weights_file(trial.id)
-    if not file.exists():
-        raise ResultsError(
-            f"{root}: the network of {name} was not kept; sweep again with --set keep_weights=true"
-        )
     dataset = datasets.get(trial.dataset.name)
     if dataset.source is None:
         raise ResultsError(f"{root}: {dataset.name} has no images to show; sample is for datasets of images")
-    train_images = _train_images(folder, trial) or len(datasets.load(trial.dataset, data_root).train.images)
+    model = load_network(root, trial, name, data_root, draw.device)
 
     import torch
     from torchvision.utils import save_image
 
-    from rdbench.numerics.precision import resolve_device
     from rdbench.numerics.seeding import generator
-    from rdbench.vae.models import from_bytes
 
-    device = torch.device(resolve_device(draw.device))
+    device = next(model.parameters()).device
     limit_threads()
-    variants.ship(folder.variant_sources())
-    try:
-        model = from_bytes(trial, dataset.shape(trial.dataset), train_images, file.read_bytes(), device)
-    except ValueError as error:
-        raise ResultsError(f"{file}: {error}; delete it and run the sweep again") from None
     if model.rate_free:
         raise ResultsError(f"{name} has no prior to draw from; name a trial of a variant that has one")
     with torch.no_grad():
