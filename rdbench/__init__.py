@@ -1,32 +1,27 @@
 """rdbench: rate-distortion sweeps of variational autoencoders.
 
-The house, a line a folder, in the order of the flow; each imports only from those below it::
+Train a sweep and look at its results::
 
-    cli/         the verbs and their options      commands/  what the verbs do
-    report/      tables -> one offline page, files, comparisons
-    variants/    the gallery: one file a variant, written as a user's own is
-    tune/        Ray Tune schedules packs of trials; the only importer of Ray
-    trial/       a pack of trials, from settings to committed rows
-    search/      chooses the next trials from those that ended
-    vae/         networks, training, evaluation, checkpoints
-    results/     the Parquet tables of a results folder
-    spec/        sweep.yaml -> validated Sweep -> trials, known by their settings
-    metrics/     one file a proxy metric          datasets/  prepared once, memory-mapped
-    registry/    how a plugged-in variant is declared, found, hashed and imported
-    numerics/    likelihood, theory, statistics of features, seeding, precision
-    storage/     folders and buckets, the cache, scratch folders, outputs
+    import rdbench
 
-Beside them ``errors`` (what is told in one line), ``text`` (shared wording), ``machine`` (cores, versions).
+    sweep = rdbench.Sweep(name="mine", dataset="digits", variants=["bs_vae"], beta=[0.1, 1, 10], seeds=3)
+    results = rdbench.run(sweep)                  # or rdbench.run("sweep.yaml", train={"epochs": 5})
+    results.points                                # a pandas frame; also .trials, .history, .metrics, ...
+    rdbench.write_report(results, "report.html")
 
-Public, for results: :func:`load_results`, :class:`Results`, :func:`load_sweep`, :class:`Sweep`. For a
-variant of your own: :func:`variant`, :class:`Model`, :class:`About`, :class:`Terms`, :class:`Run`,
-:class:`TrialResult`, :class:`Measurement`, :class:`Dataset`, :class:`Epoch`, :func:`learning_rate`; see
-:mod:`rdbench.registry.variants`.
+With ``keep_weights=True``, ``rdbench.load_model(results, "bs_vae beta 1 seed 0")`` gives a trained network
+as a torch module. ``rdbench.load_results("results/mine")`` reads what an earlier run or ``rdbench sweep``
+wrote. A path may be text, a ``pathlib.Path`` or an address such as ``s3://bucket/prefix``.
+
+For a variant of your own: :func:`variant`, :class:`Model`, :class:`About`, :class:`Terms`, :class:`Run`,
+:class:`TrialResult`, :class:`Measurement`, :class:`Dataset`, :class:`Epoch`, :func:`learning_rate`; README,
+section "A variant of your own". ``dir(rdbench)`` lists every public name.
 """
 
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from rdbench.commands.api import load_model, run, write_report
     from rdbench.datasets import Dataset
     from rdbench.registry.variants import variant
     from rdbench.results.load import Results, load_results
@@ -39,6 +34,9 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "run": "commands.api",
+    "load_model": "commands.api",
+    "write_report": "commands.api",
     "load_results": "results.load",
     "Results": "results.load",
     "load_sweep": "spec.sweep",
@@ -68,10 +66,18 @@ __all__ = [
     "TrialResult",
     "__version__",
     "learning_rate",
+    "load_model",
     "load_results",
     "load_sweep",
+    "run",
     "variant",
+    "write_report",
 ]
+
+
+def __dir__() -> list[str]:
+    """List the public names, imported or not."""
+    return [*__all__, "__doc__", "__file__", "__name__", "__path__"]
 
 
 def __getattr__(name: str) -> Any:

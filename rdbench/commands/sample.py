@@ -71,6 +71,38 @@ def _train_images(folder: ResultsFolder, trial: Trial) -> int | None:
     return next((int(point["n_images"]) for point in points if point["split"] == "train"), None)
 
 
+def load_network(
+    root: Place, trial: Trial, name: str, data_root: Path | DataRoot, device: str = "auto"
+) -> "Model":
+    """Return a trial's kept network, in evaluation mode; the errors call the trial ``name``.
+
+    Raises:
+        ResultsError: the network was not kept or is damaged.
+        SpecError: there is no such device, or only the trial function could build the network.
+        DatasetError: the dataset is needed and not there, or not what it should be.
+    """
+    folder = ResultsFolder(root)
+    file = folder.weights_file(trial.id)
+    if not file.exists():
+        raise ResultsError(
+            f"{root}: the network of {name} was not kept; sweep again with --set keep_weights=true"
+        )
+    dataset = datasets.get(trial.dataset.name)
+    train_images = _train_images(folder, trial) or len(datasets.load(trial.dataset, data_root).train.images)
+
+    import torch
+
+    from rdbench.numerics.precision import resolve_device
+    from rdbench.vae.models import from_bytes
+
+    place = torch.device(resolve_device(device))
+    variants.ship(folder.variant_sources())
+    try:
+        return from_bytes(trial, dataset.shape(trial.dataset), train_images, file.read_bytes(), place)
+    except ValueError as error:
+        raise ResultsError(f"{file}: {error}; delete it and run the sweep again") from None
+
+
 @dataclass(frozen=True)
 class KeptNetwork:
     """A trained network of a results folder, with its trial and what the console calls that."""
@@ -86,31 +118,15 @@ class KeptNetwork:
 def kept_network(root: Place, wanted: str, data_root: Path | DataRoot, device: str) -> KeptNetwork:
     """Return the kept network of a trial, in evaluation mode; arguments and errors as of :func:`sample`."""
     trial, name = find(root, wanted)
-    folder = ResultsFolder(root)
-    file = folder.weights_file(trial.id)
-    if not file.exists():
-        raise ResultsError(
-            f"{root}: the network of {name} was not kept; sweep again with --set keep_weights=true"
-        )
     dataset = datasets.get(trial.dataset.name)
     if dataset.source is None:
         raise ResultsError(f"{root}: {dataset.name} has no images; name results of a dataset of images")
-    train_images = _train_images(folder, trial) or len(datasets.load(trial.dataset, data_root).train.images)
-
-    import torch
-
-    from rdbench.numerics.precision import resolve_device
-    from rdbench.vae.models import from_bytes
-
-    on = torch.device(resolve_device(device))
+    model = load_network(root, trial, name, data_root, device)
     limit_threads()
-    variants.ship(folder.variant_sources())
-    content, shape = file.read_bytes(), dataset.shape(trial.dataset)
-    try:
-        model = from_bytes(trial, shape, train_images, content, on)
-    except ValueError as error:
-        raise ResultsError(f"{file}: {error}; delete it and run the sweep again") from None
-    return KeptNetwork(trial, name, model, shape, hashlib.sha256(content).hexdigest(), on)
+    content = ResultsFolder(root).weights_file(trial.id).read_bytes()
+    on = next(model.parameters()).device
+    digest = hashlib.sha256(content).hexdigest()
+    return KeptNetwork(trial, name, model, dataset.shape(trial.dataset), digest, on)
 
 
 @dataclass(frozen=True)

@@ -4,12 +4,14 @@ A sweep that is saved and loaded again is the same sweep. Every problem is one l
 """
 
 import io
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
 from pydantic import ValidationError, ValidationInfo, field_validator, model_validator
+from pydantic._internal._model_construction import ModelMetaclass
 
 from rdbench import datasets, metrics
 from rdbench.spec import grid as grids
@@ -19,14 +21,38 @@ from rdbench.spec.search_checks import check_search
 from rdbench.spec.search_options import SEARCHES, STOPS
 from rdbench.spec.settings import ModelSpec, Protocol, Resources, SweepSettings, TrainSpec, VariantSpec
 from rdbench.spec.yaml import Document, KeyPath, override, read_document
+from rdbench.spec.yaml import Place as Written
 from rdbench.storage.places import Remote, place
 
 __all__ = ["ModelSpec", "Protocol", "Resources", "Settings", "Sweep", "TrainSpec", "VariantSpec"]
 __all__ += ["dump_sweep", "load_sweep"]
 
 
-class Sweep(SweepSettings):
-    """A sweep, complete, whose settings fit together."""
+class _OneLine(ModelMetaclass):
+    """Has ``Sweep(...)`` raise SpecError, in one line, where a setting is wrong."""
+
+    def __call__(self, *args: Any, **settings: Any) -> Any:
+        try:
+            return super().__call__(*args, **settings)
+        except ValidationError as error:
+            document = _of_keywords(settings)
+            form = "{}=..."
+            raise from_validation(error, document, lambda at: _known_keys(document, at), form) from None
+
+
+class Sweep(SweepSettings, metaclass=_OneLine):
+    """A sweep, complete, whose settings fit together.
+
+    The keywords are the keys of a sweep file, with the same short forms, and the same defaults::
+
+        Sweep(name="mine", dataset="digits", variants=["beta_vae", {"name": "student_t", "dof": 5}],
+              beta=[0.1, 1, 10], seeds=3, train={"epochs": 20})
+
+    A relative path to a variant's file starts from the working directory.
+
+    Raises:
+        SpecError: a setting is not valid; one line names it and the fix.
+    """
 
     @field_validator("grid", mode="plain")
     @classmethod
@@ -56,6 +82,20 @@ class Sweep(SweepSettings):
         return grids.combinations(self.grid, (self.train, self.model))
 
 
+def _of_keywords(settings: Mapping[str, Any]) -> Document:
+    """Return keyword arguments as a document, whose errors name the call in place of a file."""
+    places: dict[KeyPath, Written] = {}
+
+    def visit(value: object, path: KeyPath) -> None:
+        places[path] = Written(0, len(places), "rdbench.Sweep")
+        pairs: Any = enumerate(value) if isinstance(value, list | tuple) else ()
+        for key, inner in value.items() if isinstance(value, Mapping) else pairs:
+            visit(inner, (*path, key))
+
+    visit(settings, ())
+    return _long_form(Document(dict(settings), places))
+
+
 def _known_keys(document: Document, path: KeyPath) -> Sequence[str]:
     """Return the keys that the mapping at ``path`` may have."""
     if path == ("dataset",):
@@ -80,7 +120,7 @@ def _long_form(document: Document) -> Document:
 
 
 def load_sweep(
-    path: str | Path | Remote,
+    path: str | os.PathLike[str] | Remote,
     overrides: Sequence[str] = (),
     *,
     stored: bool = False,

@@ -455,7 +455,7 @@ def test_a_spec_built_in_python_is_validated_alike():
     sweep = Sweep(name="x", dataset=options, variants=(VariantSpec(name="bs_vae"),), beta=(10.0, 1.0))
     assert sweep.beta == (1.0, 10.0)
     assert sweep.model.latent == 8
-    with pytest.raises(ValidationError, match="there twice"):
+    with pytest.raises(SpecError, match="there twice"):
         Sweep(name="x", dataset=options, variants=(VariantSpec(name="bs_vae"),), beta=(1.0, 1.0))
 
 
