@@ -121,7 +121,7 @@ def reader(tmp_path_factory):
 
 
 def test_the_reading_is_chosen_by_a_control_and_axis_and_finding_follow(reader):
-    assert "σ² = 1/2" in "".join(reader.texts("rate_distortion", "role-axis-title"))
+    assert "σ² of the training images" in "".join(reader.texts("rate_distortion", "role-axis-title"))
     reader.choose("rate_distortion", 0, "distortion_optimal")
     titles = "".join(reader.texts("rate_distortion", "role-axis-title"))
     assert "σ² optimal for each image, fitted to it" in titles
