@@ -215,7 +215,7 @@ MALFORMED = [
     (None, "readings: [half, optimum]", 5, "readings[1]", "did you mean 'optimal'?"),
     (None, "protocol: papper", 5, "protocol", "did you mean 'paper'?"),
     (None, "model: {name: linaer}", 5, "model.name", "did you mean 'linear'?"),
-    (None, "metrics: [zzz]", 5, "metrics[0]", "no metric named 'zzz'; choose from fd_classifier, fid, iwae"),
+    (None, "metrics: [zzz]", 5, "metrics[0]", "no metric named 'zzz'; choose from bits_back, coded"),
     (None, "keep_weights: 1", 5, "keep_weights", "expected true or false"),
     (None, "resources: {pack: 0}", 5, "resources.pack", "use auto, or 1 to 1024"),
     (None, "resources: {trial_timeout: 0}", 5, "resources.trial_timeout", "use more than 0"),

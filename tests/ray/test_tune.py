@@ -59,7 +59,7 @@ def test_a_sweep_trains_its_plan_and_when_it_is_extended_only_what_is_new(extend
     _, root, written, account, said = extended
     assert (account.done, account.diverged, account.failed, account.left) == (4, 0, 0, 0)
     assert "[3/3]" in said
-    assert "test ELBO" in said
+    assert "at optimal_train" in said
     assert "workers busy" in said
     assert written.items() <= written_at(root).items()
     results = load_results(root)
