@@ -149,9 +149,9 @@ def test_the_rate_axis_can_be_logarithmic_and_in_bits_per_pixel(reader):
 
 
 def test_a_switch_holds_when_the_view_changes(reader):
-    small = reader.figure("rate_distortion", "svg path[stroke-opacity], svg path[opacity='0.55']")
+    small = reader.figure("rate_distortion", "svg path:is([stroke-opacity], [opacity='0.55'])")
     before = len(reader.all(small))
-    assert before == 36
+    assert before == 18
     (box,) = reader.all(reader.figure("rate_distortion", "[data-switch=spread]"))
     box.click()
     reader.until(lambda: not reader.all(small))
