@@ -94,7 +94,7 @@ def test_the_blocks_of_a_falling_curve_are_those_of_isotonic_regression(seed):
 @pytest.mark.parametrize("seed", range(5))
 def test_a_curve_never_turns_back_and_is_dashed_between_single_seeds(seed):
     random = np.random.default_rng(seed)
-    means = [{"variant": "a", "rate": rate, "mse": 0.2 / rate * random.uniform(0.7, 1.3), "psnr": None,
+    means = [{"variant": "a", "rate": rate, "mse": 0.2 / rate * random.uniform(0.7, 1.3), "state": None,
               "mse_n": 1 if rate > 10 else 3} for rate in np.geomspace(1, 100, 12)]  # fmt: skip
     rows = fit.curve_rows(means, "mse")
     rates, heights = ([row[key] for row in rows] for key in ("rate", "mse"))

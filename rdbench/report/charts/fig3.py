@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from rdbench.numerics.likelihood import LIKELIHOOD, READING_NAMES
+from rdbench.report.charts import fit
 from rdbench.report.charts.chart import Chart, Control, Rows, Values, wide
 from rdbench.report.charts.curve_plot import Plot
 from rdbench.report.charts.rate import MSE, PSNR, SCALES, beside, distortion, end_of_axis, units_of
@@ -55,6 +56,7 @@ def fig3(section: Section, variants: Sequence[str]) -> Chart | None:
         row["member"] = member[row["variant"]]
     for row in means:  # the pictures of the trial are the same under every reading
         row["key"] = f"{variants.index(row['member'])}/{row['beta']:.12g}"
+    fit.mark_states(means, section.states, "member")
     return _chart(section, drawn, {"means": means} | ({"seeds": seeds} if seeds else {}))
 
 

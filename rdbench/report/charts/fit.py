@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,11 +10,9 @@ import numpy as np
 
 from rdbench.report.charts import label_placement
 from rdbench.report.charts.chart import Rows, is_reference, rounded
-from rdbench.report.statistics.bd_rate import LEAST_RATE
 from rdbench.report.statistics.curves import Floats
 from rdbench.report.statistics.monotone import Monotone, falling
 
-GREY_MSE = 0.25  # the largest error of a grey image, of values in [0, 1]: a bound for the mean image's
 STEPS = 4  # of a curve from one of its points to the next, and as many in the logarithm
 NAMES = 10  # curves that have room for their name at their end
 NAME_LENGTH = 24  # characters of a name there
@@ -27,14 +25,14 @@ Span = tuple[float, float]
 
 
 def of_curve(mean: dict[str, Any]) -> bool:
-    """Tell whether a mean is part of a curve: its model neither collapsed nor is unstable.
+    """Tell whether a mean, with rate and ``state``, is of a model that neither collapsed nor is unstable."""
+    return mean["rate"] is not None and mean["state"] is None
 
-    ``mean`` has rate, mse and psnr. Collapsed: the rate is below ``LEAST_RATE``. Unstable: the model
-    reconstructs images worse than a grey one does.
-    """
-    if mean["rate"] is None or mean["rate"] < LEAST_RATE:
-        return False
-    return mean.get("psnr") is None or mean["mse"] is None or bool(mean["mse"] <= GREY_MSE)
+
+def mark_states(means: Rows, states: Mapping[tuple[str, float], str], variant: str = "variant") -> None:
+    """Give each mean the ``state`` of its model, whose variant stands in the field ``variant``; or None."""
+    for mean in means:
+        mean["state"] = states.get((mean[variant], mean["beta"]))
 
 
 def curve_rows(means: Rows, name: str, *, higher: bool = False, monotone: bool = True) -> Rows:
@@ -45,7 +43,7 @@ def curve_rows(means: Rows, name: str, *, higher: bool = False, monotone: bool =
     numbers the stretches of a variant.
 
     Args:
-        means: rows of variant, rate, mse, psnr, ``name`` and ``<name>_n``.
+        means: rows of variant, rate, state, ``name`` and ``<name>_n``.
         name: the field of the height.
         higher: more of it is better, so that the curve rises.
         monotone: theory says that the curve is; else its points are joined as they are.

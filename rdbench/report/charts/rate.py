@@ -60,6 +60,7 @@ def draw(
     # What tells unstable models apart is in the means of every chart.
     states = {measure.name: beside(rates, section, measure) for measure in (MSE, PSNR)}
     means, seeds = wide(variants, in_units | states | {one.name: values[one.name] for one in measures})
+    fit.mark_states(means, section.states)
     data = {"means": means} | ({"seeds": seeds} if seeds else {})
     plot = Plot(data, by_variant(variants), units, end_of_axis(section), plain=len(wanted) == 1)
     views: dict[str, Spec] = {}
