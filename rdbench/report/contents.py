@@ -58,6 +58,7 @@ class SectionContents:
     charts: tuple[Chart, ...]
     tables: tuple[Table, ...]
     searches: tuple[SearchContents, ...] = ()
+    verdict: tuple[str, ...] = ()  # what its trials show, in a few sentences
 
 
 @dataclass(frozen=True)
@@ -87,9 +88,9 @@ def contents(results: Sequence[Place], floor: float | None = None) -> Contents:
     loaded = tuple(load_results(path) for path in results)
     sections, problems = gather(loaded)
     # One correction over the verdicts of the whole page; a grid's are those of its combinations.
-    verdicts: list[tuple[Table | None, ...]] = list(claims.tables(sections, floor))
+    verdicts = claims.verdicts(sections, floor)
     grids = across(sections, [results.sweep for results in loaded])
-    sections, verdicts = grids + sections, [()] * len(grids) + verdicts
+    sections, verdicts = grids + sections, [claims.Verdicts()] * len(grids) + verdicts
     filled = []
     for index, (section, names) in enumerate(zip(sections, sources.headings(sections), strict=True)):
         variants = tuple(sorted({variant for variant, _ in measured.keys(section)}))
@@ -98,9 +99,12 @@ def contents(results: Sequence[Place], floor: float | None = None) -> Contents:
         drawn = [draw(section, variants) for draw in drawing]
         drawn += [search.chart for search in searches]
         charts = tuple(chart for chart in drawn if chart is not None)
-        tables = [*verdicts[index], *_tables(section, searches, floor)]
+        told = verdicts[index]
+        tables = [told.claims, told.linear_coder, *_tables(section, searches, floor)]
+        if section.varied:  # what each lead becomes over the grid
+            told = told._replace(sentences=next((table.notes for table in tables if table), ()))
         filled.append(SectionContents(f"s{index}", *names, section, variants, charts,
-                                      tuple(filter(None, tables)), searches))  # fmt: skip
+                                      tuple(filter(None, tables)), searches, told.sentences))  # fmt: skip
     return Contents(tuple(filled), loaded, tuple(problems))
 
 

@@ -16,7 +16,9 @@ from rdbench.numerics.likelihood import READING_NAMES
 from rdbench.report import numbers, pictures
 from rdbench.report.charts.chart import Chart, in_cache
 from rdbench.report.contents import SectionContents, contents
-from rdbench.report.tables import measured, training_progress
+from rdbench.report.run_line import run_line
+from rdbench.report.tables import measured
+from rdbench.report.tables.table1 import published
 from rdbench.spec.sweep import dump_sweep
 from rdbench.storage.cache import cached
 from rdbench.storage.outputs import is_standard_output
@@ -40,7 +42,8 @@ def render(results: Sequence[Place], out: Place, title: str = "", floor: float |
     command = ["rdbench", "report", *map(str, results), "--out", _written(out)]
     command += [] if floor is None else ["--rate-floor", f"{floor:g}"]
     return _environment().get_template("page.html.j2").render(
-        title=title or "Rate-distortion report: " + ", ".join(names),
+        title=title or ", ".join(names),
+        many=len(sections) > 1,
         sections=[section_view(section, budget // len(sections)) for section in sections],
         problems=report.problems,
         sweeps=[(str(item.root), dump_sweep(item.sweep)) for item in report.loaded],
@@ -64,8 +67,9 @@ def section_view(filled: SectionContents, budget: int) -> dict[str, Any]:
     section, tables = filled.section, filled.tables
     view: dict[str, Any] = {
         "varied": section.varied,
+        "run": run_line(section),
         "progress": measured.progress(section),
-        "findings": measured.findings(section) + training_progress.findings(section),
+        "papers": section.dataset in published(),
         # A chart or table without content is None in the template.
         "charts": defaultdict(lambda: None, {chart.name: chart for chart in filled.charts}),
         "tables": defaultdict(lambda: None, {table.name: table for table in tables}),
@@ -120,5 +124,5 @@ def _environment() -> jinja2.Environment:
         return Markup(loader.get_source(environment, name)[0])
 
     environment.globals |= {"style": asset("page.css") + asset("charts.css"), "script": asset("page.js")}
-    environment.filters |= {"count": numbers.count}
+    environment.filters |= {"count": numbers.count, "betas": pictures.betas}
     return environment

@@ -100,5 +100,10 @@ def _pictures(chosen: pd.DataFrame, variants: Sequence[str]) -> tuple[Picture, .
     return tuple(pictures)
 
 
+def betas(pictures: Sequence[Picture]) -> list[str]:
+    """Return the betas of some pictures, in ascending order, each once."""
+    return sorted({picture.beta for picture in pictures}, key=float)
+
+
 def _size(pictures: Sequence[Picture]) -> int:
     return sum(len(uri) for picture in pictures for uris in picture.strips.values() for uri in uris)

@@ -55,7 +55,7 @@ def test_the_table_says_so_and_gives_no_interval(root, tmp_path):
     kl, information = cells["beta_vae", "10"]
     assert (kl.text, kl.sign, information.sign) == ("2.000 ± 0", "", "")
     assert information.text == "3.06 ± 0.79"
-    assert "known as a bound only" in table.caption
+    assert "known as a bound only" in table.method
     assert "≥ 9.208" in visible(report(tmp_path, root))
 
 

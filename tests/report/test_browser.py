@@ -38,6 +38,8 @@ class Reader:
         size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
         self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
         self.driver.get(self.page.as_uri())
+        self.run("for (const figure of document.querySelectorAll('details > figure:not([data-chart=training])'))"
+                 " figure.parentElement.open = true")  # fmt: skip
 
     def run(self, script, *arguments):
         return self.driver.execute_script(script, *arguments)
@@ -90,10 +92,9 @@ class Reader:
 
 
 def pictures_of(reader, key):
-    """The sources of a trial's pictures in the grid, test images first; these stand there only once."""
-    selector = "[data-pictures='s0/{}'] .strip:nth-last-of-type({}) img"
-    strips = [("0/1", 3), (key, 2), (key, 1)]
-    return [image.get_attribute("src") for each in strips for image in reader.all(selector.format(*each))]
+    """The sources of a trial's pictures in the grid, after the test images, which stand above it once."""
+    strips = f".originals[data-section=s0] img, table [data-pictures='s0/{key}'] img"
+    return [image.get_attribute("src") for image in reader.all(strips)]
 
 
 @pytest.fixture(scope="module")

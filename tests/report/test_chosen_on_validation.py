@@ -2,9 +2,10 @@
 
 import pytest
 
+from rdbench.report import headline
 from rdbench.report.charts.beta import finding
 from rdbench.report.statistics.series import elbo, series
-from rdbench.report.tables import measured
+from rdbench.report.tables import ranking
 from rdbench.results.store import ResultsFolder
 from rdbench.spec.plan import plan
 from tests.helpers.report_builders import make_sweep, section_of, write
@@ -42,7 +43,11 @@ def test_the_best_beta_is_that_of_the_validation_images_and_its_value_that_of_th
 
 def test_every_sentence_of_a_best_says_on_which_images_it_was_chosen(sections):
     said = [
-        [*measured.findings(section), finding(elbo(section, "half"), ["beta_vae", "bs_vae"])]
+        [
+            ranking.table(section).method,
+            *headline.sentences(section, headline.statements(section), [0.5]),
+            finding(elbo(section, "half"), ["beta_vae", "bs_vae"]),
+        ]
         for section in sections
     ]
     assert all("chosen on the test images" in sentence for sentence in said[0])

@@ -171,9 +171,9 @@ def test_collapsed_rates_are_not_compared():
 
 
 def test_the_floor_is_a_setting():
-    ((table, _),) = claims.tables([section(five(ELBO))], floor=20.0)
+    ((table, *_),) = claims.verdicts([section(five(ELBO))], floor=20.0)
     assert "20.00 to 100.0 nats" in table.rows[CENTRAL][5].text
-    assert "from 20 nats on" in table.caption
+    assert "from 20 nats on" in table.method
 
 
 def test_betas_of_fewer_seeds_are_left_out_of_the_curves_and_named():
@@ -413,7 +413,7 @@ def test_trials_that_all_diverged_test_nothing():
 def test_other_variants_have_no_checklist():
     own = section({("mine", 1.0): [1.0], ("bs_vae (a=1)", 1.0): [1.0]})
     assert claims.claims(own) == []
-    assert claims.tables([own]) == [(None, None)]
+    assert claims.verdicts([own])[0].claims is None
 
 
 def test_one_correction_is_made_over_the_verdicts_of_the_whole_page():
@@ -424,15 +424,16 @@ def test_one_correction_is_made_over_the_verdicts_of_the_whole_page():
     beside = claims.page_claims([*others, section(elbo)])[0][-1][EQUAL]
     assert beside.p > alone.p
     assert beside.verdict == "in the mean only"
-    table = claims.tables([*others, section(elbo)])[-1][0]
+    table = claims.verdicts([*others, section(elbo)])[-1][0]
     tested = sum(
         each.p is not None for page in claims.page_claims([*others, section(elbo)])[0] for each in page
     )
-    assert f"correction for the {tested} verdicts of this page" in table.caption
+    tested += 41  # of each section: whether the best ELBOs of the two differ
+    assert f"correction for the {tested} verdicts of this page" in table.method
 
 
 def test_the_table_marks_what_did_not_hold():
-    ((table, _),) = claims.tables([section(five(ELBO), fid=five(FID | {("bs_vae", 1.0): [300.0]}))])
+    ((table, *_),) = claims.verdicts([section(five(ELBO), fid=five(FID | {("bs_vae", 1.0): [300.0]}))])
     assert [column.heading for column in table.columns][:4] == ["no.", "claim", "verdict", "p, corrected"]
     rows = {row[1].text: row for row in table.rows}
     failed = [row for row in rows.values() if row[2].text == "did not hold"]

@@ -17,8 +17,9 @@ def section(factors, seeds=(0, 1, 2), noise=0.0, train_images=None):
     generator = np.random.default_rng(0)
     rows = [
         {"variant": variant, "beta": float(place), "seed": seed, "split": split, "reading": reading,
-         "native": False, "rate": factor * rate * (1 + noise * generator.normal()),
-         "mse": error, "distortion": 50 * error, "elbo": 0.0, "psnr": 0.0, "bits_per_dim": 0.0, "n_images": n}
+         "trial": f"{variant}/{place}/{seed}", "native": False, "mse": error, "sse": 64 * error,
+         "rate": factor * rate * (1 + noise * generator.normal()),
+          "distortion": 50 * error, "elbo": 0.0, "psnr": 0.0, "bits_per_dim": 0.0, "n_images": n}
         for variant, factor in factors.items() for seed in seeds
         for place, (rate, error) in enumerate(zip(RATES, ERRORS, strict=True))
         for split, n in (("train", 1437), ("test", 360)) for reading in READINGS
@@ -34,7 +35,7 @@ def section(factors, seeds=(0, 1, 2), noise=0.0, train_images=None):
 
 
 def rows(own):
-    ((_, table),) = claims.tables([own])
+    ((_, table, _),) = claims.verdicts([own])
     return {row[0].text: row for row in table.rows}
 
 
@@ -71,11 +72,11 @@ def test_a_subset_of_the_training_images_is_what_it_was_trained_on():
 
 def test_a_linear_coder_with_options_counts_and_without_one_there_is_no_table():
     assert "a" in rows(section({"linear_coder (components=4)": 1, "a": 2}))
-    assert claims.tables([section({"a": 1, "beta_vae": 2})])[0][1] is None
+    assert claims.verdicts([section({"a": 1, "beta_vae": 2})])[0][1] is None
     assert linear_coder.comparisons(Section({}, None)) == []
 
 
 def test_its_verdicts_share_the_correction_of_the_page():
     own = section({"linear_coder": 1, "a": 0.97}, noise=0.01)
-    alone, beside = (claims.tables([own] * copies)[0][1].rows[0] for copies in (1, 20))
+    alone, beside = (claims.verdicts([own] * copies)[0][1].rows[0] for copies in (1, 20))
     assert beside[2].value == pytest.approx(min(1, 20 * alone[2].value))

@@ -89,7 +89,7 @@ def test_a_page_with_little_in_it_says_what_it_can(tmp_path, case):
     text = report(tmp_path, root)
     assert ('id="charts"' in text) == (case == "one point")
     expected = {
-        "empty": ["0 of 4 trainings done, 4 not trained yet", "No chart: no training", "no result"],
+        "empty": ["0 of 4 trainings done, 4 not trained yet", "No chart: no training", "no difference"],
         "all diverged": ["0 of 4 trainings done, 4 diverged", "4 trials without a result", "No chart"],
         "one point": ["1 of 1 training done", "one point, bs_vae at β = 1, rate 20.00 nats", "n = 1"],
     }  # fmt: skip

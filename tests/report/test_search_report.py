@@ -211,7 +211,7 @@ def test_the_page_shows_fifty_proposals_and_an_export_all(tmp_path):
     assert len(table.rows) == 60
     text = make_report([tmp_path], tmp_path / "report.html").read_text()
     ids = [row[-1].text for row in table.rows]
-    shown = text[text.index("<h3>Search</h3>") : text.index("<h3>Everything measured</h3>")]
+    shown = text[text.index("<h3>Search</h3>") : text.index("<h3>Pictures</h3>")]
     assert [name for name in ids if name in shown] == ids[:SHOWN]
     assert f"The first {SHOWN} of 60 rows" in text
     assert len(list(csv.reader(io.StringIO(to_csv(table))))) == 61

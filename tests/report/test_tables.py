@@ -3,6 +3,7 @@
 import pytest
 from report_builders import make_sweep, point_rows, report, section_of, visible, write
 
+from rdbench.report.run_line import run_line
 from rdbench.report.tables import costs, measured
 from rdbench.report.tables.table import Cell, Column, Table
 from rdbench.results.store import ResultsFolder
@@ -47,12 +48,9 @@ def test_under_beta_half_a_variant_of_another_loss_is_not_shown(tmp_path):
     assert row["σ² = β/2 beta_vae"].mark == "best"
     shown = measured.points(section, "beta_half")
     assert {cells[0].text for cells in shown.rows} == {"beta_vae"}
-    assert "only variants that declare it are shown" in shown.caption
+    assert "only variants that declare it are shown" in shown.method
     assert row["σ² = 1/2 bs_vae"].mark == "best"
-    assert "only variants that declare it are shown" in table.caption
-    assert "beta_vae at β = 1" in measured.findings(section)[1]
-    alone = section_of(write(tmp_path / "b", make_sweep(variants=["bs_vae"], readings=["half", "beta_half"])))
-    assert [line.partition(":")[0] for line in measured.findings(alone)] == ["σ² = 1/2"]
+    assert "only variants that declare it are shown" in table.method
 
 
 def test_what_cannot_be_told_from_the_best_is_marked(tmp_path):
@@ -77,16 +75,15 @@ def test_one_seed_shows_no_interval_and_says_so(tmp_path):
     assert "−101.0" in text
 
 
-def test_the_summary_names_the_best_variant_beta_and_value(tmp_path):
+def test_the_line_of_what_was_run_counts_what_became_of_it(tmp_path):
     def lost(trial):
         return ("diverged", "NaN") if (trial.variant.name, trial.beta) == ("beta_vae", 1.0) else None
 
     section = section_of(write(tmp_path / "a", make_sweep(readings=["half"]), lost=lost))
-    assert measured.findings(section) == [
-        "σ² = 1/2: best test ELBO −101.0 nats per image, bs_vae at β = 1 (one training, n = 1; chosen on the"
-        " test images)."
-    ]
-    assert measured.progress(section) == "3 of 4 trainings done, 1 diverged"
+    assert run_line(section).split(" · ") == [
+        "digits", "beta_vae, bs_vae", "2 β from 1 to 10", "1 seed", "protocol clean",
+        "trained for 50 epochs of 100 images", "3 of 4 trainings done, 1 diverged",
+    ]  # fmt: skip
 
 
 def test_a_missing_number_is_a_dash_with_its_reason(tmp_path):

@@ -51,8 +51,8 @@ def test_each_trial_has_its_own_and_the_table_their_means(tmp_path):
         [10, (10 / 3 + 4) / 2, (20 / 3 + 6) / 2, 32 * math.log(3) - 2]
     )
     assert cells[4].n == 2
-    assert "The ends: epochs 1 and 3." in table.caption
-    assert "odd number of epochs" in table.caption
+    assert "The ends: epochs 1 and 3." in table.method
+    assert "odd number of epochs" in table.method
 
 
 def test_trials_without_two_cycles_say_why(tmp_path):
@@ -65,7 +65,6 @@ def test_trials_without_two_cycles_say_why(tmp_path):
         assert found == {}
         assert "–" in {cell.text for row in training_progress.table(section).rows for cell in row}
         (reason,) = set(why.values())
-        assert training_progress.findings(section) == [f"How far training had come is not known: {reason}."]
         return reason
 
     assert reasons(history=lambda rows: rows.head(0)) == statistics.NO_HISTORY
@@ -112,6 +111,6 @@ def test_the_page_says_at_its_head_what_training_still_gained(tmp_path):
     root = write(tmp_path / "a", make_sweep(train=TRAIN))
     gain = 32 * np.log(3) - 2
     text = visible(report(tmp_path, root))
-    assert f"changed by up to {gain:.2f} nats per image (bs_vae at β = 10, σ² of the training images)" in text
+    assert f"ELBO still rose by up to {gain:.1f} nats." in text
     assert "How far training had come" in text
     assert len(ResultsFolder(root).trial_ids()) == 4

@@ -119,7 +119,7 @@ def test_one_curve_in_w_differs_at_equal_beta_and_not_at_equal_weight():
     # At equal w only the straight lines between knots are off: by less than h^2/8 |f''|, f'' = -8 in ln w.
     assert abs(cells[5].value) <= (1.25 * math.log(10) / 2) ** 2
     assert cells[5].half_width is not None
-    assert "Equal β is not equal weight" in table.caption
+    assert "Equal β is not equal weight" in table.method
 
 
 def test_where_elbo_is_linear_in_ln_w_the_interpolation_is_exact_and_the_interval_is_that_of_the_pairs():
@@ -182,7 +182,7 @@ def test_beside_the_difference_on_the_same_images_stands_that_at_equal_weight():
     heads = [column.heading for column in table.columns]
     assert heads[6:9] == ["w, the first", "w, the second", "at equal w"]
     assert [cell.value for cell in cells[6:9]] == pytest.approx([0.0404, 1, 0], abs=1e-9)
-    assert "Equal β is not equal weight" in table.caption
+    assert "Equal β is not equal weight" in table.method
 
 
 def test_the_chart_over_beta_can_be_drawn_over_the_weight():

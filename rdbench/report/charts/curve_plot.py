@@ -10,7 +10,7 @@ from rdbench.report.charts import fit, label_placement
 from rdbench.report.charts.chart import GREY, Rows, Spec, Switch, fill, is_reference, rounded, template
 from rdbench.report.statistics.curves import lower_envelope
 
-HEIGHT = 400
+HEIGHT, PLAIN_HEIGHT = 400, 350  # a plain one stands beside another on the first screen
 ENVELOPE_POINTS = 150
 Unit = tuple[str, str, float]  # of the rate: its field, its title, and how many of it are a nat per image
 
@@ -174,7 +174,9 @@ def _template(scale: str, seeds: bool, shannon: bool, plain: bool, named: bool) 
         baseline=alt.expr(f"{below} ? 'top' : 'bottom'"), dy=alt.expr(f"{below} ? 4 : -4"), **layers.QUIET,
     )  # fmt: skip
     drawn.append(text.encode(x, y, text="label:N"))
-    return layers.finish(drawn, PLAIN if plain else DETAILS, HEIGHT, legend=not named)
+    return layers.finish(
+        drawn, PLAIN if plain else DETAILS, PLAIN_HEIGHT if plain else HEIGHT, legend=not named
+    )
 
 
 def _place(data: dict[str, Rows], name: str, scale: str, ranges: label_placement.Ranges) -> None:

@@ -95,10 +95,9 @@ def _chart(section: Section, curves: Sequence[Curve], data: dict[str, Rows]) -> 
 
 
 def _finding(means: Rows, curves: Sequence[Curve]) -> str:
-    """Say over which distortions each reading of the same models goes."""
-    parts = []
-    for curve in reversed(curves):
-        heights = [row["distortion"] for row in means if row["variant"] == curve.name]
-        low, high = number(min(heights)), number(max(heights))
-        parts.append(f"{curve.name}: {high} to {low}")
-    return f"Distortion in nats per image. {'; '.join(parts)}."
+    """Say what distortion each reading of the same models comes down to."""
+    least = {
+        curve.name: min(row["distortion"] for row in means if row["variant"] == curve.name)
+        for curve in reversed(curves)
+    }
+    return f"Least distortion: {'; '.join(f'{name} {number(low)}' for name, low in least.items())} nats."

@@ -40,8 +40,9 @@ def _verdicts(pair: Pair) -> Table:
         counts = (Cell(str(n), value=n) for n in (*map(metric.count, WAYS), len(metric.changes)))
         rows.append((Cell(metric.series.title), Cell(metric.series.name), Cell(metric.verdict, note, mark),
                      *counts, share))  # fmt: skip
-    caption = (
-        "B against A. A point is a (variant, β); a difference is shown there where its t-test over seeds"
+    caption = "B against A: what a test over seeds shows at the points that both have."
+    method = (
+        "A point is a (variant, β); a difference is shown there where its t-test over seeds"
         " (paired where both sides have the same seeds, else Welch's) is significant at 5% after Holm's"
         " correction over the metric's points. Better or worse: shown so at one point or more, and at none"
         " the other way. Untested: the means differ, and single seeds, or seeds that do not vary, test"
@@ -51,7 +52,7 @@ def _verdicts(pair: Pair) -> Table:
         Column("metric", kind="key"), Column("name", kind="text"), Column("verdict", kind="text"),
         Column("better"), Column("worse"), Column("different"), Column("points"), Column("mean change, %"),
     )  # fmt: skip
-    return Table("verdicts", "Verdict on each metric", caption, columns, tuple(rows))
+    return Table("verdicts", "Verdict on each metric", caption, columns, tuple(rows), method=method)
 
 
 def _beta_half(pair: Pair) -> str:
@@ -70,15 +71,16 @@ def _bd_rates(pair: Pair) -> Table:
         for rates in pair.rates
         for rate in rates.variants
     ]
-    caption = (
-        "The rate B needs beyond A's for the same quality, on average over the qualities both reach;"
-        f" negative: less. 95% intervals: bootstrap over seeds. {OVERLAP}{_beta_half(pair)}"
+    caption = "The rate B needs beyond A's for the same quality; negative: less."
+    method = (
+        "On average over the qualities both reach. 95% intervals: bootstrap over seeds."
+        f" {OVERLAP}{_beta_half(pair)}"
     )
     columns = (
         Column("quality", kind="key"), Column("variant", kind="key"), Column("BD-rate, %"), Column("from"),
         Column("to"), Column("seeds"), Column("overlap, %"),
     )  # fmt: skip
-    return Table("bd_rate", "BD-rate of B against A", caption, columns, tuple(rows))
+    return Table("bd_rate", "BD-rate of B against A", caption, columns, tuple(rows), method=method)
 
 
 def _changes(pair: Pair) -> Table:

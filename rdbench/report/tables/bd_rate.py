@@ -98,8 +98,9 @@ def table(section: Section, floor: float = LEAST_RATE) -> Table | None:
     if left_out := said(unstable, mean_image_mse(section.trials) is not None):
         notes.append(left_out)
     named = " and ".join(against)
-    return Table("bd_rate", f"BD-rate against {named}", _caption(section, named, floor), COLUMNS, tuple(rows),
-                 tuple(notes))  # fmt: skip
+    caption = f"How much more rate a variant needs than {named} for the same quality; negative: less."
+    return Table("bd_rate", f"BD-rate against {named}", caption, COLUMNS, tuple(rows), tuple(notes),
+                 method=_method(section, floor))  # fmt: skip
 
 
 COLUMNS = (
@@ -110,11 +111,10 @@ COLUMNS = (
 )  # fmt: skip
 
 
-def _caption(section: Section, baselines: str, floor: float) -> str:
+def _method(section: Section, floor: float) -> str:
     return (
-        f"How much more rate than {baselines} a variant needs for the same quality, on average over the"
-        " qualities both reach (Bjontegaard 2001, the logarithm of the ratio of rates, those by PCHIP);"
-        " negative: less. Test split. Each curve is the monotone hull of the means over seeds: the points"
+        "On average over the qualities both reach (Bjontegaard 2001, the logarithm of the ratio of rates,"
+        " those by PCHIP). Test split. Each curve is the monotone hull of the means over seeds: the points"
         f" that no point of lower or equal rate beats. Rates up to a floor of {floor:g} nats are left out;"
         f" the BD-rate with one of {HIGHER_FLOOR * floor:g} nats stands beside it, marked where it lies"
         " outside of the interval: then the number is about the floor. Gain at equal rate: by how much the"
@@ -197,7 +197,8 @@ def envelope_table(section: Section) -> Table | None:
                          Cell(str(len(curve)), value=len(curve))))  # fmt: skip
     if not rows:
         return None
-    caption = (
+    caption = "At which share of the rates each variant's curve is the lowest."
+    method = (
         "Share: of the rates that two curves or more span, in nats, those at which the variant's curve is the"
         " lowest of those there; where curves are equal, each is. On the envelope: its points, means over"
         " seeds, that no point of any variant of lower or equal rate beats. Test split. A curve is the hull"
@@ -212,4 +213,4 @@ def envelope_table(section: Section) -> Table | None:
     )  # fmt: skip
     left_out = said(section.states, mean_image_mse(section.trials) is not None)
     return Table("envelope", "Share of the lower envelope", caption, columns, tuple(rows),
-                 (left_out,) if left_out else ())  # fmt: skip
+                 (left_out,) if left_out else (), method=method)  # fmt: skip

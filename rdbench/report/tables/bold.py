@@ -26,10 +26,10 @@ def mark(series: Series, key: Key) -> Mark:
     return "close" if series.tells_apart(key, best) is False else ""
 
 
-def marked_cell(series: Series, key: Key, absent: str, lost: str, *, show_n: bool) -> Cell:
+def marked_cell(series: Series, key: Key, absent: str, lost: str, *, most: int) -> Cell:
     """Return the cell of a series' mean at a (variant, beta), with its mark; see :func:`estimate_cell`."""
     mean = series.estimates.get(key)
-    cell = estimate_cell(mean, absent=absent, lost=lost, mark=mark(series, key), show_n=show_n)
+    cell = estimate_cell(mean, absent=absent, lost=lost, mark=mark(series, key), most=most)
     if mean is None or not (sign := series.signs.get(key)):
         return cell
     # An interval over seeds says nothing of what a bound is a bound of.

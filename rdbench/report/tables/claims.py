@@ -4,8 +4,10 @@ import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import NamedTuple
 
 from rdbench.numerics.likelihood import READING_NAMES
+from rdbench.report import headline
 from rdbench.report.numbers import ABSENT, count
 from rdbench.report.sections import Section
 from rdbench.report.statistics.bd_rate import LEAST_RATE
@@ -195,8 +197,18 @@ CLAIMS: tuple[tuple[str, str, str, str, Callable[[Evidence], Finding]], ...] = (
 none by itself), and what decides it."""
 
 
-def tables(sections: Sequence[Section], floor: float = LEAST_RATE) -> list[tuple[Table | None, Table | None]]:
-    """Return the verdicts of each section of a page: the paper's claims, and against the linear coder.
+class Verdicts(NamedTuple):
+    """What is tested of a section: the paper's claims, each variant against the linear coder, and what that
+    says in a few sentences.
+    """
+
+    claims: Table | None = None
+    linear_coder: Table | None = None
+    sentences: tuple[str, ...] = ()
+
+
+def verdicts(sections: Sequence[Section], floor: float = LEAST_RATE) -> list[Verdicts]:
+    """Return the verdicts of each section of a page, after one correction over all of them.
 
     None where a section holds neither of the paper's variants; no linear coder.
 
@@ -205,15 +217,30 @@ def tables(sections: Sequence[Section], floor: float = LEAST_RATE) -> list[tuple
         floor: rates up to it are compared by no curve, nats.
     """
     coders = [linear_coder.comparisons(section, floor) for section in sections]
-    judged, further = page_claims(sections, [each.finding for found in coders for each in found], floor)
+    said = [headline.statements(section) for section in sections]
+    findings = [each.finding for found in coders for each in found]
+    findings += [Finding(True, one.p, one.words, "" if one.p else headline.UNTESTED)
+                 for of_section in said for one in of_section]  # fmt: skip
+    judged, further = page_claims(sections, findings, floor)
     p_values = [*(claim.p for lines in judged for claim in lines), *(each.p for each in further)]
     tests = sum(p is not None for p in p_values)
     rest = iter(further)
+    of_coder = [list(itertools.islice(rest, len(found))) for found in coders]
     return [
-        (_table(section, lines, tests, floor) if lines else None,
-         linear_coder.table(found, list(itertools.islice(rest, len(found)))))
-        for section, lines, found in zip(sections, judged, coders, strict=True)
-    ]  # fmt: skip
+        Verdicts(
+            _table(section, lines, tests, floor) if lines else None,
+            linear_coder.table(found, judgements),
+            headline.sentences(
+                section,
+                one,
+                [next(rest).p for _ in one],
+                [(each.rate, judged) for each, judged in zip(found, judgements, strict=True)],
+            ),
+        )
+        for section, lines, found, judgements, one in zip(
+            sections, judged, coders, of_coder, said, strict=True
+        )
+    ]
 
 
 def _table(section: Section, lines: Sequence[Claim], tests: int, floor: float) -> Table:
@@ -221,7 +248,10 @@ def _table(section: Section, lines: Sequence[Claim], tests: int, floor: float) -
     data = section.dataset + (f" (not the paper's data: {'; '.join(remarks)})" if remarks else "")
     caption = (
         "What Kim & Lee (ICPR 2024) claim of BS-VAE (bs_vae) and constant variance (beta_vae), held against"
-        f" these trials: {data}, protocol {section.protocol}. Held: the means agree and a two-sided test"
+        f" these trials: {data}, protocol {section.protocol}."
+    )
+    method = (
+        "Held: the means agree and a two-sided test"
         f" over seeds shows it at {LEVEL:.0%} after Holm's correction for the {count(tests, 'verdict')} of"
         " this page that have a test. In the mean only: the means agree, and no test shows it. Did not hold:"
         " the means do not agree. A claim about every rate, every β, or the best of all β is tested by the"
@@ -233,7 +263,7 @@ def _table(section: Section, lines: Sequence[Claim], tests: int, floor: float) -
     )
     columns = (
         Column("no.", kind="key"), Column("claim", kind="key"), Column("verdict", kind="text"),
-        Column("p, corrected"), Column("why", kind="text"), Column("figures", kind="text"),
+        Column("p, corrected"), Column("why", kind="text"), Column("figures", kind="detail"),
     )  # fmt: skip
     rows = tuple(
         (Cell(claim.number, claim.where), Cell(claim.text),
@@ -241,4 +271,4 @@ def _table(section: Section, lines: Sequence[Claim], tests: int, floor: float) -
          Cell(ABSENT if claim.p is None else p_value(claim.p).removeprefix("= "), value=claim.p),
          Cell(claim.reason), Cell(claim.figures)) for claim in lines
     )  # fmt: skip
-    return Table("claims", "The paper's claims", caption, columns, rows)
+    return Table("claims", "The paper's claims", caption, columns, rows, method=method)

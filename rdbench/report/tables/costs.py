@@ -8,7 +8,7 @@ from rdbench.report.numbers import ABSENT, number, seconds
 from rdbench.report.sections import Section
 from rdbench.report.tables.table import Cell, Column, Table
 
-CAPTION = (
+METHOD = (
     "Of the trials that were trained, diverged ones included. Images/s counts training alone, of one trial;"
     " trials that share a device divide it among them. Time is a trial's own, its share of its pack's where"
     " it was trained side by side with others, so the sum is device time. Memory is the peak of a worker's"
@@ -38,7 +38,8 @@ def table(section: Section) -> Table | None:
         Column("trials in a pack"), Column("time a trial, median"), Column("images/s, median"),
         Column("memory, median"), Column("time, all trials"),
     )  # fmt: skip
-    return Table("cost", "Throughput and cost", CAPTION, columns, tuple(rows))
+    caption = "What the trainings took; times are device time."
+    return Table("cost", "Throughput and cost", caption, columns, tuple(rows), method=METHOD)
 
 
 def _median(values: "pd.Series[Any]", text: Any) -> Cell:

@@ -25,8 +25,8 @@ def table(parts: Sequence[tuple[str, Section]]) -> Table | None:
         parts: what each combination is called, and its section.
 
     Returns:
-        A row for each variant, of its means over beta, then one for each of the baseline's betas. None where
-        no combination has the baseline and another variant.
+        A row for each variant, of its means over beta, then one for each of the baseline's betas; as notes,
+        what each lead becomes. None where no combination has the baseline and another variant.
     """
     elbos = [series.elbo(section, LIKELIHOOD).values for _, section in parts]
     found = [weights(section)[0] for _, section in parts]
@@ -53,15 +53,18 @@ def table(parts: Sequence[tuple[str, Section]]) -> Table | None:
             rows.append((Cell(variant), Cell(plain(beta)), *cells))
     caption = (
         f"Test ELBO under {READING_NAMES[LIKELIHOOD]}, nats per image: the variant's less that of {BASELINE},"
-        f" with 95% intervals over seeds. {NOT_EQUAL} At equal w: at the weight of {BASELINE} at this β. A"
-        " mean is over those β at which every combination has all its seeds of both, so that means compare."
-        f" {' '.join(sentences)}"
+        " with 95% intervals over seeds."
+    )
+    method = (
+        f"{NOT_EQUAL} At equal w: at the weight of {BASELINE} at this β. A mean is over those β at which"
+        " every combination has all its seeds of both, so that means compare."
     )
     columns = [Column("variant", kind="key"), Column(f"β of {BASELINE}", kind="key")]
     for name, _ in parts:
         columns += [Column("at equal β", name), Column("at equal w", name)]
     title = f"ELBO against {BASELINE}, over the grid"
-    return Table("grid", title, caption.strip(), tuple(columns), tuple(rows), folded=len(rows) >= 2 * LONG)
+    return Table("grid", title, caption, tuple(columns), tuple(rows), tuple(sentences), method=method,
+                 folded=len(rows) >= 2 * LONG)  # fmt: skip
 
 
 def _at_equal_beta(elbo: Values, variant: str, betas: Sequence[float]) -> Pairs:

@@ -68,6 +68,8 @@ def length_of_training(section: Section) -> str:
         amount = int(trained.max()) if len(trained) else None
     of = "" if amount is None else f" of {amount:,} images"
     length = epochs.get("epochs")
+    if isinstance(length, list | tuple):  # of a grid
+        length = " or ".join(map(str, length))
     return (
         f"trained for {length} epochs{of}"
         if length is not None
@@ -92,14 +94,14 @@ def table(found: Sequence[Comparison], judged: Sequence[Judgement]) -> Table | N
          Cell(each.finding.figures or ABSENT, value=each.rate.percent))
         for each, judgement in zip(found, judged, strict=True)
     )  # fmt: skip
-    caption = (
-        "Whether a variant needs less rate than the linear coder for the same squared error, on average over"
-        " the errors both reach (BD-rate). The linear coder is the best linear VAE of the training images'"
-        " covariance, in closed form: what lies above it speaks of training or architecture. Verdicts as of"
-        " the paper's claims, after the same correction for all of this page."
+    caption = "Whether a variant needs less rate than the linear coder for the same squared error."
+    method = (
+        "On average over the errors both reach (BD-rate). The linear coder is the best linear VAE of the"
+        " training images' covariance, in closed form: what lies above it speaks of training or architecture."
+        " Verdicts as of the paper's claims, after the same correction for all of this page."
     )
     columns = (
         Column("variant", kind="key"), Column("needs less rate", kind="text"), Column("p, corrected"),
         Column("why", kind="text"), Column("figures", kind="text"),
     )  # fmt: skip
-    return Table("linear_coder", "Against the linear coder", caption, columns, rows)
+    return Table("linear_coder", "Against the linear coder", caption, columns, rows, method=method)

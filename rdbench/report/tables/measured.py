@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from rdbench.numerics.likelihood import FITTED, LIKELIHOOD, OWN, READING_NAMES
-from rdbench.report.numbers import ABSENT, count, interval, plain
+from rdbench.report.numbers import ABSENT, count, plain
 from rdbench.report.sections import VARIES, Section, records
 from rdbench.report.statistics import series
 from rdbench.report.statistics.series import (
@@ -92,21 +92,20 @@ def losses(section: Section) -> dict[Key, str]:
     }
 
 
-def seed_counts(columns: Iterable[Series]) -> set[int]:
-    """Return the numbers of seeds that the means of some columns rest on."""
-    return {mean.n for series in columns for mean in series.estimates.values()}
+def most_seeds(columns: Iterable[Series]) -> int:
+    """Return the largest number of seeds that a mean of some columns rests on; 0 without a mean."""
+    return max((mean.n for series in columns for mean in series.estimates.values()), default=0)
 
 
 def over_seeds(columns: Iterable[Series]) -> str:
     """Say what an interval in these columns stands for, given how many seeds their cells have."""
-    counts = seed_counts(columns)
+    counts = {mean.n for series in columns for mean in series.estimates.values()}
     if not counts:
         return "No value yet; each cell says why."
     if counts == {1}:
         return "n = 1: one training a cell, so there is no interval over seeds."
-    if len(counts) == 1:
-        return f"Mean ± 95% t-interval over n = {min(counts)} seeds."
-    return "Mean ± 95% t-interval over the n seeds a cell names, the value alone where n = 1."
+    fewer = "; a cell of fewer says so" if len(counts) > 1 else ""
+    return f"Mean ± 95% t-interval over n = {max(counts)} seeds{fewer}."
 
 
 def key_cells(key: Key) -> tuple[Cell, Cell]:
@@ -118,9 +117,9 @@ def rows_by_key(
     rows: Iterable[Key], columns: Sequence[Series], why: Callable[[Series, Key], tuple[str, str]]
 ) -> list[tuple[Cell, ...]]:
     """Return a row a (variant, beta) of the columns' means; ``why`` gives a cell's (absent, lost)."""
-    show_n = len(seed_counts(columns)) > 1
+    most = most_seeds(columns)
     return [
-        (*key_cells(key), *(marked_cell(column, key, *why(column, key), show_n=show_n) for column in columns))
+        (*key_cells(key), *(marked_cell(column, key, *why(column, key), most=most) for column in columns))
         for key in rows
     ]
 
@@ -138,7 +137,7 @@ def elbo(section: Section) -> Table:
     """
     asked_for, lost = set(keys(section)), losses(section)
     columns = [series.elbo(section, reading) for reading in section.readings]
-    show_n = len(seed_counts(columns)) > 1
+    most = most_seeds(columns)
     native = set()
     if len(section.points):
         rows = section.points[section.points["native"].astype(bool)]
@@ -149,39 +148,36 @@ def elbo(section: Section) -> Table:
     def cell(column: Series, key: Key) -> Cell:
         if key not in asked_for:
             return Cell(ABSENT, "not asked for")
-        return marked_cell(
-            column, key, NO_OWN if column.reading == OWN else "", lost.get(key, ""), show_n=show_n
-        )
+        return marked_cell(column, key, NO_OWN if column.reading == OWN else "", lost.get(key, ""), most=most)
 
-    caption = (
-        "Nats per image, higher is better: a lower bound of log p(x), given the σ² of the reading."
-        f" {over_seeds(columns)} {MARKED} Each reading by itself. Native: the reading whose distortion the"
-        " variant's loss minimises, up to constants."
+    method = (
+        f"A lower bound of log p(x), given the σ² of the reading. {MARKED} Each reading by itself. Native:"
+        " the reading whose distortion the variant's loss minimises, up to constants."
     )
     if LIKELIHOOD in section.readings:
-        caption += (
+        method += (
             f" {READING_NAMES[LIKELIHOOD]}: one number, their mean squared error, and the likelihood to"
             " compare variants by, as it is fitted to no test image."
         )
     if any(reading in FITTED for reading in section.readings):
-        caption += (
+        method += (
             " An optimal σ² that is fitted to the images it scores is the likelihood of no model: one for all"
             " of them bounds every constant σ² from above in the mean, one for each image bounds it image by"
             " image."
         )
-    caption += (
+    method += (
         " A row is one β, which is not one weight w = 2σ²β of the rate: the table at equal weight and the"
         f" columns w tell.{beta_half(section)}"
     )
     betas = sorted({beta for _, beta in asked_for})
     badges = ["native" if (column.reading, variant) in native else "" for column, variant in heads]
     return Table(
-        "test_elbo", "Test ELBO", caption,
+        "test_elbo", "Test ELBO by reading", f"Nats per image, higher is better. {over_seeds(columns)}",
         (Column("β", kind="key"), *(Column(variant, READING_NAMES[column.reading], badge=badge)
                                     for (column, variant), badge in zip(heads, badges, strict=True))),
         tuple((Cell(plain(beta)), *(cell(column, (variant, beta)) for column, variant in heads))
               for beta in betas),
-        folded=len(betas) >= LONG,
+        method=method, folded=len(betas) >= LONG,
     )  # fmt: skip
 
 
@@ -205,13 +201,14 @@ def points(section: Section, reading: str) -> Table | None:
     rows = rows_by_key([key for key in keys(section) if key[0] not in silent], columns, why)
     if not rows:
         return None
-    caption = (
+    method = (
         "w is the effective weight, with σ² of the native reading as the training ended, whatever the reading"
-        f" of the table; ELBO, rate and distortion in nats per image. {over_seeds(columns)}"
-        f"{PIXELS if reading == LIKELIHOOD else ''}{f' {BETA_HALF}' if silent else ''}"
+        f" of the table.{PIXELS if reading == LIKELIHOOD else ''}{f' {BETA_HALF}' if silent else ''}"
     )
+    caption = f"ELBO, rate and distortion in nats per image. {over_seeds(columns)}"
     heads = (*KEYS, *(Column(column.title) for column in columns))
-    return Table(f"measured_{reading}", READING_NAMES[reading], caption, heads, tuple(rows), folded=True)
+    return Table(f"measured_{reading}", READING_NAMES[reading], caption, heads, tuple(rows), method=method,
+                 folded=True)  # fmt: skip
 
 
 def proxy_metrics(section: Section) -> Table | None:
@@ -235,13 +232,13 @@ def proxy_metrics(section: Section) -> Table | None:
         f"{head}: {', '.join(filter(None, (column.better and f'{column.better} is better', column.how)))}"
         for head, column in zip(heads, columns, strict=True)
     ]
-    caption = (
-        "A column holds only what was measured in the same way, which the list below it tells."
-        f" {over_seeds(columns)} {MARKED}{BOUNDS if any(column.signs for column in columns) else ''}"
+    method = (
+        "A column holds only what was measured in the same way, which the list tells."
+        f" {MARKED}{BOUNDS if any(column.signs for column in columns) else ''}"
     )
     return Table(
-        "proxy_metrics", "Proxy metrics", caption, (*KEYS, *map(Column, heads)), tuple(rows),
-        (*notes, *(f"Note. {line}" for line in remarks(section))), folded=len(rows) >= LONG,
+        "proxy_metrics", "Proxy metrics", over_seeds(columns), (*KEYS, *map(Column, heads)), tuple(rows),
+        (*notes, *(f"Note. {line}" for line in remarks(section))), method=method, folded=len(rows) >= LONG,
     )  # fmt: skip
 
 
@@ -301,24 +298,3 @@ def progress(section: Section) -> str:
     total, done = count(sum(amounts.values()), "training"), amounts.pop("done", 0)
     parts = [f"{done:,} of {total} done", *(f"{amount:,} {what}" for what, amount in amounts.items())]
     return ", ".join(parts)
-
-
-def findings(section: Section) -> list[str]:
-    """Return a sentence a reading that says something of a variant: the best test ELBO, and where it is.
-
-    First that of the likelihoods that the models have, where there is one besides the readings.
-    """
-    sentences = []
-    named = [(READING_NAMES[reading], series.elbo(section, reading)) for reading in section.readings]
-    if OWN in section.readings:
-        title = series.MODELS_LIKELIHOOD
-        named.insert(0, (f"{title[:1].upper()}{title[1:]}", series.likelihood(section)))
-    for name, elbos in named:
-        if (top := elbos.best()) is not None:
-            mean, _, half = interval(best := elbos.estimates[top]).partition(" ±")
-            rests_on = f"mean of {best.n} seeds, 95% interval ±{half}" if half else "one training, n = 1"
-            sentences.append(
-                f"{name}: best test ELBO {mean} nats per image, {top[0]} at β = {plain(top[1])}"
-                f" ({rests_on}; {elbos.chosen_on})."
-            )
-    return sentences

@@ -7,7 +7,7 @@ from rdbench.report.statistics.difference import difference
 from rdbench.report.statistics.series import has_own, likelihood
 from rdbench.report.statistics.training_progress import mean_rise, progress
 from rdbench.report.tables.bold import MARKED, marked_cell
-from rdbench.report.tables.measured import seed_counts
+from rdbench.report.tables.measured import most_seeds
 from rdbench.report.tables.table import Cell, Column, Table
 from rdbench.report.tables.training_progress import RISE, ROSE, rise_cell
 from rdbench.report.tables.weights import difference_cell
@@ -21,7 +21,7 @@ def table(section: Section) -> Table | None:
     if len(best) < 2:
         return None
     best.sort(key=lambda key: (-series.estimates[key].mean, key))
-    show_n = len(seed_counts([series])) > 1
+    most = most_seeds([series])
     trainings, unknown = progress(section)
     rows = []
     for place, key in enumerate(best, start=1):
@@ -30,16 +30,17 @@ def table(section: Section) -> Table | None:
         rows.append((
             Cell(str(place), value=place), Cell(key[0]), Cell(plain(key[1]), f"best of {tried} β"),
             Cell(READING_NAMES[OWN if key[0] in own else LIKELIHOOD]),
-            marked_cell(series, key, "", "", show_n=show_n),
+            marked_cell(series, key, "", "", most=most),
             difference_cell(behind) if behind else Cell(ABSENT, "the first"),
             rise_cell(mean_rise(trainings.get(key, {}).values(), LIKELIHOOD), behind.mean if behind else None,
                       unknown.get(key, "")),
         ))  # fmt: skip
     flatters = "" if series.choice else ", these very ones, which flatters all variants"
     chosen = f"{series.chosen_on}{flatters}"
-    caption = (
-        "Test ELBO in nats per image, a lower bound of log p(x), of each variant at its best β: under the"
-        f" model's own likelihood where it has one, else a Gaussian's with the {READING_NAMES[LIKELIHOOD]}."
+    caption = "Each variant at its best β; test ELBO, nats per image."
+    method = (
+        "The ELBO is a lower bound of log p(x), under the model's own likelihood where it has one, else a"
+        f" Gaussian's with the {READING_NAMES[LIKELIHOOD]}."
         " Nats on the same pixels compare, whatever the family. But a density has no upper bound: where a"
         " pixel is the same in every image, a likelihood that gives it next to no variance gains from that"
         f" alone. Each β was {chosen}. {ROSE} It is"
@@ -49,4 +50,4 @@ def table(section: Section) -> Table | None:
         Column("place", kind="key"), Column("variant", kind="key"), Column("β", kind="key"),
         Column("likelihood", kind="text"), Column("test ELBO"), Column("less the first"), Column(RISE),
     )  # fmt: skip
-    return Table("likelihood", "Variants by likelihood", caption, columns, tuple(rows))
+    return Table("likelihood", "Variants by likelihood", caption, columns, tuple(rows), method=method)

@@ -55,11 +55,11 @@ def table(section: Section) -> Table | None:
     if not checks:
         return None
     summary = calibration.summary(checks)
-    caption = (
+    caption = f"{summary[:1].upper()}{summary[1:]}."
+    method = (
         "A linear model of a Gaussian source has a known optimum. Measured is the test split; rates are in"
         " nats, sse in squared units per image. From R(D): the rate less the least one that allows the"
         " measured sse to a code of as many dimensions as there are latents, and its share of that."
-        f" {summary[:1].upper()}{summary[1:]}."
     )
     *heads, verdict = calibration.HEADINGS
     columns = [Column(heading, kind="key" if index < 3 else "number") for index, heading in enumerate(heads)]
@@ -67,4 +67,5 @@ def table(section: Section) -> Table | None:
     for check in checks:
         *cells, last = calibration.cells(check)
         rows.append((*texts(cells), Cell(last, mark="warning" if check.verdict == "off" else "")))
-    return Table("theory", "Against theory", caption, (*columns, Column(verdict, kind="text")), tuple(rows))
+    return Table("theory", "Against theory", caption, (*columns, Column(verdict, kind="text")), tuple(rows),
+                 method=method)  # fmt: skip

@@ -47,13 +47,14 @@ class Column:
     Attributes:
         heading: above it.
         group: a heading above several neighbouring columns; "" for none.
-        kind: ``key`` names the row (a row header), ``number`` is aligned right, ``text`` is prose.
+        kind: ``key`` names the row (a row header), ``number`` is aligned right, ``text`` is prose,
+            ``detail`` prose that the page folds.
         badge: a word beside the heading, with a meaning the caption gives.
     """
 
     heading: str
     group: str = ""
-    kind: Literal["key", "number", "text"] = "number"
+    kind: Literal["key", "number", "text", "detail"] = "number"
     badge: str = ""
 
 
@@ -64,9 +65,11 @@ class Table:
     Attributes:
         name: the stem of its file in an export, unique within a section: "test_elbo".
         title: what it holds, in a few words.
-        caption: what a reader must know to read it: units, what is bold, what an interval means.
+        caption: what a reader must know to read it, in a line or two: what of what, units, intervals.
         columns, rows: each row has a cell for each column.
         notes: further lines below it.
+        method: how its numbers are made, what is bold and why; the page folds it.
+        brief: the rows, from 0, that the page shows first, the others behind a button; empty for all.
         folded: the page shows it closed.
         shown: rows that the page shows at most, the first; an export has all.
     """
@@ -77,6 +80,8 @@ class Table:
     columns: tuple[Column, ...]
     rows: tuple[tuple[Cell, ...], ...]
     notes: tuple[str, ...] = ()
+    method: str = ""
+    brief: tuple[int, ...] = ()
     folded: bool = False
     shown: int | None = None
 
@@ -92,7 +97,7 @@ class Table:
 
 
 def estimate_cell(
-    value: Estimate | None, *, absent: str = "", lost: str = "", mark: Mark = "", show_n: bool = False
+    value: Estimate | None, *, absent: str = "", lost: str = "", mark: Mark = "", most: int = 0
 ) -> Cell:
     """Return the cell of a mean over seeds.
 
@@ -101,11 +106,11 @@ def estimate_cell(
         absent: why there is no number.
         lost: what keeps it from all its seeds, "1 diverged"; it is said beside a number and in place of one.
         mark: how it stands out.
-        show_n: say how many seeds; where every cell has as many, the caption says it once.
+        most: the seeds of the means beside it, which the caption says; one of fewer says how many.
     """
     if value is None:
         return Cell(ABSENT, lost or absent or "not a finite number")
-    note = ", ".join(filter(None, (f"n = {value.n}" if show_n else "", lost)))
+    note = ", ".join(filter(None, (f"n = {value.n}" if value.n < most else "", lost)))
     return Cell(interval(value), note, mark, value.mean, value.half_width, value.n)
 
 

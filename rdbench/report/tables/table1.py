@@ -10,10 +10,13 @@ from rdbench.report.numbers import ABSENT, count, number
 from rdbench.report.sections import Section
 from rdbench.report.statistics.series import Key, Series, has_own, likelihood, proxies, values_by_seed
 from rdbench.report.tables.bold import MARKED
-from rdbench.report.tables.measured import KEYS, LONG, keys, losses, lost_at, over_seeds, rows_by_key
+from rdbench.report.tables.measured import KEYS, keys, losses, lost_at, over_seeds, rows_by_key
 from rdbench.report.tables.sources import data_remarks
 from rdbench.report.tables.table import Cell, Column, Table, numbered
 from rdbench.text import shown
+
+VARIANTS = frozenset({"bs_vae", "beta_vae"})
+"""Those of the paper's table."""
 
 PAPERS_READING = "optimal"
 """The reading of every row of the paper's table, also those of constant variance."""
@@ -84,10 +87,14 @@ def _written(value: Any) -> str:
 
 
 def table1(section: Section) -> Table | None:
-    """Return FID and the bounds of log p(x), a row a (variant, beta); None where no trial has points.
+    """Return FID and the bounds of log p(x), a row a (variant, beta); None of other data or variants.
+
+    The paper's betas come first to a reader's eye, further ones behind a button.
 
     The bounds are those of each model's likelihood, then those at the paper's variance.
     """
+    if section.dataset not in published() or not {variant for variant, _ in keys(section)} >= VARIANTS:
+        return None
     titles = {split: f"{split} log p(x) ≥" for split in ("test", "train")}
     bounds = [replace(likelihood(section, split), title=title) for split, title in titles.items()]
     fitted = [
@@ -109,6 +116,8 @@ def table1(section: Section) -> Table | None:
         return column.reasons.get(key, "not measured"), ", ".join(filter(None, told))
 
     every, paper = keys(section), _beside(section)
+    printed = {beta for _, beta in published()[section.dataset]}
+    brief = tuple(place for place, (_, beta) in enumerate(every) if beta in printed)
     rows = rows_by_key(every, columns, why)
     if paper:
         rows = [(*row, *(_published_cell(paper.get(key, {}).get(column)) for column in PAPER_COLUMNS))
@@ -123,7 +132,7 @@ def table1(section: Section) -> Table | None:
         "table_1", "Table 1 of the paper: FID and log p(x)",
         _caption(section, fids, [*bounds, *fitted], paper), (*KEYS, *heads), tuple(rows),
         tuple(f"{head}: {fid.how}." for head, fid in zip(fid_heads, fids, strict=True)),
-        folded=len(rows) >= LONG,
+        method=METHOD, brief=brief if len(brief) < len(every) else (),
     )  # fmt: skip
 
 
@@ -141,24 +150,23 @@ def _beside(section: Section) -> dict[Key, dict[str, float]]:
     return {key: values for key, values in published().get(section.dataset, {}).items() if key in here}
 
 
+METHOD = (
+    "What is not marked as fitted takes one σ² for all images, the training images' mean squared error: the"
+    " likelihood of a model that learned its variance; or the model's own likelihood, where it has one. What"
+    " is marked fitted takes the paper's, which is optimal for each image and fitted to the very image it"
+    f" scores: the likelihood of no model, and what the published values are. {MARKED} Each column by itself."
+)
+
+
 def _caption(
     section: Section, fids: list[Series], bounds: list[Series], paper: dict[Key, dict[str, float]]
 ) -> str:
-    parts = [
-        "log p(x) ≥: the ELBO in nats per image, a lower bound; higher is better. What is not marked as"
-        " fitted takes one σ² for all images, the training images' mean squared error: the likelihood of a"
-        " model that learned its variance; or the model's own likelihood, where it has one. What is marked"
-        " fitted takes the paper's, which is optimal for each image and fitted to the very image it scores:"
-        " the likelihood of no model, and what the published values are."
-    ]
+    parts = ["log p(x) ≥: the ELBO, nats per image, higher is better."]
     parts.append("FID: lower is better." if fids else "FID was not measured.")
-    parts += [over_seeds([*fids, *bounds]), MARKED, "Each column by itself."]
+    parts.append(over_seeds([*fids, *bounds]))
     known = published()
     if paper:
-        parts.append(
-            "Published: means of five trainings as Kim & Lee (ICPR 2024) print them, without intervals. They"
-            " were not measured here, and no test compares them with what was."
-        )
+        parts.append("Published: means of five trainings (Kim & Lee, ICPR 2024); no test compares with them.")
     elif section.dataset not in known:
         parts.append(f"No published values: the paper's table is of {' and '.join(sorted(known))}.")
     elif section.protocol != "paper":

@@ -1,10 +1,10 @@
 """How far the trainings of a section had come: what they gained from one cycle's end to the next."""
 
 from rdbench.numerics.likelihood import LIKELIHOOD, READING_NAMES
-from rdbench.report.numbers import ABSENT, interval, number, plain
+from rdbench.report.numbers import ABSENT, number
 from rdbench.report.sections import Section
 from rdbench.report.statistics.curves import estimate
-from rdbench.report.statistics.training_progress import mean_rise, progress
+from rdbench.report.statistics.training_progress import progress
 from rdbench.report.tables.measured import KEYS, LONG, key_cells
 from rdbench.report.tables.table import Cell, Column, Mark, Table, estimate_cell
 
@@ -46,7 +46,8 @@ def table(section: Section) -> Table | None:
         cells = (estimate_cell(estimate(numbers), absent=reason) for numbers in values)
         rows.append((*key_cells(key), *cells))
     epochs = sorted({one.epochs for trainings_of in trainings.values() for one in trainings_of.values()})
-    caption = (
+    caption = "What training still gained in the second of the two cosine cycles of the learning rate."
+    method = (
         "The learning rate falls to zero twice. A loss that still fell from the end of the first cycle to the"
         " end of the second may fall further in a longer training, so a difference between variants that is"
         " smaller says little of what they reach in the end. Losses are means over training images in each"
@@ -54,12 +55,12 @@ def table(section: Section) -> Table | None:
         f" {READING_NAMES[LIKELIHOOD]}."
     )
     if any(len(seeds) > 1 for seeds in trainings.values()):
-        caption += " Means ± 95% t-intervals over seeds."
+        method += " Means ± 95% t-intervals over seeds."
     if epochs:
         ends = " or ".join(f"{first} and {last}" for first, last in epochs)
-        caption += f" The ends: epochs {ends}."
+        method += f" The ends: epochs {ends}."
     if any(last % 2 for _, last in epochs):
-        caption += (
+        method += (
             " Of an odd number of epochs the first cycle ends within one; the last whole one before is taken,"
             " so what was gained since is overstated."
         )
@@ -67,22 +68,5 @@ def table(section: Section) -> Table | None:
         *KEYS, Column("loss, first cycle"), Column("loss, second cycle"), Column("fell by"), Column(RISE),
     )  # fmt: skip
     title = "How far training had come"
-    return Table("training_progress", title, caption, columns, tuple(rows), folded=len(rows) >= LONG)
-
-
-def findings(section: Section) -> list[str]:
-    """Return one sentence: the largest gain of a second cycle, or why none is known; none without a trial."""
-    trainings, reasons = progress(section)
-    rises = {key: rise for key, seeds in trainings.items()
-             if (rise := mean_rise(seeds.values(), LIKELIHOOD)) is not None}  # fmt: skip
-    if not rises:
-        why = "; ".join(dict.fromkeys(reasons.values()))
-        return [f"How far training had come is not known: {why}."] if why else []
-    top = max(rises, key=lambda key: (abs(rises[key]), key))
-    seeds = [rise for one in trainings[top].values() if (rise := one.rose(LIKELIHOOD)) is not None]
-    return [
-        "How far training had come: from the end of the first cosine cycle to the end of the second the"
-        f" training images' ELBO changed by up to {interval(estimate(seeds))} nats per image ({top[0]} at β ="
-        f" {plain(top[1])}, {READING_NAMES[LIKELIHOOD]}). A smaller difference between variants may be one of"
-        " how long they trained."
-    ]
+    return Table("training_progress", title, caption, columns, tuple(rows), method=method,
+                 folded=len(rows) >= LONG)  # fmt: skip

@@ -86,7 +86,10 @@ def table(section: Section) -> Table | None:
             ))  # fmt: skip
     caption = (
         f"Test ELBO under {READING_NAMES[LIKELIHOOD]}, nats per image: the variant's less that of {baseline},"
-        f" with 95% intervals over seeds (paired where the seeds are the same). {NOT_EQUAL} So beside the"
+        " with 95% intervals."
+    )
+    method = (
+        f"Intervals are over seeds, paired where the seeds are the same. {NOT_EQUAL} So beside the"
         f" difference at equal β stands that at the w of {baseline} at this β: each seed's values are"
         " interpolated linearly in ln w between neighbouring weights, within the range that its own weights"
         f" span. {ROSE} Marked: more than the difference at equal β."
@@ -97,4 +100,5 @@ def table(section: Section) -> Table | None:
         Column("variant", RISE), Column(baseline, RISE),
     )  # fmt: skip
     title = f"ELBO against {baseline}, at equal β and at equal weight"
-    return Table("equal_weight", title, caption, columns, tuple(rows), folded=len(rows) >= LONG)
+    return Table("equal_weight", title, caption, columns, tuple(rows), method=method,
+                 folded=len(rows) >= LONG)  # fmt: skip

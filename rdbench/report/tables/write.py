@@ -92,6 +92,7 @@ def to_json(table: Table) -> dict[str, Any]:
         "name": table.name,
         "title": table.title,
         "caption": table.caption,
+        "method": table.method,
         "columns": [
             {"name": name, "heading": column.heading, "group": column.group, "kind": column.kind,
              "badge": column.badge}
@@ -149,7 +150,12 @@ def to_markdown(table: Table) -> str:
     rows = [[escape(name) for name in headings(table)]]
     rows.append(["--:" if column.kind == "number" else ":--" for column in table.columns])
     rows += [[_shown(cell, notes, escape, marks, f" {raised}") for cell in row] for row in table.rows]
-    lines = [f"**{escape(table.title)}**", "", escape(table.caption), ""]
+    lines = [
+        f"**{escape(table.title)}**",
+        "",
+        escape(f"{table.caption} {table.method}".strip()),
+        "",
+    ]
     lines += [f"| {' | '.join(row)} |" for row in rows]
     for line in _below(table, notes, escape, raised, ("≈", "⚠")):
         lines += ["", line]

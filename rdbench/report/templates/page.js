@@ -55,6 +55,8 @@
       downloadFileName: figure.dataset.chart,
     });
     views.set(figure, drawn);
+    cropLegend(chart);
+    drawn.view.addResizeListener(() => requestAnimationFrame(() => cropLegend(chart)));
     chart.setAttribute("aria-label", spec.description);
     figure.querySelector(".finding").textContent = spec.description;
     drawn.view.addEventListener("click", (event, item) => {
@@ -64,6 +66,18 @@
     drawn.view.addEventListener("mouseover", (event, item) => light(figure, item));
     drawn.view.addEventListener("mouseout", () => light(figure, null));
     rove(figure);
+  }
+
+  /** Take away the room above the plot that the legend of a saved picture has: the page has buttons instead. */
+  function cropLegend(chart) {
+    const svg = chart.querySelector("svg");
+    if (!svg?.querySelector(".role-legend")) return;
+    const above = svg.querySelector(":scope > g").transform.baseVal.consolidate().matrix.f - 12;
+    const [, , width, height] = svg.getAttribute("viewBox").split(" ").map(Number);
+    if (above <= 0 || svg.dataset.cropped === String(height)) return;
+    svg.setAttribute("viewBox", `0 ${above} ${width} ${height - above}`);
+    svg.setAttribute("height", height - above);
+    svg.dataset.cropped = String(height - above);
   }
 
   /** Fade all but the variant of one of Vega's items, or of none. */
@@ -154,17 +168,17 @@
     panel.replaceChildren(about, pictures ?? element("p", "No pictures of it are on this page."));
   }
 
-  /** A copy of a trial's pictures, with its test images, which the page shows only where they change. */
+  /** A copy of a trial's pictures, below the test images. */
   function picturesOf(section, key) {
-    const blocks = [...document.querySelectorAll(`[data-pictures^="${section}/"]`)];
-    const place = blocks.findIndex((block) => block.dataset.pictures === `${section}/${key}`);
-    if (place < 0) return null;
-    const copy = blocks[place].cloneNode(true);
+    const block = document.querySelector(`[data-pictures="${section}/${key}"]`);
+    if (!block) return null;
+    const copy = block.cloneNode(true);
     copy.removeAttribute("data-pictures"); // the copy is not what the next pick should find
-    const strips = (block) => [...block.querySelectorAll(".strip")];
-    if (strips(copy).length === 2) {
-      const whole = blocks.slice(0, place).reverse().find((block) => strips(block).length === 3);
-      if (whole) strips(copy)[0].before(strips(whole)[0].cloneNode(true));
+    const originals = document.querySelector(`.originals[data-section="${section}"]`);
+    if (originals && copy.querySelectorAll(".strip").length < 3) {
+      const above = originals.cloneNode(true);
+      above.removeAttribute("data-section");
+      copy.prepend(above);
     }
     return copy;
   }
@@ -281,6 +295,92 @@
     for (const event of ["mouseenter", "focus"])
       button.addEventListener(event, () => lightAll(section, button.dataset.variant));
     for (const event of ["mouseleave", "blur"]) button.addEventListener(event, () => lightAll(section, ""));
+  }
+
+  // Tables: of some all rows are behind a button; long ones are sorted by a click on a heading, and filtered
+
+  const SORTED = 8, FILTERED = 24; // rows from which on a table is
+
+  /** What a cell is sorted by: its number, else its text. */
+  function sortKey(cell) {
+    const text = cell.textContent.trim();
+    const found = text.replaceAll("−", "-").replaceAll(",", "").match(/^[≥≤+]?\s*(-?[\d.]+(?:e[+-]?\d+)?)/i);
+    return found ? Number(found[1]) : text.startsWith("–") ? null : text.toLowerCase();
+  }
+
+  function sortBy(table, place, heading) {
+    const down = heading.getAttribute("aria-sort") === "ascending";
+    for (const other of heading.parentElement.children) other.removeAttribute("aria-sort");
+    heading.setAttribute("aria-sort", down ? "descending" : "ascending");
+    const rows = [...table.tBodies[0].rows].map((row) => [sortKey(row.cells[place]), row]);
+    rows.sort(([one], [other]) => {
+      if (one === null || other === null) return (one === null) - (other === null); // what is missing comes last
+      const order = typeof one === typeof other ? (one < other ? -1 : one > other ? 1 : 0)
+        : typeof one === "number" ? -1 : 1;
+      return down ? -order : order;
+    });
+    table.tBodies[0].append(...rows.map(([, row]) => row));
+  }
+
+  function button(text, action) {
+    const made = element("button", text);
+    made.type = "button";
+    made.addEventListener("click", action);
+    return made;
+  }
+
+  for (const box of document.querySelectorAll(".table")) {
+    const table = box.querySelector("table");
+    if (table.matches(".pictures")) continue;
+    const rows = [...table.tBodies[0].rows];
+    if (rows.length >= SORTED) {
+      [...table.tHead.rows].at(-1).querySelectorAll("th").forEach((heading, place) => {
+        const sorter = button("", () => sortBy(table, place, heading));
+        sorter.append(...heading.childNodes);
+        sorter.className = "sort";
+        heading.append(sorter);
+      });
+    }
+    if (rows.length >= FILTERED && !box.dataset.brief) {
+      const label = element("label", "filter rows ", "rows");
+      const input = document.createElement("input");
+      input.type = "search";
+      input.addEventListener("input", () => {
+        const text = input.value.trim().toLowerCase();
+        for (const row of rows) row.hidden = !row.textContent.toLowerCase().includes(text);
+      });
+      label.append(input);
+      box.before(label);
+    }
+    if (box.dataset.brief) {
+      const more = rows.filter((row) => row.matches(".more"));
+      const show = (on) => more.forEach((row) => { row.hidden = !on; });
+      show(false);
+      const all = button(`all ${rows.length} rows`, () => {
+        const on = all.getAttribute("aria-pressed") !== "true";
+        all.setAttribute("aria-pressed", String(on));
+        show(on);
+      });
+      all.setAttribute("aria-pressed", "false");
+      all.className = "all";
+      box.after(all);
+    }
+  }
+
+  for (const table of document.querySelectorAll("table[data-slide]")) {
+    const betas = [...table.tHead.querySelectorAll("th[data-beta]")].map((cell) => cell.dataset.beta);
+    const label = element("label", "β ", "slide");
+    const range = document.createElement("input");
+    const now = element("output", "");
+    Object.assign(range, { type: "range", min: 0, max: betas.length - 1, value: 0 });
+    const show = () => {
+      now.textContent = betas[range.value];
+      for (const cell of table.querySelectorAll("[data-beta]")) cell.hidden = cell.dataset.beta !== betas[range.value];
+    };
+    range.addEventListener("input", show);
+    label.append(range, now);
+    table.parentElement.before(label);
+    show();
   }
 
   // A figure within closed details is nowhere near the window until they open.
