@@ -38,8 +38,8 @@ class Reader:
         size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
         self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
         self.driver.get(self.page.as_uri())
-        self.run("for (const figure of document.querySelectorAll('details > figure:not([data-chart=training])'))"
-                 " figure.parentElement.open = true")  # fmt: skip
+        self.run("document.querySelectorAll('details > figure:not([data-chart=training])')"
+                 ".forEach((figure) => { figure.parentElement.open = true; })")  # fmt: skip
 
     def run(self, script, *arguments):
         return self.driver.execute_script(script, *arguments)

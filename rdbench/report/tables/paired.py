@@ -21,6 +21,12 @@ from rdbench.report.tables.weights import equal_weight_cell, weight_cell
 Seeds = dict[int, npt.NDArray[np.float64]]
 
 
+CAPTION = (
+    "Difference in test ELBO, nats per image, of two variants at one β ± the standard error of its mean"
+    " over test images."
+)
+
+
 @dataclass(frozen=True)
 class PairedDifference:
     """ELBO of ``variant`` less that of ``baseline`` (nats per image), on the same images and seeds.
@@ -86,6 +92,21 @@ def paired_differences(per_image: pd.DataFrame, points: pd.DataFrame, reading: s
     return differences
 
 
+def _method(section: Section) -> str:
+    method = (
+        "The mean over images of each image's own difference (itself a mean over the seeds both have), and"
+        " beside it the standard error that two independent sets of images would give. Both are errors of"
+        " sampling test images, for these trained models; how trainings vary is another question."
+    )
+    method += (
+        f" {NOT_EQUAL} At equal w: the same difference, in the mean over test images, where both weigh the"
+        " rate as the second does at this β, each seed interpolated in ln w between its neighbouring weights,"
+        " with a 95% interval over seeds."
+    )
+    method += f" {ROSE} Marked: more than the difference.{beta_half(section)}"
+    return method
+
+
 def table(section: Section, reading: str) -> Table | None:
     """Return the paired differences under a reading; None where no images were kept or none are shared."""
     # A likelihood of the model's own is no function of what was kept of each image.
@@ -111,21 +132,6 @@ def table(section: Section, reading: str) -> Table | None:
         ]
         return cells[0], cells[1]
 
-    caption = (
-        "Difference in test ELBO, nats per image, of two variants at one β ± the standard error of its mean"
-        " over test images."
-    )
-    method = (
-        "The mean over images of each image's own difference (itself a mean over the seeds both have), and"
-        " beside it the standard error that two independent sets of images would give. Both are errors of"
-        " sampling test images, for these trained models; how trainings vary is another question."
-    )
-    method += (
-        f" {NOT_EQUAL} At equal w: the same difference, in the mean over test images, where both weigh the"
-        " rate as the second does at this β, each seed interpolated in ln w between its neighbouring weights,"
-        " with a 95% interval over seeds."
-    )
-    method += f" {ROSE} Marked: more than the difference.{beta_half(section)}"
     columns = (
         Column("β", kind="key"), Column("difference of", kind="key"), Column("mean ± s.e."),
         Column("s.e. if independent"), Column("images"), Column("seeds"),
@@ -146,5 +152,5 @@ def table(section: Section, reading: str) -> Table | None:
         )
         for pair in differences
     )
-    return Table(f"paired_{reading}", READING_NAMES[reading], caption, columns, rows, method=method,
+    return Table(f"paired_{reading}", READING_NAMES[reading], CAPTION, columns, rows, method=_method(section),
                  folded=True)  # fmt: skip
