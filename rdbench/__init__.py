@@ -10,8 +10,10 @@ Train a sweep and look at its results::
     rdbench.write_report(results, "report.html")
 
 With ``keep_weights=True``, ``rdbench.load_model(results, "bs_vae beta 1 seed 0")`` gives a trained network
-as a torch module. ``rdbench.load_results("results/mine")`` reads what an earlier run or ``rdbench sweep``
-wrote. A path may be text, a ``pathlib.Path`` or an address such as ``s3://bucket/prefix``.
+as a torch module. ``rdbench.evaluate(module, results, name="mine")`` measures one that was trained elsewhere,
+and ``rdbench.write_report([results, mine])`` shows both. ``rdbench.load_results("results/mine")`` reads what
+an earlier run or ``rdbench sweep`` wrote. A path may be text, a ``pathlib.Path`` or an address such as
+``s3://bucket/prefix``.
 
 For a variant of your own: :func:`variant`, :class:`Model`, :class:`About`, :class:`Terms`, :class:`Run`,
 :class:`TrialResult`, :class:`Measurement`, :class:`Dataset`, :class:`Epoch`, :func:`learning_rate`; README,
@@ -22,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rdbench.commands.api import load_model, run, write_report
+    from rdbench.commands.elsewhere import evaluate
     from rdbench.datasets import Dataset
     from rdbench.registry.variants import variant
     from rdbench.results.load import Results, load_results
@@ -36,6 +39,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "run": "commands.api",
     "load_model": "commands.api",
+    "evaluate": "commands.elsewhere",
     "write_report": "commands.api",
     "load_results": "results.load",
     "Results": "results.load",
@@ -65,6 +69,7 @@ __all__ = [
     "Terms",
     "TrialResult",
     "__version__",
+    "evaluate",
     "learning_rate",
     "load_model",
     "load_results",

@@ -66,7 +66,7 @@ def run(
     if not in_process:
         run_sweep(whole, root, Console(), options)
         return load_results(root)
-    with _torch_as_it_was():
+    with torch_as_it_was():
         run_sweep(whole, root, Console(), options, _serial())
     return load_results(root)
 
@@ -84,7 +84,7 @@ def _in_a_notebook() -> bool:
 
 
 @contextmanager
-def _torch_as_it_was() -> Iterator[None]:
+def torch_as_it_was() -> Iterator[None]:
     """Restore what a trial sets for the whole process: the caller's own code goes on in it."""
     import torch
 
