@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from rdbench.commands.plan import open_plan
+from rdbench.commands.results import Results, load_results
 from rdbench.commands.status import default_results
 from rdbench.errors import ResultsError, SpecError
 from rdbench.report import make_report
-from rdbench.results.load import Results, load_results
+from rdbench.spec.plan import Plan
 from rdbench.spec.sweep import Sweep, load_sweep
 from rdbench.storage import paths
 from rdbench.storage.places import Place, place
@@ -69,6 +70,15 @@ def run(
     with torch_as_it_was():
         run_sweep(whole, root, Console(), options, _serial())
     return load_results(root)
+
+
+def plan(sweep: Sweep | PathLike, results: PathLike | None = None, **overrides: Any) -> Plan:
+    """Return what :func:`run` would train, without training it: ``print(plan.summary())``, ``plan.todo``.
+
+    Arguments and errors as of :func:`run`.
+    """
+    wanted = _overridden(sweep, overrides) if isinstance(sweep, Sweep) else _read(sweep, overrides)
+    return open_plan(default_results(wanted) if results is None else place(results), wanted)
 
 
 def _serial() -> Scheduler:

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 from rdbench import datasets
 from rdbench.commands.api import PathLike, torch_as_it_was
 from rdbench.commands.plan import open_plan
+from rdbench.commands.results import Results, load_results
 from rdbench.commands.status import default_results
 from rdbench.datasets import Dataset
 from rdbench.errors import ResultsError, SpecError
 from rdbench.registry import copies
 from rdbench.registry.imports import alone
-from rdbench.results.load import Results, load_results
 from rdbench.results.store import ResultsFolder
 from rdbench.spec.sweep import Sweep
 from rdbench.storage import paths

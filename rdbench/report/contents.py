@@ -104,6 +104,22 @@ def contents(results: Sequence[Place], floor: float | None = None) -> Contents:
     return Contents(tuple(filled), loaded, tuple(problems))
 
 
+def tables_of(sections: Sequence[Section], floor: float = LEAST_RATE) -> list[list[Table]]:
+    """Return the tables of each section, in the order of the page; ``floor`` as of :func:`contents`."""
+    verdicts = iter(claims.tables([section for section in sections if not section.varied], floor))
+    return [
+        [
+            table
+            for table in (
+                *(() if section.varied else next(verdicts)),
+                *_tables(section, tuple(_searches(section)), floor),
+            )
+            if table is not None
+        ]
+        for section in sections
+    ]
+
+
 def _searches(section: Section) -> Iterable[SearchContents]:
     """Yield the section's searches; those with proposals are numbered in the names of charts and tables."""
     number = 0

@@ -1,6 +1,6 @@
 """The tables of BD-rate and of how often a variant's curve is the lowest."""
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 
 import pandas as pd
 
@@ -64,18 +64,19 @@ def is_linear_coder(variant: str) -> bool:
     return variant == LINEAR_CODER or variant.startswith(f"{LINEAR_CODER} ")
 
 
-def table(section: Section, floor: float = LEAST_RATE) -> Table | None:
+def table(section: Section, floor: float = LEAST_RATE, against: Sequence[str] = ()) -> Table | None:
     """Return the section's BD-rates, a row a quality, baseline and variant; None with fewer than two
     variants.
 
     Args:
         section: its points.
         floor: rates up to it are left out, nats.
+        against: the variants to compare with; by default :func:`baselines`.
     """
     variants = sorted(section.points["variant"].unique()) if len(section.points) else []
     if len(variants) < 2:
         return None
-    against = baselines(variants)
+    against = against or baselines(variants)
     rows: list[tuple[Cell, ...]] = []
     notes: list[str] = []
     for title, measure, points, compared in _measures(section):
