@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -19,7 +19,9 @@ from rdbench.storage.places import Place, place
 from rdbench.trial.scheduler import RunOptions, Scheduler
 
 if TYPE_CHECKING:
+    from rdbench.spec.plan import Trial
     from rdbench.vae.models import Model
+    from rdbench.vae.training import Epoch
 
 PathLike = str | os.PathLike[str] | Place
 FEW = 20  # trainings: so many run in this process, where starting Ray gains nothing
@@ -32,6 +34,7 @@ def run(
     *,
     scheduler: Literal["auto", "serial", "ray"] = "auto",
     data: str | os.PathLike[str] | None = None,
+    on_epoch: "Callable[[Trial, Epoch], None] | None" = None,
     **overrides: Any,
 ) -> Results:
     """Train what a sweep has left to do, as ``rdbench sweep`` does, and return its results.
@@ -44,6 +47,10 @@ def run(
         scheduler: "serial" trains one trial after another in this process, "ray" many at a time. "auto" is
             serial in a notebook, and for at most 20 trainings; else Ray.
         data: folder of the raw data; default: RDBENCH_DATA.
+        on_epoch: called with the trial (its settings) and an :class:`rdbench.Epoch` as each epoch ends, of
+            the epochs that this call trains. It is called in this process, so trials train one after
+            another: "auto" is then serial, and "ray" refused. What it raises stops the run; called again,
+            the trial goes on from its checkpoint.
         overrides: settings that replace the sweep's: ``run("quickstart", seeds=3, train={"epochs": 5})``.
 
     Returns:
@@ -58,17 +65,22 @@ def run(
 
     if scheduler not in ("auto", "serial", "ray"):
         raise SpecError(f"scheduler {scheduler!r} is not known; use 'auto', 'serial' or 'ray'")
+    if on_epoch and scheduler == "ray":
+        raise SpecError(
+            "on_epoch is called in this process, which Ray's workers cannot reach; use scheduler='serial', or"
+            " read results.history when the trials have ended"
+        )
     wanted = _overridden(sweep, overrides) if isinstance(sweep, Sweep) else _read(sweep, overrides)
     root = default_results(wanted) if results is None else place(results)
     whole = open_plan(root, wanted)
     few = wanted.search is None and len(whole.todo) <= FEW
-    in_process = scheduler == "serial" or (scheduler == "auto" and (few or _in_a_notebook()))
+    in_process = scheduler == "serial" or (scheduler == "auto" and (few or on_epoch or _in_a_notebook()))
     options = RunOptions(None if data is None else paths.local(data))
     if not in_process:
         run_sweep(whole, root, Console(), options)
         return load_results(root)
     with torch_as_it_was():
-        run_sweep(whole, root, Console(), options, _serial())
+        run_sweep(whole, root, Console(), options, _serial(on_epoch))
     return load_results(root)
 
 
@@ -81,11 +93,12 @@ def plan(sweep: Sweep | PathLike, results: PathLike | None = None, **overrides: 
     return open_plan(default_results(wanted) if results is None else place(results), wanted)
 
 
-def _serial() -> Scheduler:
+def _serial(on_epoch: "Callable[[Trial, Epoch], None] | None") -> Scheduler:
     from rdbench.numerics.precision import resolve_device
     from rdbench.trial.serial import SerialScheduler
+    from rdbench.trial.worker import no_callback
 
-    return SerialScheduler(resolve_device("auto"))
+    return SerialScheduler(resolve_device("auto"), on_epoch or no_callback)
 
 
 def _in_a_notebook() -> bool:
