@@ -178,15 +178,26 @@ def load_model(
 
 
 def write_report(
-    results: Results | PathLike | Sequence[Results | PathLike], out: PathLike = "report.html", title: str = ""
+    results: Results | PathLike | Sequence[Results | PathLike],
+    out: PathLike = "report.html",
+    title: str = "",
+    reference: PathLike | Sequence[PathLike] = (),
 ) -> Path | Place:
     """Write the HTML page of one or more results, as ``rdbench report`` does, and return its place.
 
+    Args:
+        results: loaded results, results folders or addresses, one or a list.
+        out: the file to write or replace.
+        title: the page's heading; default: the names of the sweeps.
+        reference: files of curves to show and compare with, one or a list, see
+            :mod:`rdbench.report.references`.
+
     Raises:
-        ResultsError: one is not a results folder, or ``out`` cannot be written.
+        ResultsError: one is not a results folder, a curve's file is none, or ``out`` cannot be written.
     """
     several = [results] if isinstance(results, Results | str | os.PathLike | Place) else list(results)
-    return make_report([_root(one) for one in several], out, title)
+    files = [reference] if isinstance(reference, str | os.PathLike | Place) else list(reference)
+    return make_report([_root(one) for one in several], out, title, references=files)
 
 
 def _root(results: Results | PathLike) -> Place:

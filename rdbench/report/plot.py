@@ -16,17 +16,21 @@ from rdbench.numerics.likelihood import LIKELIHOOD, OWN, READING_NAMES, READINGS
 from rdbench.report.charts import beta as beta_charts
 from rdbench.report.charts import fig3 as fig3_charts
 from rdbench.report.charts import training as training_charts
-from rdbench.report.charts.chart import Chart, Rows
+from rdbench.report.charts.chart import GREY, Chart, Rows
 from rdbench.report.charts.curve_plot import Measure
 from rdbench.report.charts.rate import MSE, PSNR, distortion, draw
+from rdbench.report.charts.reference_lines import reference_rows
 from rdbench.report.chosen import Source, variants_of
 from rdbench.report.chosen import choose as section_of
+from rdbench.report.references import Reference, read_all
+from rdbench.report.references import Source as File
 from rdbench.storage import paths
 from rdbench.text import choose
 
 if TYPE_CHECKING:
     import altair as alt
 
+References = File | Reference | Sequence[File | Reference] | None
 WIDTH, HEIGHT = 520, 340
 NAMES = ("rate_distortion", "fig3", "over_beta", "training")
 
@@ -34,7 +38,12 @@ __all__ = ["fig3", "over_beta", "rate_distortion", "training"]
 
 
 def rate_distortion(
-    results: Source, *, y: str = "distortion", reading: str = LIKELIHOOD, section: int | None = None
+    results: Source,
+    *,
+    y: str = "distortion",
+    reading: str = LIKELIHOOD,
+    reference: References = None,
+    section: int | None = None,
 ) -> "alt.LayerChart":
     """Draw the rate against what is lost: a point a variant and beta, a fitted curve a variant, test split.
 
@@ -43,13 +52,15 @@ def rate_distortion(
         y: "distortion" or "elbo" under ``reading``, in nats per image; or "psnr" (dB) or "mse" (of a value),
             which need no reading.
         reading: of sigma^2, see :mod:`rdbench.numerics.likelihood`.
+        reference: files of curves to draw beside, one or a list, see :mod:`rdbench.report.references`; those
+            of another quantity than ``y`` are left out.
         section: number of the section on the page, from 0, where there are several.
 
     Returns:
         A chart of the fields ``rate`` (nats per image) and ``y``.
 
     Raises:
-        ResultsError: there is no such section, or nothing to draw in it.
+        ResultsError: there is no such section, nothing to draw in it, or a file that holds no curve.
     """
     measure = _measure(y, reading)
     chosen = section_of(results, section)
@@ -57,7 +68,23 @@ def rate_distortion(
     if chart is None:
         raise ResultsError(f"no trial has a rate and a finite {measure.title}; choose another y or reading")
     curves = chart.data[f"curve_{measure.name}"]
-    return _over_rate(chart, curves, measure.name, "\n".join(measure.axis), y)
+    drawn = _over_rate(chart, curves, measure.name, "\n".join(measure.axis), y)
+    rows = reference_rows(chosen, read_all(reference))
+    lines = [row | {y: row[measure.name]} for row in rows if measure.name in row]
+    return _layered(*_references(lines, y), *drawn.layer) if lines else drawn
+
+
+def _references(rows: Rows, field: str) -> list[Any]:
+    """Return the layers of reference curves over the rate, and of their names."""
+    alt = _altair()
+    base = alt.Chart(alt.Data(values=rows))
+    x, y = alt.X("rate:Q", title="rate (nats per image)"), alt.Y(f"{field}:Q")
+    line = base.mark_line(color=GREY, strokeDash=[2, 3], point={"color": GREY, "size": 12})
+    name = base.transform_filter("datum.last").mark_text(color=GREY, align="right", dy=-8)
+    return [
+        line.encode(x, y, detail="curve:N", tooltip=["reference:N", "rate:Q", f"{field}:Q"]),
+        name.encode(x, y, text="reference:N"),
+    ]
 
 
 def _measure(y: str, reading: str) -> Measure:
