@@ -237,7 +237,7 @@ def test_every_table_and_chart_is_written(folder, tmp_path, monkeypatch):
     assert names == [table.name for table in section.tables]
     finding = data["sections"][0]["charts"][0]["findings"][section.charts[0].first]
     assert finding == section.charts[0].finding
-    amounts = f"{len(drawn)} charts (svg, png, pdf, vl.json), {len(section.tables)} tables (csv, tex)"
+    amounts = f"{len(drawn)} charts (svg, png, pdf, vl.json), {len(section.tables)} tables (csv, tex), {curves} files of curves"
     assert summary(files) == f"{amounts} and report.json"
 
 
