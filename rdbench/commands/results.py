@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
-from rdbench.errors import ResultsError
+from rdbench.errors import ResultsError, need
 from rdbench.results import load
 from rdbench.results.parquet import TABLES
 from rdbench.storage.places import Place
@@ -62,6 +62,8 @@ class Results(load.Results):
         Arguments and errors as of :meth:`table`.
         """
         from rdbench.report.tables.write import to_latex
+
+        need("report", "pylatexenc")
 
         return to_latex(self._table(name, section))
 

@@ -39,6 +39,9 @@ def make_report(
         ResultsError: no folder is given, one is not a results folder, ``floor`` is no rate, a file of a
             curve is none, or ``out`` cannot be written.
     """
+    from rdbench.errors import need
+
+    need("report")
     from rdbench.report.page import render
     from rdbench.storage.outputs import output, write_output
     from rdbench.storage.places import place

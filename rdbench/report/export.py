@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Literal, get_args
 
 import rdbench
+from rdbench.errors import need
 from rdbench.report import references as curve_files
 from rdbench.report.charts.chart import Chart
 from rdbench.report.contents import Contents, SectionContents, contents
@@ -60,6 +61,7 @@ def export(
     Raises:
         ResultsError: a folder is not a results folder, or ``out`` cannot be written.
     """
+    need("report")
     report, out = contents([place(one) for one in results], floor, references), place(out)
     written = []
     for name, content in _files(report, formats):

@@ -11,7 +11,7 @@ import os
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from rdbench.errors import ResultsError
+from rdbench.errors import ResultsError, need
 from rdbench.numerics.likelihood import LIKELIHOOD, OWN, READING_NAMES, READINGS
 from rdbench.report.charts import beta as beta_charts
 from rdbench.report.charts import fig3 as fig3_charts
@@ -214,6 +214,7 @@ def _epochs(chart: Chart, value: str, variant: str | None) -> Iterator[dict[str,
 
 def _altair() -> Any:
     """Return Altair, which cannot be imported without a home."""
+    need("report", "altair")
     os.environ.update(paths.home_variable())
     import altair
 

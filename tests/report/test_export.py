@@ -237,8 +237,8 @@ def test_every_table_and_chart_is_written(folder, tmp_path, monkeypatch):
     assert names == [table.name for table in section.tables]
     finding = data["sections"][0]["charts"][0]["findings"][section.charts[0].first]
     assert finding == section.charts[0].finding
-    amounts = f"{len(drawn)} charts (svg, png, pdf, vl.json), {len(section.tables)} tables (csv, tex), {curves} files of curves"
-    assert summary(files) == f"{amounts} and report.json"
+    amounts = f"{len(drawn)} charts (svg, png, pdf, vl.json), {len(section.tables)} tables (csv, tex)"
+    assert summary(files) == f"{amounts}, {curves} files of curves and report.json"
 
 
 def test_what_is_there_is_replaced_and_equal_results_give_equal_bytes(folder, tmp_path):
