@@ -24,7 +24,16 @@ SECONDS = 90
 
 def requirements() -> str:
     """Return the runtime requirements, pinned, a line each."""
-    command = ["uv", "export", "--no-dev", "--no-hashes", "--no-emit-project", "--no-annotate", "--no-header"]
+    command = [
+        "uv",
+        "export",
+        "--no-dev",
+        "--all-extras",
+        "--no-hashes",
+        "--no-emit-project",
+        "--no-annotate",
+        "--no-header",
+    ]
     done = subprocess.run([*command, "--quiet"], capture_output=True, text=True, check=True, timeout=SECONDS)
     return done.stdout
 

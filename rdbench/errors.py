@@ -1,6 +1,7 @@
 """User-facing errors: one line that says what is wrong, where, and how to fix it; faults of the machine."""
 
 import errno
+import importlib.util
 
 
 class UserError(Exception):
@@ -15,6 +16,10 @@ class UserError(Exception):
 
 class SpecError(UserError):
     """An invalid sweep file or ``--set`` override."""
+
+
+class MissingPackageError(SpecError):
+    """A package that is not installed, as the extra it belongs to was not asked for."""
 
 
 class DatasetError(UserError):
@@ -39,6 +44,28 @@ class RayDiedError(ClusterError):
     """Ray keeps dying, or does not start."""
 
     exit_code = 5
+
+
+EXTRAS = {
+    "report": ("altair", "jinja2", "markupsafe", "pylatexenc", "vl_convert"),
+    "metrics": ("cleanfid", "constriction", "torchmetrics"),
+    "search": ("optuna",),
+}
+"""The extras of the package, ``pip install 'rdbench[report]'``, and the modules of each."""
+
+
+def lacking(extra: str, *modules: str) -> str:
+    """Return what is not installed of an extra, or of some modules of it, with the fix; "" for nothing."""
+    absent = [name for name in modules or EXTRAS[extra] if importlib.util.find_spec(name) is None]
+    if not absent:
+        return ""
+    return f"not installed here: {', '.join(absent)}; pip install 'rdbench[{extra}]'"
+
+
+def need(extra: str, *modules: str) -> None:
+    """Raise MissingPackageError where an extra, or some modules of it, is not installed."""
+    if line := lacking(extra, *modules):
+        raise MissingPackageError(line)
 
 
 _OF_THE_MACHINE = {

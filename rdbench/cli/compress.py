@@ -32,6 +32,9 @@ def compress(
     """
     from pathlib import Path
 
+    from rdbench.errors import need
+
+    need("metrics", "constriction")
     from rdbench.commands import compress as coder
     from rdbench.storage import paths
     from rdbench.storage.outputs import output
@@ -55,6 +58,9 @@ def decompress(
     """
     from pathlib import Path
 
+    from rdbench.errors import need
+
+    need("metrics", "constriction")
     from rdbench.commands import compress as coder
     from rdbench.storage import paths
     from rdbench.storage.places import place

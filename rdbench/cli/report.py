@@ -12,7 +12,9 @@ from rdbench.cli.options import Results
 
 EXIT_GATE_FAILED = 4
 
-ReportFormat = StrEnum("ReportFormat", ["html", "svg", "png", "pdf", "vega", "csv", "latex", "json"])
+ReportFormat = StrEnum(
+    "ReportFormat", ["html", "svg", "png", "pdf", "vega", "csv", "latex", "json", "curves"]
+)
 ComparisonFormat = Literal["markdown", "json", "text"]
 
 ResultsList = Annotated[
@@ -31,7 +33,8 @@ ReportFormats = Annotated[
     list[ReportFormat] | None,
     Option(
         "--format",
-        help="html (default): a page; svg, png, pdf, vega: charts; csv, latex, json: tables. Repeatable.",
+        help="html (default): a page; svg, png, pdf, vega: charts; csv, latex, json: tables;"
+        " curves: rate and distortion as --reference reads them. Repeatable.",
     ),
 ]
 Title = Annotated[str, Option(help="Heading of the page; default: the names of the sweeps.", metavar="TEXT")]
@@ -40,6 +43,14 @@ RateFloor = Annotated[
     Option(
         help="Rates up to it are left out where curves are compared: BD-rate, the claims. Default: 0.01.",
         metavar="NATS",
+    ),
+]
+References = Annotated[
+    list[str] | None,
+    Option(
+        "--reference",
+        help="A curve to show and compare with: CompressAI's results as JSON, or a CSV. Repeatable.",
+        metavar="FILE",
     ),
 ]
 Before = Annotated[str, Argument(help="The baseline: a results folder or address.", metavar="A")]
@@ -62,6 +73,7 @@ def report(
     format_: ReportFormats = None,
     title: Title = "",
     rate_floor: RateFloor = None,
+    reference: References = None,
 ) -> None:
     """Write one offline HTML page from results folders, or their charts and tables as files.
 
@@ -72,6 +84,12 @@ def report(
       rdbench report results/quickstart --out report.html --title "Digits, 30 epochs"
 
       rdbench report results/mnist results/celeba --format svg --format latex --out paper/figures
+
+      rdbench report results/quickstart --reference jpeg.json --reference mine.csv
+
+    A CSV of a reference has the first line rate,unit,distortion,unit,name, and a line a point. Units of the
+    rate: nats per image, bits per image, bits per pixel; of the distortion: dB (PSNR), MSE, or nats per image
+    at optimal_train (or another reading).
     """
     from rdbench.commands.status import all_results
     from rdbench.report import make_report
@@ -83,18 +101,21 @@ def report(
     near = folders[0] if len(folders) == 1 else Path()
     if formats != [ReportFormat.html]:
         from rdbench.report.export import FORMATS, export, summary
+        from rdbench.report.references import read_all
 
         folder = near / "export" if out is None else output_folder(out)
         page = folder / "report.html"
         streams.go_on_without_output()
-        files = export(folders, folder, [kind for kind in FORMATS if kind in formats], rate_floor)
+        files = export(
+            folders, folder, [kind for kind in FORMATS if kind in formats], rate_floor, read_all(reference)
+        )
         typer.echo(f"{summary(files)} written to {folder}")
     else:
         page = near / "report.html" if out is None else output(out)
         if not is_standard_output(page):
             streams.go_on_without_output()
     if ReportFormat.html in formats:
-        made = make_report(folders, page, title, rate_floor)
+        made = make_report(folders, page, title, rate_floor, reference or ())
         typer.echo(f"report written to {made}", err=is_standard_output(made))
 
 
@@ -121,6 +142,7 @@ def compare(
     format_: ComparisonFormats = "markdown",
     out: ComparisonOut = None,
     fail_if: FailIf = None,
+    reference: References = None,
 ) -> None:
     """Compare two results folders: differences with intervals, BD-rate, and a verdict on each metric.
 
@@ -151,14 +173,17 @@ def compare(
 
       rdbench compare results/before results/after --fail-if 'delta.fid > 3%' --format json --out changes.json
     """
-    if not _gates_pass(a, b, format_, out, fail_if or []):
+    if not _gates_pass(a, b, format_, out, fail_if or [], reference or []):
         raise typer.Exit(EXIT_GATE_FAILED)
 
 
-def _gates_pass(a: str, b: str, format_: ComparisonFormat, out: str | None, fail_if: list[str]) -> bool:
+def _gates_pass(
+    a: str, b: str, format_: ComparisonFormat, out: str | None, fail_if: list[str], references: list[str]
+) -> bool:
     """Write the comparison and, where it does not hold them, the outcomes of the gates."""
     from rdbench.report.compare.compare import compare as compare_results
     from rdbench.report.compare.gates import check_gate, parse_gate, render
+    from rdbench.report.references import read_all
     from rdbench.storage.outputs import is_standard_output, output, write_output
     from rdbench.storage.places import place
 
@@ -166,7 +191,7 @@ def _gates_pass(a: str, b: str, format_: ComparisonFormat, out: str | None, fail
     target = None if out is None else output(out)
     if target is not None and not is_standard_output(target):
         streams.go_on_without_output()
-    comparison = compare_results([place(a)], [place(b)])
+    comparison = compare_results([place(a)], [place(b)], read_all(references))
     outcomes = [check_gate(gate, comparison) for gate in gates]
     text = render(comparison, outcomes, format_)
     if target is None:

@@ -9,6 +9,7 @@ from typer import Option
 
 from rdbench.cli import streams
 from rdbench.cli.options import Concurrency, DataRoot, Device, Overrides, Results, Spec
+from rdbench.errors import MissingPackageError
 from rdbench.report import make_report
 
 if TYPE_CHECKING:
@@ -121,7 +122,10 @@ def _tell_results(root: "Place", account: "SweepStatus", no_report: bool) -> Non
     for line in summary_lines(root) if account.done else []:
         typer.echo(line)
     if not no_report:
-        typer.echo(f"report written to {make_report([root], root / 'report.html')}")
+        try:
+            typer.echo(f"report written to {make_report([root], root / 'report.html')}")
+        except MissingPackageError as error:  # the results are there, and a report can be had later
+            typer.echo(f"no report: {error}, then 'rdbench report {root}'")
     for line in account.what_is_missing(root):
         typer.echo(line)
 

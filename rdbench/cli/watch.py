@@ -20,6 +20,9 @@ def watch(results: Results, port: Port = 0) -> None:
 
     Example: rdbench watch results/quickstart
     """
+    from rdbench.errors import need
+
+    need("report")
     from rdbench.commands.watch import serve
     from rdbench.storage.places import place
 

@@ -2,23 +2,26 @@
 
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from rdbench.commands.plan import open_plan
+from rdbench.commands.results import Results, load_results
 from rdbench.commands.status import default_results
 from rdbench.errors import ResultsError, SpecError
 from rdbench.report import make_report
-from rdbench.results.load import Results, load_results
+from rdbench.spec.plan import Plan
 from rdbench.spec.sweep import Sweep, load_sweep
 from rdbench.storage import paths
 from rdbench.storage.places import Place, place
 from rdbench.trial.scheduler import RunOptions, Scheduler
 
 if TYPE_CHECKING:
+    from rdbench.spec.plan import Trial
     from rdbench.vae.models import Model
+    from rdbench.vae.training import Epoch
 
 PathLike = str | os.PathLike[str] | Place
 FEW = 20  # trainings: so many run in this process, where starting Ray gains nothing
@@ -31,6 +34,7 @@ def run(
     *,
     scheduler: Literal["auto", "serial", "ray"] = "auto",
     data: str | os.PathLike[str] | None = None,
+    on_epoch: "Callable[[Trial, Epoch], None] | None" = None,
     **overrides: Any,
 ) -> Results:
     """Train what a sweep has left to do, as ``rdbench sweep`` does, and return its results.
@@ -43,6 +47,10 @@ def run(
         scheduler: "serial" trains one trial after another in this process, "ray" many at a time. "auto" is
             serial in a notebook, and for at most 20 trainings; else Ray.
         data: folder of the raw data; default: RDBENCH_DATA.
+        on_epoch: called with the trial (its settings) and an :class:`rdbench.Epoch` as each epoch ends, of
+            the epochs that this call trains. It is called in this process, so trials train one after
+            another: "auto" is then serial, and "ray" refused. What it raises stops the run; called again,
+            the trial goes on from its checkpoint.
         overrides: settings that replace the sweep's: ``run("quickstart", seeds=3, train={"epochs": 5})``.
 
     Returns:
@@ -57,25 +65,40 @@ def run(
 
     if scheduler not in ("auto", "serial", "ray"):
         raise SpecError(f"scheduler {scheduler!r} is not known; use 'auto', 'serial' or 'ray'")
+    if on_epoch and scheduler == "ray":
+        raise SpecError(
+            "on_epoch is called in this process, which Ray's workers cannot reach; use scheduler='serial', or"
+            " read results.history when the trials have ended"
+        )
     wanted = _overridden(sweep, overrides) if isinstance(sweep, Sweep) else _read(sweep, overrides)
     root = default_results(wanted) if results is None else place(results)
     whole = open_plan(root, wanted)
     few = wanted.search is None and len(whole.todo) <= FEW
-    in_process = scheduler == "serial" or (scheduler == "auto" and (few or _in_a_notebook()))
+    in_process = scheduler == "serial" or (scheduler == "auto" and (few or on_epoch or _in_a_notebook()))
     options = RunOptions(None if data is None else paths.local(data))
     if not in_process:
         run_sweep(whole, root, Console(), options)
         return load_results(root)
-    with _torch_as_it_was():
-        run_sweep(whole, root, Console(), options, _serial())
+    with torch_as_it_was():
+        run_sweep(whole, root, Console(), options, _serial(on_epoch))
     return load_results(root)
 
 
-def _serial() -> Scheduler:
+def plan(sweep: Sweep | PathLike, results: PathLike | None = None, **overrides: Any) -> Plan:
+    """Return what :func:`run` would train, without training it: ``print(plan.summary())``, ``plan.todo``.
+
+    Arguments and errors as of :func:`run`.
+    """
+    wanted = _overridden(sweep, overrides) if isinstance(sweep, Sweep) else _read(sweep, overrides)
+    return open_plan(default_results(wanted) if results is None else place(results), wanted)
+
+
+def _serial(on_epoch: "Callable[[Trial, Epoch], None] | None") -> Scheduler:
     from rdbench.numerics.precision import resolve_device
     from rdbench.trial.serial import SerialScheduler
+    from rdbench.trial.worker import no_callback
 
-    return SerialScheduler(resolve_device("auto"))
+    return SerialScheduler(resolve_device("auto"), on_epoch or no_callback)
 
 
 def _in_a_notebook() -> bool:
@@ -84,7 +107,7 @@ def _in_a_notebook() -> bool:
 
 
 @contextmanager
-def _torch_as_it_was() -> Iterator[None]:
+def torch_as_it_was() -> Iterator[None]:
     """Restore what a trial sets for the whole process: the caller's own code goes on in it."""
     import torch
 
@@ -155,15 +178,26 @@ def load_model(
 
 
 def write_report(
-    results: Results | PathLike | Sequence[Results | PathLike], out: PathLike = "report.html", title: str = ""
+    results: Results | PathLike | Sequence[Results | PathLike],
+    out: PathLike = "report.html",
+    title: str = "",
+    reference: PathLike | Sequence[PathLike] = (),
 ) -> Path | Place:
     """Write the HTML page of one or more results, as ``rdbench report`` does, and return its place.
 
+    Args:
+        results: loaded results, results folders or addresses, one or a list.
+        out: the file to write or replace.
+        title: the page's heading; default: the names of the sweeps.
+        reference: files of curves to show and compare with, one or a list, see
+            :mod:`rdbench.report.references`.
+
     Raises:
-        ResultsError: one is not a results folder, or ``out`` cannot be written.
+        ResultsError: one is not a results folder, a curve's file is none, or ``out`` cannot be written.
     """
     several = [results] if isinstance(results, Results | str | os.PathLike | Place) else list(results)
-    return make_report([_root(one) for one in several], out, title)
+    files = [reference] if isinstance(reference, str | os.PathLike | Place) else list(reference)
+    return make_report([_root(one) for one in several], out, title, references=files)
 
 
 def _root(results: Results | PathLike) -> Place:

@@ -89,7 +89,7 @@ def unmeasurable(
     """
     reasons = {}
     for options in asked:
-        reason = metrics.get(options.name).missing(options, data, protocol)
+        reason = metrics.missing(options, data, protocol)
         if reason is None and open_weights and metrics.needs_inception(options):
             from rdbench.metrics.features import comparison
 

@@ -39,15 +39,28 @@ def _marked(section: Section) -> str:
 
 
 def table_lines(section: Section) -> list[str]:
-    """Return a heading and a line a variant: range of rates, best PSNR and best ELBO over beta, seeds.
+    """Return :func:`table_rows` as lines: a heading, and one a variant."""
+    rows, left = table_rows(section)
+    if not rows:
+        return []
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    ]
+    return lines + ([f"and {count(left, 'variant')} more, in the report"] if left > 0 else [])
 
-    All of models that neither collapsed nor are unstable.
+
+def table_rows(section: Section) -> tuple[list[list[str]], int]:
+    """Return a heading and a row a variant, and how many variants are left out.
+
+    A row has the range of rates, the best PSNR and the best ELBO over beta, and the number of seeds, all of
+    models that neither collapsed nor are unstable.
     """
     by_name = {one.name: one for one in series(section)}
     likelihood = elbo(section, LIKELIHOOD)
     quality = by_name.get("psnr") or by_name.get("mse")
     if quality is None:
-        return []
+        return [], 0
     named = ", ".join(filter(None, (f"best {quality.title.removeprefix('test ')}", quality.unit)))
     heading = ["", "rate, nats", named, f"best ELBO at {LIKELIHOOD}, nats", "seeds"]
     variants = sorted({variant for variant, _ in quality.values}, key=lambda name: _rank(likelihood, name))
@@ -57,12 +70,7 @@ def table_lines(section: Section) -> list[str]:
         spread = f"{min(seeds)} to {max(seeds)}" if min(seeds) < max(seeds) else str(seeds[0])
         rows.append([variant, _rates(by_name.get("rate"), variant), _best(quality, variant),
                      _best(likelihood, variant), spread])  # fmt: skip
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = [
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
-    ]
-    left = len(variants) - SHOWN
-    return lines + ([f"and {count(left, 'variant')} more, in the report"] if left > 0 else [])
+    return rows, len(variants) - SHOWN
 
 
 def _rank(likelihood: Series, variant: str) -> tuple[float, str]:

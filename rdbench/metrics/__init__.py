@@ -7,6 +7,7 @@ A metric is a number about a trained model besides its rate and distortion. Its 
 without torch, so a metric's file imports torch within ``compute`` only.
 """
 
+import contextlib
 import functools
 import importlib
 import importlib.metadata
@@ -15,9 +16,9 @@ import math
 import pkgutil
 import traceback
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from rdbench.errors import SpecError, UserError
+from rdbench.errors import SpecError, UserError, lacking
 from rdbench.metrics.base import (
     NEEDS,
     Metric,
@@ -30,6 +31,9 @@ from rdbench.metrics.base import (
 )
 from rdbench.metrics.failures import TRIES, way
 from rdbench.text import choose
+
+if TYPE_CHECKING:
+    from rdbench.datasets import Dataset
 
 
 def needs_inception(asked: MetricOptions) -> bool:
@@ -51,6 +55,17 @@ def quantity(measure: str) -> Quantity | None:
     return _quantities()[max(known, key=len)] if known else None
 
 
+_MODULES = {"coded": "constriction", "bits_back": "constriction", "reconstruction": "torchmetrics"}
+"""What a metric needs of the extra ``metrics``; what looks through Inception needs clean-fid."""
+
+
+def missing(options: MetricOptions, data: "Dataset", protocol: str) -> str | None:
+    """Return what keeps a metric from being measured here, with the fix, in one line; None for nothing."""
+    module = _MODULES.get(options.name) or ("cleanfid" if needs_inception(options) else "")
+    lacks = lacking("metrics", module) if module else ""
+    return lacks or get(options.name).missing(options, data, protocol)
+
+
 _SHARED = ("base", "failures", "features")  # beside the metrics in this folder
 
 _OF_VALUES = {"variance", "lower", "upper", "without_error", "test_accuracy", "kl_by_latent"}
@@ -66,7 +81,11 @@ PACKAGES = ("torch", "torchvision", "clean-fid", "torchmetrics", "scipy")
 @functools.cache
 def versions() -> dict[str, str]:
     """Return the versions of the libraries that metrics are computed with."""
-    return {package: importlib.metadata.version(package) for package in PACKAGES}
+    known = {}
+    for package in PACKAGES:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):  # of an extra
+            known[package] = importlib.metadata.version(package)
+    return known
 
 
 def names() -> list[str]:
@@ -137,7 +156,7 @@ def _measure(options: MetricOptions, model: TrainedModel, known: str = "") -> li
 
     metric = get(options.name)
     try:
-        if reason := metric.missing(options, model.data, model.protocol):
+        if reason := missing(options, model.data, model.protocol):
             return [_failure(reason)]  # of this machine: where trials start, it was asked before
         for need in metric.needs:
             if need in model.lacks:

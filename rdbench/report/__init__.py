@@ -19,6 +19,7 @@ def make_report(
     out: "str | os.PathLike[str] | Place",
     title: str = "",
     floor: float | None = None,
+    references: Sequence["str | os.PathLike[str] | Place"] = (),
 ) -> "Place":
     """Write the report of one or more results folders.
 
@@ -29,18 +30,22 @@ def make_report(
         title: the page's heading; default: the names of the sweeps.
         floor: rates up to it are left out where curves are compared, nats; default:
             :data:`rdbench.report.statistics.bd_rate.LEAST_RATE`. The page says it.
+        references: files of curves to show and compare with, see :mod:`rdbench.report.references`.
 
     Returns:
         The place of ``out``. The same results give the same bytes.
 
     Raises:
-        ResultsError: no folder is given, one is not a results folder, ``floor`` is no rate, or ``out`` cannot
-            be written.
+        ResultsError: no folder is given, one is not a results folder, ``floor`` is no rate, a file of a
+            curve is none, or ``out`` cannot be written.
     """
+    from rdbench.errors import need
+
+    need("report")
     from rdbench.report.page import render
     from rdbench.storage.outputs import output, write_output
     from rdbench.storage.places import place
 
     folders, target = [place(each) for each in results], output(out)
-    write_output(target, render(folders, target, title, floor))
+    write_output(target, render(folders, target, title, floor, [place(one) for one in references]))
     return target

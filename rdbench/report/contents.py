@@ -12,8 +12,10 @@ from rdbench.report.charts.fig3 import fig3
 from rdbench.report.charts.latents import latents_chart
 from rdbench.report.charts.psnr import psnr_chart
 from rdbench.report.charts.rate import rate_chart
+from rdbench.report.charts.reference_lines import with_references
 from rdbench.report.charts.search import search_chart
 from rdbench.report.charts.training import training_chart
+from rdbench.report.references import Reference
 from rdbench.report.searches import SearchView
 from rdbench.report.sections import Section, gather
 from rdbench.report.statistics.bd_rate import LEAST_RATE
@@ -70,12 +72,15 @@ class Contents:
     problems: tuple[str, ...]
 
 
-def contents(results: Sequence[Place], floor: float | None = None) -> Contents:
+def contents(
+    results: Sequence[Place], floor: float | None = None, references: Sequence[Reference] = ()
+) -> Contents:
     """Return what a report of these results folders holds.
 
     Args:
         results: the folders.
         floor: rates up to it are left out where curves are compared, nats; default: ``LEAST_RATE``.
+        references: curves of others' to show and compare with.
 
     Raises:
         ResultsError: no folder is given, or one is not a results folder, or the floor is no rate.
@@ -96,16 +101,32 @@ def contents(results: Sequence[Place], floor: float | None = None) -> Contents:
         variants = tuple(sorted({variant for variant, _ in measured.keys(section)}))
         searches = tuple(_searches(section))
         drawing = (fig3, psnr_chart, rate_chart, beta_chart, training_chart, latents_chart)
-        drawn = [draw(section, variants) for draw in drawing]
+        drawn = [with_references(draw(section, variants), section, references) for draw in drawing]
         drawn += [search.chart for search in searches]
         charts = tuple(chart for chart in drawn if chart is not None)
         told = verdicts[index]
-        tables = [told.claims, told.linear_coder, *_tables(section, searches, floor)]
+        tables = [told.claims, told.linear_coder, *_tables(section, searches, floor, references)]
         if section.varied:  # what each lead becomes over the grid
             told = told._replace(sentences=next((table.notes for table in tables if table), ()))
         filled.append(SectionContents(f"s{index}", *names, section, variants, charts,
                                       tuple(filter(None, tables)), searches, told.sentences))  # fmt: skip
     return Contents(tuple(filled), loaded, tuple(problems))
+
+
+def tables_of(sections: Sequence[Section], floor: float = LEAST_RATE) -> list[list[Table]]:
+    """Return the tables of each section, in the order of the page; ``floor`` as of :func:`contents`."""
+    verdicts = iter(claims.tables([section for section in sections if not section.varied], floor))
+    return [
+        [
+            table
+            for table in (
+                *(() if section.varied else next(verdicts)),
+                *_tables(section, tuple(_searches(section)), floor),
+            )
+            if table is not None
+        ]
+        for section in sections
+    ]
 
 
 def _searches(section: Section) -> Iterable[SearchContents]:
@@ -121,7 +142,12 @@ def _searches(section: Section) -> Iterable[SearchContents]:
         yield SearchContents(view, chart, proposals.table(view.study, f"proposals{suffix}"))
 
 
-def _tables(section: Section, searches: Sequence[SearchContents], floor: float) -> Iterable[Table | None]:
+def _tables(
+    section: Section,
+    searches: Sequence[SearchContents],
+    floor: float,
+    references: Sequence[Reference] = (),
+) -> Iterable[Table | None]:
     """Yield the section's further tables in the order of the page."""
     if section.varied:  # each combination has a section of its own, with all its tables
         yield grid.table(section.parts)
@@ -129,7 +155,7 @@ def _tables(section: Section, searches: Sequence[SearchContents], floor: float) 
         yield costs.table(section)
         yield sources.settings(section)
         return
-    yield bd_rate.table(section, floor)
+    yield bd_rate.table(section, floor, references=references)
     yield bd_rate.envelope_table(section)
     yield shannon.table(section)
     yield from (search.table for search in searches)

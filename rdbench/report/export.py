@@ -9,14 +9,17 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Literal, get_args
 
 import rdbench
+from rdbench.errors import need
+from rdbench.report import references as curve_files
 from rdbench.report.charts.chart import Chart
 from rdbench.report.contents import Contents, SectionContents, contents
 from rdbench.report.numbers import count
+from rdbench.report.references import Reference
 from rdbench.report.tables.write import to_csv, to_json, to_latex
 from rdbench.storage.outputs import make_folder, write_output
 from rdbench.storage.places import Place, place
 
-Format = Literal["svg", "png", "pdf", "vega", "csv", "latex", "json"]
+Format = Literal["svg", "png", "pdf", "vega", "csv", "latex", "json", "curves"]
 FORMATS: tuple[Format, ...] = get_args(Format)
 
 SIZE = (620, 400)  # width and height, in pixels, of a chart that takes the page's width
@@ -36,6 +39,7 @@ def export(
     out: str | os.PathLike[str] | Place,
     formats: Sequence[Format],
     floor: float | None = None,
+    references: Sequence[Reference] = (),
 ) -> list[Place]:
     """Write charts and tables into a folder, in a sub-folder a section.
 
@@ -46,7 +50,10 @@ def export(
             their first option), of a search each view, on white; Fig. 3 and the PSNR to a paper's column of
             ``COLUMN`` inches. "vega": the same as Vega-Lite specs, with their data, to restyle.
             "csv" and "latex": each table. "json": all tables and what the charts show, in ``report.json``.
+            "curves": the curves in the forms that are read as references: ``curves.csv``, and CompressAI's
+            JSON of each variant, ``curve_<variant>.json``.
         floor: as of :func:`rdbench.report.make_report`.
+        references: curves of others' to show and compare with.
 
     Returns:
         The files, in the order of the page; those of equal results are equal byte for byte.
@@ -54,7 +61,8 @@ def export(
     Raises:
         ResultsError: a folder is not a results folder, or ``out`` cannot be written.
     """
-    report, out = contents([place(folder) for folder in results], floor), place(out)
+    need("report")
+    report, out = contents([place(one) for one in results], floor, references), place(out)
     written = []
     for name, content in _files(report, formats):
         written.append(out / name)
@@ -68,12 +76,23 @@ def summary(files: Sequence[Place]) -> str:
     """Say what an export wrote: "12 charts (svg, png), 9 tables (csv) and report.json"."""
     parts = []
     for noun, endings in (("chart", (".svg", ".png", ".pdf", ".vl.json")), ("table", (".csv", ".tex"))):
-        if written := [(path, end) for path in files for end in endings if path.name.endswith(end)]:
+        if written := [
+            (path, end)
+            for path in files
+            for end in endings
+            if path.name.endswith(end) and not _is_curve(path.name)
+        ]:
             kinds = dict.fromkeys(end[1:] for _, end in written)
             amount = len({str(path).removesuffix(end) for path, end in written})
             parts.append(f"{count(amount, noun)} ({', '.join(kinds)})")
+    if curves := [path for path in files if _is_curve(path.name)]:
+        parts.append(f"{count(len(curves), 'file')} of curves")
     parts += [path.name for path in files if path.name == "report.json"]
     return " and ".join(filter(None, [", ".join(parts[:-1]), *parts[-1:]])) or "nothing"
+
+
+def _is_curve(name: str) -> bool:
+    return name == "curves.csv" or (name.startswith("curve_") and name.endswith(".json"))
 
 
 def _files(report: Contents, formats: Sequence[Format]) -> Iterator[File]:
@@ -83,6 +102,8 @@ def _files(report: Contents, formats: Sequence[Format]) -> Iterator[File]:
     for folder, filled in zip(names, sections, strict=True):
         yield from _charts(folder, filled, formats)
         yield from _tables(folder, filled, formats)
+        if "curves" in formats:
+            yield from _curves(folder, filled)
     if "json" in formats:
         text = json.dumps(as_data(report), allow_nan=False, ensure_ascii=False, indent=1)
         yield "report.json", f"{text}\n"
@@ -115,6 +136,13 @@ def _tables(folder: str, section: SectionContents, formats: Sequence[Format]) ->
             yield f"{folder}/{name}.csv", to_csv(table)
         if "latex" in formats:
             yield f"{folder}/{name}.tex", to_latex(table, f"{folder}-{name}")
+
+
+def _curves(folder: str, section: SectionContents) -> Iterator[File]:
+    yield f"{folder}/curves.csv", curve_files.to_csv(section.section)
+    for name, variant in zip(unique_names(section.variants), section.variants, strict=True):
+        if text := curve_files.to_compressai(section.section, variant):
+            yield f"{folder}/curve_{name}.json", text
 
 
 def unique_names(texts: Iterable[str]) -> list[str]:

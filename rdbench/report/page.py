@@ -16,6 +16,7 @@ from rdbench.numerics.likelihood import READING_NAMES
 from rdbench.report import numbers, pictures
 from rdbench.report.charts.chart import Chart, in_cache
 from rdbench.report.contents import SectionContents, contents
+from rdbench.report.references import read_all
 from rdbench.report.run_line import run_line
 from rdbench.report.tables import measured
 from rdbench.report.tables.table1 import published
@@ -29,9 +30,15 @@ PICTURE_BYTES_MORE = 30_000  # stored some: for each of them,
 PICTURE_BYTES_MOST = 6_000_000  # up to this
 
 
-def render(results: Sequence[Place], out: Place, title: str = "", floor: float | None = None) -> str:
+def render(
+    results: Sequence[Place],
+    out: Place,
+    title: str = "",
+    floor: float | None = None,
+    references: Sequence[Place] = (),
+) -> str:
     """Return the page as text; see :func:`rdbench.report.make_report`."""
-    report = contents(results, floor)
+    report = contents(results, floor, read_all(references))
     sections = report.sections
     with_pictures = sum(section.section.images["trial"].nunique() for section in sections)
     budget = min(PICTURE_BYTES_MOST, max(PICTURE_BYTES, PICTURE_BYTES_MORE * with_pictures))
@@ -41,6 +48,7 @@ def render(results: Sequence[Place], out: Place, title: str = "", floor: float |
     readings = {reading for section in sections for reading in section.section.readings}
     command = ["rdbench", "report", *map(str, results), "--out", _written(out)]
     command += [] if floor is None else ["--rate-floor", f"{floor:g}"]
+    command += [word for one in references for word in ("--reference", _written(one))]
     return _environment().get_template("page.html.j2").render(
         title=title or ", ".join(names),
         many=len(sections) > 1,

@@ -86,6 +86,7 @@ class _Known:
     readings: Sequence[str]
     row: dict[str, Any]
     source: int
+    elsewhere: bool = False  # trained elsewhere: its settings of training and network are not known
 
     @property
     def rank(self) -> int:
@@ -104,6 +105,16 @@ def _split_settings(trial: Trial, further: Mapping[str, Any] | None = None) -> t
         variant = variant.model_copy(update={"options": variant.options | dict(further)})
     names = {"variant": variant_name(variant), "beta": trial.beta, "seed": trial.seed}
     return json.dumps(shared, sort_keys=True), names | {"betas": trial.variant.options.get("betas")}
+
+
+def is_elsewhere(trial: Trial) -> bool:
+    """Tell whether a trial's network was trained elsewhere, and only measured by ``rdbench.evaluate``."""
+    return bool(trial.variant.code) and trial.variant.options.get("trained") == "elsewhere"
+
+
+def is_labelled_elsewhere(variant: str) -> bool:
+    """Tell by a variant's name in the report whether :func:`is_elsewhere` holds of its trials."""
+    return "trained=elsewhere" in variant
 
 
 def _beta_rate(variant: VariantSpec) -> bool:
@@ -171,7 +182,8 @@ def _known(
         if trial.variant not in beta_rates:
             beta_rates[trial.variant] = _beta_rate(trial.variant)
         names["beta_rate"] = beta_rates[trial.variant]
-        committed.append(_Known(row["trial"], settings, checksum, readings, row | names, source))
+        elsewhere = is_elsewhere(trial)
+        committed.append(_Known(row["trial"], settings, checksum, readings, row | names, source, elsewhere))
     return committed, planned
 
 
@@ -201,8 +213,10 @@ def gather(loaded: Sequence[Results]) -> tuple[list[Section], list[str]]:
     problems += _superseded(best, asked)
     groups: dict[tuple[str, str | None], _Group] = {}
     # Trials with a checksum first: those without one then join an existing section.
-    for known in sorted(best.values(), key=lambda known: (known.checksum is None, known.settings)):
+    trained = [known for known in best.values() if not known.elsewhere]
+    for known in sorted(trained, key=lambda known: (known.checksum is None, known.settings)):
         _group(groups, known.settings, known.checksum, known.readings).members.append(known)
+    _join(groups, [known for known in best.values() if known.elsewhere])
     for name, (trial, readings) in asked.items():
         if name not in best:
             settings, names = _split_settings(trial)
@@ -284,6 +298,25 @@ def _group(
     section = groups[key].section
     section.readings = _union(section.readings, readings)
     return groups[key]
+
+
+def _join(groups: dict[tuple[str, str | None], _Group], elsewhere: Sequence[_Known]) -> None:
+    """Add networks trained elsewhere to each section of their data and protocol; else to their own."""
+    sections = {key: _measured_on(*key) for key in groups}
+    for known in sorted(elsewhere, key=lambda known: known.settings):
+        mine = _measured_on(known.settings, known.checksum)
+        joined = [key for key, of_section in sections.items() if of_section == mine]
+        for settings, checksum in joined or [(known.settings, known.checksum)]:
+            _group(groups, settings, checksum, known.readings).members.append(known)
+
+
+def _measured_on(settings: str, checksum: str | None) -> tuple[Any, ...]:
+    """Return what the numbers of a network depend on besides itself: data, protocol, and what this uses."""
+    content = json.loads(settings)
+    train = content["train"]
+    # Under ``paper`` the last partial batch is dropped, and images are augmented if training ones are.
+    recipe = (train["batch_size"], train["augment"]) if content["protocol"] == "paper" else ()
+    return content["dataset"], checksum, content["protocol"], recipe
 
 
 def _superseded(best: dict[str, _Known], asked: dict[str, Any]) -> list[str]:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from rdbench.errors import ResultsError
+from rdbench.errors import ResultsError, need
 from rdbench.search.base import Search, SearchState
 from rdbench.search.ended import FinishedTrial, load
 from rdbench.spec.labels import trial_name_in
@@ -60,6 +60,7 @@ def begin(sweep: Sweep, root: Place, ended: Collection[str]) -> Search:
         from rdbench.search.target import TargetSearcher
 
         return TargetSearcher(begun, search)
+    need("search")
     from rdbench.search.studies import Study
 
     return Study(begun, search, root, name)

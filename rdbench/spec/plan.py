@@ -5,6 +5,7 @@ else, so the same id means the same result, whichever sweep, machine or day asks
 """
 
 import hashlib
+import html
 import json
 import math
 from collections.abc import Collection, Iterable, Mapping
@@ -117,6 +118,16 @@ class Plan:
                 f" {counted(saved, 'training')} saved"
             )
         return "\n".join(lines)
+
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows: the size of the plan, and how much of it is left."""
+        left = f"{counted(len(self.todo), 'training')} left to do"
+        lines = [f"plan of {self.sweep.name}", *self.summary().splitlines(), left]
+        return f"<p>{_lines_in_html(lines)}</p>"
+
+
+def _lines_in_html(lines: Iterable[str]) -> str:
+    return "<br>".join(html.escape(line) for line in lines)
 
 
 def plan(sweep: Sweep, done: Collection[str] = ()) -> Plan:

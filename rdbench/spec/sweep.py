@@ -3,6 +3,7 @@
 A sweep that is saved and loaded again is the same sweep. Every problem is one line.
 """
 
+import html
 import io
 import os
 from collections.abc import Mapping, Sequence
@@ -80,6 +81,10 @@ class Sweep(SweepSettings, metaclass=_OneLine):
     def combinations(self) -> list[grids.Combination]:
         """Training and network of every combination that ``grid`` asks for; without one, the sweep's own."""
         return grids.combinations(self.grid, (self.train, self.model))
+
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows: the sweep as its file has it."""
+        return f"<p>sweep <b>{html.escape(self.name)}</b></p><pre>{html.escape(dump_sweep(self))}</pre>"
 
 
 def _of_keywords(settings: Mapping[str, Any]) -> Document:

@@ -23,7 +23,32 @@ from rdbench.trial.progress import SweepProgress, result_detail
 from rdbench.trial.rows import failure_tables
 from rdbench.trial.scheduler import ATTEMPTS, Usage
 from rdbench.trial.signals import counted
-from rdbench.trial.worker import commit, summary, work
+from rdbench.trial.worker import OnEpoch, commit, no_callback, summary, work
+from rdbench.vae.training import Epoch
+
+
+@dataclass
+class _Callback:
+    """A caller's function of each epoch; what it raises is kept, and asks the trial to stop."""
+
+    function: OnEpoch
+    lease: Lease | None
+    raised: Exception | None = None
+
+    def __call__(self, trial: Trial, epoch: Epoch) -> None:
+        """Call the function, unless it has raised."""
+        if self.raised is None:
+            try:
+                self.function(trial, epoch)
+            except Exception as error:
+                self.raised = error
+                if self.lease:
+                    self.lease.request_stop()
+
+    def check(self) -> None:
+        """Raise what the function raised."""
+        if self.raised is not None:
+            raise self.raised
 
 
 @dataclass(frozen=True)
@@ -32,9 +57,15 @@ class SerialScheduler:
 
     A trial over its ``trial_timeout`` is committed as failed, and then :class:`rdbench.trial.job.Hung` ends
     the run: its thread cannot be ended.
+
+    Attributes:
+        device: "cpu" or "cuda".
+        on_epoch: called with trial and figures as each epoch ends. Where it raises, the trial is asked to
+            stop, which writes a checkpoint, and the exception ends the run: it is no fault of the trial.
     """
 
     device: str = "cpu"
+    on_epoch: OnEpoch = no_callback
 
     def run(
         self,
@@ -53,6 +84,7 @@ class SerialScheduler:
                 if requests.count and lease:
                     lease.request_stop()
 
+            callback = _Callback(self.on_epoch, lease)
             batch = list(trials)
             while batch:
                 job = replace(job, peers=more.peers()) if more else job
@@ -62,20 +94,23 @@ class SerialScheduler:
                     if requests.count:
                         break
                     on_progress(trial, 0.0)
-                    figures = self._run_one(trial, job, partial(on_progress, trial))
+                    figures = self._run_one(trial, job, partial(on_progress, trial), callback)
                     if figures["status"] == "stopped":
                         progress.stopped(trial)
                     else:
                         progress.ended(trial, figures["status"], result_detail(figures))
+                    callback.check()
                 batch = more.next() if more and not requests.count else []
         return Usage(stopped=requests.count > 0)
 
-    def _run_one(self, trial: Trial, job: Job, on_progress: Callable[[float], None]) -> Summary:
+    def _run_one(
+        self, trial: Trial, job: Job, on_progress: Callable[[float], None], on_epoch: OnEpoch
+    ) -> Summary:
         """Run a trial; one that meets a fault of the machine again and again is committed as failed."""
         started = datetime.datetime.now(datetime.UTC)
         for attempt in range(1, ATTEMPTS + 1):
             try:
-                return work([trial], job, self.device, on_progress)[0]
+                return work([trial], job, self.device, on_progress, on_epoch)[0]
             except Retry as error:
                 if attempt == ATTEMPTS:
                     tables = failure_tables(trial, str(error), started)

@@ -31,10 +31,16 @@ from rdbench.trial.watchdog import Overdue, run_within
 from rdbench.vae import checkpoints
 from rdbench.vae.checkpoints import Checkpointer, Stopped
 from rdbench.vae.models import Model, from_bytes, to_bytes
+from rdbench.vae.training import Epoch
 
 STOP_LOOK_SECONDS = 2.0  # between two looks at the lease
 STOP_LOOK_SECONDS_REMOTE = 10.0  # in a bucket, where every look is a request
+OnEpoch = Callable[[Trial, Epoch], None]
 _STOPPED: Summary = {"status": "stopped", "error": None, "seconds": None}
+
+
+def no_callback(trial: Trial, epoch: Epoch) -> None:
+    """Do nothing as an epoch ends."""
 
 
 class _StopRequest:
@@ -121,13 +127,18 @@ def _placed(error: str, trial: Trial) -> str:
 
 
 def work(
-    pack: Sequence[Trial], job: Job, device: str, on_progress: Callable[[float], None] = lambda share: None
+    pack: Sequence[Trial],
+    job: Job,
+    device: str,
+    on_progress: Callable[[float], None] = lambda share: None,
+    on_epoch: OnEpoch = no_callback,
 ) -> list[Summary]:
     """Run trials that can train side by side, and commit each, whether it succeeds or fails.
 
     A trial that an earlier attempt left goes on from its last checkpoint. A pack that raises, most often for
     want of memory, is run again in halves, so that one trial's fault does not cost the others.
-    ``on_progress`` is told what share of the training is done, from 0 to 1, as each epoch ends.
+    ``on_progress`` is told what share of the training is done, from 0 to 1, as each epoch ends; ``on_epoch``
+    each trial and its figures.
 
     Returns:
         A summary of each trial, in order. Where the user asked to stop its status is "stopped", nothing of it
@@ -146,19 +157,19 @@ def work(
     ended = _ended_before(pack, job, device)
     if ended:
         rest = [trial for trial in pack if trial.id not in ended]
-        now = work(rest, job, device, on_progress) if rest else []
+        now = work(rest, job, device, on_progress, on_epoch) if rest else []
         ended |= {trial.id: figures for trial, figures in zip(rest, now, strict=True)}
         return [ended[trial.id] for trial in pack]
     if len(pack) > 1 and not _side_by_side(pack, device):
-        return _in_parts([[trial] for trial in pack], job, device, on_progress)
-    attempts = _Attempts(pack, job, device, on_progress, stop)
+        return _in_parts([[trial] for trial in pack], job, device, on_progress, on_epoch)
+    attempts = _Attempts(pack, job, device, on_progress, stop, on_epoch)
     try:
         results = attempts.run()
     except Stopped:
         return [_STOPPED for _ in pack]
     if results is None:
         half = len(pack) // 2
-        return _in_parts([pack[:half], pack[half:]], job, device, on_progress)
+        return _in_parts([pack[:half], pack[half:]], job, device, on_progress, on_epoch)
     _check_folder(job)
     # All other tables first, so that a kill between two commits loses no trained trial.
     for trial, tables in zip(pack, results, strict=True):
@@ -191,6 +202,7 @@ class _Attempts:
     device: str
     on_progress: Callable[[float], None]
     stop: "_StopRequest"
+    on_epoch: OnEpoch = no_callback
     checkpointer: Checkpointer | None = None  # whose checkpoints are of no use once the trials are committed
 
     def __post_init__(self) -> None:
@@ -274,7 +286,12 @@ class _Attempts:
         stopper.history = checkpointer.history
         if stopper.stops():  # killed between the checkpoint of its last epoch and its commit
             raise Stopped
-        hooks = Hooks(lambda member, epoch: self.on_progress(epoch.epoch / pack[member].train.epochs))
+
+        def epoch_ended(member: int, epoch: Epoch) -> None:
+            self.on_progress(epoch.epoch / pack[member].train.epochs)
+            self.on_epoch(pack[member], epoch)
+
+        hooks = Hooks(epoch_ended)
         if job.outputs.weights:
             hooks = replace(hooks, on_network=functools.partial(_keep, job))
         outputs = replace(job.outputs, classifier=ResultsFolder(job.results).classifier)
@@ -327,12 +344,16 @@ def _side_by_side(pack: Sequence[Trial], device: str) -> bool:
 
 
 def _in_parts(
-    parts: Sequence[Sequence[Trial]], job: Job, device: str, on_progress: Callable[[float], None]
+    parts: Sequence[Sequence[Trial]],
+    job: Job,
+    device: str,
+    on_progress: Callable[[float], None],
+    on_epoch: OnEpoch,
 ) -> list[Summary]:
     summaries: list[Summary] = []
     for number, part in enumerate(parts):
         share = functools.partial(lambda done, more: on_progress((done + more) / len(parts)), number)
-        summaries += work(part, job, device, share)
+        summaries += work(part, job, device, share, on_epoch)
     return summaries
 
 

@@ -201,7 +201,7 @@ def picture_rows(model: Model, trial: Trial, data: Dataset, device: torch.device
     epsilon = torch.randn(count, trial.model.latent, generator=noise, device=device)
     terms = model(channels_last(originals), epsilon)
     kinds = {"original": originals, "reconstruction": terms.reconstruction}
-    if not model.rate_free:  # else there is no prior to sample from
+    if model.decodes and not model.rate_free:  # else there is no prior to sample from
         kinds["sample"] = model.mean(model.decode(model.prior(count, noise)))
     return [
         {"kind": kind, "index": index, "png": _png(image)}

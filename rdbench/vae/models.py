@@ -91,10 +91,12 @@ class Model(torch.nn.Module):
         gaussian: the posterior is a diagonal Gaussian and the prior standard normal, as the metrics ``iwae``
             and ``latents`` need. Set it to False where that is not so.
         rate_free: the model is deterministic: rate and ELBO have no meaning.
+        decodes: ``decode`` can be called on any latents, as pictures of prior samples need.
     """
 
     gaussian = True
     rate_free = False
+    decodes = True
 
     def __init__(self, about: About) -> None:
         super().__init__()

@@ -97,3 +97,39 @@ def test_a_network_that_was_not_kept_is_one_line(tmp_path):
     rdbench.run(rdbench.Sweep(**SETTINGS), tmp_path / "one")
     with pytest.raises(ResultsError, match=r"was not kept; sweep again with --set keep_weights=true"):
         rdbench.load_model(tmp_path / "one", "bs_vae beta 1")
+
+
+def test_each_epoch_is_told_as_it_ends_and_is_the_history(tmp_path):
+    told = []
+    results = rdbench.run(
+        rdbench.Sweep(**SETTINGS | {"beta": [0.1, 1]}),
+        tmp_path / "one",
+        train={"epochs": 3},
+        on_epoch=lambda trial, epoch: told.append((trial.id, epoch.epoch, epoch.loss)),
+    )
+    history = results.history[["trial", "epoch", "loss"]]
+    assert told == list(history.set_index("trial").loc[list(dict.fromkeys(t for t, *_ in told))].itertuples())
+
+
+def test_what_a_callback_raises_stops_the_run_and_the_next_goes_on_from_there(tmp_path, monkeypatch):
+    monkeypatch.setattr("rdbench.trial.worker.STOP_LOOK_SECONDS", 0)
+    sweep = rdbench.Sweep(**SETTINGS | {"train": {"epochs": 6, "batch_size": 64}})
+    whole = rdbench.run(sweep, tmp_path / "whole")
+
+    def on_epoch(trial, epoch):
+        if epoch.epoch == 2:
+            raise ZeroDivisionError("mine")
+
+    with pytest.raises(ZeroDivisionError, match="mine"):
+        rdbench.run(sweep, tmp_path / "one", on_epoch=on_epoch)
+    told = []
+    again = rdbench.run(sweep, tmp_path / "one", on_epoch=lambda trial, epoch: told.append(epoch.epoch))
+    assert told[0] > 2
+    assert told[-1] == 6
+    pd.testing.assert_frame_equal(whole.points, again.points)
+    assert set(again.trials["status"]) == {"done"}
+
+
+def test_a_callback_with_ray_is_refused_in_one_line(tmp_path):
+    with pytest.raises(SpecError, match=r"on_epoch is called in this process.*scheduler='serial'"):
+        rdbench.run(rdbench.Sweep(**SETTINGS), tmp_path, scheduler="ray", on_epoch=print)

@@ -229,7 +229,8 @@ def test_every_table_and_chart_is_written(folder, tmp_path, monkeypatch):
     assert {f"digits_clean/{table.name}.{end}" for table in section.tables for end in ("csv", "tex")} <= below
     assert drawn == [(chart.name, key) for chart in section.charts for key in shown_views(chart)]
     assert "digits_clean/rate_distortion_mse.svg" in below
-    assert len(below) == len(files) == 2 * len(section.tables) + 4 * len(drawn) + 1
+    curves = 1 + len(section.variants)
+    assert len(below) == len(files) == 2 * len(section.tables) + 4 * len(drawn) + curves + 1
     assert all(path.is_file() for path in files)
     data = json.loads((tmp_path / "out/report.json").read_text())
     names = [table["name"] for table in data["sections"][0]["tables"]]
@@ -237,7 +238,7 @@ def test_every_table_and_chart_is_written(folder, tmp_path, monkeypatch):
     finding = data["sections"][0]["charts"][0]["findings"][section.charts[0].first]
     assert finding == section.charts[0].finding
     amounts = f"{len(drawn)} charts (svg, png, pdf, vl.json), {len(section.tables)} tables (csv, tex)"
-    assert summary(files) == f"{amounts} and report.json"
+    assert summary(files) == f"{amounts}, {curves} files of curves and report.json"
 
 
 def test_what_is_there_is_replaced_and_equal_results_give_equal_bytes(folder, tmp_path):

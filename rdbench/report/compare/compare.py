@@ -11,6 +11,7 @@ import pandas as pd
 from rdbench import metrics
 from rdbench.numerics.likelihood import READING_NAMES
 from rdbench.report.numbers import Estimate
+from rdbench.report.references import Reference
 from rdbench.report.sections import Section, gather, records
 from rdbench.report.statistics.bd_rate import LEAST_RATE, BdRate, bd_rate_between
 from rdbench.report.statistics.curves import estimate, finite_points
@@ -18,6 +19,7 @@ from rdbench.report.statistics.difference import Difference, difference, holm
 from rdbench.report.statistics.series import Key, Series, not_compared_under, series
 from rdbench.report.statistics.states import in_curves
 from rdbench.report.tables import measured, sources
+from rdbench.report.tables.bd_rate import against_references
 from rdbench.results.load import load_results
 from rdbench.results.states import State
 from rdbench.storage.places import Place
@@ -145,6 +147,7 @@ class Pair:
     rates: tuple[BdRates, ...]
     one_sided: tuple[tuple[str, str], ...]  # what one side has alone, and which
     states: tuple[dict[Key, State], dict[Key, State]] = ({}, {})  # collapsed and unstable models of A and B
+    references: tuple[tuple[str, str, BdRate], ...] = ()  # side, quality, against a curve from a file
 
 
 @dataclass(frozen=True)
@@ -172,8 +175,8 @@ def change(key: Key, before: dict[int, float], after: dict[int, float]) -> Chang
     return Change(**vars(difference(before, after)), variant=variant, beta=beta, before=one, after=other)
 
 
-def compare(a: Sequence[Place], b: Sequence[Place]) -> Comparison:
-    """Compare results folders A, the baseline, with B.
+def compare(a: Sequence[Place], b: Sequence[Place], references: Sequence[Reference] = ()) -> Comparison:
+    """Compare results folders A, the baseline, with B; and both with curves from files, if any.
 
     Sections are matched by dataset and protocol: those of equal settings first, then what is left where it
     is one on each side; the settings that differ are listed. Data of different checksums are not compared.
@@ -208,7 +211,13 @@ def compare(a: Sequence[Place], b: Sequence[Place]) -> Comparison:
             refused.append(f"{headings[id(ours[0])]}: the data differ, checksum {sums}")
         else:
             matched.append((ours[0], theirs[0]))
-        pairs += [_pair(headings[id(one)], one, other) for one, other in matched]
+        for one, other in matched:
+            rates = tuple(
+                (side, title, rate)
+                for side, section in (("A", one), ("B", other))
+                for title, rate in against_references(section, references)
+            )
+            pairs.append(replace(_pair(headings[id(one)], one, other), references=rates))
     return Comparison(tuple(pairs), tuple(refused), tuple(apart), tuple(problems))
 
 

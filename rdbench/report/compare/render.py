@@ -20,7 +20,7 @@ def as_tables(pair: Pair) -> list[Table]:
     settings = (Column("setting", kind="key"), Column("A", kind="text"), Column("B", kind="text"))
     trials = (Column("trials", kind="key"), Column("what", kind="text"))
     tables = [
-        _verdicts(pair), _bd_rates(pair), _changes(pair),
+        _verdicts(pair), _bd_rates(pair), _references(pair), _changes(pair),
         Table("settings", "Settings that differ", "", settings, tuple(map(texts, pair.settings))),
         Table("one_sided", "Not on both sides", "", trials, tuple(map(texts, pair.one_sided)),
               folded=len(pair.one_sided) > 8),
@@ -81,6 +81,23 @@ def _bd_rates(pair: Pair) -> Table:
         Column("to"), Column("seeds"), Column("overlap, %"),
     )  # fmt: skip
     return Table("bd_rate", "BD-rate of B against A", caption, columns, tuple(rows), method=method)
+
+
+def _references(pair: Pair) -> Table:
+    rows = [
+        (Cell(title), Cell(rate.baseline), Cell(side), Cell(rate.variant), *bd_rate_cells(rate, _percent))
+        for side, title, rate in pair.references
+    ]
+    caption = (
+        "The rate that A and B need beyond a reference curve's for the same quality; negative: less. A file"
+        f" does not say what images its curve is of. {OVERLAP}"
+    )
+    columns = (
+        Column("quality", kind="key"), Column("against", kind="key"), Column("side", kind="key"),
+        Column("variant", kind="key"), Column("BD-rate, %"), Column("from"), Column("to"), Column("seeds"),
+        Column("overlap, %"),
+    )  # fmt: skip
+    return Table("references", "BD-rate against reference curves", caption, columns, tuple(rows))
 
 
 def _changes(pair: Pair) -> Table:

@@ -1,11 +1,12 @@
 """The tables of BD-rate and of how often a variant's curve is the lowest."""
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
 import pandas as pd
 
 from rdbench.numerics.likelihood import READING_NAMES
 from rdbench.report.numbers import ABSENT, Estimate, count, interval, number
+from rdbench.report.references import Reference
 from rdbench.report.sections import Section
 from rdbench.report.statistics.bd_rate import (
     HIGHER_FLOOR,
@@ -64,18 +65,24 @@ def is_linear_coder(variant: str) -> bool:
     return variant == LINEAR_CODER or variant.startswith(f"{LINEAR_CODER} ")
 
 
-def table(section: Section, floor: float = LEAST_RATE) -> Table | None:
-    """Return the section's BD-rates, a row a quality, baseline and variant; None with fewer than two
-    variants.
+def table(
+    section: Section,
+    floor: float = LEAST_RATE,
+    against: Sequence[str] = (),
+    references: Sequence[Reference] = (),
+) -> Table | None:
+    """Return the section's BD-rates, a row a quality, baseline and variant; None with nothing to compare.
 
     Args:
         section: its points.
         floor: rates up to it are left out, nats.
+        against: the variants to compare with; by default :func:`baselines`.
+        references: curves of others' to compare with as well.
     """
     variants = sorted(section.points["variant"].unique()) if len(section.points) else []
-    if len(variants) < 2:
+    if len(variants) < 2 and not (variants and references):
         return None
-    against = baselines(variants)
+    against = against or (baselines(variants) if len(variants) > 1 else ())
     rows: list[tuple[Cell, ...]] = []
     notes: list[str] = []
     for title, measure, points, compared in _measures(section):
@@ -87,6 +94,8 @@ def table(section: Section, floor: float = LEAST_RATE) -> Table | None:
                 if variant not in against[: against.index(baseline) + 1]:
                     rate = bd_rate(curve, curves[baseline], variant=variant, name=baseline)
                     rows.append((Cell(title), Cell(baseline), Cell(variant), *_cells(rate)))
+        for rate in _of_references(section, title, curves, references):
+            rows.append((Cell(title), Cell(rate.baseline), Cell(rate.variant), *_cells(rate)))
         means = mean_points(points)
         without = int(((means["rate"] <= floor) | (means["mse"] <= 0)).sum())
         if measure == "mse" and without:
@@ -97,10 +106,31 @@ def table(section: Section, floor: float = LEAST_RATE) -> Table | None:
     unstable = {key: state for key, state in section.states.items() if state == "unstable"}
     if left_out := said(unstable, mean_image_mse(section.trials) is not None):
         notes.append(left_out)
-    named = " and ".join(against)
+    named = " and ".join([*against, *dict.fromkeys(one.name for one in references)])
     caption = f"How much more rate a variant needs than {named} for the same quality; negative: less."
     return Table("bd_rate", f"BD-rate against {named}", caption, COLUMNS, tuple(rows), tuple(notes),
                  method=_method(section, floor))  # fmt: skip
+
+
+def against_references(
+    section: Section, references: Sequence[Reference], floor: float = LEAST_RATE
+) -> Iterator[tuple[str, BdRate]]:
+    """Yield (title of the quality, BD-rate) of each variant against each reference curve of that quality."""
+    for title, measure, points, compared in _measures(section):
+        curves = {name: CurvePoints(points[points["variant"] == name], measure, floor) for name in compared}
+        yield from ((title, rate) for rate in _of_references(section, title, curves, references))
+
+
+def _of_references(
+    section: Section, title: str, curves: Mapping[str, CurvePoints], references: Sequence[Reference]
+) -> Iterator[BdRate]:
+    reading = {text: name for name, text in READING_NAMES.items()}.get(title.removeprefix("distortion, "), "")
+    for reference in references:
+        for variant, curve in curves.items():
+            points = reference.points_like(section, curve.measure, reading)
+            if points is not None:
+                other = CurvePoints(points, curve.measure, curve.floor)
+                yield bd_rate(curve, other, variant=variant, name=reference.name)
 
 
 COLUMNS = (

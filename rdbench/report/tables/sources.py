@@ -10,7 +10,7 @@ import pandas as pd
 
 from rdbench import datasets
 from rdbench.report import numbers
-from rdbench.report.sections import Section
+from rdbench.report.sections import Section, is_labelled_elsewhere
 from rdbench.report.tables.table import Column, Table, texts
 
 PROTOCOLS = {
@@ -56,11 +56,17 @@ def headings(sections: Sequence[Section]) -> list[tuple[str, str]]:
 
 def settings(section: Section) -> Table:
     """Return the settings that all trials of a section share."""
-    rows = tuple(map(texts, flatten(section.settings).items()))
+    shared = flatten(section.settings)
     title, caption = (
         "Settings all these trials share",
         "What differs between the trials is variant, β and seed.",
     )
+    elsewhere = section.trials["variant"].map(is_labelled_elsewhere).astype(bool)
+    if elsewhere.any():
+        caption += " Of networks trained elsewhere those of training and network do not hold."
+    if len(elsewhere) and elsewhere.all():
+        shared = {key: value for key, value in shared.items() if not key.startswith(("train.", "model."))}
+    rows = tuple(map(texts, shared.items()))
     return Table("settings", title, caption, _COLUMNS, rows, folded=True)
 
 
