@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rdbench.commands.api import load_model, run, write_report
     from rdbench.datasets import Dataset
+    from rdbench.metrics.plugged import metric
     from rdbench.registry.variants import variant
     from rdbench.results.load import Results, load_results
     from rdbench.spec.sweep import Sweep, load_sweep
@@ -42,6 +43,7 @@ _HOMES = {
     "load_sweep": "spec.sweep",
     "Sweep": "spec.sweep",
     "variant": "registry.variants",
+    "metric": "metrics.plugged",
     "Model": "vae.models",
     "About": "vae.models",
     "Terms": "vae.models",
@@ -69,6 +71,7 @@ __all__ = [
     "load_model",
     "load_results",
     "load_sweep",
+    "metric",
     "run",
     "variant",
     "write_report",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from rdbench import datasets
 from rdbench.errors import ResultsError
 from rdbench.machine import limit_threads
-from rdbench.registry import variants
+from rdbench.registry import running
 from rdbench.results.store import ResultsFolder
 from rdbench.spec.labels import trial_name, trial_name_in, variant_names
 from rdbench.spec.plan import Trial
@@ -96,7 +96,7 @@ def load_network(
     from rdbench.vae.models import from_bytes
 
     place = torch.device(resolve_device(device))
-    variants.ship(folder.variant_sources())
+    running.ship(folder.variant_sources())
     try:
         return from_bytes(trial, dataset.shape(trial.dataset), train_images, file.read_bytes(), place)
     except ValueError as error:

@@ -18,6 +18,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from rdbench.errors import SpecError, UserError
+from rdbench.metrics import plugged
 from rdbench.metrics.base import (
     NEEDS,
     Metric,
@@ -29,6 +30,7 @@ from rdbench.metrics.base import (
     value_name,
 )
 from rdbench.metrics.failures import TRIES, way
+from rdbench.metrics.plugged import PluggedOptions
 from rdbench.text import choose
 
 
@@ -51,10 +53,10 @@ def quantity(measure: str) -> Quantity | None:
     return _quantities()[max(known, key=len)] if known else None
 
 
-_SHARED = ("base", "failures", "features")  # beside the metrics in this folder
+_SHARED = ("base", "calling", "failures", "features", "plugged")  # beside the metrics in this folder
 
 _OF_VALUES = {"variance", "lower", "upper", "without_error", "test_accuracy", "kl_by_latent"}
-FINDINGS = _OF_VALUES | {"bound", "versions", "warning", "error", "failures", "undefined"}
+FINDINGS = _OF_VALUES | {"bound", "versions", "warning", "error", "failures", "undefined", "better"}
 """Settings of a value that were measured rather than asked for: values that differ in them alone compare."""
 
 SIGNS = {"lower": "≥", "upper": "≤"}
@@ -80,6 +82,11 @@ def get(name: str) -> Metric:
         raise SpecError(f"unknown metric {name!r}; {choose(name, names())}")
     metric: Metric = importlib.import_module(f"{__name__}.{name}").METRIC
     return metric
+
+
+def of(asked: MetricOptions) -> Metric:
+    """Return the metric that is asked for: one of this folder, or one of the user's own."""
+    return plugged.of(asked) if isinstance(asked, PluggedOptions) else get(asked.name)
 
 
 def sign(name: str, settings: dict[str, Any], error: float | None) -> str:
@@ -135,7 +142,7 @@ def _row(options: MetricOptions, value: Value, protocol: str) -> dict[str, Any]:
 def _measure(options: MetricOptions, model: TrainedModel, known: str = "") -> list[Value]:
     from rdbench.errors import of_the_machine
 
-    metric = get(options.name)
+    metric = of(options)
     try:
         if reason := metric.missing(options, model.data, model.protocol):
             return [_failure(reason)]  # of this machine: where trials start, it was asked before
@@ -150,7 +157,7 @@ def _measure(options: MetricOptions, model: TrainedModel, known: str = "") -> li
                 raise ValueError(f"{options.name} is {value.value} with {value.settings}")
         return values
     except Exception as error:
-        text = traceback.format_exc()
+        text = plugged.placed(options, error, traceback.format_exc())
         if isinstance(error, UserError) or of_the_machine(error):
             return [_failure(text)]
     if known and way(known) == way(text):
@@ -193,7 +200,7 @@ def _answers(asked: MetricOptions, settings: dict[str, Any], complete: bool = Tr
         if not set(settings.get("readings", ())) <= set(wanted.pop("readings", ())):
             return False
     if "quantity" not in settings:  # a failure may be older than an option of some quantities
-        of_some = {option for one in get(asked.name).quantities for option in one.options}
+        of_some = {option for one in of(asked).quantities for option in one.options}
         wanted = {name: value for name, value in wanted.items() if name in settings or name not in of_some}
     return wanted.items() <= {**asked.before, **settings}.items()
 
@@ -221,7 +228,7 @@ def is_measured(
 
 def _other_options(asked: MetricOptions, rows: Iterable[dict[str, Any]], complete: bool) -> bool:
     """Tell whether a quantity with options of its own was measured under others only, or not ``complete``."""
-    for quantity in get(asked.name).quantities:
+    for quantity in of(asked).quantities:
         wanted = of_quantity(asked.name, quantity.name, asked.settings())
         alike = {option: value for option, value in wanted.items() if option not in quantity.options}
         of_it = [row for row in rows if row.get("quantity") == quantity.name and alike.items() <= row.items()]

@@ -117,6 +117,9 @@ class TrainedModel:
     # (images, standard normal noise (batch, latent)) -> the decoder's mean at a sample of q(z|x); None: of
     # the Gaussian posterior that ``encode`` gives
     reconstruct: "Callable[[Tensor, Tensor], Tensor] | None" = None
+    # (images, standard normal noise (batch, latent)) -> the latents that ``reconstruct`` decodes; None: those
+    # of the Gaussian posterior
+    sample: "Callable[[Tensor, Tensor], Tensor] | None" = None
     lacks: frozenset[str] = frozenset()  # what the model lacks of :data:`NEEDS`
 
 

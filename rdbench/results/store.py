@@ -35,8 +35,10 @@ from rdbench.errors import ResultsError, SpecError, StorageError
 from rdbench.metrics import answers, is_measured
 from rdbench.metrics.base import MetricOptions
 from rdbench.metrics.failures import added_up
-from rdbench.registry import copies
+from rdbench.metrics.plugged import PluggedOptions
+from rdbench.registry import copies, plugins
 from rdbench.registry.imports import Files
+from rdbench.registry.plugins import Plugin
 from rdbench.registry.source import find
 from rdbench.results import parquet
 from rdbench.results.parquet import STANDING, TABLES, Row
@@ -69,17 +71,19 @@ class ResultsFolder:
         if isinstance(root, Path):
             return load_sweep(file, overrides, stored=True)
         near = paths.cache_root() / "remote"
-        for stem, files in copies.found(root).items():
-            with contextlib.suppress(StorageError):  # no cache: then the variant is known by name alone
-                copies.save(near, stem[:-17], files)
+        for kept in (copies.FOLDER, copies.PLUGINS):
+            for stem, files in copies.found(root, kept).items():
+                with contextlib.suppress(StorageError):  # no cache: then the variant is known by name alone
+                    copies.save(near, stem[:-17], files, kept)
         return load_sweep(file, overrides, stored=True, folders=[near])
 
     def variant_sources(self) -> dict[str, Files]:
-        """Return the variants' files, by hash; edited copies are left out."""
-        return {stem[-16:]: files for stem, files in copies.found(self.root).items()}
+        """Return the files of variants and all else that is plugged in, by hash; edited copies left out."""
+        both = copies.found(self.root) | copies.found(self.root, copies.PLUGINS)
+        return {stem[-16:]: files for stem, files in both.items()}
 
     def save_sweep(self, sweep: Sweep) -> None:
-        """Write the resolved spec, and copies of its variants' files.
+        """Write the resolved spec, and copies of the authors' files that it names.
 
         Raises:
             SpecError: one of them was edited since the sweep was read.
@@ -92,8 +96,21 @@ class ResultsFolder:
                 copy = copies.save(self.root, variant.name, source.files)
                 variant = variant.model_copy(update={"source": f"{copy}:{source.declaration.symbol}"})
             variants.append(variant)
-        stored = sweep.model_copy(update={"variants": tuple(variants)})
+        metrics = tuple(self._kept(asked) for asked in sweep.metrics)
+        stored = sweep.model_copy(update={"variants": tuple(variants), "metrics": metrics})
         write_atomically(self.root / "sweep.yaml", dump_sweep(stored).encode())
+
+    def keep_files(self, plugin: Plugin) -> str:
+        """Copy the files of what is plugged in; return by what to name it in this folder."""
+        if not plugin.files:
+            return plugin.source
+        return f"{copies.save(self.root, plugin.symbol, plugin.files, copies.PLUGINS)}:{plugin.symbol}"
+
+    def _kept(self, asked: MetricOptions) -> MetricOptions:
+        if not isinstance(asked, PluggedOptions) or not asked.code:
+            return asked
+        source = self.keep_files(plugins.settled("metric", asked.source, asked.code))
+        return asked.model_copy(update={"source": source})
 
     def table(self, name: str) -> Table:
         """Return one of :data:`TABLES`."""

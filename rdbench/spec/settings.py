@@ -227,7 +227,7 @@ class SweepSettings(Settings):
     ) -> tuple[MetricOptions, ...]:
         protocol = info.data.get("protocol")
         for index, asked in enumerate(value):
-            allowed = metrics.get(asked.name).protocols
+            allowed = metrics.of(asked).protocols
             if protocol is not None and protocol not in allowed:
                 fix = f"use protocol: {' or '.join(allowed)}, or remove the metric"
                 fail(f"{asked.name!r} is not measured under protocol {protocol}; {fix}", index)
