@@ -12,7 +12,7 @@ from torch import Tensor
 
 from rdbench.metrics.base import Better, TrainedModel, Value, mean_value
 from rdbench.metrics.features import samples
-from rdbench.metrics.plugged import OF_IMAGES, PluggedOptions
+from rdbench.metrics.inputs import OF_IMAGES
 from rdbench.numerics.seeding import generator
 
 RETURNS = "return a number, one number for each image or sample, or {quantity: number}"
@@ -24,8 +24,9 @@ class WrongAnswerError(ValueError):
 
 def call(
     function: Callable[..., Any],
+    name: str,
     inputs: Sequence[str],
-    options: PluggedOptions,
+    options: Mapping[str, Any],
     model: TrainedModel,
     ways: Mapping[str, Better | None],
 ) -> list[Value]:
@@ -35,7 +36,8 @@ def call(
 
     Args:
         function: takes ``inputs``, and its own options as keywords.
-        inputs: names of :data:`rdbench.metrics.plugged.INPUTS`, in the order of its parameters.
+        name: of the metric.
+        inputs: names of :data:`rdbench.metrics.inputs.INPUTS`, in the order of its parameters.
         options: what is asked; ``images`` and ``samples`` among them say how many it is given.
         model: the trained model.
         ways: which way is better, by quantity; "" for any other.
@@ -43,17 +45,17 @@ def call(
     Raises WrongAnswerError: it returned no number; RuntimeError: it tried to end the process; and whatever
     else the function raises.
     """
-    own, of_images = dict(options.options), any(name in OF_IMAGES for name in inputs)
+    own, of_images = dict(options), any(name in OF_IMAGES for name in inputs)
     count = min((own.pop("images") if of_images else None) or model.n_test, model.n_test)
     drawn = own.pop("samples") if "samples" in inputs else 0
-    with _seeded(model, options.name):
+    with _seeded(model, name):
         given = _given(inputs, model, count, drawn)
         try:
             returned = function(*given.values(), **own)
         except SystemExit as error:
             raise RuntimeError(f"it tried to end the process (SystemExit: {error})") from error
     sizes = ({count} if of_images else set()) | ({drawn} if drawn else set())
-    values = _values(options.name, returned, sizes)
+    values = _values(name, returned, sizes)
     return [_with_direction(value, ways) for value in values]
 
 

@@ -6,7 +6,7 @@ The simplest is a function of what it names, which returns a number::
         '''Mean squared difference of neighbouring pixels.'''
         return (reconstructions[..., 1:] - reconstructions[..., :-1]).square().mean()
 
-It may name any of :data:`INPUTS`. It returns a number; one number for each image or sample, stored as their
+It may name any of :data:`rdbench.metrics.inputs.INPUTS`. It returns a number; one number for each image or sample, stored as their
 mean with its standard error; or ``{quantity: either of these}``. Keyword-only parameters are its options:
 ``{name: my_metric.py:sharpness, gamma: 2}``. Above it may stand ``@rdbench.metric(better="higher")``, for the
 arrows and verdicts of a report. What needs more is a :class:`rdbench.metrics.base.Metric`, as rdbench's own
@@ -26,6 +26,7 @@ from pydantic import Field, model_serializer
 
 from rdbench.errors import SpecError
 from rdbench.metrics.base import Better, Metric, MetricOptions, Quantity, TrainedModel, Value
+from rdbench.metrics.inputs import INPUTS, OF_IMAGES
 from rdbench.registry import plugins
 from rdbench.registry.declaration import Option
 from rdbench.registry.imports import last_name
@@ -34,17 +35,6 @@ from rdbench.registry.plugins import OptionError, Plugin
 if TYPE_CHECKING:
     from rdbench.datasets import Dataset
 
-INPUTS = {
-    "images": "test images, float32 (images, channels, height, width), pixels in [0, 1]",
-    "reconstructions": "the decoder's mean at a sample of q(z|x) of each test image, shaped as the images",
-    "latents": "the samples of q(z|x) that the reconstructions are decoded from, (images, latent)",
-    "labels": "classes of the test images, int64 (images,)",
-    "samples": "the decoder's mean at latents from the prior, (samples, channels, height, width)",
-    "model": "the trained model: encode, decode, prior, data ... (rdbench.metrics.base.TrainedModel)",
-}
-"""What a metric may name among its parameters; tensors on the model's device."""
-
-OF_IMAGES = ("images", "reconstructions", "latents", "labels")
 SAMPLES = 10_000
 USAGE = f"a metric is a function of any of {', '.join(INPUTS)}"
 
@@ -230,7 +220,7 @@ def _of_function(plugin: Plugin) -> Metric:
     def compute(options: PluggedOptions, model: TrainedModel) -> list[Value]:
         from rdbench.metrics.calling import call
 
-        return call(plugins.runnable(plugin), inputs, options, model, ways)
+        return call(plugins.runnable(plugin), plugin.symbol, inputs, options.options, model, ways)
 
     return Metric(
         plugin.symbol,
