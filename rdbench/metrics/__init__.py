@@ -53,14 +53,8 @@ def quantity(measure: str) -> Quantity | None:
     return _quantities()[max(known, key=len)] if known else None
 
 
-_SHARED = (
-    "base",
-    "calling",
-    "failures",
-    "features",
-    "inputs",
-    "plugged",
-)  # beside the metrics in this folder
+# Beside the metrics in this folder.
+_SHARED = ("base", "calling", "failures", "features", "inputs", "plugged")
 
 _OF_VALUES = {"variance", "lower", "upper", "without_error", "test_accuracy", "kl_by_latent"}
 FINDINGS = _OF_VALUES | {"bound", "versions", "warning", "error", "failures", "undefined", "better"}

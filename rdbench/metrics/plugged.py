@@ -6,11 +6,11 @@ The simplest is a function of what it names, which returns a number::
         '''Mean squared difference of neighbouring pixels.'''
         return (reconstructions[..., 1:] - reconstructions[..., :-1]).square().mean()
 
-It may name any of :data:`rdbench.metrics.inputs.INPUTS`. It returns a number; one number for each image or sample, stored as their
-mean with its standard error; or ``{quantity: either of these}``. Keyword-only parameters are its options:
-``{name: my_metric.py:sharpness, gamma: 2}``. Above it may stand ``@rdbench.metric(better="higher")``, for the
-arrows and verdicts of a report. What needs more is a :class:`rdbench.metrics.base.Metric`, as rdbench's own
-are, named as ``my_metric.py:METRIC``.
+It may name any of :data:`rdbench.metrics.inputs.INPUTS`. It returns a number; one number for each image or
+sample, stored as their mean with its standard error; or ``{quantity: either of these}``. Keyword-only
+parameters are its options: ``{name: my_metric.py:sharpness, gamma: 2}``. Above it may stand
+``@rdbench.metric(better="higher")``, for the arrows and verdicts of a report. What needs more is a
+:class:`rdbench.metrics.base.Metric`, as rdbench's own are, named as ``my_metric.py:METRIC``.
 
 A value is known by the hash of the files it was computed from, so an edited metric is measured anew.
 """

@@ -33,7 +33,7 @@ GROUPS: dict[Kind, str] = {
 }
 """The entry-point groups in which a package names them: ``name = "package.module:thing"``."""
 
-WORDS: dict[Kind, str] = {"metric": "metric", "dataset": "dataset", "features": "feature network"}
+WORDS: dict[str, str] = {"metric": "metric", "dataset": "dataset", "features": "feature network"}
 
 RESERVED = {"name", "source", "code", "options"}
 
@@ -82,7 +82,8 @@ class Plugin:
             defined |= dict.fromkeys(_defines(statement), statement)
         if self.symbol in defined:
             return defined[self.symbol]
-        public = [name for name in defined if not name.startswith("_")]
+        imported = ast.Import | ast.ImportFrom
+        public = [name for name, at in defined.items() if name[0] != "_" and not isinstance(at, imported)]
         fix = choose(self.symbol, public) if public else "it defines nothing"
         raise SpecError(f"{self.path} defines no {self.symbol!r}; {fix}")
 
