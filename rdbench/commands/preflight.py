@@ -9,7 +9,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from rdbench import datasets, metrics
-from rdbench.datasets import Dataset
+from rdbench.datasets import Dataset, PluggedDataset
+from rdbench.datasets.plugged import found as plugged_dataset
 from rdbench.errors import ResultsError, SpecError
 from rdbench.metrics.base import MetricOptions, value_name
 from rdbench.metrics.plugged import PluggedOptions
@@ -150,6 +151,9 @@ def runnable(sweep: Sweep) -> dict[str, Files]:
             sources[variant.code] = files
     for asked in sweep.metrics:
         sources |= plugged_files(asked)
+    if isinstance(sweep.dataset, PluggedDataset):
+        plugin = plugged_dataset(sweep.dataset)
+        sources |= {plugin.code: plugin.files} if plugin.files else {}
     return sources
 
 

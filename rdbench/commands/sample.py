@@ -87,7 +87,7 @@ def load_network(
         raise ResultsError(
             f"{root}: the network of {name} was not kept; sweep again with --set keep_weights=true"
         )
-    dataset = datasets.get(trial.dataset.name)
+    dataset = datasets.of(trial.dataset)
     train_images = _train_images(folder, trial) or len(datasets.load(trial.dataset, data_root).train.images)
 
     import torch
@@ -118,7 +118,7 @@ class KeptNetwork:
 def kept_network(root: Place, wanted: str, data_root: Path | DataRoot, device: str) -> KeptNetwork:
     """Return the kept network of a trial, in evaluation mode; arguments and errors as of :func:`sample`."""
     trial, name = find(root, wanted)
-    dataset = datasets.get(trial.dataset.name)
+    dataset = datasets.of(trial.dataset)
     if dataset.source is None:
         raise ResultsError(f"{root}: {dataset.name} has no images; name results of a dataset of images")
     model = load_network(root, trial, name, data_root, device)

@@ -31,6 +31,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rdbench.datasets.plugged import PluggedDataset
+from rdbench.datasets.plugged import found as plugged_dataset
 from rdbench.errors import ResultsError, SpecError, StorageError
 from rdbench.metrics import answers, is_measured
 from rdbench.metrics.base import MetricOptions
@@ -97,7 +99,11 @@ class ResultsFolder:
                 variant = variant.model_copy(update={"source": f"{copy}:{source.declaration.symbol}"})
             variants.append(variant)
         metrics = tuple(self._kept(asked) for asked in sweep.metrics)
-        stored = sweep.model_copy(update={"variants": tuple(variants), "metrics": metrics})
+        changed: dict[str, Any] = {"variants": tuple(variants), "metrics": metrics}
+        if isinstance(sweep.dataset, PluggedDataset) and sweep.dataset.source:
+            copy = self.keep_files(plugged_dataset(sweep.dataset))
+            changed["dataset"] = sweep.dataset.model_copy(update={"source": copy})
+        stored = sweep.model_copy(update=changed)
         write_atomically(self.root / "sweep.yaml", dump_sweep(stored).encode())
 
     def keep_files(self, plugin: Plugin) -> str:

@@ -25,12 +25,10 @@ from rdbench import datasets, metrics
 from rdbench.datasets import DatasetOptions
 from rdbench.errors import SpecError
 from rdbench.metrics.base import MetricOptions
-from rdbench.metrics.plugged import PluggedOptions
-from rdbench.metrics.plugged import settle as settle_metric
 from rdbench.registry import variants
 from rdbench.registry.declaration import Option
-from rdbench.registry.plugins import OptionError, is_reference
 from rdbench.registry.source import find
+from rdbench.spec import plugged
 from rdbench.spec.errors import fail, from_validation, wrong_type
 from rdbench.spec.yaml import Document, Place, kind, override
 from rdbench.storage import paths
@@ -159,8 +157,10 @@ def _options_of(what: str, registry: Any, base: type[BaseModel], example: str, s
         if isinstance(value, base):
             return value
         usage = f"{short} or {{name: {example}, ...}}"
-        if plugged := _plugged(what, value, info):
-            return plugged
+        if own := plugged.settled(what, value, info):
+            if getattr(own, "validation", None) == datasets.PUBLISHED:
+                _check_published(own.name)
+            return own
         given = with_name(value, what, usage, registry.names(), f"add 'name: {example}'")
         # Through JSON, where strict lets text be a path and a list a tuple, as options may declare them.
         options: type[BaseModel] = registry.get(given["name"]).options
@@ -174,24 +174,8 @@ def _options_of(what: str, registry: Any, base: type[BaseModel], example: str, s
     return PlainValidator(validated)
 
 
-def _plugged(what: str, value: object, info: ValidationInfo) -> object:
-    """Return what is asked of a thing of the user's own; None of one of rdbench's."""
-    reference = value.get("name") if isinstance(value, Mapping) else value
-    if what != "metric" or not is_reference("metric", reference):
-        return None
-    given = {key: one for key, one in value.items() if key != "name"} if isinstance(value, Mapping) else {}
-    context = info.context or {}
-    try:
-        return settle_metric(str(reference), given, context.get("folders", ()), metrics.names())
-    except SpecError as error:
-        if context.get("stored") and "metrics" not in context.get("asked", ()):
-            # Results outlive the file or package that their metric came from.
-            return PluggedOptions(name=str(reference).rpartition(":")[2], options=given)
-        fail(str(error), *([error.key] if isinstance(error, OptionError) else []))
-
-
 def _check_published(dataset: str) -> None:
-    if not datasets.get(dataset).validation_size:
+    if dataset not in datasets.names() or not datasets.get(dataset).validation_size:
         fix = "hold out a number or a share of the training images, such as validation: 0.1"
         fail(f"{dataset} has no published validation split; {fix}", "validation")
 

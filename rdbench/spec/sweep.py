@@ -99,7 +99,8 @@ def _of_keywords(settings: Mapping[str, Any]) -> Document:
 def _known_keys(document: Document, path: KeyPath) -> Sequence[str]:
     """Return the keys that the mapping at ``path`` may have."""
     if path == ("dataset",):
-        return list(datasets.get(document.data["dataset"]["name"]).options.model_fields)
+        name = document.data["dataset"]["name"]
+        return list(datasets.get(name).options.model_fields) if name in datasets.names() else []
     if path[0:1] == ("metrics",) and len(path) == 2:
         name = document.data["metrics"][path[1]]["name"]
         return list(metrics.get(name).options.model_fields) if name in metrics.names() else []
@@ -158,6 +159,8 @@ def dump_sweep(sweep: Sweep) -> str:
     from ruamel.yaml import YAML
 
     data = sweep.model_dump(mode="json")
+    if isinstance(sweep.dataset, datasets.PluggedDataset):
+        data["dataset"] = sweep.dataset.as_written()
     data["variants"] = [
         {"name": name, **variant.options} if variant.options else name
         for variant in sweep.variants
