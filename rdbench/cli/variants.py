@@ -133,3 +133,12 @@ def new_metric(file: File, name: Name = None) -> None:
     Example: rdbench new metric my_metric.py
     """
     _write(file, "metric", name)
+
+
+@new_app.command("dataset")
+def new_dataset(file: File, name: Name = None) -> None:
+    """Write a complete, commented dataset to start from. An existing file is not overwritten (exit code 2).
+
+    Example: rdbench new dataset my_data.py
+    """
+    _write(file, "dataset", name)

@@ -3,7 +3,8 @@
 The thing is a function, or a class, that is called without arguments but for its options; or with ``split``
 ("train", then "test"), if it has a parameter of that name; or it is the data themselves. What it gives is in
 :mod:`rdbench.datasets.arrays`. It is read once and prepared as rdbench's own are: a copy in the cache, known
-by the hash of the code and the options, with a checksum of the arrays that every trial is held to.
+by the hash of the code, the options, and the files that reading it opened, with a checksum of the arrays that
+every trial is held to.
 
 Random numbers that it draws from the global generators of numpy, torch and Python are the same each time.
 """
@@ -20,8 +21,8 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
-from rdbench.datasets import prepared
-from rdbench.datasets.arrays import USAGE, Taken, take
+from rdbench.datasets import opened, prepared
+from rdbench.datasets.arrays import Taken, take
 from rdbench.datasets.base import DatasetInfo, DatasetOptions, Shape, Source
 from rdbench.errors import DatasetError, SpecError, UserError
 from rdbench.registry import plugins
@@ -114,25 +115,43 @@ def _shape(options: PluggedDataset) -> Shape:
     return channels, height, width
 
 
+def read(options: PluggedDataset) -> Taken:
+    """Run a dataset's own code; DatasetError, in a line: it raises, or gives no dataset."""
+    return _Reading(options).taken()
+
+
 class _Reading:
     """Reads a dataset's own code once."""
 
     def __init__(self, options: PluggedDataset) -> None:
         self._options = options
         self._taken: Taken | None = None
+        self._opened: opened.Stamps = {}
 
     def source(self, options: DatasetOptions, root: Path) -> Source:
-        """Return the raw data, known by code and options, not yet read."""
+        """Return the raw data, known by code, options and the files that were opened; read now if new."""
         asked = self._options
-        identity = {"code": asked.code, "options": asked.options, "test_fraction": asked.test_fraction}
-        return Source(identity, lambda: self.taken().splits, lambda: self.taken().notes)
+        identity = {
+            "code": asked.code,
+            "options": asked.options,
+            "test_fraction": asked.test_fraction,
+            "path": asked.source,
+        }
+        # A copy in a results folder has no files of data beside it.
+        is_copy = not asked.source or f"-{asked.code}" in asked.source
+        whole = opened.known(asked.name, identity, is_copy)
+        if whole is None:
+            self.taken()
+            opened.remember(asked.name, identity, self._opened)
+            whole = {**identity, "opened": self._opened}
+        return Source(whole, lambda: self.taken().splits, lambda: self.taken().notes)
 
     def taken(self) -> Taken:
         """Return its splits. DatasetError, in a line: its code raises, or gives no dataset."""
         if self._taken is None:
             plugin = found(self._options)
             try:
-                with _seeded():
+                with _seeded(), opened.watched() as self._opened:
                     self._taken = take(_given(plugin, self._options.options), self._options.test_fraction)
             except UserError as error:
                 raise DatasetError(f"{_place(plugin)}: {error}") from None
@@ -152,7 +171,7 @@ def found(options: PluggedDataset) -> Plugin:
 
 def _given(plugin: Plugin, options: Mapping[str, Any]) -> Any:
     """Return what a dataset gives: the thing itself, or what comes of calling it."""
-    thing = plugins.runnable(plugin)
+    thing = plugins.runnable(plugin, apart=True)
     if not (inspect.isfunction(thing) or inspect.isclass(thing)):
         return thing
     if SPLIT in inspect.signature(thing).parameters:
@@ -201,9 +220,9 @@ def default_model(shape: Shape) -> dict[str, Any]:
     halvings = (min(height, width) - 1).bit_length()
     if halvings < 1:
         return {"name": "linear", "latent": 8, "channels": []}
-    widths = [32, 64, 128, 256][: max(1, min(4, halvings - 1))]
+    widths = [32, 64, 128, 256][: max(1, halvings - (1 if halvings < 4 else 2))]
     small, large = len(widths) < 3, channels == 3 or len(widths) > 3
     return {"latent": 8 if small else 64 if large else 32, "channels": widths}
 
 
-__all__ = ["SHARED", "USAGE", "PluggedDataset", "default_model", "found", "of", "settle"]
+__all__ = ["SHARED", "PluggedDataset", "default_model", "found", "of", "read", "settle"]

@@ -141,10 +141,13 @@ class Plugin:
             settled[name] = _checked(name, value, known[name])
         return settled
 
-    def run(self) -> Any:
-        """Return the thing itself: its files are run, once a process. Whatever they raise goes through."""
+    def run(self, apart: bool = False) -> Any:
+        """Return the thing itself: its files are run, once a process. Whatever they raise goes through.
+
+        ``apart``: run again for files of the same text elsewhere, which may look for others beside them.
+        """
         if self.files:
-            return running.run_files(self.files, self.symbol)
+            return running.run_files(self.files, self.symbol, apart)
         return running.run_module(self.module, self.symbol, self.path, self.text, self.code)
 
     def place_of(self, error: BaseException) -> str:
@@ -232,13 +235,15 @@ def settled(kind: Kind, reference: str, code: str) -> Plugin:
     return plugin
 
 
-def runnable(plugin: Plugin, check: Callable[[Any], str | None] = lambda thing: None) -> Any:
+def runnable(
+    plugin: Plugin, check: Callable[[Any], str | None] = lambda thing: None, apart: bool = False
+) -> Any:
     """Return the thing itself; SpecError, in a line, where its files cannot be run.
 
-    ``check`` returns what is wrong with the thing, if anything is.
+    ``check`` returns what is wrong with the thing, if anything is; ``apart`` is as for :meth:`Plugin.run`.
     """
     try:
-        thing = plugin.run()
+        thing = plugin.run(apart)
     except SpecError:
         raise
     except (Exception, SystemExit) as error:

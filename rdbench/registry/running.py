@@ -26,10 +26,13 @@ def shipped(code: str) -> Files | None:
     return _shipped.get(code)
 
 
-def run_files(files: Files, symbol: str) -> Any:
-    """Return what the first file calls ``symbol``, run once a process from the text of the files."""
+def run_files(files: Files, symbol: str, apart: bool = False) -> Any:
+    """Return what the first file calls ``symbol``, run once a process from the text of the files.
+
+    ``apart``: files of the same text that lie elsewhere are run too.
+    """
     moved.provide(file.text for file in files)
-    return getattr(bundle.run(files), symbol)
+    return getattr(bundle.run(files, apart), symbol)
 
 
 def run_module(name: str, symbol: str, path: Path, text: str, code: str = "") -> Any:

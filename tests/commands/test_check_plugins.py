@@ -1,7 +1,7 @@
 """`rdbench check` of metrics, datasets and feature networks: what is right passes, a mistake is one line."""
 
 import pytest
-from broken_plugins import FAILING_METRICS, UNREADABLE_METRICS
+from broken_plugins import DATASETS, FAILING_METRICS, UNREADABLE_METRICS
 
 from rdbench.commands import new
 from rdbench.commands.check import check
@@ -37,6 +37,18 @@ def test_a_broken_metric_is_told_in_a_line(mistake, found):
     told(found(mistake.source, mistake.symbol, kind="metric"), mistake)
 
 
+@pytest.mark.parametrize("mistake", DATASETS.values(), ids=DATASETS.keys())
+def test_a_broken_dataset_is_told_in_a_line(mistake, found):
+    told(found(mistake.source, mistake.symbol, kind="dataset"), mistake)
+
+
+def test_a_dataset_that_differs_from_time_to_time_is_told(found):
+    source = "import numpy\ndef mine():\n    return numpy.random.default_rng().random((40, 4, 4))\n"
+    last = found(source, "mine")[-1]
+    assert (last.status, last.check) == ("FAIL", "repeats")
+    assert "read twice it gives other data" in last.text
+
+
 def test_a_metric_that_draws_random_numbers_of_its_own_is_told(found):
     source = "import numpy\ndef mine(images):\n    return numpy.random.default_rng().random()\n"
     last = found(source, "mine")[-1]
@@ -51,7 +63,7 @@ def test_a_wrong_option_is_told_as_it_was_written(found):
     assert "power=3.0" in found(source, "mine", "power=3")[0].text
 
 
-@pytest.mark.parametrize("kind", ["metric"])
+@pytest.mark.parametrize("kind", ["metric", "dataset"])
 def test_the_starting_point_passes_every_check(kind, tmp_path):
     file = tmp_path / "my_own.py"
     assert new.write(file, kind) == "my_own"
@@ -65,6 +77,11 @@ KINDS = {
     "variant": "def thing(sse, rate, beta, n): ...",
     "metric": "def thing(images, latents): ...",
     "metric, of images alone": "def thing(images):\n    return images.mean()",
+    "dataset": "def thing(): ...",
+    "dataset, by split": "def thing(split, *, size: int = 3): ...",
+    "dataset, of arrays": "import numpy\nthing = numpy.ones((9, 4, 4)), numpy.ones(9)",
+    "dataset, a class": "class thing:\n    def __getitem__(self, i): ...\n    def __len__(self): ...",
+    "dataset, a generator": "def thing():\n    yield 3",
     "metric, in full": "from rdbench.metrics.latents import METRIC\nthing = METRIC",
 }
 

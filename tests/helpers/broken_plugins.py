@@ -74,3 +74,74 @@ FAILING_METRICS = {
         "def mine(images, latents):\n    return images @ latents\n", "mine", "RuntimeError:", 2
     ),
 }
+
+_NUMPY = "import numpy as np\n"
+
+# Datasets: told as the sweep file is read, as their code is run then.
+DATASETS = {
+    "not Python": Mistake("def mine(:\n", "mine", "not Python", 1),
+    "another name": Mistake("def rings(): ...\n", "ring", "did you mean 'rings'?"),
+    "a parameter that is no option": Mistake("def mine(count): ...\n", "mine", "put * before options", 1),
+    "an option that all have": Mistake(
+        "def mine(*, augment: str = 'a'): ...\n", "mine", "every dataset has an option augment", 1
+    ),
+    "the name of ours": Mistake("def mnist(): ...\n", "mnist", "taken for rdbench's own dataset 'mnist'", 1),
+    "cannot be imported": Mistake("import nothing_there\ndef mine(): ...\n", "mine", "No module named", 1),
+    "raises": Mistake("def mine():\n    return open('/nowhere.npz')\n", "mine", "FileNotFoundError", 2),
+    "forgets to return": Mistake("def mine():\n    3\n", "mine", "it is nothing (None); give (images"),
+    "a number": Mistake("mine = 3\n", "mine", "it is a int; give (images, labels)", 1),
+    "nothing is yielded": Mistake("def mine():\n    yield from ()\n", "mine", "it holds no images"),
+    "images of two sizes": Mistake(
+        _NUMPY + "def mine():\n    for n in range(9):\n        yield np.zeros((4 + n, 4))\n",
+        "mine",
+        "image 1 of it is 5x4, image 0 is 4x4; make them one size",
+    ),
+    "vectors": Mistake(
+        _NUMPY + "def mine():\n    return np.zeros((9, 7))\n",
+        "mine",
+        "are 9x7; they must be (N, h",
+    ),
+    "five channels": Mistake(
+        _NUMPY + "def mine():\n    return np.zeros((9, 5, 8, 8))\n", "mine", "are 9x5x8x8; they must be"
+    ),
+    "floats up to 255": Mistake(
+        _NUMPY + "def mine():\n    return np.full((9, 4, 4), 255.0)\n",
+        "mine",
+        "of 255 to 255; give uint8",
+    ),
+    "floats from -1": Mistake(
+        _NUMPY + "def mine():\n    return np.linspace(-1, 1, 90).reshape(10, 3, 3)\n",
+        "mine",
+        "of -1 to 1; give",
+    ),
+    "whole numbers up to 1": Mistake(
+        _NUMPY + "def mine():\n    return np.ones((9, 4, 4), int)\n", "mine", "which is black; white is 255"
+    ),
+    "not finite": Mistake(
+        _NUMPY + "def mine():\n    x = np.ones((9, 4, 4))\n    x[5] = np.nan\n    return x\n",
+        "mine",
+        "image 5 of it holds a value that is not finite",
+    ),
+    "fewer labels": Mistake(
+        _NUMPY + "def mine():\n    return np.ones((9, 4, 4)), np.ones(8)\n",
+        "mine",
+        "labels of shape (8,)",
+    ),
+    "labels are text": Mistake(
+        _NUMPY + "def mine():\n    for n in range(9):\n        yield np.eye(4), 'cat'\n",
+        "mine",
+        "number the",
+    ),
+    "no test split": Mistake(
+        _NUMPY + "def mine():\n    return {'train': np.ones((9, 4, 4))}\n",
+        "mine",
+        "holds 'train', not",
+    ),
+    "splits of two sizes": Mistake(
+        _NUMPY + "def mine(split):\n    return np.ones((9, 4, 4 if split == 'test' else 5))\n",
+        "mine",
+        "training and test images are 1x4x5 and 1x4x4",
+    ),
+    "one image": Mistake(_NUMPY + "mine = np.ones((1, 4, 4))\n", "mine", "of 1 images leaves none"),
+    "ends the process": Mistake("def mine():\n    exit(3)\n", "mine", "SystemExit: 3", 2),
+}
