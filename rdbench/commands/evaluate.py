@@ -12,8 +12,7 @@ from rdbench.machine import limit_threads
 from rdbench.metrics import is_measured
 from rdbench.metrics.base import MetricOptions
 from rdbench.metrics.failures import reason
-from rdbench.metrics.plugged import PluggedOptions
-from rdbench.registry import plugins, running
+from rdbench.registry import running
 from rdbench.results.lease import Lease
 from rdbench.results.load import Results, load_results
 from rdbench.results.parquet import Row
@@ -136,8 +135,8 @@ def keep_metrics(folder: ResultsFolder, asked: Sequence[MetricOptions]) -> None:
     Raises SpecError: they cannot be run.
     """
     for options in asked:
-        if isinstance(options, PluggedOptions) and preflight.plugged_files(options):
-            folder.keep_files(plugins.settled("metric", options.source, options.code))
+        if preflight.plugged_files(options) and (plugin := metrics.plugin_of(options)):
+            folder.keep_files(plugin)
 
 
 def _shown(row: Row) -> str:

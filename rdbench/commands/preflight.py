@@ -13,7 +13,6 @@ from rdbench.datasets import Dataset, PluggedDataset
 from rdbench.datasets.plugged import found as plugged_dataset
 from rdbench.errors import ResultsError, SpecError
 from rdbench.metrics.base import MetricOptions, value_name
-from rdbench.metrics.plugged import PluggedOptions
 from rdbench.registry import plugins, variants
 from rdbench.registry.imports import Files
 from rdbench.registry.source import find
@@ -96,6 +95,10 @@ def unmeasurable(
             from rdbench.metrics.features import comparison
 
             reason = comparison.unusable(protocol, getattr(options, "weights", None))
+        if reason is None and open_weights and (own := metrics.own_features(options)):
+            from rdbench.metrics.features import comparison
+
+            reason = comparison.unusable_own(own, data)
         if reason:
             reasons[options] = f"{options.name}: {reason}"
     return reasons
@@ -158,14 +161,13 @@ def runnable(sweep: Sweep) -> dict[str, Files]:
 
 
 def plugged_files(asked: MetricOptions) -> dict[str, Files]:
-    """Run the files of a metric of the author's own once, and return them by hash; none of rdbench's.
+    """Run the files of a metric, or feature network, of the author's own once, and return them by hash.
 
     Raises:
         SpecError: they cannot be run.
     """
-    if not isinstance(asked, PluggedOptions) or not asked.code:
+    if (plugin := metrics.plugin_of(asked)) is None:
         return {}
-    plugin = plugins.settled("metric", asked.source, asked.code)
     try:
         plugins.runnable(plugin)
     except SpecError as error:

@@ -30,13 +30,33 @@ from rdbench.metrics.base import (
     value_name,
 )
 from rdbench.metrics.failures import TRIES, way
+from rdbench.metrics.features.own import OwnFeatures
 from rdbench.metrics.plugged import PluggedOptions
+from rdbench.registry import plugins
+from rdbench.registry.plugins import Plugin
 from rdbench.text import choose
 
 
 def needs_inception(asked: MetricOptions) -> bool:
     """Tell whether a metric looks at images through Inception, under these options."""
     return "weights" in type(asked).model_fields and getattr(asked, "features", "inception") == "inception"
+
+
+def own_features(asked: MetricOptions) -> OwnFeatures | None:
+    """Return the feature network of the user's own that a metric looks through; None if it has none."""
+    features = getattr(asked, "features", None)
+    return features if isinstance(features, OwnFeatures) else None
+
+
+def plugin_of(asked: MetricOptions) -> Plugin | None:
+    """Return what a metric runs that is the user's own code: itself, or its features; None if nothing.
+
+    SpecError: it was edited since the sweep was read.
+    """
+    if isinstance(asked, PluggedOptions):
+        return plugins.settled("metric", asked.source, asked.code) if asked.code else None
+    own = own_features(asked)
+    return own.plugin if own and own.code and not own.is_script else None
 
 
 @functools.cache

@@ -45,7 +45,9 @@ class MetricOptions(BaseModel):
 
     def settings(self) -> dict[str, Any]:
         """Return the options but for the name, as JSON values."""
-        return self.model_dump(mode="json", exclude={"name"})
+        settings = self.model_dump(mode="json", exclude={"name"})
+        own = getattr(getattr(self, "features", None), "identity", None)  # of a feature network of the user's
+        return settings | {"features": own} if own else settings
 
     def offers(self, quantity: str) -> bool:
         """Tell whether a quantity of the metric, by its name, is asked for."""

@@ -132,14 +132,7 @@ class Plugin:
         ``shared`` are further options, which every one of its kind has. OptionError: one is not there, or
         cannot have this value.
         """
-        known = {**self.options, **shared}
-        settled = {name: option.default for name, option in known.items()}
-        for name, value in given.items():
-            if name not in known:
-                fix = choose(name, list(known)) if known else "it takes no options, remove it"
-                raise OptionError(name, f"unknown key; {WORDS[self.kind]} {self.symbol}: {fix}")
-            settled[name] = _checked(name, value, known[name])
-        return settled
+        return settled_options(f"{WORDS[self.kind]} {self.symbol}", {**self.options, **shared}, given)
 
     def run(self, apart: bool = False) -> Any:
         """Return the thing itself: its files are run, once a process. Whatever they raise goes through.
@@ -181,6 +174,20 @@ def _defines(statement: ast.stmt) -> Iterable[str]:
         case ast.Import() | ast.ImportFrom():
             return [alias.asname or alias.name.partition(".")[0] for alias in statement.names]
     return []
+
+
+def settled_options(what: str, known: Mapping[str, Option], given: Mapping[Any, Any]) -> dict[str, Any]:
+    """Return all options that are known, those that are given checked, the others by default.
+
+    OptionError: one that is given is not known of ``what``, or cannot have this value.
+    """
+    settled = {name: option.default for name, option in known.items()}
+    for name, value in given.items():
+        if name not in known:
+            fix = choose(name, list(known)) if known else "it takes no options, remove it"
+            raise OptionError(name, f"unknown key; {what}: {fix}")
+        settled[name] = _checked(name, value, known[name])
+    return settled
 
 
 def _checked(name: str, value: Any, option: Option) -> Any:

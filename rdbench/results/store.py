@@ -34,11 +34,10 @@ from typing import TYPE_CHECKING, Any
 from rdbench.datasets.plugged import PluggedDataset
 from rdbench.datasets.plugged import found as plugged_dataset
 from rdbench.errors import ResultsError, SpecError, StorageError
-from rdbench.metrics import answers, is_measured
+from rdbench.metrics import answers, is_measured, own_features, plugin_of
 from rdbench.metrics.base import MetricOptions
 from rdbench.metrics.failures import added_up
-from rdbench.metrics.plugged import PluggedOptions
-from rdbench.registry import copies, plugins
+from rdbench.registry import copies
 from rdbench.registry.imports import Files
 from rdbench.registry.plugins import Plugin
 from rdbench.registry.source import find
@@ -113,10 +112,12 @@ class ResultsFolder:
         return f"{copies.save(self.root, plugin.symbol, plugin.files, copies.PLUGINS)}:{plugin.symbol}"
 
     def _kept(self, asked: MetricOptions) -> MetricOptions:
-        if not isinstance(asked, PluggedOptions) or not asked.code:
+        if (plugin := plugin_of(asked)) is None:
             return asked
-        source = self.keep_files(plugins.settled("metric", asked.source, asked.code))
-        return asked.model_copy(update={"source": source})
+        changed = {"source": self.keep_files(plugin)}
+        if own := own_features(asked):
+            return asked.model_copy(update={"features": own.model_copy(update=changed)})
+        return asked.model_copy(update=changed)
 
     def table(self, name: str) -> Table:
         """Return one of :data:`TABLES`."""

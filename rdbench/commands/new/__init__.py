@@ -12,7 +12,7 @@ from typing import get_args
 
 from rdbench import datasets, metrics
 from rdbench.errors import UserError
-from rdbench.metrics.features.comparison import FeatureName
+from rdbench.metrics.features import FeatureName
 from rdbench.registry import variants
 from rdbench.registry.declaration import Kind as VariantKind
 from rdbench.registry.plugins import WORDS
