@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from rdbench.commands.elsewhere import evaluate
     from rdbench.commands.results import Results, load_results
     from rdbench.datasets import Dataset
+    from rdbench.metrics.plugged import metric
     from rdbench.registry.variants import variant
     from rdbench.report import plot
     from rdbench.spec.sweep import Sweep, load_sweep
@@ -50,6 +51,7 @@ _HOMES = {
     "load_sweep": "spec.sweep",
     "Sweep": "spec.sweep",
     "variant": "registry.variants",
+    "metric": "metrics.plugged",
     "Model": "vae.models",
     "About": "vae.models",
     "Terms": "vae.models",
@@ -78,6 +80,7 @@ __all__ = [
     "load_model",
     "load_results",
     "load_sweep",
+    "metric",
     "plan",
     "plot",
     "run",

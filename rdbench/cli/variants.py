@@ -1,6 +1,6 @@
-"""The verbs about variants: check one, and write a new one from a template."""
+"""The verbs about what is plugged in: check it, and write a new one from a template."""
 
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from typer import Argument, Option
@@ -8,22 +8,35 @@ from typer import Argument, Option
 from rdbench.cli import streams
 from rdbench.cli.options import Device
 
+if TYPE_CHECKING:
+    from rdbench.commands.new import Start
+
 EXIT_NOT_CONFORMING = 1
 
-new_app = typer.Typer(help="Write a variant to start from.", no_args_is_help=True, rich_markup_mode=None)
+new_app = typer.Typer(
+    help="Write a variant, metric, dataset or feature network to start from.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
 Reference = Annotated[
     str, Argument(help="A registered name, package.module:symbol, or file.py:symbol.", metavar="REFERENCE")
 ]
 Options = Annotated[
     list[str] | None,
-    Option("--set", help="An option of the variant, e.g. --set dof=5. Repeatable.", metavar="OPTION=VALUE"),
+    Option("--set", help="An option of it, e.g. --set dof=5. Repeatable.", metavar="OPTION=VALUE"),
 ]
 Traceback = Annotated[
-    bool, Option("--traceback", help="Show the full traceback of an exception in the variant.")
+    bool, Option("--traceback", help="Show the full traceback of an exception in its code.")
 ]
 File = Annotated[str, Argument(help="The Python file to write, - for standard output.", metavar="FILE.py")]
+CheckedKind = Annotated[
+    Literal["variant", "metric", "dataset", "features"] | None,
+    Option("--as", help="What it is checked as; default: what stands there."),
+]
 Kind = Annotated[Literal["objective", "model", "trial"], Option(help="What to write; see above.")]
-Name = Annotated[str | None, Option(help="Name of the variant; default: that of the file.", metavar="NAME")]
+Name = Annotated[
+    str | None, Option(help="Name of what is written; default: that of the file.", metavar="NAME")
+]
 
 
 @new_app.callback()
@@ -32,15 +45,23 @@ def _new() -> None:
 
 
 def check(
-    reference: Reference, set_: Options = None, device: Device = "cpu", traceback: Traceback = False
+    reference: Reference,
+    set_: Options = None,
+    device: Device = "cpu",
+    kind: CheckedKind = None,
+    traceback: Traceback = False,
 ) -> None:
     """Check that a variant does what the harness relies on, before a sweep spends hours on it.
 
-    About fifteen checks, a line each, in a few seconds, on 128 digits of 8x8 with 4 latents and channels
-    [8, 16]: what it declares; the shapes of all it returns; finite losses and gradients at beta 1e-4 to 1e3;
-    that the rate is the KL divergence if the model says ``gaussian`` (diagonal posterior, standard normal
-    prior), else not negative; that evaluation has no side effects; that a trial is reproducible to the last
-    digit, in this process and in a fresh one that has only its source text, like a worker on another machine.
+    Metrics, datasets and feature networks of your own are checked too: that their code runs, what it gives,
+    and that it gives the same again.
+
+    Of a variant: about fifteen checks, a line each, in a few seconds, on 128 digits of 8x8 with 4 latents and
+    channels [8, 16]: what it declares; the shapes of all it returns; finite losses and gradients at beta 1e-4
+    to 1e3; that the rate is the KL divergence if the model says ``gaussian`` (diagonal posterior, standard
+    normal prior), else not negative; that evaluation has no side effects; that a trial is reproducible to the
+    last digit, in this process and in a fresh one that has only its source text, like a worker on another
+    machine.
     "imports" lists your files that it runs from: an edit of any makes it a new variant.
 
     "ok": holds; "note": worth knowing; "FAIL": what to fix, and where. Exit code 1: a check failed.
@@ -52,11 +73,13 @@ def check(
       rdbench check ./my_vae.py:my_vae --set floor=0.01
 
       rdbench check my_package.vaes:MyVae --traceback
+
+      rdbench check ./my_metric.py:sharpness
     """
     from rdbench.commands import check as conformance
 
     findings = []
-    for finding in conformance.check(reference, set_ or [], device):
+    for finding in conformance.check(reference, set_ or [], device, kind=kind):
         findings.append(finding)
         typer.echo(str(finding))
         if traceback and finding.trace:
@@ -84,6 +107,10 @@ def new_variant(file: File, kind: Kind = "objective", name: Name = None) -> None
 
       rdbench new variant variants/heavy_tails.py --kind model
     """
+    _write(file, kind, name)
+
+
+def _write(file: str, kind: "Start", name: str | None) -> None:
     from rdbench.commands import new
     from rdbench.storage.outputs import STANDARD_OUTPUT, is_standard_output
     from rdbench.storage.paths import local
@@ -95,5 +122,23 @@ def new_variant(file: File, kind: Kind = "objective", name: Name = None) -> None
     if printed:
         return
     typer.echo(f"{kind} {chosen} written to {file}; next:")
-    for line in new.next_steps(target, chosen):
+    for line in new.next_steps(target, chosen, kind):
         typer.echo(f"  {line}")
+
+
+@new_app.command("metric")
+def new_metric(file: File, name: Name = None) -> None:
+    """Write a complete, commented metric to start from. An existing file is not overwritten (exit code 2).
+
+    Example: rdbench new metric my_metric.py
+    """
+    _write(file, "metric", name)
+
+
+@new_app.command("dataset")
+def new_dataset(file: File, name: Name = None) -> None:
+    """Write a complete, commented dataset to start from. An existing file is not overwritten (exit code 2).
+
+    Example: rdbench new dataset my_data.py
+    """
+    _write(file, "dataset", name)

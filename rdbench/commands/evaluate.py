@@ -12,7 +12,7 @@ from rdbench.machine import limit_threads
 from rdbench.metrics import is_measured
 from rdbench.metrics.base import MetricOptions
 from rdbench.metrics.failures import reason
-from rdbench.registry import variants
+from rdbench.registry import running
 from rdbench.results.lease import Lease
 from rdbench.results.load import Results, load_results
 from rdbench.results.parquet import Row
@@ -93,7 +93,8 @@ def _evaluate(
 
     torch_device = torch.device(resolve_device(device))
     limit_threads()
-    variants.ship(folder.variant_sources())
+    running.ship(folder.variant_sources())
+    keep_metrics(folder, asked)
     done = results.trials[results.trials["status"] == "done"]
     measured = already = without = 0
     failed: list[str] = []
@@ -126,6 +127,16 @@ def _evaluate(
         measured += not problems
         say(f"[{number}/{len(done)}] {name}: " + ", ".join(_shown(row) for row in rows))
     return Measured(measured, already, without, tuple(failed))
+
+
+def keep_metrics(folder: ResultsFolder, asked: Sequence[MetricOptions]) -> None:
+    """Run the files of metrics of the user's own once, and keep them beside what they will have measured.
+
+    Raises SpecError: they cannot be run.
+    """
+    for options in asked:
+        if preflight.plugged_files(options) and (plugin := metrics.plugin_of(options)):
+            folder.keep_files(plugin)
 
 
 def _shown(row: Row) -> str:

@@ -9,10 +9,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from rdbench import datasets, metrics
-from rdbench.datasets import Dataset
+from rdbench.datasets import Dataset, PluggedDataset
+from rdbench.datasets.plugged import found as plugged_dataset
 from rdbench.errors import ResultsError, SpecError
 from rdbench.metrics.base import MetricOptions, value_name
-from rdbench.registry import variants
+from rdbench.registry import plugins, variants
 from rdbench.registry.imports import Files
 from rdbench.registry.source import find
 from rdbench.results.parquet import STANDING
@@ -94,6 +95,10 @@ def unmeasurable(
             from rdbench.metrics.features import comparison
 
             reason = comparison.unusable(protocol, getattr(options, "weights", None))
+        if reason is None and open_weights and (own := metrics.own_features(options)):
+            from rdbench.metrics.features import comparison
+
+            reason = comparison.unusable_own(own, data)
         if reason:
             reasons[options] = f"{options.name}: {reason}"
     return reasons
@@ -116,7 +121,7 @@ def measurable(
     without = unmeasurable(sweep.metrics, data, sweep.protocol, open_weights=open_weights)
     measures = needed_measures(sweep.search)
     for options in sweep.metrics:
-        for quantity, reason in metrics.get(options.name).left_out(options, data).items():
+        for quantity, reason in metrics.of(options).left_out(options, data).items():
             if (measure := value_name(options.name, quantity, None)) in measures:
                 raise SpecError(f"search: {measure}: {reason}; let it rest on another measure")
     needed = needed_metrics(sweep.search) & {options.name for options in without}
@@ -129,7 +134,7 @@ def measurable(
 
 
 def runnable(sweep: Sweep) -> dict[str, Files]:
-    """Import every variant once, to find mistakes before anything is trained.
+    """Import every variant and metric once, to find mistakes before anything is trained.
 
     Returns:
         The author's files they run from, by hash, for workers that do not have them.
@@ -147,7 +152,27 @@ def runnable(sweep: Sweep) -> dict[str, Files]:
             raise _authors_mistake(variant, "imported", error) from None
         if variant.code and (files := find(variant.source).files):
             sources[variant.code] = files
+    for asked in sweep.metrics:
+        sources |= plugged_files(asked)
+    if isinstance(sweep.dataset, PluggedDataset):
+        plugin = plugged_dataset(sweep.dataset)
+        sources |= {plugin.code: plugin.files} if plugin.files else {}
     return sources
+
+
+def plugged_files(asked: MetricOptions) -> dict[str, Files]:
+    """Run the files of a metric, or feature network, of the author's own once, and return them by hash.
+
+    Raises:
+        SpecError: they cannot be run.
+    """
+    if (plugin := metrics.plugin_of(asked)) is None:
+        return {}
+    try:
+        plugins.runnable(plugin)
+    except SpecError as error:
+        raise SpecError(f"metrics: {asked.name} cannot be imported: {error}") from None
+    return {plugin.code: plugin.files} if plugin.files else {}
 
 
 def _authors_mistake(variant: VariantSpec, done: str, error: BaseException) -> SpecError:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from rdbench import datasets
 from rdbench.errors import ResultsError
 from rdbench.machine import limit_threads
-from rdbench.registry import variants
+from rdbench.registry import running
 from rdbench.results.store import ResultsFolder
 from rdbench.spec.labels import trial_name, trial_name_in, variant_names
 from rdbench.spec.plan import Trial
@@ -87,7 +87,7 @@ def load_network(
         raise ResultsError(
             f"{root}: the network of {name} was not kept; sweep again with --set keep_weights=true"
         )
-    dataset = datasets.get(trial.dataset.name)
+    dataset = datasets.of(trial.dataset)
     train_images = _train_images(folder, trial) or len(datasets.load(trial.dataset, data_root).train.images)
 
     import torch
@@ -96,7 +96,7 @@ def load_network(
     from rdbench.vae.models import from_bytes
 
     place = torch.device(resolve_device(device))
-    variants.ship(folder.variant_sources())
+    running.ship(folder.variant_sources())
     try:
         return from_bytes(trial, dataset.shape(trial.dataset), train_images, file.read_bytes(), place)
     except ValueError as error:
@@ -118,7 +118,7 @@ class KeptNetwork:
 def kept_network(root: Place, wanted: str, data_root: Path | DataRoot, device: str) -> KeptNetwork:
     """Return the kept network of a trial, in evaluation mode; arguments and errors as of :func:`sample`."""
     trial, name = find(root, wanted)
-    dataset = datasets.get(trial.dataset.name)
+    dataset = datasets.of(trial.dataset)
     if dataset.source is None:
         raise ResultsError(f"{root}: {dataset.name} has no images; name results of a dataset of images")
     model = load_network(root, trial, name, data_root, device)

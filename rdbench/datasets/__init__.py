@@ -29,13 +29,18 @@ from rdbench.datasets.base import (
     Progress,
     Split,
 )
+from rdbench.datasets.plugged import PluggedDataset
+from rdbench.datasets.plugged import of as plugged_info
 from rdbench.datasets.prepared import Root
 from rdbench.datasets.write import SPLITS
 from rdbench.errors import DatasetError
 from rdbench.text import choose
 
 # What is defined elsewhere; beside it all below without an underscore is public.
-__all__ = ["AUGMENTATIONS", "PUBLISHED", "Augmentation", "Dataset", "DatasetInfo", "DatasetOptions", "Split"]
+__all__ = [
+    "AUGMENTATIONS", "PUBLISHED", "Augmentation", "Dataset", "DatasetInfo", "DatasetOptions",
+    "PluggedDataset", "Split",
+]  # fmt: skip
 
 _REGISTRY: dict[str, DatasetInfo] = {}
 
@@ -63,9 +68,16 @@ def get(name: str) -> DatasetInfo:
     return _REGISTRY[name]
 
 
+def of(options: DatasetOptions) -> DatasetInfo:
+    """The dataset that is asked for: one of the list above, or one of the user's own."""
+    return plugged_info(options) if isinstance(options, PluggedDataset) else get(options.name)
+
+
 def make_options(name: str, values: Mapping[str, Any] | None = None) -> DatasetOptions:
     """Validated options of a dataset. Raises DatasetError that names each wrong key."""
     try:
+        if "code" in (values or {}):  # as a trial of the user's own data stores them
+            return PluggedDataset.model_validate_json(json.dumps({**(values or {}), "name": name}))
         # As JSON, where a list may stand for a tuple though nothing else is taken for something it is not.
         return get(name).options.model_validate_json(json.dumps({**(values or {}), "name": name}))
     except ValidationError as error:
@@ -130,7 +142,7 @@ def sizes(options: DatasetOptions) -> tuple[int, ...] | None:
 
     None where only the data tell.
     """
-    info = get(options.name)
+    info = of(options)
     train, test = options.train_images, options.test_images
     if info.sizes:
         train, test = (
@@ -146,6 +158,9 @@ def sizes(options: DatasetOptions) -> tuple[int, ...] | None:
 
 def _opened(ready: prepared.Prepared, info: DatasetInfo, options: DatasetOptions) -> Dataset:
     train = _split(ready, "train", options.train_images, info.name)
+    if train.images.shape[1:] != (shape := info.shape(options)):
+        there, asked = ("x".join(map(str, sizes)) for sizes in (train.images.shape[1:], shape))
+        raise DatasetError(f"{info.name}: images are {there}, not {asked}; leave shape out, or correct it")
     test = _split(ready, "test", options.test_images, info.name)
     published = options.validation == PUBLISHED
     subset = f"{ready.checksum} {len(train.images)} {len(test.images)}"
@@ -155,7 +170,7 @@ def _opened(ready: prepared.Prepared, info: DatasetInfo, options: DatasetOptions
         test=test,
         checksum=hashlib.sha256(subset.encode()).hexdigest(),
         augmentation=info.augmentation(options),
-        shape=info.shape(options),
+        shape=shape,
         skipped=tuple(ready.meta["skipped"]),
         notes=_remarks(info, ready),
         validation=_split(ready, "validation", None, info.name) if published else None,
@@ -263,7 +278,7 @@ def _status(info: DatasetInfo, data_root: Path) -> Status:
 
 
 def _checked(options: DatasetOptions) -> tuple[DatasetInfo, DatasetOptions]:
-    info = get(options.name)
+    info = of(options)
     if not isinstance(options, info.options):
         options = make_options(options.name, options.model_dump())
     return info, options

@@ -145,6 +145,7 @@ class Source:
     # JSON values that change whenever the prepared arrays would: files with sizes and times, and options
     identity: dict[str, Any]
     read: Callable[[], Sequence[RawSplit]]  # returns (train, test), and validation where it was asked for
+    notes: Callable[[], Sequence[str]] = tuple  # what reading changed, asked for once they are read
 
 
 class MissingDataError(DatasetError):

@@ -150,7 +150,7 @@ def _write_meta(folder: Path, info: DatasetInfo, source: Source, reports: dict[s
         "files": files,
         "checksum": checksum_of(files),
         "skipped": [f"{split}: {bad.name}: {bad.reason}" for split in reports for bad in reports[split].bad],
-        "notes": _notes(info, reports.values()),
+        "notes": [*_notes(info, reports.values()), *source.notes()],
     }
     with (folder / META).open("wb") as file:
         file.write(json.dumps(meta, indent=1).encode())

@@ -19,6 +19,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from rdbench.errors import SpecError, UserError, lacking
+from rdbench.metrics import plugged
 from rdbench.metrics.base import (
     NEEDS,
     Metric,
@@ -30,6 +31,10 @@ from rdbench.metrics.base import (
     value_name,
 )
 from rdbench.metrics.failures import TRIES, way
+from rdbench.metrics.features.own import OwnFeatures
+from rdbench.metrics.plugged import PluggedOptions
+from rdbench.registry import plugins
+from rdbench.registry.plugins import Plugin
 from rdbench.text import choose
 
 if TYPE_CHECKING:
@@ -39,6 +44,23 @@ if TYPE_CHECKING:
 def needs_inception(asked: MetricOptions) -> bool:
     """Tell whether a metric looks at images through Inception, under these options."""
     return "weights" in type(asked).model_fields and getattr(asked, "features", "inception") == "inception"
+
+
+def own_features(asked: MetricOptions) -> OwnFeatures | None:
+    """Return the feature network of the user's own that a metric looks through; None if it has none."""
+    features = getattr(asked, "features", None)
+    return features if isinstance(features, OwnFeatures) else None
+
+
+def plugin_of(asked: MetricOptions) -> Plugin | None:
+    """Return what a metric runs that is the user's own code: itself, or its features; None if nothing.
+
+    SpecError: it was edited since the sweep was read.
+    """
+    if isinstance(asked, PluggedOptions):
+        return plugins.settled("metric", asked.source, asked.code) if asked.code else None
+    own = own_features(asked)
+    return own.plugin if own and own.code and not own.is_script else None
 
 
 @functools.cache
@@ -63,13 +85,14 @@ def missing(options: MetricOptions, data: "Dataset", protocol: str) -> str | Non
     """Return what keeps a metric from being measured here, with the fix, in one line; None for nothing."""
     module = _MODULES.get(options.name) or ("cleanfid" if needs_inception(options) else "")
     lacks = lacking("metrics", module) if module else ""
-    return lacks or get(options.name).missing(options, data, protocol)
+    return lacks or of(options).missing(options, data, protocol)
 
 
-_SHARED = ("base", "failures", "features")  # beside the metrics in this folder
+# Beside the metrics in this folder.
+_SHARED = ("base", "calling", "failures", "features", "inputs", "plugged")
 
 _OF_VALUES = {"variance", "lower", "upper", "without_error", "test_accuracy", "kl_by_latent"}
-FINDINGS = _OF_VALUES | {"bound", "versions", "warning", "error", "failures", "undefined"}
+FINDINGS = _OF_VALUES | {"bound", "versions", "warning", "error", "failures", "undefined", "better"}
 """Settings of a value that were measured rather than asked for: values that differ in them alone compare."""
 
 SIGNS = {"lower": "≥", "upper": "≤"}
@@ -99,6 +122,11 @@ def get(name: str) -> Metric:
         raise SpecError(f"unknown metric {name!r}; {choose(name, names())}")
     metric: Metric = importlib.import_module(f"{__name__}.{name}").METRIC
     return metric
+
+
+def of(asked: MetricOptions) -> Metric:
+    """Return the metric that is asked for: one of this folder, or one of the user's own."""
+    return plugged.of(asked) if isinstance(asked, PluggedOptions) else get(asked.name)
 
 
 def sign(name: str, settings: dict[str, Any], error: float | None) -> str:
@@ -154,7 +182,7 @@ def _row(options: MetricOptions, value: Value, protocol: str) -> dict[str, Any]:
 def _measure(options: MetricOptions, model: TrainedModel, known: str = "") -> list[Value]:
     from rdbench.errors import of_the_machine
 
-    metric = get(options.name)
+    metric = of(options)
     try:
         if reason := missing(options, model.data, model.protocol):
             return [_failure(reason)]  # of this machine: where trials start, it was asked before
@@ -169,7 +197,7 @@ def _measure(options: MetricOptions, model: TrainedModel, known: str = "") -> li
                 raise ValueError(f"{options.name} is {value.value} with {value.settings}")
         return values
     except Exception as error:
-        text = traceback.format_exc()
+        text = plugged.placed(options, error, traceback.format_exc())
         if isinstance(error, UserError) or of_the_machine(error):
             return [_failure(text)]
     if known and way(known) == way(text):
@@ -212,7 +240,7 @@ def _answers(asked: MetricOptions, settings: dict[str, Any], complete: bool = Tr
         if not set(settings.get("readings", ())) <= set(wanted.pop("readings", ())):
             return False
     if "quantity" not in settings:  # a failure may be older than an option of some quantities
-        of_some = {option for one in get(asked.name).quantities for option in one.options}
+        of_some = {option for one in of(asked).quantities for option in one.options}
         wanted = {name: value for name, value in wanted.items() if name in settings or name not in of_some}
     return wanted.items() <= {**asked.before, **settings}.items()
 
@@ -240,7 +268,7 @@ def is_measured(
 
 def _other_options(asked: MetricOptions, rows: Iterable[dict[str, Any]], complete: bool) -> bool:
     """Tell whether a quantity with options of its own was measured under others only, or not ``complete``."""
-    for quantity in get(asked.name).quantities:
+    for quantity in of(asked).quantities:
         wanted = of_quantity(asked.name, quantity.name, asked.settings())
         alike = {option: value for option, value in wanted.items() if option not in quantity.options}
         of_it = [row for row in rows if row.get("quantity") == quantity.name and alike.items() <= row.items()]

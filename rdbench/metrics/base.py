@@ -45,7 +45,9 @@ class MetricOptions(BaseModel):
 
     def settings(self) -> dict[str, Any]:
         """Return the options but for the name, as JSON values."""
-        return self.model_dump(mode="json", exclude={"name"})
+        settings = self.model_dump(mode="json", exclude={"name"})
+        own = getattr(getattr(self, "features", None), "identity", None)  # of a feature network of the user's
+        return settings | {"features": own} if own else settings
 
     def offers(self, quantity: str) -> bool:
         """Tell whether a quantity of the metric, by its name, is asked for."""
@@ -117,6 +119,9 @@ class TrainedModel:
     # (images, standard normal noise (batch, latent)) -> the decoder's mean at a sample of q(z|x); None: of
     # the Gaussian posterior that ``encode`` gives
     reconstruct: "Callable[[Tensor, Tensor], Tensor] | None" = None
+    # (images, standard normal noise (batch, latent)) -> the latents that ``reconstruct`` decodes; None: those
+    # of the Gaussian posterior
+    sample: "Callable[[Tensor, Tensor], Tensor] | None" = None
     lacks: frozenset[str] = frozenset()  # what the model lacks of :data:`NEEDS`
 
 

@@ -1,4 +1,4 @@
-"""The kernel inception distance: the squared maximum mean discrepancy of Inception's features.
+"""The kernel inception distance: the squared maximum mean discrepancy of Inception's features, or others.
 
 Binkowski, Sutherland, Arbel & Gretton, "Demystifying MMD GANs", ICLR 2018. Samples of the prior, decoded,
 against images of a split; lower is better. It is unbiased: its mean does not depend on how many there are,
@@ -6,19 +6,23 @@ and it may fall below zero. How samples become images, and how those are resized
 each protocol.
 """
 
-from functools import partial
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 from pydantic import Field
 
 from rdbench.metrics.base import InceptionWeights, Metric, MetricOptions, Quantity, TrainedModel, Value
 from rdbench.metrics.features import comparison
 from rdbench.metrics.features.comparison import SplitName
+from rdbench.metrics.features.own import AnyFeatures
 
 
 class KidOptions(MetricOptions):
     """Options of ``kid``.
 
     Attributes:
+        features: the network: ``inception``, ``classifier``, or one of your own, such as
+            ``my_features.py:embed``, or a file of TorchScript.
         samples: from the prior, and images of the split, the same random ones each time; all of them, where
             it has no more. All features are kept in memory, 8 kB a sample and 8 kB an image.
         subsets: how many random subsets the distance is averaged over.
@@ -27,7 +31,11 @@ class KidOptions(MetricOptions):
         weights: a local file of Inception's weights, in place of the published ones.
     """
 
+    # For rows of kid from when it looked through Inception alone.
+    before: ClassVar[Mapping[str, Any]] = {"features": "inception"}
+
     name: str = "kid"
+    features: AnyFeatures = "inception"
     samples: int = Field(default=10_000, ge=2, le=100_000)
     subsets: int = Field(default=100, ge=1, le=10_000)
     subset_size: int = Field(default=1000, ge=2, le=100_000)
@@ -45,7 +53,7 @@ def compute(options: KidOptions, model: TrainedModel) -> list[Value]:
     from rdbench.numerics.kid import kid
     from rdbench.numerics.seeding import generator
 
-    features = comparison.network("inception", model, options.weights)
+    features = comparison.network(options.features, model, options.weights)
     reference = comparison.reference_features(model, features, options.split, options.samples)
     sampled = comparison.sample_features(model, features, options.samples)
     draw = np.random.default_rng(generator(model.seed, "metric/kid").initial_seed())
@@ -62,6 +70,6 @@ METRIC = Metric(
     KidOptions,
     compute,
     (Quantity("kid", "lower", has_zero=False, positive=False),),  # its values scatter about zero
-    missing=partial(comparison.missing, "inception"),
+    missing=lambda options, data, protocol: comparison.missing(options.features, options, data, protocol),
     needs=("prior",),
 )

@@ -13,7 +13,8 @@ from pydantic import AfterValidator, Field, ValidationInfo
 
 from rdbench.metrics.base import InceptionWeights, Metric, MetricOptions, Quantity, TrainedModel, Value
 from rdbench.metrics.features import comparison
-from rdbench.metrics.features.comparison import FeatureName, SplitName
+from rdbench.metrics.features.comparison import SplitName
+from rdbench.metrics.features.own import AnyFeatures
 
 if TYPE_CHECKING:
     from rdbench.datasets import Dataset
@@ -30,7 +31,8 @@ class PrdcOptions(MetricOptions):
     """Options of ``prdc``.
 
     Attributes:
-        features: the network, ``classifier`` or ``inception``.
+        features: the network: ``classifier``, ``inception``, or one of your own, such as
+            ``my_features.py:embed``, or a file of TorchScript.
         samples: from the prior, and images of the split, the same random ones each time. Time grows with the
             square.
         k: which nearest neighbour a ball reaches to.
@@ -39,7 +41,7 @@ class PrdcOptions(MetricOptions):
     """
 
     name: str = "prdc"
-    features: FeatureName = "classifier"
+    features: AnyFeatures = "classifier"
     samples: int = Field(default=10_000, ge=2, le=100_000)
     k: Annotated[int, AfterValidator(_has_neighbours)] = Field(default=5, ge=1, validate_default=True)
     split: SplitName = "train"

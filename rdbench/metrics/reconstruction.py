@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from rdbench.datasets import Dataset
-    from rdbench.metrics.features.comparison import FeatureName
+    from rdbench.metrics.features import FeatureName
 
 WINDOW = 11  # of SSIM, in both directions
 SCALE_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # Wang, Simoncelli & Bovik 2003

@@ -2,6 +2,7 @@
 
 import builtins
 import functools
+import hashlib
 import posixpath
 import sys
 import types
@@ -13,9 +14,12 @@ from typing import Any
 from rdbench.registry.imports import NEVER, File, Files, code_of, is_authors, module_file
 
 
-def run(files: Files) -> types.ModuleType:
-    """Return the module of a variant's own file, run once a process together with what it imports."""
-    return _bundle(files).load(files[0].module)
+def run(files: Files, apart: bool = False) -> types.ModuleType:
+    """Return the module of a variant's own file, run once a process together with what it imports.
+
+    With ``apart``, once for each place that the same files lie in.
+    """
+    return _bundle(files, apart).load(files[0].module)
 
 
 class _Bundle:
@@ -24,13 +28,14 @@ class _Bundle:
     Each has an ``__import__`` of its own, which looks here first, also for imports within functions.
     """
 
-    def __init__(self, files: Files) -> None:
+    def __init__(self, files: Files, apart: bool = False) -> None:
         self._files = {file.module: file for file in files}
         self._names = {*self._files}  # and those of the packages that they lie in
         for name in self._files:
             while name := name.rpartition(".")[0]:
                 self._names.add(name)
-        self._name = f"rdbench_variant_{code_of(files)}"
+        place = hashlib.sha256(files[0].path.encode(errors="replace")).hexdigest()[:16]
+        self._name = f"rdbench_variant_{code_of(files)}{f'_{place}' if apart else ''}"
         self._checked: set[str] = set()
 
     def load(self, name: str) -> types.ModuleType:

@@ -17,7 +17,7 @@ import ast
 import inspect
 import operator
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -175,7 +175,7 @@ def _declaration(node: ast.FunctionDef | ast.ClassDef, decorator: ast.Call, wher
         )
     kind, parameters = _kind(node, where)
     docstring = ast.get_docstring(node) or ""
-    options = _options(parameters, where, meanings(docstring)) if parameters else {}
+    options = read_options(parameters, where, meanings(docstring)) if parameters else {}
     curve = bool(given.get("curve", False))
     if curve and kind != "trial":
         raise SpecError(f"{at}: curve=True is for a function (trial, data), which returns its points")
@@ -198,11 +198,18 @@ def _kind(node: ast.FunctionDef | ast.ClassDef, where: str) -> tuple[Kind, ast.a
     return FIRST_PARAMETERS[names], node.args
 
 
-def _options(parameters: ast.arguments, where: str, texts: Mapping[str, str]) -> dict[str, Option]:
+def read_options(
+    parameters: ast.arguments, where: str, texts: Mapping[str, str], reserved: Collection[str] = RESERVED
+) -> dict[str, Option]:
+    """Return the options that the keyword-only parameters of a function are, by name.
+
+    ``where`` is its file, ``texts`` what its docstring says of each, ``reserved`` names that none may have.
+    SpecError, which names the line: one has no type or default that can be read, or such a name.
+    """
     options = {}
     for parameter, default in zip(parameters.kwonlyargs, parameters.kw_defaults, strict=True):
         name, at = parameter.arg, f"{where}:{parameter.lineno}: option {parameter.arg}"
-        if name in RESERVED:
+        if name in reserved:
             raise SpecError(f"{at}: the name means something else in a sweep file; choose another")
         annotation, bounds = _bounded(parameter.annotation, at)
         choices = _choices(annotation, at)

@@ -30,9 +30,7 @@ class Source:
     @cached_property
     def files(self) -> imports.Files:
         """The author's files that it runs from, by ``collect``; none if ours, or of an installed package."""
-        if self.ours or (self.module and not imports.is_authors(self.module, self.path)):
-            return ()
-        return copies.kept(self.path, self.text) or imports.collect(self.path, self.text, self.module)
+        return () if self.ours else authors_files(self.path, self.text, self.module)
 
     @cached_property
     def code(self) -> str:
@@ -65,13 +63,29 @@ def find(reference: str, folders: Iterable[Path] = ()) -> Source:
         if reference.endswith(".py") and (file := paths.local(reference)).is_file():
             _read(file, "", "")  # says what it declares
         raise SpecError(f"no variant named {reference!r}")
+    path, module, symbol = locate(reference, folders, "a variant of your own")
+    return _read(path, module, symbol)
+
+
+def locate(reference: str, folders: Iterable[Path], what: str) -> tuple[Path, str, str]:
+    """Return the file, the module ("" for a file) and the symbol that a reference with a colon names.
+
+    ``what`` it should be is said where there is no such file: "a variant of your own". Nothing is run.
+    """
     place, _, symbol = reference.rpartition(":")
     if place.endswith(".py") or "/" in place or os.sep in place:
-        return _read(_file(place, folders), "", symbol)
-    return _read(_module_file(place), place, symbol)
+        return _file(place, folders, what), "", symbol
+    return _module_file(place), place, symbol
 
 
-def _file(place: str, folders: Iterable[Path]) -> Path:
+def authors_files(path: Path, text: str, module: str) -> imports.Files:
+    """Return the author's files that a source runs from, itself first; none of an installed package."""
+    if module and not imports.is_authors(module, path):
+        return ()
+    return copies.kept(path, text) or imports.collect(path, text, module)
+
+
+def _file(place: str, folders: Iterable[Path], what: str) -> Path:
     try:
         tried = paths.candidates(place, folders)
     except UserError as error:
@@ -80,7 +94,7 @@ def _file(place: str, folders: Iterable[Path]) -> Path:
         if os.path.isfile(path):  # noqa: PTH113 (Path.is_file fails where one may not look)
             return path.resolve()
     where = " or ".join(map(str, tried))
-    raise SpecError(f"there is no file {where}; a variant of your own is named path/to/file.py:function")
+    raise SpecError(f"there is no file {where}; {what} is named path/to/file.py:function")
 
 
 def _module_file(name: str) -> Path:

@@ -24,15 +24,14 @@ it is run, so listing variants and checking a sweep file import no torch. What y
 your files counts as it does: see :mod:`rdbench.registry.imports`.
 """
 
-import importlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from rdbench.errors import SpecError
-from rdbench.registry import bundle, moved, source
+from rdbench.registry import running, source
 from rdbench.registry.declaration import Declaration, declarations
-from rdbench.registry.imports import File, Files
+from rdbench.registry.imports import Files
 from rdbench.text import choose
 
 if TYPE_CHECKING:
@@ -97,18 +96,6 @@ def variant(
     return lambda target: target
 
 
-_shipped: dict[str, Files] = {}
-"""What variants run from that was shipped to this process, by hash."""
-
-_imported: dict[str, str] = {}
-"""Modules of packages that this process imported, with the hash of their source then."""
-
-
-def ship(sources: Mapping[str, Iterable[Iterable[str]]]) -> None:
-    """Make the files of variants known to this process, by their hashes: no path has to exist here."""
-    _shipped.update({code: tuple(File(*file) for file in files) for code, files in sources.items()})
-
-
 def names() -> list[str]:
     """Return the names a sweep file may use; SpecError: a package's variant has the name of one of ours."""
     ours, theirs = source.shipped(), source.plugged_in()
@@ -140,8 +127,8 @@ def get(which: "str | Named") -> Variant:
         origin = _registered(which)
     elif not which.source:
         origin = _registered(which.name)
-    elif which.code in _shipped:
-        return _run(_shipped[which.code], which.source.rpartition(":")[2])
+    elif files := running.shipped(which.code):
+        return _run(files, which.source.rpartition(":")[2])
     else:
         origin = source.find(which.source)
         if origin.code != which.code:
@@ -153,16 +140,11 @@ def get(which: "str | Named") -> Variant:
     symbol = origin.declaration.symbol
     if origin.files:
         return _run(origin.files, symbol)
-    moved.provide([origin.text])
-    module = importlib.import_module(origin.module)
-    if origin.code and _imported.setdefault(origin.module, origin.code) != origin.code:
-        raise SpecError(f"{origin.path} was edited since this process imported it; start a new one")
-    return Variant(origin.declaration, getattr(module, symbol))
+    target = running.run_module(origin.module, symbol, origin.path, origin.text, origin.code)
+    return Variant(origin.declaration, target)
 
 
 def _run(files: Files, symbol: str) -> Variant:
-    moved.provide(file.text for file in files)
-    module, main = bundle.run(files), files[0]
-    declared = declarations(main.text, main.path)
+    declared = declarations(files[0].text, files[0].path)
     (declaration,) = (variant for variant in declared if symbol in (variant.symbol, variant.name))
-    return Variant(declaration, getattr(module, declaration.symbol))
+    return Variant(declaration, running.run_files(files, declaration.symbol))

@@ -31,12 +31,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rdbench.datasets.plugged import PluggedDataset
+from rdbench.datasets.plugged import found as plugged_dataset
 from rdbench.errors import ResultsError, SpecError, StorageError
-from rdbench.metrics import answers, is_measured
+from rdbench.metrics import answers, is_measured, own_features, plugin_of
 from rdbench.metrics.base import MetricOptions
 from rdbench.metrics.failures import added_up
 from rdbench.registry import copies
 from rdbench.registry.imports import Files
+from rdbench.registry.plugins import Plugin
 from rdbench.registry.source import find
 from rdbench.results import parquet
 from rdbench.results.parquet import STANDING, TABLES, Row
@@ -69,17 +72,19 @@ class ResultsFolder:
         if isinstance(root, Path):
             return load_sweep(file, overrides, stored=True)
         near = paths.cache_root() / "remote"
-        for stem, files in copies.found(root).items():
-            with contextlib.suppress(StorageError):  # no cache: then the variant is known by name alone
-                copies.save(near, stem[:-17], files)
+        for kept in (copies.FOLDER, copies.PLUGINS):
+            for stem, files in copies.found(root, kept).items():
+                with contextlib.suppress(StorageError):  # no cache: then the variant is known by name alone
+                    copies.save(near, stem[:-17], files, kept)
         return load_sweep(file, overrides, stored=True, folders=[near])
 
     def variant_sources(self) -> dict[str, Files]:
-        """Return the variants' files, by hash; edited copies are left out."""
-        return {stem[-16:]: files for stem, files in copies.found(self.root).items()}
+        """Return the files of variants and all else that is plugged in, by hash; edited copies left out."""
+        both = copies.found(self.root) | copies.found(self.root, copies.PLUGINS)
+        return {stem[-16:]: files for stem, files in both.items()}
 
     def save_sweep(self, sweep: Sweep) -> None:
-        """Write the resolved spec, and copies of its variants' files.
+        """Write the resolved spec, and copies of the authors' files that it names.
 
         Raises:
             SpecError: one of them was edited since the sweep was read.
@@ -92,8 +97,27 @@ class ResultsFolder:
                 copy = copies.save(self.root, variant.name, source.files)
                 variant = variant.model_copy(update={"source": f"{copy}:{source.declaration.symbol}"})
             variants.append(variant)
-        stored = sweep.model_copy(update={"variants": tuple(variants)})
+        metrics = tuple(self._kept(asked) for asked in sweep.metrics)
+        changed: dict[str, Any] = {"variants": tuple(variants), "metrics": metrics}
+        if isinstance(sweep.dataset, PluggedDataset) and sweep.dataset.source:
+            copy = self.keep_files(plugged_dataset(sweep.dataset))
+            changed["dataset"] = sweep.dataset.model_copy(update={"source": copy})
+        stored = sweep.model_copy(update=changed)
         write_atomically(self.root / "sweep.yaml", dump_sweep(stored).encode())
+
+    def keep_files(self, plugin: Plugin) -> str:
+        """Copy the files of what is plugged in; return by what to name it in this folder."""
+        if not plugin.files:
+            return plugin.source
+        return f"{copies.save(self.root, plugin.symbol, plugin.files, copies.PLUGINS)}:{plugin.symbol}"
+
+    def _kept(self, asked: MetricOptions) -> MetricOptions:
+        if (plugin := plugin_of(asked)) is None:
+            return asked
+        changed = {"source": self.keep_files(plugin)}
+        if own := own_features(asked):
+            return asked.model_copy(update={"features": own.model_copy(update=changed)})
+        return asked.model_copy(update=changed)
 
     def table(self, name: str) -> Table:
         """Return one of :data:`TABLES`."""

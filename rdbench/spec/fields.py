@@ -28,6 +28,7 @@ from rdbench.metrics.base import MetricOptions
 from rdbench.registry import variants
 from rdbench.registry.declaration import Option
 from rdbench.registry.source import find
+from rdbench.spec import plugged
 from rdbench.spec.errors import fail, from_validation, wrong_type
 from rdbench.spec.yaml import Document, Place, kind, override
 from rdbench.storage import paths
@@ -156,6 +157,10 @@ def _options_of(what: str, registry: Any, base: type[BaseModel], example: str, s
         if isinstance(value, base):
             return value
         usage = f"{short} or {{name: {example}, ...}}"
+        if own := plugged.settled(what, value, info):
+            if getattr(own, "validation", None) == datasets.PUBLISHED:
+                _check_published(own.name)
+            return own
         given = with_name(value, what, usage, registry.names(), f"add 'name: {example}'")
         # Through JSON, where strict lets text be a path and a list a tuple, as options may declare them.
         options: type[BaseModel] = registry.get(given["name"]).options
@@ -170,7 +175,7 @@ def _options_of(what: str, registry: Any, base: type[BaseModel], example: str, s
 
 
 def _check_published(dataset: str) -> None:
-    if not datasets.get(dataset).validation_size:
+    if dataset not in datasets.names() or not datasets.get(dataset).validation_size:
         fix = "hold out a number or a share of the training images, such as validation: 0.1"
         fail(f"{dataset} has no published validation split; {fix}", "validation")
 

@@ -272,7 +272,7 @@ def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def speed_key(trial: Trial, **machine: str) -> str:
     """Return what the time of an image depends on: settings of the trial, and what tells machines apart."""
-    info = datasets.get(trial.dataset.name)
+    info = datasets.of(trial.dataset)
     return canonical_json(
         {
             **machine,

@@ -83,7 +83,7 @@ def _check_start_grid(sweep: SweepSettings, search: CurveSearch | TargetSearch) 
 
 def check_measure(measure: str, asked: Sequence[MetricOptions], *path: str | int) -> None:
     """Refuse the name of a measure that the sweep's trials will not have, or will have two of."""
-    own = [name for each in asked for name in metrics.get(each.name).value_names(each)]
+    own = [name for each in asked for name in metrics.of(each).value_names(each)]
     if own.count(measure) > 1:
         twice = f"{metric_of(measure)} is asked for with different settings, so there are two {measure}"
         fail(f"{twice}; keep one of them in metrics", *path)

@@ -214,7 +214,7 @@ class SweepSettings(Settings):
             # Without a valid dataset, which is the error to report, any complete model will do.
             default = {"latent": 1, "channels": [1]}
             if dataset is not None:
-                default = datasets.get(dataset.name).default_model(dataset)
+                default = datasets.of(dataset).default_model(dataset)
             linear = {**default, **value}.get("name") == "linear"
             value = {**default, **({"channels": ()} if linear else {}), **value}
         model: ModelSpec = validate(value)
@@ -227,7 +227,7 @@ class SweepSettings(Settings):
     ) -> tuple[MetricOptions, ...]:
         protocol = info.data.get("protocol")
         for index, asked in enumerate(value):
-            allowed = metrics.get(asked.name).protocols
+            allowed = metrics.of(asked).protocols
             if protocol is not None and protocol not in allowed:
                 fix = f"use protocol: {' or '.join(allowed)}, or remove the metric"
                 fail(f"{asked.name!r} is not measured under protocol {protocol}; {fix}", index)
@@ -248,7 +248,7 @@ def fit_to_images(model: ModelSpec, dataset: DatasetOptions) -> ModelSpec:
     """Return a model, which must not halve the dataset's images more often than they can be."""
     if model.name == "linear":
         return model
-    _, height, width = datasets.get(dataset.name).shape(dataset)
+    _, height, width = datasets.of(dataset).shape(dataset)
     # A convolution of stride 2 takes a side s to ceil(s / 2), so this many bring the shorter one to 1.
     halvings = (min(height, width) - 1).bit_length()
     if len(model.channels) > halvings:

@@ -104,9 +104,11 @@ def _of_keywords(settings: Mapping[str, Any]) -> Document:
 def _known_keys(document: Document, path: KeyPath) -> Sequence[str]:
     """Return the keys that the mapping at ``path`` may have."""
     if path == ("dataset",):
-        return list(datasets.get(document.data["dataset"]["name"]).options.model_fields)
+        name = document.data["dataset"]["name"]
+        return list(datasets.get(name).options.model_fields) if name in datasets.names() else []
     if path[0:1] == ("metrics",) and len(path) == 2:
-        return list(metrics.get(document.data["metrics"][path[1]]["name"]).options.model_fields)
+        name = document.data["metrics"][path[1]]["name"]
+        return list(metrics.get(name).options.model_fields) if name in metrics.names() else []
     for key, known in (("search", SEARCHES), ("stop", STOPS)):
         if path == (key,):
             return list(known[document.data[key]["name"]].model_fields)
@@ -150,7 +152,9 @@ def load_sweep(
         document = _long_form(override(document, text, written.get(text, "")))
     beside = (path.parent,) if isinstance(path, Path) else tuple(folders)
     try:
-        return Sweep.model_validate(document.data, context={"folders": beside, "stored": stored})
+        asked = {text.partition("=")[0].strip() for text in overrides}
+        context = {"folders": beside, "stored": stored, "asked": asked}
+        return Sweep.model_validate(document.data, context=context)
     except ValidationError as error:
         raise from_validation(error, document, lambda at: _known_keys(document, at)) from None
 
@@ -160,6 +164,8 @@ def dump_sweep(sweep: Sweep) -> str:
     from ruamel.yaml import YAML
 
     data = sweep.model_dump(mode="json")
+    if isinstance(sweep.dataset, datasets.PluggedDataset):
+        data["dataset"] = sweep.dataset.as_written()
     data["variants"] = [
         {"name": name, **variant.options} if variant.options else name
         for variant in sweep.variants

@@ -74,6 +74,7 @@ def _trained_model(
         device=device,
         prior=model.prior,
         reconstruct=lambda images, noise: model(images, noise).reconstruction,
+        sample=lambda images, noise: model.sample(model.encode(images), noise),
         lacks=frozenset(["gaussian"] * (not model.gaussian) + ["prior"] * model.rate_free),
     )
 

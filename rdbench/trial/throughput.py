@@ -30,7 +30,7 @@ class Throughput:
 
 def synthetic(trial: Trial, images: int) -> Dataset:
     """Return random images of a trial's shape, to be augmented as its own."""
-    info = datasets.get(trial.dataset.name)
+    info = datasets.of(trial.dataset)
     shape = info.shape(trial.dataset)
     random = np.random.default_rng(0)
     values: np.ndarray = random.standard_normal((images, *shape), dtype=np.float32)

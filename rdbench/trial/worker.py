@@ -16,7 +16,7 @@ import torch
 from rdbench.datasets import Dataset, load
 from rdbench.errors import DatasetError, StorageError, UserError, of_the_machine, out_of_memory
 from rdbench.metrics import is_measured
-from rdbench.registry import variants
+from rdbench.registry import running, variants
 from rdbench.results.lease import stop_requested
 from rdbench.results.readings import likelihood_rows
 from rdbench.results.states import state
@@ -149,7 +149,7 @@ def work(
         Retry: a fault that may be this machine's.
         Hung: the pack took longer than it may. It is committed as failed, and this process must end.
     """
-    variants.ship(job.sources)
+    running.ship(job.sources)
     _settle(job)
     stop = _StopRequest(job)
     if stop():

@@ -328,10 +328,10 @@ def test_variants_with_neighbours_of_one_name_do_not_get_each_others(tmp_path):
 def in_a_fresh_process(tmp_path, variant, files):
     """Return the variant's value where only what was shipped is there."""
     code = (
-        "import json, sys; from rdbench.registry import variants\n"
+        "import json, sys; from rdbench.registry import running, variants\n"
         "from rdbench.spec.sweep import VariantSpec\n"
         "content = json.loads(sys.stdin.read())\n"
-        "variants.ship({content['code']: content['files']})\n"
+        "running.ship({content['code']: content['files']})\n"
         "spec = VariantSpec.model_validate(content['spec'], context={'settled': True})\n"
         "print(variants.get(spec).objective(1.0, 4.0, 1.0, 9))"
     )

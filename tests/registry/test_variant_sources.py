@@ -260,10 +260,10 @@ def test_a_worker_runs_the_text_it_was_shipped_and_not_a_file(tmp_path):
     text = path.read_text()
     path.unlink()
     code = (
-        "import json, sys; from rdbench.registry import variants\n"
+        "import json, sys; from rdbench.registry import running, variants\n"
         "from rdbench.spec.sweep import VariantSpec\n"
         "content = json.loads(sys.stdin.read())\n"
-        "variants.ship({content['code']: content['files']})\n"
+        "running.ship({content['code']: content['files']})\n"
         "spec = VariantSpec.model_validate(content['spec'], context={'settled': True})\n"
         "print(variants.get(spec).objective(1.0, 4.0, 2.0, 9, gamma=0.5))"
     )

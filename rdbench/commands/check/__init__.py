@@ -1,6 +1,7 @@
 """``rdbench check``: whether a variant keeps what the harness counts on, a line a check.
 
-Start with ``STAGES``, which lists them. Each is a function of a :class:`Subject` that returns what holds, or
+Metrics, datasets and feature networks of one's own are checked in modules named for them. Of variants, start
+with ``STAGES``, which lists the checks. Each is a function of a :class:`Subject` that returns what holds, or
 a :class:`Note`, and raises :class:`CheckError`; an exception of the author's code is a failure too.
 """
 
@@ -12,14 +13,15 @@ import torch
 from pydantic import ValidationError
 
 from rdbench import datasets
-from rdbench.commands.check import declared, evaluation, losses, trials
+from rdbench.commands.check import dataset, declared, evaluation, losses, metric, trials
 from rdbench.commands.check.fresh_process import FreshProcess
+from rdbench.commands.check.kinds import Kind, kind_of
 from rdbench.commands.check.subject import DATA, Subject
 from rdbench.commands.check.verdicts import CheckError, Finding, Note
 from rdbench.errors import SpecError
 from rdbench.numerics.precision import resolve_device
 from rdbench.registry import variants
-from rdbench.registry.declaration import Kind
+from rdbench.registry.declaration import Kind as VariantKind
 from rdbench.registry.source import find
 from rdbench.spec.errors import from_validation
 from rdbench.spec.sweep import VariantSpec
@@ -34,7 +36,7 @@ class Check(NamedTuple):
     """A check, and the kinds of variants that it is of; a ``slow`` one may be left out."""
 
     function: Callable[[Subject], str]
-    kinds: tuple[Kind, ...] = ("objective", "model", "trial")
+    kinds: tuple[VariantKind, ...] = ("objective", "model", "trial")
     slow: bool = False
 
 
@@ -71,16 +73,32 @@ _TRAINING = 2  # the first stage that trains
 
 
 def check(
-    reference: str, overrides: Sequence[str] = (), device: str = "cpu", *, elsewhere: bool = True
+    reference: str,
+    overrides: Sequence[str] = (),
+    device: str = "cpu",
+    *,
+    kind: Kind | None = None,
+    elsewhere: bool = True,
 ) -> Iterator[Finding]:
-    """Check a variant, and yield each finding as it is made.
+    """Check what is plugged in, and yield each finding as it is made.
 
     ``reference`` is a registered name, ``package.module:symbol`` or ``file.py:symbol``, ``overrides`` are
-    options, such as ``dof=5``, of values in YAML. ``elsewhere``: also run the slow checks.
+    options, such as ``dof=5``, of values in YAML. ``kind`` is by default what stands there. ``elsewhere``:
+    also run the slow checks, of a variant.
 
     Raises SpecError: no such name, option or device.
     """
     where = torch.device(resolve_device(device))
+    if kind is None:
+        try:
+            kind = kind_of(reference)
+        except SpecError as error:
+            yield Finding("FAIL", "declared", str(error))
+            return
+    if kind != "variant":
+        options = {key: value for key, value in _written(reference, overrides).data.items() if key != "name"}
+        yield from _OF_KIND[kind](reference, options, where)
+        return
     if ":" not in reference:
         variants.declared(reference)  # says which name comes close
     try:
@@ -128,10 +146,18 @@ def _examine(function: Callable[[Subject], str], subject: Subject) -> Finding:
     return Finding("note" if isinstance(text, Note) else "ok", name, text)
 
 
-def _settled(reference: str, overrides: Sequence[str]) -> VariantSpec:
+_OF_KIND = {"metric": metric.check, "dataset": dataset.check}
+
+
+def _written(reference: str, overrides: Sequence[str]) -> Document:
     document = Document({"name": reference}, {(): Place(0, 0, reference)})
     for text in overrides:
         document = override(document, text)
+    return document
+
+
+def _settled(reference: str, overrides: Sequence[str]) -> VariantSpec:
+    document = _written(reference, overrides)
     try:
         return VariantSpec.model_validate(document.data)
     except ValidationError as error:
@@ -139,7 +165,7 @@ def _settled(reference: str, overrides: Sequence[str]) -> VariantSpec:
 
 
 def summary(name: str, findings: Sequence[Finding]) -> str:
-    """Return the last line: how many checks a variant passes, or fails."""
+    """Return the last line: how many checks what is plugged in passes, or fails."""
     failed = sum(finding.status == "FAIL" for finding in findings)
     verdict = f"fails {failed} of" if failed else "passes"
     return f"{name} {verdict} {len(findings)} checks"

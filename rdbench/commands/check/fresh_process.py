@@ -13,7 +13,7 @@ import torch
 import rdbench
 from rdbench import datasets
 from rdbench.commands.check.verdicts import CheckError, measured
-from rdbench.registry import variants
+from rdbench.registry import running
 from rdbench.registry.source import Source
 from rdbench.spec.plan import Trial
 from rdbench.storage import paths
@@ -79,7 +79,7 @@ def main() -> None:
     out = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what the author's code prints is not the answer
     torch.set_num_threads(1)
-    variants.ship(job["sources"])
+    running.ship(job["sources"])
     trial = Trial.from_json(job["trial"])
     answer: dict[str, Any] = {"error": "", "line": None, "measured": ""}
     try:

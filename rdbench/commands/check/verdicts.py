@@ -1,11 +1,17 @@
 """What a check may say, and how it says what it expected."""
 
 import json
+import traceback
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
+
+from rdbench.errors import UserError
+from rdbench.registry.plugins import Plugin
+from rdbench.text import in_words
 
 
 class CheckError(Exception):
@@ -31,6 +37,22 @@ class Finding:
 
     def __str__(self) -> str:
         return f"{self.status:4}  {self.check}: {self.text}"
+
+
+def examined(function: Callable[[Any], str], subject: Any, plugin: Plugin) -> Finding:
+    """Return what comes of one check of something plugged in; an exception of its author's is a failure."""
+    name = function.__name__.replace("_", " ")
+    try:
+        text = function(subject)
+    except CheckError as wrong:
+        where = "" if wrong.at else f"{plugin.path.name}:{plugin.node.lineno}: "
+        return Finding("FAIL", name, f"{where}{wrong}")
+    except UserError as error:
+        return Finding("FAIL", name, str(error).partition("; try 'rdbench check")[0])
+    except (Exception, SystemExit) as error:
+        trace = "".join(traceback.format_exception(error))
+        return Finding("FAIL", name, f"{plugin.place_of(error)}: {in_words(error)}", trace)
+    return Finding("note" if isinstance(text, Note) else "ok", name, text)
 
 
 def measured(tables: dict[str, Any]) -> str:

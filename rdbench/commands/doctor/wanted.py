@@ -42,7 +42,7 @@ def _data(wanted: Sweep, root: paths.DataRoot) -> Iterator[Finding]:
     from rdbench.datasets.prepared import find
 
     name = wanted.dataset.name
-    what, info = f"sweep: {name}", datasets.get(name)
+    what, info = f"sweep: {name}", datasets.of(wanted.dataset)
     if info.source is not None:
         try:
             prepared = find(info, wanted.dataset, root)

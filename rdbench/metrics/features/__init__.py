@@ -5,23 +5,27 @@
     samples.py      streams of uint8 images: from the prior, reconstructed, stored
     reference.py    what a dataset's own images give, computed once
     comparison.py   a model's images beside a dataset's: start here
+    own.py          networks of the user's own, named and known; opening.py opens them
 
 A network is wrapped as :class:`Features`, so that a metric need not know which one it is given.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+FeatureName = Literal["classifier", "inception"]
+"""Those that rdbench has."""
 
 
 @dataclass(frozen=True)
 class Features:
     """A feature network, ready to use on one device."""
 
-    name: str  # "inception" or "classifier"
+    name: str  # "inception", "classifier", or that of the user's own
     size: int  # numbers in one feature vector
     hash: str  # SHA-256 of the weights, hex
     # uint8 images (batch, channels, height, width) on the device -> float32 (batch, size)

@@ -10,18 +10,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from rdbench.errors import DatasetError
-from rdbench.metrics.features import Features
+from rdbench.metrics.features import FeatureName, Features
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from rdbench.datasets import Dataset, Split
     from rdbench.metrics.base import MetricOptions, TrainedModel, Value
+    from rdbench.metrics.features.own import OwnFeatures
     from rdbench.metrics.features.weights import Mode
     from rdbench.numerics.frechet import Moments
 
 
-FeatureName = Literal["classifier", "inception"]
 SplitName = Literal["train", "test"]
 
 LEAST = 2  # images of a split: one has neither a covariance nor pairs
@@ -29,7 +29,9 @@ LEAST = 2  # images of a split: one has neither a covariance nor pairs
 _MODES: "dict[str, Mode]" = {"clean": "clean", "paper": "legacy_pytorch"}
 
 
-def missing(name: FeatureName, options: "MetricOptions", data: "Dataset", protocol: str) -> str | None:
+def missing(
+    name: "FeatureName | OwnFeatures", options: "MetricOptions", data: "Dataset", protocol: str
+) -> str | None:
     """Return what a comparison needs and is not there, with the fix, in one line; None if all is.
 
     Imports no torch. Weights are compared with what was published; others are opened by :func:`unusable`.
@@ -55,6 +57,8 @@ def missing(name: FeatureName, options: "MetricOptions", data: "Dataset", protoc
     if min(images or LEAST, len(split_of(data, split).images)) < LEAST:
         more = "images: 2, or more" if images == 1 else f"more images (dataset.{split}_images)"
         return f"one image of the {split} split has no covariance; take {more}, or leave it out"
+    if not isinstance(name, str):
+        return name.missing
     file = _weights(protocol, weights)
     try:
         if name == "classifier":
@@ -88,12 +92,33 @@ def unusable(protocol: str, weights: Path | None = None) -> str | None:
     return None
 
 
-def network(name: FeatureName, model: "TrainedModel", weights: Path | None = None) -> Features:
+def unusable_own(own: "OwnFeatures", data: "Dataset") -> str | None:
+    """Return why a feature network of the user's own gives no vectors of images; None if it does."""
+    import torch
+
+    from rdbench.errors import SpecError
+    from rdbench.metrics.features import opening
+
+    try:
+        opening.load(own, data.shape, torch.device("cpu"))
+    except (SpecError, ValueError) as error:
+        return str(error)
+    return None
+
+
+def network(
+    name: "FeatureName | OwnFeatures", model: "TrainedModel", weights: Path | None = None
+) -> Features:
     """Open a feature network on the model's device; the classifier is trained now unless there is one.
 
     Raises WeightsError: Inception's weights, or the file ``weights`` in their place, are missing or others;
-    else as :func:`rdbench.metrics.features.classifier.classifier`.
+    of one of the user's own as :func:`rdbench.metrics.features.opening.load`; else as
+    :func:`rdbench.metrics.features.classifier.classifier`.
     """
+    if not isinstance(name, str):
+        from rdbench.metrics.features import opening
+
+        return opening.load(name, model.data.shape, model.device)
     if name == "classifier":
         from rdbench.metrics.features.classifier import classifier
 

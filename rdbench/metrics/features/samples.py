@@ -27,6 +27,12 @@ def prior_samples(model: "TrainedModel", count: int, batch: int, stretch: bool) 
     The noise depends on the trial alone, and fewer samples are the first of more. ``stretch`` is as for
     :func:`to_uint8`, and so is the error.
     """
+    for decoded in decoded_prior(model, count):
+        yield from torch.split(to_uint8(decoded, stretch), batch)
+
+
+def decoded_prior(model: "TrainedModel", count: int) -> "Iterator[Tensor]":
+    """Yield the same as the decoder gives them, float32 (at most ``BLOCK``, channels, height, width)."""
     noise = generator(model.seed, "metric/samples", model.device)
     for start in range(0, count, BLOCK):
         with torch.no_grad():
@@ -34,8 +40,26 @@ def prior_samples(model: "TrainedModel", count: int, batch: int, stretch: bool) 
                 z = model.prior(BLOCK, noise)
             else:
                 z = torch.randn(BLOCK, model.latent, generator=noise, device=model.device)
-            images = to_uint8(model.decode(z), stretch)
-        yield from torch.split(images[: count - start], batch)
+            decoded = model.decode(z)
+        yield decoded[: count - start]
+
+
+def posterior_samples(model: "TrainedModel", count: int) -> "Iterator[Tensor]":
+    """Yield the latents that :func:`reconstructed` decodes, (at most ``BLOCK``, latent)."""
+    for images, epsilon in _with_noise(model, count):
+        with torch.no_grad():
+            if model.sample is not None:
+                yield model.sample(images, epsilon)
+            else:
+                mean, log_var = model.encode(images)
+                yield mean + epsilon * (log_var / 2).exp()
+
+
+def _with_noise(model: "TrainedModel", count: int) -> "Iterator[tuple[Tensor, Tensor]]":
+    noise = generator(model.seed, "metric/reconstructions", model.device)
+    for index in torch.split(torch.arange(count), BLOCK):
+        drawn = torch.randn(BLOCK, model.latent, generator=noise, device=model.device)
+        yield model.test_images(index), drawn[: len(index)]
 
 
 def reconstructed(model: "TrainedModel", count: int) -> "Iterator[tuple[Tensor, Tensor]]":
@@ -44,10 +68,7 @@ def reconstructed(model: "TrainedModel", count: int) -> "Iterator[tuple[Tensor, 
     A sample, not the mean, as for the distortion; the noise depends on the trial alone. Both are
     (at most ``BLOCK``, channels, height, width).
     """
-    noise = generator(model.seed, "metric/reconstructions", model.device)
-    for index in torch.split(torch.arange(count), BLOCK):
-        images = model.test_images(index)
-        epsilon = torch.randn(BLOCK, model.latent, generator=noise, device=model.device)[: len(index)]
+    for images, epsilon in _with_noise(model, count):
         with torch.no_grad():
             if model.reconstruct is not None:
                 decoded = model.reconstruct(images, epsilon)

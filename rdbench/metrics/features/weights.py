@@ -86,8 +86,7 @@ def identify(which: Mode, file: Path) -> tuple[str, bool]:
     Raises WeightsError: it cannot be read, is not whole, or lies in the published one's place and is another.
     """
     try:
-        stamp = file.stat()
-        digest = _digest(file, stamp.st_size, stamp.st_mtime_ns, stamp.st_ino)
+        digest = digest_of(file)
         whole = _is_whole(file)
     except OSError as error:
         raise WeightsError(f"cannot read the Inception weights {file}: {error.strerror or error}") from None
@@ -103,6 +102,12 @@ def identify(which: Mode, file: Path) -> tuple[str, bool]:
             " get it again"
         )
     return digest, published
+
+
+def digest_of(file: Path) -> str:
+    """Return the SHA-256 of a file, hex, read once while it stays as it is. OSError: it cannot be read."""
+    stamp = file.stat()
+    return _digest(file, stamp.st_size, stamp.st_mtime_ns, stamp.st_ino)
 
 
 @functools.lru_cache(maxsize=8)

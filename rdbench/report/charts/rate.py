@@ -153,7 +153,7 @@ def beside(rates: Values, section: Section, measure: Measure) -> dict[Key, dict[
 def units_of(section: Section) -> list[Unit]:
     """Return what the rate is given in; bits per pixel only where the data are images."""
     options = datasets.make_options(section.dataset, section.settings["dataset"])
-    _, height, width = datasets.get(section.dataset).shape(options)
+    _, height, width = datasets.of(options).shape(options)
     units = [("rate", "nats per image", 1.0)]
     if (pixels := height * width) > 1:
         units.append(("bits_per_pixel", "bits per pixel", 1 / (pixels * math.log(2))))

@@ -238,7 +238,7 @@ def proxies(section: Section) -> list[Series]:
         name += f"_{taken[name]}" if taken[name] > 1 else ""
         silent = not_compared_under(section, reading)
         kind = metrics.quantity(name)
-        better = kind.better if kind else None
+        better = kind.better if kind else settings.get("better")
         proxy = Series(name, title, "", better, metric, reading, how, silent, states=section.states)
         for row, settings in rows:
             key = (row["variant"], row["beta"])

@@ -112,7 +112,8 @@ def data_remarks(section: Section) -> list[str]:
         return []
     asked, train = section.settings["dataset"], section.settings["train"]
     remarks = []
-    for split, number in zip(("train", "test"), datasets.get(section.dataset).sizes or (), strict=False):
+    published = datasets.get(section.dataset).sizes if section.dataset in datasets.names() else None
+    for split, number in zip(("train", "test"), published or (), strict=False):
         expected = min(asked.get(f"{split}_images") or number, number)
         if section.protocol == "paper":
             expected -= expected % train["batch_size"]
