@@ -6,7 +6,7 @@ For a decoder f, a prior p(z) and an image x, the channel that is optimal at slo
 
     rate(s) = KL(q_s || p) = -s E_q |x - f(z)|^2 - ln Z_s(x)
 
-so one walk from s = 0, the prior, upwards gives the decoder's whole rate-distortion curve, free of any encoder
+so one walk from s = 0, the prior, upwards gives the decoder's whole rate-distortion curve, without an encoder
 (Huang, Makhzani, Cao & Grosse, "Evaluating lossy compression rates of deep generative models", ICML 2020).
 At s = 1 / (2 sigma^2) its end is the likelihood: ln p(x) = ln Z_s - n/2 ln(2 pi sigma^2).
 
@@ -18,7 +18,7 @@ transition is Hamiltonian Monte Carlo with mass 1 (Neal, "MCMC using Hamiltonian
 
 Where z is an exact draw of q_s, as the true latents of a sample of the model are at s = 1 / (2 sigma^2), the
 same walk backwards is an unbiased estimate of 1 / Z_s: its logarithm bounds ln Z_s from above (bidirectional
-Monte Carlo: Grosse, Ghahramani & Adams 2015). What lies between both says whether the chains were long enough.
+Monte Carlo: Grosse, Ghahramani & Adams 2015). The gap between both says whether the chains were long enough.
 
 Slopes and step sizes are chosen by a pilot walk of its own draws, so the estimate does not depend on itself.
 """
@@ -26,6 +26,8 @@ Slopes and step sizes are chosen by a pilot walk of its own draws, so the estima
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
+from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Generator, Tensor
@@ -61,11 +63,21 @@ class Problem:
 
 @dataclass(frozen=True)
 class Walk:
-    """How chains move: ``chains`` for each image, ``leapfrog`` steps a transition."""
+    """How chains move.
+
+    Attributes:
+        chains: of each image.
+        leapfrog: steps of a transition.
+        generator: of all random numbers.
+        stays: transitions at a slope that the path stops at, over which its squared error is averaged; chains
+            make one at any other.
+        tell: told of the progress.
+    """
 
     chains: int
     leapfrog: int
     generator: Generator
+    stays: int = 1
     tell: Tell = lambda done, levels: None
 
 
@@ -76,10 +88,12 @@ class Path:
     Attributes:
         slopes: ascending from 0, (levels + 1,), float64.
         steps: step size of each image at each slope but the first, (levels, images), float64.
+        stops: the levels, counted from the prior's 0, whose squared errors are asked for.
     """
 
     slopes: Tensor
     steps: Tensor
+    stops: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -140,7 +154,8 @@ def state_at(problem: Problem, z: Tensor) -> State:
     chains = z.shape[1]
     images = torch.arange(len(problem.images), device=z.device).repeat_interleave(chains)
     parts: list[list[Tensor]] = []
-    for latents, index in zip(z.flatten(0, 1).split(problem.at_once), images.split(problem.at_once)):
+    batches = (whole.split(problem.at_once) for whole in (z.flatten(0, 1), images))
+    for latents, index in zip(*batches, strict=True):
         with torch.enable_grad():
             here = latents.detach().requires_grad_()
             difference = problem.images[index].flatten(1) - problem.decode(here).flatten(1)
@@ -148,8 +163,8 @@ def state_at(problem: Problem, z: Tensor) -> State:
             log_prior = problem.log_prior(here)
             parts.append([sse, log_prior.double(), *torch.autograd.grad(sse.sum(), here),
                           *torch.autograd.grad(log_prior.sum(), here)])  # fmt: skip
-    whole = [torch.cat(part).detach().unflatten(0, z.shape[:2]) for part in zip(*parts, strict=True)]
-    return State(z, *whole)
+    joined = [torch.cat(part).detach().unflatten(0, z.shape[:2]) for part in zip(*parts, strict=True)]
+    return State(z, *joined)
 
 
 def hamiltonian(state: State, momentum: Tensor, slope: float) -> Tensor:
@@ -179,7 +194,7 @@ def transition(
         Where they are now, and with which probability each proposal was accepted, (images, chains).
     """
     z, generator = state.z, walk.generator
-    drawn = {"generator": generator, "device": z.device, "dtype": z.dtype}
+    drawn: dict[str, Any] = {"generator": generator, "device": z.device, "dtype": z.dtype}
     momentum = torch.randn(z.shape, **drawn)
     jitter = 1 + JITTER * (2 * torch.rand(*z.shape[:2], 1, **drawn) - 1)
     size = step.to(z.dtype).view(-1, 1, 1) * jitter
@@ -213,8 +228,12 @@ def pilot(problem: Problem, end: float, levels: int, walk: Walk) -> Pilot:
         end: the last slope, > 0.
         levels: transitions on the way; slopes grow by differences at first, then by factors.
         walk: gives chains, leapfrog steps and random numbers.
+
+    Raises ValueError: the squared error of some draw of the prior is not finite.
     """
     state = _start(problem, walk)
+    if not bool(state.sse.isfinite().all()):
+        raise ValueError("the squared error of some draw of the prior is not finite")
     # Below this slope an image changes no weight by more than a nat.
     scale = 1 / max(float(state.sse.std().nan_to_num()), 1e-12)
     growth = math.log1p(end / scale)
@@ -261,18 +280,17 @@ def schedule(found: Pilot, slopes: Sequence[float], levels: int) -> Path:
     length = torch.cat([known.new_zeros(1), (middle.clamp(min=1e-12) * known.diff()).cumsum(0)])
     stops = sorted({0.0, *slopes})
     places = _interpolated(torch.tensor(stops, dtype=torch.float64), known, length)
-    parts = [known.new_zeros(1)]
-    for (low, high), (start, stop) in zip(
-        zip(places[:-1], places[1:], strict=True), zip(stops[:-1], stops[1:], strict=True), strict=True
-    ):
+    parts, at = [known.new_zeros(1)], [0]
+    for (low, high), (start, stop) in zip(pairwise(places), pairwise(stops), strict=True):
         count = max(1, round(levels * float((high - low) / places[-1])))
         within = _interpolated(torch.linspace(float(low), float(high), count + 1).double(), length, known)
         parts.append(within[1:].clamp(start, stop))
         parts[-1][-1] = stop  # exactly, whatever rounding made of it
+        at.append(at[-1] + count)
     path = torch.cat(parts)
     # The step at slope s is that of the pilot's nearest level below.
     nearest = torch.searchsorted(known[1:].contiguous(), path[1:]).clamp(max=len(known) - 2)
-    return Path(path, found.path.steps[nearest.to(found.path.steps.device)])
+    return Path(path, found.path.steps[nearest.to(found.path.steps.device)], frozenset(at[1:]))
 
 
 def _interpolated(at: Tensor, known: Tensor, values: Tensor) -> Tensor:
@@ -287,21 +305,25 @@ def forward(problem: Problem, path: Path, walk: Walk) -> Curve:
     state = _start(problem, walk)
     log_weights = torch.zeros_like(state.sse)
     levels = len(path.slopes) - 1
-    rows = [_measured(state, log_weights, torch.ones_like(state.sse))]
+    rows = [_measured(state.sse, log_weights, torch.ones_like(state.sse))]
     for level in range(levels):
         slope = float(path.slopes[level + 1])
         log_weights = log_weights - (slope - float(path.slopes[level])) * state.sse
-        state, accepted = transition(problem, state, slope, path.steps[level], walk)
-        rows.append(_measured(state, log_weights, accepted))
+        moved = []
+        for _ in range(walk.stays if level + 1 in path.stops else 1):
+            state, accepted = transition(problem, state, slope, path.steps[level], walk)
+            moved.append((state.sse, accepted))
+        sse, accepted = (torch.stack(part).mean(0) for part in zip(*moved, strict=True))
+        rows.append(_measured(sse, log_weights, accepted))
         walk.tell(level + 1, levels)
     return Curve(path.slopes, *(torch.stack(part).cpu() for part in zip(*rows, strict=True)))
 
 
-def _measured(state: State, log_weights: Tensor, accepted: Tensor) -> tuple[Tensor, ...]:
+def _measured(sse: Tensor, log_weights: Tensor, accepted: Tensor) -> tuple[Tensor, ...]:
     """Return ln Z_s, squared error, effective sample size and acceptance of each image, (images,)."""
     weights = log_weights.softmax(1)
     log_z = log_weights.logsumexp(1) - math.log(log_weights.shape[1])
-    return log_z, (weights * state.sse).sum(1), 1 / weights.square().sum(1), accepted.mean(1)
+    return log_z, (weights * sse).sum(1), 1 / weights.square().sum(1), accepted.mean(1)
 
 
 def backward(problem: Problem, path: Path, latents: Tensor, walk: Walk) -> Tensor:
