@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rdbench import datasets, metrics
@@ -119,7 +119,8 @@ def _evaluate(
         except SpecError as error:
             failed.append(f"{name}: {error}")
             continue
-        rows = metric_rows(model, trial, data, torch_device, lacking, kept(root, tables.get("points", [])))
+        known = replace(kept(root, tables.get("points", [])), say=say)
+        rows = metric_rows(model, trial, data, torch_device, lacking, known)
         folder.add_metrics(trial.id, lacking, rows)
         problems = [row for row in rows if row["value"] is None]
         failed += [f"{name}: {row['name']}: {reason(row)}" for row in problems]

@@ -54,6 +54,7 @@ def quantity(measure: str) -> Quantity | None:
 _SHARED = ("base", "failures", "features")  # beside the metrics in this folder
 
 _OF_VALUES = {"variance", "lower", "upper", "without_error", "test_accuracy", "kl_by_latent"}
+_OF_VALUES |= {"curve", "ess", "acceptance", "at_slope", "prior"}
 FINDINGS = _OF_VALUES | {"bound", "versions", "warning", "error", "failures", "undefined"}
 """Settings of a value that were measured rather than asked for: values that differ in them alone compare."""
 

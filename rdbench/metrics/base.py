@@ -117,7 +117,10 @@ class TrainedModel:
     # (images, standard normal noise (batch, latent)) -> the decoder's mean at a sample of q(z|x); None: of
     # the Gaussian posterior that ``encode`` gives
     reconstruct: "Callable[[Tensor, Tensor], Tensor] | None" = None
+    # latents (batch, latent) -> ln p(z) in nats, (batch,), differentiable; None: standard normal
+    log_prior: "Callable[[Tensor], Tensor] | None" = None
     lacks: frozenset[str] = frozenset()  # what the model lacks of :data:`NEEDS`
+    say: Callable[[str], None] = lambda line: None  # told of the progress of what takes long
 
 
 @dataclass(frozen=True)
@@ -173,6 +176,7 @@ def check_rates(model: TrainedModel, closed: "Tensor", index: "Tensor") -> None:
 NEEDS = {
     "gaussian": "diagonal Gaussian posterior with a standard normal prior",
     "prior": "prior to sample from",
+    "density": "density of its prior: its class replaces prior and not log_prior",
 }
 """What a metric may rest on that not every model has: a name, and how a reader is told."""
 

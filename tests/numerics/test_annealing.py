@@ -12,12 +12,12 @@ from rdbench.numerics.annealing import Curve, Path, Problem, Walk
 from rdbench.numerics.seeding import generator
 from tests.helpers.gaussian_oracle import log_likelihood
 
-COST = {4: (600, 100, 20), 16: (1200, 60, 20), 64: (4000, 30, 10)}
-"""Latents -> levels, chains an image and images that reach the bars; 5 leapfrog steps, 40 stays."""
+COST = {4: (600, 200, 20), 16: (1200, 120, 20), 64: (4000, 60, 10)}
+"""Latents -> levels, chains an image and images that reach the bars; 5 leapfrog steps, 80 stays."""
 
-VARIANCE = 0.05  # of the decoder
+VARIANCE = 0.2  # of the decoder
 END = 1 / (2 * VARIANCE)
-SLOPES = [float(slope) for slope in np.geomspace(END / 20, END, 10)]
+SLOPES = [float(slope) for slope in np.geomspace(END / 10, END, 10)]
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ def linear(latent: int, spectrum: str, images: int = 20) -> Linear:
     return Linear(weights, latents @ weights.T + residual, latents)
 
 
-def walks(chains: int, purpose: str = "forward", stays: int = 40) -> Walk:
+def walks(chains: int, purpose: str = "forward", stays: int = 80) -> Walk:
     return Walk(chains, 5, generator(0, f"test/{purpose}"), stays)
 
 
