@@ -4,7 +4,8 @@ Rate and squared error of a trial are those of its encoder. For the same decoder
 channel at slope s is q_s(z|x) ~ p(z) exp(-s |x - f(z)|^2); its rate and squared error over all s are the
 curve that no encoder of this decoder can go below (Huang, Makhzani, Cao & Grosse, "Evaluating lossy
 compression rates of deep generative models", ICML 2020; :mod:`rdbench.numerics.annealing`). At the slope
-s = 1 / (2 sigma^2) it gives the likelihood: ln p(x) = ln Z_s - n/2 ln(2 pi sigma^2), here at the sigma^2 of ``optimal_train``.
+s = 1 / (2 sigma^2) it gives the likelihood: ln p(x) = ln Z_s - n/2 ln(2 pi sigma^2), here at the sigma^2 of
+``optimal_train``.
 
 Of an image's encoder, with its rate R and expected squared error D,
 
