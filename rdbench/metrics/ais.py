@@ -208,7 +208,7 @@ def _path(task: _Task, error: float | None) -> "Path":
         found = annealing.pilot(task.problem, end, max(10, options.levels // 2), _walk(task, PILOTS, "pilot"))
         if error is None or float(found.sse[-1]) < 0.97 * error:
             break
-    decades = [slope for slope in DECADES if end / 1e4 < slope < end]
+    decades = [slope for slope in DECADES if end / 1e3 < slope < end]
     wanted = [*(options.slopes or decades), task.own, end]
     return annealing.schedule(found, wanted, options.levels)
 
