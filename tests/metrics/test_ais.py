@@ -160,7 +160,8 @@ def rows(tmp_path, variant, **options):
     asked = {"name": "ais", "images": 6, "levels": 20, "chains": 2, "leapfrog": 2, "simulated": 3, **options}
     sweep = Sweep.model_validate({
         "name": "t", "dataset": "digits", "variants": [variant], "beta": [1.0], "seeds": 1,
-        "model": {"latent": 3, "channels": [4]}, "train": {"epochs": 1, "batch_size": 256}, "metrics": [asked],
+        "model": {"latent": 3, "channels": [4]}, "train": {"epochs": 1, "batch_size": 256},
+        "metrics": [asked],
     })  # fmt: skip
     (trial,) = plan(sweep).trials
     data = datasets.load(trial.dataset, tmp_path)
@@ -175,8 +176,8 @@ def test_variants_with_a_density_of_their_prior_have_all_values(variant, tmp_pat
     assert all(value is not None and math.isfinite(value) for value in found.values())
 
 
-def test_the_prior_of_vamp_prior_is_its_mixture():
-    """ln Z at slope 0+ aside, its squared error at the prior is that of the mixture's draws."""
+def test_a_prior_of_the_models_own_is_drawn_from_and_walked_in():
+    """So narrow a prior that no slope moves its latents: the squared error stays that of its draws."""
     source = LinearGaussian()
     model = trained(
         source,

@@ -12,12 +12,12 @@ from rdbench.numerics.annealing import Curve, Path, Problem, Walk
 from rdbench.numerics.seeding import generator
 from tests.helpers.gaussian_oracle import log_likelihood
 
-COST = {4: (600, 200, 20), 16: (1200, 120, 20), 64: (4000, 60, 10)}
+COST = {4: (600, 200, 20), 16: (1200, 120, 20), 64: (5000, 60, 10)}
 """Latents -> levels, chains an image and images that reach the bars; 5 leapfrog steps, 80 stays."""
 
-VARIANCE = 0.2  # of the decoder
+VARIANCE = 0.15  # of the decoder
 END = 1 / (2 * VARIANCE)
-SLOPES = [float(slope) for slope in np.geomspace(END / 10, END, 10)]
+SLOPES = [float(slope) for slope in np.geomspace(END / 5, END, 10)]
 
 
 @dataclass(frozen=True)
