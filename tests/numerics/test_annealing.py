@@ -12,8 +12,8 @@ from rdbench.numerics.annealing import Curve, Path, Problem, Walk
 from rdbench.numerics.seeding import generator
 from tests.helpers.gaussian_oracle import log_likelihood
 
-COST = {4: (600, 200, 20), 16: (1200, 120, 20), 64: (5000, 60, 10)}
-"""Latents -> levels, chains an image and images that reach the bars; 5 leapfrog steps, 80 stays."""
+COST = {4: (600, 200, 20, 80), 16: (1200, 120, 20, 80), 64: (5000, 60, 10, 240)}
+"""Latents -> levels, chains an image, images and stays that reach the bars, with 5 leapfrog steps."""
 
 VARIANCE = 0.15  # of the decoder
 END = 1 / (2 * VARIANCE)
@@ -89,10 +89,10 @@ def errors(curve: Curve, source: Linear) -> list[float]:
 @pytest.mark.parametrize("spectrum", ["flat", "steep"])
 @pytest.mark.parametrize("latent", COST)
 def test_of_a_linear_decoder_the_curve_is_the_closed_form(latent, spectrum):
-    levels, chains, images = COST[latent]
+    levels, chains, images, stays = COST[latent]
     source = linear(latent, spectrum, images)
     path = path_of(source, levels)
-    curve = annealing.forward(source.problem(), path, walks(chains))
+    curve = annealing.forward(source.problem(), path, walks(chains, stays=stays))
     rate, sse, _ = errors(curve, source)
     assert rate < 0.01
     assert sse < 0.01
