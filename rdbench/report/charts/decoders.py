@@ -22,7 +22,7 @@ def _template(scale: str) -> Spec:
 
     from rdbench.report.charts import layers
 
-    error = alt.Scale(type="log", nice=False) if scale == "log" else alt.Scale(zero=True)
+    error = alt.Scale(type="log", nice=False) if scale == "log" else alt.Scale(zero=False)
     x = alt.X("rate:Q", title="rate (nats per image)", scale=alt.Scale(zero=True))
     y = alt.Y("sse:Q", title="squared error, summed over an image", scale=error)
     betas = alt.Scale(type="log", domain=["$betas"], range=["$colours"])

@@ -62,9 +62,10 @@ def _caption(columns: list[Series]) -> str:
         " is. ELBO = ln p(x) − inference gap, both at the σ² of the training images: of a difference between"
         " two variants, that of ln p(x) is the decoders' and that of the inference gap the encoders'."
         " Amortisation gap: the rate that the encoder spends over the decoder's own curve at the encoder's"
-        " mean squared error. Rates, gaps and likelihoods are nats per image, errors are summed over an image,"
-        " of a random part of the test images. Bounds apart: how far upper and lower bound of ln p(x) lie apart on the"
-        " model's own samples; a gap is known to about so much, and where it is marked, chains are too short."
+        " mean squared error. Rates, gaps and likelihoods are nats per image, errors are summed over an"
+        " image, of a random part of the test images. Bounds apart: how far upper and lower bound of ln p(x)"
+        " lie apart on the model's own samples; a gap is known to about so much, and where it is marked,"
+        " chains are too short."
         f" {over_seeds(columns)}{BOUNDS if any(column.signs for column in columns) else ''}"
     )
 
