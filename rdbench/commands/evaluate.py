@@ -122,17 +122,28 @@ def _evaluate(
         known = replace(kept(root, tables.get("points", [])), say=say)
         rows = metric_rows(model, trial, data, torch_device, lacking, known)
         folder.add_metrics(trial.id, lacking, rows)
-        problems = [row for row in rows if row["value"] is None]
+        problems = _without_value(rows)
         failed += [f"{name}: {row['name']}: {reason(row)}" for row in problems]
         measured += not problems
         say(f"[{number}/{len(done)}] {name}: " + ", ".join(_shown(row) for row in rows))
     return Measured(measured, already, without, tuple(failed))
 
 
+def _without_value(rows: Sequence[Row]) -> list[Row]:
+    """Return the rows that have no value, but for quantities that a metric has no meaning for beside others."""
+    with_values = {row["name"] for row in rows if row["value"] is not None}
+    return [
+        row
+        for row in rows
+        if row["value"] is None
+        and not (row["name"] in with_values and json.loads(row["settings"]).get("undefined", False))
+    ]
+
+
 def _shown(row: Row) -> str:
     settings = json.loads(row["settings"])
     quantity, value = settings.get("quantity", row["name"]), row["value"]
     if value is None:
-        return f"{quantity} failed"
+        return f"{quantity} not defined" if settings.get("undefined", False) else f"{quantity} failed"
     sign = metrics.sign(row["name"], settings, row["standard_error"])
     return " ".join(filter(None, (quantity, sign, f"{value:.4g}")))
