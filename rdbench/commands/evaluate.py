@@ -130,7 +130,7 @@ def _evaluate(
 
 
 def _without_value(rows: Sequence[Row]) -> list[Row]:
-    """Return the rows that have no value, but for quantities that a metric has no meaning for beside others."""
+    """Return the rows without a value, but for quantities without a meaning beside others that have one."""
     with_values = {row["name"] for row in rows if row["value"] is not None}
     return [
         row
