@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rdbench import datasets, metrics
@@ -120,9 +120,10 @@ def _evaluate(
         except SpecError as error:
             failed.append(f"{name}: {error}")
             continue
-        rows = metric_rows(model, trial, data, torch_device, lacking, kept(root, tables.get("points", [])))
+        known = replace(kept(root, tables.get("points", [])), say=say)
+        rows = metric_rows(model, trial, data, torch_device, lacking, known)
         folder.add_metrics(trial.id, lacking, rows)
-        problems = [row for row in rows if row["value"] is None]
+        problems = _without_value(rows)
         failed += [f"{name}: {row['name']}: {reason(row)}" for row in problems]
         measured += not problems
         say(f"[{number}/{len(done)}] {name}: " + ", ".join(_shown(row) for row in rows))
@@ -139,10 +140,21 @@ def keep_metrics(folder: ResultsFolder, asked: Sequence[MetricOptions]) -> None:
             folder.keep_files(plugin)
 
 
+def _without_value(rows: Sequence[Row]) -> list[Row]:
+    """Return the rows without a value, but for quantities without a meaning beside others that have one."""
+    with_values = {row["name"] for row in rows if row["value"] is not None}
+    return [
+        row
+        for row in rows
+        if row["value"] is None
+        and not (row["name"] in with_values and json.loads(row["settings"]).get("undefined", False))
+    ]
+
+
 def _shown(row: Row) -> str:
     settings = json.loads(row["settings"])
     quantity, value = settings.get("quantity", row["name"]), row["value"]
     if value is None:
-        return f"{quantity} failed"
+        return f"{quantity} not defined" if settings.get("undefined", False) else f"{quantity} failed"
     sign = metrics.sign(row["name"], settings, row["standard_error"])
     return " ".join(filter(None, (quantity, sign, f"{value:.4g}")))

@@ -92,6 +92,7 @@ def missing(options: MetricOptions, data: "Dataset", protocol: str) -> str | Non
 _SHARED = ("base", "calling", "failures", "features", "inputs", "plugged")
 
 _OF_VALUES = {"variance", "lower", "upper", "without_error", "test_accuracy", "kl_by_latent"}
+_OF_VALUES |= {"curve", "ess", "acceptance", "at_slope", "prior"}
 FINDINGS = _OF_VALUES | {"bound", "versions", "warning", "error", "failures", "undefined", "better"}
 """Settings of a value that were measured rather than asked for: values that differ in them alone compare."""
 

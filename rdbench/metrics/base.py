@@ -122,7 +122,10 @@ class TrainedModel:
     # (images, standard normal noise (batch, latent)) -> the latents that ``reconstruct`` decodes; None: those
     # of the Gaussian posterior
     sample: "Callable[[Tensor, Tensor], Tensor] | None" = None
+    # latents (batch, latent) -> ln p(z) in nats, (batch,), differentiable; None: standard normal
+    log_prior: "Callable[[Tensor], Tensor] | None" = None
     lacks: frozenset[str] = frozenset()  # what the model lacks of :data:`NEEDS`
+    say: Callable[[str], None] = lambda line: None  # told of the progress of what takes long
 
 
 @dataclass(frozen=True)
@@ -178,6 +181,7 @@ def check_rates(model: TrainedModel, closed: "Tensor", index: "Tensor") -> None:
 NEEDS = {
     "gaussian": "diagonal Gaussian posterior with a standard normal prior",
     "prior": "prior to sample from",
+    "density": "density of its prior: its class replaces prior and not log_prior",
 }
 """What a metric may rest on that not every model has: a name, and how a reader is told."""
 

@@ -63,7 +63,7 @@ def compute(options: CodedOptions, model: TrainedModel) -> list[Value]:
 
     count = min(options.images or model.n_test, model.n_test)
     index = torch.arange(count)
-    train_means, train_deviations = _posteriors(model, _training_images(model, options.fit))
+    train_means, train_deviations = _posteriors(model, training_images(model, options.fit))
     means, deviations = _posteriors(model, [model.test_images(part) for part in torch.split(index, AT_ONCE)])
     kl = kl_standard_normal(torch.from_numpy(means), 2 * torch.from_numpy(deviations).log())
     check_rates(model, kl, index)
@@ -76,7 +76,7 @@ def compute(options: CodedOptions, model: TrainedModel) -> list[Value]:
     return values
 
 
-def _training_images(model: TrainedModel, fit: int) -> "list[Any]":
+def training_images(model: TrainedModel, fit: int) -> "list[Any]":
     """Return batches of training images, drawn by seed, as the network takes them."""
     import torch
 

@@ -8,6 +8,7 @@ from rdbench.errors import ResultsError
 from rdbench.report.across import across
 from rdbench.report.charts.beta import beta_chart
 from rdbench.report.charts.chart import Chart
+from rdbench.report.charts.decoders import decoders_chart
 from rdbench.report.charts.fig3 import fig3
 from rdbench.report.charts.latents import latents_chart
 from rdbench.report.charts.psnr import psnr_chart
@@ -23,6 +24,7 @@ from rdbench.report.tables import (
     bd_rate,
     claims,
     costs,
+    decoders,
     grid,
     measured,
     paired,
@@ -100,7 +102,7 @@ def contents(
     for index, (section, names) in enumerate(zip(sections, sources.headings(sections), strict=True)):
         variants = tuple(sorted({variant for variant, _ in measured.keys(section)}))
         searches = tuple(_searches(section))
-        drawing = (fig3, psnr_chart, rate_chart, beta_chart, training_chart, latents_chart)
+        drawing = (fig3, psnr_chart, rate_chart, beta_chart, training_chart, latents_chart, decoders_chart)
         drawn = [with_references(draw(section, variants), section, references) for draw in drawing]
         drawn += [search.chart for search in searches]
         charts = tuple(chart for chart in drawn if chart is not None)
@@ -163,6 +165,7 @@ def _tables(
     yield ranking.table(section)
     yield measured.elbo(section)
     yield weights.table(section)
+    yield decoders.table(section)
     yield measured.proxy_metrics(section)
     yield from (paired.table(section, reading) for reading in section.readings)
     yield from (measured.points(section, reading) for reading in section.readings)

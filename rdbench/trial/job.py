@@ -1,6 +1,6 @@
 """What a worker is given to run, and what it answers."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -42,6 +42,7 @@ class Kept:
 
     train_sse: Mapping[float, float] = field(default_factory=dict)  # by beta: mean of the training images
     classifier: Place | None = None  # folder of the sweep's classifier; None for the cache's
+    say: Callable[[str], None] = lambda line: None  # told of the progress of metrics that take long
 
 
 def kept(root: Place, points: Iterable[Mapping[str, Any]]) -> Kept:

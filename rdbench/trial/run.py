@@ -56,6 +56,12 @@ def _trained_model(
 ) -> TrainedModel:
     """Return what metrics may look at; ``measured`` is of the test split, at the model's own beta."""
     images = Images(data.test, device)
+    model.requires_grad_(False)  # it is trained: a metric differentiates by latents alone, in half the time
+    lacks = {
+        "gaussian": not model.gaussian,
+        "prior": model.rate_free,
+        "density": not models.has_density(model),
+    }
     return TrainedModel(
         encode=model.encode,  # type: ignore[arg-type]  # mean and log variance where gaussian says so
         decode=lambda latents: model.mean(model.decode(latents)),
@@ -75,7 +81,9 @@ def _trained_model(
         prior=model.prior,
         reconstruct=lambda images, noise: model(images, noise).reconstruction,
         sample=lambda images, noise: model.sample(model.encode(images), noise),
-        lacks=frozenset(["gaussian"] * (not model.gaussian) + ["prior"] * model.rate_free),
+        log_prior=model.log_prior,
+        lacks=frozenset(name for name, lacking in lacks.items() if lacking),
+        say=kept.say,
     )
 
 

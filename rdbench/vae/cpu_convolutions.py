@@ -57,11 +57,12 @@ class _Transposed(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         x, weight = ctx.saved_tensors
         layer = ctx.layer
+        of_input, of_weight, of_bias, _ = ctx.needs_input_grad
         to_input, to_weight, _ = torch.ops.aten.convolution_backward(
             gradient, x, weight, None, layer.stride, layer.padding, layer.dilation, True,
-            layer.output_padding, layer.groups, (ctx.needs_input_grad[0], True, False),
+            layer.output_padding, layer.groups, (of_input, of_weight, False),
         )  # fmt: skip
-        return to_input, to_weight, gradient.sum((0, 2, 3)), None
+        return to_input, to_weight, gradient.sum((0, 2, 3)) if of_bias else None, None
 
     @staticmethod
     def jvp(ctx: Any, along_x: Tensor, along_weight: Tensor, along_bias: Tensor, _: None) -> Tensor:

@@ -6,9 +6,9 @@ subclass of :class:`Model`, trains alone (:mod:`rdbench.vae.packs`).
 
 import contextlib
 import functools
+import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from math import prod
 from typing import Any, NamedTuple
 
 import safetensors.torch
@@ -69,7 +69,7 @@ class About:
     @property
     def n(self) -> int:
         """Values in an image."""
-        return prod(self.shape)
+        return math.prod(self.shape)
 
     def network(self, outputs: int = 1) -> GaussianNetwork:
         """Return the sweep's encoder and decoder, with the initial weights of every variant of this seed.
@@ -129,6 +129,14 @@ class Model(torch.nn.Module):
         """Return latents from p(z), (count, latent), on the generator's device."""
         return torch.randn(count, self.about.latent, generator=generator, device=generator.device)
 
+    def log_prior(self, latents: Tensor) -> Tensor:
+        """Return ln p(z) in nats, (batch,), which the metric ``ais`` differentiates.
+
+        A class that replaces :meth:`prior` replaces this too, or ``ais`` is not defined for it.
+        """
+        constant = latents.shape[1] / 2 * math.log(2 * math.pi)
+        return -latents.square().sum(1) / 2 - constant
+
     def distortion(self, images: Tensor, terms: Terms) -> Tensor | None:
         """Return -ln p(x|z) of each image in nats, (batch,), if the model has its own likelihood."""
         return None
@@ -161,6 +169,11 @@ class Model(torch.nn.Module):
         mean = self.mean(output)
         sse = (images - mean).square().flatten(1).sum(1)
         return Terms(mean, posterior, latents, sse, self.rate(posterior, latents), output)
+
+
+def has_density(model: Model) -> bool:
+    """Tell whether ``log_prior`` is the density of what ``prior`` draws, as far as its class shows."""
+    return type(model).prior is Model.prior or type(model).log_prior is not Model.log_prior
 
 
 class Standard(Model):

@@ -246,7 +246,7 @@ def test_a_file_here_goes_before_a_sweep_that_ships_and_a_folder_does_not(load):
         ("quikstart", "and no sweep of that name ships with rdbench; did you mean 'quickstart'?"),
         (
             "sweep",
-            "ships with rdbench; check the path, or choose from celeba_rd, celeba_table1, digits_gallery",
+            "ships with rdbench; check the path, or choose from celeba_rd, celeba_table1, digits_ais",
         ),
         (
             "sweeps/quickstart.yaml",
