@@ -117,12 +117,12 @@ def contents(
 
 def tables_of(sections: Sequence[Section], floor: float = LEAST_RATE) -> list[list[Table]]:
     """Return the tables of each section, in the order of the page; ``floor`` as of :func:`contents`."""
-    verdicts = iter(claims.tables([section for section in sections if not section.varied], floor))
+    verdicts = iter(claims.verdicts([section for section in sections if not section.varied], floor))
     return [
         [
             table
             for table in (
-                *(() if section.varied else next(verdicts)),
+                *(() if section.varied else next(verdicts)[:2]),  # the tables, not the sentences
                 *_tables(section, tuple(_searches(section)), floor),
             )
             if table is not None
