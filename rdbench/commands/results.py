@@ -15,6 +15,7 @@ from rdbench.text import choose
 if TYPE_CHECKING:
     import pandas as pd
 
+    from rdbench.report.chosen import OneResult
     from rdbench.report.sections import Section
     from rdbench.report.tables.table import Table
 
@@ -34,13 +35,16 @@ class Results(load.Results):
         problems: the files that were left out, and why.
     """
 
-    def table(self, name: str, section: int | None = None) -> "pd.DataFrame":
+    def table(
+        self, name: str, section: int | None = None, beside: "Sequence[OneResult]" = ()
+    ) -> "pd.DataFrame":
         """Return a table of the report, or of the results folder.
 
         Args:
             name: of the report, as its exports name them: "table1", "bd_rate", "envelope", "elbo",
                 "proxy_metrics", ...; or "trials", "points" and so on, which are the attributes.
             section: number of the section on the page, from 0, where several have that table.
+            beside: further results, or their folders, to be in the table with these.
 
         Returns:
             Numbers in full precision. Beside a column stand "<column> half_width" of the 95% interval,
@@ -54,9 +58,11 @@ class Results(load.Results):
         if name in TABLES:
             frame: pd.DataFrame = getattr(self, name)
             return frame
-        return to_frame(self._table(name, section))
+        return to_frame(self._table(name, section, beside))
 
-    def to_latex(self, name: str = "table1", section: int | None = None) -> str:
+    def to_latex(
+        self, name: str = "table1", section: int | None = None, beside: "Sequence[OneResult]" = ()
+    ) -> str:
         """Return a table of the report as LaTeX, for the packages booktabs and, where long, longtable.
 
         Arguments and errors as of :meth:`table`.
@@ -65,9 +71,11 @@ class Results(load.Results):
 
         need("report", "pylatexenc")
 
-        return to_latex(self._table(name, section))
+        return to_latex(self._table(name, section, beside))
 
-    def bd_rate(self, baseline: str = "beta_vae", section: int | None = None) -> "pd.DataFrame":
+    def bd_rate(
+        self, baseline: str = "beta_vae", section: int | None = None, beside: "Sequence[OneResult]" = ()
+    ) -> "pd.DataFrame":
         """Return how much more rate each variant needs than a baseline for the same quality, in per cent.
 
         Bjontegaard 2001, as the report has it, with a bootstrap interval over seeds: a row a quality (MSE,
@@ -76,6 +84,7 @@ class Results(load.Results):
         Args:
             baseline: the name of a variant.
             section: number of the section on the page, from 0, where there are several.
+            beside: further results, or their folders, whose variants to compare as well.
 
         Raises:
             ResultsError: there is no such variant, nothing to compare it with, or no such section.
@@ -84,7 +93,7 @@ class Results(load.Results):
         from rdbench.report.tables import bd_rate
         from rdbench.report.tables.frame import to_frame
 
-        chosen = section_of(self, section)
+        chosen = section_of([self, *beside], section)
         variants = sorted(chosen.points["variant"].unique()) if len(chosen.points) else []
         if baseline not in variants:
             fix = choose(baseline, variants) if variants else "no trial has a point"
@@ -94,13 +103,13 @@ class Results(load.Results):
             raise ResultsError(f"{self.root}: {baseline} is the only variant; BD-rate compares two")
         return to_frame(table)
 
-    def _table(self, name: str, section: int | None) -> "Table":
+    def _table(self, name: str, section: int | None, beside: "Sequence[OneResult]") -> "Table":
         from rdbench.report.chosen import sections
 
         wanted = _bare(name)
         found: dict[int, Table] = {}
         names: dict[str, None] = {}
-        for index, tables in enumerate(_all_tables([one for _, one in sections(self)])):
+        for index, tables in enumerate(_all_tables([one for _, one in sections([self, *beside])])):
             names |= dict.fromkeys(table.name for table in tables)
             if named := [table for table in tables if _bare(table.name) == wanted]:
                 found[index] = named[0]

@@ -1,4 +1,4 @@
-"""What the README says is so: commands that parse, sweeps that load, files and names that are there.
+"""What README and documentation say is so: commands that parse, sweeps that load, names that are there.
 
 ``tools/readme.py`` runs all of it, which takes a while.
 """
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import typer
-from readme import README, blocks
+from readme import PAGES, README, of_page
 
 from rdbench import datasets, metrics
 from rdbench.cli import app
@@ -18,8 +18,8 @@ from rdbench.registry.source import shipped
 from rdbench.spec.sweep import load_sweep
 
 ROOT = README.parent
-TEXT = README.read_text()
-BLOCKS = blocks(TEXT)
+TEXT = "\n".join(page.read_text() for page in PAGES)
+BLOCKS = [block for page in PAGES for block in of_page(page)]
 COMMANDS = [
     command
     for block in BLOCKS
@@ -51,6 +51,12 @@ def test_every_verb_says_what_it_does_and_shows_an_example(name, verb):
     assert f"rdbench {name}" in verb.help or name in ("variants", "metrics")
 
 
+def test_every_page_is_run_and_the_readme_is_short():
+    pages = set((ROOT / "docs").rglob("*.md"))
+    assert set(PAGES) == {README, *pages}
+    assert len(README.read_text().splitlines()) < 150
+
+
 def test_there_are_commands_of_every_kind():
     assert len(COMMANDS) > 12
     assert {"sweep", "report", "compare", "trial", "sample", "doctor"} <= {
@@ -59,7 +65,7 @@ def test_there_are_commands_of_every_kind():
 
 
 @pytest.mark.parametrize(
-    "block", [block for block in BLOCKS if block.language == "yaml"], ids=lambda b: b.line
+    "block", [block for block in BLOCKS if block.language == "yaml"], ids=lambda b: f"{b.page}:{b.line}"
 )
 def test_a_sweep_file_loads(block, tmp_path, monkeypatch):
     """A fragment, with what every sweep needs around it."""
@@ -73,16 +79,26 @@ def test_a_sweep_file_loads(block, tmp_path, monkeypatch):
     assert load_sweep(file).name
 
 
-@pytest.mark.parametrize("block", [b for b in BLOCKS if b.language == "python"], ids=lambda b: b.line)
+@pytest.mark.parametrize(
+    "block", [b for b in BLOCKS if b.language == "python"], ids=lambda b: f"{b.page}:{b.line}"
+)
 def test_python_code_compiles(block):
     assert ast.parse(block.text).body
 
 
-def test_files_and_links_are_there():
-    links = re.findall(r"\]\(([^)#]+)\)", TEXT)
-    assert [link for link in links if "://" not in link and not (ROOT / link).exists()] == []
-    named = re.findall(r"(?:sweeps|reports|docker|tests|docs|rdbench)/[\w./-]*\w", TEXT)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_files_and_links_are_there(page):
+    text = page.read_text()
+    links = re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", text)
+    assert [link for link in links if "://" not in link and not (page.parent / link).exists()] == []
+    named = re.findall(r"(?<![\w/.])(?:sweeps|reports|docker|tests|docs|rdbench)/[\w./-]*\w", text)
     assert [name for name in named if not (ROOT / name).exists()] == []
+
+
+def test_every_page_of_the_documentation_is_reached_from_the_readme():
+    linked = set(re.findall(r"\]\((docs/[^)#]+\.md)\)", README.read_text()))
+    pages = {str(path.relative_to(ROOT)) for path in (ROOT / "docs").rglob("*.md")} - {"docs/index.md"}
+    assert pages - linked == set()
 
 
 @pytest.mark.parametrize(
@@ -111,4 +127,4 @@ def test_every_study_and_measurement_is_linked():
     """A folder of ``reports/`` that has a text to read."""
     written = {file.parent.name for file in (ROOT / "reports").glob("*/*.md")}
     assert written
-    assert written - set(re.findall(r"\]\(reports/(\w+)/", TEXT)) == set()
+    assert written - set(re.findall(r"\]\((?:\.\./)*reports/(\w+)/", TEXT)) == set()
