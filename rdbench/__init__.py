@@ -18,8 +18,8 @@ an earlier run or ``rdbench sweep`` wrote. A path may be text, a ``pathlib.Path`
 ``s3://bucket/prefix``.
 
 For a variant of your own: :func:`variant`, :class:`Model`, :class:`About`, :class:`Terms`, :class:`Run`,
-:class:`TrialResult`, :class:`Measurement`, :class:`Dataset`, :class:`Epoch`, :func:`learning_rate`; README,
-section "A variant of your own". ``dir(rdbench)`` lists every public name.
+:class:`TrialResult`, :class:`Measurement`, :class:`Dataset`, :class:`Epoch`, :func:`learning_rate`;
+docs/how-to/variant.md. ``dir(rdbench)`` lists every public name.
 """
 
 from typing import TYPE_CHECKING, Any

@@ -22,9 +22,8 @@ PAGES = (
     *(README.parent / "docs" / name for name in (
         "index.md", "tour.md", "how-to/sweep.md", "how-to/variant.md", "how-to/python.md",
         "how-to/metrics.md", "how-to/searches.md", "how-to/data.md", "how-to/cluster.md", "how-to/report.md",
-        "how-to/paper.md",
-        "how-to/failures.md", "explanation/readings.md", "explanation/conclusions.md", "explanation/trust.md",
-        "explanation/speed.md", "reference/tables.md",
+        "how-to/paper.md", "how-to/failures.md", "explanation/readings.md", "explanation/conclusions.md",
+        "explanation/trust.md", "explanation/speed.md", "reference/tables.md",
     )),
 )  # fmt: skip
 DOWNLOADS = ("mnist_", "celeba_rd.yaml\n", "duckdb-cli", "mkdocs serve")

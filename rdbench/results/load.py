@@ -23,7 +23,7 @@ _FIX = "; the next 'rdbench sweep' into this folder sets it aside and runs what 
 class Results:
     """A results folder as pandas frames; ``problems`` names the files that were left out.
 
-    Columns and their units: README, section "Results"; their types: :data:`rdbench.results.parquet.TABLES`.
+    Columns and their units: docs/reference/tables.md; their types: :data:`rdbench.results.parquet.TABLES`.
     ``points`` has rows that no file holds: those of the reading ``optimal_train``, which follow from others.
     ``sweep`` names that reading too where it asks for all those that results of an older rdbench have.
     """
