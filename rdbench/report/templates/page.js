@@ -55,6 +55,7 @@
       downloadFileName: figure.dataset.chart,
     });
     views.set(figure, drawn);
+    chart.querySelector("summary")?.setAttribute("aria-label", "save this chart");
     cropLegend(chart);
     drawn.view.addResizeListener(() => requestAnimationFrame(() => cropLegend(chart)));
     chart.setAttribute("aria-label", spec.description);
