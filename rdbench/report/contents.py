@@ -8,6 +8,7 @@ from rdbench.errors import ResultsError
 from rdbench.report.across import across
 from rdbench.report.charts.beta import beta_chart
 from rdbench.report.charts.chart import Chart
+from rdbench.report.charts.coded_lines import with_coded
 from rdbench.report.charts.decoders import decoders_chart
 from rdbench.report.charts.fig3 import fig3
 from rdbench.report.charts.latents import latents_chart
@@ -103,7 +104,10 @@ def contents(
         variants = tuple(sorted({variant for variant, _ in measured.keys(section)}))
         searches = tuple(_searches(section))
         drawing = (fig3, psnr_chart, rate_chart, beta_chart, training_chart, latents_chart, decoders_chart)
-        drawn = [with_references(draw(section, variants), section, references) for draw in drawing]
+        drawn = [
+            with_references(with_coded(draw(section, variants), section), section, references)
+            for draw in drawing
+        ]
         drawn += [search.chart for search in searches]
         charts = tuple(chart for chart in drawn if chart is not None)
         told = verdicts[index]

@@ -55,13 +55,7 @@ def _drawn(view: Spec, rows: Rows) -> Spec:
     shown = [row for row in rows if y in row and (row[x] > 0 or not log)]
     if not shown:
         return view
-    view = copy.deepcopy(view)
-    for channel, field in (("x", x), ("y", y)):
-        ends = [row[field] for row in shown]
-        for layer in view["layer"]:
-            scale = layer.get("encoding", {}).get(channel, {}).get("scale", {})
-            if "domain" in scale:
-                scale["domain"] = _widened(scale["domain"], min(ends), max(ends))
+    view = widen(view, {"x": [row[x] for row in shown], "y": [row[y] for row in shown]})
     points = next(layer for layer in view["layer"] if layer.get("name") == "points")
     encoding = {channel: copy.deepcopy(points["encoding"][channel]) for channel in ("x", "y")}
     return view | {"layer": [*_layers(x, y, log, encoding), *view["layer"]]}
@@ -82,6 +76,17 @@ def _layers(x: str, y: str, log: bool, encoding: dict[str, Any]) -> list[dict[st
         "encoding": encoding | {"text": {"field": "reference", "type": "nominal"}},
     }
     return [line, name]
+
+
+def widen(view: Spec, values: dict[str, list[float]]) -> Spec:
+    """Return a copy of a view whose axes hold these values by channel, where all points are asked for."""
+    view = copy.deepcopy(view)
+    for channel, ends in values.items():
+        for layer in view["layer"]:
+            scale = layer.get("encoding", {}).get(channel, {}).get("scale", {})
+            if "domain" in scale:
+                scale["domain"] = _widened(scale["domain"], min(ends), max(ends))
+    return view
 
 
 def _widened(domain: Sequence[Any], low: float, high: float) -> list[Any]:

@@ -16,6 +16,7 @@ from rdbench.report.statistics.bd_rate import (
     CurvePoints,
     bd_rate,
 )
+from rdbench.report.statistics.coded import coded_points
 from rdbench.report.statistics.curves import envelope, finite_points, lowest_shares, mean_points
 from rdbench.report.statistics.series import beta_half, not_compared_under
 from rdbench.report.statistics.states import in_curves, mean_image_mse, said
@@ -48,6 +49,11 @@ def _measures(section: Section) -> Iterator[tuple[str, str, pd.DataFrame, list[s
         variants = [] if rows is None else sorted(set(rows["variant"]) - silent)
         points = in_curves(finite_points(section.points, "test", reading), section.states, collapsed=True)
         yield title, measure, points[~points["variant"].isin(silent)], variants
+    coded = coded_points(section)
+    if len(coded):
+        # A point of a trial is one size of step: what stands for its beta only has to tell them apart.
+        coded["beta"] = -1 - coded.groupby(["beta", "step"]).ngroup().astype(float)
+        yield "MSE, real bits", "mse", coded, sorted(set(coded["variant"]))
 
 
 def baselines(variants: Collection[str]) -> list[str]:

@@ -1,0 +1,83 @@
+"""The curve of real bits beside the KL's: dotted, in the colour of its variant, on a chart over the rate."""
+
+import copy
+import math
+from dataclasses import replace
+from typing import Any
+
+from rdbench.report.charts.chart import Chart, Rows, Spec, Switch, rounded
+from rdbench.report.charts.layers import SHOWN
+from rdbench.report.charts.reference_lines import widen
+from rdbench.report.sections import Section, records
+from rdbench.report.statistics.coded import coded_points
+from rdbench.report.statistics.curves import pareto
+
+CHARTS = ("psnr", "rate_distortion")
+MEASURES = ("mse", "psnr")
+DATA = "coded"
+SWITCH = Switch("coded", "real bits (dotted)", True)
+NOTE = (
+    "Dotted: the same networks as a codec (metric coded): latents rounded to a grid and range coded. The rate is"
+    " that of the real stream, the error that of what it decodes to, the curve what no β and size of step beats."
+)
+
+
+def with_coded(chart: Chart | None, section: Section) -> Chart | None:
+    """Return a chart with the coded curves in each view of MSE or PSNR; any other unchanged."""
+    if chart is None or chart.name not in CHARTS:
+        return chart
+    rows = coded_rows(section)
+    views = {key: _drawn(view, rows) for key, view in chart.views.items()} if rows else chart.views
+    if not any(spec is not chart.views[key] for key, spec in views.items()):
+        return chart
+    return replace(chart, views=views, data=chart.data | {DATA: rows}, notes=(*chart.notes, NOTE),
+                   switches=(*chart.switches, SWITCH))  # fmt: skip
+
+
+def coded_rows(section: Section) -> Rows:
+    """Return each variant's coded curve: means over seeds at each (β, step) that no other beats."""
+    points = coded_points(section)
+    if not len(points):
+        return []
+    _, height, width = _shape(section)
+    rows: Rows = []
+    means = points.groupby(["variant", "beta", "step"])[["rate", "mse", "psnr"]].mean().reset_index()
+    for variant, own in means.groupby("variant"):
+        own = own.iloc[pareto(own["rate"].to_numpy(), own["mse"].to_numpy())]
+        for row in records(own):
+            rate, quality = float(row["rate"]), float(row["psnr"])
+            rows.append({
+                "variant": str(variant), "beta": row["beta"], "step": row["step"], "rate": rounded(rate),
+                "bits_per_pixel": rounded(rate / (height * width * math.log(2))),
+                "mse": rounded(float(row["mse"])), "psnr": None if math.isnan(quality) else rounded(quality),
+            })  # fmt: skip
+    return rows
+
+
+def _shape(section: Section) -> tuple[int, int, int]:
+    from rdbench import datasets
+
+    options = datasets.make_options(section.dataset, section.settings["dataset"])
+    return datasets.get(section.dataset).shape(options)
+
+
+def _drawn(view: Spec, rows: Rows) -> Spec:
+    """Return a view with the coded curves of its quantity on axes that hold them; else the view itself."""
+    points = next(layer for layer in view["layer"] if layer.get("name") == "points")
+    x, y = (points["encoding"][channel]["field"] for channel in ("x", "y"))
+    log = points["encoding"]["x"]["scale"].get("type") == "log"
+    shown = [row for row in rows if y in MEASURES and row[y] is not None and (row[x] > 0 or not log)]
+    if not shown:
+        return view
+    view = widen(view, {"x": [row[x] for row in shown], "y": [row[y] for row in shown]})
+    encoding = {channel: copy.deepcopy(points["encoding"][channel]) for channel in ("x", "y", "color")}
+    tests = f"coded && ({SHOWN}) && isValid(datum['{y}'])" + (f" && datum['{x}'] > 0" if log else "")
+    line: dict[str, Any] = {
+        "data": {"name": DATA},
+        "transform": [{"filter": tests}],
+        "mark": {"type": "line", "strokeDash": [1, 4], "strokeCap": "round", "strokeWidth": 2, "clip": True,
+                 "aria": False},
+        "encoding": encoding | {"order": {"field": x, "type": "quantitative"}},
+    }  # fmt: skip
+    return view | {"layer": [line, *view["layer"]],
+                   "params": [*view["params"], {"name": SWITCH.parameter, "value": SWITCH.on}]}  # fmt: skip
