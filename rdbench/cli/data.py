@@ -44,6 +44,8 @@ def data_prepare(name: Name, data: DataRoot = None, set_: Options = None) -> Non
       rdbench data prepare mnist --data ~/data
 
       rdbench data prepare folder --set path=~/photos --set size=32
+
+      rdbench data prepare ./my_data.py:rings --set count=5000
     """
     from rich.console import Console
 

@@ -142,3 +142,14 @@ def new_dataset(file: File, name: Name = None) -> None:
     Example: rdbench new dataset my_data.py
     """
     _write(file, "dataset", name)
+
+
+@new_app.command("features")
+def new_features(file: File, name: Name = None) -> None:
+    """Write a complete, commented feature network, for fd, kid and prdc, to start from.
+
+    An existing file is not overwritten (exit code 2).
+
+    Example: rdbench new features my_features.py
+    """
+    _write(file, "features", name)

@@ -202,16 +202,16 @@ def remarks(name: str, folder: Path) -> tuple[str, ...]:
     Nothing where the folder is damaged.
     """
     try:
-        return _remarks(get(name), prepared.open_folder(folder))
+        return _remarks(_REGISTRY.get(name), prepared.open_folder(folder))
     except prepared.DamagedError:
         return ()
 
 
-def _remarks(info: DatasetInfo, ready: prepared.Prepared) -> tuple[str, ...]:
+def _remarks(info: DatasetInfo | None, ready: prepared.Prepared) -> tuple[str, ...]:
     counts = ready.meta["counts"]
     differing = (
         f"{counts[split]:,} {split} images instead of the {published:,} that are published"
-        for split, published in zip(SPLITS, info.sizes or (), strict=False)
+        for split, published in zip(SPLITS, (info and info.sizes) or (), strict=False)
         if counts[split] != published
     )
     return (*differing, *ready.meta["notes"])
@@ -241,8 +241,15 @@ class Check:
 
 
 def verify(name: str) -> list[Check]:
-    """Recompute the checksums of everything that was prepared for a dataset (an empty list: nothing was)."""
-    return [Check(name, path, prepared.damage(path)) for path in prepared.folders(get(name).name)]
+    """Recompute the checksums of everything that was prepared for a dataset (an empty list: nothing was).
+
+    ``name`` may also be a reference to one of the user's own, or its symbol. Raises DatasetError: there is
+    none of this name, and nothing was prepared for one.
+    """
+    symbol = name.rpartition(":")[2]
+    if symbol not in _REGISTRY and ":" not in name and not prepared.folders(symbol):
+        get(name)
+    return [Check(symbol, path, prepared.damage(path)) for path in prepared.folders(symbol)]
 
 
 @dataclass(frozen=True)

@@ -236,14 +236,15 @@ def _answers(asked: MetricOptions, settings: dict[str, Any], complete: bool = Tr
     readings is enough, as there once were fewer.
     """
     wanted = _asked(asked, settings)
-    if not complete and (later := asked.before.keys() - settings.keys()):
+    if not complete and (later := asked.before.keys() - asked.omitted - settings.keys()):
         wanted = {name: value for name, value in wanted.items() if name not in later}
         if not set(settings.get("readings", ())) <= set(wanted.pop("readings", ())):
             return False
     if "quantity" not in settings:  # a failure may be older than an option of some quantities
         of_some = {option for one in of(asked).quantities for option in one.options}
         wanted = {name: value for name, value in wanted.items() if name in settings or name not in of_some}
-    return wanted.items() <= {**asked.before, **settings}.items()
+    as_before = {name: asked.before[name] for name in asked.omitted}
+    return {**as_before, **wanted}.items() <= {**asked.before, **settings}.items()
 
 
 def is_measured(

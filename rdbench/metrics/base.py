@@ -31,6 +31,8 @@ class MetricOptions(BaseModel):
 
     # What a stored row, or a search, means that lacks an option because it is older than it.
     before: ClassVar[Mapping[str, Any]] = {}
+    # Those of ``before`` that rows lack to this day where they have that value: a row without one has it.
+    omitted: ClassVar[frozenset[str]] = frozenset()
 
     name: str
 
@@ -47,7 +49,9 @@ class MetricOptions(BaseModel):
         """Return the options but for the name, as JSON values."""
         settings = self.model_dump(mode="json", exclude={"name"})
         own = getattr(getattr(self, "features", None), "identity", None)  # of a feature network of the user's
-        return settings | {"features": own} if own else settings
+        settings |= {"features": own} if own else {}
+        left_out = {name for name in self.omitted if settings[name] == self.before[name]}
+        return {name: value for name, value in settings.items() if name not in left_out}
 
     def offers(self, quantity: str) -> bool:
         """Tell whether a quantity of the metric, by its name, is asked for."""

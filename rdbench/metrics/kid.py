@@ -33,6 +33,7 @@ class KidOptions(MetricOptions):
 
     # For rows of kid from when it looked through Inception alone.
     before: ClassVar[Mapping[str, Any]] = {"features": "inception"}
+    omitted: ClassVar[frozenset[str]] = frozenset({"features"})
 
     name: str = "kid"
     features: AnyFeatures = "inception"

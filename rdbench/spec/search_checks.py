@@ -12,6 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from rdbench import metrics
 from rdbench.metrics.base import MetricOptions
+from rdbench.metrics.plugged import PluggedOptions
 from rdbench.numerics.likelihood import OWN
 from rdbench.spec.errors import explained, fail, problems_at, wrong_type
 from rdbench.spec.fields import Beta, option_value
@@ -84,6 +85,8 @@ def _check_start_grid(sweep: SweepSettings, search: CurveSearch | TargetSearch) 
 def check_measure(measure: str, asked: Sequence[MetricOptions], *path: str | int) -> None:
     """Refuse the name of a measure that the sweep's trials will not have, or will have two of."""
     own = [name for each in asked for name in metrics.of(each).value_names(each)]
+    if any(isinstance(each, PluggedOptions) and f"{measure}_".startswith(f"{each.name}_") for each in asked):
+        fail(f"a search cannot rest on a metric of your own, {measure!r}; name one of rdbench's", *path)
     if own.count(measure) > 1:
         twice = f"{metric_of(measure)} is asked for with different settings, so there are two {measure}"
         fail(f"{twice}; keep one of them in metrics", *path)

@@ -1,7 +1,13 @@
 """`rdbench check` of metrics, datasets and feature networks: what is right passes, a mistake is one line."""
 
 import pytest
-from broken_plugins import DATASETS, FAILING_METRICS, UNREADABLE_METRICS
+from broken_plugins import (
+    DATASETS,
+    FAILING_METRICS,
+    UNREADABLE_FEATURES,
+    UNREADABLE_METRICS,
+    UNUSABLE_FEATURES,
+)
 
 from rdbench.commands import new
 from rdbench.commands.check import check
@@ -9,6 +15,7 @@ from rdbench.commands.check.kinds import kind_of
 from rdbench.errors import SpecError
 
 METRICS = UNREADABLE_METRICS | FAILING_METRICS
+FEATURES = UNREADABLE_FEATURES | UNUSABLE_FEATURES
 
 
 @pytest.fixture
@@ -42,6 +49,23 @@ def test_a_broken_dataset_is_told_in_a_line(mistake, found):
     told(found(mistake.source, mistake.symbol, kind="dataset"), mistake)
 
 
+@pytest.mark.parametrize("mistake", FEATURES.values(), ids=FEATURES.keys())
+def test_a_broken_feature_network_is_told_in_a_line(mistake, found):
+    told(found(mistake.source, mistake.symbol, kind="features"), mistake)
+
+
+FICKLE = {
+    "repeats": "def mine(images):\n    return torch.rand(len(images), 3)\n",
+    "one by one": "def mine(images):\n    return images.flatten(1) - images.flatten(1).mean(0)\n",
+}
+
+
+@pytest.mark.parametrize(("check", "source"), FICKLE.items(), ids=FICKLE.keys())
+def test_a_feature_network_whose_vectors_depend_on_more_than_the_image_is_told(check, source, found):
+    last = found("import torch\n" + source, "mine")[-1]
+    assert (last.status, last.check) == ("FAIL", check)
+
+
 def test_a_dataset_that_differs_from_time_to_time_is_told(found):
     source = "import numpy\ndef mine():\n    return numpy.random.default_rng().random((40, 4, 4))\n"
     last = found(source, "mine")[-1]
@@ -63,7 +87,7 @@ def test_a_wrong_option_is_told_as_it_was_written(found):
     assert "power=3.0" in found(source, "mine", "power=3")[0].text
 
 
-@pytest.mark.parametrize("kind", ["metric", "dataset"])
+@pytest.mark.parametrize("kind", ["metric", "dataset", "features"])
 def test_the_starting_point_passes_every_check(kind, tmp_path):
     file = tmp_path / "my_own.py"
     assert new.write(file, kind) == "my_own"
@@ -77,6 +101,11 @@ KINDS = {
     "variant": "def thing(sse, rate, beta, n): ...",
     "metric": "def thing(images, latents): ...",
     "metric, of images alone": "def thing(images):\n    return images.mean()",
+    "features": "def thing(images):\n    return images.flatten(1)",
+    "features, by another name": "def thing(x): ...",
+    "features, a module": "import torch\nthing = torch.nn.Flatten()",
+    "features, a class": "import torch\nclass thing(torch.nn.Module):\n    def forward(self, x): ...",
+    "features, made": "import torch\ndef thing():\n    return torch.nn.Flatten()",
     "dataset": "def thing(): ...",
     "dataset, by split": "def thing(split, *, size: int = 3): ...",
     "dataset, of arrays": "import numpy\nthing = numpy.ones((9, 4, 4)), numpy.ones(9)",

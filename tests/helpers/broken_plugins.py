@@ -145,3 +145,43 @@ DATASETS = {
     "one image": Mistake(_NUMPY + "mine = np.ones((1, 4, 4))\n", "mine", "of 1 images leaves none"),
     "ends the process": Mistake("def mine():\n    exit(3)\n", "mine", "SystemExit: 3", 2),
 }
+
+# Feature networks: found as the sweep file is read, or (``opened``) as the network is tried before training.
+UNREADABLE_FEATURES = {
+    "not Python": Mistake("def mine(:\n", "mine", "not Python", 1),
+    "another name": Mistake("def embed(images): ...\n", "embd", "did you mean 'embed'?"),
+    "two inputs": Mistake("def mine(images, labels): ...\n", "mine", "takes more than images; put *", 1),
+    "an option without a default": Mistake("def mine(images, *, size): ...\n", "mine", "option size:", 1),
+    "the name of ours": Mistake("def inception(images): ...\n", "inception", "taken for rdbench's own", 1),
+}
+UNUSABLE_FEATURES = {
+    "cannot be imported": Mistake("import nothing_there\ndef mine(images): ...\n", "mine", "No module", 1),
+    "raises": Mistake(
+        "def mine(images):\n    return images.nothing\n", "mine", "has no attribute 'nothing'", 2
+    ),
+    "forgets to return": Mistake(
+        "def mine(images):\n    images.mean()\n", "mine", "gives nothing (None); it must"
+    ),
+    "makes nothing": Mistake("def mine():\n    pass\n", "mine", "gives nothing (None), which does", 1),
+    "cannot be made": Mistake("def mine():\n    return open('/no.pt')\n", "mine", "FileNotFoundError", 2),
+    "a number": Mistake("mine = 3\n", "mine", "gives a int, which does not map images to vectors", 1),
+    "one number for all": Mistake("def mine(images):\n    return images.mean()\n", "mine", "of shape () for"),
+    "one number of each": Mistake(
+        "def mine(images):\n    return images.mean((1, 2, 3))\n", "mine", "float32 of shape (2,) for 2 images"
+    ),
+    "classes": Mistake(
+        "def mine(images):\n    return images.flatten(1).long()\n", "mine", "gives int64 of shape (2, 64)"
+    ),
+    "not finite": Mistake(
+        "def mine(images):\n    return images.flatten(1).log()\n",
+        "mine",
+        "a feature that is not finite",
+    ),
+    "another shape": Mistake(
+        "import torch\nnet = torch.nn.Linear(9, 2)\ndef mine(images):\n    return net(images.flatten(1))\n",
+        "mine",
+        "shapes cannot be multiplied (2x64 and 9x2)",
+        4,
+    ),
+    "ends the process": Mistake("def mine(images):\n    exit(3)\n", "mine", "SystemExit: 3", 2),
+}

@@ -13,7 +13,7 @@ import torch
 from pydantic import ValidationError
 
 from rdbench import datasets
-from rdbench.commands.check import dataset, declared, evaluation, losses, metric, trials
+from rdbench.commands.check import dataset, declared, evaluation, features, losses, metric, trials
 from rdbench.commands.check.fresh_process import FreshProcess
 from rdbench.commands.check.kinds import Kind, kind_of
 from rdbench.commands.check.subject import DATA, Subject
@@ -146,7 +146,7 @@ def _examine(function: Callable[[Subject], str], subject: Subject) -> Finding:
     return Finding("note" if isinstance(text, Note) else "ok", name, text)
 
 
-_OF_KIND = {"metric": metric.check, "dataset": dataset.check}
+_OF_KIND = {"metric": metric.check, "dataset": dataset.check, "features": features.check}
 
 
 def _written(reference: str, overrides: Sequence[str]) -> Document:

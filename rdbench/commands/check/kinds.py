@@ -49,7 +49,9 @@ def _of_source(plugin: Plugin) -> Kind:
     if not required or required == ("split",):
         return "features" if not required and _makes_network(plugin) else "dataset"
     of_a_variant = {name for parameters in FIRST_PARAMETERS for name in parameters} - {*INPUTS}
-    return "variant" if of_a_variant & {*required} else "metric"
+    if of_a_variant & {*required}:
+        return "variant"
+    return "features" if len(required) == 1 and required[0] not in INPUTS else "metric"
 
 
 def _run(plugin: Plugin) -> Any:

@@ -39,19 +39,20 @@ class Finding:
         return f"{self.status:4}  {self.check}: {self.text}"
 
 
-def examined(function: Callable[[Any], str], subject: Any, plugin: Plugin) -> Finding:
+def examined(function: Callable[[Any], str], subject: Any, plugin: Plugin | None) -> Finding:
     """Return what comes of one check of something plugged in; an exception of its author's is a failure."""
     name = function.__name__.replace("_", " ")
     try:
         text = function(subject)
     except CheckError as wrong:
-        where = "" if wrong.at else f"{plugin.path.name}:{plugin.node.lineno}: "
+        where = "" if wrong.at or plugin is None else f"{plugin.path.name}:{plugin.node.lineno}: "
         return Finding("FAIL", name, f"{where}{wrong}")
     except UserError as error:
         return Finding("FAIL", name, str(error).partition("; try 'rdbench check")[0])
     except (Exception, SystemExit) as error:
         trace = "".join(traceback.format_exception(error))
-        return Finding("FAIL", name, f"{plugin.place_of(error)}: {in_words(error)}", trace)
+        where = "" if plugin is None else f"{plugin.place_of(error)}: "
+        return Finding("FAIL", name, f"{where}{in_words(error)}", trace)
     return Finding("note" if isinstance(text, Note) else "ok", name, text)
 
 

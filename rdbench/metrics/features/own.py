@@ -13,7 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, PlainValidator, ValidationInfo, model_serializer
+from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, PlainValidator, ValidationInfo
 from pydantic_core import PydanticKnownError
 
 from rdbench.errors import SpecError
@@ -51,8 +51,8 @@ class OwnFeatures(BaseModel):
     code: str = ""
     options: dict[str, Any] = Field(default_factory=dict)
 
-    @model_serializer(mode="plain")
-    def _as_written(self) -> str | dict[str, Any]:
+    def as_written(self) -> str | dict[str, Any]:
+        """Return it as a sweep file has it."""
         reference = self.source or self.name
         return {"name": reference, **self.options} if self.options else reference
 
@@ -152,5 +152,11 @@ def _validated(value: object, info: ValidationInfo) -> object:
         raise ValueError(f"{key}{error}") from None
 
 
-AnyFeatures = Annotated[FeatureName | OwnFeatures, PlainValidator(_validated)]
+def _written(value: object) -> object:
+    return value.as_written() if isinstance(value, OwnFeatures) else value
+
+
+AnyFeatures = Annotated[
+    FeatureName | OwnFeatures, PlainValidator(_validated), PlainSerializer(_written, return_type=Any)
+]
 """An option of a metric: ``classifier``, ``inception``, or a feature network of the user's own."""

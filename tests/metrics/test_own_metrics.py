@@ -95,6 +95,13 @@ def test_options_are_checked_as_the_sweep_file_is_read(tmp_path):
     assert asked.options == {"power": 3.0, "images": None}
 
 
+def test_a_search_does_not_rest_on_it(tmp_path):
+    (tmp_path / "mine.py").write_text(SHARPNESS)
+    for search in ("{name: curve, plane: [rate, sharpness]}", "{name: optuna, objective: sharpness}"):
+        with pytest.raises(SpecError, match="cannot rest on a metric of your own, 'sharpness'; name"):
+            sweep_of(tmp_path, "./mine.py:sharpness", beta="[0.1, 1]", search=search)
+
+
 @pytest.mark.parametrize("mistake", UNREADABLE_METRICS.values(), ids=UNREADABLE_METRICS.keys())
 def test_a_mistake_that_can_be_read_is_one_line_before_anything_is_trained(mistake, tmp_path):
     (tmp_path / "mine.py").write_text(mistake.source)

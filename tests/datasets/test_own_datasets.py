@@ -76,6 +76,21 @@ def test_it_is_read_once_and_then_opened_from_the_cache(tmp_path):
     assert datasets.known(asked, tmp_path).checksum == data.checksum
 
 
+def test_the_verbs_of_data_take_it_too(tmp_path, rdbench, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.py").write_text(RINGS.replace("rings", "verbs"))
+    code, out, err = rdbench("data", "prepare", "mine.py:verbs", "--set", "count=30")
+    assert (code, err) == (0, "")
+    assert out.startswith("mine.py:verbs: prepared in ")
+    for name in ("verbs", "mine.py:verbs"):
+        code, out, err = rdbench("data", "verify", name)
+        assert (code, err) == (0, "")
+        assert out.startswith("verbs: OK (")
+    code, _, err = rdbench("data", "verify", "verb")
+    assert code == 2
+    assert err.startswith("error: unknown dataset 'verb'")
+
+
 def test_an_edit_or_another_option_is_another_dataset_and_another_trial(tmp_path):
     (tmp_path / "mine.py").write_text(RINGS)
     first = sweep_of(tmp_path, "./mine.py:rings")
