@@ -30,7 +30,7 @@ prior (``autoencoder``) is given the normal distribution of its training images'
 
 import math
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import AfterValidator, Field
@@ -135,7 +135,9 @@ def compute(options: AisOptions, model: TrainedModel) -> list[Value]:
         encoder = _encoder(task, index)
         path = _path(task, None if encoder is None else float(encoder.sse.mean()))
         curve = annealing.forward(problem, path, _walk(task, options.chains, "curve", STAYS))
-        gaps = _gaps(task)
+        # By as many levels as the curve has on its way there, and by draws of their own.
+        samples = generator(model.seed, "metric/ais/samples", model.device)
+        gaps = _gaps(replace(task, noise=samples), curve.at(task.own))
     values = _of_decoder(task, curve, gaps) + _of_encoder(task, curve, encoder)
     return [*values, _gap(task, gaps)]
 
@@ -213,10 +215,8 @@ def _path(task: _Task, error: float | None) -> "Path":
     return annealing.schedule(found, wanted, options.levels)
 
 
-def _gaps(task: _Task) -> "Tensor":
+def _gaps(task: _Task, levels: int) -> "Tensor":
     """Return how far upper and lower bound of ln p(x) lie apart, of samples of the model, (samples,)."""
-    from dataclasses import replace
-
     import torch
 
     from rdbench.numerics import annealing
@@ -228,8 +228,7 @@ def _gaps(task: _Task) -> "Tensor":
     samples = task.problem.decode(latents).reshape(shape) + math.sqrt(task.variance) * normal
     problem = replace(task.problem, images=samples)
     found = annealing.pilot(problem, task.own, max(10, options.levels // 2), _walk(task, PILOTS, "pilot"))
-    # As many levels as the way to this slope has where the test images' goes on beyond it.
-    path = annealing.schedule(found, [task.own], options.levels)
+    path = annealing.schedule(found, [task.own], levels)
     lower = annealing.forward(problem, path, _walk(task, options.chains, "own samples")).log_z[-1]
     upper = annealing.backward(problem, path, latents, _walk(task, options.chains, "backwards"))
     return upper.cpu() - lower

@@ -35,14 +35,14 @@ def measured(root: str) -> pd.DataFrame:
 def differences(table: pd.DataFrame) -> None:
     """Print ELBO less that of the reference at equal beta and seed, and its two parts, a number a seed."""
     table = table.assign(elbo=table["log_likelihood"] - table["inference_gap"])
-    wide = table.set_index(["variant", "beta", "seed"])
+    wide = table.set_index(["variant", "beta", "seed"]).sort_index()
     print(
         "\n| variant | β | ELBO, difference | of it the decoder: ln p(x) | of it the encoder: inference gap |"
     )
     print("|---|---|---|---|---|")
     for variant in sorted(set(table["variant"]) - {REFERENCE}):
-        for beta in sorted(set(table["beta"])):
-            less = wide.loc[(variant, beta)] - wide.loc[(REFERENCE, beta)]
+        for beta in sorted(set(table.loc[table["variant"] == variant, "beta"])):
+            less = (wide.loc[(variant, beta)] - wide.loc[(REFERENCE, beta)]).dropna(how="all")
             parts = (less["elbo"], less["log_likelihood"], -less["inference_gap"])
             cells = [f"{part.mean():+.2f} ({', '.join(f'{value:+.2f}' for value in part)})" for part in parts]
             print(f"| `{variant}` | {beta:g} | {' | '.join(cells)} |")
