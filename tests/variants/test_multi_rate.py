@@ -72,7 +72,7 @@ def _times(factor: torch.Tensor):
 def test_every_pre_activation_is_scaled_by_its_gate():
     model = _model().eval()
     images, noise = torch.rand(4, 3, 8, 8, generator=torch.Generator().manual_seed(0)), torch.zeros(4, 8)
-    model.log_beta = math.log(0.3)
+    model.set_beta(math.log(0.3))
     outputs: dict[str, torch.Tensor] = {}
     for name, layer in model.network.named_modules():
         if name.replace(".", "/") in model.gates:
@@ -93,7 +93,7 @@ def test_every_pre_activation_is_scaled_by_its_gate():
 def test_at_one_beta_it_is_a_reference_network():
     model = _model().eval()
     images, noise = torch.rand(4, 3, 8, 8, generator=torch.Generator().manual_seed(0)), torch.ones(4, 8)
-    model.log_beta = math.log(0.3)
+    model.set_beta(math.log(0.3))
     terms = model(images, noise)
     reconstruction, mean, log_var = model.at(0.3).eval()(images, noise)
     torch.testing.assert_close(reconstruction, terms.reconstruction)
@@ -106,8 +106,9 @@ def test_training_draws_ln_beta_uniformly_over_the_sweeps_range_and_weighs_the_r
     images, noise = torch.rand(4, 3, 8, 8, generator=torch.Generator().manual_seed(0)), torch.ones(4, 8)
     drawn = []
     for _ in range(200):
+        model.before_step()
         terms = model(images, noise)
-        drawn.append(model.log_beta)
+        drawn.append(model.log_beta.item())
     loss = model.loss(images, terms, 77.0)
     torch.testing.assert_close(loss, terms.sse + math.exp(drawn[-1]) * terms.rate)
     low, high = math.log(BETAS[0]), math.log(BETAS[-1])
