@@ -536,6 +536,6 @@ def test_what_starting_points_write_passes(tmp_path):
         assert [str(each) for each in findings if each.status == "FAIL"] == []
         assert [each.check for each in findings if each.status == "note"] == {
             "objective": ["declared"],
-            "model": ["declared", "side by side", "cost"],
+            "model": ["declared", "cost"],
             "trial": ["declared", "side by side"],
         }[kind]

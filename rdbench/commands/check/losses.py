@@ -23,9 +23,8 @@ def _loss(subject: Subject, sse: Tensor, rate: Tensor, beta: float) -> Tensor:
 
 
 def _inputs(subject: Subject) -> tuple[Tensor, Tensor]:
-    draws = torch.Generator().manual_seed(0)
-    sse, rate = torch.rand(2, BATCH, generator=draws).to(subject.device)
-    return 0.5 + sse, 1 + 5 * rate
+    sse = torch.rand(BATCH, generator=torch.Generator().manual_seed(0))
+    return (0.5 + sse).to(subject.device), torch.linspace(1, 6, BATCH, device=subject.device)
 
 
 def shapes(subject: Subject) -> str:
