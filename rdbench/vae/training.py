@@ -100,9 +100,9 @@ class _Training:
             self.launch = capture_cuda_graph(self.step, device, self._refused)
 
     def _refused(self, why: str) -> None:
-        """Go on without a CUDA graph; a pack of several does not: its members may draw, or wait, in turns."""
+        """Go on without a CUDA graph; a pack of several does not: its members may draw or wait in turns."""
         if len(self.members) > 1:
-            raise NotCapturable(why)
+            raise NotCapturable(f"the step of these trials cannot be captured together: {why}")
         warnings.warn(f"training without a CUDA graph: {why}", stacklevel=2)
         self.lr = self.recipe.lr
         self._set_learning_rate(self.lr)
