@@ -52,10 +52,10 @@ class _Member:
     def __init__(self, model: Model, trial: Trial, lr: float | Tensor, device: torch.device) -> None:
         model.to(device=device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
         self.model, self.beta = model, trial.beta
-        captured = isinstance(lr, Tensor)
         self.optimizer = torch.optim.AdamW(
-            model.parameters(), lr, weight_decay=trial.train.weight_decay, fused=True, capturable=captured
+            model.parameters(), trial.train.lr, weight_decay=trial.train.weight_decay, fused=True
         )
+        self.set_learning_rate(lr)  # here: to check a tensor torch would wait for the device
         # torch warns of steps that are not captured, which the first are.
         self.optimizer._warned_capturable_if_run_uncaptured = True
         # Of loss, rate and squared error; read once an epoch: no waiting for the device inside.
