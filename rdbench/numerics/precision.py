@@ -38,18 +38,15 @@ def _deterministic() -> Iterator[None]:
         yield
         return
     os.environ.setdefault(*CUBLAS_WORKSPACE)  # read when a process first multiplies matrices
-    before = (
-        torch.are_deterministic_algorithms_enabled(),
-        torch.is_deterministic_algorithms_warn_only_enabled(),
-    )
-    fills = deterministic.fill_uninitialized_memory
-    torch.use_deterministic_algorithms(True, warn_only=True)
-    deterministic.fill_uninitialized_memory = False  # a pass over memory for each tensor, to no use here
+    options: Any = deterministic
+    before = torch.get_deterministic_debug_mode(), options.fill_uninitialized_memory
+    torch.set_deterministic_debug_mode("warn")
+    options.fill_uninitialized_memory = False  # a pass over memory for each tensor, of no use here
     try:
         yield
     finally:
-        torch.use_deterministic_algorithms(before[0], warn_only=before[1])
-        deterministic.fill_uninitialized_memory = fills
+        torch.set_deterministic_debug_mode(before[0])
+        options.fill_uninitialized_memory = before[1]
 
 
 @contextmanager
