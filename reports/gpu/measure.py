@@ -4,7 +4,7 @@
     uv run python reports/gpu/measure.py --carry FOLDER            # what a machine with torch alone lacks
     uv run python reports/gpu/measure.py --commit OUT RESULTS      # its Table 1 as a results folder
 
-It needs torch, numpy, Pillow and what ``--carry`` fetches (for Python 3.12 on Linux; put it on PYTHONPATH); no
+It needs torch, numpy, Pillow and what ``--carry`` fetches (for Python 3.12 on Linux, onto PYTHONPATH); no
 network, no Ray. Each result is a line of OUT/rows.jsonl, written at once: a run that is killed leaves what it
 has measured. One contender is in memory at a time. ``--smoke`` goes through all of it on any machine in two
 minutes, with tiny networks; it says nothing about speed.
