@@ -41,7 +41,7 @@ from rdbench.numerics.precision import exact_float32  # noqa: E402
 from rdbench.registry import variants  # noqa: E402
 from rdbench.registry.source import shipped  # noqa: E402
 from rdbench.spec.plan import Trial, plan  # noqa: E402
-from rdbench.spec.sweep import Sweep, VariantSpec, load_sweep  # noqa: E402
+from rdbench.spec.sweep import Sweep, VariantSpec, dump_sweep, load_sweep  # noqa: E402
 from rdbench.trial.job import Outputs  # noqa: E402
 from rdbench.trial.run import Hooks, run_pack  # noqa: E402
 from rdbench.trial.throughput import repeat_epochs, synthetic  # noqa: E402
@@ -398,6 +398,7 @@ def table1(bench: Bench) -> Iterator[Row]:
     sweep = bench.sweep("mnist", *(() if bench.smoke else (METRICS, "train.precision=bf16")))
     trials = [trial for trial in plan(sweep).trials if variants.declared(trial.variant.name).packs]
     data = images_of(bench, sweep.dataset, trials[0])
+    (bench.out / "table1.yaml").write_text(dump_sweep(sweep))
     for beta in sweep.beta:
         pack = [trial for trial in trials if trial.beta == beta]
         start = time.perf_counter()
@@ -461,6 +462,7 @@ def commit(out: Path, results: Path) -> None:
 
     from rdbench.results.store import ResultsFolder
 
+    ResultsFolder(results).save_sweep(load_sweep(out / "table1.yaml"))
     for line in (out / "table1.jsonl").read_text().splitlines():
         kept = json.loads(line)
         (row,) = kept["tables"]["trials"]
