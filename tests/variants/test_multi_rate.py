@@ -90,6 +90,15 @@ def test_every_pre_activation_is_scaled_by_its_gate():
     torch.testing.assert_close(terms.posterior, (mean, log_var))
 
 
+def test_ln_beta_and_its_gates_are_float32_where_a_training_is_in_bf16():
+    model = _model()
+    model.set_beta(math.log(0.3))
+    exact = model.weights()
+    with torch.autocast("cpu", torch.bfloat16):
+        rounded = model.weights()
+    assert all(torch.equal(exact[name], rounded[name]) for name in exact)
+
+
 def test_at_one_beta_it_is_a_reference_network():
     model = _model().eval()
     images, noise = torch.rand(4, 3, 8, 8, generator=torch.Generator().manual_seed(0)), torch.ones(4, 8)
