@@ -11,7 +11,7 @@ from rdbench.cli.options import AsJson, Device, Overrides, Spec
 
 Pack = Annotated[
     list[int] | None,
-    Option(min=1, help="Trials trained side by side; repeat to compare. Default: 1; on a GPU 1 to 64."),
+    Option(min=1, help="Trials trained side by side; repeat to compare. Default: 1; on a GPU 1 to 16."),
 ]
 Workers = Annotated[
     int | None, Option(min=1, help="rdbench's processes; default: one a core, on a GPU one.", metavar="N")
@@ -54,7 +54,7 @@ def bench(
     sweep = load_sweep(spec, set_ or []).model_copy(update={"search": None})
     trials = packable(plan(sweep).trials)
     if not trials:
-        raise SpecError(f"{spec}: no variant of it is an objective, which is what the benchmark trains")
+        raise SpecError(f"{spec}: no variant of it trains side by side, which is what the benchmark does")
     trial = trials[0]
     if orchestration:
         from rdbench.commands.bench.ray_overhead import measure
@@ -63,7 +63,7 @@ def bench(
         typer.echo(json.dumps(asdict(overhead), indent=1) if as_json else str(overhead))
         return
     where, effort = resolve_device(device), benchmark.Effort(steps, repetitions, workers)
-    packs = pack or ([1] if where == "cpu" else [2**power for power in range(7)])
+    packs = pack or ([1] if where == "cpu" else [2**power for power in range(5)])
     figures = benchmark.run(trial, packs, where, effort, lambda line: typer.echo(line, err=True))
     benchmark.remember(trial, figures)
     typer.echo(json.dumps(figures.to_json(), indent=1) if as_json else benchmark.table(figures))

@@ -30,7 +30,7 @@ Shape = tuple[int, int, int]
 Progress = Callable[[int, int], None]  # called with (done, total) images while a dataset is prepared
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # known by identity: copies on a GPU are kept by it
 class Split:
     """The images of one split: uint8 (N, C, H, W) or float32 (N, n, 1, 1); read-only."""
 

@@ -4,25 +4,49 @@ Evaluation is always exact float32. Training may be told to use TF32 or bf16, wh
 are several times faster at; that changes numbers, so it is one of a trial's settings.
 """
 
+import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
 from torch import backends
+from torch.utils import deterministic
 
 from rdbench.errors import SpecError
+
+# Without it cuBLAS may share out its workspace, and with it the order of sums, by what runs at the time.
+CUBLAS_WORKSPACE = ("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
 
 @contextmanager
 def exact_float32() -> Iterator[None]:
-    """Keep TF32 and autotuned kernels out of what is computed within.
+    """Keep TF32, autotuned kernels and those without a fixed order of sums out of what is computed within.
 
     By default a GPU rounds the inputs of float32 convolutions to TF32's 10 bits, and may choose another
-    kernel each run: a rate would change in its fourth digit, and a trial would not repeat.
+    kernel each run: a rate would change in its fourth digit, and a trial would not repeat. An operation that
+    has no deterministic kernel, which only an author's code can ask for, runs and torch warns of it.
     """
-    with _float32_as("ieee"):
+    with _float32_as("ieee"), _deterministic():
         yield
+
+
+@contextmanager
+def _deterministic() -> Iterator[None]:
+    """Have a GPU sum in one order; a CPU does so anyway, and its kernels stay as they are."""
+    if not torch.cuda.is_available():
+        yield
+        return
+    os.environ.setdefault(*CUBLAS_WORKSPACE)  # read when a process first multiplies matrices
+    options: Any = deterministic
+    before = torch.get_deterministic_debug_mode(), options.fill_uninitialized_memory
+    torch.set_deterministic_debug_mode("warn")
+    options.fill_uninitialized_memory = False  # a pass over memory for each tensor, of no use here
+    try:
+        yield
+    finally:
+        torch.set_deterministic_debug_mode(before[0])
+        options.fill_uninitialized_memory = before[1]
 
 
 @contextmanager

@@ -108,11 +108,12 @@ class Declaration:
     options: dict[str, Option] = field(default_factory=dict)
     closed_form: bool = False
     beta_rate: bool = False
+    capturable: bool = False  # of a model: its class says so
 
     @property
     def packs(self) -> bool:
-        """Whether trials of it train side by side in one network."""
-        return self.kind == "objective"
+        """Whether trials of it train side by side, their steps captured as one."""
+        return self.kind == "objective" or (self.capturable and not self.closed_form)
 
 
 def declarations(text: str, where: str) -> list[Declaration]:
@@ -184,7 +185,14 @@ def _declaration(node: ast.FunctionDef | ast.ClassDef, decorator: ast.Call, wher
         raise SpecError(f"{at}: closed_form=True is for a class, whose method solve sets the weights")
     summary, paper = docstring.split("\n")[0], str(given.get("paper", ""))
     flags = {"curve": curve, "closed_form": closed_form, "beta_rate": beta_rate}
+    flags["capturable"] = kind == "model" and _says_capturable(node)
     return Declaration(name, node.name, kind, native, paper, summary, options=options, **flags)
+
+
+def _says_capturable(node: ast.FunctionDef | ast.ClassDef) -> bool:
+    """Tell whether a class' body holds the line ``capturable = True``."""
+    line = ast.dump(ast.parse("capturable = True").body[0])
+    return any(ast.dump(part) == line for part in node.body)
 
 
 def _kind(node: ast.FunctionDef | ast.ClassDef, where: str) -> tuple[Kind, ast.arguments | None]:

@@ -8,9 +8,8 @@ Three ways in, the simplest that fits::
         return sse + beta * rate**gamma
 
 1. an *objective*, as above: the per-image loss that training minimises, as a function of what every
-   Gaussian VAE measures. ``sse`` (squared error summed over an image's ``n`` values) and ``rate`` (KL
-   divergence, nats) have shape (batch, members), ``beta`` (members,), the loss that of ``sse``. Members must
-   not mix, so that trials train side by side; images may.
+   Gaussian VAE measures. ``sse`` (squared error summed over an image's ``n`` values), ``rate`` (KL
+   divergence, nats) and the loss have shape (batch,); ``beta`` is a tensor of one number.
 2. a *model*: a subclass of :class:`rdbench.Model`, for a prior, posterior, likelihood or loss of its own.
 3. a *trial function* ``(trial, data) -> rdbench.TrialResult``, for any training loop at all; see
    :class:`rdbench.Run`.

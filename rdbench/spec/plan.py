@@ -163,7 +163,7 @@ def plan(sweep: Sweep, done: Collection[str] = ()) -> Plan:
 
 
 def packable(trials: Iterable[Trial]) -> list[Trial]:
-    """Return the trials, in order, that can train side by side: those of variants that are objectives."""
+    """Return the trials, in order, that can train side by side, by what their variants declare."""
     trials = list(trials)
     variants = {trial.variant for trial in trials}
     packing = {variant for variant in variants if (declared := variant.declaration) and declared.packs}

@@ -140,7 +140,7 @@ class Resources(Settings):
     Attributes:
         cpus: threads.
         gpus: GPUs or a share of one, or ``auto``: what the machine has.
-        pack: trials trained side by side in one network, as one job; ``auto`` is 1 on a CPU, and on a GPU
+        pack: trials trained side by side on a GPU, as one job; ``auto`` is 1 on a CPU, and on a GPU
             what was measured to be fastest there.
         checkpoint_minutes: the least time between two checkpoints of a training, which are written as epochs
             end; null: as writing them takes under a hundredth of the time, but every ten minutes at least.

@@ -75,7 +75,7 @@ class Run:
         """
         stage = self.checkpointer.stage(of_several=True)
         (reason,) = train(
-            model, [self.settings], data, self.device, lambda member, epoch: self.on_epoch(epoch), stage
+            [model], [self.settings], data, self.device, lambda member, epoch: self.on_epoch(epoch), stage
         )
         return reason
 
@@ -105,9 +105,7 @@ class Run:
         count = self.settings.train.epochs
         turns = self.resumable(count, [*keep, *draws.generators().values()]) if keep else range(count)
         for epoch in turns:
-            yield Batches(
-                epoch, ((draws.images(pixels, crop), noise) for pixels, crop, noise in draws.epoch())
-            )
+            yield Batches(epoch, (draws.batches(inputs)[self.seed] for inputs in draws.epoch()))
 
 
 @dataclass

@@ -1,5 +1,6 @@
 """Train and measure trials, each in the way of its variant: an objective, a model, or a trial function."""
 
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -13,8 +14,7 @@ from rdbench.trial.api import Run, TrialResult
 from rdbench.vae import models, networks
 from rdbench.vae.checkpoints import Checkpointer
 from rdbench.vae.evaluation import Measurement, measure_splits, training_images
-from rdbench.vae.models import Model, Standard
-from rdbench.vae.packs import joined, separate
+from rdbench.vae.models import Model
 from rdbench.vae.training import Epoch, train
 
 Record = Callable[[int, Epoch], None]
@@ -38,47 +38,29 @@ def train_and_measure(
     record: Record,
     checkpointer: Checkpointer | None = None,
 ) -> list[Outcome]:
-    """Train and measure objectives side by side, or a single trial of any kind.
+    """Train and measure trials side by side, or a single trial of any kind.
 
     ``record`` is told the member and its figures as each epoch ends. ValueError: several trials, of which one
-    is no objective.
+    does not pack.
     """
     checkpointer = checkpointer or Checkpointer(None, pack, device)
     declared = [variants.get(trial.variant).declaration for trial in pack]
-    alone = [declaration for declaration in declared if not declaration.packs]
-    if not alone:
-        return _objectives(pack, data, device, record, checkpointer)
-    if len(pack) > 1:
-        raise ValueError(f"variant {alone[0].name} is no objective; run each of its trials by itself")
-    (trial,) = pack
-    with models.seeded(trial, device):
-        if alone[0].kind == "trial":
+    if len(pack) > 1 and (alone := [declaration.name for declaration in declared if not declaration.packs]):
+        raise ValueError(f"variant {alone[0]} does not pack; run each of its trials by itself")
+    trial, kind = pack[0], declared[0]
+    with models.seeded(trial, device) if len(pack) == 1 else contextlib.nullcontext():
+        if kind.kind == "trial":
             return [_function(trial, data, device, record, checkpointer)]
-        model = models.build(trial, data.shape, len(data.train.images))
-        if alone[0].closed_form:
-            model.to(device=device).eval()
-            reason = model.solve(lambda: training_images(trial, data, device))
+        built = [models.build(one, data.shape, len(data.train.images)) for one in pack]
+        if kind.closed_form:
+            built[0].to(device=device).eval()
+            reasons = [built[0].solve(lambda: training_images(trial, data, device))]
         else:
-            (reason,) = train(model, pack, data, device, record, checkpointer.stage())
-        return [_measured({trial.beta: model}, reason, trial, data, device)]
-
-
-def _objectives(
-    pack: Sequence[Trial], data: Dataset, device: torch.device, record: Record, checkpointer: Checkpointer
-) -> list[Outcome]:
-    about = [models.about(trial, data.shape, len(data.train.images)) for trial in pack]
-    network = joined(about)
-    reasons = train(network, pack, data, device, record, checkpointer.stage())
-    measured: dict[str, list[Measurement]] = {}
-    if None in reasons:
-        measured = measure_splits(network, pack, data, device)
-    parameters = networks.count_parameters(network) // len(pack)
-    outcomes = []
-    for member, (trial, single) in enumerate(zip(pack, separate(network, about), strict=True)):
-        splits = {split: values[member] for split, values in measured.items()}
-        model = Standard(about[member], single)
-        outcomes.append(Outcome(reasons[member], {trial.beta: splits}, model, trial.beta, parameters))
-    return outcomes
+            reasons = train(built, pack, data, device, record, checkpointer.stage())
+        return [
+            _measured({one.beta: model}, reason, one, data, device)
+            for one, model, reason in zip(pack, built, reasons, strict=True)
+        ]
 
 
 def _function(
@@ -139,8 +121,7 @@ def _measured(
     for beta, model in by_beta.items():
         model.to(device=device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
         if reason is None:
-            splits = measure_splits(model, [trial], data, device)
-            measured[beta] = {split: values[0] for split, values in splits.items()}
+            measured[beta] = measure_splits(model, trial, data, device)
     if not by_beta:
         return Outcome(reason, measured, None, trial.beta, None)
     beta = trial.beta if trial.beta in by_beta else next(iter(by_beta))

@@ -143,7 +143,7 @@ def run_pack(
     hooks: Hooks = NO_HOOKS,
     checkpointer: Checkpointer | None = None,
 ) -> list[Tables]:
-    """Train and evaluate one trial, or objectives side by side that differ in variant, beta and seed only.
+    """Train and evaluate one trial, or several side by side that differ in variant, beta and seed only.
 
     Besides points and history it returns what ``outputs`` says; a metric that raises leaves a row that says
     so. By default nothing of the state of training is kept.
@@ -222,7 +222,7 @@ def metric_rows(
     """
     try:
         with models.seeded(trial, device):
-            (measured,) = measure(model, [trial], data, "test", device)
+            measured = measure(model, trial, data, "test", device)
         with models.seeded(trial, device):
             return metrics.rows(asked, _trained_model(model, trial, data, measured, device, kept))
     except Exception:

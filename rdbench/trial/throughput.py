@@ -12,11 +12,10 @@ from rdbench import datasets
 from rdbench.datasets import Dataset, Split
 from rdbench.numerics.precision import exact_float32
 from rdbench.spec.plan import Trial
+from rdbench.vae import models
 from rdbench.vae.evaluation import EVALUATION_BATCH, measure
 from rdbench.vae.memory import PeakMemory, keep_freed_memory
-from rdbench.vae.models import about
-from rdbench.vae.networks import GaussianNetwork
-from rdbench.vae.packs import joined
+from rdbench.vae.models import Model
 from rdbench.vae.training import Epoch, train
 
 
@@ -40,10 +39,10 @@ def synthetic(trial: Trial, images: int) -> Dataset:
     return Dataset("synthetic", split, split, "none", info.augmentation(trial.dataset), shape)
 
 
-def _built(trial: Trial, size: int, data: Dataset) -> tuple[list[Trial], GaussianNetwork]:
-    """Return trials that differ in beta, as those of a sweep that train side by side, and their network."""
+def _built(trial: Trial, size: int, data: Dataset) -> tuple[list[Model], list[Trial]]:
+    """Return trials that differ in beta, as those of a sweep that train side by side, and their models."""
     pack = [trial.model_copy(update={"beta": 0.1 + index / size}) for index in range(size)]
-    return pack, joined([about(one, data.shape, len(data.train.images)) for one in pack])
+    return [models.build(one, data.shape, len(data.train.images)) for one in pack], pack
 
 
 @exact_float32()
@@ -64,28 +63,28 @@ def repeat_epochs(
     memory = PeakMemory(device)
     recipe = trial.train.model_copy(update={"epochs": repetitions + 1})
     data = synthetic(trial, steps * trial.train.batch_size)
-    pack, network = _built(trial.model_copy(update={"train": recipe}), size, data)
+    built, pack = _built(trial.model_copy(update={"train": recipe}), size, data)
 
     def ended(member: int, epoch: Epoch) -> None:
         if member == 0:
             on_repetition(epoch.images_per_second)
 
-    if any(train(network, pack, data, device, ended)):
+    if any(train(built, pack, data, device, ended)):
         raise ArithmeticError(f"{trial.variant.name} diverged on random images, so nothing was measured")
     return memory.bytes()
 
 
 @exact_float32()
-def evaluation_speed(trial: Trial, size: int, device: torch.device) -> float:
-    """Return the images a second that a pack is evaluated at, summed over its members."""
+def evaluation_speed(trial: Trial, device: torch.device) -> float:
+    """Return the images a second that a model is evaluated at; members of a pack take turns."""
     data = synthetic(trial, 4 * EVALUATION_BATCH)
-    pack, network = _built(trial, size, data)
-    network.to(device=device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
-    clean = [one.model_copy(update={"protocol": "clean"}) for one in pack]
-    measure(network, clean, data, "test", device)  # to warm up
+    (model,), (one,) = _built(trial, 1, data)
+    model.to(device=device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+    clean = one.model_copy(update={"protocol": "clean"})
+    measure(model, clean, data, "test", device)  # to warm up
     start = time.perf_counter()
-    measure(network, clean, data, "test", device)
-    return size * len(data.test.images) / (time.perf_counter() - start)
+    measure(model, clean, data, "test", device)
+    return len(data.test.images) / (time.perf_counter() - start)
 
 
 def measure_training(trial: Trial, size: int, device: torch.device, steps: int) -> Throughput:

@@ -333,9 +333,9 @@ def _ended_before(pack: Sequence[Trial], job: Job, device: str) -> dict[str, Sum
 
 
 def _side_by_side(pack: Sequence[Trial], device: str) -> bool:
-    """Tell whether trials train in one network; else each runs alone, from checkpoint to commit.
+    """Tell whether trials train side by side; else each runs alone, from checkpoint to commit.
 
-    On a CPU they always run alone: wider layers gain nothing there.
+    On a CPU they always run alone: a trial has one thread there.
     """
     try:
         return device == "cuda" and all(variants.get(trial.variant).declaration.packs for trial in pack)

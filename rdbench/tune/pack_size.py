@@ -5,13 +5,13 @@ from collections.abc import Callable
 import torch
 
 from rdbench import machine
-from rdbench.spec.fields import MAX_PACK
 from rdbench.spec.plan import Trial, speed_key
 from rdbench.storage import paths
 from rdbench.storage.cache import remembered
 from rdbench.trial.throughput import Throughput, measure_training
 
-WORTH_IT = 1.1  # doubling a pack has to gain a tenth
+SIZES = (1, 2, 4, 8, 16)
+AS_FAST = 0.97  # of the best speed: then the smaller pack is taken
 MEMORY_SHARE = 0.8  # of the device's memory that a pack may fill
 STEPS = 20
 
@@ -24,27 +24,32 @@ def choose(trial: Trial) -> int:
     """
     where = torch.device("cuda")
     key = speed_key(trial, device=machine.device_name(where), torch=torch.__version__)
-    with remembered(paths.cache_root() / "packs.json") as known:
+    with remembered(paths.cache_root() / "pack_sizes.json") as known:
         if type(known.get(key)) is not int:  # not measured yet, or damaged
             total = torch.cuda.get_device_properties(where).total_memory
             try:
-                known[key] = largest_useful(lambda size: measure_training(trial, size, where, STEPS), total)
+                known[key] = fastest(lambda size: measure_training(trial, size, where, STEPS), total)
             except ArithmeticError:
                 return 1  # settings that diverge at once: nothing to measure, nothing to remember
         size: int = known[key]
     return size
 
 
-def largest_useful(measure: Callable[[int], Throughput], memory: int) -> int:
-    """Double a pack from 1 until it gains less than a tenth, or ``memory`` bytes would not hold the next."""
-    best, size = measure(1), 1
-    while size * 2 <= MAX_PACK and best.peak_memory_bytes * 2 <= MEMORY_SHARE * memory:
+def fastest(measure: Callable[[int], Throughput], memory: int) -> int:
+    """Return the smallest of the sizes that is as fast as any, of those that fit into ``memory`` bytes.
+
+    All are measured: a size that gains nothing tells nothing of the next. Members on one stream share memory,
+    so twice as many take at most twice as much.
+    """
+    speeds: dict[int, float] = {}
+    for size in SIZES:
         try:
-            twice = measure(size * 2)
+            measured = measure(size)
         except torch.OutOfMemoryError:
             torch.cuda.empty_cache()
             break
-        if twice.images_per_second < WORTH_IT * best.images_per_second:
+        speeds[size] = measured.images_per_second
+        if 2 * measured.peak_memory_bytes > MEMORY_SHARE * memory:
             break
-        best, size = twice, size * 2
-    return size
+    best = max(speeds.values(), default=0.0)
+    return min((size for size, speed in speeds.items() if speed >= AS_FAST * best), default=1)

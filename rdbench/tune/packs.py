@@ -35,8 +35,8 @@ def cut_into_packs(
 ) -> list[list[Trial]]:
     """Cut trials, in order, into packs of at most ``size``, and no larger than keeps every slot at work.
 
-    Variants that are not objectives train alone, after the others. A pack that was interrupted, whose ids are
-    in ``begun``, comes first and as it was, to go on from its checkpoint, if ``size`` allows.
+    Trials of variants that do not pack train alone, after the others. A pack that was interrupted, whose ids
+    are in ``begun``, comes first and as it was, to go on from its checkpoint, if ``size`` allows.
 
     Raises:
         ValueError: the trials cannot train side by side.

@@ -1,9 +1,11 @@
 """What a pack trains on: batches of images on the device, and the random numbers of an epoch in bulk."""
 
+import itertools
+import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar, cast
+from typing import ClassVar, TypeVar, cast
 
 import numpy as np
 import torch
@@ -25,16 +27,22 @@ class Images:
     """The images of one split as batches on a device.
 
     On a CPU the memory map is read in place, so workers on one machine share one copy. A GPU holds the whole
-    split where it fits; else a thread reads the memory map ahead.
+    split where it fits, once for all that reads it; else a thread reads the memory map ahead.
     """
+
+    _on_device: ClassVar[weakref.WeakKeyDictionary[Split, Tensor]] = weakref.WeakKeyDictionary()
 
     def __init__(self, split: Split, device: torch.device) -> None:
         self._array = split.images
         self._device = device
         self._resident: Tensor | None = None
-        on_gpu = device.type == "cuda"
-        if on_gpu and self._array.nbytes <= RESIDENT_SHARE * torch.cuda.mem_get_info(device)[0]:
-            self._resident = torch.tensor(self._array, device=device)
+        if device.type == "cuda":
+            self._resident = self._on_device.get(split)
+            if self._resident is None and self._fits(device):
+                self._resident = self._on_device[split] = torch.tensor(self._array, device=device)
+
+    def _fits(self, device: torch.device) -> bool:
+        return bool(self._array.nbytes <= RESIDENT_SHARE * torch.cuda.mem_get_info(device)[0])
 
     def __len__(self) -> int:
         return len(self._array)
@@ -71,6 +79,11 @@ def as_float(pixels: Tensor) -> Tensor:
     return pixels
 
 
+def on_host(values: Tensor) -> Tensor:
+    """Return values on the host; all reading of the device goes through here, as it waits for it."""
+    return values.cpu()
+
+
 def channels_last(images: Tensor) -> Tensor:
     """Return images (batch, channels, height, width) in the memory order that the networks are fastest in.
 
@@ -102,17 +115,16 @@ class Draws:
     """The order, noise and augmentation of a pack's training, from generators of each member's seed.
 
     Members of one seed see the same images with the same noise, as they would alone; so these are drawn,
-    gathered and augmented once for each *seed*.
+    gathered and augmented once for each *seed*, and for each exactly as of a trial alone.
     """
 
     def __init__(self, pack: Sequence[Trial], data: Dataset, device: torch.device) -> None:
         self.steps = steps_per_epoch(len(data.train.images), pack[0].train.batch_size)
-        self._seeds = list(dict.fromkeys(trial.seed for trial in pack))
-        self._seed_of_member = torch.tensor([self._seeds.index(one.seed) for one in pack], device=device)
+        self.seeds = list(dict.fromkeys(trial.seed for trial in pack))
         self._images = Images(data.train, device)
-        self._order = [generator(seed, "order") for seed in self._seeds]
-        self._noise = [generator(seed, "noise", device) for seed in self._seeds]
-        self._augment = [generator(seed, "augment", device) for seed in self._seeds]
+        self._order = [generator(seed, "order") for seed in self.seeds]
+        self._noise = [generator(seed, "noise", device) for seed in self.seeds]
+        self._augment = [generator(seed, "augment", device) for seed in self.seeds]
         self._kind = data.augmentation if pack[0].train.augment else "none"
         self._size, self._latent = data.shape[1:], pack[0].model.latent
         self._batch, self._device = pack[0].train.batch_size, device
@@ -123,36 +135,32 @@ class Draws:
         return {
             f"{purpose}/{seed}": one
             for purpose, generators in purposes.items()
-            for seed, one in zip(self._seeds, generators, strict=True)
+            for seed, one in zip(self.seeds, generators, strict=True)
         }
 
-    def epoch(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        """Yield each step's (pixels, augmentation parameters, noise), a row for every seed and image.
-
-        Pixels are (seeds x batch, channels, height, width) as stored, parameters (seeds x batch, ...), noise
-        (seeds x batch, latent), seed by seed: :meth:`images` and :meth:`members` make batches of them.
+    def epoch(self) -> Iterator[tuple[Tensor, ...]]:
+        """Yield each step's inputs, for :meth:`batches`: pixels as stored (batch, channels, height, width) of
+        each seed, then parameters of their augmentation (batch, ...), then noise (batch, latent).
         """
         count = self.steps * self._batch
-        order = torch.stack([torch.randperm(len(self._images), generator=g)[:count] for g in self._order])
-        noise = torch.stack(
-            [torch.randn(count, self._latent, generator=g, device=self._device) for g in self._noise]
-        )
-        parameters = torch.stack([augment.draw(self._kind, count, *self._size, g) for g in self._augment])
+        orders = [torch.randperm(len(self._images), generator=g)[:count] for g in self._order]
+        noise = [torch.randn(count, self._latent, generator=g, device=self._device) for g in self._noise]
+        parameters = [augment.draw(self._kind, count, *self._size, g) for g in self._augment]
+        where = self._images.index_device
+        index = zip(*(order.to(where).split(self._batch) for order in orders), strict=True)
+        # The seeds' batches are read in turns, by one thread.
+        pixels = self._images.stream(itertools.chain.from_iterable(index))
+        drawn = [values.split(self._batch) for values in (*parameters, *noise)]
+        for of_step in zip(*drawn, strict=True):
+            read = [next(pixels) for _ in self.seeds]
+            yield (*read, *of_step)
 
-        def parts(values: Tensor) -> Iterator[Tensor]:
-            return (part.flatten(0, 1) for part in values.split(self._batch, dim=1))
-
-        pixels = self._images.stream(parts(order.to(self._images.index_device)))
-        return zip(pixels, parts(parameters), parts(noise), strict=True)
-
-    def images(self, pixels: Tensor, parameters: Tensor) -> Tensor:
-        """Return a batch for the pack, float32 (batch, members x channels, height, width), channels last."""
-        augmented = augment.apply(self._kind, as_float(pixels), parameters)
-        return channels_last(self.members(augmented))
-
-    def members(self, rows: Tensor) -> Tensor:
-        """Turn (seeds x batch, values, ...) into (batch, members x values, ...)."""
-        if len(self._seed_of_member) == 1:
-            return rows
-        by_seed: Tensor = rows.unflatten(0, (len(self._seeds), -1)).transpose(0, 1)
-        return by_seed[:, self._seed_of_member].flatten(1, 2)
+    def batches(self, inputs: Sequence[Tensor]) -> dict[int, tuple[Tensor, Tensor]]:
+        """Return by seed the images, float32 (batch, channels, height, width), and the noise of a step."""
+        seeds = len(self.seeds)
+        return {
+            seed: (channels_last(augment.apply(self._kind, as_float(pixels), parameters)), noise)
+            for seed, pixels, parameters, noise in zip(
+                self.seeds, inputs[:seeds], inputs[seeds : 2 * seeds], inputs[2 * seeds :], strict=True
+            )
+        }

@@ -28,6 +28,7 @@ from rdbench.storage.places import Place
 from rdbench.vae import tensor_file
 
 FORMAT = 1
+PACK = "a network a member"  # how the state of several trials is laid out
 _NAME = re.compile(r"([0-9a-f]{16})-([0-9]{6,})-[0-9a-f]{16}\.safetensors")
 KEPT = 2
 SHARE_OF_TIME = 0.01  # that writing checkpoints may cost
@@ -135,6 +136,8 @@ class Checkpointer:
             "device": device.type,
             "versions": {name: versions.get(name) for name in ("rdbench", "torch")},
         }
+        if len(pack) > 1:  # the members of older packs were one network
+            self._of["pack"] = PACK
         self._stages: list[Any] = []
         self._begun = self._number = 0
         self.saved = 0  # checkpoints written
@@ -155,7 +158,9 @@ class Checkpointer:
                 content = (_folder(root) / name).read_bytes()
                 if name != _name(self._key, numbers[name], content):
                     raise ValueError("its digest differs")
-                of, state = tensor_file.decode(content, self.device)
+                of, state = tensor_file.decode(content, HOST)  # to be copied where it belongs
+                if of.get("trials") == self._ids and of.get("pack") != self._of.get("pack"):
+                    raise ValueError("it is of an earlier rdbench's packs, so these trials begin again")
                 if of == self._of:
                     kept = (state[name] for name in ("stages", "history", "seconds"))
                     self._stages, self.history, self.seconds = kept

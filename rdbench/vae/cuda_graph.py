@@ -1,7 +1,9 @@
 """A training step as a CUDA graph: launched as a whole, not kernel by kernel."""
 
+import gc
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 
 import torch
 from torch import Tensor
@@ -9,19 +11,28 @@ from torch import Tensor
 Step = Callable[..., None]
 
 WARM_UP = 3  # calls that run as they are: libraries set themselves up, the optimizer makes its state
+_SYNCHRONIZES = "called a synchronizing CUDA operation"  # torch's words
+
+
+class NotCapturable(RuntimeError):  # noqa: N818
+    """A step that no CUDA graph can hold; it says why."""
 
 
 class Captured:
     """A function of tensors of constant shapes, recorded after its first calls and then replayed.
 
-    The function returns nothing: it changes tensors that live as long as it does. One that cannot be recorded
-    goes on running as it is, and a warning says why.
+    The function returns nothing: it changes tensors that live as long as it does. The last of its first calls
+    tells whether it can be recorded: it waits for nothing and draws nothing from torch's global generators,
+    which a graph would not repeat. What cannot be, or fails to, goes on running as it is; ``refused`` is told
+    why, before the call that would have been recorded.
     """
 
-    def __init__(self, function: Step) -> None:
-        self._function = function
+    def __init__(self, function: Step, device: torch.device, refused: Callable[[str], None]) -> None:
+        self._function, self._device, self._refused = function, device, refused
+        self._stream = torch.cuda.Stream(device)
         self._calls = 0
-        self._replay: Callable[[], None] | None = None
+        self._capture = True
+        self._graph: torch.cuda.CUDAGraph | None = None
         self._inputs: list[Tensor] = []
 
     def __call__(self, *inputs: Tensor) -> None:
@@ -30,35 +41,84 @@ class Captured:
         if self._calls <= WARM_UP:
             self._warm_up(inputs)
             return
-        if self._calls == WARM_UP + 1:
+        if self._calls == WARM_UP + 1 and self._capture:
             self._inputs = [tensor.clone() for tensor in inputs]
             try:
-                self._replay = self._record()
-            except torch.OutOfMemoryError:
-                raise
-            except RuntimeError as error:
-                warnings.warn(f"training without a CUDA graph: {str(error).splitlines()[0]}", stacklevel=2)
-        if self._replay is None:
+                self._graph = self._record()
+            except NotCapturable as error:
+                self._inputs = []
+                self._refused(str(error))
+        if self._graph is None:
             self._function(*inputs)
             return
         for static, given in zip(self._inputs, inputs, strict=True):
             static.copy_(given, non_blocking=True)
-        self._replay()
+        self._graph.replay()
 
     def _warm_up(self, inputs: tuple[Tensor, ...]) -> None:
-        side = torch.cuda.Stream()
-        side.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(side):
-            self._function(*inputs)
-        torch.cuda.current_stream().wait_stream(side)
+        """Call the function on the stream of the recording: memory is kept by stream, and so are handles."""
+        self._stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(self._stream):
+            why = self._watched(inputs) if self._calls == WARM_UP else self._function(*inputs)
+        torch.cuda.current_stream().wait_stream(self._stream)
+        if why:
+            self._capture = False
+            self._refused(why)
 
-    def _record(self) -> Callable[[], None]:
+    def _watched(self, inputs: tuple[Tensor, ...]) -> str | None:
+        """Call the function; return why it cannot be recorded."""
+        random = torch.get_rng_state(), torch.cuda.get_rng_state(self._device)
+        mode = torch.cuda.get_sync_debug_mode()
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            torch.cuda.set_sync_debug_mode("warn")
+            try:
+                self._function(*inputs)
+            finally:
+                torch.cuda.set_sync_debug_mode(mode)
+        for warning in caught:
+            if _SYNCHRONIZES in str(warning.message):
+                return f"its step waits for the device ({warning.filename}:{warning.lineno})"
+            warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
+        now = torch.get_rng_state(), torch.cuda.get_rng_state(self._device)
+        if not all(torch.equal(*states) for states in zip(random, now, strict=True)):
+            return "its step draws from torch's global generators"
+        return None
+
+    def _record(self) -> torch.cuda.CUDAGraph:
+        """Record the function; NotCapturable where that fails, and nothing of the attempt is left.
+
+        No kernel runs in a recording, so all values are then what they were. Other threads may go on: one
+        reads batches into pinned memory.
+        """
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
-            self._function(*self._inputs)
-        return graph.replay
+        try:
+            with torch.cuda.graph(graph, stream=self._stream, capture_error_mode="thread_local"):
+                self._function(*self._inputs)
+        except RuntimeError as error:
+            # The end of a broken recording raises too, and hides what broke it.
+            reasons = list(_chain(error))
+            memory = next((one for one in reasons if isinstance(one, torch.OutOfMemoryError)), None)
+            why = str(reasons[-1]).partition("\n")[0]
+        else:
+            return graph
+        with suppress(RuntimeError):
+            graph.reset()  # gives its memory back
+        del graph
+        gc.collect()
+        torch.cuda.empty_cache()
+        if memory is not None:
+            raise memory
+        raise NotCapturable(why)
 
 
-def capture_cuda_graph(step: Step, device: torch.device) -> Step:
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    """Yield an exception and what it was raised over, the first cause last."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def capture_cuda_graph(step: Step, device: torch.device, refused: Callable[[str], None]) -> Step:
     """Return a step that is captured on a GPU, and the step itself elsewhere."""
-    return Captured(step) if device.type == "cuda" else step
+    return Captured(step, device, refused) if device.type == "cuda" else step

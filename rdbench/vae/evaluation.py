@@ -2,8 +2,8 @@
 
 import io
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,14 +13,20 @@ from PIL import Image
 from torch import Tensor
 
 from rdbench.datasets import Dataset
-from rdbench.numerics.likelihood import OWN, STORED_READINGS, bits_per_dim, distortion, psnr
+from rdbench.numerics.binned import binned_nll
+from rdbench.numerics.likelihood import (
+    OWN,
+    STORED_READINGS,
+    bits_per_dim,
+    distortion,
+    kl_standard_normal,
+    psnr,
+)
 from rdbench.numerics.seeding import generator
 from rdbench.spec.plan import Trial
 from rdbench.vae import augment
-from rdbench.vae.batches import Images, channels_last
+from rdbench.vae.batches import Images, channels_last, on_host
 from rdbench.vae.models import Model, Standard
-from rdbench.vae.networks import GaussianNetwork
-from rdbench.vae.packs import together
 
 EVALUATION_BATCH = 500  # fixed: the result must not depend on the training's batch size
 PICTURES = 16  # of each kind that are kept
@@ -46,85 +52,81 @@ class Measurement:
     binned: Float64 | None = None
 
 
-def _batches(
-    pack: Sequence[Trial], data: Dataset, name: str, device: torch.device
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield (images, noise) for a pack under its protocol, member by member along the second dimension.
+def _batches(trial: Trial, data: Dataset, name: str, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield (images, noise) for a trial under its protocol.
 
     ``clean``: every image, unchanged. ``paper``: as the released code, with the training augmentation and
     without the last partial batch.
     """
-    trial = pack[0]
     images = Images(getattr(data, name), device)
     paper = trial.protocol == "paper"
     kind = data.augmentation if paper and trial.train.augment else "none"
     size = trial.train.batch_size if paper else EVALUATION_BATCH
     count = len(images) // size * size if paper else len(images)
-    generators = {
-        one.seed: [generator(one.seed, f"evaluate/{what}/{name}", device) for what in ("noise", "augment")]
-        for one in pack
-    }
+    for_noise, for_augmentation = (
+        generator(trial.seed, f"evaluate/{what}/{name}", device) for what in ("noise", "augment")
+    )
     for start in range(0, count, size):
         index = torch.arange(start, min(start + size, count))
-        stored = images.batch(index)
-        batch, noise = {}, {}
-        for seed, (for_noise, for_augmentation) in generators.items():
-            noise[seed] = torch.randn(len(index), trial.model.latent, generator=for_noise, device=device)
-            parameters = augment.draw(kind, len(index), *data.shape[1:], for_augmentation)
-            batch[seed] = augment.apply(kind, stored, parameters)
-        members = torch.cat([batch[trial.seed] for trial in pack], 1)
-        yield channels_last(members), torch.cat([noise[trial.seed] for trial in pack], 1)
+        noise = torch.randn(len(index), trial.model.latent, generator=for_noise, device=device)
+        parameters = augment.draw(kind, len(index), *data.shape[1:], for_augmentation)
+        yield channels_last(augment.apply(kind, images.batch(index), parameters)), noise
 
 
 def training_images(trial: Trial, data: Dataset, device: torch.device) -> Iterator[Tensor]:
     """Yield the training images that a trial is measured on, in batches; protocol ``paper`` augments them."""
-    return (images for images, _ in _batches([trial], data, "train", device))
+    return (images for images, _ in _batches(trial, data, "train", device))
+
+
+def _values(model: Model, images: Tensor, noise: Tensor, variance: Tensor | None) -> dict[str, Tensor]:
+    """Return what a :class:`Measurement` of a batch holds, as far as the model has it, each (batch,)."""
+    terms = model(images, noise)
+    rate = terms.rate
+    if isinstance(model, Standard):  # whose rate is known in closed form, so to all digits
+        mean, log_var = terms.posterior
+        rate = kl_standard_normal(mean.double(), log_var.double())
+    values = {
+        "sse": (images - terms.reconstruction).double().square().flatten(1).sum(1),
+        "rate": None if model.rate_free else rate,
+        "distortion": model.distortion(images, terms),
+    }
+    if variance is not None:
+        values["binned"] = binned_nll(images, terms.reconstruction, variance).flatten(1).sum(1)
+    return {what: numbers.double() for what, numbers in values.items() if numbers is not None}
 
 
 @torch.no_grad()
 def measure(
-    network: GaussianNetwork | Model,
-    pack: Sequence[Trial],
+    model: Model,
+    trial: Trial,
     data: Dataset,
     name: str,
     device: torch.device,
-    variances: Sequence[float] | None = None,
-) -> list[Measurement]:
-    """Return squared error and rate of every image of a split for each trial, by one latent sample an image.
+    variance: float | None = None,
+) -> Measurement:
+    """Return squared error and rate of every image of a split, by one latent sample an image.
 
-    The ``network`` is in evaluation mode on ``device``, with a member for each trial, or the model of a
-    single one; it computes in float32, summed in float64. The pack gives protocol, seeds and batch size;
-    ``paper`` leaves out the last partial batch. ``name`` is one of ``data.splits``. ``variances`` are those
-    of each trial's decoder, for the binned likelihood; by default that is not measured.
+    The ``model`` is in evaluation mode on ``device``; it computes in float32, summed in float64. The trial
+    gives protocol, seed and batch size; ``paper`` leaves out the last partial batch. ``name`` is one of
+    ``data.splits``. ``variance`` is the decoder's, for the binned likelihood, which else is not measured.
     """
-    network = network.network if isinstance(network, Standard) else network
-    measured = together(network, pack, math.prod(data.shape))
-    sigma2 = None if variances is None else torch.tensor(variances, dtype=torch.float64, device=device)
+    sigma2 = None if variance is None else torch.tensor(variance, dtype=torch.float64, device=device)
     # No waiting for the device inside.
-    parts = [measured.measure(*batch, sigma2) for batch in _batches(pack, data, name, device)]
-    values = {what: torch.cat([part[what] for part in parts]) for what in parts[0]}
-    measurements: list[dict[str, Any]] = [
-        {what: images[:, member].contiguous().cpu().numpy() for what, images in values.items()}
-        for member in range(len(pack))
-    ]
-    return [Measurement(**{"rate": None} | measurement) for measurement in measurements]
+    parts = [_values(model, *batch, sigma2) for batch in _batches(trial, data, name, device)]
+    values = {what: on_host(torch.cat([part[what] for part in parts])).numpy() for what in parts[0]}
+    measured: dict[str, Any] = {"rate": None} | values
+    return Measurement(**measured)
 
 
-def measure_splits(
-    network: GaussianNetwork | Model, pack: Sequence[Trial], data: Dataset, device: torch.device
-) -> dict[str, list[Measurement]]:
+def measure_splits(model: Model, trial: Trial, data: Dataset, device: torch.device) -> dict[str, Measurement]:
     """Return what :func:`measure` returns, by split; the binned likelihood of all but the training split."""
-    measured = {"train": measure(network, pack, data, "train", device)}
-    variances = [float(of_trial.sse.mean()) / math.prod(data.shape) for of_trial in measured["train"]]
-    # Of images as they are stored: an augmented one has values between the 256 levels.
-    binned = variances if data.train.images.dtype == np.uint8 and pack[0].protocol == "clean" else None
+    measured = {"train": measure(model, trial, data, "train", device)}
+    variance = float(measured["train"].sse.mean()) / math.prod(data.shape)
+    # Of images as they are stored: an augmented one has values between the 256 levels. And without any error
+    # in training there is no density to integrate.
+    binned = data.train.images.dtype == np.uint8 and trial.protocol == "clean" and variance > 0
     for split in [name for name in data.splits if name != "train"]:
-        values = measure(network, pack, data, split, device, binned)
-        # Without any error in training there is no density to integrate.
-        measured[split] = [
-            of_trial if variance > 0 else replace(of_trial, binned=None)
-            for of_trial, variance in zip(values, variances, strict=True)
-        ]
+        measured[split] = measure(model, trial, data, split, device, variance if binned else None)
     return measured
 
 
@@ -186,7 +188,7 @@ def point_rows(
 
 def _png(image: Tensor) -> bytes:
     """Encode one image (channels, height, width); values are clipped to [0, 1], never stretched."""
-    pixels = image.clamp(0, 1).mul(255).round().to(torch.uint8).cpu().numpy()
+    pixels = image.clamp(0, 1).mul(255).round().to(torch.uint8).numpy()
     buffer = io.BytesIO()
     Image.fromarray(pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0)).save(buffer, "PNG")
     return buffer.getvalue()
@@ -206,5 +208,5 @@ def picture_rows(model: Model, trial: Trial, data: Dataset, device: torch.device
     return [
         {"kind": kind, "index": index, "png": _png(image)}
         for kind, images in kinds.items()
-        for index, image in enumerate(images)
+        for index, image in enumerate(on_host(images))
     ]

@@ -1,7 +1,7 @@
 """The base class of variants that differ in more than the objective, and how a trial's model is built.
 
-A variant that is an objective trains the reference networks, many side by side; one that is a model, a
-subclass of :class:`Model`, trains alone (:mod:`rdbench.vae.packs`).
+A variant that is an objective trains the reference networks (:class:`Standard`); one that is a model is a
+subclass of :class:`Model`.
 """
 
 import contextlib
@@ -92,11 +92,17 @@ class Model(torch.nn.Module):
             and ``latents`` need. Set it to False where that is not so.
         rate_free: the model is deterministic: rate and ELBO have no meaning.
         decodes: ``decode`` can be called on any latents, as pictures of prior samples need.
+        capturable: a training step is the same work on the device each time. ``forward`` and ``loss`` read
+            no tensor on the host (``item``, ``if``), make none from numbers (``torch.tensor``), draw nothing
+            from torch's global generators, and depend on no plain attribute that changes. Then a GPU records
+            the step once and replays it, and trains several trials side by side. Write ``capturable = True``
+            in the class that is declared as the variant; ``rdbench check`` tells whether it holds.
     """
 
     gaussian = True
     rate_free = False
     decodes = True
+    capturable = False
 
     def __init__(self, about: About) -> None:
         super().__init__()
@@ -146,6 +152,12 @@ class Model(torch.nn.Module):
         distortion = self.distortion(images, terms)
         return (terms.sse if distortion is None else distortion) + beta * terms.rate
 
+    def before_step(self) -> None:
+        """Do the host's part of a training step, which is not captured: it is called before each one.
+
+        Such as to draw a number and ``fill_`` a buffer with it, which ``forward`` then reads.
+        """
+
     def solve(self, images: Callable[[], Iterable[Tensor]]) -> str | None:
         """Set the weights of a variant declared with closed_form=True, which is not trained.
 
@@ -177,12 +189,24 @@ def has_density(model: Model) -> bool:
 
 
 class Standard(Model):
-    """The trained reference network of an objective, as a model."""
+    """The reference network as a model, trained on an objective (sse, rate, beta, n) -> loss, if any."""
 
-    def __init__(self, about: About, network: GaussianNetwork) -> None:
+    capturable = True
+
+    def __init__(
+        self, about: About, network: GaussianNetwork, objective: Callable[..., Tensor] | None = None
+    ) -> None:
         torch.nn.Module.__init__(self)
         self.about = about
         self.network = network
+        self.objective = objective
+
+    def loss(self, images: Tensor, terms: Terms, beta: float) -> Tensor:
+        """Return the objective of each image, (batch,)."""
+        if self.objective is None:
+            return super().loss(images, terms, beta)
+        # A tensor: the objectives of old were given one. Filled on the device, as a captured step has to.
+        return self.objective(terms.sse, terms.rate, terms.sse.new_full((), beta), self.about.n)
 
 
 def about(trial: Trial, shape: Shape, train_images: int) -> About:
@@ -194,16 +218,14 @@ def build(trial: Trial, shape: Shape, train_images: int) -> Model:
     """Return the trial's model, untrained; its author's random numbers follow from the trial's seed."""
     variant = variants.get(trial.variant)
     context = about(trial, shape, train_images)
-    if variant.declaration.kind != "model":
+    if variant.declaration.kind == "objective":
+        objective = functools.partial(variant.objective, **trial.variant.options)
+        return Standard(context, context.network(), objective)
+    if variant.declaration.kind == "trial":
         return Standard(context, context.network())
     with seeded(trial, torch.device("cpu")):
         model: Model = variant.target(context, **trial.variant.options)
     return model
-
-
-def objective_of(trial: Trial) -> Callable[..., Tensor]:
-    """Return a trial's objective (sse, rate, beta, n) -> loss, its options filled in."""
-    return functools.partial(variants.get(trial.variant).objective, **trial.variant.options)
 
 
 @contextlib.contextmanager
@@ -214,14 +236,15 @@ def seeded(trial: Trial, device: torch.device) -> Iterator[None]:
         yield
 
 
-def _stored(model: Model) -> torch.nn.Module:
+def stored(model: Model) -> torch.nn.Module:
+    """Return the part of a model whose values are kept, in checkpoints and with the results."""
     return model.network if isinstance(model, Standard) else model
 
 
 def to_bytes(model: Model) -> bytes:
     """Return a model's values in the safetensors format."""
     # Copies: the format refuses tensors that share memory, as those of a module with two names do.
-    state = _stored(model).state_dict()
+    state = stored(model).state_dict()
     return safetensors.torch.save({name: value.cpu().contiguous().clone() for name, value in state.items()})
 
 
@@ -237,7 +260,7 @@ def from_bytes(trial: Trial, shape: Shape, train_images: int, content: bytes, de
         )
     model = build(trial, shape, train_images)
     try:
-        _stored(model).load_state_dict(safetensors.torch.load(content))
+        stored(model).load_state_dict(safetensors.torch.load(content))
     except (SafetensorError, RuntimeError) as error:
         raise ValueError(f"not the weights of this model ({str(error).splitlines()[0]})") from None
     return model.to(device=device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload, no-any-return]

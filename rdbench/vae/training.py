@@ -2,8 +2,10 @@
 
 import math
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,12 +13,11 @@ from torch import Tensor
 from rdbench.datasets import Dataset
 from rdbench.numerics.precision import training_arithmetic
 from rdbench.spec.plan import Trial
-from rdbench.vae.batches import Draws
+from rdbench.vae.batches import Draws, on_host
 from rdbench.vae.checkpoints import Checkpointer, Stage
-from rdbench.vae.cuda_graph import Step, capture_cuda_graph
-from rdbench.vae.models import Model
-from rdbench.vae.networks import GaussianNetwork
-from rdbench.vae.packs import together
+from rdbench.vae.cuda_graph import NotCapturable, Step, capture_cuda_graph
+from rdbench.vae.lanes import Lanes
+from rdbench.vae.models import Model, Standard, stored
 
 
 @dataclass(frozen=True)
@@ -45,113 +46,172 @@ def learning_rate(base: float, step: int, steps: int) -> float:
     return base * (1 + math.cos(math.pi * (step % period) / period)) / 2
 
 
+class _Member:
+    """One trial under training: its model, its optimizer, and the sums of the epoch under way."""
+
+    def __init__(self, model: Model, trial: Trial, lr: float | Tensor, device: torch.device) -> None:
+        model.to(device=device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
+        self.model, self.beta = model, trial.beta
+        self.optimizer = torch.optim.AdamW(
+            model.parameters(), trial.train.lr, weight_decay=trial.train.weight_decay, fused=True
+        )
+        self.set_learning_rate(lr)  # here: to check a tensor torch would wait for the device
+        # torch warns of steps that are not captured, which the first are.
+        self.optimizer._warned_capturable_if_run_uncaptured = True
+        # Of loss, rate and squared error; read once an epoch: no waiting for the device inside.
+        self.totals = torch.zeros(3, dtype=torch.float64, device=device)
+        self.diverged: str | None = None
+
+    def step(self, images: Tensor, noise: Tensor) -> None:
+        terms = self.model(images, noise)
+        losses = self.model.loss(images, terms, self.beta)
+        if losses.shape != (len(images),):
+            raise ValueError(
+                f"the loss has shape {tuple(losses.shape)}; it must be one number for each image,"
+                f" ({len(images)},)"
+            )
+        loss = losses.mean()
+        self.optimizer.zero_grad()
+        loss.backward()
+        self.optimizer.step()
+        means = [value.detach().mean() for value in (terms.rate, terms.sse)]
+        self.totals.add_(torch.stack([loss.detach(), *means]))
+
+    def set_learning_rate(self, lr: float | Tensor) -> None:
+        for group in self.optimizer.param_groups:
+            group.update(lr=lr, capturable=isinstance(lr, Tensor))
+
+
 class _Training:
-    """A pack under training: its step, and the sums of the epoch under way."""
+    """A pack under training: its members, what they share, and the step of all of them."""
 
     def __init__(
-        self, network: GaussianNetwork | Model, pack: Sequence[Trial], data: Dataset, device: torch.device
+        self, models: Sequence[Model], pack: Sequence[Trial], data: Dataset, device: torch.device
     ) -> None:
-        network.to(device=device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
-        self.recipe = pack[0].train
-        self.draws = Draws(pack, data, device)
+        self.recipe, self.seeds = pack[0].train, [trial.seed for trial in pack]
+        self.draws, self.lanes = Draws(pack, data, device), Lanes(len(pack), device)
         self.steps = self.draws.steps
-        self.together = together(network, pack, math.prod(data.shape))
-        on_gpu = device.type == "cuda"
-        # A captured step reads the learning rate from memory.
-        self.lr = torch.tensor(self.recipe.lr, device=device) if on_gpu else self.recipe.lr
-        decay = self.recipe.weight_decay
-        self.optimizer = torch.optim.AdamW(
-            network.parameters(), lr=self.lr, weight_decay=decay, fused=True, capturable=on_gpu
-        )
-        # Read once an epoch: no waiting for the device inside.
-        self.totals = torch.zeros(3, len(pack), dtype=torch.float64, device=device)
+        self.lr: float | Tensor = self.recipe.lr
+        if device.type == "cuda" and all(model.capturable for model in models):
+            self.lr = torch.tensor(self.recipe.lr, device=device)  # a captured step reads it from memory
+        self.members = [_Member(*one, self.lr, device) for one in zip(models, pack, strict=True)]
+        self.launch: Step = self.step
+        if isinstance(self.lr, Tensor):
+            self.launch = capture_cuda_graph(self.step, device, self._refused)
 
-    def restore(self, stage: Stage) -> tuple[int, list[str | None]]:
-        """Take back the state of an earlier attempt; return the epochs done, and why each member diverged."""
-        epochs, reasons = stage.begin(
-            {"network": self.together.network, "optimizer": self.optimizer, **self.draws.generators()}
-        )
-        self.optimizer.param_groups[0]["lr"] = self.lr  # a restored optimizer has another object there
-        return epochs, reasons or [None] * len(self.together.pack)
+    def _refused(self, why: str) -> None:
+        """Go on without a CUDA graph; a pack of several does not: its members may draw or wait in turns."""
+        if len(self.members) > 1:
+            raise NotCapturable(f"the step of these trials cannot be captured together: {why}")
+        warnings.warn(f"training without a CUDA graph: {why}", stacklevel=2)
+        self.lr = self.recipe.lr
+        self._set_learning_rate(self.lr)
 
-    def step(self, pixels: Tensor, parameters: Tensor, noise: Tensor) -> None:
-        losses, rate, sse = self.together.losses(
-            self.draws.images(pixels, parameters), self.draws.members(noise)
-        )
-        loss = losses.mean(0)
-        self.optimizer.zero_grad()
-        loss.sum().backward()
-        self.optimizer.step()
-        self.totals.add_(torch.stack([loss.detach(), rate.detach().mean(0), sse.detach().mean(0)]))
+    def restore(self, stage: Stage) -> int:
+        """Take back the state of an earlier attempt, and why each member diverged; return the epochs done."""
+        parts: dict[str, Any] = dict(self.draws.generators())
+        for number, member in enumerate(self.members):
+            place = f"/{number}" if len(self.members) > 1 else ""
+            parts |= {f"network{place}": stored(member.model), f"optimizer{place}": member.optimizer}
+        epochs, reasons = stage.begin(parts)
+        self._set_learning_rate(self.lr)  # a restored optimizer has another object there
+        for member, reason in zip(self.members, reasons or [], strict=bool(reasons)):
+            member.diverged = reason
+        return epochs
+
+    def step(self, *inputs: Tensor) -> None:
+        batches = self.draws.batches(inputs)
+        with self.lanes.forked():
+            for number, (member, seed) in enumerate(zip(self.members, self.seeds, strict=True)):
+                with self.lanes.of(number):
+                    member.step(*batches[seed])
 
     def learning_rate(self, step: int) -> float:
         return learning_rate(self.recipe.lr, step, self.recipe.epochs * self.steps)
 
-    def epoch(self, number: int, step: Step) -> list[list[float]]:
+    def _set_learning_rate(self, lr: float | Tensor) -> None:
+        for member in self.members:
+            member.set_learning_rate(lr)
+
+    def epoch(self, number: int) -> list[list[float]]:
         """Train for one epoch, and return each member's mean loss, rate and squared error."""
-        self.totals.zero_()
+        for member in self.members:
+            member.totals.zero_()
         for count, inputs in enumerate(self.draws.epoch(), number * self.steps):
             if isinstance(self.lr, Tensor):
                 self.lr.fill_(self.learning_rate(count))
             else:
-                self.optimizer.param_groups[0]["lr"] = self.learning_rate(count)
-            step(*inputs)
-        means: list[list[float]] = (self.totals / self.steps).T.tolist()
+                self._set_learning_rate(self.learning_rate(count))
+            for member in self.members:
+                member.model.before_step()
+            self.launch(*inputs)
+        totals = torch.stack([member.totals for member in self.members])
+        means: list[list[float]] = on_host(totals / self.steps).tolist()
         return means
+
+    def end(self) -> None:
+        """Leave the models in evaluation mode, and give back the memory of the recorded step."""
+        for member in self.members:
+            member.model.eval()
+            if isinstance(self.lr, Tensor):
+                member.optimizer.zero_grad()  # gradients lie in it
 
 
 def train(
-    network: GaussianNetwork | Model,
+    models: Sequence[Model],
     pack: Sequence[Trial],
     data: Dataset,
     device: torch.device,
     on_epoch: Callable[[int, Epoch], None] = lambda member, epoch: None,
     stage: Stage | None = None,
 ) -> list[str | None]:
-    """Train a pack of trials by the reference recipe, and leave the network in evaluation mode.
+    """Train a pack of trials by the reference recipe, and leave their models in evaluation mode.
 
-    AdamW; the learning rate follows a cosine that restarts once, stepped per batch. The loss is the sum of
-    the members' losses, so their gradients never mix: a trial's result depends on its settings, and on its
-    pack only through rounding. On one device a pack repeats bit for bit.
+    AdamW; the learning rate follows a cosine that restarts once, stepped per batch. Each trial has a model
+    and an optimizer of its own, and takes the steps it takes alone: its result is the same bit for bit. The
+    pack shares the images on the device, and members of one seed a batch and its augmentation. On a GPU the
+    step of the whole pack is captured as one CUDA graph, its members on several streams.
 
-    The network is freshly built, and moved to the device: the reference network with a member for each trial,
-    each an objective, all alike but for variant, beta and seed; or the model of a single trial. It sees the
-    training split, augmented as the dataset declares. ``on_epoch`` is called with the member and its figures
-    as each epoch ends. ``stage`` keeps the state as epochs end, and gives back that of an earlier attempt:
-    then training goes on bit for bit as if it had never stopped. By default nothing is kept.
+    The models are freshly built, one for each trial, and moved to the device. They see the training split,
+    augmented as the dataset declares. ``on_epoch`` is called with the member and its figures as each epoch
+    ends. ``stage`` keeps the state as epochs end, and gives back that of an earlier attempt: then training
+    goes on bit for bit as if it had never stopped. By default nothing is kept.
 
     Returns:
         For each trial why it diverged (the mean loss of an epoch is not finite), or None.
 
     Raises:
         DatasetError: there are fewer training images than one batch holds.
+        NotCapturable: on a GPU, the step of one of several models cannot be captured; train each alone.
         SpecError: the device lacks the arithmetic asked for.
         Stopped, StorageError: as of :meth:`rdbench.vae.checkpoints.Checkpointer.save`.
         ValueError: the trials cannot be one pack.
     """
     if len({trial.pack_key for trial in pack}) != 1:
         raise ValueError("only trials that differ in nothing but variant, beta and seed train as one pack")
-    training = _Training(network, pack, data, device)
-    recipe, steps, rate_free = training.recipe, training.steps, training.together.rate_free
-    authors_code = training.together.runs_authors_code  # on the host: a captured step would not repeat it
-    step = training.step if authors_code else capture_cuda_graph(training.step, device)
+    training = _Training(models, pack, data, device)
+    recipe, steps, members = training.recipe, training.steps, training.members
     stage = stage or Checkpointer().stage()
-    done, reasons = training.restore(stage)
+    done = training.restore(stage)
+    # A model of a trial alone may draw from torch's global generators; an objective does not.
+    drawing = len(pack) == 1 and not isinstance(models[0], Standard)
+    last = all(member.diverged for member in members)
     with training_arithmetic(recipe.precision, device):
-        for epoch in range(done if None in reasons else recipe.epochs, recipe.epochs):
+        for epoch in range(recipe.epochs if last else done, recipe.epochs):
             start = time.perf_counter()
-            means = training.epoch(epoch, step)
+            means = training.epoch(epoch)
             seconds = (time.perf_counter() - start) / len(pack)
             lr, speed = training.learning_rate((epoch + 1) * steps - 1), steps * recipe.batch_size / seconds
-            for member, (loss, rate, sse) in enumerate(means):
-                if reasons[member] is None and math.isfinite(loss):
-                    shown = None if rate_free else rate
-                    on_epoch(member, Epoch(epoch + 1, loss, shown, sse, lr, seconds, speed))
-                elif reasons[member] is None:
-                    reasons[member] = f"the loss became {loss} in epoch {epoch + 1} of {recipe.epochs}"
+            for number, (member, (loss, rate, sse)) in enumerate(zip(members, means, strict=True)):
+                if member.diverged is None and math.isfinite(loss):
+                    shown = None if member.model.rate_free else rate
+                    on_epoch(number, Epoch(epoch + 1, loss, shown, sse, lr, seconds, speed))
+                elif member.diverged is None:
+                    member.diverged = f"the loss became {loss} in epoch {epoch + 1} of {recipe.epochs}"
+            reasons = [member.diverged for member in members]
             last = None not in reasons or epoch + 1 == recipe.epochs
-            stage.ended(epoch + 1, reasons, last=last, global_random=authors_code)
+            stage.ended(epoch + 1, reasons, last=last, global_random=drawing)
             if last:
                 break
-    network.eval()
-    return reasons
+    training.end()
+    return [member.diverged for member in members]

@@ -20,6 +20,7 @@ class Autoencoder(rdbench.Model):
 
     gaussian = False
     rate_free = True
+    capturable = True
 
     def encode(self, images: Tensor) -> tuple[Tensor, ...]:
         """Return the latents, (batch, latent), alone."""

@@ -63,6 +63,8 @@ class BetaTc(rdbench.Model):
             image another weight; this is the mean over which one.)
     """
 
+    capturable = True
+
     def __init__(
         self,
         about: rdbench.About,
@@ -78,5 +80,6 @@ class BetaTc(rdbench.Model):
         """Return sse + alpha MI + beta TC + gamma (dimension-wise KL), (batch,)."""
         mean, log_var = terms.posterior
         parts = decompose(terms.latents, mean, log_var, self.about.train_images, self.stratified)
-        weights = torch.tensor([self.alpha, beta, self.gamma], device=images.device)
-        return terms.sse + weights @ torch.stack(parts)
+        weights = [terms.sse.new_full((1,), weight) for weight in (self.alpha, beta, self.gamma)]
+        with torch.autocast(images.device.type, enabled=False):  # bf16 would round the sum to 8 bits
+            return terms.sse + torch.cat(weights) @ torch.stack(parts)

@@ -26,6 +26,7 @@ class FullCovariance(rdbench.Model):
     """
 
     gaussian = False
+    capturable = True
     places: Tensor
 
     def __init__(self, about: rdbench.About) -> None:

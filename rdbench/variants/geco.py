@@ -37,6 +37,7 @@ class Geco(rdbench.Model):
             lambda overshoots if it moves faster than the running mean.
     """
 
+    capturable = True
     multiplier: Tensor
     running: Tensor
 

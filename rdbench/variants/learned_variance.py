@@ -28,6 +28,8 @@ class LearnedVariance(rdbench.Model):
             none, as in the paper. (1/255)^2 / 12 = 1.3e-6 is the variance of rounding to 8 bits.
     """
 
+    capturable = True
+
     def __init__(self, about: rdbench.About, *, floor: Annotated[float, Field(ge=0)] = 0.0) -> None:
         super().__init__(about)
         self.network = about.network(outputs=2)

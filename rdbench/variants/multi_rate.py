@@ -32,15 +32,33 @@ class Gate(nn.Module):
 class MultiRate(rdbench.Model):
     """The reference network with a gate at each layer, trained at a beta drawn for every batch."""
 
+    capturable = True
+    log_beta: Tensor
+    beta: Tensor
+
     def __init__(self, about: rdbench.About, betas: tuple[float, ...], draws: Generator, root: bool) -> None:
         super().__init__(about)
         self.low, self.high = math.log(min(betas)), math.log(max(betas))
-        self.draws, self.log_beta = draws, math.log(betas[0])
+        self.draws = draws
+        # Of the batch, where a captured step reads them.
+        for name in ("log_beta", "beta"):
+            self.register_buffer(name, torch.zeros(()), persistent=False)
+        self.set_beta(math.log(betas[0]))
         self.gates = nn.ModuleDict()
         for name, layer in self._layers():
             decoder = name.startswith(("decoder", "output"))
             gate = Gate(len(layer.bias), root and decoder)  # type: ignore[arg-type]
             self.gates[name.replace(".", "/")] = gate
+
+    def set_beta(self, log_beta: float) -> None:
+        """Compute at this ln beta from now on."""
+        self.log_beta.fill_(log_beta)
+        self.beta.fill_(math.exp(log_beta))
+
+    def before_step(self) -> None:
+        """Draw the beta of the next batch, log-uniformly."""
+        drawn = torch.rand((), generator=self.draws).item()
+        self.set_beta(self.low + (self.high - self.low) * drawn)
 
     def get_extra_state(self) -> Tensor:
         """Return the state of the generator of betas, for checkpoints."""
@@ -56,12 +74,12 @@ class MultiRate(rdbench.Model):
             if isinstance(layer, _BatchNorm) or name in ("posterior", "output"):
                 yield name, layer
 
-    def weights(self, log_beta: float) -> dict[str, Tensor]:
+    def weights(self) -> dict[str, Tensor]:
         """Return the gated weights and biases, each times its unit's factor."""
         gated: dict[str, Tensor] = {}
         for name, layer in self._layers():
-            at = torch.tensor(log_beta, device=layer.bias.device)  # type: ignore[arg-type]
-            factor = self.gates[name.replace(".", "/")](at)
+            with torch.autocast(self.log_beta.device.type, enabled=False):  # bf16 would round ln beta
+                factor = self.gates[name.replace(".", "/")](self.log_beta)
             outputs = 1 if isinstance(layer, nn.ConvTranspose2d) else 0
             for what, parameter in layer.named_parameters():
                 shape = [1] * parameter.ndim
@@ -70,12 +88,8 @@ class MultiRate(rdbench.Model):
         return gated
 
     def forward(self, images: Tensor, noise: Tensor) -> rdbench.Terms:
-        """Encode, sample, decode; in training at a beta drawn log-uniformly for the batch."""
-        if self.training:
-            drawn = torch.rand((), generator=self.draws).item()
-            self.log_beta = self.low + (self.high - self.low) * drawn
-        weights = self.weights(self.log_beta)
-        reconstruction, *posterior = functional_call(self.network, weights, (images, noise))
+        """Encode, sample, decode, at the beta that was set or drawn last."""
+        reconstruction, *posterior = functional_call(self.network, self.weights(), (images, noise))
         latents = self.sample(tuple(posterior), noise)
         sse = (images - reconstruction).square().flatten(1).sum(1)
         rate = self.rate(tuple(posterior), latents)
@@ -83,13 +97,14 @@ class MultiRate(rdbench.Model):
 
     def loss(self, images: Tensor, terms: rdbench.Terms, beta: float) -> Tensor:
         """Return sse + beta rate at the batch's beta, (batch,)."""
-        return super().loss(images, terms, math.exp(self.log_beta))
+        return terms.sse + self.beta * terms.rate
 
     @torch.no_grad()
     def at(self, beta: float) -> GaussianNetwork:
         """Return the reference network at a beta; its BatchNorm statistics are still to be measured."""
+        self.set_beta(math.log(beta))
         network = self.about.network()
-        network.load_state_dict(self.network.state_dict() | self.weights(math.log(beta)))
+        network.load_state_dict(self.network.state_dict() | self.weights())
         return network
 
 

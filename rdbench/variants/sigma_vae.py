@@ -30,6 +30,8 @@ class SigmaVae(rdbench.Model):
             the variance has converged.
     """
 
+    capturable = True
+
     def __init__(
         self,
         about: rdbench.About,

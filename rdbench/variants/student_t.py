@@ -37,6 +37,8 @@ class StudentT(rdbench.Model):
         per_value: scale (and nu, where learned) of each value from the decoder, as in the paper.
     """
 
+    capturable = True
+
     def __init__(
         self,
         about: rdbench.About,

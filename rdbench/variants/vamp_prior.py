@@ -35,6 +35,7 @@ class VampPrior(rdbench.Model):
     """
 
     gaussian = False
+    capturable = True
 
     def __init__(
         self,

@@ -11,7 +11,7 @@ from rdbench.numerics.likelihood import gaussian_nll, kl_standard_normal
 from rdbench.numerics.seeding import generator
 from rdbench.registry import variants
 from rdbench.spec.sweep import ModelSpec, VariantSpec
-from rdbench.vae import networks
+from rdbench.vae import models, networks
 from rdbench.vae.evaluation import measure
 from rdbench.vae.training import train
 
@@ -58,9 +58,9 @@ def test_both_losses_train_the_same_curve_point_within_seed_noise(trial, data, m
         found = []
         for seed in range(3):
             one = trial.model_copy(update={**update, "seed": seed})
-            network = networks.build(one.model, data.shape, generator(seed, "init"))
-            train(network, [one], data, CPU)
-            (measured,) = measure(network, [one], data, "test", CPU)
+            model = models.build(one, data.shape, len(data.train.images))
+            train([model], [one], data, CPU)
+            measured = measure(model, one, data, "test", CPU)
             found.append([measured.rate.mean(), measured.sse.mean()])
         return np.array(found)
 

@@ -216,16 +216,21 @@ def pack_of(speeds, memory_each=1.0, memory=100.0):
             raise torch.OutOfMemoryError("no room")
         return Throughput(speeds[size], int(size * memory_each * GIB))
 
-    return pack_size.largest_useful(measure, int(memory * GIB)), tried
+    return pack_size.fastest(measure, int(memory * GIB)), tried
 
 
-def test_a_pack_doubles_until_the_gain_is_under_a_tenth():
-    assert pack_of({1: 100, 2: 190, 4: 300, 8: 320, 16: 900}) == (4, [1, 2, 4, 8])
+def test_the_fastest_of_a_few_sizes_is_taken_and_the_smallest_of_equals():
+    assert pack_of({1: 100, 2: 190, 4: 300, 8: 320, 16: 325}) == (8, [1, 2, 4, 8, 16])
 
 
-def test_a_pack_stops_where_the_next_would_not_fit():
-    assert pack_of({2**k: 100.0 * 2**k for k in range(9)}, memory_each=5) == (16, [1, 2, 4, 8, 16])
-    assert pack_of({1: 100, 2: 200}) == (2, [1, 2, 4])
+def test_a_size_that_gains_nothing_does_not_end_the_search():
+    assert pack_of({1: 100, 2: 90, 4: 180, 8: 300, 16: 200}) == (8, [1, 2, 4, 8, 16])
+
+
+def test_the_search_ends_where_the_next_size_would_not_fit():
+    assert pack_of({2**k: 100.0 * 2**k for k in range(5)}, memory_each=15) == (4, [1, 2, 4])
+    assert pack_of({1: 100, 2: 200}) == (2, [1, 2, 4])  # memory ran out at 4
+    assert pack_of({}) == (1, [1])
 
 
 def pretend_a_gpu(monkeypatch, measure):
@@ -249,10 +254,10 @@ def test_a_pack_is_measured_once_a_machine_and_setting(trial, monkeypatch):
     pretend_a_gpu(monkeypatch, measure)
     assert pack_size.choose(trial) == 2
     assert pack_size.choose(trial.model_copy(update={"beta": 7.0, "seed": 3})) == 2
-    assert measured == [1, 2, 4]
+    assert measured == [1, 2, 4, 8, 16]
     wider = trial.model_copy(update={"train": trial.train.model_copy(update={"batch_size": 32})})
     assert pack_size.choose(wider) == 2
-    assert measured == [1, 2, 4] * 2
+    assert measured == [1, 2, 4, 8, 16] * 2
 
 
 def test_settings_that_diverge_at_once_train_one_by_one(trial, monkeypatch):
@@ -266,7 +271,7 @@ def test_throughput_is_measured_by_training_a_real_pack(trial):
     found = throughput.measure_training(trial, 2, CPU, 2)
     assert found.images_per_second > 0
     assert math.isfinite(found.images_per_second)
-    assert throughput.evaluation_speed(trial, 2, CPU) > 0
+    assert throughput.evaluation_speed(trial, CPU) > 0
 
 
 # Refusals

@@ -80,6 +80,21 @@ def four(): ...
 
 
 @pytest.mark.parametrize(
+    ("arguments", "body", "packs"),
+    [
+        ("", "capturable = True", True),
+        ("", "capturable = False", False),
+        ("", "gaussian = True", False),
+        ("", "def loss(self):\n        capturable = True", False),
+        (", closed_form=True", "capturable = True", False),
+    ],
+)
+def test_a_model_packs_where_its_class_says_that_it_is_capturable(arguments, body, packs):
+    (declared,) = declarations(f'@variant("x"{arguments})\nclass X(Model):\n    {body}\n', "f.py")
+    assert declared.packs == packs
+
+
+@pytest.mark.parametrize(
     ("text", "expected"),
     [
         ("def f(:", "f.py:1: not Python"),

@@ -76,11 +76,11 @@ def test_a_trial_row_accounts_for_settings_and_provenance(trial, data):
 @pytest.mark.parametrize("what", ["sse", "rate", "distortion"])
 @pytest.mark.parametrize("split", ["train", "test"])
 def test_a_measurement_that_is_not_finite_is_no_result(trial, data, monkeypatch, what, split):
-    def measure(network, pack, data, name, device, variances=None):
+    def measure(model, trial, data, name, device, variance=None):
         values = {each: np.ones(5) for each in ("sse", "rate", "distortion")}
         if name == split:
             values[what][3] = math.inf
-        return [Measurement(**values)]
+        return Measurement(**values)
 
     monkeypatch.setattr(evaluation, "measure", measure)
     tables = run_trial(trial, data, CPU)

@@ -20,6 +20,7 @@ from rdbench.trial.rows import failure_tables
 from rdbench.trial.run import run_pack
 from rdbench.trial.worker import work
 from rdbench.vae.checkpoints import interrupted
+from rdbench.vae.cuda_graph import NotCapturable
 
 
 @pytest.fixture
@@ -59,6 +60,23 @@ def test_a_pack_that_does_not_fit_is_run_in_halves_until_it_does(pack, job, monk
     assert sizes == [6, 3, 1, 2, 3, 1, 2]
     assert [one["status"] for one in figures] == ["done"] * 6
     assert ResultsFolder(job.results).trial_ids() == sorted(trial.id for trial in pack)
+
+
+@pytest.mark.parametrize("why", ["its step waits for the device", "CUDA error: operation not permitted"])
+def test_the_one_trial_whose_step_cannot_be_captured_trains_alone(pack, job, monkeypatch, why):
+    sizes = []
+
+    def refused(members, *arguments, **options):
+        sizes.append(len(members))
+        if len(members) > 1 and pack[3] in members:
+            raise NotCapturable(f"the step of these trials cannot be captured together: {why}")
+        return run_pack(members, *arguments, **options)
+
+    monkeypatch.setattr(worker, "run_pack", refused)
+    monkeypatch.setattr(worker, "_side_by_side", lambda pack, device: True)
+    figures = work(pack, job, "cpu")
+    assert sizes == [6, 3, 3, 1, 2]
+    assert [one["status"] for one in figures] == ["done"] * 6
 
 
 @pytest.mark.parametrize("fused", [False, True])

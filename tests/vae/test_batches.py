@@ -60,17 +60,22 @@ def test_a_stream_of_batches_is_the_batches(data):
         assert torch.equal(pixels, torch.tensor(data.train.images[part.numpy()]))
 
 
-def test_members_of_one_seed_share_their_draws_and_others_do_not(trial, data):
+def test_a_pack_draws_for_each_seed_what_a_trial_alone_draws(trial, data):
     pack = [trial, trial.model_copy(update={"seed": 1}), trial.model_copy(update={"beta": 3.0})]
     draws = Draws(pack, data, CPU)
-    for pixels, parameters, noise in draws.epoch():
-        assert pixels.shape == (2 * 64, 1, 8, 8)  # two seeds
-        images, latents = draws.images(pixels, parameters), draws.members(noise)
-        assert images.shape == (64, 3, 8, 8)
-        assert latents.shape == (64, 3 * 4)
-        assert torch.equal(images[:, 0], images[:, 2])
-        assert not torch.equal(images[:, 0], images[:, 1])
-        assert torch.equal(latents[:, :4], latents[:, 8:])
+    alone = {seed: Draws([trial.model_copy(update={"seed": seed})], data, CPU).epoch() for seed in (0, 1)}
+    steps = 0
+    for inputs in draws.epoch():
+        steps += 1
+        assert [tuple(part.shape) for part in inputs[::2]] == [(64, 1, 8, 8), (64, 0), (64, 4)]
+        batches = draws.batches(inputs)
+        assert batches.keys() == {0, 1}  # one a seed
+        for seed, (images, noise) in batches.items():
+            pixels, _, own = next(alone[seed])
+            assert torch.equal(images, pixels / 255)
+            assert torch.equal(noise, own)
+        assert not torch.equal(batches[0][0], batches[1][0])
+    assert steps == draws.steps
 
 
 def test_an_epoch_draws_every_image_once(trial, data):

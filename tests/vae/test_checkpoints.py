@@ -172,6 +172,18 @@ def test_torchs_own_generator_goes_on_where_it_was(sweep_file, data, root, tmp_p
     assert figures(resumed) == figures(run_pack(pack, data, CPU))
 
 
+def test_a_state_is_read_on_the_host_and_copied_to_the_gpu_once(sweep_file, data, root, monkeypatch):
+    """By the modules and optimizers that take it; else it lay there twice for as long as the trial runs."""
+    pack, read = trials_of(sweep_file)[:1], []
+    stop_once(pack, data, root, 1)
+    decode = tensor_file.decode
+    monkeypatch.setattr(
+        tensor_file, "decode", lambda content, device: read.append(device) or decode(content, device)
+    )
+    Checkpointer(root, pack, torch.device("cuda"))
+    assert read == [CPU]
+
+
 def test_a_member_that_diverged_before_stays_so(sweep_file, data, root):
     pack = trials_of(sweep_file, "variants=[bs_vae]", "beta=[1, 1e8]", "train.lr=10")
     resumed, _ = run_with_stops(pack, data, root, 1)

@@ -1,74 +1,37 @@
 """A captured step sees its inputs, whatever the machinery that replays it."""
 
 import contextlib
+import warnings
 
 import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from rdbench.vae import cuda_graph
-from rdbench.vae.cuda_graph import Captured, capture_cuda_graph
+from rdbench.vae.cuda_graph import capture_cuda_graph
 
 
-class Recorded(Captured):
-    """Replays by calling the function again on the inputs of the recording, as a CUDA graph does."""
-
-    fails = False
-
-    def _warm_up(self, inputs):
-        self._function(*inputs)
-
-    def _record(self):
-        if self.fails:
-            raise RuntimeError("operation not permitted when stream is capturing\nmore")
-        addresses = [tensor.data_ptr() for tensor in self._inputs]
-
-        def replay():
-            assert [tensor.data_ptr() for tensor in self._inputs] == addresses
-            self._function(*self._inputs)
-
-        return replay
-
-
-def sums(captured_class):
-    total, given = torch.zeros(3), [torch.full((3,), float(k)) for k in range(8)]
-    seen = []
+def sums(given=8):
+    """Have a captured step add up products; return the sum, where its inputs lay, and why it was refused."""
+    total, inputs = torch.zeros(3), [torch.full((3,), float(k)) for k in range(given)]
+    seen, refusals = [], []
 
     def step(x, y):
         total.add_(x * y)
         seen.append(x.data_ptr())
 
-    captured = captured_class(step)
-    for x in given:
+    captured = capture_cuda_graph(step, torch.device("cuda"), refusals.append)
+    for x in inputs:
         captured(x, x)
-    return total, seen, [x.data_ptr() for x in given]
-
-
-def test_every_call_counts_once_with_its_own_inputs():
-    total, seen, given = sums(Recorded)
-    assert torch.equal(total, torch.full((3,), float(sum(k * k for k in range(8)))))
-    assert seen[: cuda_graph.WARM_UP] == given[: cuda_graph.WARM_UP]
-    assert len(set(seen[cuda_graph.WARM_UP :])) == 1  # the recording's own memory
-    assert not set(seen[cuda_graph.WARM_UP :]) & set(given)
-
-
-def test_what_cannot_be_recorded_runs_as_it_is_and_says_why():
-    class Fails(Recorded):
-        fails = True
-
-    with pytest.warns(
-        UserWarning, match="without a CUDA graph: operation not permitted when stream is captu"
-    ):
-        total, seen, given = sums(Fails)
-    assert torch.equal(total, torch.full((3,), float(sum(k * k for k in range(8)))))
-    assert seen == given
+    assert torch.equal(total, torch.full((3,), float(sum(k * k for k in range(given)))))
+    return seen, [x.data_ptr() for x in inputs], refusals
 
 
 def test_a_cpu_runs_the_step_itself():
     def step():
         pass
 
-    assert capture_cuda_graph(step, torch.device("cpu")) is step
+    assert capture_cuda_graph(step, torch.device("cpu"), print) is step
 
 
 class Recorder(TorchDispatchMode):
@@ -93,11 +56,14 @@ class Machine:
 
     def __init__(self, monkeypatch):
         self.graphs, self.waits, self.current = [], [], self.Stream(self)
-        self.replays, self.main = 0, self.current
+        self.replays, self.main, self.modes = 0, self.current, []
         machine = self
 
         class Graph:
             kernels = None
+
+            def reset(self):
+                machine.graphs.remove(self)
 
             @torch.no_grad()
             def replay(self):
@@ -114,15 +80,23 @@ class Machine:
             machine.current = before
 
         @contextlib.contextmanager
-        def graph(into):
+        def graph(into, stream, capture_error_mode):
             assert into.kernels is None, "recorded twice"
+            assert capture_error_mode == "thread_local"  # another thread pins memory
+            before, machine.current = machine.current, stream
             machine.graphs.append(into)
             with Recorder() as recorder:
                 yield
-            into.kernels = recorder.kernels
+            machine.current, into.kernels = before, recorder.kernels
 
         fakes = {"CUDAGraph": Graph, "graph": graph, "stream": stream}
-        fakes |= {"Stream": lambda: self.Stream(self), "current_stream": lambda: self.current}
+        fakes |= {
+            "Stream": lambda device: self.Stream(self),
+            "current_stream": lambda: self.current,
+            "get_rng_state": lambda device: torch.zeros(1),
+            "get_sync_debug_mode": lambda: 0,
+            "set_sync_debug_mode": self.modes.append,
+        }
         for name, fake in fakes.items():
             monkeypatch.setattr(torch.cuda, name, fake)
 
@@ -146,7 +120,7 @@ def test_a_step_is_captured_once_and_then_replayed_on_the_inputs_of_each_call(mo
             weight.sub_(0.01 * gradient)
             total.add_(loss)
 
-    captured = capture_cuda_graph(step, torch.device("cuda"))
+    captured = capture_cuda_graph(step, torch.device("cuda"), pytest.fail)
     expected, expected_total = torch.ones(3), 0.0
     given = torch.randn(8, 2, 3, generator=torch.Generator().manual_seed(0))
     for number, (x, y) in enumerate(given, 1):
@@ -162,35 +136,105 @@ def test_a_step_is_captured_once_and_then_replayed_on_the_inputs_of_each_call(mo
     assert len(streams) == cuda_graph.WARM_UP + 1  # the function runs to warm up and to be captured, no more
     assert len(machine.graphs) == 1
     assert machine.replays == 8 - cuda_graph.WARM_UP
-    # A library may set itself up on another stream only, and each waits for the other.
-    sides = streams[: cuda_graph.WARM_UP]
-    assert machine.main not in sides
-    assert machine.waits == [wait for side in sides for wait in ((side, machine.main), (machine.main, side))]
+    # One stream warms up and records, and waits for the other, which waits for it.
+    (side,) = set(streams)
+    assert side is not machine.main
+    assert machine.waits == [(side, machine.main), (machine.main, side)] * cuda_graph.WARM_UP
+    assert machine.modes == ["warn", 0]  # one step is watched
 
 
-def test_a_step_that_a_gpu_cannot_capture_goes_on_without(monkeypatch):
+def test_a_recorded_step_reads_its_own_memory(monkeypatch):
+    machine = Machine(monkeypatch)
+    seen, given, refusals = sums()
+    assert seen[: cuda_graph.WARM_UP] == given[: cuda_graph.WARM_UP]
+    (own,) = seen[cuda_graph.WARM_UP :]  # once, to be recorded
+    assert own not in given
+    assert (machine.replays, refusals) == (8 - cuda_graph.WARM_UP, [])
+
+
+def broken(monkeypatch, first, second=None):
+    """Have recordings raise, and their end raise another error, as torch's does."""
     machine = Machine(monkeypatch)
 
     @contextlib.contextmanager
-    def refused(into):
-        raise RuntimeError("operation not permitted when stream is capturing\nmore")
-        yield
+    def graph(into, **options):
+        machine.graphs.append(into)
+        try:
+            yield
+            raise first
+        finally:
+            if second:
+                raise second
 
-    monkeypatch.setattr(torch.cuda, "graph", refused)
-    with pytest.warns(UserWarning, match="training without a CUDA graph: operation not permitted"):
-        total, _, _ = sums(Captured)
-    assert torch.equal(total, torch.full((3,), float(sum(k * k for k in range(8)))))
+    monkeypatch.setattr(torch.cuda, "graph", graph)
+    return machine
+
+
+@pytest.mark.parametrize("second", [None, RuntimeError("CUDA error: previous error during capture")])
+def test_a_step_whose_recording_fails_goes_on_without_and_its_memory_is_given_back(monkeypatch, second):
+    first = RuntimeError("operation not permitted when stream is capturing\nmore")
+    machine = broken(monkeypatch, first, second)
+    seen, given, refusals = sums_where_a_recording_runs_nothing(monkeypatch)
+    assert refusals == ["operation not permitted when stream is capturing"]
+    assert [place for place in seen if place in given] == given  # each call once, with its own inputs
+    assert machine.graphs == []
     assert machine.replays == 0
 
 
-def test_memory_that_runs_out_is_not_taken_for_a_step_that_cannot_be_captured(monkeypatch):
-    Machine(monkeypatch)
+def sums_where_a_recording_runs_nothing(monkeypatch):
+    graph = torch.cuda.graph
 
     @contextlib.contextmanager
-    def full(into):
-        raise torch.OutOfMemoryError("CUDA out of memory")
-        yield
+    def recording(into, **options):
+        with graph(into, **options), Recorder():
+            yield
 
-    monkeypatch.setattr(torch.cuda, "graph", full)
+    monkeypatch.setattr(torch.cuda, "graph", recording)
+    return sums()
+
+
+@pytest.mark.parametrize("second", [None, RuntimeError("CUDA error: previous error during capture")])
+def test_memory_that_runs_out_is_not_taken_for_a_step_that_cannot_be_captured(monkeypatch, second):
+    machine = broken(monkeypatch, torch.OutOfMemoryError("CUDA out of memory"), second)
     with pytest.raises(torch.OutOfMemoryError):
-        sums(Captured)
+        sums_where_a_recording_runs_nothing(monkeypatch)
+    assert machine.graphs == []
+
+
+def watched(monkeypatch, act):
+    """Run eight steps that do something; return why capturing was refused, and at which call."""
+    machine, calls, refusals = Machine(monkeypatch), [], []
+
+    def step():
+        calls.append(1)
+        act()
+
+    captured = capture_cuda_graph(step, torch.device("cuda"), lambda why: refusals.append((len(calls), why)))
+    for _ in range(8):
+        captured()
+    assert len(calls) == (8 if refusals else cuda_graph.WARM_UP + 1)
+    assert bool(machine.graphs) == (not refusals)
+    return refusals
+
+
+def test_a_step_that_waits_for_the_device_is_not_captured(monkeypatch):
+    def waits():
+        warnings.warn("called a synchronizing CUDA operation (Triggered internally at x)", stacklevel=1)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        ((call, why),) = watched(monkeypatch, waits)
+    assert call == cuda_graph.WARM_UP
+    assert why.startswith("its step waits for the device (")
+    assert "test_cuda_graph.py:" in why
+
+
+def test_a_step_that_draws_from_a_global_generator_is_not_captured(monkeypatch):
+    assert watched(monkeypatch, lambda: torch.rand(1)) == [
+        (cuda_graph.WARM_UP, "its step draws from torch's global generators")
+    ]
+
+
+def test_another_warning_of_a_step_is_still_a_warning(monkeypatch):
+    with pytest.warns(UserWarning, match="mind the step"):
+        assert watched(monkeypatch, lambda: warnings.warn("mind the step", stacklevel=1)) == []

@@ -10,16 +10,15 @@ import torch
 from PIL import Image
 
 from rdbench.numerics.seeding import generator
-from rdbench.vae import models, networks
+from rdbench.vae import models
 from rdbench.vae.evaluation import Measurement, measure, measure_splits, picture_rows, point_rows
-from rdbench.vae.packs import joined
 
 CPU = torch.device("cpu")
 
 
 @pytest.fixture
 def network(trial, data):
-    return networks.build(trial.model, data.shape, generator(0, "init")).eval()
+    return models.build(trial, data.shape, len(data.train.images)).eval()
 
 
 def paper(trial, batch_size):
@@ -28,7 +27,7 @@ def paper(trial, batch_size):
 
 
 def test_squared_error_and_rate_are_those_of_the_definition(trial, data, network):
-    (measured,) = measure(network, [trial], data, "test", CPU)
+    measured = measure(network, trial, data, "test", CPU)
     images = torch.from_numpy(np.array(data.test.images)).float() / 255
     noise = torch.randn(len(images), 4, generator=generator(trial.seed, "evaluate/noise/test"))
     with torch.no_grad():
@@ -41,25 +40,23 @@ def test_squared_error_and_rate_are_those_of_the_definition(trial, data, network
 
 
 def test_clean_measures_every_image_and_paper_drops_the_last_partial_batch(trial, data, network):
-    assert len(measure(network, [trial], data, "test", CPU)[0].sse) == 100
-    assert len(measure(network, [paper(trial, 64)], data, "test", CPU)[0].sse) == 64
-    assert len(measure(network, [paper(trial, 64)], data, "train", CPU)[0].sse) == 256
+    assert len(measure(network, trial, data, "test", CPU).sse) == 100
+    assert len(measure(network, paper(trial, 64), data, "test", CPU).sse) == 64
+    assert len(measure(network, paper(trial, 64), data, "train", CPU).sse) == 256
 
 
 def test_paper_augments_the_test_images_and_clean_does_not(trial, data, network):
     flipped = dataclasses.replace(data, augmentation="flip")
-    plain, clean = (measure(network, [trial], which, "test", CPU)[0] for which in (data, flipped))
+    plain, clean = (measure(network, trial, which, "test", CPU) for which in (data, flipped))
     np.testing.assert_array_equal(plain.sse, clean.sse)
-    without, augmented = (
-        measure(network, [paper(trial, 50)], which, "test", CPU)[0] for which in (data, flipped)
-    )
+    without, augmented = (measure(network, paper(trial, 50), which, "test", CPU) for which in (data, flipped))
     changed = ~np.isclose(without.sse, augmented.sse, rtol=1e-6)
     assert 25 < changed.sum() < 75  # about half of the hundred are flipped
 
 
 def test_the_binned_likelihood_is_the_probability_of_the_bins_at_the_training_variance(trial, data, network):
-    splits = measure_splits(network, [trial], data, CPU)
-    (train,), (test,) = splits["train"], splits["test"]
+    splits = measure_splits(network, trial, data, CPU)
+    train, test = splits["train"], splits["test"]
     assert train.binned is None
     images = torch.from_numpy(np.array(data.test.images)).double() / 255
     noise = torch.randn(len(images), 4, generator=generator(trial.seed, "evaluate/noise/test"))
@@ -85,40 +82,30 @@ def test_the_binned_bits_are_those_of_likelihood_and_rate_and_of_every_reading_t
     )
 
 
-def test_a_member_of_a_pack_has_the_binned_likelihood_it_has_alone(trial, data):
-    pack = [trial, trial.model_copy(update={"seed": trial.seed + 1, "beta": 7.0})]
-    about = [models.about(one, data.shape, len(data.train.images)) for one in pack]
-    built, together = [one.network() for one in about], joined(about).eval()
-    in_pack = measure_splits(together, pack, data, CPU)["test"]
-    for one, network, packed in zip(pack, built, in_pack, strict=True):
-        (alone,) = measure_splits(network.eval(), [one], data, CPU)["test"]
-        np.testing.assert_allclose(packed.binned, alone.binned, rtol=1e-5)
-
-
 def test_only_stored_8_bit_images_have_bins(trial, data, network):
-    assert measure_splits(network, [paper(trial, 50)], data, CPU)["test"][0].binned is None
+    assert measure_splits(network, paper(trial, 50), data, CPU)["test"].binned is None
     made = dataclasses.replace(
         data,
         **{name: dataclasses.replace(split, images=split.images.astype(np.float32) / 255)
            for name, split in (("train", data.train), ("test", data.test))},
     )  # fmt: skip
-    assert measure_splits(network, [trial], made, CPU)["test"][0].binned is None
+    assert measure_splits(network, trial, made, CPU)["test"].binned is None
 
 
 def test_held_out_images_are_a_split_of_their_own_with_noise_of_its_own(trial, data, network):
     held_out = dataclasses.replace(data, validation=data.test)
-    splits = measure_splits(network, [trial], held_out, CPU)
+    splits = measure_splits(network, trial, held_out, CPU)
     assert list(splits) == ["train", "validation", "test"]
-    (validation,), (test,) = splits["validation"], splits["test"]
-    np.testing.assert_array_equal(test.sse, measure(network, [trial], data, "test", CPU)[0].sse)
+    validation, test = splits["validation"], splits["test"]
+    np.testing.assert_array_equal(test.sse, measure(network, trial, data, "test", CPU).sse)
     assert not np.array_equal(validation.sse, test.sse)
     np.testing.assert_allclose(validation.rate, test.rate)
 
 
 def test_measuring_changes_nothing(trial, data, network):
     before = {name: value.clone() for name, value in network.state_dict().items()}
-    first = measure(network, [trial], data, "test", CPU)[0]
-    second = measure(network, [trial], data, "test", CPU)[0]
+    first = measure(network, trial, data, "test", CPU)
+    second = measure(network, trial, data, "test", CPU)
     np.testing.assert_array_equal(first.sse, second.sse)
     assert all(torch.equal(before[name], value) for name, value in network.state_dict().items())
 
@@ -162,8 +149,7 @@ def test_one_image_has_no_standard_error_and_other_values_no_psnr():
 
 
 def test_pictures_are_clipped_and_never_stretched(trial, data, network):
-    about = models.about(trial, data.shape, len(data.train.images))
-    rows = picture_rows(models.Standard(about, network), trial, data, CPU)
+    rows = picture_rows(network, trial, data, CPU)
     assert {(row["kind"], row["index"]) for row in rows} == {
         (kind, index) for kind in ("original", "reconstruction", "sample") for index in range(16)
     }

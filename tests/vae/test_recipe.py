@@ -21,9 +21,7 @@ from rdbench.spec.plan import Trial
 from rdbench.spec.sweep import ModelSpec, TrainSpec, VariantSpec
 from rdbench.trial.job import Outputs
 from rdbench.trial.run import Hooks, run_pack, run_trial
-from rdbench.vae import augment, evaluation, models, networks
-from rdbench.vae.models import about
-from rdbench.vae.packs import joined
+from rdbench.vae import augment, evaluation, models
 from rdbench.vae.training import train
 
 CPU = torch.device("cpu")
@@ -50,12 +48,12 @@ LINEAR = ModelSpec(name="linear", latent=4, channels=())
 
 
 def build(trial, data):
-    """rdbench's network and the reference with the same values, both in float64."""
-    network = networks.build(trial.model, data.shape, generator(trial.seed, "init")).double()
+    """rdbench's model and the reference with the same values, both in float64."""
+    model = models.build(trial, data.shape, len(data.train.images)).double()
     if trial.model.name == "linear":
-        return network, with_values_of(network, Affine(data.shape, trial.model.latent).double())
+        return model, with_values_of(model.network, Affine(data.shape, trial.model.latent).double())
     widths = tuple(trial.model.channels)
-    return network, with_values_of(network, Reference(data.shape, trial.model.latent, widths).double())
+    return model, with_values_of(model.network, Reference(data.shape, trial.model.latent, widths).double())
 
 
 def mirrored(images: np.ndarray, which: np.ndarray) -> np.ndarray:
@@ -149,11 +147,11 @@ def test_training_is_the_loop_by_hand(trial, exact, model, variant, beta, change
     trial = recipe(trial, model=model, variant=variant, beta=beta, seed=3, **changes)
     network, reference = build(trial, exact)
     history = []
-    assert train(network, [trial], exact, CPU, lambda member, epoch: history.append(epoch)) == [None]
+    assert train([network], [trial], exact, CPU, lambda member, epoch: history.append(epoch)) == [None]
     expected = trained_by_hand(trial, exact, reference)
     got = [(epoch.loss, epoch.rate, epoch.sse, epoch.lr) for epoch in history]
     np.testing.assert_allclose(got, expected, rtol=1e-8)
-    for value, truth in compared(network, reference):
+    for value, truth in compared(network.network, reference):
         torch.testing.assert_close(value, truth, rtol=0, atol=1e-7)
 
 
@@ -183,12 +181,12 @@ def test_evaluation_after_training_is_by_running_statistics_under_the_protocol(
     monkeypatch.setattr(evaluation, "EVALUATION_BATCH", 70)  # also clean takes several
     trial = recipe(trial, model=model, protocol=protocol, lr=0.01, augment=augmented)
     network, reference = build(trial, exact)
-    train(network, [trial], exact, CPU)  # and nothing between training and measuring
+    train([network], [trial], exact, CPU)  # and nothing between training and measuring
     trained_by_hand(trial, exact, reference)
     reference.eval()
     counts = {"clean": {"train": 256, "test": 100}, "paper": {"train": 240, "test": 60}}[protocol]
     for split, count in counts.items():
-        (got,) = evaluation.measure(network, [trial], exact, split, CPU)
+        got = evaluation.measure(network, trial, exact, split, CPU)
         with torch.no_grad():
             size = BATCH if protocol == "paper" else 70
             sse, rate = measured_by_hand(trial, exact, split, reference, size)
@@ -213,7 +211,7 @@ def test_a_model_of_its_own_trains_and_is_measured_as_the_loop_by_hand(trial, ex
         return sse / (2 * variance) + n / 2 * torch.log(2 * math.pi * variance)
 
     history = []
-    train(model, [trial], exact, CPU, lambda member, epoch: history.append(epoch))
+    train([model], [trial], exact, CPU, lambda member, epoch: history.append(epoch))
     expected = trained_by_hand(trial, exact, reference, lambda sse, rate: distortion(sse) + 4.0 * rate)
     got = [(epoch.loss, epoch.rate, epoch.sse, epoch.lr) for epoch in history]
     np.testing.assert_allclose(got, expected, rtol=1e-8)
@@ -221,7 +219,7 @@ def test_a_model_of_its_own_trains_and_is_measured_as_the_loop_by_hand(trial, ex
     assert model.slow_log_sigma.item() == pytest.approx(reference.tenth.item(), rel=1e-8)
     reference.eval()
     for split in ("train", "test"):
-        (got,) = evaluation.measure(model, [trial], exact, split, CPU)
+        got = evaluation.measure(model, trial, exact, split, CPU)
         with torch.no_grad():
             size = BATCH if protocol == "paper" else 500
             sse, rate = measured_by_hand(trial, exact, split, reference, size)
@@ -236,7 +234,7 @@ def test_a_model_with_nothing_of_its_own_is_beta_vae_by_hand(trial, exact):
     model = models.Model(models.about(trial, exact.shape, len(exact.train.images))).double()
     _, reference = build(trial, exact)
     history = []
-    train(model, [trial], exact, CPU, lambda member, epoch: history.append(epoch))
+    train([model], [trial], exact, CPU, lambda member, epoch: history.append(epoch))
     expected = trained_by_hand(trial, exact, reference)
     got = [(epoch.loss, epoch.rate, epoch.sse, epoch.lr) for epoch in history]
     np.testing.assert_allclose(got, expected, rtol=1e-8)
@@ -251,22 +249,22 @@ def test_members_of_a_pack_are_each_the_loop_by_hand(trial, exact, protocol):
         recipe(trial, variant=variant, beta=beta, seed=seed, protocol=protocol)
         for variant, beta, seed in asked
     ]
-    network = joined([about(each, exact.shape, len(exact.train.images)) for each in pack]).double()
+    built = [models.build(each, exact.shape, len(exact.train.images)).double() for each in pack]
     history = [[] for _ in pack]
-    train(network, pack, exact, CPU, lambda member, epoch: history[member].append(epoch))
-    got = {split: evaluation.measure(network, pack, exact, split, CPU) for split in ("train", "test")}
+    train(built, pack, exact, CPU, lambda member, epoch: history[member].append(epoch))
     for member, each in enumerate(pack):
         _, reference = build(each, exact)
         expected = trained_by_hand(each, exact, reference)
         found = [(epoch.loss, epoch.rate, epoch.sse, epoch.lr) for epoch in history[member]]
         np.testing.assert_allclose(found, expected, rtol=1e-8)
         reference.eval()
-        for split, values in got.items():
+        for split in ("train", "test"):
             size = BATCH if protocol == "paper" else 500
             with torch.no_grad():
                 sse, rate = measured_by_hand(each, exact, split, reference, size)
-            np.testing.assert_allclose(values[member].sse, sse, rtol=1e-5)
-            np.testing.assert_allclose(values[member].rate, rate, rtol=1e-5)
+            got = evaluation.measure(built[member], each, exact, split, CPU)
+            np.testing.assert_allclose(got.sse, sse, rtol=1e-5)
+            np.testing.assert_allclose(got.rate, rate, rtol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -348,12 +346,12 @@ def test_points_and_pictures_of_a_pack_are_of_the_network_that_is_kept_of_each_m
 
 def test_bf16_rounds_what_passes_between_layers_and_nothing_that_is_kept(trial, data):
     trial = recipe(trial, precision="bf16")
-    network = networks.build(trial.model, data.shape, generator(0, "init"))
-    passed = {}
+    model = models.build(trial, data.shape, len(data.train.images))
+    network, passed = model.network, {}
     for name, layer in network.named_modules():
         if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
             layer.register_forward_hook(lambda layer, x, y, name=name: passed.update({name: y.dtype}))
-    train(network, [trial], data, CPU)
+    train([model], [trial], data, CPU)
     assert passed.pop("posterior") == passed.pop("output") == torch.float32
     assert set(passed.values()) == {torch.bfloat16}
     assert {value.dtype for value in network.parameters()} == {torch.float32}

@@ -6,19 +6,18 @@ import pytest
 import torch
 
 from rdbench.errors import DatasetError
-from rdbench.numerics.seeding import generator
 from rdbench.spec.plan import steps_per_epoch
 from rdbench.spec.sweep import VariantSpec
-from rdbench.vae import augment, networks
+from rdbench.vae import augment, models
 from rdbench.vae.training import train
 
 CPU = torch.device("cpu")
 
 
 def fit(trial, data):
-    network = networks.build(trial.model, data.shape, generator(trial.seed, "init"))
+    network = models.build(trial, data.shape, len(data.train.images))
     history = []
-    (diverged,) = train(network, [trial], data, CPU, lambda member, epoch: history.append(epoch))
+    (diverged,) = train([network], [trial], data, CPU, lambda member, epoch: history.append(epoch))
     assert diverged is None
     return network, history
 
@@ -66,8 +65,8 @@ def test_history_holds_the_mean_rate_and_squared_error_of_the_objective(trial, d
 
 
 def test_a_loss_that_is_not_finite_ends_the_trial(trial, data):
-    network = networks.build(trial.model, data.shape, generator(trial.seed, "init"))
-    (reason,) = train(network, [altered(trial, lr=1e30)], data, CPU)
+    network = models.build(trial, data.shape, len(data.train.images))
+    (reason,) = train([network], [altered(trial, lr=1e30)], data, CPU)
     assert "in epoch 1 of 2" in reason
 
 

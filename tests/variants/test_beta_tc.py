@@ -98,6 +98,16 @@ def test_the_loss_weighs_each_part_by_its_own_weight():
     torch.testing.assert_close(loss(1), terms.sse + _rate(latents, mean, log_var), rtol=1e-5, atol=1e-4)
 
 
+def test_the_parts_are_summed_in_float32_where_a_training_is_in_bf16():
+    images = torch.zeros(5, 1, 8, 8)
+    latents, mean, log_var = (part.float() for part in _posteriors(5, 8))
+    terms = Terms(images, (mean, log_var), latents, torch.arange(5.0), torch.zeros(5), images)
+    model = models.build(_trial(3.0, alpha=2.0, gamma=5.0), (1, 8, 8), 100)
+    exact = model.loss(images, terms, 3.0)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(model.loss(images, terms, 3.0), exact)
+
+
 @torch.no_grad()
 def test_a_larger_beta_decorrelates_the_latents_of_digits(tmp_path):
     correlation = {}

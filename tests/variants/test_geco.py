@@ -38,9 +38,11 @@ def trained(tmp_path, beta, **settings):
     trial = trial_of(beta, **settings)
     data = datasets.load(trial.dataset, tmp_path)
     model, multipliers = models.build(trial, data.shape, len(data.train.images)), []
-    (reason,) = train(model, [trial], data, CPU, lambda _, epoch: multipliers.append(model.multiplier.item()))
+    (reason,) = train(
+        [model], [trial], data, CPU, lambda _, epoch: multipliers.append(model.multiplier.item())
+    )
     assert reason is None
-    return model, multipliers, measure(model, [trial], data, "train", CPU)[0]
+    return model, multipliers, measure(model, trial, data, "train", CPU)
 
 
 def test_the_target_is_half_of_beta_unless_it_is_given():

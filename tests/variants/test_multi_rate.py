@@ -72,7 +72,7 @@ def _times(factor: torch.Tensor):
 def test_every_pre_activation_is_scaled_by_its_gate():
     model = _model().eval()
     images, noise = torch.rand(4, 3, 8, 8, generator=torch.Generator().manual_seed(0)), torch.zeros(4, 8)
-    model.log_beta = math.log(0.3)
+    model.set_beta(math.log(0.3))
     outputs: dict[str, torch.Tensor] = {}
     for name, layer in model.network.named_modules():
         if name.replace(".", "/") in model.gates:
@@ -90,10 +90,19 @@ def test_every_pre_activation_is_scaled_by_its_gate():
     torch.testing.assert_close(terms.posterior, (mean, log_var))
 
 
+def test_ln_beta_and_its_gates_are_float32_where_a_training_is_in_bf16():
+    model = _model()
+    model.set_beta(math.log(0.3))
+    exact = model.weights()
+    with torch.autocast("cpu", torch.bfloat16):
+        rounded = model.weights()
+    assert all(torch.equal(exact[name], rounded[name]) for name in exact)
+
+
 def test_at_one_beta_it_is_a_reference_network():
     model = _model().eval()
     images, noise = torch.rand(4, 3, 8, 8, generator=torch.Generator().manual_seed(0)), torch.ones(4, 8)
-    model.log_beta = math.log(0.3)
+    model.set_beta(math.log(0.3))
     terms = model(images, noise)
     reconstruction, mean, log_var = model.at(0.3).eval()(images, noise)
     torch.testing.assert_close(reconstruction, terms.reconstruction)
@@ -106,8 +115,9 @@ def test_training_draws_ln_beta_uniformly_over_the_sweeps_range_and_weighs_the_r
     images, noise = torch.rand(4, 3, 8, 8, generator=torch.Generator().manual_seed(0)), torch.ones(4, 8)
     drawn = []
     for _ in range(200):
+        model.before_step()
         terms = model(images, noise)
-        drawn.append(model.log_beta)
+        drawn.append(model.log_beta.item())
     loss = model.loss(images, terms, 77.0)
     torch.testing.assert_close(loss, terms.sse + math.exp(drawn[-1]) * terms.rate)
     low, high = math.log(BETAS[0]), math.log(BETAS[-1])

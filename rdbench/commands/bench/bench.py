@@ -121,7 +121,7 @@ def _worker(trial: Trial, pack: int, device: str, effort: Effort, pipe: Any) -> 
     try:
         pipe.recv()
         peak = repeat_epochs(trial, pack, where, effort.steps, effort.repetitions, answer)
-        pipe.send(("end", (peak, evaluation_speed(trial, pack, where))))
+        pipe.send(("end", (peak, evaluation_speed(trial, where))))
     except Exception as error:
         pipe.send(("error", in_words(error)))
 

@@ -1,10 +1,9 @@
 """The baseline of ``rdbench bench``: the training loop a practitioner writes first.
 
 A ``DataLoader`` with workers, torchvision's transforms on one image at a time, eager float32, one model: the
-same network, objective and made-up images, with all threads the machine has.
+same model and made-up images, with all threads the machine has.
 """
 
-import math
 import tempfile
 import time
 from collections.abc import Iterator
@@ -17,12 +16,9 @@ from torch.utils.data import DataLoader
 
 from rdbench.datasets import Augmentation, Dataset
 from rdbench.machine import usable_cores
-from rdbench.numerics.likelihood import kl_standard_normal
-from rdbench.numerics.seeding import generator
 from rdbench.spec.plan import Trial
 from rdbench.storage.scratch import Scratch
-from rdbench.vae import augment, networks
-from rdbench.vae.models import objective_of
+from rdbench.vae import augment, models
 
 MOST_WORKERS = 8
 
@@ -69,15 +65,13 @@ class PlainLoop:
 
     def __init__(self, trial: Trial, data: Dataset, device: torch.device) -> None:
         self._trial, self._device = trial, device
-        self._n = math.prod(data.shape)
-        self._network = networks.build(trial.model, data.shape, generator(trial.seed, "init")).to(device)
-        for module in self._network.modules():
+        self._model = models.build(trial, data.shape, len(data.train.images)).to(device)
+        for module in self._model.modules():
             if isinstance(module, nn.LeakyReLU):
                 module.inplace = False  # as it is by default
         self._optimizer = torch.optim.AdamW(
-            self._network.parameters(), lr=trial.train.lr, weight_decay=trial.train.weight_decay
+            self._model.parameters(), lr=trial.train.lr, weight_decay=trial.train.weight_decay
         )
-        self._objective = objective_of(trial)
         self.workers = min(MOST_WORKERS, usable_cores())
         self._batches = _endless(
             PicturesOneByOne(data, data.augmentation if trial.train.augment else "none"),
@@ -95,10 +89,7 @@ class PlainLoop:
         for _ in range(steps):
             images = next(self._batches).to(self._device, non_blocking=True)
             noise = torch.randn(len(images), self._trial.model.latent, device=self._device)
-            reconstruction, mean, log_var = self._network(images, noise)
-            sse = (images - reconstruction).square().flatten(1).sum(1)
-            rate = kl_standard_normal(mean, log_var)
-            loss = self._objective(sse, rate, self._trial.beta, self._n).mean()
+            loss = self._model.loss(images, self._model(images, noise), self._trial.beta).mean()
             self._optimizer.zero_grad()
             loss.backward()
             self._optimizer.step()

@@ -11,12 +11,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
-from rdbench.numerics.likelihood import kl_standard_normal
 from rdbench.numerics.precision import exact_float32, training_arithmetic
-from rdbench.numerics.seeding import generator
 from rdbench.spec.plan import Trial
-from rdbench.vae import networks
-from rdbench.vae.packs import objectives, per_member
+from rdbench.vae import models
+from rdbench.vae.networks import Shape
 
 TRIES = 5
 
@@ -78,21 +76,17 @@ class _Traffic(TorchDispatchMode):
         return result
 
 
-def cost_per_image(trial: Trial, shape: networks.Shape) -> tuple[float, float]:
+def cost_per_image(trial: Trial, shape: Shape) -> tuple[float, float]:
     """Return floating-point operations and bytes moved for each training image, forward and backward.
 
     Counted in one eager float32 step: a multiplication and an addition are two operations; the bytes are what
     every operation would read and write without a cache. The optimizer's share is left out.
     """
     batch = 16
-    network = networks.build(trial.model, shape, generator(0, "init")).train()
+    model = models.build(trial, shape, batch).train()
     images = torch.rand(batch, *shape)
     noise = torch.randn(batch, trial.model.latent)
-    objective = objectives([trial], images[0].numel(), torch.device("cpu"))
     flops, traffic = FlopCounterMode(display=False), _Traffic()
     with flops, traffic:
-        reconstruction, mean, log_var = network(images, noise)
-        sse = per_member((images - reconstruction).square(), 1).sum(2)
-        rate = kl_standard_normal(per_member(mean, 1), per_member(log_var, 1))
-        objective(sse, rate).mean().backward()
+        model.loss(images, model(images, noise), trial.beta).mean().backward()
     return flops.get_total_flops() / batch, traffic.bytes / batch

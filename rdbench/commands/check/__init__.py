@@ -54,7 +54,7 @@ STAGES: tuple[tuple[Check, ...], ...] = (
         Check(losses.gradients, ("objective",)),
         Check(losses.direction, ("objective",)),
         Check(losses.beta_rate, ("objective",)),
-        Check(losses.members, ("objective",)),
+        Check(losses.images, ("objective",)),
         Check(losses.model_gradients, ("model",)),
         Check(losses.model_beta_rate, ("model",)),
         Check(evaluation.prior, ("trial",)),

@@ -1,5 +1,6 @@
 """Checks of a loss, for each image: of an objective by itself, and of an untrained model."""
 
+import itertools
 from collections.abc import Iterator
 
 import torch
@@ -16,44 +17,37 @@ RATES = (0.0, 1.0, 1e4)
 NO_GRADIENT = "the loss has no gradient, so nothing would be learned"
 
 
-def _loss(subject: Subject, sse: Tensor, rate: Tensor, beta: Tensor) -> Tensor:
-    loss: Tensor = subject.variant.objective(sse, rate, beta.to(subject.device), N, **subject.spec.options)
+def _loss(subject: Subject, sse: Tensor, rate: Tensor, beta: float) -> Tensor:
+    loss: Tensor = subject.variant.objective(sse, rate, sse.new_full((), beta), N, **subject.spec.options)
     return loss
 
 
-def _inputs(subject: Subject, members: int = 3) -> tuple[Tensor, Tensor, Tensor]:
-    draws = torch.Generator().manual_seed(0)
-    sse, rate = torch.rand(2, BATCH, members, generator=draws).to(subject.device)
-    return 0.5 + sse, 1 + 5 * rate, torch.tensor([0.1, 1.0, 10.0][:members])
+def _inputs(subject: Subject) -> tuple[Tensor, Tensor]:
+    sse = torch.rand(BATCH, generator=torch.Generator().manual_seed(0))
+    return (0.5 + sse).to(subject.device), torch.linspace(1, 6, BATCH, device=subject.device)
 
 
 def shapes(subject: Subject) -> str:
-    """The loss is one number for each image of each member, float32, of a pack and of a single trial."""
-    for members in (3, 1):
-        sse, rate, beta = _inputs(subject, members)
-        loss = _loss(subject, sse.requires_grad_(), rate.requires_grad_(), beta)
-        meaning = "(batch, members) as sse: a number for each image, no mean or sum over them"
-        need_tensor("the loss", loss, tuple(sse.shape), meaning)
-        advice = "compute it from sse and rate by torch, without detach, item or numpy"
-        need(loss.requires_grad, f"{NO_GRADIENT}; {advice}")
-    return "the loss is (batch, members), float32"
+    """The loss is one number for each image, float32."""
+    sse, rate = _inputs(subject)
+    loss = _loss(subject, sse.requires_grad_(), rate.requires_grad_(), 1.0)
+    meaning = "(batch,) as sse: a number for each image, no mean or sum over them"
+    need_tensor("the loss", loss, tuple(sse.shape), meaning)
+    advice = "compute it from sse and rate by torch, without detach, item or numpy"
+    need(loss.requires_grad, f"{NO_GRADIENT}; {advice}")
+    return "the loss is (batch,), float32"
 
 
 def _extremes(subject: Subject) -> Iterator[tuple[str, Tensor, Tensor, Tensor]]:
     """Yield a description of extreme inputs with the loss and its gradients by sse and rate."""
-    beta = torch.tensor(BETAS)
-    for error in ERRORS:
-        for nats in RATES:
-            sse = torch.full((4, len(BETAS)), error, device=subject.device, requires_grad=True)
-            rate = torch.full((4, len(BETAS)), nats, device=subject.device, requires_grad=True)
-            loss = _loss(subject, sse, rate, beta)
-            gradients = torch.autograd.grad(
-                loss.sum(), (sse, rate), allow_unused=True, materialize_grads=True
-            )
-            for member, value in enumerate(BETAS):
-                where = f"at sse {error:g}, rate {nats:g}, beta {value:g} (n = {N})"
-                by_sse, by_rate = (gradient[:, member] for gradient in gradients)
-                yield where, loss[:, member].detach(), by_sse, by_rate
+    for error, nats, beta in itertools.product(ERRORS, RATES, BETAS):
+        sse = torch.full((4,), error, device=subject.device, requires_grad=True)
+        rate = torch.full((4,), nats, device=subject.device, requires_grad=True)
+        loss = _loss(subject, sse, rate, beta)
+        by_sse, by_rate = torch.autograd.grad(
+            loss.sum(), (sse, rate), allow_unused=True, materialize_grads=True
+        )
+        yield f"at sse {error:g}, rate {nats:g}, beta {beta:g} (n = {N})", loss.detach(), by_sse, by_rate
 
 
 def gradients(subject: Subject) -> str:
@@ -82,11 +76,13 @@ def direction(subject: Subject) -> str:
 
 def beta_rate(subject: Subject) -> str:
     """A loss that is declared as distortion + beta rate has the gradient beta by each image's rate."""
-    sse, rate, beta = _inputs(subject)
-    loss = _loss(subject, sse.requires_grad_(), rate.requires_grad_(), beta).sum()
-    (by_rate,) = torch.autograd.grad(loss, rate, allow_unused=True, materialize_grads=True)
-    weights = beta.to(by_rate.device).expand_as(by_rate)
-    return _as_declared(subject, torch.allclose(by_rate, weights, rtol=1e-4))
+    holds = True
+    for beta in (0.1, 1.0, 10.0):
+        sse, rate = _inputs(subject)
+        loss = _loss(subject, sse.requires_grad_(), rate.requires_grad_(), beta).sum()
+        (by_rate,) = torch.autograd.grad(loss, rate, allow_unused=True, materialize_grads=True)
+        holds &= torch.allclose(by_rate, by_rate.new_full((), beta), rtol=1e-4)
+    return _as_declared(subject, holds)
 
 
 def model_beta_rate(subject: Subject) -> str:
@@ -116,25 +112,16 @@ def _as_declared(subject: Subject, holds: bool, at: str = "") -> str:
     return "the loss is distortion + beta rate" if declared.beta_rate else "not declared"
 
 
-def members(subject: Subject) -> str:
-    """A member's loss depends on its own sse, rate and beta alone, so trials can train side by side."""
-    sse, rate, beta = _inputs(subject)
-    before = _loss(subject, sse, rate, beta)
-    for index, what in enumerate(("sse", "rate", "beta")):
-        inputs = [sse.clone(), rate.clone(), beta.clone()]
-        inputs[index].select(-1, 1).mul_(2)
-        need(
-            torch.equal(_loss(subject, *inputs)[:, [0, 2]], before[:, [0, 2]]),
-            f"members mix: one's {what} changes another's loss, but trials train side by side in the"
-            " second dimension; reduce over dimension 0 alone, and let beta (members,) broadcast",
-        )
+def images(subject: Subject) -> str:
+    """Whether an image's loss depends on its own sse and rate alone."""
+    sse, rate = _inputs(subject)
+    before = _loss(subject, sse, rate, 1.0)
     sse[0] *= 2
-    if not torch.equal(_loss(subject, sse, rate, beta)[1:], before[1:]):
+    if not torch.equal(_loss(subject, sse, rate, 1.0)[1:], before[1:]):
         return Note(
-            "members are independent; images are not: one's error changes the loss of the others in"
-            " its batch, so the batch size matters"
+            "one image's error changes the loss of the others in its batch, so the batch size matters"
         )
-    return "each image and each member by itself"
+    return "each image by itself"
 
 
 def model_shapes(subject: Subject) -> str:

@@ -5,8 +5,9 @@ from itertools import pairwise
 
 import torch
 
+from rdbench.commands.check.capture import why_not
 from rdbench.commands.check.subject import TRAIN, Subject, seconds
-from rdbench.commands.check.verdicts import Note, measured, need
+from rdbench.commands.check.verdicts import CheckError, Note, measured, need
 from rdbench.spec.plan import Trial
 from rdbench.spec.sweep import VariantSpec
 from rdbench.storage.scratch import Scratch
@@ -15,6 +16,7 @@ from rdbench.vae.checkpoints import Checkpointer, Stopped
 from rdbench.vae.training import Epoch
 
 COST_EPOCHS = 5
+SIDE_BY_SIDE = 32  # images in a batch
 
 
 def trains(subject: Subject) -> str:
@@ -113,12 +115,30 @@ def fresh_process(subject: Subject) -> str:
 
 
 def side_by_side(subject: Subject) -> str:
-    """Whether a GPU trains several of its trials at once, in one network."""
-    if subject.declaration.packs:
-        return "packs: a GPU trains many of its trials in one network"
-    is_model = subject.declaration.kind == "model"
-    why = "a model has networks of its own" if is_model else "its loop is its own"
-    return Note(f"does not pack: {why}, so each trial trains alone")
+    """Whether a GPU trains several of its trials at once, which takes a step that it can record."""
+    declared = subject.declaration
+    if declared.kind == "trial":
+        return Note("does not pack: its loop is its own, so each trial trains alone")
+    if declared.closed_form:
+        return "solved in closed form: there is no step to record"
+    draws = torch.Generator().manual_seed(0)
+    noise = torch.randn(3, SIDE_BY_SIDE, subject.trial.model.latent, generator=draws).to(subject.device)
+    images = subject.images(3 * SIDE_BY_SIDE).split(SIDE_BY_SIDE)
+    files = {str(subject.source.path), *(file.path for file in subject.source.files)}
+    why = why_not(subject.build(), list(zip(images, noise, strict=True)), files)
+    if why is None and declared.packs:
+        return "packs: its step is the same work each time, so a GPU trains many of its trials at once"
+    if why is None:
+        return Note(
+            "does not pack: write capturable = True in the class, for a GPU to train many trials at once"
+        )
+    at = "" if why.line is None else f", line {why.line}"
+    if declared.capturable:
+        raise CheckError(
+            f"capturable = True says that a GPU can record its step, but {why.text}{at}; change that, do it"
+            " in before_step, or leave the declaration out"
+        )
+    return Note(f"does not pack: {why.text}{at}, so each trial trains alone")
 
 
 def cost(subject: Subject) -> str:

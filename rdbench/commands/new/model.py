@@ -29,6 +29,10 @@ class MyVae(rdbench.Model):
         initial_scale: b before training, in units of the data (pixels are in [0, 1]).
     """
 
+    # A training step is the same work each time, without item() or random numbers from torch's global
+    # generator: then a GPU trains several trials side by side. Leave it out where that is not so.
+    capturable = True
+
     # Options such as initial_scale stand after the *, with a type (int, float, bool, str) and a default; a
     # sweep sets them by {name: ./my_vae.py:my_vae, initial_scale: 0.5}. Field: its range, by gt, ge, lt, le.
     def __init__(self, about: rdbench.About, *, initial_scale: Annotated[float, Field(gt=0)] = 0.2) -> None:

@@ -22,14 +22,13 @@ def my_vae(sse: Tensor, rate: Tensor, beta: Tensor, n: int, *, floor: float = 1e
     """sse / (2 s) + n/2 ln(2 pi s) + beta rate, with s = sse / n + floor.
 
     Args:
-        sse: squared error of each image, summed over its n values, (batch, members).
-        rate: KL(q(z|x) || p(z)) of each image in nats, (batch, members).
-        beta: the weight of the rate, (members,).
+        sse: squared error of each image, summed over its n values, (batch,).
+        rate: KL(q(z|x) || p(z)) of each image in nats, (batch,).
+        beta: the weight of the rate, a tensor of one number.
         n: values in an image.
         floor: of the variance, in squared units of the data (pixels are in [0, 1]).
     """
-    # A member is a trial: several train side by side, so one must not depend on another. Options such as
-    # floor stand after the *, with a type (int, float, bool, str) and a default; a sweep sets them by
-    # {name: ./my_vae.py:my_vae, floor: 0.01}.
+    # Options such as floor stand after the *, with a type (int, float, bool, str) and a default; a sweep sets
+    # them by {name: ./my_vae.py:my_vae, floor: 0.01}.
     variance = sse / n + floor
     return sse / (2 * variance) + n / 2 * (2 * math.pi * variance).log() + beta * rate

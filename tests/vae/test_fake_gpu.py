@@ -1,0 +1,276 @@
+"""On a GPU that is not there: torch's fake tensors have its device and no values.
+
+So a tensor on the wrong device raises, and so does whatever reads a value; all else is only counted.
+"""
+
+import contextlib
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from torch._subclasses.fake_tensor import FakeTensorMode, unset_fake_temporarily
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from rdbench.registry import variants
+from rdbench.registry.source import shipped
+from rdbench.spec.sweep import VariantSpec
+from rdbench.vae import batches, evaluation, lanes, models, training
+from rdbench.vae.evaluation import measure_splits
+from rdbench.vae.training import train
+from rdbench.variants.multi_rate import MultiRate
+from rdbench.variants.two_stage import TwoStage
+
+# Once a process; torch.cat of fake tensors is the cause.
+pytestmark = pytest.mark.filterwarnings("ignore:Accessing the data pointer of FakeTensor")
+GPU = torch.device("cuda:0")
+TRAINED = sorted(name for name in shipped() if name != "codec" and not variants.declared(name).closed_form)
+
+
+def devices(of):
+    return {leaf.device.type for leaf in tree_leaves(of) if isinstance(leaf, torch.Tensor)}
+
+
+class Reads(TorchDispatchMode):
+    """Counts copies from the device to the host."""
+
+    count = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        given = devices((args, kwargs))
+        if function.overloadpacket is torch.ops.aten._fused_adamw_:  # fake tensors do not know it
+            assert given == {"cuda"}
+            return None
+        result = function(*args, **(kwargs or {}))
+        made = devices(result)
+        self.count += "cuda" in given and "cpu" in made
+        return result
+
+
+@dataclasses.dataclass
+class Machine:
+    """What torch was asked to do."""
+
+    reads: Reads
+    streams: list  # that were made
+    work: list  # (stream, number of the member) of each step, and what waits for what
+    captures: int = 0
+
+
+def _moved(module, device=None, memory_format=None):
+    """nn.Module.to for fake parameters, which torch cannot swap."""
+    for part in module.modules():
+        for name, value in part._parameters.items():
+            if value is not None:
+                part._parameters[name] = torch.nn.Parameter(
+                    _placed(value.detach(), device), value.requires_grad
+                )
+        for name, value in part._buffers.items():
+            part._buffers[name] = value if value is None else _placed(value, device)
+    return module
+
+
+def _placed(value, device):
+    order = torch.channels_last if value.dim() == 4 else torch.preserve_format
+    return value.to(device).contiguous(memory_format=order) if value.dim() == 4 else value.to(device)
+
+
+class Stream:
+    def __init__(self, machine, name):
+        self.machine, self.name = machine, name
+
+    def wait_stream(self, other):
+        self.machine.work.append((self.name, "waits for", other.name))
+
+
+@torch.no_grad()
+def _backward(loss):
+    """Tensor.backward, node by node: torch's own engine asks the GPU's driver for a stream."""
+    order, seen = [], set()
+
+    def visit(node):
+        if node is not None and node not in seen:
+            seen.add(node)
+            for following, _ in node.next_functions:
+                visit(following)
+            order.append(node)
+
+    visit(loss.grad_fn)
+    gradients = {(loss.grad_fn, 0): torch.ones_like(loss)}
+    for node in reversed(order):
+        given = [gradients.pop((node, place), None) for place in range(len(node._input_metadata))]
+        if all(gradient is None for gradient in given):
+            continue
+        results = node(*given)
+        for (following, place), gradient in zip(
+            node.next_functions, results if isinstance(results, tuple) else (results,), strict=False
+        ):
+            if following is not None and gradient is not None:
+                wanted = following._input_metadata[
+                    place
+                ]  # the engine sums over what was broadcast, and casts
+                gradient = gradient.sum_to_size(wanted.shape).to(wanted.dtype)
+                known = gradients.get((following, place))
+                gradients[following, place] = gradient if known is None else known + gradient
+
+
+class Host(np.ndarray):
+    """Values of a tensor, once they were read."""
+
+    def numpy(self):
+        return np.array(self)
+
+
+class OnHost(torch.Generator):
+    """A generator of the host's that names the device that was asked for: it draws no values anyway."""
+
+    device = None
+
+    def __new__(cls, device="cpu"):
+        return super().__new__(cls, "cpu")
+
+    def __init__(self, device="cpu"):
+        self.device = torch.device(device)
+
+
+@pytest.fixture
+def gpu(monkeypatch):
+    machine = Machine(Reads(), [], [])
+    now = [Stream(machine, "main")]
+
+    def make(device):
+        machine.streams.append(Stream(machine, f"lane {len(machine.streams)}"))
+        return machine.streams[-1]
+
+    @contextlib.contextmanager
+    def stream(other):
+        now.append(other)
+        yield
+        now.pop()
+
+    def captured(step, device, refused):
+        machine.captures += 1
+        return step
+
+    def on_host(values):
+        machine.reads.count += 1
+        return np.ones(values.shape).view(Host)
+
+    step = training._Member.step
+
+    def noted(member, images, noise):
+        machine.work.append((now[-1].name, "steps", member.beta))
+        step(member, images, noise)
+
+    for what, value in {
+        "Generator": OnHost,
+        "cuda.mem_get_info": lambda device: (2**30, 2**30),
+        "cuda.Stream": make,
+        "cuda.stream": stream,
+        "cuda.current_stream": lambda: now[-1],
+        "cuda.amp.common.amp_definitely_not_available": lambda: False,
+        "cuda.is_bf16_supported": lambda: True,
+        "nn.Module.to": _moved,
+        "Tensor.backward": _backward,
+    }.items():
+        monkeypatch.setattr(f"torch.{what}", value)
+    monkeypatch.setattr(training._Member, "step", noted)
+    monkeypatch.setattr(training, "capture_cuda_graph", captured)
+    for module in (training, evaluation, batches):
+        monkeypatch.setattr(module, "on_host", on_host)
+    with FakeTensorMode(allow_non_fake_inputs=True), machine.reads:
+        yield machine
+
+
+def built(trial, data):
+    about = models.about(trial, data.shape, len(data.train.images))
+    with unset_fake_temporarily():
+        if trial.variant.name == "multi_rate":
+            model = MultiRate(about, (0.1, 1.0), torch.Generator(), root=False)
+            model.before_step = lambda: model.set_beta(-1.0)  # a number cannot be drawn here
+            return model
+        if trial.variant.name == "two_stage":
+            return TwoStage(about, 8)
+        return models.build(trial, data.shape, len(data.train.images))
+
+
+def of(trial, name, **update):
+    recipe = trial.train.model_copy(update={key: update.pop(key) for key in ("precision",) if key in update})
+    return trial.model_copy(update={"variant": VariantSpec(name=name), "train": recipe, **update})
+
+
+@pytest.mark.parametrize("precision", ["float32", "bf16"])
+@pytest.mark.parametrize("name", TRAINED)
+def test_all_of_a_trial_stays_on_the_gpu_but_for_one_reading_an_epoch(trial, data, gpu, name, precision):
+    trial = of(trial, name, precision=precision, protocol="paper")
+    data = dataclasses.replace(data, augmentation="rotate_crop")
+    model, epochs = built(trial, data), []
+    assert train([model], [trial], data, GPU, lambda member, epoch: epochs.append(epoch)) == [None]
+    assert len(epochs) == 2
+    assert gpu.reads.count == 2
+    assert gpu.captures == 1
+    assert {value.device for value in model.state_dict().values() if isinstance(value, torch.Tensor)} >= {GPU}
+    assert {value.dtype for value in model.parameters()} == {torch.float32}
+    assert gpu.streams == []
+    measured = measure_splits(model, trial, data, GPU)
+    quantities = sum(value is not None for value in dataclasses.astuple(measured["test"]))
+    assert gpu.reads.count == 2 + 2 * quantities  # each is read once, of either split
+
+
+@pytest.mark.parametrize("clean", [True, False])
+def test_the_images_of_a_split_are_uploaded_once(trial, data, gpu, monkeypatch, clean):
+    uploads, tensor = [], torch.tensor
+
+    def upload(values, **options):
+        uploads.append(values) if getattr(values, "ndim", 0) == 4 else None
+        return tensor(values, **options)
+
+    monkeypatch.setattr(torch, "tensor", upload)
+    trial = of(trial, "bs_vae", protocol="clean" if clean else "paper")
+    for _ in range(2):  # trials of one worker
+        model = built(trial, data)
+        train([model], [trial], data, GPU)
+        assert (measure_splits(model, trial, data, GPU)["test"].binned is not None) == clean
+        with contextlib.suppress(AttributeError):  # pictures are encoded by torch
+            evaluation.picture_rows(model, trial, data, GPU)
+    assert len(uploads) == 2
+
+
+@pytest.mark.parametrize("precision", ["float32", "bf16"])
+def test_members_of_a_pack_are_dealt_round_the_lanes_and_read_together(trial, data, gpu, precision):
+    names = ["bs_vae", "student_t", "geco", "beta_tc", "vamp_prior", "sigma_vae_optimal"]
+    pack = [
+        of(trial, name, precision=precision, beta=float(k), seed=k % 2) for k, name in enumerate(names, 1)
+    ]
+    assert train([built(one, data) for one in pack], pack, data, GPU) == [None] * 6
+    assert gpu.reads.count == 2
+    assert gpu.captures == 1
+    names = [stream.name for stream in gpu.streams]
+    assert len(names) == lanes.LANES
+    fork = [(lane, "waits for", "main") for lane in names]
+    steps = [(names[k % lanes.LANES], "steps", float(k + 1)) for k in range(6)]
+    join = [("main", "waits for", lane) for lane in names]
+    assert gpu.work == [*fork, *steps, *join] * 8  # two epochs of four steps
+
+
+def test_a_model_that_does_not_say_that_it_can_be_captured_is_not(trial, data, gpu):
+    model = built(of(trial, "sigma_vae"), data)
+    model.capturable = False
+    train([model], [trial], data, GPU)
+    assert gpu.captures == 0
+
+
+def test_a_value_on_the_wrong_device_would_be_noticed(trial, data, gpu):
+    model = built(of(trial, "sigma_vae"), data)
+    train([model], [trial], data, GPU)
+    model.distortion = lambda images, terms: terms.sse + torch.zeros(len(terms.sse))
+    with pytest.raises(RuntimeError, match="device"):
+        measure_splits(model, trial, data, GPU)
+
+
+def test_a_value_that_is_read_within_a_step_would_be_noticed(trial, data, gpu):
+    model = built(of(trial, "sigma_vae"), data)
+    model.distortion = lambda images, terms: terms.sse * terms.sse.mean().item()
+    with pytest.raises(Exception, match="_local_scalar_dense"):
+        train([model], [trial], data, GPU)
