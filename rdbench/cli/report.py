@@ -15,7 +15,7 @@ EXIT_GATE_FAILED = 4
 ReportFormat = StrEnum(
     "ReportFormat", ["html", "svg", "png", "pdf", "vega", "csv", "latex", "json", "curves"]
 )
-ComparisonFormat = Literal["markdown", "json", "text"]
+ComparisonFormat = Literal["markdown", "json", "text", "html"]
 
 ResultsList = Annotated[
     list[str] | None,
@@ -56,7 +56,11 @@ References = Annotated[
 Before = Annotated[str, Argument(help="The baseline: a results folder or address.", metavar="A")]
 After = Annotated[str, Argument(help="The results folder or address to compare with it.", metavar="B")]
 ComparisonFormats = Annotated[
-    ComparisonFormat, Option("--format", help="markdown: tables to paste; json; text: sentences only.")
+    ComparisonFormat,
+    Option(
+        "--format",
+        help="markdown: tables to paste; json; text: sentences only; html: a page with both curves.",
+    ),
 ]
 ComparisonOut = Annotated[
     str | None, Option(help="The file to write; default, and for -: standard output.", metavar="FILE")
@@ -169,6 +173,8 @@ def compare(
 
       rdbench compare results/before results/after > comparison.md
 
+      rdbench compare results/before results/after --format html --out comparison.html
+
       rdbench compare results/before results/after --fail-if 'bd_rate > 2' --fail-if 'delta.elbo_optimal < -5'
 
       rdbench compare results/before results/after --fail-if 'delta.fid > 3%' --format json --out changes.json
@@ -193,7 +199,12 @@ def _gates_pass(
         streams.go_on_without_output()
     comparison = compare_results([place(a)], [place(b)], read_all(references))
     outcomes = [check_gate(gate, comparison) for gate in gates]
-    text = render(comparison, outcomes, format_)
+    if format_ == "html":
+        from rdbench.report.compare.page import as_html
+
+        text = as_html(comparison, a, b, outcomes)
+    else:
+        text = render(comparison, outcomes, format_)
     if target is None:
         typer.echo(text, nl=False)
     else:

@@ -53,15 +53,14 @@ def _joined(members: Sequence[tuple[Section, Mapping[str, Any]]]) -> Section:
     section.parts = [(shown(values), part) for part, values in members]
     for field in fields(Section):
         if isinstance(getattr(first, field.name), pd.DataFrame):
-            setattr(section, field.name, _named(field.name, members))
+            suffixed = [(part, f", {shown(values)}") for part, values in members]
+            setattr(section, field.name, renamed(field.name, suffixed))
     section.images = section.images.head(0)  # shown with their own combination
     return section
 
 
-def _named(frame: str, members: Sequence[tuple[Section, Mapping[str, Any]]]) -> pd.DataFrame:
-    """Return the rows of one frame of all sections, under the variants' longer names."""
-    parts: list[tuple[pd.DataFrame, str]] = [
-        (getattr(section, frame), f", {shown(values)}") for section, values in members
-    ]
+def renamed(frame: str, members: Sequence[tuple[Section, str]]) -> pd.DataFrame:
+    """Return the rows of one frame of all sections, each section's suffix after its variants' names."""
+    parts: list[tuple[pd.DataFrame, str]] = [(getattr(section, frame), suffix) for section, suffix in members]
     filled = [rows.assign(variant=rows["variant"] + suffix) for rows, suffix in parts if len(rows)]
     return pd.concat(filled, ignore_index=True) if filled else parts[0][0]

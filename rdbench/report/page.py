@@ -5,7 +5,7 @@ import importlib.metadata
 import json
 import shlex
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jinja2
@@ -42,14 +42,14 @@ def render(
     sections = report.sections
     with_pictures = sum(section.section.images["trial"].nunique() for section in sections)
     budget = min(PICTURE_BYTES_MOST, max(PICTURE_BYTES, PICTURE_BYTES_MORE * with_pictures))
-    charts = {section.key: {chart.name: _for_script(chart) for chart in section.charts}
-              for section in sections if section.charts}  # fmt: skip
     names = dict.fromkeys(item.sweep.name for item in report.loaded)
     readings = {reading for section in sections for reading in section.section.readings}
     command = ["rdbench", "report", *map(str, results), "--out", _written(out)]
     command += [] if floor is None else ["--rate-floor", f"{floor:g}"]
     command += [word for one in references for word in ("--reference", _written(one))]
-    return _environment().get_template("page.html.j2").render(
+    return filled(
+        "page.html.j2",
+        {section.key: section.charts for section in sections},
         title=title or ", ".join(names),
         many=len(sections) > 1,
         sections=[section_view(section, budget // len(sections)) for section in sections],
@@ -58,9 +58,14 @@ def render(
         command=shlex.join([*command, "--title", title] if title else command),
         readings=[(reading, name) for reading, name in READING_NAMES.items() if reading in readings],
         version=rdbench.__version__,
-        charts=as_json(charts),
-        vega=_vega() if charts else "",
-    )  # fmt: skip
+    )
+
+
+def filled(template: str, charts: Mapping[str, Sequence[Chart]], **view: Any) -> str:
+    """Return a page: of a template, the charts of each section by its key, and what else it shows."""
+    parts = {key: {chart.name: _for_script(chart) for chart in own} for key, own in charts.items() if own}
+    page = _environment().get_template(template)
+    return page.render(charts=as_json(parts), vega=_vega() if parts else "", **view)
 
 
 def _written(out: Place) -> str:
@@ -70,24 +75,24 @@ def _written(out: Place) -> str:
     return str(out) if isinstance(out, Remote) else out.name
 
 
-def section_view(filled: SectionContents, budget: int) -> dict[str, Any]:
+def section_view(own: SectionContents, budget: int) -> dict[str, Any]:
     """Return what the template shows of a section; ``budget`` is the bytes its pictures may take."""
-    section, tables = filled.section, filled.tables
+    section, tables = own.section, own.tables
     view: dict[str, Any] = {
         "varied": section.varied,
         "run": run_line(section),
         "progress": measured.progress(section),
         "papers": section.dataset in published(),
         # A chart or table without content is None in the template.
-        "charts": defaultdict(lambda: None, {chart.name: chart for chart in filled.charts}),
+        "charts": defaultdict(lambda: None, {chart.name: chart for chart in own.charts}),
         "tables": defaultdict(lambda: None, {table.name: table for table in tables}),
         "bound": section.dataset == "gaussian",
         "paired": [table for table in tables if table.name.startswith("paired_")],
         "measured": [table for table in tables if table.name.startswith("measured_")],
-        "pictures": pictures.choose(section, filled.variants, budget),
+        "pictures": pictures.choose(section, own.variants, budget),
         "has_images": len(section.images) > 0,
     }
-    return vars(filled) | view
+    return vars(own) | view
 
 
 def as_json(value: object) -> Markup:

@@ -2,20 +2,25 @@
 
 import json
 import math
+import re
 
 import numpy as np
 import pandas as pd
 import pytest
 import scipy.stats
-from report_builders import HOSTILE, add_metric, make_sweep, point_rows, shifted, write
+from markupsafe import escape
+from report_builders import HOSTILE, add_metric, make_sweep, point_rows, shifted, visible, write
 
 from rdbench.errors import ResultsError
 from rdbench.report.compare.compare import Change, Metric, change, compare, holm
+from rdbench.report.compare.gates import check_gate, parse_gate
+from rdbench.report.compare.page import as_html
 from rdbench.report.compare.render import as_data, as_markdown, as_tables, as_text, sentences
 from rdbench.report.numbers import Estimate
 from rdbench.report.statistics.series import Series
 from rdbench.results.store import ResultsFolder
 from rdbench.spec.plan import plan
+from rdbench.text import one_line
 
 
 def metric_of(pair, name):
@@ -369,3 +374,25 @@ def test_hostile_settings_are_text_on_one_line(tmp_path):
     found = type(found)(**vars(found) | {"pairs": (pair,)})
     assert "<script" not in as_markdown(found).replace("\\<", "")
     assert "k a # b -> " in as_text(found)
+
+
+def test_the_page_of_a_comparison_lays_both_curves_over_one_another(tmp_path):
+    a = write(tmp_path / "a", make_sweep(seeds=3))
+    b = write(tmp_path / "b", make_sweep(seeds=3, variants=["bs_vae"]))
+    comparison = compare([a], [b])
+    outcome = check_gate(parse_gate("delta.mse > 5"), comparison)
+    page = as_html(comparison, "before", "after", [outcome])
+    charts = json.loads(re.search(r'id="charts">(.*?)</script>', page, re.DOTALL)[1])
+    drawn = {row["variant"] for row in charts["s0"]["psnr"]["data"]["means"]}
+    assert drawn == {"beta_vae, A", "bs_vae, A", "bs_vae, B"}
+    shown = visible(page)
+    assert "A is before; B is after." in shown
+    assert escape(str(outcome)) in shown
+    assert all(escape(one_line(line)) in shown for line in sentences(comparison.pairs[0]))
+    assert all(table.title in shown for table in as_tables(comparison.pairs[0]))
+
+
+def test_the_page_of_what_cannot_be_compared_says_why(tmp_path):
+    a = write(tmp_path / "a", make_sweep())
+    b = write(tmp_path / "b", make_sweep(dataset={"name": "mnist"}))
+    assert "nothing could be compared" in visible(as_html(compare([a], [b]), "a", "b"))

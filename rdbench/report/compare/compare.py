@@ -148,6 +148,7 @@ class Pair:
     one_sided: tuple[tuple[str, str], ...]  # what one side has alone, and which
     states: tuple[dict[Key, State], dict[Key, State]] = ({}, {})  # collapsed and unstable models of A and B
     references: tuple[tuple[str, str, BdRate], ...] = ()  # side, quality, against a curve from a file
+    sides: tuple[Section, ...] = ()  # A's and B's
 
 
 @dataclass(frozen=True)
@@ -256,7 +257,7 @@ def _pair(heading: str, a: Section, b: Section) -> Pair:
     finished = set(ours) & set(theirs)
     same = {key for key in finished if ours[key] == theirs[key]}
     return Pair(heading, settings, len(same), len(finished), tuple(_metrics(a, b)), tuple(_rates(a, b)),
-                tuple(_one_sided(a, b)), (a.states, b.states))  # fmt: skip
+                tuple(_one_sided(a, b)), (a.states, b.states), sides=(a, b))  # fmt: skip
 
 
 def _measurements(section: Section) -> dict[str, list[tuple[str, ...]]]:

@@ -202,7 +202,8 @@ def _of_metric(metric: Metric, name: str) -> list[str]:
     return [f"{name}: {metric.verdict}{how}", *([lost] if metric.lost else [])]
 
 
-def _left_out(comparison: Comparison) -> list[str]:
+def left_out(comparison: Comparison) -> list[str]:
+    """Return what was not compared, and why, a line each."""
     lines = [f"not compared: {line}" for line in (*comparison.refused, *comparison.apart)]
     if not comparison.pairs:
         lines.insert(0, "nothing could be compared: A and B share no dataset and protocol with the same data")
@@ -214,7 +215,7 @@ def as_text(comparison: Comparison) -> str:
     lines = []
     for pair in comparison.pairs:
         lines += [one_line(pair.heading), *(f"  {one_line(line)}" for line in sentences(pair))]
-    return "".join(f"{line}\n" for line in [*lines, *map(one_line, _left_out(comparison))])
+    return "".join(f"{line}\n" for line in [*lines, *map(one_line, left_out(comparison))])
 
 
 def as_markdown(comparison: Comparison) -> str:
@@ -228,7 +229,7 @@ def as_markdown(comparison: Comparison) -> str:
             if table.folded:
                 text = f"<details><summary>{table.title}</summary>\n\n{text}\n</details>\n"
             parts.append(text)
-    if left := _left_out(comparison):
+    if left := left_out(comparison):
         parts.append("".join(f"- {markdown_text(line)}\n" for line in left))
     return "\n".join(parts)
 

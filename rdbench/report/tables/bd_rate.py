@@ -17,7 +17,7 @@ from rdbench.report.statistics.bd_rate import (
     bd_rate,
 )
 from rdbench.report.statistics.coded import coded_points
-from rdbench.report.statistics.curves import envelope, finite_points, lowest_shares, mean_points
+from rdbench.report.statistics.curves import MEASURED, envelope, finite_points, lowest_shares, mean_points
 from rdbench.report.statistics.series import beta_half, not_compared_under
 from rdbench.report.statistics.states import in_curves, mean_image_mse, said
 from rdbench.report.tables.table import Cell, Column, Table
@@ -53,6 +53,7 @@ def _measures(section: Section) -> Iterator[tuple[str, str, pd.DataFrame, list[s
     if len(coded):
         # A point of a trial is one size of step: what stands for its beta only has to tell them apart.
         coded["beta"] = -1 - coded.groupby(["beta", "step"]).ngroup().astype(float)
+        coded = coded.reindex(columns=[*coded.columns, *(name for name in MEASURED if name not in coded)])
         yield "MSE, real bits", "mse", coded, sorted(set(coded["variant"]))
 
 
