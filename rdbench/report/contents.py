@@ -129,7 +129,7 @@ def tables_of(sections: Sequence[Section], floor: float = LEAST_RATE) -> list[li
                 *(() if section.varied else next(verdicts)[:2]),  # the tables, not the sentences
                 *_tables(section, tuple(_searches(section)), floor),
             )
-            if table is not None
+            if isinstance(table, Table)
         ]
         for section in sections
     ]

@@ -38,9 +38,10 @@ class Forward(nn.Module):
     def __init__(self, network, change=lambda images, out, mean, log_var: (out, mean, log_var), noise=1.0):
         super().__init__()
         self.network, self.change, self.noise = network, change, noise
-        self.dropout = nn.Dropout(0.5)
+        self.dropout, self.norm = nn.Dropout(0.5), nn.BatchNorm2d(1)
 
     def forward(self, images):
+        self.norm(images[:, :1] if images.ndim == 4 else images)  # in training mode it would count this batch
         mean, log_var = self.network.encode(self.dropout(images))
         latents = mean + self.noise * torch.randn_like(mean) * (log_var / 2).exp()
         return self.change(images, self.network.decode(latents), mean, log_var)
@@ -61,6 +62,7 @@ def test_a_module_is_measured_by_its_forward_pass_in_evaluation_mode_and_left_as
     mine = rdbench.evaluate(module, results, name="mine", beta=0.1, results=tmp_path / "m")
     assert module.training
     assert module.dropout.training
+    assert int(module.norm.num_batches_tracked) == 0
     rates = [one.points.query("split == 'test'")["rate"].iloc[0] for one in (mine, results)]
     assert rates[0] == pytest.approx(rates[1], rel=1e-6)
     psnr = [one.points.query("split == 'test'")["psnr"].iloc[0] for one in (mine, results)]
@@ -88,7 +90,9 @@ def test_a_curve_of_several_networks_and_seeds_with_metrics(swept, tmp_path):
 
 def test_it_shares_a_section_with_the_sweep_on_the_page_and_says_what_it_is(swept, tmp_path):
     results, model = swept
-    mine = rdbench.evaluate((model.encode, model.decode), results, name="mine", results=tmp_path / "m")
+    pair, dataset = (model.encode, model.decode), SETTINGS["dataset"]  # by itself: the recipe is not known
+    mine = rdbench.evaluate(pair, dataset, name="mine", results=tmp_path / "m")
+    assert mine.sweep.train != results.sweep.train
     (section,) = contents([results.root, mine.root]).sections
     assert len(section.variants) == 2
     (label,) = [name for name in section.variants if name.startswith("mine")]
