@@ -33,6 +33,11 @@ from rdbench.spec.fields import Beta, DatasetField, MetricField, Seed, Settings,
 from rdbench.spec.search_options import OptunaSearch, SearchField, StopField
 
 Protocol = Literal["clean", "paper"]
+TrackerName = Literal["tensorboard", "mlflow"]
+
+
+def _one_or_more(value: object) -> object:
+    return (value,) if isinstance(value, str) else fields.as_tuple(value)
 
 
 class VariantSpec(Settings):
@@ -202,6 +207,7 @@ class SweepSettings(Settings):
     keep_weights: bool = False
     search: SearchField = None
     stop: StopField = None
+    track: Annotated[tuple[TrackerName, ...], BeforeValidator(_one_or_more)] = ()
 
     @field_validator("model", mode="wrap")
     @classmethod
@@ -241,7 +247,8 @@ class SweepSettings(Settings):
     @model_serializer(mode="wrap")
     def _without_search(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Leave out what a sweep does not ask for."""
-        return {key: v for key, v in handler(self).items() if v or key not in ("grid", "search", "stop")}
+        optional = ("grid", "search", "stop", "track")
+        return {key: v for key, v in handler(self).items() if v or key not in optional}
 
 
 def fit_to_images(model: ModelSpec, dataset: DatasetOptions) -> ModelSpec:
