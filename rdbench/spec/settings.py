@@ -24,6 +24,7 @@ from rdbench import datasets, metrics
 from rdbench.datasets import DatasetOptions
 from rdbench.errors import SpecError
 from rdbench.metrics.base import MetricOptions
+from rdbench.metrics.plugged import PluggedOptions
 from rdbench.numerics.likelihood import READINGS, Reading
 from rdbench.registry.declaration import Declaration
 from rdbench.registry.source import find
@@ -232,7 +233,10 @@ class SweepSettings(Settings):
         cls, value: tuple[MetricOptions, ...], info: ValidationInfo
     ) -> tuple[MetricOptions, ...]:
         protocol = info.data.get("protocol")
+        stored = (info.context or {}).get("stored")
         for index, asked in enumerate(value):
+            if stored and isinstance(asked, PluggedOptions):
+                continue  # which could run the user's code, for no more than reading results
             allowed = metrics.of(asked).protocols
             if protocol is not None and protocol not in allowed:
                 fix = f"use protocol: {' or '.join(allowed)}, or remove the metric"
