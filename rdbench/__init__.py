@@ -19,7 +19,8 @@ an earlier run or ``rdbench sweep`` wrote. A path may be text, a ``pathlib.Path`
 
 For a variant of your own: :func:`variant`, :class:`Model`, :class:`About`, :class:`Terms`, :class:`Run`,
 :class:`TrialResult`, :class:`Measurement`, :class:`Dataset`, :class:`Epoch`, :func:`learning_rate`;
-docs/how-to/variant.md. ``dir(rdbench)`` lists every public name.
+docs/how-to/variant.md. For a metric of your own: :func:`metric`, docs/how-to/plugins.md.
+``dir(rdbench)`` lists every public name.
 """
 
 from typing import TYPE_CHECKING, Any

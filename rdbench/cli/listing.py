@@ -53,9 +53,13 @@ def list_variants() -> None:
 def list_metrics() -> None:
     """List the proxy metrics a sweep file can name, with their options, defaults and what they mean.
 
+    One from your own file needs no entry here: name it ./my_metric.py:my_metric. 'rdbench new metric' writes
+    a file to start from.
+
     Example: rdbench sweep sweeps/quickstart.yaml --set 'metrics=[fd_classifier, {name: prdc, k: 3}]'
     """
     from rdbench import metrics
+    from rdbench.registry import plugins
     from rdbench.registry.declaration import meanings
 
     for name in metrics.names():
@@ -63,6 +67,8 @@ def list_metrics() -> None:
         defaults = metric.options(name=name).model_dump(mode="json", exclude={"name"})
         explained = meanings(metric.options.__doc__)
         typer.echo("\n".join(listed(name, metric.summary, defaults, explained)))
+    for name, value in sorted(plugins.entry_points("metric").items()):
+        typer.echo(f"{name}: of an installed package, {value}; 'rdbench check {name}' tells more")
 
 
 def weights(

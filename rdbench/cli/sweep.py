@@ -1,5 +1,6 @@
 """The verbs ``sweep`` and ``calibrate``, which train, and ``evaluate``, which measures afterwards."""
 
+import functools
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,6 +14,8 @@ from rdbench.errors import MissingPackageError
 from rdbench.report import make_report
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from rdbench.commands.plan import SweepStatus
     from rdbench.spec.plan import Plan
     from rdbench.storage.places import Place
@@ -44,6 +47,10 @@ AllowMissing = Annotated[
         help="Leave out, with the reason, metrics this machine cannot measure; accept those that fail.",
     ),
 ]
+Track = Annotated[
+    list[str] | None,
+    Option(help="Show trials in tensorboard or mlflow, too. Repeatable.", metavar="NAME"),
+]
 NoReport = Annotated[bool, Option("--no-report", help="Do not write the report at the end.")]
 CalibrationResults = Annotated[
     str, Option(help="Folder or address to hold a results folder for each of the sweeps.", metavar="DIR")
@@ -65,6 +72,7 @@ def sweep(
     concurrency: Concurrency = None,
     allow_missing_metrics: AllowMissing = False,
     no_report: NoReport = False,
+    track: Track = None,
 ) -> None:
     """Train the trials of a sweep that have no result yet, then write the report.
 
@@ -90,14 +98,14 @@ def sweep(
 
     from rdbench.commands.plan import open_plan
     from rdbench.commands.status import default_results
-    from rdbench.commands.sweep import run_sweep
+    from rdbench.commands.sweep import run_sweep, track_report
     from rdbench.spec.sweep import load_sweep
     from rdbench.storage.places import place
     from rdbench.trial.scheduler import RunOptions
 
     if not dry_run:
         streams.go_on_without_output()
-    wanted = load_sweep(spec, set_ or [])
+    wanted = load_sweep(spec, [*(set_ or []), *_tracked(track)], written=_tracked(track))
     root = default_results(wanted) if results is None else place(results)
     whole, console = open_plan(root, wanted), Console()
     console.print(whole.summary(), highlight=False, markup=False, soft_wrap=True)
@@ -110,13 +118,23 @@ def sweep(
     account = run_sweep(whole, root, console, options)
     typer.echo(f"{account} in {root}")
     _exit_if_interrupted(account)
-    _tell_results(root, account, no_report)
+    _tell_results(root, account, no_report, functools.partial(track_report, wanted))
     if account.failed or (account.failed_metrics and not allow_missing_metrics):
         raise typer.Exit(EXIT_SOME_FAILED)
 
 
-def _tell_results(root: "Place", account: "SweepStatus", no_report: bool) -> None:
-    """Print a line a variant and a verdict, write the report, and say what is missing."""
+def _tracked(names: list[str] | None) -> dict[str, str]:
+    """Return the override that --track stands for, with how the user wrote it; nothing for none."""
+    return {f"track=[{', '.join(names)}]": f"--track {' --track '.join(names)}"} if names else {}
+
+
+def _tell_results(
+    root: "Place",
+    account: "SweepStatus",
+    no_report: bool,
+    track: "Callable[[Place, Callable[[str], None]], None]",
+) -> None:
+    """Print a line a variant and a verdict, write the report, ``track`` it, and say what is missing."""
     from rdbench.commands.summary import summary_lines
 
     for line in summary_lines(root) if account.done else []:
@@ -126,6 +144,7 @@ def _tell_results(root: "Place", account: "SweepStatus", no_report: bool) -> Non
             typer.echo(f"report written to {make_report([root], root / 'report.html')}")
         except MissingPackageError as error:  # the results are there, and a report can be had later
             typer.echo(f"no report: {error}, then 'rdbench report {root}'")
+        track(root, typer.echo)
     for line in account.what_is_missing(root):
         typer.echo(line)
 

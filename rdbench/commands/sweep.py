@@ -3,7 +3,9 @@
 import contextlib
 import functools
 import uuid
+from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 from rich.console import Console
 
@@ -17,8 +19,10 @@ from rdbench.results.store import ResultsFolder
 from rdbench.search.running import SearchRun
 from rdbench.spec.labels import trial_name_in
 from rdbench.spec.plan import Plan
+from rdbench.spec.sweep import Sweep
 from rdbench.storage import paths
 from rdbench.storage.places import Place
+from rdbench.tracking import Tracking
 from rdbench.trial.job import Job, Outputs
 from rdbench.trial.progress import SweepProgress, preparing, usage_line
 from rdbench.trial.scheduler import RunOptions, Scheduler
@@ -67,6 +71,15 @@ def run_sweep(
         return _run(whole, root, console, options or RunOptions(), scheduler, lease)
 
 
+def track_report(sweep: Sweep, root: Place, say: Callable[[str], None]) -> None:
+    """Give the report that was written in a results folder to the trackers of its sweep."""
+    if not sweep.track:
+        return
+    tracking = Tracking(sweep.track, root, sweep.name, functools.partial(trial_name_in, sweep), say)
+    tracking.report(Path(str(root)) / "report.html")
+    tracking.close()
+
+
 def _say(console: Console, line: str) -> None:
     console.print(line, highlight=False, markup=False, soft_wrap=True)
 
@@ -83,6 +96,8 @@ def _run(
     if whole.todo[: options.limit]:
         whole, job = _prepared(whole, root, job, console, options)
     folder.save_sweep(sweep)
+    name = functools.partial(trial_name_in, sweep)
+    tracking = Tracking(sweep.track, root, sweep.name, name, functools.partial(_say, console))
     todo, search, interrupted = whole.todo[: options.limit], None, False
     if sweep.search is not None:
         finished = functools.partial(folder.finished, whole.sweep)
@@ -95,7 +110,7 @@ def _run(
         scheduler = scheduler or RayScheduler(options.address, options.concurrency)
         # Of a search more may end in this run than its first batch.
         total = len(todo) if whole.at_most is None else min(whole.at_most, options.limit or whole.at_most)
-        with SweepProgress(total, console, functools.partial(trial_name_in, sweep)) as progress:
+        with SweepProgress(total, console, name, on_ended=tracking.tell) as progress:
             usage = scheduler.run(todo, job, progress, lease, search)
         # Of those that were stopped early the checkpoints stay: they may yet be trained to their end.
         checkpoints.tidy(root, folder.finished(sweep.model_copy(update={"stop": None})))
@@ -105,6 +120,8 @@ def _run(
     for line in search.account() if search else []:
         _say(console, line)
     after = planned(root, whole.sweep, whole)
+    tracking.catch_up([trial for trial in after.trials if trial.id in after.done])
+    tracking.close()
     # A search may have come to its end all the same.
     return replace(account(root, after, sweep), interrupted=interrupted and bool(after.todo))
 

@@ -224,6 +224,11 @@ def _asked(options: MetricOptions, settings: dict[str, Any]) -> dict[str, Any]:
     return of_quantity(options.name, settings.get("quantity"), options.settings())
 
 
+def _own_quantities(asked: MetricOptions) -> tuple[Quantity, ...]:
+    """Return the quantities of one of rdbench's own; of the user's none, as that could run their code."""
+    return () if isinstance(asked, PluggedOptions) else get(asked.name).quantities
+
+
 def answers(asked: MetricOptions, row: dict[str, Any]) -> bool:
     """Tell whether a row of the ``metrics`` table is about what is asked."""
     return row["name"] == asked.name and _answers(asked, json.loads(row["settings"]))
@@ -241,7 +246,7 @@ def _answers(asked: MetricOptions, settings: dict[str, Any], complete: bool = Tr
         if not set(settings.get("readings", ())) <= set(wanted.pop("readings", ())):
             return False
     if "quantity" not in settings:  # a failure may be older than an option of some quantities
-        of_some = {option for one in of(asked).quantities for option in one.options}
+        of_some = {option for one in _own_quantities(asked) for option in one.options}
         wanted = {name: value for name, value in wanted.items() if name in settings or name not in of_some}
     as_before = {name: asked.before[name] for name in asked.omitted}
     return {**as_before, **wanted}.items() <= {**asked.before, **settings}.items()
@@ -270,7 +275,7 @@ def is_measured(
 
 def _other_options(asked: MetricOptions, rows: Iterable[dict[str, Any]], complete: bool) -> bool:
     """Tell whether a quantity with options of its own was measured under others only, or not ``complete``."""
-    for quantity in of(asked).quantities:
+    for quantity in _own_quantities(asked):
         wanted = of_quantity(asked.name, quantity.name, asked.settings())
         alike = {option: value for option, value in wanted.items() if option not in quantity.options}
         of_it = [row for row in rows if row.get("quantity") == quantity.name and alike.items() <= row.items()]

@@ -88,14 +88,28 @@ class PluggedOptions(MetricOptions):
 
 
 def settle(
-    reference: str, given: Mapping[str, Any], folders: Sequence[Path], taken: Iterable[str]
+    reference: str,
+    given: Mapping[str, Any],
+    folders: Sequence[Path],
+    taken: Iterable[str],
+    stored: bool = False,
 ) -> PluggedOptions:
-    """Return what is asked of the metric that a reference names; a relative path may start from ``folders``.
+    """Return what is asked of the metric that a reference names.
 
-    ``taken`` are the names of rdbench's own. A METRIC is run, a function is only read. OptionError, or
-    pydantic's ValidationError, of a METRIC: an option; SpecError: all else that is wrong.
+    OptionError, or pydantic's ValidationError, of a METRIC: an option; SpecError: all else that is wrong.
+
+    Args:
+        reference: as in a sweep file; a relative path may start from ``folders``.
+        given: its options.
+        folders: where to look for its file.
+        taken: names of rdbench's own.
+        stored: it is of a results folder, whose options are complete: nothing is run. Else a METRIC is, where
+            a function is only read.
     """
     plugin = plugins.find("metric", reference, folders)
+    if stored:
+        name = _record_name(plugin)
+        return PluggedOptions(name=name, source=plugin.source, code=plugin.code, options=dict(given))
     record = _record(plugin)
     name = record.name if record else plugin.symbol
     if wrong := plugins.clash("metric", name, [*taken]):
@@ -165,10 +179,22 @@ def _record(plugin: Plugin) -> Metric | None:
         return None
 
     def check(thing: object) -> str | None:
-        return None if isinstance(thing, Metric) else f"{plugin.symbol} is no Metric; {USAGE}"
+        if not isinstance(thing, Metric):
+            return f"{plugin.symbol} is no Metric; {USAGE}"
+        written = _record_name(plugin)
+        return None if thing.name == written else f'write its name as plain text: Metric("{thing.name}", ...)'
 
     record: Metric = plugins.runnable(plugin, check)
     return record
+
+
+def _record_name(plugin: Plugin) -> str:
+    """Return the name of a METRIC as its source has it, or the symbol of a function; nothing is run."""
+    call = getattr(plugin.node, "value", None)
+    if not isinstance(call, ast.Call):
+        return plugin.symbol
+    named = [*call.args[:1], *(keyword.value for keyword in call.keywords if keyword.arg == "name")]
+    return next((str(one.value) for one in named if isinstance(one, ast.Constant)), plugin.symbol)
 
 
 def of(options: PluggedOptions) -> Metric:

@@ -44,10 +44,11 @@ def _parts(value: object) -> tuple[str, dict[str, Any]]:
 
 
 def _metric(reference: str, given: dict[str, Any], context: Mapping[str, Any]) -> PluggedOptions:
+    stored = bool(context.get("stored")) and "metrics" not in context.get("asked", ())
     try:
-        return settle_metric(reference, given, context.get("folders", ()), metrics.names())
+        return settle_metric(reference, given, context.get("folders", ()), metrics.names(), stored)
     except SpecError as error:
-        if context.get("stored") and "metrics" not in context.get("asked", ()):
+        if stored:
             # Results outlive the file or package that their metric came from.
             return PluggedOptions(name=reference.rpartition(":")[2], options=given)
         fail(str(error), *_key(error))

@@ -84,7 +84,8 @@ def _check_start_grid(sweep: SweepSettings, search: CurveSearch | TargetSearch) 
 
 def check_measure(measure: str, asked: Sequence[MetricOptions], *path: str | int) -> None:
     """Refuse the name of a measure that the sweep's trials will not have, or will have two of."""
-    own = [name for each in asked for name in metrics.of(each).value_names(each)]
+    ours = [each for each in asked if not isinstance(each, PluggedOptions)]
+    own = [name for each in ours for name in metrics.get(each.name).value_names(each)]
     if any(isinstance(each, PluggedOptions) and f"{measure}_".startswith(f"{each.name}_") for each in asked):
         fail(f"a search cannot rest on a metric of your own, {measure!r}; name one of rdbench's", *path)
     if own.count(measure) > 1:

@@ -24,6 +24,7 @@ from rdbench import datasets, metrics
 from rdbench.datasets import DatasetOptions
 from rdbench.errors import SpecError
 from rdbench.metrics.base import MetricOptions
+from rdbench.metrics.plugged import PluggedOptions
 from rdbench.numerics.likelihood import READINGS, Reading
 from rdbench.registry.declaration import Declaration
 from rdbench.registry.source import find
@@ -33,6 +34,11 @@ from rdbench.spec.fields import Beta, DatasetField, MetricField, Seed, Settings,
 from rdbench.spec.search_options import OptunaSearch, SearchField, StopField
 
 Protocol = Literal["clean", "paper"]
+TrackerName = Literal["tensorboard", "mlflow"]
+
+
+def _one_or_more(value: object) -> object:
+    return (value,) if isinstance(value, str) else fields.as_tuple(value)
 
 
 class VariantSpec(Settings):
@@ -202,6 +208,7 @@ class SweepSettings(Settings):
     keep_weights: bool = False
     search: SearchField = None
     stop: StopField = None
+    track: Annotated[tuple[TrackerName, ...], BeforeValidator(_one_or_more)] = ()
 
     @field_validator("model", mode="wrap")
     @classmethod
@@ -226,7 +233,10 @@ class SweepSettings(Settings):
         cls, value: tuple[MetricOptions, ...], info: ValidationInfo
     ) -> tuple[MetricOptions, ...]:
         protocol = info.data.get("protocol")
+        stored = (info.context or {}).get("stored")
         for index, asked in enumerate(value):
+            if stored and isinstance(asked, PluggedOptions):
+                continue  # which could run the user's code, for no more than reading results
             allowed = metrics.of(asked).protocols
             if protocol is not None and protocol not in allowed:
                 fix = f"use protocol: {' or '.join(allowed)}, or remove the metric"
@@ -241,7 +251,8 @@ class SweepSettings(Settings):
     @model_serializer(mode="wrap")
     def _without_search(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Leave out what a sweep does not ask for."""
-        return {key: v for key, v in handler(self).items() if v or key not in ("grid", "search", "stop")}
+        optional = ("grid", "search", "stop", "track")
+        return {key: v for key, v in handler(self).items() if v or key not in optional}
 
 
 def fit_to_images(model: ModelSpec, dataset: DatasetOptions) -> ModelSpec:

@@ -26,6 +26,7 @@ class SweepProgress:
     total: int
     console: Console
     name: Callable[[Trial], str] = trial_name
+    on_ended: Callable[[Trial], None] = lambda trial: None  # called once a trial has ended, and is committed
     finished: int = 0
     failed: int = 0
     _running: dict[str, float] = field(default_factory=dict)
@@ -63,6 +64,7 @@ class SweepProgress:
         self.failed += status == "failed"
         note = "" if self.console.is_terminal else f"; {self._note()}"
         self.say(f"[{self.finished}/{self.total}] {self.name(trial)}: {status}{detail}{note}")
+        self.on_ended(trial)
         self._update()
 
     def lost(self, pack: Sequence[Trial], cause: str) -> None:

@@ -23,6 +23,7 @@ FOLDERS = [
     "spec",
     "results",
     "vae",
+    "tracking",
     "search",
     "trial",
     "tune",

@@ -309,6 +309,42 @@ def test_results_hold_a_copy_that_measures_without_the_file(tmp_path, data):
         ResultsFolder(root).sweep(["metrics=[none.py:mine]"])
 
 
+def test_results_are_read_and_reported_without_running_what_they_hold(tmp_path, data):
+    from rdbench.commands.status import status_lines
+    from rdbench.report import make_report
+
+    source = """
+from pathlib import Path
+from rdbench.metrics.base import Metric, MetricOptions, Quantity, Value
+
+class Options(MetricOptions):
+    name: str = "mine"
+
+def compute(options, model):
+    return [Value(1.0)]
+
+METRIC = Metric("mine", "a test", Options, compute, (Quantity("mine", "lower"),))
+"""
+    (tmp_path / "mine.py").write_text(source)
+    sweep = sweep_of(tmp_path, "./mine.py:METRIC")
+    root = tmp_path / "results"
+    ResultsFolder(root).save_sweep(sweep)
+    work(list(plan(sweep).trials), Job(root, tmp_path, outputs=Outputs(sweep.metrics)), "cpu")
+    text = f"import pathlib; pathlib.Path('{tmp_path}/ran').touch()\n{source}"
+    sheet = root / "sweep.yaml"
+    (copy,) = root.glob("plugins/*.py")
+    copy.unlink()
+    (root / "plugins" / "other.py").write_text(text)
+    sheet.write_text(sheet.read_text().replace(copy.name, "other.py"))
+    (asked,) = ResultsFolder(root).sweep().metrics
+    assert asked.name == "mine"
+    assert status_lines(root)
+    make_report([root], tmp_path / "page.html")
+    assert not (tmp_path / "ran").exists()
+    evaluate.evaluate(root, [asked], tmp_path, "cpu")
+    assert (tmp_path / "ran").exists()
+
+
 def test_the_page_calls_it_by_its_name_and_knows_which_way_is_better(tmp_path, data):
     from report_builders import section_of
 

@@ -66,7 +66,8 @@ def test_it_is_drawn_in_the_colour_of_its_variant_and_switched_off(section):
     for view in chart.views.values():
         (line,) = (layer for layer in view["layer"] if layer.get("data") == {"name": DATA})
         points = next(layer for layer in view["layer"] if layer.get("name") == "points")
-        assert line["encoding"]["color"] == points["encoding"]["color"]
+        # Of its axes too: layers of other domains would share none.
+        assert all(line["encoding"][name] == points["encoding"][name] for name in ("x", "y", "color"))
         assert line["transform"][0]["filter"].startswith("coded && ")
         assert vl_convert.vegalite_to_vega(view | {"datasets": chart.data})["marks"]
 

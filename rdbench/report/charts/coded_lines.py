@@ -71,6 +71,7 @@ def _drawn(view: Spec, rows: Rows) -> Spec:
     if not shown:
         return view
     view = widen(view, {"x": [row[x] for row in shown], "y": [row[y] for row in shown]})
+    points = next(layer for layer in view["layer"] if layer.get("name") == "points")  # with the wider axes
     encoding = {channel: copy.deepcopy(points["encoding"][channel]) for channel in ("x", "y", "color")}
     tests = f"coded && ({SHOWN}) && isValid(datum['{y}'])" + (f" && datum['{x}'] > 0" if log else "")
     line: dict[str, Any] = {
