@@ -49,14 +49,13 @@ def learning_rate(base: float, step: int, steps: int) -> float:
 class _Member:
     """One trial under training: its model, its optimizer, and the sums of the epoch under way."""
 
-    def __init__(self, model: Model, trial: Trial, lr: float | Tensor, device: torch.device) -> None:
+    def __init__(self, model: Model, trial: Trial, device: torch.device) -> None:
         model.to(device=device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
         self.model, self.beta = model, trial.beta
         self.optimizer = torch.optim.AdamW(
             model.parameters(), trial.train.lr, weight_decay=trial.train.weight_decay, fused=True
         )
-        self.set_learning_rate(lr)  # here: to check a tensor torch would wait for the device
-        # torch warns of steps that are not captured, which the first are.
+        # torch warns of capturable steps that are not captured, which the first are.
         self.optimizer._warned_capturable_if_run_uncaptured = True
         # Of loss, rate and squared error; read once an epoch: no waiting for the device inside.
         self.totals = torch.zeros(3, dtype=torch.float64, device=device)
@@ -77,10 +76,6 @@ class _Member:
         means = [value.detach().mean() for value in (terms.rate, terms.sse)]
         self.totals.add_(torch.stack([loss.detach(), *means]))
 
-    def set_learning_rate(self, lr: float | Tensor) -> None:
-        for group in self.optimizer.param_groups:
-            group.update(lr=lr, capturable=isinstance(lr, Tensor))
-
 
 class _Training:
     """A pack under training: its members, what they share, and the step of all of them."""
@@ -91,12 +86,14 @@ class _Training:
         self.recipe, self.seeds = pack[0].train, [trial.seed for trial in pack]
         self.draws, self.lanes = Draws(pack, data, device), Lanes(len(pack), device)
         self.steps = self.draws.steps
-        self.lr: float | Tensor = self.recipe.lr
-        if device.type == "cuda" and all(model.capturable for model in models):
-            self.lr = torch.tensor(self.recipe.lr, device=device)  # a captured step reads it from memory
-        self.members = [_Member(*one, self.lr, device) for one in zip(models, pack, strict=True)]
+        on_gpu = device.type == "cuda"
+        # A captured step reads it from memory; and so does one that is not, for the same digits.
+        self.lr: float | Tensor = torch.tensor(self.recipe.lr, device=device) if on_gpu else self.recipe.lr
+        self.captured = on_gpu and all(model.capturable for model in models)
+        self.members = [_Member(*one, device) for one in zip(models, pack, strict=True)]
+        self.set_optimizers()
         self.launch: Step = self.step
-        if isinstance(self.lr, Tensor):
+        if self.captured:
             self.launch = capture_cuda_graph(self.step, device, self._refused)
 
     def _refused(self, why: str) -> None:
@@ -104,8 +101,14 @@ class _Training:
         if len(self.members) > 1:
             raise NotCapturable(f"the step of these trials cannot be captured together: {why}")
         warnings.warn(f"training without a CUDA graph: {why}", stacklevel=2)
-        self.lr = self.recipe.lr
-        self._set_learning_rate(self.lr)
+        self.captured = False
+        self.set_optimizers()
+
+    def set_optimizers(self) -> None:
+        """Give each the learning rate: checking it as one is made, torch would wait for the device."""
+        for member in self.members:
+            for group in member.optimizer.param_groups:
+                group.update(lr=self.lr, capturable=self.captured)
 
     def restore(self, stage: Stage) -> int:
         """Take back the state of an earlier attempt, and why each member diverged; return the epochs done."""
@@ -114,7 +117,7 @@ class _Training:
             place = f"/{number}" if len(self.members) > 1 else ""
             parts |= {f"network{place}": stored(member.model), f"optimizer{place}": member.optimizer}
         epochs, reasons = stage.begin(parts)
-        self._set_learning_rate(self.lr)  # a restored optimizer has another object there
+        self.set_optimizers()  # a restored one has its own
         for member, reason in zip(self.members, reasons or [], strict=bool(reasons)):
             member.diverged = reason
         return epochs
@@ -129,10 +132,6 @@ class _Training:
     def learning_rate(self, step: int) -> float:
         return learning_rate(self.recipe.lr, step, self.recipe.epochs * self.steps)
 
-    def _set_learning_rate(self, lr: float | Tensor) -> None:
-        for member in self.members:
-            member.set_learning_rate(lr)
-
     def epoch(self, number: int) -> list[list[float]]:
         """Train for one epoch, and return each member's mean loss, rate and squared error."""
         for member in self.members:
@@ -141,7 +140,8 @@ class _Training:
             if isinstance(self.lr, Tensor):
                 self.lr.fill_(self.learning_rate(count))
             else:
-                self._set_learning_rate(self.learning_rate(count))
+                self.lr = self.learning_rate(count)
+                self.set_optimizers()
             for member in self.members:
                 member.model.before_step()
             self.launch(*inputs)
@@ -153,7 +153,7 @@ class _Training:
         """Leave the models in evaluation mode, and give back the memory of the recorded step."""
         for member in self.members:
             member.model.eval()
-            if isinstance(self.lr, Tensor):
+            if self.captured:
                 member.optimizer.zero_grad()  # gradients lie in it
 
 

@@ -5,6 +5,7 @@ So a tensor on the wrong device raises, and so does whatever reads a value; all 
 
 import contextlib
 import dataclasses
+import itertools
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from rdbench.registry import variants
 from rdbench.registry.source import shipped
 from rdbench.spec.sweep import VariantSpec
 from rdbench.vae import batches, evaluation, lanes, models, training
+from rdbench.vae.cuda_graph import NotCapturable
 from rdbench.vae.evaluation import measure_splits
 from rdbench.vae.training import train
 from rdbench.variants.multi_rate import MultiRate
@@ -56,6 +58,7 @@ class Machine:
     streams: list  # that were made
     work: list  # (stream, number of the member) of each step, and what waits for what
     captures: int = 0
+    capturable: set = dataclasses.field(default_factory=set)  # of the optimizers that took a step
 
 
 def _moved(module, device=None, memory_format=None):
@@ -162,6 +165,9 @@ def gpu(monkeypatch):
     def noted(member, images, noise):
         machine.work.append((now[-1].name, "steps", member.beta))
         step(member, images, noise)
+        (group,) = member.optimizer.param_groups
+        assert group["lr"].device == GPU
+        machine.capturable.add(group["capturable"])
 
     for what, value in {
         "Generator": OnHost,
@@ -210,6 +216,7 @@ def test_all_of_a_trial_stays_on_the_gpu_but_for_one_reading_an_epoch(trial, dat
     assert len(epochs) == 2
     assert gpu.reads.count == 2
     assert gpu.captures == 1
+    assert gpu.capturable == {True}
     assert {value.device for value in model.state_dict().values() if isinstance(value, torch.Tensor)} >= {GPU}
     assert {value.dtype for value in model.parameters()} == {torch.float32}
     assert gpu.streams == []
@@ -259,6 +266,33 @@ def test_a_model_that_does_not_say_that_it_can_be_captured_is_not(trial, data, g
     model.capturable = False
     train([model], [trial], data, GPU)
     assert gpu.captures == 0
+    assert gpu.capturable == {False}
+
+
+def refusing(monkeypatch):
+    """Have the third step tell that it cannot be captured."""
+
+    def captured(step, device, refused):
+        calls = itertools.count(1)
+        return lambda *inputs: (step(*inputs), refused("it waits") if next(calls) == 3 else None)
+
+    monkeypatch.setattr(training, "capture_cuda_graph", captured)
+
+
+def test_a_trial_whose_capture_is_refused_goes_on_by_itself(trial, data, gpu, monkeypatch):
+    refusing(monkeypatch)
+    trial = of(trial, "sigma_vae")
+    with pytest.warns(UserWarning, match="training without a CUDA graph: it waits"):
+        train([built(trial, data)], [trial], data, GPU)
+    assert len(gpu.work) == 8
+    assert gpu.capturable == {True, False}
+
+
+def test_a_pack_whose_capture_is_refused_is_for_its_trials_alone(trial, data, gpu, monkeypatch):
+    refusing(monkeypatch)
+    pack = [of(trial, "sigma_vae", beta=beta) for beta in (1.0, 2.0)]
+    with pytest.raises(NotCapturable, match="cannot be captured together: it waits"):
+        train([built(one, data) for one in pack], pack, data, GPU)
 
 
 def test_a_value_on_the_wrong_device_would_be_noticed(trial, data, gpu):
