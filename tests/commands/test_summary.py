@@ -6,6 +6,7 @@ import pytest
 from report_builders import make_sweep, point_rows, section_of, write
 
 from rdbench.commands.summary import summary_lines, table_lines
+from rdbench.report import headline
 from rdbench.report.statistics.curves import t_quantile
 from rdbench.report.tables import claims
 
@@ -85,3 +86,11 @@ def test_collapsed_and_unstable_models_are_marked_and_nobodys_best(tmp_path, mon
     assert next(line for line in lines if line.startswith("bs_vae")).count("all collapsed or unstable") == 2
     assert "1 collapsed (rate below 0.01 nats) and 1 unstable" in lines[-1]
     assert not any(line.startswith("Verdict") for line in lines)  # of one variant alone nothing is to be said
+
+
+def test_a_codec_and_the_linear_coder_are_no_rivals_of_trained_variants():
+    pairs = headline._pairs(
+        ["bs_vae", "beta_vae", "codec (format=webp)", "codec", "linear_coder (components=4)"]
+    )
+    assert [*pairs] == [("bs_vae", "beta_vae")]
+    assert [*headline._pairs(["codec", "linear_coder"])] == [("codec", "linear_coder")]
