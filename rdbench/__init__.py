@@ -15,7 +15,8 @@ wrote. A path may be text, a ``pathlib.Path`` or an address such as ``s3://bucke
 
 For a variant of your own: :func:`variant`, :class:`Model`, :class:`About`, :class:`Terms`, :class:`Run`,
 :class:`TrialResult`, :class:`Measurement`, :class:`Dataset`, :class:`Epoch`, :func:`learning_rate`; README,
-section "A variant of your own". For a metric of your own: :func:`metric`. ``dir(rdbench)`` lists every public name.
+section "A variant of your own". For a metric of your own: :func:`metric`. ``dir(rdbench)`` lists every
+public name.
 """
 
 from typing import TYPE_CHECKING, Any
