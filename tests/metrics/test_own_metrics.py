@@ -3,10 +3,13 @@
 import importlib.metadata
 import json
 import math
+import random
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from broken_plugins import FAILING_METRICS, UNREADABLE_METRICS
@@ -189,6 +192,8 @@ def test_random_numbers_depend_on_the_trial_alone(measured):
     draws = "import random, numpy, torch\ndef {}(images):\n    return " + drawn + "[{}]\n"
     source = "".join(draws.format(name, number) for number, name in enumerate("abc"))
     alone = [measured(source, f"./mine.py:{name}")[0]["value"] for name in "abc"]
+    random.seed(time.time_ns())
+    np.random.seed(time.time_ns() % 2**32)
     assert [row["value"] for row in measured(source, "./mine.py:c", "./mine.py:b", "./mine.py:a")] == alone[
         ::-1
     ]
