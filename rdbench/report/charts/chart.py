@@ -80,11 +80,6 @@ class Chart:
         """The finding of the default view."""
         return str(self.views[self.first]["description"])
 
-    @property
-    def pickable(self) -> bool:
-        """Whether its points stand for trials that may have pictures: those have a ``key``."""
-        return any("key" in row for row in self.data.get("means", [])[:1])
-
 
 def is_reference(variant: str) -> bool:
     """Tell whether a variant's name, which options or a grid's settings may follow, is the reference's."""
