@@ -146,9 +146,13 @@ class Plugin:
     def place_of(self, error: BaseException) -> str:
         """Return "file.py:12", the last of the author's lines that an exception passed; else the file."""
         known = {str(self.path): self.path.name} | {file.path: file.name for file in self.files}
-        for frame in reversed(traceback.extract_tb(error.__traceback__)):
-            if frame.filename in known:
-                return f"{known[frame.filename]}:{frame.lineno}"
+        modules = {file.module: file.name for file in self.files}
+        for frame, line in reversed([*traceback.walk_tb(error.__traceback__)]):
+            # By the module too: files of one text that lie in two places are run once, from the first.
+            bundle, _, module = str(frame.f_globals.get("__name__")).partition(".")
+            name = modules.get(module) if self.code in bundle else known.get(frame.f_code.co_filename)
+            if name:
+                return f"{name}:{line}"
         return f"{self.path.name}:{self.node.lineno}"
 
     def mistake(self, error: BaseException) -> str:
