@@ -195,15 +195,15 @@ def test_packs_keep_every_slot_at_work(trial):
     assert [len(pack) for pack in cut_into_packs(trials, 1, 2)] == [1] * 10
 
 
-def test_a_model_trains_alone_after_the_objectives(trial):
-    model = VariantSpec.model_validate("sigma_vae")
+def test_what_does_not_pack_trains_alone_after_what_does(trial):
+    alone = VariantSpec.model_validate("linear_coder")
     trials = [
         trial.model_copy(update={"beta": beta, "variant": variant})
         for beta in (1.0, 2.0, 3.0)
-        for variant in (trial.variant, model)
+        for variant in (trial.variant, alone, VariantSpec.model_validate("sigma_vae"))
     ]
     cut = [[one.variant.name for one in pack] for pack in cut_into_packs(trials, 4, 1)]
-    assert cut == [["bs_vae"] * 3, ["sigma_vae"], ["sigma_vae"], ["sigma_vae"]]
+    assert cut == [["bs_vae", "sigma_vae"] * 2, ["bs_vae", "sigma_vae"], *[["linear_coder"]] * 3]
     # Where nothing is packed the plan's order stands: whole first curves come early.
     assert [pack for (pack,) in cut_into_packs(trials, 1, 2)] == trials
 
@@ -224,7 +224,7 @@ def test_packs_that_were_interrupted_come_first_and_as_they_were(trial):
 
 
 def test_what_cannot_train_together_is_not_taken_up_as_a_pack(trial):
-    model = trial.model_copy(update={"variant": VariantSpec.model_validate("sigma_vae")})
+    model = trial.model_copy(update={"variant": VariantSpec.model_validate("linear_coder")})
     cut = cut_into_packs([trial, model], 2, 1, [(trial.id, model.id)])
     assert cut == [[trial], [model]]
 
