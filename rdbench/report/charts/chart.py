@@ -26,6 +26,9 @@ from rdbench.storage.cache import cached
 # with grey for black, which does not show on a dark page.
 GREY = "#808080"  # for what belongs to no variant; it shows on a white and on a dark page
 REFERENCE = "linear_coder"  # the variant that is drawn thin and grey, as what the others are held against
+SHOWN = (
+    "indexof(hidden, datum.member || datum.variant) < 0"  # a curve may be of another name than its variant
+)
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#999999")
 # One more than the colours, so that the pairs repeat only after 56 variants.
 SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down", "triangle-right", "stroke")

@@ -5,8 +5,7 @@ import math
 from dataclasses import replace
 from typing import Any
 
-from rdbench.report.charts.chart import Chart, Rows, Spec, Switch, rounded
-from rdbench.report.charts.layers import SHOWN
+from rdbench.report.charts.chart import SHOWN, Chart, Rows, Spec, Switch, rounded
 from rdbench.report.charts.reference_lines import widen
 from rdbench.report.sections import Section, records
 from rdbench.report.statistics.coded import coded_points

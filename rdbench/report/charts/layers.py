@@ -9,16 +9,13 @@ from typing import Any
 
 import altair as alt
 
-from rdbench.report.charts.chart import REFERENCE, Switch
+from rdbench.report.charts.chart import REFERENCE, SHOWN, Switch
 
 IS_REFERENCE = f"test(/^{REFERENCE}( |,|$)/, datum.variant)"  # as chart.is_reference
 # Of marks that a screen reader skips, as the finding and the points say the same. Clipped, because an axis
 # may end before its points do, and zooming moves them out.
 QUIET: dict[str, Any] = {"clip": True, "aria": False}
 LIT = "!lit || lit === (datum.member || datum.variant)"
-SHOWN = (
-    "indexof(hidden, datum.member || datum.variant) < 0"  # a curve may be of another name than its variant
-)
 BETA = alt.Tooltip("beta:Q", title="β", format="~g")
 NUMBER = ",.5~r"
 LEGEND = alt.Legend(title=None, orient="top", columns=alt.expr("$columns"), labelLimit=330, symbolSize=80)
