@@ -41,8 +41,8 @@ class Results(load.Results):
         """Return a table of the report, or of the results folder.
 
         Args:
-            name: of the report, as its exports name them: "table1", "bd_rate", "envelope", "elbo",
-                "proxy_metrics", ...; or "trials", "points" and so on, which are the attributes.
+            name: of the report, as its exports name them: "test_elbo", "likelihood", "bd_rate",
+                "proxy_metrics", "table_1" of the paper's data, ...; or "trials", "points" and so on, which are the attributes.
             section: number of the section on the page, from 0, where several have that table.
             beside: further results, or their folders, to be in the table with these.
 
@@ -61,7 +61,7 @@ class Results(load.Results):
         return to_frame(self._table(name, section, beside))
 
     def to_latex(
-        self, name: str = "table1", section: int | None = None, beside: "Sequence[OneResult]" = ()
+        self, name: str = "test_elbo", section: int | None = None, beside: "Sequence[OneResult]" = ()
     ) -> str:
         """Return a table of the report as LaTeX, for the packages booktabs and, where long, longtable.
 

@@ -31,7 +31,7 @@ def exported(results, name):
     return next(table for table in section.tables if table.name == name)
 
 
-@pytest.mark.parametrize("name", ["table_1", "bd_rate", "envelope", "settings", "cost"])
+@pytest.mark.parametrize("name", ["likelihood", "bd_rate", "envelope", "settings", "cost"])
 def test_a_table_is_that_of_the_export(name, results, tmp_path):
     frame = results.table(name)
     table = exported(results, name)
@@ -47,7 +47,7 @@ def test_a_table_is_that_of_the_export(name, results, tmp_path):
 
 def test_the_folders_own_tables_are_the_attributes(results):
     assert results.table("trials") is results.trials
-    pd.testing.assert_frame_equal(results.table("table1"), results.table("table_1"))
+    pd.testing.assert_frame_equal(results.table("testelbo"), results.table("test_elbo"))
 
 
 def test_latex_is_that_of_the_export(results):
@@ -66,7 +66,7 @@ def test_bd_rate_is_against_any_variant(results):
 @pytest.mark.parametrize(
     ("ask", "says"),
     [
-        (lambda r: r.table("tabel1"), "no table 'tabel1'; did you mean"),
+        (lambda r: r.table("likelyhood"), "no table 'likelyhood'; did you mean 'likelihood'"),
         (lambda r: r.bd_rate("beta"), "no variant 'beta'; did you mean 'beta_vae'"),
         (lambda r: r.table("bd_rate", section=3), "section 3 has no table 'bd_rate'; choose from 0"),
         (lambda r: rdbench.plot.rate_distortion(r, y="snr"), "did you mean 'psnr'"),
