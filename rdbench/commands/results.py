@@ -42,7 +42,8 @@ class Results(load.Results):
 
         Args:
             name: of the report, as its exports name them: "test_elbo", "likelihood", "bd_rate",
-                "proxy_metrics", "table_1" of the paper's data, ...; or "trials", "points" and so on, which are the attributes.
+                "proxy_metrics", "table_1" of the paper's data, ...; or "trials", "points" and so on, which
+                are the attributes.
             section: number of the section on the page, from 0, where several have that table.
             beside: further results, or their folders, to be in the table with these.
 
