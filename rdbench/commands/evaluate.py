@@ -75,14 +75,7 @@ def _evaluate(
     say: Callable[[str], None],
 ) -> Measured:
     root, folder = results.root, ResultsFolder(results.root)
-    if not asked:
-        raise SpecError(f"{root}: its sweep asks for no metric; name one: --metrics fd_classifier")
-    data = datasets.load(results.sweep.dataset, data_root)
-    preflight.need(asked, data, results.sweep.protocol)
-    if set(results.trials["dataset_checksum"].dropna()) - {data.checksum}:
-        raise ResultsError(
-            f"{root} was trained on other files of {data.name}; give the data it was trained on"
-        )
+    data = _data_of(results, asked, data_root)
 
     import torch
 
@@ -128,6 +121,21 @@ def _evaluate(
         measured += not problems
         say(f"[{number}/{len(done)}] {name}: " + ", ".join(_shown(row) for row in rows))
     return Measured(measured, already, without, tuple(failed))
+
+
+def _data_of(
+    results: Results, asked: Sequence[MetricOptions], data_root: Path | DataRoot
+) -> datasets.Dataset:
+    """Return the data that the trials were trained on, after a look at what the metrics need."""
+    if not asked:
+        raise SpecError(f"{results.root}: its sweep asks for no metric; name one: --metrics fd_classifier")
+    data = datasets.load(results.sweep.dataset, data_root)
+    preflight.need(asked, data, results.sweep.protocol)
+    if set(results.trials["dataset_checksum"].dropna()) - {data.checksum}:
+        raise ResultsError(
+            f"{results.root} was trained on other files of {data.name}; give the data it was trained on"
+        )
+    return data
 
 
 def keep_metrics(folder: ResultsFolder, asked: Sequence[MetricOptions]) -> None:
