@@ -50,6 +50,8 @@ EXTRAS = {
     "report": ("altair", "jinja2", "markupsafe", "pylatexenc", "vl_convert"),
     "metrics": ("cleanfid", "constriction", "torchmetrics"),
     "search": ("optuna",),
+    "tensorboard": ("tensorboardX",),
+    "mlflow": ("mlflow", "sqlalchemy", "alembic"),
 }
 """The extras of the package, ``pip install 'rdbench[report]'``, and the modules of each."""
 

@@ -9,7 +9,7 @@ import json
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from rdbench.errors import SpecError
+from rdbench.errors import SpecError, lacking
 from rdbench.results.store import ResultsFolder
 from rdbench.spec.plan import Trial
 from rdbench.storage import places
@@ -20,8 +20,6 @@ from rdbench.tracking.base import Tracker, record
 HOMES = {"tensorboard": "Tensorboard", "mlflow": "MLflow"}
 """Module of this folder -> the class in it."""
 
-PACKAGES = {"tensorboard": "tensorboardX", "mlflow": "mlflow-skinny"}
-
 
 def open_tracker(name: str, root: Place, sweep: str) -> Tracker:
     """Return a tracker of the results folder ``root`` and the sweep of that name.
@@ -30,13 +28,9 @@ def open_tracker(name: str, root: Place, sweep: str) -> Tracker:
     """
     if not isinstance(root, Path):
         raise SpecError(f"track: {name} keeps its files beside the results, which {root} is too far for")
-    try:
-        module = importlib.import_module(f"rdbench.tracking.{name}")
-    except ImportError as error:
-        package = PACKAGES[name]
-        raise SpecError(
-            f"track: {name} needs the package {package} ({error}); run 'uv pip install {package}'"
-        ) from None
+    if line := lacking(name):
+        raise SpecError(f"track: {name} is {line}")
+    module = importlib.import_module(f"rdbench.tracking.{name}")
     tracker: Tracker = getattr(module, HOMES[name])(root, sweep)
     return tracker
 

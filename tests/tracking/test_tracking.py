@@ -11,7 +11,7 @@ from rich.console import Console
 
 from rdbench.commands.plan import open_plan
 from rdbench.commands.sweep import run_sweep, track_report
-from rdbench.errors import SpecError
+from rdbench.errors import EXTRAS, SpecError
 from rdbench.report import make_report
 from rdbench.results.load import load_results
 from rdbench.spec.plan import plan
@@ -163,6 +163,8 @@ def test_a_mistake_is_told_before_anything_is_trained(tmp_path, monkeypatch):
         swept(tmp_path, "tensorbord")
     with pytest.raises(SpecError, match="tensorboard keeps its files beside the results"):
         open_tracker("tensorboard", place("s3://bucket/prefix"), "tracked")
-    monkeypatch.setitem(__import__("sys").modules, "rdbench.tracking.mlflow", None)
-    with pytest.raises(SpecError, match=r"mlflow needs the package mlflow-skinny .*uv pip install"):
+    monkeypatch.setitem(EXTRAS, "mlflow", ("no_such_module",))
+    with pytest.raises(
+        SpecError, match=r"track: mlflow is not installed here: .*pip install 'rdbench\[mlflow\]'"
+    ):
         Tracking(["mlflow"], tmp_path, "tracked", str, print)
