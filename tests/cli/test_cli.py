@@ -93,7 +93,7 @@ def test_variants_and_datasets_are_listed(tmp_path, rdbench, monkeypatch):
     monkeypatch.setenv("COLUMNS", "100")
     listed = rdbench("variants")
     assert re.search(r"^bs_vae: n/2 \(ln\(2 pi sse/n \+ eps\) \+ 1\) \+ beta rate", listed.stdout, re.M)
-    assert re.search(r"^student_t: .*\n +{name: student_t, dof: 0.0, .*native reading: own; model\]\n"
+    assert re.search(r"^student_t: .*\n +{name: student_t, dof: 0.0, .*native reading: own; model, packs\]\n"
                      " +dof: degrees of freedom", listed.stdout, re.M)  # fmt: skip
     assert "Kim & Lee, ICPR 2024, Eq. 6; native reading: optimal" in listed.stdout
     listed = rdbench("data", "list", "--data", tmp_path)
