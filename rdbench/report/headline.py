@@ -80,7 +80,7 @@ def _clearest(section: Section, own: Sequence[tuple[float | None, Statement]]) -
         p, best = min(tested, key=lambda pair: pair[0])
         return (
             f"no difference in {best.quantity} is shown over seeds, after the correction for all tests of"
-            f" this page; the clearest: {best.words} (p {p_value(p)})"
+            f" this page; the clearest: {best.words} (corrected p {p_value(p)})"
         )
     gains = [(p, one) for p, one in shown if one.gain > 0]
     p, best = (
@@ -90,7 +90,7 @@ def _clearest(section: Section, own: Sequence[tuple[float | None, Statement]]) -
     if len(own) > 1:
         what = "are shown to be better" if gains else "are shown to be worse"
         rivals = f"; {len(gains or shown)} of {count(len(own), 'variant')} {what}"
-    return f"{best.words} (p {p_value(p)}{rivals})"
+    return f"{best.words} (corrected p {p_value(p)}{rivals})"
 
 
 def _why_untested(section: Section) -> str:
@@ -154,11 +154,12 @@ def _of_elbo(likelihood: Series, one: Key, other: Key) -> Statement:
     seeds = min(likelihood.estimates[key].n for key in (one, other))
     by = interval(Estimate(abs(gap.mean), gap.half_width, seeds))
     way = f"{by} nats {'higher' if gap.mean > 0 else 'lower'} than" if gap.mean else "equal to"
+    kind = f" (95% interval over {count(seeds, 'seed')})" if gap.half_width is not None else ""
     values = " against ".join(
         f"{number(likelihood.estimates[key].mean, 1)} at β {plain(key[1])}" for key in (one, other)
     )
-    how = f"{READING_NAMES[LIKELIHOOD]}, β {likelihood.chosen_on}"
-    words = f"the best ELBO of {one[0]} is {way} that of {other[0]}: {values}, {how}"
+    how = f"at the {READING_NAMES[LIKELIHOOD]}, β {likelihood.chosen_on}"
+    words = f"the best ELBO of {one[0]} is {way} that of {other[0]}{kind}: {values}, {how}"
     return Statement("ELBO", words, gap.mean, gap.p)
 
 
@@ -168,17 +169,20 @@ def _below_coder(coder: Sequence[tuple[BdRate, Judgement]]) -> Iterator[str]:
              if rate.percent is not None and _is_trained(rate.variant)]  # fmt: skip
     if len(known) > 1 and all(rate.percent > 0 for rate, _ in known if rate.percent is not None):
         shown = all(judged.p is not None and judged.p <= LEVEL for _, judged in known)
-        yield f"the linear coder needs less rate than any trained variant{'' if shown else ', in the mean'}"
+        words = "at equal error the linear coder needs less rate than any trained variant"
+        yield words if shown else f"{words}, in the mean"
 
 
 def _length(section: Section) -> Iterator[str]:
     """Say how far training had come, by the most that the ELBO of a variant's best still rose."""
-    trainings, _ = progress(section)
+    trainings, unknown = progress(section)
     likelihood = elbo(section, LIKELIHOOD)
     best = {key for variant, _ in likelihood.values if (key := likelihood.best(variant)) is not None}
     rises = [rise for key, by_seed in trainings.items() if key in best
              and (rise := mean_rise(by_seed.values(), LIKELIHOOD)) is not None]  # fmt: skip
     if not rises:
+        if why := next(iter(unknown.values()), ""):
+            yield f"how far training had come is not known: {why}"
         return
     epochs = section.settings.get("train", {}).get("epochs")
     trained = "training" if epochs is None else f"training of {count(epochs, 'epoch')}"

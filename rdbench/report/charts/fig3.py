@@ -90,7 +90,7 @@ def _chart(section: Section, curves: Sequence[Curve], data: dict[str, Rows]) -> 
         for row in data[name]:
             row["member"] = member[row["variant"]]
     note = f"Optimal σ² here: {READING_NAMES[best]}."
-    return Chart("fig3", "All readings in one plot, as Fig. 3 of the paper", (note,),
+    return Chart("fig3", "All readings of σ² in one plot, as Fig. 3 of Kim & Lee (2024)", (note,),
                  (Control(SCALES.label, SCALES.options),), plot.switches, views, data)  # fmt: skip
 
 

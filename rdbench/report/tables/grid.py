@@ -59,11 +59,15 @@ def table(parts: Sequence[tuple[str, Section]]) -> Table | None:
         f"{NOT_EQUAL} At equal w: at the weight of {BASELINE} at this β. A mean is over those β at which"
         " every combination has all its seeds of both, so that means compare."
     )
+    said = (
+        f"ELBO in nats minus that of {BASELINE} at equal β, 95% intervals over seeds: {'; '.join(sentences)}."
+    )
+    notes = (said,) if sentences else ()
     columns = [Column("variant", kind="key"), Column(f"β of {BASELINE}", kind="key")]
     for name, _ in parts:
         columns += [Column("at equal β", name), Column("at equal w", name)]
     title = f"ELBO against {BASELINE}, over the grid"
-    return Table("grid", title, caption, tuple(columns), tuple(rows), tuple(sentences), method=method,
+    return Table("grid", title, caption, tuple(columns), tuple(rows), notes, method=method,
                  folded=len(rows) >= 2 * LONG)  # fmt: skip
 
 
@@ -105,10 +109,7 @@ def _sentence(variant: str, names: Sequence[str], gaps: Sequence[Difference | No
     first, last = gaps[0], gaps[-1]
     if first is None or last is None or first.half_width is None or last.half_width is None:
         return []
-    return [
-        f"{variant} less {BASELINE} at equal β, in the mean over {betas} β: {_signed(first)} nats at"
-        f" {names[0]}, {_signed(last)} at {names[-1]}."
-    ]
+    return [f"{variant} {_signed(first)} at {names[0]}, {_signed(last)} at {names[-1]} (mean over {betas} β)"]
 
 
 def _signed(gap: Difference) -> str:
