@@ -36,19 +36,8 @@ def compute(options: FdClassifierOptions, model: TrainedModel) -> list[Value]:
 
     Raises as :func:`comparison.network`; ValueError: a sample is not finite.
     """
-    import torch
-
-    from rdbench.numerics.frechet import MomentSum, frechet_standard_error
-
     features = comparison.network("classifier", model)
-    reference = comparison.reference_moments(model, features, options.split)
-    samples = comparison.sample_features(model, features, options.samples)
-    total = MomentSum()
-    for part in torch.split(samples, features.batch):
-        total.add(part)
-    sampled = total.moments()
-    error = frechet_standard_error(samples, sampled, reference)
-    return [comparison.distance(sampled, reference, features, error)]
+    return [comparison.distance_of_samples(model, features, options.samples, options.split)]
 
 
 METRIC = Metric(

@@ -177,6 +177,24 @@ def distance(
     return Value(frechet_distance(sampled, reference), error, settings, features.hash)
 
 
+def distance_of_samples(model: "TrainedModel", features: Features, amount: int, split: SplitName) -> "Value":
+    """Return the Fréchet distance of so many prior samples to a split's images, with its standard error.
+
+    ValueError: a sample is not finite.
+    """
+    import torch
+
+    from rdbench.numerics.frechet import MomentSum, frechet_standard_error
+
+    reference = reference_moments(model, features, split)
+    samples = sample_features(model, features, amount)
+    total = MomentSum()
+    for part in torch.split(samples, features.batch):
+        total.add(part)
+    sampled = total.moments()
+    return distance(sampled, reference, features, frechet_standard_error(samples, sampled, reference))
+
+
 def about(features: Features, warning: str | None = None, **more: Any) -> dict[str, Any]:
     """Return settings of a value: what is known of its feature network, ``more``, and a warning if any.
 
