@@ -65,8 +65,8 @@ KEPT = (
     "elbo_se",
     "sse",
     "mse",
-    "psnr",
-    "bits_per_dim",
+    "psnr_of_mse",
+    "density_bits_per_dim",
 )
 
 

@@ -1,6 +1,5 @@
 """``rdbench evaluate``: measure metrics on trained networks that were kept."""
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,7 +8,7 @@ from rdbench import datasets, metrics
 from rdbench.commands import preflight
 from rdbench.errors import ResultsError, SpecError
 from rdbench.machine import limit_threads
-from rdbench.metrics import is_measured
+from rdbench.metrics import is_measured, stored
 from rdbench.metrics.base import MetricOptions
 from rdbench.metrics.failures import reason
 from rdbench.registry import running
@@ -155,12 +154,12 @@ def _without_value(rows: Sequence[Row]) -> list[Row]:
         row
         for row in rows
         if row["value"] is None
-        and not (row["name"] in with_values and json.loads(row["settings"]).get("undefined", False))
+        and not (row["name"] in with_values and stored.settings(row).get("undefined", False))
     ]
 
 
 def _shown(row: Row) -> str:
-    settings = json.loads(row["settings"])
+    settings = stored.settings(row)
     quantity, value = settings.get("quantity", row["name"]), row["value"]
     if value is None:
         return f"{quantity} not defined" if settings.get("undefined", False) else f"{quantity} failed"

@@ -131,7 +131,7 @@ def _failed_metrics(folder: ResultsFolder, sweep: Sweep) -> Iterator[tuple[str, 
     """Yield what metric, of those that a sweep asks for, could not be measured, why, and of which trial."""
     if not sweep.metrics:
         return
-    rows = folder.frame("metrics", ("trial", "name", "value", "settings"))
+    rows = folder.frame("metrics", ("trial", "name", "quantity", "reading", "value", "settings"))
     nulls = rows[rows["value"].isna()].assign(value=None)
     for row in ({str(name): value for name, value in row.items()} for row in nulls.to_dict("records")):
         if is_failure(row) and any(answers(asked, row) for asked in sweep.metrics):

@@ -1,6 +1,5 @@
 """One trial in the foreground: no Ray, nothing caught, nothing stored. For whoever writes a variant."""
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import Any
 
 from rdbench import datasets
 from rdbench.commands import preflight
+from rdbench.metrics import stored
 from rdbench.metrics.failures import is_failure
 from rdbench.results.readings import likelihood_rows
 from rdbench.spec.labels import trial_name
@@ -93,7 +93,7 @@ def _point_lines(points: Sequence[Row]) -> list[str]:
 
 
 def _metric_line(row: Row) -> str:
-    settings = json.loads(row["settings"])
+    settings = stored.settings(row)
     words = dict.fromkeys((row["name"], settings.get("quantity"), settings.get("reading")))
     name = " ".join(word for word in words if word)
     if row["value"] is None:

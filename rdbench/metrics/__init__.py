@@ -11,15 +11,15 @@ import contextlib
 import functools
 import importlib
 import importlib.metadata
-import json
 import math
 import pkgutil
 import traceback
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from rdbench.errors import SpecError, UserError, lacking
-from rdbench.metrics import plugged
+from rdbench.metrics import plugged, stored
 from rdbench.metrics.base import (
     NEEDS,
     Metric,
@@ -89,7 +89,7 @@ def missing(options: MetricOptions, data: "Dataset", protocol: str) -> str | Non
 
 
 # Beside the metrics in this folder.
-_SHARED = ("base", "calling", "failures", "features", "inputs", "plugged")
+_SHARED = ("base", "calling", "failures", "features", "inputs", "plugged", "stored")
 
 _OF_VALUES = {"variance", "lower", "upper", "without_error", "test_accuracy", "kl_by_latent"}
 _OF_VALUES |= {"curve", "ess", "acceptance", "at_slope", "prior"}
@@ -123,6 +123,12 @@ def get(name: str) -> Metric:
         raise SpecError(f"unknown metric {name!r}; {choose(name, names())}")
     metric: Metric = importlib.import_module(f"{__name__}.{name}").METRIC
     return metric
+
+
+@functools.cache
+def unit(name: str, quantity: str) -> str | None:
+    """Return the unit of a quantity of a metric of this folder; None for a pure number, and of any other."""
+    return stored.unit(get(name).quantities, quantity) if name in names() else None
 
 
 def of(asked: MetricOptions) -> Metric:
@@ -170,14 +176,9 @@ def _failure(error: str, failures: int = 1) -> Value:
 
 
 def _row(options: MetricOptions, value: Value, protocol: str) -> dict[str, Any]:
-    return {
-        "name": options.name,
-        "value": value.value,
-        "standard_error": value.standard_error,
-        "settings": json.dumps(_asked(options, value.settings) | value.settings | {"versions": versions()}),
-        "feature_hash": value.feature_hash,
-        "protocol": protocol,
-    }
+    known = replace(value, settings=value.settings | {"versions": versions()})
+    asked = _asked(options, value.settings)
+    return stored.row(options.name, known, asked, of(options).quantities, protocol)
 
 
 def _measure(options: MetricOptions, model: TrainedModel, known: str = "") -> list[Value]:
@@ -231,7 +232,7 @@ def _own_quantities(asked: MetricOptions) -> tuple[Quantity, ...]:
 
 def answers(asked: MetricOptions, row: dict[str, Any]) -> bool:
     """Tell whether a row of the ``metrics`` table is about what is asked."""
-    return row["name"] == asked.name and _answers(asked, json.loads(row["settings"]))
+    return row["name"] == asked.name and _answers(asked, stored.settings(row))
 
 
 def _answers(asked: MetricOptions, settings: dict[str, Any], complete: bool = True) -> bool:
@@ -253,7 +254,7 @@ def _answers(asked: MetricOptions, settings: dict[str, Any], complete: bool = Tr
 
 
 def is_measured(
-    asked: MetricOptions, stored: Iterable[dict[str, Any]], or_failed: bool = False, complete: bool = False
+    asked: MetricOptions, rows: Iterable[dict[str, Any]], or_failed: bool = False, complete: bool = False
 ) -> bool:
     """Tell whether rows of the ``metrics`` table of one trial hold what is asked.
 
@@ -262,15 +263,15 @@ def is_measured(
     up. A quantity, option or reading that the metric had not when the trial was measured is lacking with
     ``complete`` only: it is no reason to train again.
     """
-    rows = [(row, json.loads(row["settings"])) for row in stored if row["name"] == asked.name]
+    of_it = [(row, stored.settings(row)) for row in rows if row["name"] == asked.name]
     valued = False
-    for row, settings in rows:
+    for row, settings in of_it:
         if _answers(asked, settings, complete):
             given_up = or_failed and settings.get("failures", 0) >= TRIES
             if settings.get("undefined", False) or given_up:
                 return True
             valued = valued or row["value"] is not None
-    return valued and not _other_options(asked, [settings for _, settings in rows], complete)
+    return valued and not _other_options(asked, [settings for _, settings in of_it], complete)
 
 
 def _other_options(asked: MetricOptions, rows: Iterable[dict[str, Any]], complete: bool) -> bool:

@@ -202,6 +202,7 @@ class Quantity:
     # Options of the metric that no other quantity of it depends on: rows of the others do not hold them, so
     # values of these stay in one column whatever such an option says.
     options: tuple[str, ...] = ()
+    what: str = ""  # what a reader is told beside how it was measured, where its name may stand for several
 
 
 @dataclass(frozen=True)

@@ -159,7 +159,9 @@ METRIC = Metric(
         Quantity("prior_bits", "lower", "bits per image"),
         Quantity("bits_over_kl", "lower", "bits per image", positive=False),
         Quantity("sse", "lower"),
-        Quantity("psnr", "higher", "dB", has_zero=False, positive=False),
+        Quantity(
+            "psnr", "higher", "dB", has_zero=False, positive=False, what="PSNR of the mean squared error"
+        ),
     ),
     protocols=("clean",),
     needs=("gaussian",),

@@ -8,18 +8,20 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from rdbench.metrics import stored
+
 TRIES = 2  # failures in the same way after which a metric is given up
 
 
 def is_failure(row: Mapping[str, Any]) -> bool:
     """Tell whether a row of the ``metrics`` table has no value, though one has a meaning for its variant."""
-    return row["value"] is None and not _settings(row).get("undefined", False)
+    return row["value"] is None and not stored.settings(row).get("undefined", False)
 
 
 def reason(row: Mapping[str, Any]) -> str:
     """Return the last line of why a row of the ``metrics`` table has no value."""
     try:
-        text = json.loads(str(row["settings"]))["error"]
+        text = stored.settings(row)["error"]
     except (ValueError, TypeError, KeyError):  # a folder may come from anywhere
         text = ""
     return last_line(text)
@@ -43,22 +45,17 @@ def added_up(
     ``before`` returns the rows that they replace; it is called only if something failed.
     """
     rows = list(rows)
-    failed = {i: settings for i, row in enumerate(rows) if "failures" in (settings := _settings(row))}
+    failed = {i: settings for i, row in enumerate(rows) if "failures" in (settings := stored.settings(row))}
     if failed:
-        known = {_identity(row): _settings(row).get("failures", 0) for row in before()}
+        known = {_identity(row): stored.settings(row).get("failures", 0) for row in before()}
         for i, settings in failed.items():
             total = settings["failures"] + known.get(_identity(rows[i]), 0)
             rows[i] = {**rows[i], "settings": json.dumps(settings | {"failures": total})}
     return rows
 
 
-def _settings(row: Mapping[str, Any]) -> dict[str, Any]:
-    settings: dict[str, Any] = json.loads(row["settings"])
-    return settings
-
-
 def _identity(row: Mapping[str, Any]) -> str:
     """Return what was asked of a metric, and the way in which it failed."""
-    settings = _settings(row)
+    settings = stored.settings(row)
     asked = {key: value for key, value in settings.items() if key not in ("error", "failures", "versions")}
     return json.dumps([row["name"], asked, way(str(settings.get("error", "")))], sort_keys=True)

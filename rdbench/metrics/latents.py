@@ -245,7 +245,7 @@ METRIC = Metric(
         Quantity("rate", None, "nats per image"),
         Quantity("mutual_information", None, "nats per image", positive=False),
         Quantity("marginal_kl", None, "nats per image", has_zero=False, positive=False),
-        Quantity("active_units", None, positive=False),
+        Quantity("active_units", None, "latents", positive=False),
         Quantity("collapsed", None, "share of latents", positive=False, options=("epsilon", "delta")),
     ),
     protocols=("clean",),

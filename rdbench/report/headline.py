@@ -116,7 +116,7 @@ def _rate_statements(section: Section) -> Iterator[Statement]:
     points = in_curves(finite_points(section.points, "test", "half"), section.states, collapsed=True)
     variants = sorted(points["variant"].unique())
     curves = {name: CurvePoints(points[points["variant"] == name], "mse") for name in variants}
-    pixels = bool("psnr" in points and points["psnr"].notna().any())
+    pixels = bool("psnr_of_mse" in points and points["psnr_of_mse"].notna().any())
     for variant, baseline in _pairs(variants):
         rate = bd_rate(curves[variant], curves[baseline], variant=variant, name=baseline)
         tested = (

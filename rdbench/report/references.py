@@ -237,7 +237,7 @@ def to_csv(section: Section) -> str:
     writer.writerow(HEADER)
     for reading in section.readings:
         means = _means(section, reading)
-        quantities = [("psnr", "dB"), ("mse", "MSE")] if reading == section.readings[0] else []
+        quantities = [("psnr_of_mse", "dB"), ("mse", "MSE")] if reading == section.readings[0] else []
         for column, unit in [*quantities, ("distortion", f"{NATS} at {reading}")]:
             for row in means.sort_values(["variant", "rate"]).to_dict("records"):
                 if math.isfinite(row[column]):
@@ -249,7 +249,7 @@ def to_compressai(section: Section, variant: str) -> str | None:
     """Return a variant's curve as CompressAI's results have one; None where it has no PSNR."""
     means = _means(section, section.readings[0]) if section.readings else pd.DataFrame()
     rows = means[means["variant"] == variant].sort_values("rate") if len(means) else means
-    rows = rows[rows["psnr"].notna()] if len(rows) else rows
+    rows = rows[rows["psnr_of_mse"].notna()] if len(rows) else rows
     if not len(rows):
         return None
     bits = rows["rate"] / (pixels_of(section) * math.log(2))
@@ -257,7 +257,7 @@ def to_compressai(section: Section, variant: str) -> str | None:
         "name": variant,
         "description": f"{section.dataset}, protocol {section.protocol}, means over seeds; the rate is"
         " KL(q(z|x) || p(z)); PSNR of the mean squared error",
-        "results": {"bpp": bits.tolist(), "psnr": rows["psnr"].tolist()},
+        "results": {"bpp": bits.tolist(), "psnr": rows["psnr_of_mse"].tolist()},
     }
     return json.dumps(data, ensure_ascii=False, allow_nan=False, indent=2) + "\n"
 

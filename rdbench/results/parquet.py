@@ -12,6 +12,8 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from rdbench.results import older
+
 if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
@@ -20,21 +22,7 @@ if TYPE_CHECKING:
 STANDING = ("trial", "status", "error", "variant", "beta", "seed", "parameters", "dataset_checksum")
 """The columns of ``trials`` that give the status of trials: read in a third of the time of all."""
 
-SCHEMA_VERSION = 6
-# 2: trials.pack; 3: trials.run, digest; 4: trials.train_images, test_images, data_notes;
-# 5: points.binned_bits_per_dim; 6: trials.mean_image_mse
-_SINCE = {
-    "trials": {
-        "pack": 2,
-        "run": 3,
-        "train_images": 4,
-        "test_images": 4,
-        "data_notes": 4,
-        "mean_image_mse": 6,
-    },
-    "points": {"binned_bits_per_dim": 5},
-}
-"""Columns of a table that came with a later version than the first."""
+SCHEMA_VERSION = 7  # what each version brought: :mod:`rdbench.results.older`
 _DIGEST_SINCE = 3
 _VERSION_KEY = b"rdbench_schema"
 _DIGEST_KEY = b"rdbench_digest"
@@ -44,8 +32,8 @@ _BLANK = b"0" * 64
 _POINT = (
     "trial:string dataset:string variant:string beta:double seed:int64 protocol:string split:string"
     " reading:string native:bool n_images:int64 rate:double rate_se:double distortion:double"
-    " distortion_se:double elbo:double elbo_se:double sse:double mse:double psnr:double bits_per_dim:double"
-    " binned_bits_per_dim:double"
+    " distortion_se:double elbo:double elbo_se:double sse:double mse:double psnr_of_mse:double"
+    " density_bits_per_dim:double binned_bits_per_dim:double"
 )
 _TRIAL = (
     "trial:string status:string error:string dataset:string variant:string beta:double seed:int64"
@@ -59,8 +47,8 @@ TABLES: dict[str, str] = {
     "history": "trial:string epoch:int64 loss:double rate:double sse:double lr:double seconds:double"
     " images_per_second:double",
     "images": "trial:string kind:string index:int64 png:binary",
-    "metrics": "trial:string name:string value:double standard_error:double settings:string"
-    " feature_hash:string protocol:string",
+    "metrics": "trial:string name:string quantity:string reading:string value:double unit:string"
+    " standard_error:double settings:string feature_hash:string protocol:string",
     "per_image": "trial:string index:int64 sse:double rate:double",
     "trials": _TRIAL,
 }
@@ -154,16 +142,39 @@ def decode(table: str, name: str, content: bytes, columns: Sequence[str] = ()) -
     Raises:
         TableFileError: it is not such a file.
     """
-    import pyarrow as pa
     import pyarrow.compute as pc
-    import pyarrow.parquet as pq
 
     checked = check(table, name, content)
+    part, version = _read(table, content, columns if checked else (), checked)
+    expected = schema(table, tuple(columns))
+    if not checked and version >= _DIGEST_SINCE:
+        raise TableFileError(f"no {table} file of rdbench: its digest is missing")
+    if not part.schema.equals(expected):
+        part = older.as_now(table, part, version, schema(table).names, expected)
+    if not part.schema.equals(expected):
+        raise TableFileError(f"no {table} file of rdbench: columns are missing")
+    # Anybody can write a digest: also check that the rows are of this trial.
+    named = "trial" in part.schema.names and not name.startswith("compact-")
+    if named and not pc.all(pc.equal(part["trial"], name), min_count=0).as_py():
+        raise TableFileError("it holds another trial")
+    return part
+
+
+def _read(table: str, content: bytes, columns: Sequence[str], checked: bool) -> "tuple[pa.Table, int]":
+    """Return what a file holds in some ``columns``, named as now, or in all; and its schema version.
+
+    Their names are those of that version. ``checked``: its digest was, so its values need not be.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     try:
         file = pq.ParquetFile(pa.py_buffer(content))
         if file.metadata.num_rows > MOST_ROWS[table]:
             raise TableFileError(f"it says it has {file.metadata.num_rows:,} rows")
-        part = file.read(list(columns) if checked and columns else None, use_threads=False)
+        version = _version((file.metadata.metadata or {}).get(_VERSION_KEY, b"none").decode(errors="replace"))
+        some = columns and not older.is_split(table, version)
+        part = file.read(older.columns(table, version, columns) if some else None, use_threads=False)
         if not checked:
             part.validate(full=True)  # finds text that is not UTF-8, for one
     except TableFileError:
@@ -171,23 +182,17 @@ def decode(table: str, name: str, content: bytes, columns: Sequence[str] = ()) -
     except Exception as error:  # a damaged file may raise anything
         line = (str(error).splitlines() or [type(error).__name__])[0]
         raise TableFileError(f"not a readable Parquet file ({line})") from None
-    version = (part.schema.metadata or {}).get(_VERSION_KEY, b"none").decode(errors="replace")
-    expected = schema(table, tuple(columns))
-    if version.isdecimal() and int(version) > SCHEMA_VERSION:
+    return part, version
+
+
+def _version(text: str) -> int:
+    if text.isdecimal() and int(text) > SCHEMA_VERSION:
         raise NewerFileError(
-            f"its schema version is {version}, this rdbench reads up to {SCHEMA_VERSION}; update rdbench"
+            f"its schema version is {text}, this rdbench reads up to {SCHEMA_VERSION}; update rdbench"
         )
-    if version not in map(str, range(1, SCHEMA_VERSION + 1)):
+    if text not in map(str, range(1, SCHEMA_VERSION + 1)):
         raise TableFileError("not a file of rdbench")
-    if not part.schema.equals(expected):
-        part = _as_now(table, part, int(version), expected)
-    if not (checked or int(version) < _DIGEST_SINCE) or not part.schema.equals(expected):
-        raise TableFileError(f"no {table} file of rdbench: digest or columns are missing")
-    # Anybody can write a digest: also check that the rows are of this trial.
-    named = "trial" in part.schema.names and not name.startswith("compact-")
-    if named and not pc.all(pc.equal(part["trial"], name), min_count=0).as_py():
-        raise TableFileError("it holds another trial")
-    return part
+    return int(text)
 
 
 def to_pandas(rows: "pa.Table") -> "pd.DataFrame":
@@ -214,20 +219,3 @@ def _digest(table: str, name: str, content: bytes, start: int, end: int) -> byte
     for part in (view[:start], _BLANK, view[end:]):
         code.update(part)
     return code.hexdigest().encode()
-
-
-def _as_now(table: str, part: "pa.Table", version: int, expected: "pa.Schema") -> "pa.Table":
-    """Return rows of an older schema version in today's columns, null where it had none.
-
-    A table that lacks more than its version did is returned unchanged.
-    """
-    import pyarrow as pa
-
-    lacking = {name for name, since in _SINCE.get(table, {}).items() if since > version}
-    held = [name for name in schema(table).names if name not in lacking]
-    if part.schema.names not in (held, [name for name in expected.names if name in held]):
-        return part
-    columns = [
-        pa.nulls(len(part), field.type) if field.name in lacking else part[field.name] for field in expected
-    ]
-    return pa.Table.from_arrays(columns, names=expected.names)

@@ -15,7 +15,7 @@ from rdbench.spec.sweep import Sweep
 if TYPE_CHECKING:
     import pandas as pd
 
-_MEASURED = ("sse", "mse", "psnr", "rate", "rate_se", "distortion_se", "elbo_se")
+_MEASURED = ("sse", "mse", "psnr_of_mse", "rate", "rate_se", "distortion_se", "elbo_se")
 
 
 def shown(sweep: Sweep) -> Sweep:
@@ -73,5 +73,6 @@ def _derived(rows: Mapping[str, Any]) -> dict[str, Any]:
     with np.errstate(divide="ignore", invalid="ignore"):
         n = np.round(rows["sse"] / rows["mse"])
         values = at_variance(rows, rows["train_sse"] / n, n)
-        pixels = ~np.isnan(rows["psnr"])
-        return values | {"bits_per_dim": np.where(pixels, bits_per_dim(values["elbo"], 1) / n, np.nan)}
+        pixels = ~np.isnan(rows["psnr_of_mse"])
+        bits = bits_per_dim(values["elbo"], 1) / n
+        return values | {"density_bits_per_dim": np.where(pixels, bits, np.nan)}

@@ -4,14 +4,13 @@ That is measured on the validation images, so that the test images score a choic
 where none are held out, on the test images.
 """
 
-import json
 import math
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from rdbench.metrics import answers
+from rdbench.metrics import answers, stored
 from rdbench.metrics.base import MetricOptions, value_name
 from rdbench.results.load import load_results
 from rdbench.results.store import ResultsFolder
@@ -19,7 +18,7 @@ from rdbench.spec.plan import Trial
 from rdbench.spec.sweep import Sweep
 from rdbench.storage.places import Place
 
-_OF_A_POINT = ("rate", "mse", "psnr")
+_OF_A_POINT = {"rate": "rate", "mse": "mse", "psnr": "psnr_of_mse"}  # name -> column
 _OF_A_READING = ("elbo", "distortion")
 
 
@@ -57,12 +56,12 @@ def load(
     results = load_results(root, ("points", "metrics"))
     values: dict[str, dict[str, float]] = defaultdict(dict)
     for row in _records(results.points[results.points["split"] == chosen_on(results.sweep)]):
-        measured = {name: row[name] for name in _OF_A_POINT}
+        measured = {name: row[column] for name, column in _OF_A_POINT.items()}
         measured |= {f"{name}_{row['reading']}": row[name] for name in _OF_A_READING}
         values[row["trial"]] |= _finite(measured)
     for row in _records(results.metrics):
         if any(answers(metric, row) for metric in asked):
-            settings = json.loads(row["settings"])
+            settings = stored.settings(row)
             name = value_name(row["name"], settings.get("quantity"), settings.get("reading"))
             values[row["trial"]] |= _finite({name: row["value"]})
     ended = {}

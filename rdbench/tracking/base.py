@@ -1,7 +1,6 @@
 """What a tracker is: told of each trial, with its settings, curves, figures and pictures."""
 
 import io
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,13 +10,14 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from rdbench.metrics import stored
 from rdbench.metrics.base import value_name
 from rdbench.results.readings import likelihood_rows
 from rdbench.spec.plan import Trial
 
 Tables = Mapping[str, Sequence[Mapping[str, Any]]]
 CURVES = ("loss", "rate", "sse", "lr", "images_per_second")
-FIGURES = ("rate", "mse", "psnr")  # of a split, under whatever reading
+FIGURES = ("rate", "mse", "psnr_of_mse")  # of a split, under whatever reading
 OF_READING = ("elbo", "distortion")
 
 
@@ -31,7 +31,7 @@ class TrialRecord:
         status: "done", "diverged", "failed" or "stopped".
         settings: under dotted keys: "train.lr".
         curves: by name, "train/loss": (epoch, value) of each epoch.
-        figures: by name: "test/elbo_half", nats; "test/psnr", dB; "metric/fid". Finite ones.
+        figures: by name: "test/elbo_half", nats; "test/psnr_of_mse", dB; "metric/fid". Finite ones.
         pictures: by kind: uint8 (height, width, 3), a grid of up to 16.
         epochs: how many it trained.
     """
@@ -105,7 +105,7 @@ def _of_metrics(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Return figures of metrics; a second value of one name, measured otherwise, has a number."""
     figures: dict[str, Any] = {}
     for row in rows:
-        settings = json.loads(row["settings"])
+        settings = stored.settings(row)
         name = f"metric/{value_name(row['name'], settings.get('quantity'), settings.get('reading'))}"
         count = sum(known == name or known.startswith(f"{name} ") for known in figures)
         figures[f"{name} {count + 1}" if count else name] = row["value"]

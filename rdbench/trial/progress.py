@@ -130,7 +130,8 @@ def preparing(console: Console, name: str) -> Iterator[Callable[[int, int], None
 def result_detail(row: dict[str, Any]) -> str:
     """Return what a line says of an ended trial, from the summary its worker reports."""
     if row["status"] == "done":
-        quality = f"MSE {row['mse']:.4g}" if row.get("psnr") is None else f"PSNR {row['psnr']:.2f} dB"
+        psnr = row.get("psnr_of_mse")
+        quality = f"MSE {row['mse']:.4g}" if psnr is None else f"PSNR {psnr:.2f} dB"
         figures = [row["state"]] if row.get("state") else []
         figures += [quality]
         if row["elbo"] is not None:  # a deterministic model has none

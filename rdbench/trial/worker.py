@@ -72,8 +72,8 @@ def summary(tables: Tables) -> Summary:
     # Under the one reading that is a likelihood of any model, so that lines compare.
     test = [point for point in likelihood_rows(tables.get("points", [])) if point["split"] == "test"]
     for point in test[:1]:
-        figures |= {name: point[name] for name in ("elbo", "rate", "reading", "mse", "psnr")}
-        pixels = point["psnr"] is not None
+        figures |= {name: point[name] for name in ("elbo", "rate", "reading", "mse", "psnr_of_mse")}
+        pixels = point["psnr_of_mse"] is not None
         figures["state"] = state(point["rate"], point["mse"], row.get("mean_image_mse"), pixels=pixels)
     return figures
 

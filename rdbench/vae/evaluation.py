@@ -178,8 +178,8 @@ def point_rows(
                 "elbo_se": elbo_se,
                 "sse": sse,
                 "mse": sse / n,
-                "psnr": float(psnr(sse / n)) if pixels else None,
-                "bits_per_dim": float(bits_per_dim(elbo, n)) if pixels and elbo is not None else None,
+                "psnr_of_mse": float(psnr(sse / n)) if pixels else None,
+                "density_bits_per_dim": float(bits_per_dim(elbo, n)) if pixels and elbo is not None else None,
                 "binned_bits_per_dim": None if binned is None else float(binned.mean()) / (n * math.log(2)),
             }
         )

@@ -17,7 +17,18 @@ SETTINGS = {
     "train": {"batch_size": 64},
     "model": {"name": "linear", "latent": 8},
 }
-NUMBERS = ["split", "reading", "n_images", "rate", "rate_se", "distortion", "elbo", "elbo_se", "sse", "psnr"]
+NUMBERS = [
+    "split",
+    "reading",
+    "n_images",
+    "rate",
+    "rate_se",
+    "distortion",
+    "elbo",
+    "elbo_se",
+    "sse",
+    "psnr_of_mse",
+]
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +76,7 @@ def test_a_module_is_measured_by_its_forward_pass_in_evaluation_mode_and_left_as
     assert int(module.norm.num_batches_tracked) == 0
     rates = [one.points.query("split == 'test'")["rate"].iloc[0] for one in (mine, results)]
     assert rates[0] == pytest.approx(rates[1], rel=1e-6)
-    psnr = [one.points.query("split == 'test'")["psnr"].iloc[0] for one in (mine, results)]
+    psnr = [one.points.query("split == 'test'")["psnr_of_mse"].iloc[0] for one in (mine, results)]
     assert psnr[0] != psnr[1]  # other noise
     assert psnr[0] == pytest.approx(psnr[1], abs=0.5)
     again = rdbench.evaluate(module, results, name="mine", beta=0.1, results=tmp_path / "again")

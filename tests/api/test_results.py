@@ -116,10 +116,10 @@ def test_the_points_of_a_chart_are_the_means_over_seeds(results):
     chart = rdbench.plot.rate_distortion(results, y="psnr")
     rows = [row for row in data(chart, "point") if row["variant"] == "bs_vae"]
     points = results.points.query("split == 'test' and reading == 'half' and variant == 'bs_vae'")
-    expected = points.groupby("beta")[["rate", "psnr"]].mean()
+    expected = points.groupby("beta")[["rate", "psnr_of_mse"]].mean()
     assert [row["beta"] for row in rows] == expected.index.tolist()
-    for name in ("rate", "psnr"):
-        assert [row[name] for row in rows] == pytest.approx(expected[name].tolist(), rel=1e-5)
+    for name, column in {"rate": "rate", "psnr": "psnr_of_mse"}.items():
+        assert [row[name] for row in rows] == pytest.approx(expected[column].tolist(), rel=1e-5)
 
 
 def test_the_lines_of_training_are_the_history(results):

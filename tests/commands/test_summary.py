@@ -23,7 +23,10 @@ def folder_of(tmp_path, monkeypatch, elbo, seeds=3, **changes):
 
     def rows(trial):
         rate, mse = elbo(trial.variant.name, trial.beta, trial.seed)
-        return [row | {"rate": rate, "mse": mse, "sse": 64 * mse, "psnr": 13.0} for row in point_rows(trial)]
+        return [
+            row | {"rate": rate, "mse": mse, "sse": 64 * mse, "psnr_of_mse": 13.0}
+            for row in point_rows(trial)
+        ]
 
     monkeypatch.setattr("report_builders.point_rows", rows)
     return write(tmp_path / "study", make_sweep(seeds=seeds, **changes), mean_image_mse=0.07)

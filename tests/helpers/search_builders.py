@@ -35,6 +35,9 @@ def sweep(search: object = "curve", **settings: object) -> Sweep:
     return Sweep.model_validate(given | settings)
 
 
+OF_A_POINT = {"rate": "rate", "mse": "mse", "psnr": "psnr_of_mse"}
+
+
 def predicted(trial: Trial) -> FinishedTrial:
     """A trial as theory has it end, trained and measured without error."""
     found = theory.predict("beta_vae", EIGENVALUES, trial.model.latent, trial.beta)
@@ -83,7 +86,7 @@ def commit(root, trial, status="done", run="", values=None):
                 "elbo": own["elbo_optimal"],
                 "distortion": 1.0,
             }
-            | {name: own[name] + (split == "train") for name in ("rate", "mse", "psnr")}
+            | {column: own[name] + (split == "train") for name, column in OF_A_POINT.items()}
             for split in ("train", "test")
             for reading in ("half", "optimal")
         ]

@@ -49,7 +49,8 @@ def noisy(generator, scale, seeds, noise, correlation, shared=None):
 def section(points, readings=("half", "optimal")):
     """A section from {variant: rows}; the distortion under a reading is one of the error; no pixels."""
     frames = [
-        rows.assign(variant=variant, split="test", reading=reading, elbo=0.0, psnr=np.nan, bits_per_dim=0.0,
+        rows.assign(variant=variant, split="test", reading=reading, elbo=0.0,
+                    psnr_of_mse=np.nan, density_bits_per_dim=0.0,
                     distortion=100 * rows["mse"] if reading == "half" else 50 * np.log(rows["mse"]))
         for variant, rows in points.items() for reading in READINGS
     ]  # fmt: skip

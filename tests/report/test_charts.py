@@ -27,7 +27,7 @@ def section_from(rows, dataset=None, readings=("half",), history=()):
     points = [
         {"trial": f"t{place}", "variant": variant, "beta": float(beta), "seed": seed, "split": "test",
          "reading": reading, "rate": rate, "mse": mse, "distortion": 1000 * mse, "elbo": -1000 * mse - rate,
-         "psnr": -10 * math.log10(mse) if mse > 0 else None, "native": reading == NATIVE.get(variant),
+         "psnr_of_mse": -10 * math.log10(mse) if mse > 0 else None, "native": reading == NATIVE.get(variant),
          "beta_rate": variant in NATIVE}
         for place, (variant, beta, seed, rate, mse) in enumerate(rows)
         for reading in ("half", "beta_half", "optimal", "optimal_shared")
@@ -192,7 +192,7 @@ def test_a_bit_per_pixel_is_ln_2_nats_for_each_of_its_pixels():
 def test_data_that_are_no_images_have_no_pixels_and_no_psnr():
     rows = [("bs_vae", beta, 0, 6.0 / beta, 1.5 * beta) for beta in (1, 2)]
     section = section_from(rows, {"name": "gaussian"})
-    section.points["psnr"] = None
+    section.points["psnr_of_mse"] = None
     drawn = rate_chart.rate_chart(section, PAIR)
     assert [control.label for control in drawn.controls] == ["vertical axis", "rate axis"]
     assert [key for key, _ in drawn.controls[0].options] == ["distortion_half", "mse"]
@@ -251,7 +251,7 @@ def test_the_view_of_a_reading_names_it_on_its_axis(section):
         "distortion_half": ["distortion (nats per image)", "σ² = 1/2"],
         "distortion_optimal": ["distortion (nats per image)", "σ² optimal for each image, fitted to it"],
         "mse": ["mean squared error of a value"],
-        "psnr": ["PSNR (dB)"],
+        "psnr": ["PSNR of the MSE (dB)"],
     }
     for scale in ("linear", "log"):
         encodings = [layer["encoding"] for layer in drawn.views[f"mse/{scale}/rate"]["layer"]]

@@ -25,7 +25,7 @@ def sections(tmp_path):
         tables = folder.trial_tables(trial.id)
         better = 50.0 if trial.beta == 10 else 0.0
         for row in [row for row in tables["points"] if row["split"] == "test"]:
-            shifted = {name: row[name] + better for name in ("elbo", "psnr")}
+            shifted = {name: row[name] + better for name in ("elbo", "psnr_of_mse")}
             tables["points"].append(row | shifted | {"split": "validation"})
         folder.commit(trial.id, tables)
     return section_of(tmp_path / "plain"), section_of(tmp_path / "held_out")

@@ -53,8 +53,8 @@ def section(
     points = [
         {"variant": variant, "beta": beta, "seed": seed, "split": "test", "reading": reading, "trial": "t",
          "native": reading == NATIVE.get(variant, "half"), "beta_rate": variant == "beta_vae",
-         "rate": RATES.get(beta, 1.0), "distortion": curve(variant, beta, reading) + off, "psnr": 10.0,
-         "mse": (mse or error)(variant, beta) * (1 + off / 1e3), "bits_per_dim": 1.0,
+         "rate": RATES.get(beta, 1.0), "distortion": curve(variant, beta, reading) + off, "psnr_of_mse": 10.0,
+         "mse": (mse or error)(variant, beta) * (1 + off / 1e3), "density_bits_per_dim": 1.0,
          "elbo": elbo[variant, beta][seed] + (off - 1e4 * beta if "half" in reading else 0)}
         for variant, beta, seed in done for off in [luck(variant, beta, seed)] for reading in READ
     ]  # fmt: skip

@@ -29,7 +29,7 @@ def papers_shape():
                 height = 7200.0 - rate / 10 if reading == "half" else height
                 rows.append({"trial": f"{variant}{beta}", "variant": variant, "beta": 1.0 / beta, "seed": 0,
                              "split": "test", "reading": reading, "rate": rate, "mse": 0.05 / beta,
-                             "psnr": 10.0 + beta, "distortion": height, "elbo": -height - rate,
+                             "psnr_of_mse": 10.0 + beta, "distortion": height, "elbo": -height - rate,
                              "native": reading == "half", "beta_rate": True})  # fmt: skip
     return Section(
         {"dataset": {"name": "celeba"}, "protocol": "clean"}, None, tuple(SHIFT), pd.DataFrame(rows)

@@ -19,7 +19,8 @@ def section(factors, seeds=(0, 1, 2), noise=0.0, train_images=None):
         {"variant": variant, "beta": float(place), "seed": seed, "split": split, "reading": reading,
          "trial": f"{variant}/{place}/{seed}", "native": False, "mse": error, "sse": 64 * error,
          "rate": factor * rate * (1 + noise * generator.normal()),
-          "distortion": 50 * error, "elbo": 0.0, "psnr": 0.0, "bits_per_dim": 0.0, "n_images": n}
+          "distortion": 50 * error, "elbo": 0.0, "psnr_of_mse": 0.0, "density_bits_per_dim": 0.0,
+          "n_images": n}
         for variant, factor in factors.items() for seed in seeds
         for place, (rate, error) in enumerate(zip(RATES, ERRORS, strict=True))
         for split, n in (("train", 1437), ("test", 360)) for reading in READINGS

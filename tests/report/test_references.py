@@ -85,14 +85,14 @@ def test_what_is_exported_is_read_again_and_needs_the_same_rate(root, section, t
         "curve_linear_coder-components-3.json",
     }
     means = section.points.query("split == 'test' and reading == 'half' and variant == 'linear_coder'")
-    means = means.groupby("beta")[["rate", "mse", "psnr"]].mean().sort_values("rate")
+    means = means.groupby("beta")[["rate", "mse", "psnr_of_mse"]].mean().sort_values("rate")
     by_csv = [one for one in references.read(tmp_path / "out/digits_clean/curves.csv")
               if (one.name, one.quantity) == ("linear_coder", "mse")]  # fmt: skip
     by_json = references.read(tmp_path / "out/digits_clean/curve_linear_coder.json")
     for (curve,), rel in ((by_csv, 1e-12), (by_json, 1e-12)):
         rows = curve.rows(section)
         assert [row["rate"] for row in rows] == pytest.approx(means["rate"].tolist(), rel=rel)
-    assert [row["psnr"] for row in by_json[0].rows(section)] == pytest.approx(means["psnr"].tolist())
+    assert [row["psnr"] for row in by_json[0].rows(section)] == pytest.approx(means["psnr_of_mse"].tolist())
     (table,) = [
         one for one in contents([root], references=by_csv).sections[0].tables if one.name == "bd_rate"
     ]

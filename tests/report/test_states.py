@@ -17,7 +17,7 @@ def folder(tmp_path, monkeypatch):
         if (trial.variant.name, trial.beta) == ("bs_vae", 1):
             changes = {"rate": 0.004, "elbo": 1e6}
         if (trial.variant.name, trial.beta, trial.seed) == ("bs_vae", 10, 1):
-            changes = {"rate": 68385.0, "mse": 2.75, "psnr": -4.4}
+            changes = {"rate": 68385.0, "mse": 2.75, "psnr_of_mse": -4.4}
         return [row | changes for row in point_rows(trial)]
 
     monkeypatch.setattr("report_builders.point_rows", rows)

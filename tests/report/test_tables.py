@@ -106,12 +106,12 @@ def test_a_missing_number_is_a_dash_with_its_reason(tmp_path):
 def test_psnr_that_has_no_meaning_is_a_dash_with_its_reason(tmp_path):
     root = write(tmp_path / "a", make_sweep(beta=[1], variants=["bs_vae"]))
     trial = plan(make_sweep(beta=[1], variants=["bs_vae"])).trials[0]
-    rows = [row | {"psnr": None, "bits_per_dim": None} for row in point_rows(trial)]
+    rows = [row | {"psnr_of_mse": None, "density_bits_per_dim": None} for row in point_rows(trial)]
     ResultsFolder(root).commit(
         trial.id, {"points": rows, "trials": [{"status": "done", "spec": trial.to_json()}]}
     )
     row = cells(measured.points(section_of(root), "half"), variant="bs_vae")
-    assert row["test PSNR, dB"] == Cell("–", "defined for images in [0, 1] only")
+    assert row["test PSNR of the MSE, dB"] == Cell("–", "defined for images in [0, 1] only")
     assert row["train ELBO"].text == "−100.0"
     assert row["test MSE"].text == "0.05000"
 

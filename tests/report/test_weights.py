@@ -41,7 +41,8 @@ def section(variances, seeds=(0, 1, 2), declared=True, elbo=elbo_at, **more):
                      "split": split, "reading": reading, "native": reading == native, "beta_rate": declared,
                      # only the training split's error is the weight's
                      "mse": mse * more, "sse": N * mse * more,
-                     "elbo": value, "rate": 5.0, "distortion": -value - 5, "psnr": 10.0, "bits_per_dim": 1.0}
+                     "elbo": value, "rate": 5.0, "distortion": -value - 5,
+                     "psnr_of_mse": 10.0, "density_bits_per_dim": 1.0}
                     for split, more in (("train", 1), ("test", 3))
                     for reading in ("half", "optimal", "optimal_train")
                 ]  # fmt: skip

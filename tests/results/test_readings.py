@@ -21,7 +21,7 @@ from rdbench.trial.worker import summary
 
 DIGITS = {"name": "digits", "train_images": 300, "test_images": 200}
 TRAIN = {"epochs": 2, "batch_size": 100}
-MEASURED = ["distortion", "distortion_se", "elbo", "elbo_se", "bits_per_dim"]
+MEASURED = ["distortion", "distortion_se", "elbo", "elbo_se", "density_bits_per_dim"]
 
 
 @pytest.fixture(scope="module")
@@ -54,12 +54,12 @@ def test_the_derived_row_is_what_the_test_images_give_at_the_variance_of_the_tra
         assert_allclose(row["distortion"], nll.mean(), rtol=1e-12)
         assert_allclose(row["distortion_se"], nll.std(ddof=1) / root_n, rtol=1e-9)
         if names[trial] == "autoencoder":  # which has no rate
-            assert np.isnan([row["elbo"], row["elbo_se"], row["bits_per_dim"]]).all()
+            assert np.isnan([row["elbo"], row["elbo_se"], row["density_bits_per_dim"]]).all()
             continue
         elbo = -(nll + images["rate"].to_numpy())
         assert_allclose(row["elbo"], elbo.mean(), rtol=1e-12)
         assert_allclose(row["elbo_se"], elbo.std(ddof=1) / root_n, rtol=1e-9)
-        assert_allclose(row["bits_per_dim"], -elbo.mean() / (n * np.log(2)), rtol=1e-12)
+        assert_allclose(row["density_bits_per_dim"], -elbo.mean() / (n * np.log(2)), rtol=1e-12)
 
 
 def test_on_the_training_images_it_is_the_shared_optimum_and_elsewhere_never_above_it(trained):

@@ -34,7 +34,7 @@ def test_what_was_committed_is_read_back(root):
     results = load_results(root)
     assert results.trials["trial"].tolist() == ["aaaa"]
     assert results.points["rate"].tolist() == [2.0, 2.0]
-    assert results.points["psnr"].isna().all()
+    assert results.points["psnr_of_mse"].isna().all()
     assert results.history.empty
     assert results.trials["commit"].isna().all()
     assert results.trials["commit"].dtype == "str"  # not float64, though no value says so
@@ -44,7 +44,7 @@ def test_what_was_committed_is_read_back(root):
 def test_pandas_reads_a_table_without_rdbench(root):
     frame = pd.read_parquet(root / "points")
     assert frame["trial"].tolist() == ["aaaa", "aaaa"]
-    assert frame["psnr"].dtype == "float64"
+    assert frame["psnr_of_mse"].dtype == "float64"
 
 
 def test_a_trial_without_its_last_row_does_not_exist(root, monkeypatch):

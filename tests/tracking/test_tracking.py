@@ -74,7 +74,7 @@ def test_tensorboard_holds_what_the_tables_hold(tmp_path):
         points = results.points[results.points["trial"] == trial]
         test = points[(points["split"] == "test") & (points["reading"] == "optimal")].iloc[0]
         assert found["test/elbo_optimal"] == [(3, pytest.approx(test["elbo"], rel=1e-6))]
-        assert found["test/psnr"] == [(3, pytest.approx(test["psnr"], rel=1e-6))]
+        assert found["test/psnr_of_mse"] == [(3, pytest.approx(test["psnr_of_mse"], rel=1e-6))]
         assert "metric/reconstruction_psnr" in found
         ((_, text),) = found["settings/text_summary"]
         assert b"train.lr" in text.string_val[0]

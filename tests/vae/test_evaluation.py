@@ -129,8 +129,10 @@ def test_a_point_row_holds_means_and_standard_errors_of_each_reading():
         assert row["rate"] == 2
         assert row["rate_se"] == pytest.approx(1 / math.sqrt(3))
         assert row["mse"] == pytest.approx(0.5)
-        assert row["psnr"] == pytest.approx(-10 * math.log10(0.5))
-        assert row["bits_per_dim"] == pytest.approx((row["distortion"] + row["rate"]) / math.log(2) / 10)
+        assert row["psnr_of_mse"] == pytest.approx(-10 * math.log10(0.5))
+        assert row["density_bits_per_dim"] == pytest.approx(
+            (row["distortion"] + row["rate"]) / math.log(2) / 10
+        )
         assert row["n_images"] == 3
 
 
@@ -145,7 +147,7 @@ def test_an_image_without_any_error_has_an_unbounded_likelihood_and_no_standard_
 def test_one_image_has_no_standard_error_and_other_values_no_psnr():
     row = point_rows(Measurement(np.array([2.0]), np.array([1.0])), "test", 1.0, 4, "half", False)[0]
     assert row["elbo_se"] is None
-    assert row["psnr"] is None
+    assert row["psnr_of_mse"] is None
 
 
 def test_pictures_are_clipped_and_never_stretched(trial, data, network):

@@ -37,7 +37,7 @@ def test_it_has_no_rate_and_no_elbo_in_any_of_its_tables(tables):
         assert tables[name]
         for row in tables[name]:
             assert row["rate"] is None
-            for absent in {"rate_se", "elbo", "elbo_se", "bits_per_dim"} & row.keys():
+            for absent in {"rate_se", "elbo", "elbo_se", "density_bits_per_dim"} & row.keys():
                 assert row[absent] is None, absent
             assert math.isfinite(row["sse"])
     assert all(math.isfinite(row["distortion"]) for row in tables["points"])

@@ -1,6 +1,5 @@
 """Checks of a metric of one's own, on a small model trained on digits."""
 
-import json
 import math
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
@@ -13,6 +12,7 @@ from rdbench import datasets, metrics
 from rdbench.commands.check.subject import DATA, NETWORK, TRAIN
 from rdbench.commands.check.verdicts import CheckError, Finding, Note, examined, need
 from rdbench.errors import SpecError
+from rdbench.metrics import stored
 from rdbench.metrics.failures import reason
 from rdbench.metrics.plugged import PluggedOptions
 from rdbench.registry import plugins
@@ -110,7 +110,7 @@ def measures(subject: MetricSubject) -> str:
     rows = subject.measure()
     shown = []
     for row in rows:
-        settings = json.loads(row["settings"])
+        settings = stored.settings(row)
         if settings.get("undefined"):
             return Note(settings["error"])
         if row["value"] is None:

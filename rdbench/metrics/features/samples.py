@@ -62,13 +62,16 @@ def _with_noise(model: "TrainedModel", count: int) -> "Iterator[tuple[Tensor, Te
         yield model.test_images(index), drawn[: len(index)]
 
 
-def reconstructed(model: "TrainedModel", count: int) -> "Iterator[tuple[Tensor, Tensor]]":
+def reconstructed(
+    model: "TrainedModel", count: int, at_mean: bool = False
+) -> "Iterator[tuple[Tensor, Tensor]]":
     """Yield the first ``count`` test images, and the decoder's mean at one sample of q(z|x) of each.
 
-    A sample, not the mean, as for the distortion; the noise depends on the trial alone. Both are
-    (at most ``BLOCK``, channels, height, width).
+    A sample, as for the distortion, whose noise depends on the trial alone; or, ``at_mean``, noise of zeros,
+    which gives the mean of a Gaussian. Both are (at most ``BLOCK``, channels, height, width).
     """
-    for images, epsilon in _with_noise(model, count):
+    for images, drawn in _with_noise(model, count):
+        epsilon = torch.zeros_like(drawn) if at_mean else drawn
         with torch.no_grad():
             if model.reconstruct is not None:
                 decoded = model.reconstruct(images, epsilon)

@@ -4,6 +4,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+from rdbench.metrics import stored
 from rdbench.report.charts.chart import Chart, Control, Rows, Spec, fill, rounded, template
 from rdbench.report.charts.training import BLUE_TO_ORANGE, LEGEND
 from rdbench.report.numbers import number, plain
@@ -70,7 +71,7 @@ def _rows(section: Section) -> Rows:
     """Return a row a curve, with lists of its points, and a row an encoder's point, of every training."""
     trainings: dict[tuple[str, float, int, str], dict[str, Any]] = {}
     for row in records(section.metrics):
-        settings = json.loads(row["settings"]) if row["name"] == METRIC else {}
+        settings = stored.settings(row) if row["name"] == METRIC else {}
         quantity = settings.get("quantity")
         if quantity is None or row["value"] is None or "slope" in settings:
             continue

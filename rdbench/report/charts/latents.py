@@ -1,9 +1,9 @@
 """How much each latent tells: its KL over beta, a line a latent, the one that tells most first."""
 
-import json
 from collections.abc import Sequence
 from typing import Any
 
+from rdbench.metrics import stored
 from rdbench.report.charts import label_placement
 from rdbench.report.charts.chart import Chart, Control, Rows, Spec, fill, rounded, template
 from rdbench.report.charts.training import BLUE_TO_ORANGE
@@ -78,7 +78,7 @@ def _lines(section: Section) -> tuple[_Lines, tuple[str, ...]]:
     """Return the KLs of the trainings that hold them, of one number of images; and what is left out."""
     measured: dict[int, dict[tuple[Key, int], list[float]]] = {}
     for row in records(section.metrics):
-        if row["name"] != "latents" or "kl_by_latent" not in (settings := json.loads(row["settings"])):
+        if row["name"] != "latents" or "kl_by_latent" not in (settings := stored.settings(row)):
             continue
         key = ((row["variant"], row["beta"]), int(row["seed"]))
         measured.setdefault(settings["n_images"], {})[key] = settings["kl_by_latent"]

@@ -1,12 +1,12 @@
 """Real bits in place of the KL: the points of the metric ``coded``, a curve of quantised, coded latents."""
 
-import json
 import math
 from collections import Counter
 from typing import Any
 
 import pandas as pd
 
+from rdbench.metrics import stored
 from rdbench.report.sections import Section, records
 
 METRIC = "coded"
@@ -26,7 +26,7 @@ def coded_points(section: Section) -> pd.DataFrame:
     n = _values_an_image(section.points)
     found: dict[tuple[Any, ...], dict[str, float]] = {}
     for row in records(section.metrics[section.metrics["name"] == METRIC]):
-        settings = json.loads(row["settings"])
+        settings = stored.settings(row)
         if row["value"] is None or not math.isfinite(row["value"]) or "step" not in settings:
             continue
         if section.states.get((row["variant"], row["beta"])) == "unstable":

@@ -15,7 +15,7 @@ from rdbench.report.numbers import Estimate
 
 Floats = npt.NDArray[np.float64]
 
-MEASURED = ("rate", "distortion", "elbo", "mse", "psnr", "bits_per_dim")
+MEASURED = ("rate", "distortion", "elbo", "mse", "psnr_of_mse", "density_bits_per_dim")
 
 
 def t_quantile(freedom: float) -> float:

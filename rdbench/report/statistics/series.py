@@ -1,7 +1,6 @@
 """Series: every quantity of a section that can be compared across its trials, each with one value a trial."""
 
 import functools
-import json
 import math
 from collections import Counter
 from collections.abc import Mapping
@@ -9,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from rdbench import metrics
-from rdbench.metrics import FINDINGS
+from rdbench.metrics import FINDINGS, stored
 from rdbench.metrics.base import Better, value_name
 from rdbench.numerics.likelihood import LIKELIHOOD, OWN, READING_NAMES
 from rdbench.report.numbers import Estimate, plain
@@ -21,12 +20,12 @@ from rdbench.results.states import State
 UNTESTED = "as that takes two seeds each that differ"
 """Why two means were not told apart."""
 
-QUANTITIES: tuple[tuple[str, str, str, Better | None], ...] = (
-    ("rate", "test rate", "nats per image", None),
-    ("mse", "test MSE", "", "lower"),
-    ("psnr", "test PSNR", "dB", "higher"),
+QUANTITIES: tuple[tuple[str, str, str, str, Better | None], ...] = (
+    ("rate", "rate", "test rate", "nats per image", None),
+    ("mse", "mse", "test MSE", "", "lower"),
+    ("psnr", "psnr_of_mse", "test PSNR of the MSE", "dB", "higher"),
 )
-"""Name, title, unit and better direction of what does not depend on a reading."""
+"""Name, column of ``points``, title, unit and better direction of what does not depend on a reading."""
 
 Key = tuple[str, float]
 """Variant and beta."""
@@ -216,9 +215,9 @@ def series(section: Section) -> list[Series]:
     elbos = [elbo(section, reading) for reading in section.readings]
     elbos = [likelihood(section), *elbos] if OWN in section.readings else elbos
     # These do not depend on the reading: any will do.
-    others = [Series(name, title, unit, way, values=values_by_seed(section, name, "half"),
-                     choice=values_by_seed(section, name, "half", "validation"), states=section.states)
-              for name, title, unit, way in QUANTITIES]  # fmt: skip
+    others = [Series(name, title, unit, way, values=values_by_seed(section, column, "half"),
+                     choice=values_by_seed(section, column, "half", "validation"), states=section.states)
+              for name, column, title, unit, way in QUANTITIES]  # fmt: skip
     return [series for series in (*elbos, *others) if series.values] + proxies(section)
 
 
@@ -239,6 +238,7 @@ def proxies(section: Section) -> list[Series]:
         silent = not_compared_under(section, reading)
         kind = metrics.quantity(name)
         better = kind.better if kind else settings.get("better")
+        how = ", ".join(filter(None, (kind.what if kind else "", how)))
         proxy = Series(name, title, "", better, metric, reading, how, silent, states=section.states)
         for row, settings in rows:
             key = (row["variant"], row["beta"])
@@ -302,7 +302,7 @@ def _asks_for(
 
 
 def _metric_rows(section: Section) -> list[_Row]:
-    return [(row, json.loads(row["settings"])) for row in records(section.metrics)]
+    return [(row, stored.settings(row)) for row in records(section.metrics)]
 
 
 def remarks(section: Section) -> list[str]:

@@ -41,14 +41,14 @@ def point_states(points: pd.DataFrame, trials: pd.DataFrame) -> dict[Key, State]
         points: rows of finished trials of one dataset, with variant, beta and seed.
         trials: their ``trials`` rows.
     """
-    if not len(points) or not {"rate", "mse", "psnr"} <= set(points):
+    if not len(points) or not {"rate", "mse", "psnr_of_mse"} <= set(points):
         return {}
     rows = points[(points["split"] == "test") & (points["reading"] == "half")]
     worst = mean_image_mse(trials)
     states: dict[Key, State] = {}
     for key, group in rows.groupby(["variant", "beta"]):
         rate = float(group["rate"].mean())  # NaN of a deterministic model
-        pixels = bool(group["psnr"].notna().any())
+        pixels = bool(group["psnr_of_mse"].notna().any())
         found = state(None if math.isnan(rate) else rate, float(group["mse"].max()), worst, pixels=pixels)
         if found:
             variant, beta = cast(Key, key)

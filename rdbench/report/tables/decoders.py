@@ -1,8 +1,8 @@
 """Encoder and decoder apart: what the metric ``ais`` found, a row a (variant, beta)."""
 
-import json
 from dataclasses import replace
 
+from rdbench.metrics import stored
 from rdbench.report.sections import Section, records
 from rdbench.report.statistics.series import Key, Series, proxies, remarks
 from rdbench.report.tables.measured import BOUNDS, KEYS, LONG, over_seeds, rows_by_key
@@ -102,5 +102,5 @@ def _short(section: Section) -> set[Key]:
     return {
         (row["variant"], row["beta"])
         for row in records(section.metrics)
-        if row["name"] == METRIC and "warning" in json.loads(row["settings"])
+        if row["name"] == METRIC and "warning" in stored.settings(row)
     }
