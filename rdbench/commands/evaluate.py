@@ -81,6 +81,8 @@ def _evaluate(
     from rdbench.numerics.precision import resolve_device
     from rdbench.trial.job import kept
     from rdbench.trial.run import metric_rows
+    from rdbench.vae import metric_states
+    from rdbench.vae.checkpoints import Keeping
     from rdbench.vae.models import from_bytes
 
     torch_device = torch.device(resolve_device(device))
@@ -90,6 +92,8 @@ def _evaluate(
     done = results.trials[results.trials["status"] == "done"]
     measured = already = without = 0
     failed: list[str] = []
+    begun = metric_states.left(root)
+    keeping = Keeping(root, data.checksum, results.sweep.resources.checkpoint_minutes)
     trials = [Trial.from_json(text) for text in done["spec"]]
     names = variant_names(tuple(dict.fromkeys(trial.variant for trial in trials)))
     for number, trial in enumerate(trials, start=1):
@@ -99,6 +103,8 @@ def _evaluate(
         file = folder.weights_file(trial.id)
         if not lacking:
             already += 1
+            if trial.id in begun:  # an earlier attempt ended between its commit and this
+                metric_states.discard(root, [trial.id])
             continue
         if not file.exists():
             without += 1
@@ -112,9 +118,10 @@ def _evaluate(
         except SpecError as error:
             failed.append(f"{name}: {error}")
             continue
-        known = replace(kept(root, tables.get("points", [])), say=say)
+        known = replace(kept(root, tables.get("points", [])), say=say, keeping=keeping)
         rows = metric_rows(model, trial, data, torch_device, lacking, known)
         folder.add_metrics(trial.id, lacking, rows)
+        metric_states.discard(root, [trial.id])
         problems = _without_value(rows)
         failed += [f"{name}: {row['name']}: {reason(row)}" for row in problems]
         measured += not problems

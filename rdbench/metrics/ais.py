@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from torch import Generator, Tensor
 
     from rdbench.numerics.annealing import Curve, Path, Problem
+    from rdbench.numerics.stages import Stages
 
 PILOTS = 2  # chains an image of the walk that finds slopes and step sizes
 STAYS = 10  # transitions at each slope that is reported
@@ -98,6 +99,7 @@ class _Task:
     problem: "Problem"  # of the test images
     prior: str  # what it is, for a reader
     variance: float  # sigma^2
+    stages: "Stages"  # of the walks, in their order
 
     @property
     def own(self) -> float:
@@ -131,7 +133,8 @@ def compute(options: AisOptions, model: TrainedModel) -> list[Value]:
     noise = generator(model.seed, "metric/ais", model.device)
     with torch.no_grad():
         problem, prior = _problem(model, images)
-        task = _Task(options, model, noise, problem, prior, model.train_sse / images[0].numel())
+        variance = model.train_sse / images[0].numel()
+        task = _Task(options, model, noise, problem, prior, variance, model.stages(options))
         encoder = _encoder(task, index)
         path = _path(task, None if encoder is None else float(encoder.sse.mean()))
         curve = annealing.forward(problem, path, _walk(task, options.chains, "curve", STAYS))
@@ -187,16 +190,21 @@ def _walk(task: _Task, chains: int, what: str, stays: int = 1) -> Any:
     from rdbench.numerics.annealing import Walk
 
     start = last = time.monotonic()
+    before = -1  # levels that were done as this attempt began; -1: it did not
 
     def tell(done: int, levels: int) -> None:
-        nonlocal last
+        nonlocal last, before
         now = time.monotonic()
+        if before < 0:
+            before = done - 1
+            if before:
+                task.model.say(f"ais: {what} goes on from level {before} of {levels}")
         if now - last >= SAY_EVERY:
             last = now
-            left = (now - start) / done * (levels - done)
+            left = (now - start) / (done - before) * (levels - done)
             task.model.say(f"ais: {what}, level {done} of {levels}, about {left:.0f} s left")
 
-    return Walk(chains, task.options.leapfrog, task.noise, stays, tell)
+    return Walk(chains, task.options.leapfrog, task.noise, stays, tell, task.stages())
 
 
 def _path(task: _Task, error: float | None) -> "Path":

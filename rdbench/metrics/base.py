@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo
 
 from rdbench.errors import UserError
+from rdbench.numerics.stages import Stages, Unkept
 from rdbench.storage import paths
 
 if TYPE_CHECKING:
@@ -130,6 +131,8 @@ class TrainedModel:
     log_prior: "Callable[[Tensor], Tensor] | None" = None
     lacks: frozenset[str] = frozenset()  # what the model lacks of :data:`NEEDS`
     say: Callable[[str], None] = lambda line: None  # told of the progress of what takes long
+    # what is asked -> where the metric keeps its state, as an earlier attempt to measure this left it
+    stages: "Callable[[MetricOptions], Stages]" = lambda asked: Unkept
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,8 @@ from typing import Any
 import torch
 from torch import Generator, Tensor
 
+from rdbench.numerics.stages import UNKEPT, Stage
+
 ACCEPTANCE = 0.65  # share of accepted proposals that step sizes are adapted to (Neal 2011, sec. 5.4.4.3)
 GAIN = 0.15  # of that adaptation: change of ln(step) at each level, per unit of the acceptance's error
 SETTLING = 20  # transitions at the prior before a pilot starts, in which the first step size is found
@@ -72,6 +74,7 @@ class Walk:
         stays: transitions at a slope that the path stops at, over which its squared error is averaged; chains
             make one at any other.
         tell: told of the progress.
+        stage: keeps the chains between two levels; gone on with, a walk gives the same numbers bit for bit.
     """
 
     chains: int
@@ -79,6 +82,7 @@ class Walk:
     generator: Generator
     stays: int = 1
     tell: Tell = lambda done, levels: None
+    stage: Stage = UNKEPT
 
 
 @dataclass(frozen=True)
@@ -220,6 +224,29 @@ def _start(problem: Problem, walk: Walk) -> State:
     return state_at(problem, drawn.unflatten(0, (count, walk.chains)))
 
 
+def _going_on(
+    problem: Problem, walk: Walk, begin: Callable[[State], dict[str, Tensor]], start: Tensor | None = None
+) -> tuple[State, dict[str, Tensor], int]:
+    """Return where chains are, what else belongs to them, and how many levels are done.
+
+    It is as an earlier attempt left it; without one, at ``start`` or at draws of the prior, and what
+    ``begin`` makes of the state there.
+    """
+    done, kept = walk.stage.begin({"noise": walk.generator})
+    if kept is None:
+        state = _start(problem, walk) if start is None else state_at(problem, start)
+        return state, begin(state), 0
+    parts = {name: value.to(problem.images.device, copy=True) for name, value in kept.items()}
+    state = State(*(parts.pop(field.name) for field in fields(State)))
+    return state, parts, done
+
+
+def _level_ended(walk: Walk, done: int, levels: int, state: State, more: dict[str, Tensor]) -> None:
+    parts = {field.name: getattr(state, field.name) for field in fields(state)}
+    walk.stage.ended(done, parts | more, last=done == levels)
+    walk.tell(done, levels)
+
+
 def pilot(problem: Problem, end: float, levels: int, walk: Walk) -> Pilot:
     """Walk once to find step sizes and where errors vary; nothing of it enters an estimate.
 
@@ -231,7 +258,22 @@ def pilot(problem: Problem, end: float, levels: int, walk: Walk) -> Pilot:
 
     Raises ValueError: the squared error of some draw of the prior is not finite.
     """
-    state = _start(problem, walk)
+    state, more, done = _going_on(problem, walk, lambda state: _pilots_start(state, end, levels))
+    slopes = more["slopes"].cpu()
+    for level in range(done - SETTLING, levels):
+        slope = float(slopes[max(0, level + 1)])
+        state, accepted = transition(problem, state, slope, more["log_step"].exp(), walk)
+        more["log_step"] = more["log_step"] + GAIN * (accepted.mean(1) - ACCEPTANCE)
+        if level >= 0:
+            more["steps"][level] = more["log_step"].exp()
+            more["spread"][level + 1] = _spread(state.sse)
+            more["means"][level + 1] = state.sse.mean()
+        _level_ended(walk, level + SETTLING + 1, levels + SETTLING, state, more)
+    return Pilot(Path(slopes, more["steps"]), _smoothed(more["spread"].cpu()), more["means"])
+
+
+def _pilots_start(state: State, end: float, levels: int) -> dict[str, Tensor]:
+    """Return the slopes of a pilot whose chains start in this state, and room for what it will find."""
     if not bool(state.sse.isfinite().all()):
         raise ValueError("the squared error of some draw of the prior is not finite")
     # Below this slope an image changes no weight by more than a nat.
@@ -239,17 +281,12 @@ def pilot(problem: Problem, end: float, levels: int, walk: Walk) -> Pilot:
     growth = math.log1p(end / scale)
     slopes = scale * torch.expm1(torch.linspace(0, growth, levels + 1, dtype=torch.float64))
     slopes[-1] = end
-    log_step = torch.full((len(problem.images),), math.log(0.5), dtype=torch.float64, device=state.z.device)
-    steps, spread, means = [], [_spread(state.sse)], [state.sse.mean()]
-    for level in range(-SETTLING, levels):
-        slope = float(slopes[max(0, level + 1)])
-        state, accepted = transition(problem, state, slope, log_step.exp(), walk)
-        log_step = log_step + GAIN * (accepted.mean(1) - ACCEPTANCE)
-        if level >= 0:
-            steps.append(log_step.exp())
-            spread.append(_spread(state.sse))
-            means.append(state.sse.mean())
-    return Pilot(Path(slopes, torch.stack(steps)), _smoothed(torch.stack(spread).cpu()), torch.stack(means))
+    sse, images = state.sse, len(state.sse)
+    spread, means = sse.new_zeros(levels + 1), sse.new_zeros(levels + 1)
+    spread[0], means[0] = _spread(sse), sse.mean()
+    log_step = torch.full((images,), math.log(0.5), dtype=torch.float64, device=sse.device)
+    room = {"steps": sse.new_zeros(levels, images), "spread": spread, "means": means}
+    return {"slopes": slopes, "log_step": log_step, **room}
 
 
 def _spread(sse: Tensor) -> Tensor:
@@ -302,28 +339,34 @@ def _interpolated(at: Tensor, known: Tensor, values: Tensor) -> Tensor:
 
 def forward(problem: Problem, path: Path, walk: Walk) -> Curve:
     """Walk from the prior to the end of the path; return what each of its slopes gave."""
-    state = _start(problem, walk)
-    log_weights = torch.zeros_like(state.sse)
     levels = len(path.slopes) - 1
-    rows = [_measured(state.sse, log_weights, torch.ones_like(state.sse))]
-    for level in range(levels):
+
+    def begin(state: State) -> dict[str, Tensor]:
+        found = state.sse.new_zeros(4, levels + 1, len(state.sse))
+        weights = torch.zeros_like(state.sse)
+        found[:, 0] = _measured(state.sse, weights, torch.ones_like(weights))
+        return {"log_weights": weights, "found": found}
+
+    state, more, done = _going_on(problem, walk, begin)
+    for level in range(done, levels):
         slope = float(path.slopes[level + 1])
-        log_weights = log_weights - (slope - float(path.slopes[level])) * state.sse
+        more["log_weights"] = more["log_weights"] - (slope - float(path.slopes[level])) * state.sse
         moved = []
         for _ in range(walk.stays if level + 1 in path.stops else 1):
             state, accepted = transition(problem, state, slope, path.steps[level], walk)
             moved.append((state.sse, accepted))
         sse, accepted = (torch.stack(part).mean(0) for part in zip(*moved, strict=True))
-        rows.append(_measured(sse, log_weights, accepted))
-        walk.tell(level + 1, levels)
-    return Curve(path.slopes, *(torch.stack(part).cpu() for part in zip(*rows, strict=True)))
+        more["found"][:, level + 1] = _measured(sse, more["log_weights"], accepted)
+        _level_ended(walk, level + 1, levels, state, more)
+    return Curve(path.slopes, *more["found"].cpu())
 
 
-def _measured(sse: Tensor, log_weights: Tensor, accepted: Tensor) -> tuple[Tensor, ...]:
-    """Return ln Z_s, squared error, effective sample size and acceptance of each image, (images,)."""
+def _measured(sse: Tensor, log_weights: Tensor, accepted: Tensor) -> Tensor:
+    """Return ln Z_s, squared error, effective sample size and acceptance of each image, (4, images)."""
     weights = log_weights.softmax(1)
     log_z = log_weights.logsumexp(1) - math.log(log_weights.shape[1])
-    return log_z, (weights * sse).sum(1), 1 / weights.square().sum(1), accepted.mean(1)
+    ess = 1 / weights.square().sum(1)
+    return torch.stack([log_z, (weights * sse).sum(1), ess, accepted.mean(1)])
 
 
 def backward(problem: Problem, path: Path, latents: Tensor, walk: Walk) -> Tensor:
@@ -335,12 +378,14 @@ def backward(problem: Problem, path: Path, latents: Tensor, walk: Walk) -> Tenso
         latents: an exact draw of q_s of each image, (images, latent): all its chains start there.
         walk: gives chains, leapfrog steps and random numbers.
     """
-    state = state_at(problem, latents.unsqueeze(1).expand(-1, walk.chains, -1).contiguous())
-    log_weights = torch.zeros_like(state.sse)
+    start = latents.unsqueeze(1).expand(-1, walk.chains, -1).contiguous()
+    state, more, done = _going_on(
+        problem, walk, lambda state: {"log_weights": torch.zeros_like(state.sse)}, start
+    )
     levels = len(path.slopes) - 1
-    for level in range(levels - 1, -1, -1):
+    for level in range(levels - 1 - done, -1, -1):
         slope = float(path.slopes[level + 1])
         state, _ = transition(problem, state, slope, path.steps[level], walk)
-        log_weights = log_weights + (slope - float(path.slopes[level])) * state.sse
-        walk.tell(levels - level, levels)
-    return math.log(walk.chains) - log_weights.logsumexp(1)
+        more["log_weights"] = more["log_weights"] + (slope - float(path.slopes[level])) * state.sse
+        _level_ended(walk, levels - level, levels, state, more)
+    return math.log(walk.chains) - more["log_weights"].logsumexp(1)

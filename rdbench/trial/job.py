@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rdbench.metrics.base import MetricOptions
 from rdbench.registry.imports import Files
@@ -11,6 +11,9 @@ from rdbench.results.store import ResultsFolder
 from rdbench.spec.search_options import StopOptions
 from rdbench.spec.sweep import Resources
 from rdbench.storage.places import Place
+
+if TYPE_CHECKING:
+    from rdbench.vae.checkpoints import Keeping
 
 Summary = dict[str, Any]
 
@@ -43,6 +46,7 @@ class Kept:
     train_sse: Mapping[float, float] = field(default_factory=dict)  # by beta: mean of the training images
     classifier: Place | None = None  # folder of the sweep's classifier; None for the cache's
     say: Callable[[str], None] = lambda line: None  # told of the progress of metrics that take long
+    keeping: "Keeping | None" = None  # of the state of metrics under way; None keeps nothing
 
 
 def kept(root: Place, points: Iterable[Mapping[str, Any]]) -> Kept:

@@ -15,6 +15,7 @@ from rdbench import machine, metrics
 from rdbench.datasets import Dataset
 from rdbench.metrics.base import MetricOptions, TrainedModel
 from rdbench.numerics.precision import exact_float32
+from rdbench.numerics.stages import Stages, Unkept
 from rdbench.registry import variants
 from rdbench.spec.plan import Trial, check_fits
 from rdbench.trial.by_kind import Outcome, arrays, train_and_measure
@@ -22,9 +23,10 @@ from rdbench.trial.job import POINTS_ONLY, Kept, Outputs
 from rdbench.trial.rows import Rows, Tables, data_columns, point_key, training_speed, trial_row
 from rdbench.vae import models
 from rdbench.vae.batches import Images, channels_last
-from rdbench.vae.checkpoints import Checkpointer
+from rdbench.vae.checkpoints import Checkpointer, Keeping
 from rdbench.vae.evaluation import Measurement, measure, picture_rows, point_rows
 from rdbench.vae.memory import PeakMemory, give_back_freed_memory, keep_freed_memory
+from rdbench.vae.metric_states import MetricCheckpointer
 from rdbench.vae.models import Model, Terms
 from rdbench.vae.training import Epoch
 
@@ -84,11 +86,27 @@ def _trained_model(
         log_prior=model.log_prior,
         lacks=frozenset(name for name, lacking in lacks.items() if lacking),
         say=kept.say,
+        stages=functools.partial(_stages, model, trial, device, kept.keeping),
     )
 
 
+def _stages(
+    model: Model, trial: Trial, device: torch.device, keeping: Keeping | None, asked: MetricOptions
+) -> Stages:
+    """Return where a metric of a model keeps its state."""
+    if keeping is None:
+        return Unkept
+    keeper = MetricCheckpointer(keeping, trial, model, asked, device)
+    return functools.partial(keeper.stage, of_several=True)
+
+
 def _measured_tables(
-    outcome: Outcome, trial: Trial, data: Dataset, device: torch.device, outputs: Outputs
+    outcome: Outcome,
+    trial: Trial,
+    data: Dataset,
+    device: torch.device,
+    outputs: Outputs,
+    keeping: Keeping | None,
 ) -> Tables:
     """Return the tables of one trained trial with finite measurements."""
     asked = outputs.metrics
@@ -114,7 +132,8 @@ def _measured_tables(
             tables["images"] = picture_rows(outcome.model, trial, data, device)
         if asked:
             train = outcome.measured[outcome.beta]["train"]
-            known = Kept({outcome.model.about.beta: float(train.sse.mean())}, outputs.classifier)
+            train_sse = {outcome.model.about.beta: float(train.sse.mean())}
+            known = Kept(train_sse, outputs.classifier, keeping=keeping)
             model = _trained_model(outcome.model, trial, data, test, device, known)
             with models.seeded(trial, device):  # anew, so that a metric measured later finds the same state
                 tables["metrics"] = metrics.rows(asked, model)
@@ -178,7 +197,7 @@ def run_pack(
             if outcome.model is not None:
                 hooks.on_network(trial, outcome.model)
             with models.seeded(trial, device):
-                tables |= _measured_tables(outcome, trial, data, device, outputs)
+                tables |= _measured_tables(outcome, trial, data, device, outputs, checkpointer.keeping)
     shared = {
         "seconds": (checkpointer.seconds + time.perf_counter() - start) / len(pack),
         "pack": len(pack),

@@ -28,8 +28,8 @@ from rdbench.trial.job import Hung, Job, Retry, Summary, kept
 from rdbench.trial.rows import Tables, failure_tables, stopped_tables
 from rdbench.trial.run import Hooks, metric_rows, run_pack
 from rdbench.trial.watchdog import Overdue, run_within
-from rdbench.vae import checkpoints
-from rdbench.vae.checkpoints import Checkpointer, Stopped
+from rdbench.vae import checkpoints, metric_states
+from rdbench.vae.checkpoints import Checkpointer, Keeping, Stopped
 from rdbench.vae.models import Model, from_bytes, to_bytes
 from rdbench.vae.training import Epoch
 
@@ -87,11 +87,14 @@ def _keep(job: Job, trial: Trial, model: Model) -> None:
     places.write_atomically(ResultsFolder(job.results).weights_file(trial.id), to_bytes(model))
 
 
-def _measure_on_stored_weights(trial: Trial, job: Job, device: str) -> Summary | None:
+def _measure_on_stored_weights(
+    trial: Trial, job: Job, device: str, stop: Callable[[], bool]
+) -> Summary | None:
     """Measure the metrics that a finished trial has not got, on its stored weights; return its summary.
 
-    None where it has to be trained: it is not done, its weights were not kept or cannot be read, or it lacks
-    more than metrics.
+    It raises Stopped where the user asked to stop, and the state of a metric is kept. None where the trial
+    has to be trained: it is not done, its weights were not kept or cannot be read, or it lacks more than
+    metrics.
     """
     file = ResultsFolder(job.results).weights_file(trial.id)
     if not file.exists():
@@ -110,8 +113,11 @@ def _measure_on_stored_weights(trial: Trial, job: Job, device: str) -> Summary |
         model = from_bytes(trial, data.shape, len(data.train.images), file.read_bytes(), torch_device)
     except (ValueError, UserError):
         return None
-    rows = metric_rows(model, trial, data, torch_device, lacking, kept(job.results, tables["points"]))
+    keeping = Keeping(job.results, data.checksum, job.resources.checkpoint_minutes, stop)
+    known = replace(kept(job.results, tables["points"]), keeping=keeping)
+    rows = metric_rows(model, trial, data, torch_device, lacking, known)
     ResultsFolder(job.results).add_metrics(trial.id, lacking, rows)
+    metric_states.discard(job.results, [trial.id])
     return summary(tables)
 
 
@@ -154,7 +160,10 @@ def work(
     stop = _StopRequest(job)
     if stop():
         return [_STOPPED for _ in pack]
-    ended = _ended_before(pack, job, device)
+    try:
+        ended = _ended_before(pack, job, device, stop)
+    except Stopped:
+        return [_STOPPED for _ in pack]
     if ended:
         rest = [trial for trial in pack if trial.id not in ended]
         now = work(rest, job, device, on_progress, on_epoch) if rest else []
@@ -180,6 +189,7 @@ def work(
         commit(job, trial, {"trials": tables["trials"]})
     if attempts.checkpointer:
         attempts.checkpointer.remove()
+        metric_states.discard(job.results, [trial.id for trial in pack])
     return [summary(tables) for tables in results]
 
 
@@ -313,7 +323,9 @@ def _check_folder(job: Job) -> None:
         )
 
 
-def _ended_before(pack: Sequence[Trial], job: Job, device: str) -> dict[str, Summary]:
+def _ended_before(
+    pack: Sequence[Trial], job: Job, device: str, stop: Callable[[], bool]
+) -> dict[str, Summary]:
     """Return the summaries of trials that need no training: they ended in this run already, whose worker was
     lost before it could say so, or only lack metrics that can be measured on their stored weights."""
     ended = {}
@@ -322,7 +334,7 @@ def _ended_before(pack: Sequence[Trial], job: Job, device: str) -> dict[str, Sum
             ended[trial.id] = summary(ResultsFolder(job.results).trial_tables(trial.id))
             continue
         try:
-            measured = _measure_on_stored_weights(trial, job, device)
+            measured = _measure_on_stored_weights(trial, job, device, stop)
         except StorageError:
             raise
         except Exception:

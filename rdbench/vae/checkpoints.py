@@ -14,7 +14,8 @@ import logging
 import math
 import re
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
@@ -29,7 +30,8 @@ from rdbench.vae import tensor_file
 
 FORMAT = 1
 PACK = "a network a member"  # how the state of several trials is laid out
-_NAME = re.compile(r"([0-9a-f]{16})-([0-9]{6,})-[0-9a-f]{16}\.safetensors")
+# The second is of a metric under way (:mod:`rdbench.vae.metric_states`).
+_NAME = re.compile(r"([0-9a-f]{16}|[0-9a-f]{16}-[A-Za-z0-9_]+)-([0-9]{6,})-[0-9a-f]{16}\.safetensors")
 KEPT = 2
 SHARE_OF_TIME = 0.01  # that writing checkpoints may cost
 SELDOM = 600.0  # seconds between two checkpoints at most, whatever writing them costs
@@ -57,8 +59,14 @@ class _HasState(Protocol):
 Kept = _HasState | Generator
 
 
-def _folder(root: Place) -> Place:
+def folder(root: Place) -> Place:
+    """Return where the checkpoints of a results folder lie."""
     return root / "resume"
+
+
+def keys(names: Iterable[str]) -> set[str]:
+    """Return what the checkpoints are of that files are, by their names."""
+    return {match[1] for name in names if (match := _NAME.fullmatch(name))}
 
 
 def _key(ids: Sequence[str]) -> str:
@@ -68,13 +76,13 @@ def _key(ids: Sequence[str]) -> str:
 
 def interrupted(root: Place) -> list[tuple[str, ...]]:
     """Return the ids of the trials of each pack that has a checkpoint in a results folder."""
-    files = places.entries(_folder(root))
+    files = places.entries(folder(root))
     packs = []
-    for key in sorted({match[1] for name in files if (match := _NAME.fullmatch(name))}):
+    for key in sorted(key for key in keys(files) if "-" not in key):
         ids: Any = [key]
         if f"{key}.json" in files:
             with contextlib.suppress(StorageError, OSError, ValueError):
-                ids = json.loads((_folder(root) / f"{key}.json").read_text())
+                ids = json.loads((folder(root) / f"{key}.json").read_text())
         if isinstance(ids, list) and ids and all(isinstance(name, str) for name in ids) and _key(ids) == key:
             packs.append(tuple(ids))
     return packs
@@ -89,21 +97,38 @@ def tidy(root: Place, done: Collection[str]) -> None:
 
 def discard(root: Place, trials: Sequence[str]) -> bool:
     """Remove the checkpoints of a pack, by its trials' ids; tell whether there were any."""
-    return _remove(root, _key(trials))
+    return remove(root, _key(trials))
 
 
 def _numbers(root: Place, key: str) -> dict[str, int]:
     """Return the number of each checkpoint of a pack, by its name."""
-    matches = map(_NAME.fullmatch, places.entries(_folder(root)))
+    matches = map(_NAME.fullmatch, places.entries(folder(root)))
     return {match[0]: int(match[2]) for match in matches if match and match[1] == key}
 
 
-def _remove(root: Place, key: str, below: float = math.inf) -> bool:
-    """Remove the checkpoints of a pack numbered lower; tell whether there were any."""
+def remove(root: Place, key: str, below: float = math.inf) -> bool:
+    """Remove the checkpoints of a pack or metric that are numbered lower; tell whether there were any."""
     old = [name for name, number in _numbers(root, key).items() if number < below]
     for name in [*old, *([f"{key}.json"] if below == math.inf else [])]:
-        (_folder(root) / name).unlink(missing_ok=True)
+        (folder(root) / name).unlink(missing_ok=True)
     return bool(old)
+
+
+@dataclass(frozen=True)
+class Keeping:
+    """Where states are kept, of which data, and how often.
+
+    Attributes:
+        root: the results folder.
+        data_checksum: of the data.
+        minutes: least time between two; None: as often as costs under a hundredth of the time.
+        stop: tells whether the user asked to stop.
+    """
+
+    root: Place
+    data_checksum: str = ""
+    minutes: float | None = None
+    stop: Callable[[], bool] = lambda: False
 
 
 class Checkpointer:
@@ -126,6 +151,7 @@ class Checkpointer:
         seconds whatever it takes. ``stop`` tells whether the user asked to stop.
         """
         self._root, self._minutes, self._stop, self.device = root, minutes, stop, device
+        self._data_checksum = data_checksum
         self._ids = [trial.id for trial in pack]
         self._key = _key(self._ids)
         versions = machine.versions()
@@ -155,7 +181,7 @@ class Checkpointer:
         self._number = max(numbers.values(), default=0)
         for name in sorted(numbers, reverse=True):
             try:
-                content = (_folder(root) / name).read_bytes()
+                content = (folder(root) / name).read_bytes()
                 if name != _name(self._key, numbers[name], content):
                     raise ValueError("its digest differs")
                 of, state = tensor_file.decode(content, HOST)  # to be copied where it belongs
@@ -166,7 +192,14 @@ class Checkpointer:
                     self._stages, self.history, self.seconds = kept
                     return
             except Exception as error:  # a damaged file may raise anything: try the one before it
-                log.warning("checkpoint %s cannot be used: %s", _folder(root) / name, error)
+                log.warning("checkpoint %s cannot be used: %s", folder(root) / name, error)
+
+    @property
+    def keeping(self) -> Keeping | None:
+        """Where and how often else is kept that belongs to these trials; None: nothing is."""
+        if self._root is None:
+            return None
+        return Keeping(self._root, self._data_checksum, self._minutes, self._stop)
 
     def stage(self, *, of_several: bool = False) -> "Stage":
         """Begin the next training of these trials.
@@ -216,11 +249,11 @@ class Checkpointer:
         state = {"stages": self._stages, "history": self.history, "seconds": self.seconds + seconds}
         content = tensor_file.encode(self._of, state)
         if len(self._ids) > 1 and not self._number:
-            places.write_atomically(_folder(root) / f"{self._key}.json", json.dumps(self._ids).encode())
+            places.write_atomically(folder(root) / f"{self._key}.json", json.dumps(self._ids).encode())
         self._number += 1
         self.saved += 1
-        places.write_atomically(_folder(root) / _name(self._key, self._number, content), content)
-        _remove(root, self._key, below=self._number - KEPT + 1)
+        places.write_atomically(folder(root) / _name(self._key, self._number, content), content)
+        remove(root, self._key, below=self._number - KEPT + 1)
 
     def remove(self) -> None:
         """Remove the checkpoints: the trials are committed."""

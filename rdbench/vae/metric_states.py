@@ -1,0 +1,66 @@
+"""The state of metrics under way, so that a fault costs at most the work since it was last kept.
+
+    results/<sweep>/resume/<trial>-<metric>_<digest>-<number>-<digest>.safetensors     two are kept
+
+The first digest is of the metric's options. A state is used where trial, network, data, options, device and
+versions are the same, so what goes on from one is bit for bit what an uninterrupted measurement gives. It is
+no part of a row, and removed as rows of its trial are committed.
+"""
+
+import hashlib
+import json
+from collections.abc import Collection
+
+import torch
+
+from rdbench.metrics.base import MetricOptions
+from rdbench.numerics.seeding import generator
+from rdbench.spec.plan import Trial
+from rdbench.storage import places
+from rdbench.storage.places import Place
+from rdbench.vae import checkpoints
+from rdbench.vae.checkpoints import Checkpointer, Keeping
+from rdbench.vae.models import Model
+
+LATENTS = 4
+"""That a network is decoded at, to tell it from another of the same trial."""
+
+
+class MetricCheckpointer(Checkpointer):
+    """Keeps the state of one metric of one trial, gives back what an earlier attempt left."""
+
+    def __init__(
+        self, keeping: Keeping, trial: Trial, model: Model, asked: MetricOptions, device: torch.device
+    ) -> None:
+        """Look in the results folder for the state of what is ``asked`` of a trial's ``model``."""
+        checksum, minutes, stop = keeping.data_checksum, keeping.minutes, keeping.stop
+        super().__init__(None, [trial], device, data_checksum=checksum, minutes=minutes, stop=stop)
+        options = {"name": asked.name, **asked.settings()}
+        digest = hashlib.sha256(json.dumps(options, sort_keys=True).encode()).hexdigest()[:8]
+        self._key = f"{trial.id}-{asked.name}_{digest}"
+        self._of |= {"metric": options, "network": fingerprint(model, trial, device)}
+        self._root = keeping.root
+        self._load(keeping.root)
+        self._restored = len(self._stages)
+
+
+@torch.no_grad()
+def fingerprint(model: Model, trial: Trial, device: torch.device) -> str:
+    """Return a digest of what a network on a device decodes some latents to, bit for bit."""
+    noise = generator(trial.seed, "metric states")
+    latents = torch.randn(LATENTS, model.about.latent, generator=noise).to(device)
+    decoded = model.mean(model.decode(latents)).float().cpu().contiguous()
+    return hashlib.sha256(decoded.numpy().tobytes()).hexdigest()[:16]
+
+
+def left(root: Place) -> set[str]:
+    """Return the ids of the trials of which a results folder holds the state of a metric."""
+    keys = checkpoints.keys(places.entries(checkpoints.folder(root)))
+    return {key.split("-")[0] for key in keys if "-" in key}
+
+
+def discard(root: Place, trials: Collection[str]) -> None:
+    """Remove the states of all metrics of trials, by their ids."""
+    for key in checkpoints.keys(places.entries(checkpoints.folder(root))):
+        if "-" in key and key.split("-")[0] in trials:
+            checkpoints.remove(root, key)
