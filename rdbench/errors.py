@@ -46,6 +46,10 @@ class RayDiedError(ClusterError):
     exit_code = 5
 
 
+class CaptureFailed(RuntimeError):  # noqa: N818
+    """A training step that could not be recorded as a CUDA graph; the process may have lost its GPU by it."""
+
+
 EXTRAS = {
     "report": ("altair", "jinja2", "markupsafe", "pylatexenc", "vl_convert"),
     "metrics": ("cleanfid", "constriction", "torchmetrics"),
@@ -91,7 +95,9 @@ def of_the_machine(error: BaseException) -> bool:
     import torch
 
     accelerator = getattr(torch, "AcceleratorError", torch.OutOfMemoryError)
-    if out_of_memory(error) or isinstance(error, ConnectionError | TimeoutError | accelerator):
+    if out_of_memory(error) or isinstance(
+        error, ConnectionError | TimeoutError | CaptureFailed | accelerator
+    ):
         return True
     if isinstance(error, OSError):
         return error.errno in _OF_THE_MACHINE

@@ -30,6 +30,7 @@ from rdbench.trial.run import Hooks, metric_rows, run_pack
 from rdbench.trial.watchdog import Overdue, run_within
 from rdbench.vae import checkpoints, metric_states
 from rdbench.vae.checkpoints import Checkpointer, Keeping, Stopped
+from rdbench.vae.failed_captures import why_failed
 from rdbench.vae.models import Model, from_bytes, to_bytes
 from rdbench.vae.training import Epoch
 
@@ -347,10 +348,11 @@ def _ended_before(
 def _side_by_side(pack: Sequence[Trial], device: str) -> bool:
     """Tell whether trials train side by side; else each runs alone, from checkpoint to commit.
 
-    On a CPU they always run alone: a trial has one thread there.
+    On a CPU they always run alone: a trial has one thread there. So do those whose capture failed before.
     """
     try:
-        return device == "cuda" and all(variants.get(trial.variant).declaration.packs for trial in pack)
+        packs = device == "cuda" and all(variants.get(trial.variant).declaration.packs for trial in pack)
+        return packs and not why_failed(pack, torch.device(device))
     except Exception:
         return False  # a variant that cannot be imported fails by itself
 

@@ -5,10 +5,12 @@ from collections.abc import Callable
 import torch
 
 from rdbench import machine
+from rdbench.errors import CaptureFailed
 from rdbench.spec.plan import Trial, speed_key
 from rdbench.storage import paths
 from rdbench.storage.cache import remembered
 from rdbench.trial.throughput import Throughput, measure_training
+from rdbench.vae.cuda_graph import NotCapturable
 
 SIZES = (1, 2, 4, 8, 16)
 AS_FAST = 0.97  # of the best speed: then the smaller pack is taken
@@ -29,8 +31,8 @@ def choose(trial: Trial) -> int:
             total = torch.cuda.get_device_properties(where).total_memory
             try:
                 known[key] = fastest(lambda size: measure_training(trial, size, where, STEPS), total)
-            except ArithmeticError:
-                return 1  # settings that diverge at once: nothing to measure, nothing to remember
+            except (ArithmeticError, CaptureFailed, NotCapturable):
+                return 1  # it diverges at once, or trains alone: nothing to measure, nothing to remember
         size: int = known[key]
     return size
 

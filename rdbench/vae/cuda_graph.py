@@ -8,6 +8,8 @@ from contextlib import suppress
 import torch
 from torch import Tensor
 
+from rdbench.errors import CaptureFailed
+
 Step = Callable[..., None]
 
 WARM_UP = 3  # calls that run as they are: libraries set themselves up, the optimizer makes its state
@@ -23,8 +25,8 @@ class Captured:
 
     The function returns nothing: it changes tensors that live as long as it does. The last of its first calls
     tells whether it can be recorded: it waits for nothing and draws nothing from torch's global generators,
-    which a graph would not repeat. What cannot be, or fails to, goes on running as it is; ``refused`` is told
-    why, before the call that would have been recorded.
+    which a graph would not repeat. What cannot be goes on running as it is; ``refused`` is told why, before
+    the call that would have been recorded. CaptureFailed: the recording broke off.
     """
 
     def __init__(self, function: Step, device: torch.device, refused: Callable[[str], None]) -> None:
@@ -43,11 +45,7 @@ class Captured:
             return
         if self._calls == WARM_UP + 1 and self._capture:
             self._inputs = [tensor.clone() for tensor in inputs]
-            try:
-                self._graph = self._record()
-            except NotCapturable as error:
-                self._inputs = []
-                self._refused(str(error))
+            self._graph = self._record()
         if self._graph is None:
             self._function(*inputs)
             return
@@ -86,7 +84,7 @@ class Captured:
         return None
 
     def _record(self) -> torch.cuda.CUDAGraph:
-        """Record the function; NotCapturable where that fails, and nothing of the attempt is left.
+        """Record the function; CaptureFailed where that fails, and nothing of the attempt is left.
 
         No kernel runs in a recording, so all values are then what they were. Other threads may go on: one
         reads batches into pinned memory.
@@ -102,14 +100,12 @@ class Captured:
             why = str(reasons[-1]).partition("\n")[0]
         else:
             return graph
-        with suppress(RuntimeError):
+        with suppress(RuntimeError):  # a process that has lost its GPU by it
             graph.reset()  # gives its memory back
-        del graph
-        gc.collect()
-        torch.cuda.empty_cache()
-        if memory is not None:
-            raise memory
-        raise NotCapturable(why)
+            del graph
+            gc.collect()
+            torch.cuda.empty_cache()
+        raise CaptureFailed(why) if memory is None else memory
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:

@@ -13,6 +13,7 @@ from torch import Tensor
 from rdbench.datasets import Dataset
 from rdbench.numerics.precision import training_arithmetic
 from rdbench.spec.plan import Trial
+from rdbench.vae import failed_captures
 from rdbench.vae.batches import Draws, on_host
 from rdbench.vae.checkpoints import Checkpointer, Stage
 from rdbench.vae.cuda_graph import NotCapturable, Step, capture_cuda_graph
@@ -93,7 +94,9 @@ class _Training:
         self.members = [_Member(*one, device) for one in zip(models, pack, strict=True)]
         self.set_optimizers()
         self.launch: Step = self.step
-        if self.captured:
+        if self.captured and (why := failed_captures.why_failed(pack, device)):
+            self._refused(why)
+        elif self.captured:
             self.launch = capture_cuda_graph(self.step, device, self._refused)
 
     def _refused(self, why: str) -> None:
@@ -182,6 +185,8 @@ def train(
 
     Raises:
         DatasetError: there are fewer training images than one batch holds.
+        CaptureFailed: capturing broke off, and the process may have lost its GPU by it; in another one the
+            same trials train without.
         NotCapturable: on a GPU, the step of one of several models cannot be captured; train each alone.
         SpecError: the device lacks the arithmetic asked for.
         Stopped, StorageError: as of :meth:`rdbench.vae.checkpoints.Checkpointer.save`.
@@ -196,7 +201,7 @@ def train(
     # A model of a trial alone may draw from torch's global generators; an objective does not.
     drawing = len(pack) == 1 and not isinstance(models[0], Standard)
     last = all(member.diverged for member in members)
-    with training_arithmetic(recipe.precision, device):
+    with training_arithmetic(recipe.precision, device), failed_captures.noted(pack, device):
         for epoch in range(recipe.epochs if last else done, recipe.epochs):
             start = time.perf_counter()
             means = training.epoch(epoch)

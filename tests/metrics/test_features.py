@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import itertools
 import subprocess
 import sys
 import threading
@@ -187,6 +188,42 @@ def test_features_repeat_to_the_bit(small):
 def test_other_images_are_refused(small, images):
     with pytest.raises(ValueError, match="takes uint8 images of 1 or 3 channels"):
         small.extract(images)
+
+
+@pytest.mark.parametrize("mode", ["clean", "legacy_pytorch"])
+@pytest.mark.parametrize(("channels", "side"), [(1, 28), (3, 64), (3, 400)])
+def test_images_resized_by_several_threads_are_clean_fids_in_their_order(mode, channels, side):
+    images, resize = pixels(8, channels, side=side), inception._resizer(mode)
+    calls, both = itertools.count(), threading.Barrier(2)
+
+    def together(image):
+        if next(calls) < 2:
+            both.wait(60)
+        return resize(image)
+
+    found = inception._resized(torch.from_numpy(images), together, 2)
+    for ours, image in zip(found.numpy(), images, strict=True):
+        theirs = resize(np.repeat(image, 3 // channels, 0).transpose(1, 2, 0)).transpose(2, 0, 1)
+        np.testing.assert_array_equal(ours, theirs[:channels])
+
+
+@pytest.mark.parametrize(("device", "threads"), [("cuda", 16), ("cpu", 1)])
+def test_a_gpu_is_given_images_by_all_cores_and_a_trial_on_a_cpu_has_its_own(
+    small, tmp_path, monkeypatch, device, threads
+):
+    def resized(images, resize, count):
+        asked.append(count)
+        raise LookupError
+
+    asked = []
+    monkeypatch.setattr(inception, "_torchscript", lambda file, device: lambda x: torch.zeros(1, 16))
+    monkeypatch.setattr(inception, "_size", lambda network, device: 16)
+    monkeypatch.setattr(inception, "usable_cores", lambda: 16)
+    monkeypatch.setattr(inception, "_resized", resized)
+    features = inception.load("clean", tmp_path / "small.pt", torch.device(device))
+    with pytest.raises(LookupError):
+        features.extract(torch.zeros(1, 1, 8, 8, dtype=torch.uint8))
+    assert asked == [threads]
 
 
 @pytest.mark.parametrize("mode", ["clean", "legacy_pytorch"])

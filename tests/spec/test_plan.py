@@ -9,6 +9,7 @@ import time
 import pytest
 
 from rdbench import datasets
+from rdbench.registry.source import shipped
 from rdbench.spec import plan as planning
 from rdbench.spec.plan import Trial, canonical_json, changed_settings, plan, trained
 from rdbench.spec.sweep import Resources, Sweep, TrainSpec, VariantSpec, dump_sweep, load_sweep
@@ -127,6 +128,23 @@ def test_the_id_is_the_hash_of_the_settings_and_the_recipe(monkeypatch):
     assert trial().id == hashlib.sha256(text.encode()).hexdigest()[:16]
     monkeypatch.setattr(planning, "RECIPE", 2)
     assert trial().id != hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+@pytest.mark.parametrize("precision", ["float32", "tf32", "bf16"])
+@pytest.mark.parametrize("name", sorted(shipped()))
+def test_of_shipped_variants_only_those_that_now_sum_in_float32_are_other_trials_in_bf16(name, precision):
+    """What earlier versions trained under the old id is not mixed with what is trained now."""
+    one = trial(variants=[name], train={"precision": precision})
+    before = {"recipe": 1, **one.model_dump(mode="json", exclude={"variant": {"source"}})}
+    changed = precision == "bf16" and name in ("beta_tc", "multi_rate")
+    assert (one.id != hashlib.sha256(canonical_json(before).encode()).hexdigest()[:16]) == changed
+
+
+def test_a_variant_of_ones_own_that_has_the_name_of_a_shipped_one_keeps_its_identity_in_bf16():
+    one = trial(train={"precision": "bf16"})
+    one = one.model_copy(update={"variant": VariantSpec.model_construct(name="beta_tc", code="0" * 64)})
+    before = {"recipe": 1, **one.model_dump(mode="json", exclude={"variant": {"source"}})}
+    assert one.id == hashlib.sha256(canonical_json(before).encode()).hexdigest()[:16]
 
 
 def test_equal_settings_are_equal_text_whatever_their_order_and_number_type():

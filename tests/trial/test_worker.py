@@ -8,7 +8,8 @@ import time
 import pytest
 import torch
 
-from rdbench.errors import StorageError
+from rdbench.errors import CaptureFailed, StorageError
+from rdbench.metrics.failures import last_line
 from rdbench.results.lease import Lease, stop_requested
 from rdbench.results.store import ResultsFolder
 from rdbench.spec.search_options import PlateauStop
@@ -21,6 +22,7 @@ from rdbench.trial.run import run_pack
 from rdbench.trial.worker import work
 from rdbench.vae.checkpoints import interrupted
 from rdbench.vae.cuda_graph import NotCapturable
+from rdbench.vae.failed_captures import noted, why_failed
 
 
 @pytest.fixture
@@ -101,6 +103,29 @@ def counted(function, calls):
         return function(*arguments, **options)
 
     return counting
+
+
+def test_a_pack_whose_capture_fails_trains_without_in_another_process(pack, job, monkeypatch, tmp_path):
+    monkeypatch.setenv("RDBENCH_CACHE", str(tmp_path / "cache"))
+    sizes = []
+
+    def breaks_off(members, *arguments, **options):
+        sizes.append(len(members))
+        with noted(members, torch.device("cpu")):  # as in training on a GPU
+            if not why_failed(members, torch.device("cpu")):
+                raise CaptureFailed("operation not permitted when stream is capturing")
+        return run_pack(members, *arguments, **options)
+
+    monkeypatch.setattr(worker, "run_pack", breaks_off)
+    monkeypatch.setattr(
+        worker, "_side_by_side", lambda pack, device: not why_failed(pack, torch.device(device))
+    )
+    with pytest.raises(Retry) as error:  # which a scheduler answers with a fresh process
+        work(pack, job, "cpu")
+    line = last_line(str(error.value))
+    assert "CaptureFailed: its step could not be recorded as a CUDA graph (operation not permitted" in line
+    assert [one["status"] for one in work(pack, job, "cpu")] == ["done"] * 6
+    assert sizes == [6, 1, 1, 1, 1, 1, 1]
 
 
 def test_an_exception_that_comes_twice_is_the_trials_own(trial, job, monkeypatch):

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from rdbench.errors import CaptureFailed
 from rdbench.vae import cuda_graph
 from rdbench.vae.cuda_graph import capture_cuda_graph
 
@@ -171,14 +172,24 @@ def broken(monkeypatch, first, second=None):
 
 
 @pytest.mark.parametrize("second", [None, RuntimeError("CUDA error: previous error during capture")])
-def test_a_step_whose_recording_fails_goes_on_without_and_its_memory_is_given_back(monkeypatch, second):
+def test_a_recording_that_breaks_off_says_why_and_its_memory_is_given_back(monkeypatch, second):
     first = RuntimeError("operation not permitted when stream is capturing\nmore")
     machine = broken(monkeypatch, first, second)
-    seen, given, refusals = sums_where_a_recording_runs_nothing(monkeypatch)
-    assert refusals == ["operation not permitted when stream is capturing"]
-    assert [place for place in seen if place in given] == given  # each call once, with its own inputs
+    with pytest.raises(CaptureFailed) as error:
+        sums_where_a_recording_runs_nothing(monkeypatch)
+    assert str(error.value) == "operation not permitted when stream is capturing"
     assert machine.graphs == []
     assert machine.replays == 0
+
+
+def test_a_gpu_that_is_lost_by_a_recording_does_not_hide_why(monkeypatch):
+    def lost():
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    broken(monkeypatch, RuntimeError("operation not permitted when stream is capturing"))
+    monkeypatch.setattr(torch.cuda, "empty_cache", lost)
+    with pytest.raises(CaptureFailed, match="not permitted"):
+        sums_where_a_recording_runs_nothing(monkeypatch)
 
 
 def sums_where_a_recording_runs_nothing(monkeypatch):

@@ -14,9 +14,11 @@ from torch._subclasses.fake_tensor import FakeTensorMode, unset_fake_temporarily
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from rdbench.errors import CaptureFailed
 from rdbench.registry import variants
 from rdbench.registry.source import shipped
 from rdbench.spec.sweep import VariantSpec
+from rdbench.trial import worker
 from rdbench.vae import batches, evaluation, lanes, models, training
 from rdbench.vae.cuda_graph import NotCapturable
 from rdbench.vae.evaluation import measure_splits
@@ -138,7 +140,8 @@ class OnHost(torch.Generator):
 
 
 @pytest.fixture
-def gpu(monkeypatch):
+def gpu(monkeypatch, tmp_path):
+    monkeypatch.setenv("RDBENCH_CACHE", str(tmp_path))
     machine = Machine(Reads(), [], [])
     now = [Stream(machine, "main")]
 
@@ -171,6 +174,7 @@ def gpu(monkeypatch):
 
     for what, value in {
         "Generator": OnHost,
+        "cuda.get_device_name": lambda device: "a GPU",
         "cuda.mem_get_info": lambda device: (2**30, 2**30),
         "cuda.Stream": make,
         "cuda.stream": stream,
@@ -293,6 +297,57 @@ def test_a_pack_whose_capture_is_refused_is_for_its_trials_alone(trial, data, gp
     pack = [of(trial, "sigma_vae", beta=beta) for beta in (1.0, 2.0)]
     with pytest.raises(NotCapturable, match="cannot be captured together: it waits"):
         train([built(one, data) for one in pack], pack, data, GPU)
+
+
+def breaking(monkeypatch):
+    """Have the recording of a step break off; return how often it was tried."""
+    tried = []
+
+    def captured(step, device, refused):
+        def launch(*inputs):
+            tried.append(device)
+            raise CaptureFailed("operation not permitted when stream is capturing")
+
+        return launch
+
+    monkeypatch.setattr(training, "capture_cuda_graph", captured)
+    return tried
+
+
+def test_what_could_not_be_recorded_once_trains_without_a_graph_from_then_on(trial, data, gpu, monkeypatch):
+    tried, trial = breaking(monkeypatch), of(trial, "sigma_vae")
+    with pytest.raises(CaptureFailed, match=r"not permitted.*to try again delete .*failed_captures\.json"):
+        train([built(trial, data)], [trial], data, GPU)
+    # In another process, which knows nothing but the file: other betas and seeds, too.
+    again = trial.model_copy(update={"beta": 7.0, "seed": 3})
+    with pytest.warns(UserWarning, match="without a CUDA graph: operation not permitted"):
+        assert train([built(again, data)], [again], data, GPU) == [None]
+    assert len(tried) == 1
+    assert gpu.capturable == {False}
+
+
+def test_other_variants_and_networks_are_recorded_nevertheless(trial, data, gpu, monkeypatch):
+    tried, trial = breaking(monkeypatch), of(trial, "sigma_vae")
+    wider = trial.model_copy(update={"model": trial.model.model_copy(update={"latent": 3})})
+    for one in (trial, of(trial, "geco"), wider, of(trial, "sigma_vae", precision="bf16")):
+        with pytest.raises(CaptureFailed):
+            train([built(one, data)], [one], data, GPU)
+    assert len(tried) == 4
+
+
+def test_a_pack_that_could_not_be_recorded_is_for_its_trials_alone(trial, data, gpu, monkeypatch):
+    tried = breaking(monkeypatch)
+    pack = [of(trial, name) for name in ("bs_vae", "sigma_vae")]
+    with pytest.raises(CaptureFailed):
+        train([built(one, data) for one in pack], pack, data, GPU)
+    with pytest.raises(NotCapturable, match="cannot be captured together"):
+        train([built(one, data) for one in pack], pack, data, GPU)
+    for one in pack:
+        assert not worker._side_by_side([one, one], "cuda")
+        with pytest.warns(UserWarning, match="without a CUDA graph"):
+            assert train([built(one, data)], [one], data, GPU) == [None]
+    assert len(tried) == 1
+    assert worker._side_by_side([of(trial, "geco"), of(trial, "student_t")], "cuda")
 
 
 def test_a_value_on_the_wrong_device_would_be_noticed(trial, data, gpu):

@@ -8,6 +8,7 @@ without antialiasing. Each mode has the weights that clean-fid uses with it, in 
 
 import warnings
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from rdbench.machine import usable_cores
 from rdbench.metrics.features import Features
 from rdbench.metrics.features.weights import Mode, WeightsError, identify
 from rdbench.numerics.precision import exact_float32
@@ -48,8 +50,10 @@ def load(mode: Mode, weights: Path, device: torch.device) -> Features:
     resize = _resizer(mode)
 
     def extract(images: Tensor) -> Tensor:
+        # A GPU would wait for a single core; on a CPU the network takes most of the time, and others' cores.
+        threads = usable_cores() if device.type == "cuda" else torch.get_num_threads()
         with torch.no_grad(), exact_float32():
-            return network(_resized(images, resize).to(device).expand(-1, 3, -1, -1))
+            return network(_resized(images, resize, threads).to(device).expand(-1, 3, -1, -1))
 
     settings = {"resizing": mode, "weights": "published" if published else "not the published ones"}
     return Features("inception", size, digest, extract, settings, BATCH)
@@ -119,10 +123,11 @@ def _resizer(mode: Mode) -> Resizer:
     return resize
 
 
-def _resized(images: Tensor, resize: Resizer) -> Tensor:
+def _resized(images: Tensor, resize: Resizer, threads: int = 1) -> Tensor:
     """Resize uint8 images (batch, 1 or 3, height, width) to float32 (.., 299, 299) of 0 to 255, on the CPU.
 
     Channels are resized separately, so three gray images may pass as one of colour: a third of the time.
+    Pillow's filter, which releases Python's lock, takes most of it.
     """
     batch, channels, height, width = images.shape
     if images.dtype != torch.uint8 or channels not in (1, 3):
@@ -132,6 +137,9 @@ def _resized(images: Tensor, resize: Resizer) -> Tensor:
     planes = images.cpu().numpy().reshape(-1, height, width)
     filling = np.zeros((-len(planes) % 3, height, width), np.uint8)
     trios = np.concatenate([planes, filling]).reshape(-1, 3, height, width)
-    resized = np.stack([resize(trio.transpose(1, 2, 0)).transpose(2, 0, 1) for trio in trios])
+    with ThreadPoolExecutor(threads) as pool:
+        resized = np.stack(
+            list(pool.map(lambda trio: resize(trio.transpose(1, 2, 0)).transpose(2, 0, 1), trios))
+        )
     resized = resized.reshape(-1, SIDE, SIDE)[: len(planes)]
     return torch.from_numpy(resized.reshape(batch, channels, SIDE, SIDE))
