@@ -1,7 +1,9 @@
 """Trackers: every trial once, from committed rows, whoever trained it and when; never the end of a sweep."""
 
 import io
+import json
 import struct
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +16,10 @@ from rdbench.commands.sweep import run_sweep, track_report
 from rdbench.errors import EXTRAS, SpecError
 from rdbench.report import make_report
 from rdbench.results.load import load_results
+from rdbench.results.tracking import Tracking, open_tracker
 from rdbench.spec.plan import plan
 from rdbench.spec.sweep import dump_sweep, load_sweep
 from rdbench.storage.places import place
-from rdbench.tracking import Tracking, open_tracker
 from rdbench.trial.serial import SerialScheduler
 
 SPEC = """
@@ -131,8 +133,142 @@ def test_mlflow_holds_a_run_for_each_trial_and_the_report(tmp_path, monkeypatch)
         ]
 
 
+def wandb_records(file):
+    """The records of a run that W&B wrote offline: a log of blocks of 32 KiB, as LevelDB's."""
+    from wandb.proto.wandb_internal_pb2 import Record
+
+    content, at, part = file.read_bytes(), 7, b""
+    assert content[:4] == b":W&B"
+    while at < len(content):
+        if 32768 - at % 32768 < 7:  # too little for a header: zeros up to the next block
+            at += 32768 - at % 32768
+            continue
+        _, length, kind = struct.unpack("<IHB", content[at : at + 7])
+        part += content[at + 7 : at + 7 + length]
+        at += 7 + length
+        if kind in (1, 4):  # whole, or the last part
+            yield Record.FromString(part)
+            part = b""
+
+
+def wandb_run(folder):
+    """A run that W&B wrote offline: its first record, settings, [step's values], and artifacts."""
+    (file,) = folder.glob("*.wandb")
+    run, steps, artifacts = None, [], []
+    for record in wandb_records(file):
+        kind = record.WhichOneof("record_type")
+        if kind == "run":
+            run = run or record.run
+        elif kind == "history":
+            items = record.history.item
+            steps.append({i.key or "/".join(i.nested_key): json.loads(i.value_json) for i in items})
+        elif kind == "request" and record.request.HasField("log_artifact"):
+            artifacts.append(record.request.log_artifact.artifact)
+        elif kind == "artifact":
+            artifacts.append(record.artifact)
+    return run, {i.key: json.loads(i.value_json) for i in run.config.update}, steps, artifacts
+
+
+@pytest.fixture
+def wandb_offline(tmp_path, monkeypatch):
+    """W&B as where no account is known, with all its own files in the test's folder."""
+    pytest.importorskip("wandb")
+    for name in ("WANDB_API_KEY", "WANDB_PROJECT"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("HOME", "WANDB_DATA_DIR", "WANDB_CACHE_DIR", "WANDB_CONFIG_DIR", "NETRC"):
+        monkeypatch.setenv(name, str(tmp_path / "home" / name))
+    monkeypatch.setenv("WANDB_MODE", "offline")
+
+
+@pytest.mark.filterwarnings("ignore")  # of W&B and what it imports
+def test_wandb_holds_a_run_for_each_trial_and_the_report(tmp_path, wandb_offline):
+    sweep, root, _ = swept(tmp_path, "wandb")
+    make_report([root], root / "report.html")
+    track_report(sweep, root, print)
+    swept(tmp_path, "wandb")  # nothing is left: it tells of none
+    first = {folder.name for folder in (root / "wandb").glob("offline-run-*")}
+    assert len(first) == 3
+    (root / "tracking" / "wandb.json").unlink()  # a resume whose driver did not note them
+    swept(tmp_path, "wandb")
+    track_report(sweep, root, print)
+    runs = {run[0].run_id: run for run in map(wandb_run, (root / "wandb").glob("offline-run-*"))}
+    assert len(runs) == len([*(root / "wandb").glob("offline-run-*")]) == 3
+    results = load_results(root)
+    trials = {f"{row['trial']}-{row['run']}": row["trial"] for _, row in results.trials.iterrows()}
+    for run_id, trial in trials.items():
+        run, settings, steps, _ = runs.pop(run_id)
+        history = results.history[results.history["trial"] == trial]
+        beta = results.trials.set_index("trial").loc[trial, "beta"]
+        assert (run.project, run.display_name) == ("tracked", f"bs_vae beta {beta:g} seed 0")
+        assert (settings["beta"], settings["trial"], settings["variant.name"]) == (beta, trial, "bs_vae")
+        assert [(step["_step"], step["train/loss"]) for step in steps] == [
+            *enumerate((pytest.approx(loss) for loss in history["loss"]), 1)
+        ]
+        points = results.points[results.points["trial"] == trial].set_index(["split", "reading"])
+        assert steps[-1]["test/elbo_optimal"] == pytest.approx(points.loc[("test", "optimal"), "elbo"])
+        path = steps[-1]["pictures/sample/path"]
+        (file,) = (root / "wandb").glob(f"offline-run-*-{run_id}/files/{path}")
+        assert np.asarray(Image.open(file)).shape == (32, 32, 3)
+    ((name, (_, _, _, artifacts)),) = runs.items()
+    assert name.startswith("report-")
+    assert [entry.path for artifact in artifacts for entry in artifact.manifest.contents] == ["report.html"]
+
+
+@pytest.fixture
+def trackio(tmp_path, monkeypatch):
+    """Trackio, imported anew, as it asks for its folder but once: one of the test's."""
+    pytest.importorskip("trackio")
+    monkeypatch.setenv("TRACKIO_DIR", str(tmp_path / "trackio"))
+    for name in [name for name in sys.modules if name.partition(".")[0] == "trackio"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.delitem(sys.modules, "rdbench.results.tracking.trackio", raising=False)
+    import trackio
+
+    return trackio
+
+
+@pytest.mark.filterwarnings("ignore")  # of Trackio and what it imports
+def test_trackio_holds_a_run_for_each_trial_and_the_report(tmp_path, trackio, capfd):
+    sweep, root, _ = swept(tmp_path, "trackio")
+    make_report([root], root / "report.html")
+    track_report(sweep, root, print)
+    (root / "tracking" / "trackio.json").unlink()  # a resume whose driver did not note them
+    swept(tmp_path, "trackio")
+    track_report(sweep, root, print)
+    runs = {run.name: run for run in trackio.Api().runs("tracked")}
+    results = load_results(root)
+    assert len(runs) == len(trackio.Api().runs("tracked")) >= 2
+    for _, row in results.trials.iterrows():
+        run = runs.pop(f"bs_vae beta {row['beta']:g} seed 0 [{row['trial']}]")
+        config = (run.config["beta"], run.config["status"], run.config["variant.name"])
+        assert config == (row["beta"], "done", "bs_vae")
+        logs = trackio.SQLiteStorage.get_logs("tracked", run.name, run_id=run.id)
+        history = results.history[results.history["trial"] == row["trial"]]
+        assert [(log["step"], log["train/loss"]) for log in logs] == [*enumerate(history["loss"], 1)]
+        points = results.points[results.points["trial"] == row["trial"]].set_index(["split", "reading"])
+        assert logs[-1]["test/elbo_optimal"] == points.loc[("test", "optimal"), "elbo"]
+        picture = tmp_path / "trackio" / "media" / logs[-1]["pictures/sample"]["file_path"]
+        assert np.asarray(Image.open(picture)).shape[:2] == (32, 32)
+    ((name, version),) = [
+        (one["name"], len(one["versions"])) for one in trackio.SQLiteStorage.list_artifacts("tracked")
+    ]
+    assert (name, version) == ("report", 1)  # the same page twice is one
+    assert "rackio" not in capfd.readouterr().out
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_what_trackio_only_warns_of_is_told(tmp_path, trackio):
+    (tmp_path / "trackio").write_text("no folder")
+    _, root, printed = swept(tmp_path, "trackio")
+    assert len(load_results(root).trials) == 2
+    assert printed.count("tracking by trackio is given up for now: ") == 1
+    (tmp_path / "trackio").unlink()
+    swept(tmp_path, "trackio")
+    assert len(trackio.Api().runs("tracked")) == 2
+
+
 def test_a_tracker_that_fails_ends_no_sweep_and_is_told_the_next_time(tmp_path, monkeypatch):
-    from rdbench.tracking.tensorboard import Tensorboard
+    from rdbench.results.tracking.tensorboard import Tensorboard
 
     def full(self, trial):
         raise OSError("no space left on device")

@@ -1,7 +1,7 @@
-"""Trackers that a sweep is shown in: TensorBoard, MLflow. Fed by the driver, from rows that were committed.
+"""Trackers that a sweep is shown in, one file each. Fed by the driver, from rows that were committed.
 
-May import ``results`` and what is below. Start with ``base``, what a tracker is given of a trial. A new one
-is a file with a class as ``tensorboard.Tensorboard``, and its name below and in ``rdbench.spec.settings``.
+Start with ``base``, what a tracker is given of a trial. A new one is a file with a class as
+``tensorboard.Tensorboard``, and its name below, in ``rdbench.spec.settings`` and ``rdbench.errors``.
 """
 
 import importlib
@@ -11,13 +11,13 @@ from pathlib import Path
 
 from rdbench.errors import SpecError, lacking
 from rdbench.results.store import ResultsFolder
+from rdbench.results.tracking.base import Tracker, record
 from rdbench.spec.plan import Trial
 from rdbench.storage import places
 from rdbench.storage.places import Place
 from rdbench.text import in_words
-from rdbench.tracking.base import Tracker, record
 
-HOMES = {"tensorboard": "Tensorboard", "mlflow": "MLflow"}
+HOMES = {"tensorboard": "Tensorboard", "mlflow": "MLflow", "wandb": "Wandb", "trackio": "Trackio"}
 """Module of this folder -> the class in it."""
 
 
@@ -30,7 +30,7 @@ def open_tracker(name: str, root: Place, sweep: str) -> Tracker:
         raise SpecError(f"track: {name} keeps its files beside the results, which {root} is too far for")
     if line := lacking(name):
         raise SpecError(f"track: {name} is {line}")
-    module = importlib.import_module(f"rdbench.tracking.{name}")
+    module = importlib.import_module(f"rdbench.results.tracking.{name}")
     tracker: Tracker = getattr(module, HOMES[name])(root, sweep)
     return tracker
 
