@@ -304,3 +304,16 @@ def test_a_mistake_is_told_before_anything_is_trained(tmp_path, monkeypatch):
         SpecError, match=r"track: mlflow is not installed here: .*pip install 'rdbench\[mlflow\]'"
     ):
         Tracking(["mlflow"], tmp_path, "tracked", str, print)
+
+
+@pytest.mark.filterwarnings("ignore")  # of MLflow, W&B and what they import
+def test_a_tracker_that_cannot_begin_is_told_in_a_line(tmp_path, monkeypatch, wandb_offline):
+    monkeypatch.setenv("WANDB_MODE", "ofline")
+    with pytest.raises(SpecError, match=r"^track: wandb: .* mode Input should be 'online', 'offline'[^\n]*$"):
+        Tracking(["wandb"], tmp_path, "tracked", str, print)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "htp://nowhere")
+    said = []
+    Tracking(["mlflow"], tmp_path, "tracked", str, said.append).close()
+    (line,) = said
+    assert line.startswith("tracking by mlflow is given up for now: ")
+    assert line.endswith("; the next run catches up")
