@@ -55,6 +55,8 @@ EXTRAS = {
     "metrics": ("cleanfid", "constriction", "torchmetrics"),
     "search": ("optuna",),
     "tensorboard": ("tensorboardX",),
+    "wandb": ("wandb",),
+    "trackio": ("trackio",),
     "mlflow": ("mlflow", "sqlalchemy", "alembic"),
 }
 """The extras of the package, ``pip install 'rdbench[report]'``, and the modules of each."""

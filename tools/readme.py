@@ -22,7 +22,7 @@ PAGES = (
     *(README.parent / "docs" / name for name in (
         "index.md", "tour.md", "how-to/sweep.md", "how-to/variant.md", "how-to/python.md",
         "how-to/metrics.md", "how-to/plugins.md", "how-to/searches.md", "how-to/data.md", "how-to/cluster.md",
-        "how-to/report.md",
+        "how-to/report.md", "how-to/trackers.md",
         "how-to/paper.md", "how-to/failures.md", "explanation/readings.md", "explanation/conclusions.md",
         "explanation/trust.md", "explanation/speed.md", "reference/tables.md",
     )),

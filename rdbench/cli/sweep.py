@@ -49,7 +49,7 @@ AllowMissing = Annotated[
 ]
 Track = Annotated[
     list[str] | None,
-    Option(help="Show trials in tensorboard or mlflow, too. Repeatable.", metavar="NAME"),
+    Option(help="Show trials in tensorboard, mlflow, wandb or trackio, too. Repeatable.", metavar="NAME"),
 ]
 NoReport = Annotated[bool, Option("--no-report", help="Do not write the report at the end.")]
 CalibrationResults = Annotated[

@@ -16,13 +16,13 @@ from rdbench.errors import StorageError
 from rdbench.results.lease import Lease
 from rdbench.results.repair import set_aside
 from rdbench.results.store import ResultsFolder
+from rdbench.results.tracking import Tracking
 from rdbench.search.running import SearchRun
 from rdbench.spec.labels import trial_name_in
 from rdbench.spec.plan import Plan
 from rdbench.spec.sweep import Sweep
 from rdbench.storage import paths
 from rdbench.storage.places import Place
-from rdbench.tracking import Tracking
 from rdbench.trial.job import Job, Outputs
 from rdbench.trial.progress import SweepProgress, preparing, usage_line
 from rdbench.trial.scheduler import RunOptions, Scheduler

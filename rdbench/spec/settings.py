@@ -34,7 +34,7 @@ from rdbench.spec.fields import Beta, DatasetField, MetricField, Seed, Settings,
 from rdbench.spec.search_options import OptunaSearch, SearchField, StopField
 
 Protocol = Literal["clean", "paper"]
-TrackerName = Literal["tensorboard", "mlflow"]
+TrackerName = Literal["tensorboard", "mlflow", "wandb", "trackio"]
 
 
 def _one_or_more(value: object) -> object:

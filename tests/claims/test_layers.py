@@ -23,7 +23,6 @@ FOLDERS = [
     "spec",
     "results",
     "vae",
-    "tracking",
     "search",
     "trial",
     "tune",

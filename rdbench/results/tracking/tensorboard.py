@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tensorboardX import SummaryWriter
 
-from rdbench.tracking.base import TrialRecord
+from rdbench.results.tracking.base import TrialRecord
 
 
 class Tensorboard:

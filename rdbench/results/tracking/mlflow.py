@@ -13,7 +13,7 @@ from pathlib import Path
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param
 
-from rdbench.tracking.base import TrialRecord
+from rdbench.results.tracking.base import TrialRecord
 
 TRIAL = "rdbench.trial"
 REPORT = "report"

@@ -1,7 +1,7 @@
-"""Trackers that a sweep is shown in: TensorBoard, MLflow. Fed by the driver, from rows that were committed.
+"""Trackers that a sweep is shown in, one file each. Fed by the driver, from rows that were committed.
 
-May import ``results`` and what is below. Start with ``base``, what a tracker is given of a trial. A new one
-is a file with a class as ``tensorboard.Tensorboard``, and its name below and in ``rdbench.spec.settings``.
+Start with ``base``, what a tracker is given of a trial. A new one is a file with a class as
+``tensorboard.Tensorboard``, and its name below, in ``rdbench.spec.settings`` and ``rdbench.errors``.
 """
 
 import importlib
@@ -11,27 +11,31 @@ from pathlib import Path
 
 from rdbench.errors import SpecError, lacking
 from rdbench.results.store import ResultsFolder
+from rdbench.results.tracking.base import Tracker, record
 from rdbench.spec.plan import Trial
 from rdbench.storage import places
 from rdbench.storage.places import Place
 from rdbench.text import in_words
-from rdbench.tracking.base import Tracker, record
 
-HOMES = {"tensorboard": "Tensorboard", "mlflow": "MLflow"}
+HOMES = {"tensorboard": "Tensorboard", "mlflow": "MLflow", "wandb": "Wandb", "trackio": "Trackio"}
 """Module of this folder -> the class in it."""
 
 
 def open_tracker(name: str, root: Place, sweep: str) -> Tracker:
     """Return a tracker of the results folder ``root`` and the sweep of that name.
 
-    SpecError: its package is not installed, or the results do not lie on this machine.
+    SpecError: its package is not installed or refuses its settings, or the results do not lie on this
+    machine.
     """
     if not isinstance(root, Path):
         raise SpecError(f"track: {name} keeps its files beside the results, which {root} is too far for")
     if line := lacking(name):
         raise SpecError(f"track: {name} is {line}")
-    module = importlib.import_module(f"rdbench.tracking.{name}")
-    tracker: Tracker = getattr(module, HOMES[name])(root, sweep)
+    module = importlib.import_module(f"rdbench.results.tracking.{name}")
+    try:
+        tracker: Tracker = getattr(module, HOMES[name])(root, sweep)
+    except ValueError as error:  # pydantic's too, whose line goes on with its own terms
+        raise SpecError(f"track: {name}: {' '.join(str(error).partition('[type=')[0].split())}") from None
     return tracker
 
 
@@ -51,7 +55,14 @@ class Tracking:
         say: Callable[[str], None],
     ) -> None:
         self._folder, self._name, self._say = ResultsFolder(root), name, say
-        self._trackers = {tracker: open_tracker(tracker, root, sweep) for tracker in trackers}
+        self._trackers: dict[str, Tracker] = {}
+        for tracker in trackers:
+            try:
+                self._trackers[tracker] = open_tracker(tracker, root, sweep)
+            except SpecError:
+                raise
+            except Exception as error:
+                self._give_up(tracker, error)
         self._told = {tracker: self._read(tracker) for tracker in self._trackers}
 
     def _file(self, tracker: str) -> Place:
@@ -99,5 +110,8 @@ class Tracking:
         try:
             do(self._trackers[name])
         except Exception as error:  # of a service, or of its library: no reason to end a sweep
-            self._say(f"tracking by {name} is given up for now: {in_words(error)}; the next run catches up")
+            self._give_up(name, error)
             del self._trackers[name]
+
+    def _give_up(self, name: str, error: Exception) -> None:
+        self._say(f"tracking by {name} is given up for now: {in_words(error)}; the next run catches up")

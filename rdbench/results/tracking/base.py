@@ -34,6 +34,7 @@ class TrialRecord:
         figures: by name: "test/elbo_half", nats; "test/psnr_of_mse", dB; "metric/fid". Finite ones.
         pictures: by kind: uint8 (height, width, 3), a grid of up to 16.
         epochs: how many it trained.
+        run: of which run of a sweep its rows are; another, where it was trained anew.
     """
 
     id: str
@@ -44,6 +45,7 @@ class TrialRecord:
     figures: dict[str, float]
     pictures: dict[str, npt.NDArray[np.uint8]] = field(default_factory=dict)
     epochs: int = 0
+    run: str = ""
 
 
 class Tracker(Protocol):
@@ -76,7 +78,21 @@ def record(trial: Trial, name: str, tables: Tables) -> TrialRecord:
         {name: value for name, value in figures.items() if _finite(value)},
         _pictures(tables.get("images", ())),
         len(history),
+        str(tables["trials"][0].get("run")),
     )
+
+
+def by_epoch(trial: TrialRecord, last: Mapping[str, Any]) -> dict[int, dict[str, Any]]:
+    """Return the values of each epoch by name, for trackers that take a step at a time.
+
+    Figures and what is in ``last`` come with the last epoch, or, of a trial without epochs, at 0.
+    """
+    epochs: dict[int, dict[str, Any]] = {}
+    for name, values in trial.curves.items():
+        for epoch, value in values:
+            epochs.setdefault(epoch, {})[name] = value
+    epochs.setdefault(trial.epochs, {}).update({**trial.figures, **last})
+    return dict(sorted(epochs.items()))
 
 
 def _finite(value: Any) -> bool:
