@@ -6,6 +6,7 @@ import json
 import shlex
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import jinja2
@@ -14,7 +15,8 @@ from markupsafe import Markup
 import rdbench
 from rdbench.numerics.likelihood import READING_NAMES
 from rdbench.report import numbers, pictures
-from rdbench.report.charts.chart import Chart, in_cache
+from rdbench.report.charts.chart import Chart
+from rdbench.report.charts.templates import in_cache
 from rdbench.report.contents import SectionContents, contents
 from rdbench.report.references import read_all
 from rdbench.report.run_line import run_line
@@ -38,7 +40,9 @@ def render(
     references: Sequence[Place] = (),
 ) -> str:
     """Return the page as text; see :func:`rdbench.report.make_report`."""
-    report = contents(results, floor, read_all(references))
+    with ThreadPoolExecutor(1) as beside:  # the bundling needs no Python, so it costs no time there
+        beside.submit(_vega)
+        report = contents(results, floor, read_all(references))
     sections = report.sections
     with_pictures = sum(section.section.images["trial"].nunique() for section in sections)
     budget = min(PICTURE_BYTES_MOST, max(PICTURE_BYTES, PICTURE_BYTES_MORE * with_pictures))
@@ -110,10 +114,11 @@ def _for_script(chart: Chart) -> dict[str, Any]:
     }
 
 
+@functools.cache
 def _vega() -> Markup:
     """Return the JavaScript of Vega, Vega-Lite and Vega-Embed, as vl-convert ships them.
 
-    Bundling takes a second or two, so the bundle is cached, by vl-convert's version.
+    Bundling takes a second or two, so the bundle is cached, by the version. Python runs on meanwhile.
     """
 
     def bundle() -> str:

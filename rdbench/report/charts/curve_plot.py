@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from rdbench.report.charts import fit, label_placement
-from rdbench.report.charts.chart import GREY, Rows, Spec, Switch, fill, is_reference, rounded, template
+from rdbench.report.charts.chart import GREY, Rows, Spec, Switch, fill, is_reference, rounded
+from rdbench.report.charts.templates import template
 from rdbench.report.statistics.curves import lower_envelope
 
 HEIGHT, PLAIN_HEIGHT = 400, 350  # a plain one stands beside another on the first screen
@@ -135,7 +136,7 @@ class Plot:
         return self.data[key]
 
 
-@template
+@template(("linear", "log"), *[(False, True)] * 4)
 def _template(scale: str, seeds: bool, shannon: bool, plain: bool, named: bool) -> Spec:
     import altair as alt
 
