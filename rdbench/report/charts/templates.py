@@ -79,7 +79,7 @@ def draw_all() -> Iterator[tuple[str, dict[str, Any]]]:
 
 def write(file: Path = PREPARED) -> None:
     """Draw all templates into a file; the same code gives the same bytes."""
-    text = json.dumps(dict(draw_all()), indent=0, sort_keys=True)
+    text = json.dumps(dict(draw_all()), indent=0)
     file.write_bytes(gzip.compress(text.encode(), mtime=0))
 
 
