@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from sklearn.isotonic import IsotonicRegression
 
-from rdbench.report.charts import fit
+from rdbench.report.charts import end_names, fit
 from rdbench.report.charts.fig3 import fig3
 from rdbench.report.charts.psnr import psnr_chart
 from rdbench.report.sections import Section
@@ -107,7 +107,7 @@ def test_a_curve_never_turns_back_and_is_dashed_between_single_seeds(seed):
 
 @pytest.mark.parametrize("wanted", [[0.5] * 5, [0.0, 0.01, 0.9], [0.97, 0.98, 0.99], [0.1, 0.5, 0.9]])
 def test_names_keep_their_distance_and_stay_beside_the_plot(wanted):
-    places = fit.spread(wanted, 0.05)
+    places = end_names.spread(wanted, 0.05)
     assert all(b - a > 0.05 - 1e-9 for a, b in itertools.pairwise(places))
     assert places[0] >= 0
     assert places[-1] <= 1
