@@ -16,6 +16,7 @@ import rdbench
 from rdbench.numerics.likelihood import READING_NAMES
 from rdbench.report import numbers, pictures
 from rdbench.report.charts.chart import Chart
+from rdbench.report.charts.marks import marks
 from rdbench.report.charts.templates import in_cache
 from rdbench.report.contents import SectionContents, contents
 from rdbench.report.references import read_all
@@ -90,6 +91,7 @@ def section_view(own: SectionContents, budget: int) -> dict[str, Any]:
         # A chart or table without content is None in the template.
         "charts": defaultdict(lambda: None, {chart.name: chart for chart in own.charts}),
         "tables": defaultdict(lambda: None, {table.name: table for table in tables}),
+        "marks": marks(own.charts),
         "bound": section.dataset == "gaussian",
         "paired": [table for table in tables if table.name.startswith("paired_")],
         "measured": [table for table in tables if table.name.startswith("measured_")],

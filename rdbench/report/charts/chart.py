@@ -63,6 +63,7 @@ class Chart:
     switches: tuple[Switch, ...]
     views: dict[str, Spec]
     data: dict[str, Rows]  # of each named dataset of the specs
+    caption: str = ""  # one short line under it: what it shows, and which way is better
     kind: Literal["", "search"] = ""  # "search": its views are different charts, all exported
 
     @property

@@ -14,6 +14,7 @@ from rdbench.report.statistics.series import values_by_seed
 
 BS, CONSTANT = "bs_vae", "beta_vae"
 OPTIMAL = (LIKELIHOOD, "optimal", "optimal_shared")  # the variance that a decoder can know first
+CAPTION = f"The same {CONSTANT} models, read with three variances σ². Lower is better."
 PALER = 0.35  # the share of white in the colour of a reading that is not the optimum
 
 
@@ -109,7 +110,7 @@ def _chart(section: Section, curves: Sequence[Curve], data: dict[str, Rows]) -> 
             row["member"] = member[row["variant"]]
     note = f"Optimal σ² here: {READING_NAMES[best]}."
     return Chart("fig3", "All readings of σ² in one plot, as Fig. 3 of Kim & Lee (2024)", (note,),
-                 (Control(SCALES.label, SCALES.options),), plot.switches, views, data)  # fmt: skip
+                 (Control(SCALES.label, SCALES.options),), plot.switches, views, data, CAPTION)  # fmt: skip
 
 
 def _finding(means: Rows, curves: Sequence[Curve]) -> str:

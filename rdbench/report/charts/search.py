@@ -89,7 +89,7 @@ def search_chart(study: StudyView, name: str = "search") -> Chart | None:
     lost = len(study.proposals) - len(tried)
     notes = (f"{count(lost, 'proposal')} gave no result and {'is' if lost == 1 else 'are'} not drawn.",)
     title = f"The search of {study.name}: {count(len(tried), 'result')}"
-    return Chart(name, title, notes if lost else (), controls, (), views, data, "search")
+    return Chart(name, title, notes if lost else (), controls, (), views, data, kind="search")
 
 
 def _finding(study: StudyView, tried: Sequence[Proposal], index: int) -> str:
