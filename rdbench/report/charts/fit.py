@@ -133,7 +133,9 @@ def rate_axis(rows: Rows, curves: Rows, *, log: bool, end: float | None) -> Axis
     reach = last[-2] if len(last) > 1 and last[-1] > FAR * last[-2] else last[-1]
     low, high = label_placement.domain([rate for rate in fitted if rate <= reach] or fitted, log=log)
     if end is not None and not log:
-        high = end if min(fitted) < end < max(rates) else whole[1]
+        high = whole[1]
+        if min(fitted) < end < max(rates):
+            low, high = label_placement.domain([rate for rate in fitted if rate <= end])[0], end
     return Axis((low, high), (min(low, whole[0]), max(high, whole[1])))
 
 
