@@ -198,6 +198,8 @@ def _for_column(spec: dict[str, Any], inch: int) -> None:
     for layer in spec["layer"]:
         if layer["mark"]["type"] == "text":
             layer["mark"]["fontSize"] = round(0.9 * size, 1)
+        if "size" in layer["mark"]:
+            layer["mark"]["size"] /= 2
         marks = layer["encoding"].get("size", {})
         for value in (marks, marks.get("condition", {})):
             if "value" in value:

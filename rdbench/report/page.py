@@ -6,6 +6,7 @@ import json
 import shlex
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import jinja2
@@ -14,7 +15,9 @@ from markupsafe import Markup
 import rdbench
 from rdbench.numerics.likelihood import READING_NAMES
 from rdbench.report import numbers, pictures
-from rdbench.report.charts.chart import Chart, in_cache
+from rdbench.report.charts.chart import Chart
+from rdbench.report.charts.marks import marks
+from rdbench.report.charts.templates import in_cache
 from rdbench.report.contents import SectionContents, contents
 from rdbench.report.references import read_all
 from rdbench.report.run_line import run_line
@@ -38,7 +41,9 @@ def render(
     references: Sequence[Place] = (),
 ) -> str:
     """Return the page as text; see :func:`rdbench.report.make_report`."""
-    report = contents(results, floor, read_all(references))
+    with ThreadPoolExecutor(1) as beside:  # the bundling needs no Python, so it costs no time there
+        beside.submit(_vega)
+        report = contents(results, floor, read_all(references))
     sections = report.sections
     with_pictures = sum(section.section.images["trial"].nunique() for section in sections)
     budget = min(PICTURE_BYTES_MOST, max(PICTURE_BYTES, PICTURE_BYTES_MORE * with_pictures))
@@ -86,6 +91,7 @@ def section_view(own: SectionContents, budget: int) -> dict[str, Any]:
         # A chart or table without content is None in the template.
         "charts": defaultdict(lambda: None, {chart.name: chart for chart in own.charts}),
         "tables": defaultdict(lambda: None, {table.name: table for table in tables}),
+        "marks": marks(own.charts),
         "bound": section.dataset == "gaussian",
         "paired": [table for table in tables if table.name.startswith("paired_")],
         "measured": [table for table in tables if table.name.startswith("measured_")],
@@ -110,10 +116,11 @@ def _for_script(chart: Chart) -> dict[str, Any]:
     }
 
 
+@functools.cache
 def _vega() -> Markup:
     """Return the JavaScript of Vega, Vega-Lite and Vega-Embed, as vl-convert ships them.
 
-    Bundling takes a second or two, so the bundle is cached, by vl-convert's version.
+    Bundling takes a second or two, so the bundle is cached, by the version. Python runs on meanwhile.
     """
 
     def bundle() -> str:

@@ -8,6 +8,11 @@ from rdbench.report.tables.measured import keys, progress, trials_asked_for
 NAMED = 4
 """Variants that the line names; of more it gives the number."""
 
+PROTOCOLS = {
+    "clean": "scored on plain test images (protocol clean)",
+    "paper": "scored as by the paper's code (protocol paper)",
+}
+
 
 def run_line(section: Section) -> str:
     """Return the line of a section: parts joined by " · "."""
@@ -22,6 +27,6 @@ def run_line(section: Section) -> str:
         span = f"{len(betas)} β from {plain(betas[0])} to {plain(betas[-1])}" if betas else ""
     parts = [
         section.dataset, named, span, count(len(seeds), "seed") if seeds else "",
-        f"protocol {section.protocol}", length_of_training(section), progress(section),
+        PROTOCOLS[section.protocol], length_of_training(section), progress(section),
     ]  # fmt: skip
     return " · ".join(filter(None, parts))

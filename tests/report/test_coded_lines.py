@@ -76,10 +76,10 @@ def test_without_the_metric_charts_and_tables_are_as_they_were(tmp_path):
     section = section_of(write(tmp_path / "a", make_sweep(seeds=2)))
     chart = psnr_chart(section, ("beta_vae", "bs_vae"))
     assert with_coded(chart, section) is chart
-    assert "MSE, real bits" not in {row[0].text for row in bd_rate.table(section).rows}
+    assert "MSE, rate as coded into bits" not in {row[0].text for row in bd_rate.table(section).rows}
 
 
 def test_the_bd_rate_by_real_bits_is_that_of_the_streams(section):
-    (row,) = (row for row in bd_rate.table(section).rows if row[0].text == "MSE, real bits")
+    (row,) = (row for row in bd_rate.table(section).rows if row[0].text == "MSE, rate as coded into bits")
     assert row[2].text == "bs_vae"
     assert row[3].value == pytest.approx(-50)

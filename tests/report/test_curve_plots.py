@@ -1,39 +1,45 @@
 """Curves of the plots over the rate: monotone, named at their ends, and Fig. 3 as the paper prints it."""
 
 import itertools
+import math
 
 import numpy as np
 import pandas as pd
 import pytest
 from sklearn.isotonic import IsotonicRegression
 
-from rdbench.report.charts import fit
+from rdbench.numerics.likelihood import gaussian_nll
+from rdbench.report.charts import end_names, fit
 from rdbench.report.charts.fig3 import fig3
 from rdbench.report.charts.psnr import psnr_chart
 from rdbench.report.sections import Section
 from rdbench.report.statistics.monotone import falling
 
 PAIR = ("beta_vae", "bs_vae")
-# The paper's Fig. 3 as SCIENCE.md section 5 gives it: rate in nats, distortion of bs_vae at its optimum.
-BS = ((1.0, -2000.0), (5.0, -5100.0), (13.0, -7300.0), (25.0, -9300.0), (110.0, -12600.0))
-SHIFT = {"half": 20000.0, "beta_half": 4000.0, "optimal_train": 900.0}
+# The paper's Fig. 3, on CelebA: rate in nats, distortion of bs_vae at its optimum; its axes end at these. The
+# first and the last two points continue the curve to the range of the rate that betas of 1e3 to 1e-4 have.
+BS = ((0.2, 200.0), (1.0, -2000.0), (5.0, -5100.0), (13.0, -7300.0), (25.0, -9300.0), (110.0, -12600.0),
+      (280.0, -13800.0), (450.0, -14300.0))  # fmt: skip
+BETAS = (1e3, 1e2, 10.0, 1.0, 0.3, 0.1, 1e-2, 1e-4)
+PAPERS_RATE, PAPERS_DISTORTION = (0, 300), (-15000, 15000)
+VALUES = 3 * 64 * 64
+ABOVE = 900.0  # nats by which constant variance at its optimum lies above bs_vae
 
 
 def papers_shape():
-    """Rows with the curves of the paper: at 1/2 flat near 7200, at beta/2 above the optimum, bs_vae below."""
+    """Rows with the curves of the paper: the optimum gives the error, and that gives all readings."""
     rows = []
-    for variant in PAIR:
-        for beta, (rate, lowest) in enumerate(BS, 1):
-            for reading in SHIFT:
-                height = lowest if variant == "bs_vae" else lowest + SHIFT[reading]
-                height = 7200.0 - rate / 10 if reading == "half" else height
-                rows.append({"trial": f"{variant}{beta}", "variant": variant, "beta": 1.0 / beta, "seed": 0,
-                             "split": "test", "reading": reading, "rate": rate, "mse": 0.05 / beta,
-                             "psnr_of_mse": 10.0 + beta, "distortion": height, "elbo": -height - rate,
+    for variant, above in zip(PAIR, (ABOVE, 0.0), strict=True):
+        for beta, (rate, lowest) in zip(BETAS, BS, strict=True):
+            mse = math.exp(2 * (lowest + above) / VALUES - 1) / (2 * math.pi)
+            for reading, variance in (("half", 0.5), ("beta_half", beta / 2), ("optimal_train", mse)):
+                height = float(gaussian_nll(mse * VALUES, variance, VALUES))
+                rows.append({"trial": f"{variant}{beta}", "variant": variant, "beta": beta, "seed": 0,
+                             "split": "test", "reading": reading, "rate": rate, "mse": mse,
+                             "psnr_of_mse": -10 * math.log10(mse), "distortion": height, "elbo": -height - rate,
                              "native": reading == "half", "beta_rate": True})  # fmt: skip
-    return Section(
-        {"dataset": {"name": "celeba"}, "protocol": "clean"}, None, tuple(SHIFT), pd.DataFrame(rows)
-    )
+    readings = ("half", "beta_half", "optimal_train")
+    return Section({"dataset": {"name": "celeba"}, "protocol": "clean"}, None, readings, pd.DataFrame(rows))
 
 
 def test_fig3_has_the_papers_axes_and_order_of_curves():
@@ -41,19 +47,47 @@ def test_fig3_has_the_papers_axes_and_order_of_curves():
     encoding = next(
         layer["encoding"] for layer in chart.views["linear"]["layer"] if layer.get("name") == "points"
     )
-    x, y = (encoding[axis]["scale"]["domain"] for axis in "xy")
-    # Rates of 0 to 300 nats where there are such; here all are below 111.
-    assert x[0] < 1 < 110 < x[1] <= 300
-    assert -15000 <= y[0] < -12600 < 7200 < y[1] <= 15000
-    names = chart.data["names_distortion_linear"]  # from the lowest curve upwards
-    assert [row["text"] for row in names] == [
-        "bs_vae, optimal σ²", "beta_vae, optimal σ²", "beta_vae, σ² = β/2", "beta_vae, σ² = 1/2",
-    ]  # fmt: skip
-    marks = encoding["shape"]["scale"]["range"]
-    assert len(set(marks)) == len(names) == 4
-    drawn = [(row["rate"], row["distortion"]) for row in chart.data["curve_distortion"]
-             if row["variant"] == "bs_vae, optimal σ²"]  # fmt: skip
-    assert set(BS) <= set(drawn)
+    # "outside ? <all points> : <what fits>"
+    x, y = (
+        [float(str(end["expr"]).rpartition(": ")[2]) if isinstance(end, dict) else end for end in domain]
+        for domain in (encoding[axis]["scale"]["domain"] for axis in "xy")
+    )
+    assert x == pytest.approx(PAPERS_RATE, abs=18)
+    assert x[1] == PAPERS_RATE[1]
+    assert y == pytest.approx(PAPERS_DISTORTION, abs=3000)
+
+    def height(name, rate):
+        curve = [row for row in chart.data["curve_distortion"] if row["variant"] == name]
+        return np.interp(rate, *np.array([(row["rate"], row["distortion"]) for row in curve]).T)
+
+    names = ("bs_vae, optimal σ²", "beta_vae, optimal σ²", "beta_vae, σ² = β/2", "beta_vae, σ² = 1/2")
+    for rate in (1, 5, 13, 25, 110, 300):
+        lowest, optimal, beta_half, half = (height(name, rate) for name in names)
+        assert lowest < optimal < half
+        assert optimal <= beta_half + 1
+        if rate in dict(BS):
+            assert (lowest, optimal) == pytest.approx((dict(BS)[rate], dict(BS)[rate] + ABOVE), abs=1)
+            assert half == pytest.approx(7200, abs=500)  # flat
+    assert {row["text"] for row in chart.data["names_distortion_linear"]} == set(names)
+
+
+def test_fig3_has_the_looks_of_the_plot_beside_it_and_a_paler_one_for_other_readings():
+    section = papers_shape()
+    own, beside = (
+        next(
+            layer["encoding"] for layer in chart.views[chart.first]["layer"] if layer.get("name") == "points"
+        )
+        for chart in (fig3(section, PAIR), psnr_chart(section, PAIR))
+    )
+    for channel in ("color", "shape"):
+        looks, others = (
+            dict(zip(encoding[channel]["scale"]["domain"], encoding[channel]["scale"]["range"], strict=True))
+            for encoding in (own, beside)
+        )
+        assert {name: looks[f"{name}, optimal σ²"] for name in PAIR} == others
+        readings = {looks["beta_vae, σ² = 1/2"], looks["beta_vae, σ² = β/2"]}
+        assert not readings & set(others.values())
+        assert len(readings) == (1 if channel == "color" else 2)
 
 
 @pytest.mark.parametrize("lost", ["bs_vae", "beta_vae"])
@@ -107,9 +141,24 @@ def test_a_curve_never_turns_back_and_is_dashed_between_single_seeds(seed):
 
 @pytest.mark.parametrize("wanted", [[0.5] * 5, [0.0, 0.01, 0.9], [0.97, 0.98, 0.99], [0.1, 0.5, 0.9]])
 def test_names_keep_their_distance_and_stay_beside_the_plot(wanted):
-    places = fit.spread(wanted, 0.05)
+    places = end_names.spread(wanted, 0.05)
     assert all(b - a > 0.05 - 1e-9 for a, b in itertools.pairwise(places))
     assert places[0] >= 0
     assert places[-1] <= 1
     if wanted == [0.1, 0.5, 0.9]:
         assert places == pytest.approx(wanted)
+
+
+def test_a_name_stands_at_the_end_of_its_curve_over_nothing_else_or_beside_the_plot_in_order():
+    flat = [{"variant": name, "rate": rate, "y": height} for name, last, height in
+            (("short", 40, 0.5), ("long", 100, 0.5), ("low", 100, 0.2), ("free", 40, 0.9))
+            for rate in (1, last)]  # fmt: skip
+    axes = fit.Axis((0, 100), (0, 100)), fit.Axis((0, 1), (0, 1))
+    marks = [{"rate": 45, "y": 0.9 + 0.04 * step} for step in (-2, -1, 0, 1, 2)]
+    rows = {row["text"]: row for row in end_names.end_names(flat, [], "y", axes, log=False)}
+    assert [rows[name]["beside"] for name in ("short", "long", "low", "free")] == [False, True, True, False]
+    assert rows["short"]["shift"] != 0  # its own height is that of the longer curve
+    assert rows["free"]["shift"] == 0
+    assert rows["low"]["place"] < rows["long"]["place"]
+    covered = {row["text"]: row for row in end_names.end_names(flat, marks, "y", axes, log=False)}
+    assert covered["free"]["beside"]

@@ -81,7 +81,8 @@ def test_the_line_of_what_was_run_counts_what_became_of_it(tmp_path):
 
     section = section_of(write(tmp_path / "a", make_sweep(readings=["half"]), lost=lost))
     assert run_line(section).split(" · ") == [
-        "digits", "beta_vae, bs_vae", "2 β from 1 to 10", "1 seed", "protocol clean",
+        "digits", "beta_vae, bs_vae", "2 β from 1 to 10", "1 seed",
+        "scored on plain test images (protocol clean)",
         "trained for 50 epochs of 100 images", "3 of 4 trainings done, 1 diverged",
     ]  # fmt: skip
 

@@ -1,5 +1,6 @@
 """How far training had come: from the ends of the two cycles, beside each comparison."""
 
+import dataclasses
 import math
 
 import numpy as np
@@ -102,7 +103,7 @@ def test_a_gain_of_training_that_is_more_than_the_difference_is_marked_beside_it
             assert row[2].value == pytest.approx(gap)
             assert [cell.value for cell in row[-2:]] == pytest.approx([4 / 3] * 2)
             assert [cell.mark for cell in row[-2:]] == [mark] * 2
-    section.history = section.history.head(0)
+    section = dataclasses.replace(section, history=section.history.head(0))
     row = paired.table(with_images(section, 1.0), "half").rows[0]
     assert {(cell.text, cell.note, cell.mark) for cell in row[-2:]} == {("–", statistics.NO_HISTORY, "")}
 

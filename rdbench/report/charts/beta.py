@@ -16,9 +16,9 @@ from rdbench.report.charts.chart import (
     Values,
     by_variant,
     fill,
-    template,
     wide,
 )
+from rdbench.report.charts.templates import template
 from rdbench.report.numbers import interval, number, plain
 from rdbench.report.sections import Section
 from rdbench.report.statistics.series import UNTESTED, Key, Series, series
@@ -31,7 +31,7 @@ WRAP = 44
 SWITCHES = (Switch("spread", "seeds and intervals", True), Switch("mark_best", "best β", True))
 
 
-@template
+@template((False, True))
 def _template(seeds: bool) -> Spec:
     """Return the template of all views."""
     import altair as alt

@@ -1,26 +1,18 @@
 """What every chart of the report shares: its fields, its colours, its data, and how its specs are made.
 
 The specs of a chart differ in fields, titles and domains only, and Altair takes a tenth of a second for each.
-So a :func:`template` is drawn once, with ``$names`` for what differs, and :func:`fill` makes the specs of it.
+So a template (``templates.py``) holds ``$names`` for what differs, and :func:`fill` makes the specs of it.
 """
 
 import copy
-import functools
-import hashlib
-import importlib.metadata
-import json
-import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 from rdbench.report.charts import label_placement
 from rdbench.report.statistics.curves import estimate
 from rdbench.report.statistics.series import Key
-from rdbench.storage import paths
-from rdbench.storage.cache import cached
 
 # Okabe & Ito 2008, distinguishable for colour-blind readers. Without yellow, which does not show on white;
 # with grey for black, which does not show on a dark page.
@@ -71,6 +63,7 @@ class Chart:
     switches: tuple[Switch, ...]
     views: dict[str, Spec]
     data: dict[str, Rows]  # of each named dataset of the specs
+    caption: str = ""  # one short line under it: what it shows, and which way is better
     kind: Literal["", "search"] = ""  # "search": its views are different charts, all exported
 
     @property
@@ -120,39 +113,6 @@ def _families(names: Sequence[str]) -> dict[str, tuple[str, str]]:
                 for name, shape in zip(members, SHAPES, strict=False)
             }
     return {}
-
-
-def in_cache(name: str) -> Path:
-    """Return where the report keeps a file of the cache."""
-    return paths.cache_root() / "report" / name
-
-
-@functools.cache
-def _code_version() -> str:
-    """Return a hash of all that templates depend on: the modules of this folder, and Altair's version."""
-    digest = hashlib.sha256(importlib.metadata.version("altair").encode())
-    for module in sorted(Path(__file__).parent.glob("*.py")):
-        digest.update(module.read_bytes())
-    return digest.hexdigest()[:16]
-
-
-def template(draw: Callable[..., Spec]) -> Callable[..., Spec]:
-    """Decorate a function that draws a template, so that each is drawn once and then read from the cache.
-
-    Only the function imports Altair: a report made of cached templates does without.
-    """
-
-    @functools.cache
-    def drawn(*arguments: str | bool | int) -> Spec:
-        def make() -> str:
-            os.environ.update(paths.home_variable())  # Altair cannot be imported without
-            return json.dumps(draw(*arguments))
-
-        name = f"{draw.__module__.rpartition('.')[2]}{draw.__name__}"
-        words = "-".join(map(str, (name, *arguments, f"{_code_version()}.json")))
-        return cached(in_cache(words), make, json.loads)
-
-    return drawn
 
 
 def fill(template: Any, values: Mapping[str, Any]) -> Any:

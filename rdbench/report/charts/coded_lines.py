@@ -14,7 +14,7 @@ from rdbench.report.statistics.curves import pareto
 CHARTS = ("psnr", "rate_distortion")
 MEASURES = ("mse", "psnr")
 DATA = "coded"
-SWITCH = Switch("coded", "real bits (dotted)", True)
+SWITCH = Switch("coded", "rate as coded into bits (dotted)", True)
 NOTE = (
     "Dotted: the same networks as a codec (metric coded): latents rounded to a grid and range coded. The"
     " rate is that of the real stream, the error that of what it decodes to, the curve what no β and size of"

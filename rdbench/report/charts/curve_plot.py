@@ -7,7 +7,9 @@ from typing import Any
 import numpy as np
 
 from rdbench.report.charts import fit, label_placement
-from rdbench.report.charts.chart import GREY, Rows, Spec, Switch, fill, is_reference, rounded, template
+from rdbench.report.charts.chart import GREY, Rows, Spec, Switch, fill, is_reference, rounded
+from rdbench.report.charts.end_names import end_names
+from rdbench.report.charts.templates import template
 from rdbench.report.statistics.curves import lower_envelope
 
 HEIGHT, PLAIN_HEIGHT = 400, 350  # a plain one stands beside another on the first screen
@@ -97,7 +99,7 @@ class Plot:
         across = fit.rate_axis(points, curves, log=log, end=self.end)
         up = fit.height_axis(points, [*curves, *bound], name, across, self.loose)
         _place(self.data, name, scale, (across.fit, up.fit))
-        names = fit.end_names(curves, name, across, up)
+        names = end_names(curves, points, name, (across, up), log=log)
         self.data[f"names_{name}_{scale}"] = names
         if not self.plain:
             variants = {row["variant"] for row in compared}
@@ -135,7 +137,7 @@ class Plot:
         return self.data[key]
 
 
-@template
+@template(("linear", "log"), *[(False, True)] * 4)
 def _template(scale: str, seeds: bool, shannon: bool, plain: bool, named: bool) -> Spec:
     import altair as alt
 

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from rdbench.metrics import stored
-from rdbench.report.charts.chart import Chart, Control, Rows, Spec, fill, rounded, template
+from rdbench.report.charts.chart import Chart, Control, Rows, Spec, fill, rounded
+from rdbench.report.charts.templates import template
 from rdbench.report.charts.training import BLUE_TO_ORANGE, LEGEND
 from rdbench.report.numbers import number, plain
 from rdbench.report.sections import Section, records
@@ -16,7 +17,7 @@ DIGITS = 5
 METRIC = "ais"
 
 
-@template
+@template(("linear", "log"))
 def _template(scale: str) -> Spec:
     """Return the template of all views with this scale of the error."""
     import altair as alt

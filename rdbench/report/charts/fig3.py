@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from rdbench.numerics.likelihood import LIKELIHOOD, READING_NAMES
 from rdbench.report.charts import fit
-from rdbench.report.charts.chart import Chart, Control, Rows, Values, wide
+from rdbench.report.charts.chart import Chart, Control, Rows, Values, by_variant, wide
 from rdbench.report.charts.curve_plot import Plot
 from rdbench.report.charts.rate import MSE, PSNR, SCALES, beside, distortion, end_of_axis, units_of
 from rdbench.report.numbers import number
@@ -14,6 +14,8 @@ from rdbench.report.statistics.series import values_by_seed
 
 BS, CONSTANT = "bs_vae", "beta_vae"
 OPTIMAL = (LIKELIHOOD, "optimal", "optimal_shared")  # the variance that a decoder can know first
+CAPTION = f"The same {CONSTANT} models, read with three variances σ². Lower is better."
+PALER = 0.35  # the share of white in the colour of a reading that is not the optimum
 
 
 @dataclass(frozen=True)
@@ -36,12 +38,7 @@ def fig3(section: Section, variants: Sequence[str]) -> Chart | None:
     best = next((reading for reading in OPTIMAL if ("test", reading) in section.splits), None)
     if best is None or not {BS, CONSTANT} <= set(variants):
         return None
-    curves = (
-        Curve(f"{CONSTANT}, σ² = 1/2", CONSTANT, "half", "#E69F00", "square"),
-        Curve(f"{CONSTANT}, σ² = β/2", CONSTANT, "beta_half", "#CC79A7", "triangle-up"),
-        Curve(f"{CONSTANT}, optimal σ²", CONSTANT, best, "#0072B2", "diamond"),
-        Curve(f"{BS}, optimal σ²", BS, best, "#D55E00", "circle"),
-    )
+    curves = _curves(variants, best)
     values = {curve: _values(section, curve) for curve in curves}
     drawn = [curve for curve in curves if values[curve]["distortion"]]
     if not {(BS, best), (CONSTANT, best)} <= {(curve.variant, curve.reading) for curve in drawn}:
@@ -58,6 +55,28 @@ def fig3(section: Section, variants: Sequence[str]) -> Chart | None:
         row["key"] = f"{variants.index(row['member'])}/{row['beta']:.12g}"
     fit.mark_states(means, section.states, "member")
     return _chart(section, drawn, {"means": means} | ({"seeds": seeds} if seeds else {}))
+
+
+def _curves(variants: Sequence[str], best: str) -> tuple[Curve, ...]:
+    """Return the four curves. At its optimum a variant looks as in all other charts; else paler."""
+    looks = by_variant(variants)
+    colours, shapes = (dict(zip(variants, looks[name], strict=True)) for name in ("$colours", "$shapes"))
+    colour, used = colours[CONSTANT], {shapes[CONSTANT], shapes[BS]}
+    half, beta_half, *_ = (
+        shape for shape in ("diamond", "triangle-up", "cross", "square") if shape not in used
+    )
+    return (
+        Curve(f"{CONSTANT}, σ² = 1/2", CONSTANT, "half", _paler(colour), half),
+        Curve(f"{CONSTANT}, σ² = β/2", CONSTANT, "beta_half", _paler(colour), beta_half),
+        Curve(f"{CONSTANT}, optimal σ²", CONSTANT, best, colour, shapes[CONSTANT]),
+        Curve(f"{BS}, optimal σ²", BS, best, colours[BS], shapes[BS]),
+    )
+
+
+def _paler(colour: str) -> str:
+    """Return a colour "#rrggbb", mixed with white so that it still shows on white."""
+    parts = (int(colour[at : at + 2], 16) for at in (1, 3, 5))
+    return "#" + "".join(f"{round(part + PALER * (255 - part)):02X}" for part in parts)
 
 
 def _values(section: Section, curve: Curve) -> dict[str, Values]:
@@ -91,7 +110,7 @@ def _chart(section: Section, curves: Sequence[Curve], data: dict[str, Rows]) -> 
             row["member"] = member[row["variant"]]
     note = f"Optimal σ² here: {READING_NAMES[best]}."
     return Chart("fig3", "All readings of σ² in one plot, as Fig. 3 of Kim & Lee (2024)", (note,),
-                 (Control(SCALES.label, SCALES.options),), plot.switches, views, data)  # fmt: skip
+                 (Control(SCALES.label, SCALES.options),), plot.switches, views, data, CAPTION)  # fmt: skip
 
 
 def _finding(means: Rows, curves: Sequence[Curve]) -> str:

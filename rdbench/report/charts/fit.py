@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,9 +14,6 @@ from rdbench.report.statistics.curves import Floats
 from rdbench.report.statistics.monotone import Monotone, falling
 
 STEPS = 4  # of a curve from one of its points to the next, and as many in the logarithm
-NAMES = 10  # curves that have room for their name at their end
-NAME_LENGTH = 24  # characters of a name there
-NAME_HEIGHT = 0.055  # of a name there, as a fraction of the plot's height
 
 FAR = 3  # times the rates of all other curves
 LOOSE = 0.3  # of the range of heights of the other curves, to either side
@@ -131,16 +128,19 @@ def rate_axis(rows: Rows, curves: Rows, *, log: bool, end: float | None) -> Axis
     fitted = [row["rate"] for row in curves]
     if not fitted:
         return Axis(whole, whole)
-    last = sorted(max(row["rate"] for row in one) for one in _by_variant(curves).values())
+    last = sorted(max(row["rate"] for row in one) for one in by_variant(curves).values())
     # One curve alone that goes far beyond all others leaves these no room.
     reach = last[-2] if len(last) > 1 and last[-1] > FAR * last[-2] else last[-1]
     low, high = label_placement.domain([rate for rate in fitted if rate <= reach] or fitted, log=log)
     if end is not None and not log:
-        high = end if min(fitted) < end < max(rates) else whole[1]
+        high = whole[1]
+        if min(fitted) < end < max(rates):
+            low, high = label_placement.domain([rate for rate in fitted if rate <= end])[0], end
     return Axis((low, high), (min(low, whole[0]), max(high, whole[1])))
 
 
-def _by_variant(curves: Rows) -> dict[str, Rows]:
+def by_variant(curves: Rows) -> dict[str, Rows]:
+    """Return the rows of each variant."""
     groups: dict[str, Rows] = {}
     for row in curves:
         groups.setdefault(row["variant"], []).append(row)
@@ -165,48 +165,6 @@ def height_axis(
     bounds = min(firm) - slack, max(firm) + slack
     low, high = label_placement.domain([*firm, *(min(max(row[name], bounds[0]), bounds[1]) for row in near)])
     return Axis((low, high), (min(low, whole[0]), max(high, whole[1])))
-
-
-def end_names(curves: Rows, name: str, rates: Axis, heights: Axis) -> Rows:
-    """Return where the name of each curve stands: beside the plot, joined to its end; empty without room.
-
-    A row has variant, text, the curve's end (rate and ``name``) and ``place``: the height of the name, as a
-    fraction of the plot's height, from below. Names keep ``NAME_HEIGHT`` from each other.
-    """
-    ends = []
-    for variant, rows in _by_variant(curves).items():
-        inside = [row for row in rows if rates.holds(row["rate"]) and heights.holds(row[name])]
-        if inside:
-            end = max(inside, key=lambda row: row["rate"])
-            ends.append(
-                {"variant": variant, "text": _shortened(variant), "rate": end["rate"], name: end[name]}
-            )
-    if not 0 < len(ends) <= NAMES or len({end["text"] for end in ends}) < len(ends):
-        return []
-    ends.sort(key=lambda end: end[name])
-    low, high = heights.fit
-    wanted = [(end[name] - low) / (high - low) for end in ends]
-    for end, place in zip(ends, spread(wanted, NAME_HEIGHT), strict=True):
-        end["place"] = rounded(place, 4)
-    return ends
-
-
-def _shortened(name: str) -> str:
-    return name if len(name) <= NAME_LENGTH else f"{name[: NAME_LENGTH - 1]}…"
-
-
-def spread(wanted: Sequence[float], gap: float) -> list[float]:
-    """Return places in [0, 1] near the wanted ones, ascending like them, at least ``gap`` from each other.
-
-    Least squares: the places less multiples of the gap have to ascend. There must be room for all.
-    """
-    shifted = np.array([-(place - index * gap) for index, place in enumerate(wanted)])
-    at, ones = np.arange(len(shifted), dtype=float), np.ones(len(shifted))
-    places = np.empty(len(shifted))
-    for block in falling(at, shifted, ones):
-        places[block] = -shifted[block].mean()
-    top = 1 - (len(wanted) - 1) * gap
-    return [float(np.clip(place, 0, top)) + index * gap for index, place in enumerate(places)]
 
 
 def outside(means: Rows, name: str, rates: Axis, heights: Axis) -> int:

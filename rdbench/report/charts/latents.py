@@ -5,7 +5,8 @@ from typing import Any
 
 from rdbench.metrics import stored
 from rdbench.report.charts import label_placement
-from rdbench.report.charts.chart import Chart, Control, Rows, Spec, fill, rounded, template
+from rdbench.report.charts.chart import Chart, Control, Rows, Spec, fill, rounded
+from rdbench.report.charts.templates import template
 from rdbench.report.charts.training import BLUE_TO_ORANGE
 from rdbench.report.numbers import number, plain
 from rdbench.report.sections import Section, records
@@ -25,7 +26,7 @@ _Lines = dict[Key, list[list[float]]]
 """(variant, beta) -> of each seed the KL of its latents, largest first."""
 
 
-@template
+@template(("linear", "log"))
 def _template(scale: str) -> Spec:
     """Return the template of all views with this scale."""
     import altair as alt

@@ -73,19 +73,26 @@ class ByVariant:
         layers = [line.encode(self.x, Y, COLOUR, detail="part:N", order="$x:Q", strokeWidth=width,
                               strokeDash=dash, opacity=lit(0.9))]  # fmt: skip
         if named:
-            names = in_units("$names", SHOWN, *self.tests)
-            end = alt.expr("(1 - datum.place) * height")
-            leader = names.mark_rule(strokeWidth=1, **QUIET)
-            leader = leader.transform_filter("!outside")
-            text = names.mark_text(align="left", baseline="middle", fontSize=12, dx=6, x=alt.expr("width"),
-                                   y=end, clip=False, aria=False)  # fmt: skip
-            layers += [
-                leader.encode(
-                    self.x, Y, COLOUR, x2=alt.value(alt.expr("width")), y2=alt.value(end), opacity=lit(0.45)
-                ),
-                text.encode(text="text:N", opacity=lit(1)),
-            ]
+            layers += self._names()
         return layers
+
+    def _names(self) -> list[Any]:
+        """Return the names of the data ``$names``: at the curves' ends, or beside with their marks."""
+        names = in_units("$names", SHOWN, *self.tests)
+        looks: dict[str, Any] = {"align": "left", "baseline": "middle", "fontSize": 12, "aria": False}
+        at_end = names.transform_filter("!datum.beside")
+        at_end = at_end.mark_text(dx=10, dy=alt.expr("datum.shift"), clip=True, **looks)
+        beside = names.transform_filter("datum.beside")
+        height = alt.expr("(1 - datum.place) * height")
+        mark = beside.mark_point(
+            filled=True, size=60, x=alt.expr("width + 11"), y=height, clip=False, aria=False
+        )
+        text = beside.mark_text(x=alt.expr("width + 20"), y=height, clip=False, **looks)
+        return [
+            at_end.encode(self.x, Y, text="text:N", opacity=lit(1)),
+            mark.encode(COLOUR, SHAPE, opacity=lit(1)),
+            text.encode(text="text:N", opacity=lit(1)),
+        ]
 
     def seeds(self) -> Any:
         """Return a small mark a seed, of points with several."""

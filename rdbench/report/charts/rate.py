@@ -77,7 +77,8 @@ def draw(
     if len(units) > 1:
         controls.append(Control("unit of the rate", tuple((unit, title) for unit, title, _ in units)))
     notes = tuple(_notes(section, means, measures, values))
-    return Chart(name, title, notes, tuple(controls), plot.switches, views, data)
+    caption = f"{'Higher' if measures[0].higher else 'Lower'} is better." if len(wanted) == 1 else ""
+    return Chart(name, title, notes, tuple(controls), plot.switches, views, data, caption)
 
 
 def end_of_axis(section: Section) -> float | None:

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from rdbench.report.charts import label_placement
-from rdbench.report.charts.chart import GREY, Chart, Control, Rows, Spec, fill, rounded, template
+from rdbench.report.charts.chart import GREY, Chart, Control, Rows, Spec, fill, rounded
+from rdbench.report.charts.templates import template
 from rdbench.report.numbers import count, number
 from rdbench.report.searches import Proposal, StudyView
 from rdbench.text import shown
@@ -15,7 +16,7 @@ HEIGHT = 300
 AIR = 0.08  # of an axis, beyond the outermost points on either side: room for a ring on a phone
 
 
-@template
+@template(("linear", "log", "whole", "choice"))
 def _slice(kind: str) -> Spec:
     """Return the template of a view of what was tried over one setting, or over another objective."""
     import altair as alt
@@ -42,7 +43,7 @@ def _slice(kind: str) -> Spec:
     return layers.configure(alt.layer(*drawn), HEIGHT)
 
 
-@template
+@template()
 def _importance() -> Spec:
     import altair as alt
 
@@ -88,7 +89,7 @@ def search_chart(study: StudyView, name: str = "search") -> Chart | None:
     lost = len(study.proposals) - len(tried)
     notes = (f"{count(lost, 'proposal')} gave no result and {'is' if lost == 1 else 'are'} not drawn.",)
     title = f"The search of {study.name}: {count(len(tried), 'result')}"
-    return Chart(name, title, notes if lost else (), controls, (), views, data, "search")
+    return Chart(name, title, notes if lost else (), controls, (), views, data, kind="search")
 
 
 def _finding(study: StudyView, tried: Sequence[Proposal], index: int) -> str:

@@ -6,7 +6,8 @@ from typing import Any
 
 import pandas as pd
 
-from rdbench.report.charts.chart import Chart, Control, Rows, Spec, fill, rounded, template
+from rdbench.report.charts.chart import Chart, Control, Rows, Spec, fill, rounded
+from rdbench.report.charts.templates import template
 from rdbench.report.numbers import count, number, plain
 from rdbench.report.sections import Section
 from rdbench.report.statistics.curves import evenly_spaced
@@ -30,7 +31,7 @@ BLUE_TO_ORANGE = ("#3f66c9", "#7a5fd0", "#a055c8", "#c94f9c", "#db5a6b", "#df6a3
 """By rising luminance, each with a contrast of at least 3 to the white and to the dark page."""
 
 
-@template
+@template(("log", "symlog", "linear"), (False, True))
 def _template(kind: str, dots: bool) -> Spec:
     """Return the template of all views with this scale: log, symlog or linear."""
     import altair as alt

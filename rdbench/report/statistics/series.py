@@ -12,7 +12,7 @@ from rdbench.metrics import FINDINGS, stored
 from rdbench.metrics.base import Better, value_name
 from rdbench.numerics.likelihood import LIKELIHOOD, OWN, READING_NAMES
 from rdbench.report.numbers import Estimate, plain
-from rdbench.report.sections import Section, records
+from rdbench.report.sections import Section, once, records
 from rdbench.report.statistics.curves import estimate
 from rdbench.report.statistics.difference import difference
 from rdbench.results.states import State
@@ -134,6 +134,7 @@ def _means(values: Mapping[Key, Mapping[int, float]]) -> dict[Key, Estimate]:
     return {key: mean for key, mean in means.items() if mean is not None}
 
 
+@once
 def values_by_seed(
     section: Section, measure: str, reading: str, split: str = "test"
 ) -> dict[Key, dict[int, float]]:
@@ -154,6 +155,7 @@ def values_by_seed(
     return values
 
 
+@once
 def not_compared_under(section: Section, reading: str) -> frozenset[str]:
     """Return the variants that a reading says nothing of: none, but under ``beta_half``.
 

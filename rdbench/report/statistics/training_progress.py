@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rdbench.numerics.likelihood import OWN, distortion
-from rdbench.report.sections import Section, records
+from rdbench.report.sections import Section, once, records
 from rdbench.report.statistics.series import Key
 
 NO_HISTORY = "it has no history: nothing was trained epoch by epoch"
@@ -74,6 +74,7 @@ def end_of_first_cycle(epochs: int, steps: int) -> int:
     return (epochs * steps // 2 + 1) // steps
 
 
+@once
 def progress(section: Section) -> tuple[dict[Key, dict[int, Progress]], dict[Key, str]]:
     """Return (variant, beta) -> seed -> :class:`Progress`, and why there is none at other (variant, beta)."""
     found: dict[Key, dict[int, Progress]] = {}

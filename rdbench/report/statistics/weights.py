@@ -17,7 +17,7 @@ import numpy as np
 
 from rdbench.numerics.likelihood import OWN, gaussian_nll
 from rdbench.report.numbers import number
-from rdbench.report.sections import Section, records
+from rdbench.report.sections import Section, once, records
 from rdbench.report.statistics.difference import Difference, difference
 from rdbench.report.statistics.series import Key
 
@@ -41,6 +41,7 @@ AGREEMENT = 1e-3
 """Relative: both splits must give a likelihood of one's own the same variance; float32 leaves some 1e-5."""
 
 
+@once
 def weights(section: Section) -> tuple[dict[Key, dict[int, float]], dict[Key, str]]:
     """Return (variant, beta) -> seed -> w, and why there is none at other (variant, beta)."""
     found: dict[Key, dict[int, float]] = {}

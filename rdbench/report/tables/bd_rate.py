@@ -54,7 +54,7 @@ def _measures(section: Section) -> Iterator[tuple[str, str, pd.DataFrame, list[s
         # A point of a trial is one size of step: what stands for its beta only has to tell them apart.
         coded["beta"] = -1 - coded.groupby(["beta", "step"]).ngroup().astype(float)
         coded = coded.reindex(columns=[*coded.columns, *(name for name in MEASURED if name not in coded)])
-        yield "MSE, real bits", "mse", coded, sorted(set(coded["variant"]))
+        yield "MSE, rate as coded into bits", "mse", coded, sorted(set(coded["variant"]))
 
 
 def baselines(variants: Collection[str]) -> list[str]:

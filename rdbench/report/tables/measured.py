@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from rdbench.numerics.likelihood import FITTED, LIKELIHOOD, OWN, READING_NAMES
 from rdbench.report.numbers import ABSENT, count, plain
-from rdbench.report.sections import VARIES, Section, records
+from rdbench.report.sections import VARIES, Section, once, records
 from rdbench.report.statistics import series
 from rdbench.report.statistics.series import (
     BETA_HALF,
@@ -61,6 +61,7 @@ LONG = 24
 KEYS = (Column("variant", kind="key"), Column("β", kind="key"))
 
 
+@once
 def keys(section: Section) -> list[Key]:
     """Return every (variant, beta) that was trained or asked for, sorted."""
     keys = set(asked(section))
@@ -82,6 +83,7 @@ def trials_asked_for(section: Section) -> Iterator[tuple[Key, int, str]]:
         yield (variant, beta), int(seed), "not trained yet"
 
 
+@once
 def asked(section: Section) -> dict[Key, set[int]]:
     """Return the seeds that were trained or asked for at each (variant, beta)."""
     seeds: dict[Key, set[int]] = {}
@@ -90,6 +92,7 @@ def asked(section: Section) -> dict[Key, set[int]]:
     return seeds
 
 
+@once
 def losses(section: Section) -> dict[Key, str]:
     """Return, by (variant, beta), what keeps it from all its seeds: "2 diverged, 1 not trained yet"."""
     lost: dict[Key, Counter[str]] = {}
