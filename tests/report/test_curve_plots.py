@@ -36,8 +36,9 @@ def papers_shape():
                 height = float(gaussian_nll(mse * VALUES, variance, VALUES))
                 rows.append({"trial": f"{variant}{beta}", "variant": variant, "beta": beta, "seed": 0,
                              "split": "test", "reading": reading, "rate": rate, "mse": mse,
-                             "psnr_of_mse": -10 * math.log10(mse), "distortion": height, "elbo": -height - rate,
-                             "native": reading == "half", "beta_rate": True})  # fmt: skip
+                             "psnr_of_mse": -10 * math.log10(mse), "distortion": height,
+                             "elbo": -height - rate, "native": reading == "half",
+                             "beta_rate": True})  # fmt: skip
     readings = ("half", "beta_half", "optimal_train")
     return Section({"dataset": {"name": "celeba"}, "protocol": "clean"}, None, readings, pd.DataFrame(rows))
 
