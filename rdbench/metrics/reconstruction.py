@@ -144,7 +144,7 @@ def _distance(options: ReconstructionOptions, name: "FeatureName", model: Traine
     return Value(frechet_distance(decoded, reference), None, settings, features.hash)
 
 
-def _pairs(model: TrainedModel, count: int, at_mean: bool) -> "Iterator[tuple[Tensor, Tensor]]":
+def _pairs(model: TrainedModel, count: int, at_mean: bool = False) -> "Iterator[tuple[Tensor, Tensor]]":
     """Yield images and clipped reconstructions, at the posteriors' means or at samples of them."""
     import torch
 

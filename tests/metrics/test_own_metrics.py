@@ -153,7 +153,7 @@ def mine(model, labels, latents, reconstructions, images, samples):
     return {"latents": ((latents - mean).square() / log_var.exp()).mean(), "one": 1}
 """
     first, second = measured(source, "{name: ./mine.py:mine, images: 60, samples: 70}")
-    assert first["settings"]["quantity"] == "latents"
+    assert first["quantity"] == "latents"
     assert abs(first["value"] - 1) < 6 * math.sqrt(2 / 240)  # squares of standard normal noise
     assert (second["value"], second["standard_error"]) == (1, None)
 
