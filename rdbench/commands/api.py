@@ -1,7 +1,6 @@
 """The public functions that do work: train a sweep, load one of its networks, write its report."""
 
 import os
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -59,9 +58,8 @@ def run(
     Raises:
         UserError: as one line, what is wrong with the sweep, its data or its folder, and the fix.
     """
-    from rich.console import Console
-
     from rdbench.commands.sweep import run_sweep
+    from rdbench.trial.notebook import in_a_notebook, told
 
     if scheduler not in ("auto", "serial", "ray"):
         raise SpecError(f"scheduler {scheduler!r} is not known; use 'auto', 'serial' or 'ray'")
@@ -74,13 +72,14 @@ def run(
     root = default_results(wanted) if results is None else place(results)
     whole = open_plan(root, wanted)
     few = wanted.search is None and len(whole.todo) <= FEW
-    in_process = scheduler == "serial" or (scheduler == "auto" and (few or on_epoch or _in_a_notebook()))
+    in_process = scheduler == "serial" or (scheduler == "auto" and (few or on_epoch or in_a_notebook()))
     options = RunOptions(None if data is None else paths.local(data))
-    if not in_process:
-        run_sweep(whole, root, Console(), options)
-        return load_results(root)
-    with torch_as_it_was():
-        run_sweep(whole, root, Console(), options, _serial(on_epoch))
+    with told() as console:
+        if in_process:
+            with torch_as_it_was():
+                run_sweep(whole, root, console, options, _serial(on_epoch))
+        else:
+            run_sweep(whole, root, console, options)
     return load_results(root)
 
 
@@ -99,11 +98,6 @@ def _serial(on_epoch: "Callable[[Trial, Epoch], None] | None") -> Scheduler:
     from rdbench.trial.worker import no_callback
 
     return SerialScheduler(resolve_device("auto"), on_epoch or no_callback)
-
-
-def _in_a_notebook() -> bool:
-    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
-    return shell is not None and "IPKernelApp" in shell.config
 
 
 @contextmanager

@@ -112,10 +112,9 @@ def _measured(
     options: EvaluateOptions,
 ) -> None:
     """Measure networks into a results folder; ``settings`` are the keywords of the sweep ``asked``."""
-    from rich.console import Console
-
     from rdbench.commands.sweep import run_sweep
     from rdbench.trial.elsewhere import SYMBOL, offered
+    from rdbench.trial.notebook import told
     from rdbench.trial.serial import SerialScheduler
 
     folder = options.get("data")
@@ -127,8 +126,8 @@ def _measured(
         settings |= {"model": {**asked.model.model_dump(mode="json"), "latent": tried.latent}}
         settings |= {"train": {**asked.train.model_dump(mode="json"), **size}}
         whole = open_plan(root, Sweep(**settings | {"variants": [variant]}))
-        with offered(tried.digest, tried.models):
-            run_sweep(whole, root, Console(), RunOptions(chosen), SerialScheduler(tried.device))
+        with offered(tried.digest, tried.models), told() as console:
+            run_sweep(whole, root, console, RunOptions(chosen), SerialScheduler(tried.device))
 
 
 def _by_beta(model: Any, beta: float) -> tuple[dict[tuple[float, int], Any], list[float], int]:

@@ -208,6 +208,11 @@ class Quantity:
     what: str = ""  # what a reader is told beside how it was measured, where its name may stand for several
 
 
+def decibels(name: str, what: str) -> Quantity:
+    """Return a PSNR as a quantity, which has no zero: ``what`` tells it from the others of that name."""
+    return Quantity(name, "higher", "dB", has_zero=False, positive=False, what=what)
+
+
 @dataclass(frozen=True)
 class Metric:
     """A proxy metric: what a sweep file may ask for, and how it is measured."""

@@ -19,7 +19,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 from pydantic import AfterValidator, Field
 
-from rdbench.metrics.base import ImageCount, Metric, MetricOptions, Quantity, TrainedModel, Value, check_rates
+from rdbench.metrics.base import (
+    ImageCount,
+    Metric,
+    MetricOptions,
+    Quantity,
+    TrainedModel,
+    Value,
+    check_rates,
+    decibels,
+)
 from rdbench.numerics.likelihood import kl_standard_normal, psnr
 
 if TYPE_CHECKING:
@@ -159,9 +168,7 @@ METRIC = Metric(
         Quantity("prior_bits", "lower", "bits per image"),
         Quantity("bits_over_kl", "lower", "bits per image", positive=False),
         Quantity("sse", "lower"),
-        Quantity(
-            "psnr", "higher", "dB", has_zero=False, positive=False, what="PSNR of the mean squared error"
-        ),
+        decibels("psnr", "PSNR of the mean squared error"),
     ),
     protocols=("clean",),
     needs=("gaussian",),

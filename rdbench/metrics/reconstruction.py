@@ -37,6 +37,7 @@ from rdbench.metrics.base import (
     Quantity,
     TrainedModel,
     Value,
+    decibels,
     distinct,
     mean_value,
 )
@@ -53,7 +54,6 @@ WINDOW = 11  # of SSIM, in both directions
 SCALE_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # Wang, Simoncelli & Bovik 2003
 LEAST = {"psnr": 1, "psnr_at_mean": 1, "ssim": WINDOW, "ms_ssim": WINDOW << len(SCALE_WEIGHTS) - 1}
 """Pixels a side that a measure takes."""
-OF_IMAGES = "mean of the images' PSNR at {} of q(z|x), clipped"
 VALUES_AT_ONCE = 2**20  # pixels compared at once: the windows' statistics take about 100 bytes each
 
 
@@ -144,7 +144,7 @@ def _distance(options: ReconstructionOptions, name: "FeatureName", model: Traine
     return Value(frechet_distance(decoded, reference), None, settings, features.hash)
 
 
-def _pairs(model: TrainedModel, count: int, at_mean: bool) -> "Iterator[tuple[Tensor, Tensor]]":
+def _pairs(model: TrainedModel, count: int, at_mean: bool = False) -> "Iterator[tuple[Tensor, Tensor]]":
     """Yield images and clipped reconstructions, at the posteriors' means or at samples of them."""
     import torch
 
@@ -235,10 +235,8 @@ METRIC = Metric(
     ReconstructionOptions,
     compute,
     (
-        Quantity("psnr", "higher", "dB", has_zero=False, positive=False, what=OF_IMAGES.format("a sample")),
-        Quantity(
-            "psnr_at_mean", "higher", "dB", has_zero=False, positive=False, what=OF_IMAGES.format("the mean")
-        ),
+        decibels("psnr", "mean of the images' PSNR at a sample of q(z|x), clipped"),
+        decibels("psnr_at_mean", "mean of the images' PSNR at the mean of q(z|x), clipped"),
         Quantity("ssim", "higher", positive=False),
         Quantity("ms_ssim", "higher", positive=False),
         Quantity("rfid", "lower"),

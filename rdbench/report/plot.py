@@ -267,8 +267,10 @@ def _over_rate(chart: Chart, curves: Rows, name: str, title: str, field: str) ->
 
 
 def _layered(*layers: Any) -> "alt.LayerChart":
-    chart: alt.LayerChart = _altair().layer(*layers).properties(width=WIDTH, height=HEIGHT)
-    return chart
+    _altair()
+    from rdbench.report.offline_chart import OfflineChart
+
+    return OfflineChart(layer=layers).properties(width=WIDTH, height=HEIGHT)
 
 
 def _fields(rows: Sequence[dict[str, Any]], renamed: dict[str, str]) -> Rows:

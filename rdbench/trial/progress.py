@@ -1,4 +1,4 @@
-"""The console's view of a sweep: one live line on a terminal, plain lines elsewhere."""
+"""The console's view of a sweep: one live line on a terminal or in a notebook, plain lines elsewhere."""
 
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -12,6 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rdbench.spec.labels import trial_name
 from rdbench.spec.plan import Trial
 from rdbench.text import duration
+from rdbench.trial.notebook import NotebookConsole
 
 
 def usage_line(share: float, working: float, starting: float) -> str:
@@ -62,7 +63,7 @@ class SweepProgress:
         self._running.pop(trial.id, None)
         self.finished += 1
         self.failed += status == "failed"
-        note = "" if self.console.is_terminal else f"; {self._note()}"
+        note = "" if self._has_bar else f"; {self._note()}"
         self.say(f"[{self.finished}/{self.total}] {self.name(trial)}: {status}{detail}{note}")
         self.on_ended(trial)
         self._update()
@@ -100,7 +101,13 @@ class SweepProgress:
             parts.append(f"about {duration(elapsed * (self.total - done) / done)} left")
         return ", ".join(parts) or "done"
 
+    @property
+    def _has_bar(self) -> bool:
+        return self.console.is_terminal or isinstance(self.console, NotebookConsole)
+
     def _update(self) -> None:
+        if isinstance(self.console, NotebookConsole):
+            self.console.progress(self.finished, self.total, self._note())
         self._bar.update(self._task, completed=self.finished, note=self._note())
 
 

@@ -25,10 +25,7 @@ def measured(root: str) -> pd.DataFrame:
         settings = json.loads(row["settings"])
         if "slope" not in settings and row["value"] is not None:
             values = rows.setdefault(str(row["trial"]), {})
-            values |= {
-                settings["quantity"]: row["value"],
-                f"{settings['quantity']}_se": row["standard_error"],
-            }
+            values |= {row["quantity"]: row["value"], f"{row['quantity']}_se": row["standard_error"]}
     return names.join(pd.DataFrame.from_dict(rows, orient="index"), how="inner").reset_index(drop=True)
 
 

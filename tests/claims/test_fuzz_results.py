@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from older_rows import as_of
 from report_builders import make_sweep, write
 
 from rdbench.commands.status import status_lines
@@ -146,10 +147,7 @@ def test_damaged_files_of_an_older_schema_raise_nothing_but_a_users_error(whole,
     files = sorted(copy.glob("*/*.parquet"))
     one = files[int(which * len(files))]
     old = parquet.decode(one.parent.name, one.stem, one.read_bytes())
-    old = old.drop_columns(
-        [name for name, since in parquet._SINCE.get(one.parent.name, {}).items() if since > 2]
-    )
-    content = _rewritten(old.replace_schema_metadata({"rdbench_schema": "2"}))
+    content = _rewritten(as_of(one.parent.name, old, 2).replace_schema_metadata({"rdbench_schema": "2"}))
     at = int(where * len(content))
     one.write_bytes(_flipped(content, at))
     try:

@@ -11,6 +11,17 @@ class Mistake(NamedTuple):
     says: str
     line: int | None = None
 
+    def written(self, folder):
+        """Write it as ``mine.py`` beside the sweep file; return by what that names it."""
+        (folder / "mine.py").write_text(self.source)
+        return f"./mine.py:{self.symbol}"
+
+    def is_told_by(self, text, where):
+        """That a text is one line which says where in the sweep file, where in the source, and what."""
+        assert len(text.splitlines()) == 1, text
+        place = "" if self.line is None else f"mine.py:{self.line}:"
+        assert all(part in text for part in (where, self.says, place)), text
+
 
 # Found as the sweep file is read, before anything is run.
 UNREADABLE_METRICS = {

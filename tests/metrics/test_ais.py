@@ -1,6 +1,5 @@
 """ais: of a linear decoder the curve, the likelihood and the encoder's distance to both are known."""
 
-import json
 import math
 
 import numpy as np
@@ -8,7 +7,7 @@ import pytest
 import torch
 
 from rdbench import datasets
-from rdbench.metrics import ais
+from rdbench.metrics import ais, stored
 from rdbench.metrics.ais import AisOptions
 from rdbench.metrics.base import TrainedModel, Value
 from rdbench.metrics.iwae import IwaeOptions, scored
@@ -166,7 +165,7 @@ def rows(tmp_path, variant, **options):
     (trial,) = plan(sweep).trials
     data = datasets.load(trial.dataset, tmp_path)
     table = run_trial(trial, data, torch.device("cpu"), outputs=Outputs(metrics=sweep.metrics))["metrics"]
-    return [(row["value"], json.loads(row["settings"])) for row in table]
+    return [(row["value"], stored.settings(row)) for row in table]
 
 
 @pytest.mark.parametrize("variant", ["beta_vae", {"name": "vamp_prior", "components": 5}, "full_covariance"])

@@ -1,6 +1,5 @@
 """coded and bits_back: on a Gaussian source the cost over Shannon's rate is known, and so is the ELBO."""
 
-import json
 import math
 
 import numpy as np
@@ -8,7 +7,7 @@ import pytest
 import torch
 
 from rdbench import datasets
-from rdbench.metrics import bits_back, coded
+from rdbench.metrics import bits_back, coded, stored
 from rdbench.metrics.bits_back import BitsBackOptions
 from rdbench.metrics.coded import CodedOptions
 from rdbench.numerics import coding, theory
@@ -29,7 +28,7 @@ def run(tmp_path, metric, **settings):
 
     values = {}
     for row in tables["metrics"]:
-        settings = json.loads(row["settings"])
+        settings = stored.settings(row)
         if "error" in settings:
             raise RuntimeError(settings["error"])
         values[settings["quantity"], settings.get("step")] = row["value"]

@@ -1,7 +1,6 @@
 """The rate splits into mutual information and marginal KL, and what an estimate cannot know it says."""
 
 import dataclasses
-import json
 import math
 
 import numpy as np
@@ -11,7 +10,7 @@ from scipy.special import logsumexp
 from scipy.stats import multivariate_normal, norm
 
 from rdbench import datasets, metrics
-from rdbench.metrics import latents
+from rdbench.metrics import latents, stored
 from rdbench.metrics.base import TrainedModel
 from rdbench.metrics.latents import LatentsOptions
 from rdbench.numerics.seeding import generator
@@ -142,12 +141,12 @@ def test_the_rate_is_the_one_that_the_trial_measured(sweep_file, tmp_path):
     tables = run_trial(
         trial, datasets.load(trial.dataset, tmp_path), CPU, outputs=Outputs([LatentsOptions()])
     )
-    (rate,) = (row for row in tables["metrics"] if '"rate"' in row["settings"])
+    (rate,) = (row for row in tables["metrics"] if row["quantity"] == "rate")
     point = next(row for row in tables["points"] if row["split"] == "test")
     assert rate["value"] == pytest.approx(point["rate"], rel=1e-4)
     assert rate["standard_error"] == pytest.approx(point["rate_se"], rel=1e-4)
     assert len(tables["metrics"]) == 5
-    assert sum(json.loads(rate["settings"])["kl_by_latent"]) == pytest.approx(rate["value"], rel=1e-6)
+    assert sum(stored.settings(rate)["kl_by_latent"]) == pytest.approx(rate["value"], rel=1e-6)
 
 
 # Where the images are too few
@@ -210,7 +209,7 @@ def test_rows_of_before_the_flag_are_judged_by_what_they_hold():
     few = rows_of(LinearGaussian(scale=16).model(50)) + rows_of(LinearGaussian().model(2000))
     signs = []
     for row in few:
-        settings = json.loads(row["settings"])
+        settings = stored.settings(row)
         now = metrics.sign("latents", settings, row["standard_error"])
         old = {name: value for name, value in settings.items() if name != "bound"}
         assert metrics.sign("latents", old, row["standard_error"]) == now
@@ -301,13 +300,13 @@ def rows_of(model: TrainedModel, **options) -> list[dict]:
 def test_its_options_are_in_the_row_of_collapsed_latents_alone():
     """Else the mutual information of two thresholds would be two columns."""
     for row in rows_of(LinearGaussian().model(60), epsilon=0.2):
-        settings = json.loads(row["settings"])
+        settings = stored.settings(row)
         assert ("epsilon" in settings) == ("delta" in settings) == (settings["quantity"] == "collapsed")
 
 
 def test_rows_from_before_there_were_collapsed_latents_are_measured_but_not_complete():
     rows = rows_of(LinearGaussian().model(60))
-    old = [row for row in rows if "collapsed" not in row["settings"]]
+    old = [row for row in rows if row["quantity"] != "collapsed"]
     assert len(old) == len(rows) - 1
     asked = LatentsOptions()
     assert metrics.is_measured(asked, old)  # no reason to train a trial again
@@ -322,7 +321,7 @@ def test_another_threshold_is_another_measurement():
     assert not metrics.is_measured(other, rows)
     answered = [row for row in rows if metrics.answers(other, row)]
     assert [row for row in rows if row not in answered] == [
-        row for row in rows if "collapsed" in row["settings"]
+        row for row in rows if row["quantity"] == "collapsed"
     ]
 
 

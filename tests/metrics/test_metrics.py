@@ -360,6 +360,7 @@ def test_what_has_no_per_cent_or_no_logarithm_is_what_the_metrics_say():
         "kid",
         "latents_marginal_kl",
         "reconstruction_psnr",
+        "reconstruction_psnr_at_mean",
     ]
     not_positive = {name for name in every if not metrics.quantity(name).positive}
     assert {"iwae", "kid", "prdc_recall", "latents_active_units"} < not_positive
@@ -403,9 +404,11 @@ def test_a_trial_stores_its_metrics_and_they_lie_above_its_elbo(root, trial):
     bounds, beside = rows.iloc[::2], rows.iloc[1::2]
     for row, one, reading in zip(bounds.itertuples(), beside.itertuples(), SMALL.readings, strict=True):
         settings = json.loads(row.settings)
-        assert json.loads(one.settings) == settings | {"quantity": "elbo"}
+        assert json.loads(one.settings) == settings
+        assert (row.quantity, one.quantity) == ("iwae", "elbo")
+        assert row.unit == one.unit == "nats per image"
         assert abs(one.value - elbos["elbo"][reading]) < 0.5 * one.standard_error  # one sample an image there
-        assert (settings["reading"], settings["samples"], settings["images"]) == (reading, 64, None)
+        assert (row.reading, settings["samples"], settings["images"]) == (reading, 64, None)
         assert settings["n_images"] == 100
         assert row.value > elbos["elbo"][reading]
         assert row.standard_error > 0
@@ -480,8 +483,7 @@ def test_a_variant_with_a_likelihood_of_its_own_has_a_bound_and_an_elbo_under_it
     points = {row["reading"]: row for row in tables["points"] if row["split"] == "test"}
     values = {}
     for row in tables["metrics"]:
-        settings = json.loads(row["settings"])
-        values[value_name("iwae", settings.get("quantity"), settings["reading"])] = row
+        values[value_name("iwae", row["quantity"], row["reading"])] = row
     assert set(values) == {f"iwae{elbo}_{reading}" for elbo in ("", "_elbo") for reading in iwae.READINGS}
     for reading in ("own", "half", "optimal_shared"):
         elbo = values[f"iwae_elbo_{reading}"]

@@ -3,11 +3,13 @@
 import json
 import subprocess
 import sys
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
 from broken_plugins import UNREADABLE_FEATURES, UNUSABLE_FEATURES
+from own_code import rows_of, sweep_of
 
 from rdbench import metrics
 from rdbench.commands import evaluate, preflight
@@ -20,23 +22,12 @@ from rdbench.metrics.features import opening
 from rdbench.metrics.kid import KidOptions
 from rdbench.results.store import ResultsFolder
 from rdbench.spec.plan import plan
-from rdbench.spec.sweep import load_sweep
 from rdbench.trial.job import Job, Outputs
-from rdbench.trial.run import run_trial
 from rdbench.trial.worker import work
 
 # TorchScript itself is on its way out, and still what published feature networks come as.
 pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit:FutureWarning")
 CPU = torch.device("cpu")
-SPEC = """
-name: test
-dataset: {name: digits, train_images: 256, test_images: 100}
-variants: [bs_vae]
-beta: [1]
-train: {epochs: 1, batch_size: 64}
-model: {latent: 4, channels: [8]}
-metrics: [%s]
-"""
 LINEAR = """
 import torch
 
@@ -62,21 +53,10 @@ net = Net()
 """
 
 
-def sweep_of(folder, *asked):
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "s.yaml").write_text(SPEC % ", ".join(asked))
-    return load_sweep(folder / "s.yaml")
-
-
 @pytest.fixture
 def measured(tmp_path, data):
-    def measure(source, *asked):
-        (tmp_path / "mine.py").write_text(source)
-        sweep = sweep_of(tmp_path, *asked)
-        tables = run_trial(plan(sweep).trials[0], data, CPU, outputs=Outputs(sweep.metrics))
-        return [row | {"settings": json.loads(row["settings"])} for row in tables["metrics"]]
-
-    return measure
+    """Measure metrics of a source on a trial; return their rows."""
+    return partial(rows_of, tmp_path, data)
 
 
 def script(folder):
@@ -184,25 +164,16 @@ def test_torchscript_is_given_images_as_its_options_say(tmp_path):
 
 @pytest.mark.parametrize("mistake", UNREADABLE_FEATURES.values(), ids=UNREADABLE_FEATURES.keys())
 def test_a_mistake_that_can_be_read_is_one_line_as_the_sweep_file_is_read(mistake, tmp_path):
-    (tmp_path / "mine.py").write_text(mistake.source)
     with pytest.raises(SpecError) as caught:
-        sweep_of(tmp_path, f"{{name: fd, features: ./mine.py:{mistake.symbol}}}")
-    text = str(caught.value)
-    assert len(text.splitlines()) == 1
-    assert "metrics[0].features: " in text
-    assert mistake.says in text
-    assert mistake.line is None or f"mine.py:{mistake.line}:" in text
+        sweep_of(tmp_path, f"{{name: fd, features: {mistake.written(tmp_path)}}}")
+    mistake.is_told_by(str(caught.value), "metrics[0].features: ")
 
 
 @pytest.mark.parametrize("mistake", UNUSABLE_FEATURES.values(), ids=UNUSABLE_FEATURES.keys())
 def test_a_network_that_gives_no_vectors_is_one_line_before_anything_is_trained(mistake, tmp_path, data):
-    (tmp_path / "mine.py").write_text(mistake.source)
-    (asked,) = sweep_of(tmp_path, f"{{name: fd, features: ./mine.py:{mistake.symbol}}}").metrics
+    (asked,) = sweep_of(tmp_path, f"{{name: fd, features: {mistake.written(tmp_path)}}}").metrics
     (line,) = unmeasurable([asked], data, "clean", open_weights=True).values()
-    assert len(line.splitlines()) == 1
-    assert line.startswith("fd: ")
-    assert mistake.says in line
-    assert mistake.line is None or f"mine.py:{mistake.line}:" in line
+    mistake.is_told_by(line, "fd: ")
 
 
 def test_others_are_refused_as_before(tmp_path):

@@ -7,12 +7,14 @@ import random
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from broken_plugins import FAILING_METRICS, UNREADABLE_METRICS
+from own_code import SPEC, rows_of, sweep_of
 
 import rdbench as package
 from rdbench import datasets, metrics
@@ -23,9 +25,7 @@ from rdbench.metrics.failures import is_failure, reason
 from rdbench.registry import plugins
 from rdbench.results.store import ResultsFolder
 from rdbench.spec.plan import plan
-from rdbench.spec.sweep import load_sweep
 from rdbench.trial.job import Job, Outputs
-from rdbench.trial.run import run_trial
 from rdbench.trial.worker import work
 
 CPU = torch.device("cpu")
@@ -37,34 +37,12 @@ def sharpness(reconstructions, *, power: float = 2.0):
     """Mean power of the difference of neighbouring pixels."""
     return (reconstructions[..., 1:] - reconstructions[..., :-1]).abs().pow(power).flatten(1).mean(1)
 '''
-SPEC = """
-name: test
-dataset: {name: digits, train_images: 256, test_images: 100}
-variants: [bs_vae]
-beta: [1]
-train: {epochs: 1, batch_size: 64}
-model: {latent: 4, channels: [8]}
-metrics: [%s]
-"""
-
-
-def sweep_of(folder, *asked, **changes):
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "s.yaml").write_text(SPEC % ", ".join(asked))
-    return load_sweep(folder / "s.yaml", [f"{key}={value}" for key, value in changes.items()])
 
 
 @pytest.fixture
 def measured(tmp_path, data):
     """Measure metrics of a source on a trial; return their rows."""
-
-    def measure(source, *asked, **changes):
-        (tmp_path / "mine.py").write_text(source)
-        sweep = sweep_of(tmp_path, *asked, **changes)
-        tables = run_trial(plan(sweep).trials[0], data, CPU, outputs=Outputs(sweep.metrics))
-        return [row | {"settings": json.loads(row["settings"])} for row in tables["metrics"]]
-
-    return measure
+    return partial(rows_of, tmp_path, data)
 
 
 # How it is named, and what it is known by
@@ -107,14 +85,9 @@ def test_a_search_does_not_rest_on_it(tmp_path):
 
 @pytest.mark.parametrize("mistake", UNREADABLE_METRICS.values(), ids=UNREADABLE_METRICS.keys())
 def test_a_mistake_that_can_be_read_is_one_line_before_anything_is_trained(mistake, tmp_path):
-    (tmp_path / "mine.py").write_text(mistake.source)
     with pytest.raises(SpecError) as caught:
-        sweep_of(tmp_path, f"./mine.py:{mistake.symbol}")
-    text = str(caught.value)
-    assert len(text.splitlines()) == 1
-    assert "metrics[0]" in text
-    assert mistake.says in text
-    assert mistake.line is None or f"{tmp_path}/mine.py:{mistake.line}:" in text
+        sweep_of(tmp_path, mistake.written(tmp_path))
+    mistake.is_told_by(str(caught.value), "metrics[0]")
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path):
@@ -153,7 +126,7 @@ def mine(model, labels, latents, reconstructions, images, samples):
     return {"latents": ((latents - mean).square() / log_var.exp()).mean(), "one": 1}
 """
     first, second = measured(source, "{name: ./mine.py:mine, images: 60, samples: 70}")
-    assert first["settings"]["quantity"] == "latents"
+    assert first["quantity"] == "latents"
     assert abs(first["value"] - 1) < 6 * math.sqrt(2 / 240)  # squares of standard normal noise
     assert (second["value"], second["standard_error"]) == (1, None)
 

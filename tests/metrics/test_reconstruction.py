@@ -142,10 +142,10 @@ def test_the_values_are_means_over_images_with_their_standard_errors():
 @pytest.mark.parametrize(
     ("height", "width", "quantities"),
     [
-        (10, 40, ["psnr"]),
-        (11, 11, ["psnr", "ssim"]),
-        (200, 175, ["psnr", "ssim"]),
-        (176, 177, ["psnr", "ssim", "ms_ssim"]),
+        (10, 40, ["psnr", "psnr_at_mean"]),
+        (11, 11, ["psnr", "psnr_at_mean", "ssim"]),
+        (200, 175, ["psnr", "psnr_at_mean", "ssim"]),
+        (176, 177, ["psnr", "psnr_at_mean", "ssim", "ms_ssim"]),
     ],
 )
 def test_what_the_size_does_not_allow_is_not_there(height, width, quantities):
@@ -167,6 +167,7 @@ def test_only_the_measures_asked_for_are_taken_and_share_the_columns_of_the_othe
     found = proxies(Section({}, None, metrics=pd.DataFrame(rows)))
     assert sorted((one.name, len(one.values)) for one in found) == [
         ("reconstruction_psnr", 1),
+        ("reconstruction_psnr_at_mean", 1),
         ("reconstruction_ssim", 2),
     ]
     assert "measures" not in ReconstructionOptions().settings()  # as in rows of before one could choose
@@ -203,6 +204,23 @@ def test_it_does_not_depend_on_how_the_work_is_cut(monkeypatch):
     monkeypatch.setattr(reconstruction, "VALUES_AT_ONCE", 1000)
     for quantity, value in measured(model).items():
         assert value.value == pytest.approx(whole[quantity].value, rel=1e-6)
+
+
+def test_at_the_mean_there_is_no_noise_and_a_decoder_of_noise_alone_gives_the_truth():
+    """What is decoded is the latent itself: at a sample it errs by the posterior's noise, too."""
+    images = torch.full((2000, 1, 1, 1), 0.5)
+    model = dataclasses.replace(
+        with_decoder(images, lambda z: z.reshape(-1, 1, 1, 1)), latent=1,
+        encode=lambda given: (given.flatten(1) + 0.1, torch.full((len(given), 1), 2 * math.log(0.01))),
+    )  # fmt: skip
+    found = measured(model)
+    assert found["psnr_at_mean"].value == pytest.approx(20, rel=1e-5)  # of the 0.1 that the mean is off
+    errors = 0.1 + 0.01 * np.random.default_rng(0).standard_normal(1_000_000)
+    expected = float(-10 * np.log10(errors**2).mean())
+    assert found["psnr"].value == pytest.approx(expected, abs=5 * found["psnr"].standard_error)
+    assert found["psnr"].standard_error > 0
+    # The PSNR of the mean error is lower than the mean of the PSNR, as the tables say.
+    assert -10 * np.log10((errors**2).mean()) < expected
 
 
 # What has no value

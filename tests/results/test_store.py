@@ -5,10 +5,11 @@ import datetime
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
+from older_rows import as_of
 from report_builders import make_sweep
 
 from rdbench.errors import ResultsError, StorageError
-from rdbench.results import compact, parquet, store
+from rdbench.results import compact, older, parquet, store
 from rdbench.results.load import load_results
 from rdbench.results.repair import set_aside
 from rdbench.results.store import ResultsFolder
@@ -112,13 +113,13 @@ def test_a_folder_of_the_first_schema_is_read_and_what_it_did_not_hold_is_null(r
     for table in ("points", "trials"):
         file = root / table / "aaaa.parquet"
         old = pq.read_table(file)
-        old = old.drop_columns(list(parquet._SINCE[table]))
-        pq.write_table(old.replace_schema_metadata({"rdbench_schema": "1"}), file)
+        pq.write_table(as_of(table, old, 1).replace_schema_metadata({"rdbench_schema": "1"}), file)
     ResultsFolder(root).commit("bbbb", {"points": [POINT], "trials": [trial_row(pack=4)]})
     results = load_results(root)
     assert results.problems == []
     assert results.points["trial"].tolist() == ["aaaa", "aaaa", "bbbb"]
     assert results.points["binned_bits_per_dim"].isna().all()
+    assert list(results.points) == parquet.schema("points").names
     assert results.trials["pack"].isna().tolist() == [True, False]
     assert results.trials["pack"].tolist()[1] == 4
 
@@ -127,9 +128,10 @@ def test_a_folder_of_the_first_schema_is_read_and_what_it_did_not_hold_is_null(r
 def schema_3(monkeypatch):
     """Write files as the third schema had them, until the returned function is called."""
     monkeypatch.setattr(parquet, "SCHEMA_VERSION", 3)
-    for table in ("points", "trials"):
-        columns = [column for column in parquet.TABLES[table].split() if not column.startswith(LATER)]
-        monkeypatch.setitem(parquet.TABLES, table, " ".join(columns))
+    for table, columns in list(parquet.TABLES.items()):
+        kinds = [column.split(":") for column in columns.split()]
+        then = [f"{old}:{kind}" for name, kind in kinds for old in older.columns(table, 3, [name])]
+        monkeypatch.setitem(parquet.TABLES, table, " ".join(then))
     parquet.schema.cache_clear()
 
     def now():
@@ -138,9 +140,6 @@ def schema_3(monkeypatch):
 
     yield now
     now()
-
-
-LATER = ("train_images:", "test_images:", "data_notes:", "binned_bits_per_dim:", "mean_image_mse:")
 
 
 @pytest.mark.parametrize("compacted", [False, True])

@@ -6,19 +6,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from pydantic import ValidationError
 
 from rdbench import datasets
-from rdbench.commands.check.metric import files_line
+from rdbench.commands.check.plugged import findings, imports, options_line
 from rdbench.commands.check.subject import TRAIN
-from rdbench.commands.check.verdicts import CheckError, Finding, Note, examined, need
+from rdbench.commands.check.verdicts import CheckError, Finding, Note, need
 from rdbench.datasets import Dataset, PluggedDataset, Split
 from rdbench.datasets import plugged as reading
 from rdbench.datasets.arrays import Taken
-from rdbench.errors import SpecError
-from rdbench.registry import plugins
-from rdbench.registry.plugins import OptionError
-from rdbench.spec.errors import explained
 from rdbench.spec.plan import plan
 from rdbench.spec.sweep import Sweep
 from rdbench.text import counted
@@ -46,40 +41,23 @@ class DatasetSubject:
 
 
 def check(reference: str, options: dict[str, Any], device: torch.device) -> Iterator[Finding]:
-    """Check a dataset, and yield each finding as it is made. The first that fails is the last.
+    """Check a dataset: yield each finding as it is made. The first that fails is the last.
 
     Raises SpecError: an option is wrong.
     """
-    try:
+
+    def subject() -> DatasetSubject:
         placeholder = {"shape": [1, 1, 1], **options}
         asked = reading.settle(reference, placeholder, (), datasets.names(), stored=False)
-        subject = DatasetSubject(asked, device)
-    except OptionError as error:
-        raise SpecError(f"--set {error.key}: {error}") from None
-    except ValidationError as error:
-        wrong = error.errors()[0]
-        raise SpecError(f"--set {'.'.join(map(str, wrong['loc']))}: {explained(wrong)}") from None
-    except SpecError as error:
-        yield Finding("FAIL", "declared", str(error))
-        return
-    for function in (declared, imports, images, labels, repeats, trains):
-        finding = examined(function, subject, subject.plugin)
-        yield finding
-        if finding.status == "FAIL":
-            return
+        return DatasetSubject(asked, device)
+
+    return findings(subject, (declared, imports, images, labels, repeats, trains))
 
 
 def declared(subject: DatasetSubject) -> str:
     """Its name and options."""
-    options = ", ".join(f"{name}={value!r}" for name, value in subject.asked.options.items()) or "no options"
-    text = f"dataset {subject.asked.name}, {options}"
+    text = f"dataset {subject.asked.name}, {options_line(subject.asked.options)}"
     return text if subject.plugin.summary else Note(f"{text}; a docstring would say what it holds")
-
-
-def imports(subject: DatasetSubject) -> str:
-    """Its files run."""
-    plugins.runnable(subject.plugin)
-    return files_line(subject.plugin)
 
 
 def images(subject: DatasetSubject) -> str:

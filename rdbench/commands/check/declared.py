@@ -3,10 +3,10 @@
 import ast
 import inspect
 
+from rdbench.commands.check.plugged import options_line, runs
 from rdbench.commands.check.subject import Subject
 from rdbench.commands.check.verdicts import Note, need
 from rdbench.numerics.likelihood import OWN, STORED_READINGS
-from rdbench.registry.imports import counted, dynamic_imports
 from rdbench.registry.source import shipped
 from rdbench.vae.models import Model
 
@@ -23,8 +23,8 @@ def declared(subject: Subject) -> str:
         f"native={OWN!r} is for a model with a likelihood of its own; of an objective it is one of"
         f" {', '.join(STORED_READINGS)}, or None",
     )
-    options = ", ".join(f"{name}={value!r}" for name, value in subject.spec.options.items()) or "no options"
-    text = f"{variant.kind} {variant.name}, native reading {variant.native or 'none'}, {options}"
+    reading, options = variant.native or "none", options_line(subject.spec.options)
+    text = f"{variant.kind} {variant.name}, native reading {reading}, {options}"
     if not variant.summary:
         return Note(f"{text}; it has no docstring: begin it with its loss in a line")
     return text if variant.paper else Note(f"{text}; paper='...' would say where it comes from")
@@ -38,13 +38,7 @@ def imports(subject: Subject) -> str:
         f"{subject.declaration.symbol} is no model; write class ...(rdbench.Model)",
     )
     source = subject.source
-    if not source.files:
-        return f"{source.module} runs"
-    files = ", ".join(file.name for file in counted(source.files))
-    text = f"its text runs; an edit of {files} makes it another variant"
-    if unseen := dynamic_imports(source.files):
-        return Note(f"{text}; what is imported by a computed name ({', '.join(unseen)}) is not seen")
-    return text
+    return runs(source.files, source.module, "variant")
 
 
 def options(subject: Subject) -> str:

@@ -7,14 +7,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rdbench.commands.check.metric import files_line
-from rdbench.commands.check.verdicts import CheckError, Finding, Note, examined, need
-from rdbench.errors import SpecError
+from rdbench.commands.check import plugged
+from rdbench.commands.check.plugged import findings, options_line
+from rdbench.commands.check.verdicts import CheckError, Finding, Note, need
 from rdbench.metrics.features import Features, opening
 from rdbench.metrics.features import own as naming
 from rdbench.metrics.features.own import OwnFeatures
-from rdbench.registry import plugins
-from rdbench.registry.plugins import OptionError
 
 SHAPES = ((1, 8, 8), (1, 28, 28), (3, 32, 32), (3, 64, 64))
 IMAGES = 6
@@ -25,6 +23,7 @@ class FeaturesSubject:
 
     def __init__(self, own: OwnFeatures, device: torch.device) -> None:
         self.own, self.device = own, device
+        self.plugin = None if own.is_script else own.plugin
 
     @cached_property
     def opened(self) -> dict[tuple[int, int, int], Features | Exception]:
@@ -49,39 +48,27 @@ class FeaturesSubject:
 
 
 def check(reference: str, options: dict[str, Any], device: torch.device) -> Iterator[Finding]:
-    """Check a feature network, and yield each finding as it is made. The first that fails is the last.
+    """Check a feature network: yield each finding as it is made. The first that fails is the last.
 
     Raises SpecError: an option is wrong.
     """
-    try:
-        subject = FeaturesSubject(naming.settle(reference, options, ()), device)
-        plugin = None if subject.own.is_script else subject.own.plugin
-    except OptionError as error:
-        raise SpecError(f"--set {error.key}: {error}") from None
-    except SpecError as error:
-        yield Finding("FAIL", "declared", str(error))
-        return
-    for function in (declared, imports, vectors, repeats, one_by_one):
-        finding = examined(function, subject, plugin)
-        yield finding
-        if finding.status == "FAIL":
-            return
+
+    def subject() -> FeaturesSubject:
+        return FeaturesSubject(naming.settle(reference, options, ()), device)
+
+    return findings(subject, (declared, imports, vectors, repeats, one_by_one))
 
 
 def declared(subject: FeaturesSubject) -> str:
     """Its name and options."""
-    own = subject.own
-    options = ", ".join(f"{name}={value!r}" for name, value in own.options.items()) or "no options"
-    return f"feature network {own.name}, {options}"
+    return f"feature network {subject.own.name}, {options_line(subject.own.options)}"
 
 
 def imports(subject: FeaturesSubject) -> str:
     """Its files run, or can be opened."""
-    own = subject.own
-    if own.is_script:
-        return f"a file of TorchScript, known by its SHA-256, {own.code}..."
-    plugins.runnable(own.plugin)
-    return files_line(own.plugin)
+    if subject.plugin is None:
+        return f"a file of TorchScript, known by its SHA-256, {subject.own.code}..."
+    return plugged.imports(subject)
 
 
 def vectors(subject: FeaturesSubject) -> str:

@@ -1,24 +1,20 @@
 """Checks of a metric of one's own, on a small model trained on digits."""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from functools import cached_property
 from typing import Any
 
 import torch
-from pydantic import ValidationError
 
 from rdbench import datasets, metrics
+from rdbench.commands.check.plugged import findings, imports, options_line
 from rdbench.commands.check.subject import DATA, NETWORK, TRAIN
-from rdbench.commands.check.verdicts import CheckError, Finding, Note, examined, need
-from rdbench.errors import SpecError
+from rdbench.commands.check.verdicts import CheckError, Finding, Note, need
 from rdbench.metrics import stored
 from rdbench.metrics.failures import reason
 from rdbench.metrics.plugged import PluggedOptions
 from rdbench.registry import plugins
-from rdbench.registry.imports import counted, dynamic_imports
-from rdbench.registry.plugins import OptionError, Plugin
-from rdbench.spec.errors import explained
 from rdbench.spec.plan import plan
 from rdbench.spec.sweep import Sweep
 from rdbench.storage import paths
@@ -51,33 +47,21 @@ class MetricSubject:
 
 
 def check(reference: str, options: dict[str, Any], device: torch.device) -> Iterator[Finding]:
-    """Check a metric, and yield each finding as it is made. The first that fails is the last.
+    """Check a metric: yield each finding as it is made. The first that fails is the last.
 
     Raises SpecError: an option is wrong.
     """
-    try:
-        asked = metrics.plugged.settle(reference, options, (), metrics.names())
-        subject = MetricSubject(asked, device)
-    except OptionError as error:
-        raise SpecError(f"--set {error.key}: {error}") from None
-    except ValidationError as error:  # of the options of a METRIC
-        wrong = error.errors()[0]
-        raise SpecError(f"--set {'.'.join(map(str, wrong['loc']))}: {explained(wrong)}") from None
-    except SpecError as error:
-        yield Finding("FAIL", "declared", str(error))
-        return
-    checks: Sequence[Callable[[MetricSubject], str]] = (declared, imports, measures, repeats)
-    for function in checks:
-        finding = examined(function, subject, subject.plugin)
-        yield finding
-        if finding.status == "FAIL":
-            return
+
+    def subject() -> MetricSubject:
+        return MetricSubject(metrics.plugged.settle(reference, options, (), metrics.names()), device)
+
+    return findings(subject, (declared, imports, measures, repeats))
 
 
 def declared(subject: MetricSubject) -> str:
     """What it looks at, its options, and which way is better."""
     metric, plugin = metrics.of(subject.asked), subject.plugin
-    options = ", ".join(f"{name}={value!r}" for name, value in subject.asked.options.items()) or "no options"
+    options = options_line(subject.asked.options)
     looks = f" of {', '.join(plugin.inputs)}" if plugin.inputs else ""
     text = f"metric {metric.name}{looks}, {options}"
     ways = {quantity.name: quantity.better for quantity in metric.quantities if quantity.better}
@@ -86,23 +70,6 @@ def declared(subject: MetricSubject) -> str:
     if not ways:
         return Note(f'{text}; a report draws no arrow: @rdbench.metric(better="higher") would say which way')
     return f"{text}; better: {', '.join(f'{name} {way}' for name, way in ways.items())}"
-
-
-def imports(subject: MetricSubject) -> str:
-    """Its files run."""
-    plugins.runnable(subject.plugin)
-    return files_line(subject.plugin)
-
-
-def files_line(plugin: Plugin) -> str:
-    """Return which files count as part of what is plugged in."""
-    if not plugin.files:
-        return f"{plugin.module} runs"
-    files = ", ".join(file.name for file in counted(plugin.files))
-    text = f"its text runs; an edit of {files} makes it another {plugins.WORDS[plugin.kind]}"
-    if unseen := dynamic_imports(plugin.files):
-        return Note(f"{text}; what is imported by a computed name ({', '.join(unseen)}) is not seen")
-    return text
 
 
 def measures(subject: MetricSubject) -> str:
