@@ -147,7 +147,9 @@ def test_a_gap_whose_chains_are_too_short_is_ringed_and_said_to_be_a_bound(tmp_p
     section = section_with(tmp_path, rows("bs_vae", 1.0, 0, gap=short), rows("bs_vae", 10.0, 0))
     chart = amortisation_chart(section, VARIANTS)
     assert {row["beta"]: row["short"] for row in chart.data["means"]} == {1.0: True, 10.0: False}
-    assert chart.notes[0] == ("Dashed ring: chains too short, so the gap is a lower bound (bs_vae at β = 1).")
+    assert chart.finding.endswith(
+        "Dashed ring: chains too short, so the gap is a lower bound (bs_vae at β = 1)."
+    )
     rings = [layer for layer in chart.views[chart.first]["layer"]
              if any("datum.short" in str(step) for step in layer.get("transform", ()))]  # fmt: skip
     assert len(rings) == 1

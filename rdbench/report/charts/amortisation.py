@@ -1,6 +1,6 @@
 """The amortisation gap over beta: the rate that each encoder spends over its own decoder's curve."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from rdbench.report.charts import label_placement
@@ -68,9 +68,11 @@ def amortisation_chart(section: Section, variants: Sequence[str]) -> Chart | Non
         row["short"] = (row["variant"], row["beta"]) in short
     _set_apart([*means, *seeds], variants)
     data: dict[str, Rows] = {"means": means, "zero": [{"gap": 0}]} | ({"seeds": seeds} if seeds else {})
-    views = {one.name: _view(field, one, data, variants) for field, one in fields.items()}
+    views = {
+        one.name: _view(field, data, variants, finding(one, variants, short)) for field, one in fields.items()
+    }
     options = tuple((one.name, one.title if len(fields) == 1 else one.name) for one in fields.values())
-    notes = tuple(_notes(fields.values(), short & {key for one in fields.values() for key in one.values}))
+    notes = tuple(_not_drawn(fields.values()))
     return Chart("amortisation", TITLE, notes, (Control("gap", options),), SWITCHES, views, data)
 
 
@@ -83,7 +85,7 @@ def _set_apart(rows: Rows, variants: Sequence[str]) -> None:
         row["at"] = rounded(row["beta"] * (high / low) ** (APART * places))
 
 
-def _view(field: str, one: Series, data: dict[str, Rows], variants: Sequence[str]) -> Spec:
+def _view(field: str, data: dict[str, Rows], variants: Sequence[str], found: str) -> Spec:
     rows = [row for name in ("means", "seeds") for row in data.get(name, ())]
     heights = [row[field] for row in rows if row[field] is not None]
     betas = [row["beta"] for row in data["means"] if row[field] is not None]
@@ -93,14 +95,14 @@ def _view(field: str, one: Series, data: dict[str, Rows], variants: Sequence[str
         "$ticks": sorted(label_placement.wanted(betas)),
         "$ydomain": list(label_placement.domain([*heights, 0.0], pad=0.1)),
         "$ytitle": ["amortisation gap", "nats per image, lower is better"],
-        "$description": finding(one, variants),
+        "$description": found,
     }  # fmt: skip
     spec: Spec = fill(_template("seeds" in data), values)
     return spec
 
 
-def finding(one: Series, variants: Sequence[str]) -> str:
-    """Say over which range each variant's encoder spends more than its decoder needs."""
+def finding(one: Series, variants: Sequence[str], short: set[Key]) -> str:
+    """Say how much more than its decoder needs each encoder spends, and what a ring says where there is one."""
     sentences = []
     for variant in variants:
         means = {key: mean for key, mean in one.estimates.items() if key[0] == variant}
@@ -108,17 +110,17 @@ def finding(one: Series, variants: Sequence[str]) -> str:
             ends = sorted({min(means), max(means)})
             told = [f"{interval(means[key])} at β = {plain(key[1])}" for key in ends]
             sentences.append(f"{variant} {' to '.join(told)}")
-    return f"Nats per image that the encoder spends over its decoder's curve: {'; '.join(sentences)}."
+    found = f"Nats per image that the encoder spends over its decoder's curve: {'; '.join(sentences)}."
+    if ringed := sorted(short & one.values.keys()):
+        names = ", ".join(f"{variant} at β = {plain(beta)}" for variant, beta in ringed)
+        found += f" Dashed ring: chains too short, so the gap is a lower bound ({names})."
+    return found
 
 
-def _notes(drawn: Any, short: set[Key]) -> list[str]:
-    """Say what is marked, and what is not drawn and why."""
-    notes = []
-    if short:
-        names = ", ".join(f"{variant} at β = {plain(beta)}" for variant, beta in sorted(short))
-        notes.append(f"Dashed ring: chains too short, so the gap is a lower bound ({names}).")
+def _not_drawn(drawn: Iterable[Series]) -> list[str]:
+    """Say which variants have no gap, and why."""
     lacking: dict[str, str] = {}
     for one in drawn:
-        lacking |= {variant: why for (variant, _), why in sorted(one.reasons.items())
-                    if not any(key[0] == variant for key in one.values)}  # fmt: skip
-    return notes + [f"Not drawn: {variant} ({why})." for variant, why in lacking.items()]
+        shown = {variant for variant, _ in one.values}
+        lacking |= {variant: why for (variant, _), why in sorted(one.reasons.items()) if variant not in shown}
+    return [f"Not drawn: {variant} ({why})." for variant, why in lacking.items()]
