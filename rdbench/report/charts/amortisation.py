@@ -102,7 +102,7 @@ def _view(field: str, data: dict[str, Rows], variants: Sequence[str], found: str
 
 
 def finding(one: Series, variants: Sequence[str], short: set[Key]) -> str:
-    """Say how much more than its decoder needs each encoder spends, and what a ring says where there is one."""
+    """Say how much more than its decoder needs each encoder spends, and what a ring is."""
     sentences = []
     for variant in variants:
         means = {key: mean for key, mean in one.estimates.items() if key[0] == variant}
