@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rdbench import datasets, metrics
 from rdbench.commands import preflight
@@ -20,6 +21,11 @@ from rdbench.spec.labels import trial_name, variant_names
 from rdbench.spec.plan import Trial
 from rdbench.storage.paths import DataRoot
 from rdbench.storage.places import Place
+
+if TYPE_CHECKING:
+    import torch
+
+    from rdbench.vae.models import Model
 
 
 @dataclass(frozen=True)
@@ -83,7 +89,6 @@ def _evaluate(
     from rdbench.trial.run import metric_rows
     from rdbench.vae import metric_states
     from rdbench.vae.checkpoints import Keeping
-    from rdbench.vae.models import from_bytes
 
     torch_device = torch.device(resolve_device(device))
     limit_threads()
@@ -110,13 +115,9 @@ def _evaluate(
             without += 1
             continue
         name = trial_name(trial, names[trial.variant])
-        try:
-            model = from_bytes(trial, data.shape, len(data.train.images), file.read_bytes(), torch_device)
-        except ValueError as error:
-            failed.append(f"{name}: {file}: {error}; delete it and run the sweep again")
-            continue
-        except SpecError as error:
-            failed.append(f"{name}: {error}")
+        model = _network(trial, data, file, torch_device)
+        if isinstance(model, str):
+            failed.append(f"{name}: {model}")
             continue
         known = replace(kept(root, tables.get("points", [])), say=say, keeping=keeping)
         rows = metric_rows(model, trial, data, torch_device, lacking, known)
@@ -127,6 +128,18 @@ def _evaluate(
         measured += not problems
         say(f"[{number}/{len(done)}] {name}: " + ", ".join(_shown(row) for row in rows))
     return Measured(measured, already, without, tuple(failed))
+
+
+def _network(trial: Trial, data: datasets.Dataset, file: Place, device: "torch.device") -> "Model | str":
+    """Return the network that a file holds, or what keeps it from being one."""
+    from rdbench.vae.models import from_bytes
+
+    try:
+        return from_bytes(trial, data.shape, len(data.train.images), file.read_bytes(), device)
+    except ValueError as error:
+        return f"{file}: {error}; delete it and run the sweep again"
+    except SpecError as error:
+        return str(error)
 
 
 def _data_of(

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from rdbench.errors import ResultsError
 from rdbench.report.across import across
+from rdbench.report.charts.amortisation import amortisation_chart
 from rdbench.report.charts.beta import beta_chart
 from rdbench.report.charts.chart import Chart
 from rdbench.report.charts.coded_lines import with_coded
@@ -103,7 +104,8 @@ def contents(
     for index, (section, names) in enumerate(zip(sections, sources.headings(sections), strict=True)):
         variants = tuple(sorted({variant for variant, _ in measured.keys(section)}))
         searches = tuple(_searches(section))
-        drawing = (fig3, psnr_chart, rate_chart, beta_chart, training_chart, latents_chart, decoders_chart)
+        drawing = (fig3, psnr_chart, rate_chart, beta_chart, training_chart, latents_chart, decoders_chart,
+                   amortisation_chart)  # fmt: skip
         drawn = [
             with_references(with_coded(draw(section, variants), section), section, references)
             for draw in drawing

@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 from report_builders import make_sweep, section_of, write
 
+from rdbench.report.charts.amortisation import amortisation_chart
 from rdbench.report.charts.decoders import decoders_chart
 from rdbench.report.tables import decoders
 
@@ -100,3 +101,66 @@ def test_without_ais_there_is_neither(tmp_path):
     section = section_of(write(tmp_path / "a", make_sweep(seeds=2)))
     assert decoders.table(section) is None
     assert decoders_chart(section, ["beta_vae", "bs_vae"]) is None
+    assert amortisation_chart(section, ["beta_vae", "bs_vae"]) is None
+
+
+# The amortisation gap over beta
+
+VARIANTS = ["autoencoder", "beta_vae", "bs_vae"]
+LACKING = (
+    None,
+    {"error": "not defined for this variant: a deterministic encoder has no rate", "undefined": True},
+)
+
+
+def test_the_gap_of_each_variant_is_drawn_over_beta_with_its_interval(tmp_path):
+    section = section_with(
+        tmp_path,
+        rows("bs_vae", 1.0, 0, amortisation_gap=2.0),
+        rows("bs_vae", 1.0, 1, amortisation_gap=3.0),
+        rows("beta_vae", 1.0, 0),
+        rows("beta_vae", 10.0, 0, amortisation_gap=-0.5),
+        rows("autoencoder", 1.0, 0, amortisation_gap=LACKING),
+    )
+    chart = amortisation_chart(section, VARIANTS)
+    (field,) = (name for name in chart.data["means"][0] if name.startswith("v") and name[1:].isdigit())
+    points = {(row["variant"], row["beta"]): row for row in chart.data["means"]}
+    assert {key: row[field] for key, row in points.items()} == {
+        ("beta_vae", 1.0): 1.0, ("beta_vae", 10.0): -0.5, ("bs_vae", 1.0): 2.5,
+    }  # fmt: skip
+    high = points["bs_vae", 1.0][f"{field}_high"]
+    assert high == pytest.approx(
+        2.5 + 12.706 * 0.5, rel=1e-3
+    )  # t of one degree of freedom, times s / sqrt(2)
+    assert points["beta_vae", 1.0][f"{field}_high"] is None
+    assert points["beta_vae", 1.0]["at"] < 1 < points["bs_vae", 1.0]["at"]
+    assert "bs_vae 2.5 ± 6.4 at β = 1" in chart.finding
+    assert "beta_vae 1.000 at β = 1 to −0.5000 at β = 10" in chart.finding
+    assert any(note.startswith("Not drawn: autoencoder") for note in chart.notes)
+    low, high = chart.views[chart.first]["layer"][0]["encoding"]["y"]["scale"]["domain"]
+    assert low < -0.5 < 0 < 3 < high
+    assert not any(row["short"] for row in chart.data["means"])
+
+
+def test_a_gap_whose_chains_are_too_short_is_ringed_and_said_to_be_a_bound(tmp_path):
+    short = (3.0, {"warning": "chains too short: on samples of the model ..."})
+    section = section_with(tmp_path, rows("bs_vae", 1.0, 0, gap=short), rows("bs_vae", 10.0, 0))
+    chart = amortisation_chart(section, VARIANTS)
+    assert {row["beta"]: row["short"] for row in chart.data["means"]} == {1.0: True, 10.0: False}
+    assert chart.finding.endswith(
+        "Dashed ring: chains too short, so the gap is a lower bound (bs_vae at β = 1)."
+    )
+    rings = [layer for layer in chart.views[chart.first]["layer"]
+             if any("datum.short" in str(step) for step in layer.get("transform", ()))]  # fmt: skip
+    assert len(rings) == 1
+
+
+def test_a_gap_measured_in_two_ways_has_a_view_for_each(tmp_path):
+    other = list(rows("bs_vae", 1.0, 0, amortisation_gap=7.0))
+    for row in other:
+        row["settings"] = json.dumps(json.loads(row["settings"]) | {"levels": 600})
+    chart = amortisation_chart(section_with(tmp_path, rows("bs_vae", 1.0, 0), other), VARIANTS)
+    assert len(chart.views) == len(chart.controls[0].options) == 2
+    assert sorted(view["description"].split("bs_vae ")[1].split()[0] for view in chart.views.values()) == [
+        "1.000", "7.000",
+    ]  # fmt: skip

@@ -1,5 +1,6 @@
 """Encoder and decoder apart: what the metric ``ais`` found, a row a (variant, beta)."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from rdbench.metrics import stored
@@ -38,7 +39,7 @@ def table(section: Section) -> Table | None:
     def why(column: Series, key: Key) -> tuple[str, str]:
         return column.reasons.get(key, "not measured"), ""
 
-    short = _short(section)
+    short = with_short_chains(section)
     rows = []
     for key, cells in zip(shown, rows_by_key(shown, columns, why), strict=True):
         marked = [
@@ -74,15 +75,16 @@ def _method(columns: list[Series]) -> str:
 def _columns(name: str, measured: list[Series]) -> list[Series]:
     """Return the columns of a quantity, one a way of measuring."""
     if name == "elbo":
-        pairs = (_of("log_likelihood", measured), _of("inference_gap", measured))
+        pairs = (of("log_likelihood", measured), of("inference_gap", measured))
     elif name == "decoder_rate":
-        pairs = (_of("encoder_rate", measured), _of("amortisation_gap", measured))
+        pairs = (of("encoder_rate", measured), of("amortisation_gap", measured))
     else:
-        return [replace(one, title=name, better=None) for one in _of(name, measured)]
+        return [replace(one, title=name, better=None) for one in of(name, measured)]
     return [_difference(name, *both) for both in zip(*pairs, strict=False)]
 
 
-def _of(name: str, measured: list[Series]) -> list[Series]:
+def of(name: str, measured: Sequence[Series]) -> list[Series]:
+    """Return the series of one quantity of ``ais``, one a way of measuring."""
     whole = f"{METRIC}_{name}"
     return [one for one in measured if one.name == whole or one.name.removeprefix(f"{whole}_").isdigit()]
 
@@ -97,7 +99,7 @@ def _difference(name: str, one: Series, less: Series) -> Series:
     return Series(name, name, one.unit, None, values=found, reasons=less.reasons, states=one.states)
 
 
-def _short(section: Section) -> set[Key]:
+def with_short_chains(section: Section) -> set[Key]:
     """Return the (variant, beta) of which some chains were too short."""
     return {
         (row["variant"], row["beta"])
