@@ -51,7 +51,7 @@ class _Transposed(torch.autograd.Function):
         ctx.layer = layer
         if layer.out_channels == 1 and (layer.kernel_size, layer.stride, layer.padding) == _SAME_SIZE:
             return _to_one_channel(x, weight, bias)
-        return _transposed(layer, x, weight, bias)
+        return transposed(layer, x, weight, bias)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
@@ -67,10 +67,10 @@ class _Transposed(torch.autograd.Function):
     @staticmethod
     def jvp(ctx: Any, along_x: Tensor, along_weight: Tensor, along_bias: Tensor, _: None) -> Tensor:
         x, weight = ctx.saved_tensors
-        return _transposed(ctx.layer, along_x, weight) + _transposed(ctx.layer, x, along_weight, along_bias)
+        return transposed(ctx.layer, along_x, weight) + transposed(ctx.layer, x, along_weight, along_bias)
 
 
-def _transposed(layer: nn.ConvTranspose2d, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+def transposed(layer: nn.ConvTranspose2d, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """Apply torch's layer with another weight and bias."""
     padding: Any = layer.padding  # typed as tuple or text, which other layers allow
     return nn.functional.conv_transpose2d(

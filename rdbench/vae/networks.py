@@ -13,6 +13,7 @@ from torch import Generator, Tensor, nn
 
 from rdbench.spec.sweep import ModelSpec
 from rdbench.vae.cpu_convolutions import TransposedConvolution, every_nth
+from rdbench.vae.fused import Layers
 
 Shape = tuple[int, int, int]
 
@@ -47,14 +48,14 @@ class ResidualBlock(nn.Module):
 
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
         super().__init__()
-        self.residual = nn.Sequential(
+        self.residual = Layers(
             *_convolution(inputs, outputs, 3, stride),
             _activation(),
             *_convolution(outputs, outputs, 3, 1),
         )
         self.shortcut: nn.Module = nn.Identity()
         if stride != 1 or inputs != outputs:
-            self.shortcut = nn.Sequential(every_nth(stride), *_convolution(inputs, outputs, 1, 1))
+            self.shortcut = Layers(every_nth(stride), *_convolution(inputs, outputs, 1, 1))
         self.activation = _activation()
 
     def forward(self, x: Tensor) -> Tensor:
@@ -80,7 +81,7 @@ class ConvNetwork(GaussianNetwork):
             width = channel
             sizes.append([math.ceil(side / 2) for side in sizes[-1]])
         features = width * math.prod(sizes[-1])
-        self.encoder = nn.Sequential(
+        self.encoder = Layers(
             *blocks,
             nn.Flatten(),
             nn.Linear(features, 2 * latent),
@@ -107,7 +108,7 @@ class ConvNetwork(GaussianNetwork):
                 _activation(),
             ]
             width = channel
-        self.decoder = nn.Sequential(*layers)
+        self.decoder = Layers(*layers)
         self.output = TransposedConvolution(width, shape[0] * outputs, 3, 1, 1)
 
     def encode(self, images: Tensor) -> tuple[Tensor, Tensor]:
