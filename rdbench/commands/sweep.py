@@ -73,10 +73,11 @@ def run_sweep(
 
 def track_report(sweep: Sweep, root: Place, say: Callable[[str], None]) -> None:
     """Give the report that was written in a results folder to the trackers of its sweep."""
-    if not sweep.track:
+    page = Path(str(root)) / "report.html"
+    if not sweep.track or not page.exists():  # without the extra that draws it there is none
         return
     tracking = Tracking(sweep.track, root, sweep.name, functools.partial(trial_name_in, sweep), say)
-    tracking.report(Path(str(root)) / "report.html")
+    tracking.report(page)
     tracking.close()
 
 
