@@ -22,7 +22,7 @@ HOMES = {"tensorboard": "Tensorboard", "mlflow": "MLflow", "wandb": "Wandb", "tr
 
 
 def refuse(trackers: Iterable[str], root: Place) -> None:
-    """Raise SpecError where trackers' packages are not installed, or the results do not lie on this machine."""
+    """Raise SpecError where a tracker's package is not installed, or the results lie on another machine."""
     for name in trackers:
         if not isinstance(root, Path):
             raise SpecError(f"track: {name} keeps its files beside the results, which {root} is too far for")
