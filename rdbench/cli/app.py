@@ -23,7 +23,7 @@ from rdbench.trial import signals
 
 app = typer.Typer(
     help="Rate-distortion sweeps of variational autoencoders: train, evaluate, store, report.",
-    epilog="Start with: rdbench sweep sweeps/quickstart.yaml",
+    epilog="Start with: rdbench sweep quickstart",
     no_args_is_help=True,
     rich_markup_mode=None,  # plain help: help with boxes takes three times as long
     pretty_exceptions_enable=False,

@@ -43,7 +43,7 @@ def bench(
 
       rdbench bench sweeps/celeba_rd.yaml --pack 1 --pack 16 --set train.precision=bf16
 
-      rdbench bench sweeps/quickstart.yaml --orchestration 300
+      rdbench bench quickstart --orchestration 300
     """
     from rdbench.commands.bench import bench as benchmark
     from rdbench.errors import SpecError

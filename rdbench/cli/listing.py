@@ -34,7 +34,7 @@ def list_variants() -> None:
     These ship with rdbench or come from installed packages. One from your own file needs no entry here: name
     it ./my_vae.py:my_vae. 'rdbench new variant' writes a file to start from.
 
-    Example: rdbench sweep sweeps/quickstart.yaml --set 'variants=[bs_vae, {name: student_t, dof: 5}]'
+    Example: rdbench sweep quickstart --set 'variants=[bs_vae, {name: student_t, dof: 5}]'
     """
     from rdbench.registry import variants
 
@@ -56,7 +56,7 @@ def list_metrics() -> None:
     One from your own file needs no entry here: name it ./my_metric.py:my_metric. 'rdbench new metric' writes
     a file to start from.
 
-    Example: rdbench sweep sweeps/quickstart.yaml --set 'metrics=[fd_classifier, {name: prdc, k: 3}]'
+    Example: rdbench sweep quickstart --set 'metrics=[fd_classifier, {name: prdc, k: 3}]'
     """
     from rdbench import metrics
     from rdbench.registry import plugins

@@ -99,6 +99,7 @@ def sweep(
     from rdbench.commands.plan import open_plan
     from rdbench.commands.status import default_results
     from rdbench.commands.sweep import run_sweep, track_report
+    from rdbench.results.tracking import refuse
     from rdbench.spec.sweep import load_sweep
     from rdbench.storage.places import place
     from rdbench.trial.scheduler import RunOptions
@@ -107,6 +108,7 @@ def sweep(
         streams.go_on_without_output()
     wanted = load_sweep(spec, [*(set_ or []), *_tracked(track)], written=_tracked(track))
     root = default_results(wanted) if results is None else place(results)
+    refuse(wanted.track, root)
     whole, console = open_plan(root, wanted), Console()
     console.print(whole.summary(), highlight=False, markup=False, soft_wrap=True)
     if dry_run:

@@ -16,7 +16,7 @@ from rdbench.errors import StorageError
 from rdbench.results.lease import Lease
 from rdbench.results.repair import set_aside
 from rdbench.results.store import ResultsFolder
-from rdbench.results.tracking import Tracking
+from rdbench.results.tracking import Tracking, refuse
 from rdbench.search.running import SearchRun
 from rdbench.spec.labels import trial_name_in
 from rdbench.spec.plan import Plan
@@ -51,10 +51,11 @@ def run_sweep(
     Raises:
         DatasetError: the data is not there, or too small for the sweep.
         ResultsError: another driver is at work in the results folder.
-        SpecError: a metric or a precision cannot be had here, or a variant cannot be imported.
+        SpecError: a metric, a precision or a tracker cannot be had here, or a variant cannot be imported.
         StorageError: the results folder cannot be read or written.
         ClusterError: a cluster cannot be joined, has no room for a trial, or Ray dies again and again.
     """
+    refuse(whole.sweep.track, root)
     say = functools.partial(_say, console)
     with contextlib.ExitStack() as held:
         try:
@@ -73,10 +74,11 @@ def run_sweep(
 
 def track_report(sweep: Sweep, root: Place, say: Callable[[str], None]) -> None:
     """Give the report that was written in a results folder to the trackers of its sweep."""
-    if not sweep.track:
+    page = Path(str(root)) / "report.html"
+    if not sweep.track or not page.exists():  # without the extra that draws it there is none
         return
     tracking = Tracking(sweep.track, root, sweep.name, functools.partial(trial_name_in, sweep), say)
-    tracking.report(Path(str(root)) / "report.html")
+    tracking.report(page)
     tracking.close()
 
 

@@ -86,7 +86,8 @@ def check_measure(measure: str, asked: Sequence[MetricOptions], *path: str | int
     """Refuse the name of a measure that the sweep's trials will not have, or will have two of."""
     ours = [each for each in asked if not isinstance(each, PluggedOptions)]
     own = [name for each in ours for name in metrics.get(each.name).value_names(each)]
-    if any(isinstance(each, PluggedOptions) and f"{measure}_".startswith(f"{each.name}_") for each in asked):
+    plugged = [each.name for each in asked if isinstance(each, PluggedOptions)]
+    if ":" in measure or any(f"{measure}_".startswith(f"{name}_") for name in plugged):
         fail(f"a search cannot rest on a metric of your own, {measure!r}; name one of rdbench's", *path)
     if own.count(measure) > 1:
         twice = f"{metric_of(measure)} is asked for with different settings, so there are two {measure}"

@@ -1,5 +1,6 @@
 """The console's view of a sweep: one live line on a terminal or in a notebook, plain lines elsewhere."""
 
+import importlib.util
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -120,6 +121,8 @@ def preparing(console: Console, name: str) -> Iterator[Callable[[int, int], None
         MofNCompleteColumn(),
         TextColumn("images"),
         console=console,
+        # Where a notebook lacks them, rich would put a warning in place of the bar.
+        disable=console.is_jupyter and importlib.util.find_spec("ipywidgets") is None,
     )
     task = bar.add_task(name, total=None)
 

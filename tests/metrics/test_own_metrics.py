@@ -81,6 +81,9 @@ def test_a_search_does_not_rest_on_it(tmp_path):
     for search in ("{name: curve, plane: [rate, sharpness]}", "{name: optuna, objective: sharpness}"):
         with pytest.raises(SpecError, match="cannot rest on a metric of your own, 'sharpness'; name"):
             sweep_of(tmp_path, "./mine.py:sharpness", beta="[0.1, 1]", search=search)
+    search = "{name: optuna, objective: mine.py:sharpness}"
+    with pytest.raises(SpecError, match=r"cannot rest on a metric of your own, 'mine.py:sharpness'; name"):
+        sweep_of(tmp_path, "./mine.py:sharpness", beta="[0.1, 1]", search=search)
 
 
 @pytest.mark.parametrize("mistake", UNREADABLE_METRICS.values(), ids=UNREADABLE_METRICS.keys())

@@ -17,7 +17,6 @@ from rdbench.registry import variants
 from rdbench.registry.declaration import Kind as VariantKind
 from rdbench.registry.plugins import WORDS
 from rdbench.registry.plugins import Kind as PluginKind
-from rdbench.spec.sweep_files import shipped_sweep
 from rdbench.storage import paths
 from rdbench.storage.outputs import is_standard_output, output, write_output
 
@@ -92,12 +91,11 @@ def next_steps(file: Path, name: str, kind: Start = "objective") -> list[str]:
     place = where if os.sep in where else f"./{where}"
     reference = f"{place}:{name}"
     in_yaml = reference if _PLAIN.fullmatch(place) else json.dumps(reference, ensure_ascii=False)
-    sweep = _from_here(shipped_sweep("quickstart"))
     results, used = f"results/{name}", _USES.get(kind, "variants=[bs_vae, {}]").format(in_yaml)
     run = ["rdbench"] if shutil.which("rdbench") else ["uv", "run", "rdbench"]
     return [
         shlex.join([*run, "check", reference]),
-        shlex.join([*run, "sweep", sweep, "--set"])
+        shlex.join([*run, "sweep", "quickstart", "--set"])
         + f" {shlex.quote(used)} --set train.epochs=10 --results {results}",
         shlex.join([*run, "report", results, "--out", f"{name}.html"]),
     ]

@@ -21,16 +21,21 @@ HOMES = {"tensorboard": "Tensorboard", "mlflow": "MLflow", "wandb": "Wandb", "tr
 """Module of this folder -> the class in it."""
 
 
+def refuse(trackers: Iterable[str], root: Place) -> None:
+    """Raise SpecError where a tracker's package is not installed, or the results lie on another machine."""
+    for name in trackers:
+        if not isinstance(root, Path):
+            raise SpecError(f"track: {name} keeps its files beside the results, which {root} is too far for")
+        if line := lacking(name):
+            raise SpecError(f"track: {name} is {line}")
+
+
 def open_tracker(name: str, root: Place, sweep: str) -> Tracker:
     """Return a tracker of the results folder ``root`` and the sweep of that name.
 
-    SpecError: its package is not installed or refuses its settings, or the results do not lie on this
-    machine.
+    SpecError: as of :func:`refuse`, or its package does not take the settings it finds.
     """
-    if not isinstance(root, Path):
-        raise SpecError(f"track: {name} keeps its files beside the results, which {root} is too far for")
-    if line := lacking(name):
-        raise SpecError(f"track: {name} is {line}")
+    refuse([name], root)
     module = importlib.import_module(f"rdbench.results.tracking.{name}")
     try:
         tracker: Tracker = getattr(module, HOMES[name])(root, sweep)

@@ -17,6 +17,7 @@ from rdbench.results.tracking.base import TrialRecord
 
 TRIAL = "rdbench.trial"
 REPORT = "report"
+RETRIES = ("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")  # MLflow's own 7 keep a sweep waiting for four minutes
 MOST_METRICS, MOST_PARAMETERS, LONGEST = 1000, 100, 6000  # that a server takes at once
 STATUS = {"done": "FINISHED", "diverged": "FINISHED", "stopped": "KILLED"}
 
@@ -28,6 +29,7 @@ class MLflow:
         beside = f"sqlite:///{root.absolute() / 'mlflow.db'}"
         uri = os.environ.get("MLFLOW_TRACKING_URI") or beside
         root.mkdir(parents=True, exist_ok=True)
+        os.environ.setdefault(*RETRIES)
         self._client = MlflowClient(uri)
         known = self._client.get_experiment_by_name(sweep)
         if known is not None:
