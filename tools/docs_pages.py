@@ -20,6 +20,7 @@ import rdbench
 from rdbench import datasets, metrics
 from rdbench.cli.app import app
 from rdbench.registry.declaration import meanings
+from rdbench.report.glossary import terms
 from rdbench.results.parquet import TABLES
 from rdbench.spec.search_options import SEARCHES, STOPS
 from rdbench.spec.settings import ModelSpec, Resources, SweepSettings, TrainSpec
@@ -153,12 +154,23 @@ def notebook(name: str) -> str:
     return "\n\n".join([*parts, f"The notebook itself: `docs/notebooks/{name}.ipynb`."]) + "\n"
 
 
+def glossary() -> str:
+    """Return the page of the terms that the report explains, in alphabetical order."""
+    rows = [
+        f"| {', '.join((term.term, *term.also))} | {term.meaning} |"
+        for term in sorted(terms(), key=lambda term: term.term.lower())
+    ]
+    lead = "The terms of a report. On its page each is explained where it first stands in a section."
+    return "\n".join(["# Glossary", "", lead, "", "| term | meaning |", "|---|---|", *rows, ""])
+
+
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the pages that are written from the code."""
     pages = {
         "reference/sweep-file.md": sweep_file(),
         "reference/command-line.md": command_line(),
         "reference/python.md": python(),
+        "reference/glossary.md": glossary(),
     } | {f"notebooks/{name}.md": notebook(name) for name in NOTEBOOKS}
     for name in NOTEBOOKS:
         files.remove(files.get_file_from_path(f"notebooks/{name}.ipynb"))

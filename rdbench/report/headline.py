@@ -33,8 +33,14 @@ class Statement:
 
     quantity: str  # "rate" at equal PSNR, or "ELBO"
     words: str
+    within: str  # its interval and seeds, "" without an interval
+    where: str  # a sentence on the values it is of
     gain: float  # positive where the variant is better
     p: float | None  # two-sided; None without a test
+
+    def told(self, how: str) -> str:
+        """Return it in words; ``how``: its corrected p, or why there is none."""
+        return f"{self.words} ({', '.join(filter(None, (self.within, how)))})"
 
 
 def statements(section: Section) -> list[Statement]:
@@ -63,34 +69,35 @@ def sentences(
     told = []
     for quantity in ("rate", "ELBO"):
         own = [(p, one) for p, one in zip(corrected, said, strict=True) if one.quantity == quantity]
-        told += [_clearest(section, own)] if own else []
+        told += _clearest(section, own) if own else []
     told += [*_below_coder(coder), *_length(section)]
     return tuple(f"{text[:1].upper()}{text[1:]}." for text in told)
 
 
-def _clearest(section: Section, own: Sequence[tuple[float | None, Statement]]) -> str:
+def _clearest(section: Section, own: Sequence[tuple[float | None, Statement]]) -> list[str]:
     """Say the largest gain that is shown; else the largest loss; else the clearest, as not shown."""
     tested = [(p, one) for p, one in own if p is not None]
     if not tested:
-        return (
-            f"{max((one for _, one in own), key=lambda one: abs(one.gain)).words} ({_why_untested(section)})"
-        )
+        largest = max((one for _, one in own), key=lambda one: abs(one.gain))
+        return [largest.told(_why_untested(section)), largest.where]
     shown = [(p, one) for p, one in tested if p <= LEVEL]
     if not shown:
         p, best = min(tested, key=lambda pair: pair[0])
-        return (
+        return [
             f"no difference in {best.quantity} is shown over seeds, after the correction for all tests of"
-            f" this page; the clearest: {best.words} (corrected p {p_value(p)})"
-        )
+            " this page",
+            f"the clearest: {best.told(f'corrected p {p_value(p)}')}",
+            best.where,
+        ]
     gains = [(p, one) for p, one in shown if one.gain > 0]
     p, best = (
         max(gains, key=lambda pair: pair[1].gain) if gains else min(shown, key=lambda pair: pair[1].gain)
     )
-    rivals = ""
+    told = [best.told(f"corrected p {p_value(p)}"), best.where]
     if len(own) > 1:
         what = "are shown to be better" if gains else "are shown to be worse"
-        rivals = f"; {len(gains or shown)} of {count(len(own), 'variant')} {what}"
-    return f"{best.words} (corrected p {p_value(p)}{rivals})"
+        told.append(f"{len(gains or shown)} of {count(len(own), 'variant')} {what}")
+    return told
 
 
 def _why_untested(section: Section) -> str:
@@ -131,13 +138,14 @@ def _of_rate(rate: BdRate, pixels: bool) -> Statement:
     sign = -1 if percent < 0 else 1
     ends = sorted(sign * end for end in (rate.low, rate.high) if end is not None)
     seeds = f", {count(rate.n, 'seed')}" if rate.n > 1 else ""
-    within = f", 95% interval {number(ends[0], 1)} to {number(ends[1], 1)}%{seeds}," if ends else ""
-    at = "equal error"
+    within = f"95% interval {number(ends[0], 1)} to {number(ends[1], 1)}%{seeds}" if ends else ""
+    at, where = "equal error", "that is on average over the errors that both reach"
     if pixels and rate.quality_range is not None:
-        at = f"equal PSNR ({' to '.join(number(end, 1) for end in rate.quality_range)} dB)"
+        span = " to ".join(number(end, 1) for end in rate.quality_range)
+        at, where = "equal PSNR", f"that is on average over the PSNR that both reach, {span} dB"
     size = f"{number(abs(percent), 1)}% {'less' if percent < 0 else 'more'} rate"
-    return Statement("rate", f"at {at} {rate.variant} needs {size}{within} than {rate.baseline}", -percent,
-                     rate.p)  # fmt: skip
+    words = f"at {at} {rate.variant} needs {size} than {rate.baseline}"
+    return Statement("rate", words, within, where, -percent, rate.p)
 
 
 def _elbo_statements(section: Section) -> Iterator[Statement]:
@@ -154,13 +162,13 @@ def _of_elbo(likelihood: Series, one: Key, other: Key) -> Statement:
     seeds = min(likelihood.estimates[key].n for key in (one, other))
     by = interval(Estimate(abs(gap.mean), gap.half_width, seeds))
     way = f"{by} nats {'higher' if gap.mean > 0 else 'lower'} than" if gap.mean else "equal to"
-    kind = f" (95% interval over {count(seeds, 'seed')})" if gap.half_width is not None else ""
+    within = f"95% interval over {count(seeds, 'seed')}" if gap.half_width is not None else ""
     values = " against ".join(
         f"{number(likelihood.estimates[key].mean, 1)} at β {plain(key[1])}" for key in (one, other)
     )
-    how = f"at the {READING_NAMES[LIKELIHOOD]}, β {likelihood.chosen_on}"
-    words = f"the best ELBO of {one[0]} is {way} that of {other[0]}{kind}: {values}, {how}"
-    return Statement("ELBO", words, gap.mean, gap.p)
+    where = f"that is {values}, at the {READING_NAMES[LIKELIHOOD]}, β {likelihood.chosen_on}"
+    words = f"the best ELBO of {one[0]} is {way} that of {other[0]}"
+    return Statement("ELBO", words, within, where, gap.mean, gap.p)
 
 
 def _below_coder(coder: Sequence[tuple[BdRate, Judgement]]) -> Iterator[str]:

@@ -19,6 +19,7 @@ from rdbench.report.charts.chart import Chart
 from rdbench.report.charts.marks import marks
 from rdbench.report.charts.templates import in_cache
 from rdbench.report.contents import SectionContents, contents
+from rdbench.report.glossary import mark_terms
 from rdbench.report.references import read_all
 from rdbench.report.run_line import run_line
 from rdbench.report.tables import measured
@@ -144,5 +145,5 @@ def _environment() -> jinja2.Environment:
         return Markup(loader.get_source(environment, name)[0])
 
     environment.globals |= {"style": asset("page.css") + asset("charts.css"), "script": asset("page.js")}
-    environment.filters |= {"count": numbers.count, "betas": pictures.betas}
+    environment.filters |= {"count": numbers.count, "betas": pictures.betas, "mark_terms": mark_terms}
     return environment

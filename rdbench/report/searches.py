@@ -19,7 +19,7 @@ STATUSES = {"done": "done", "stopped": "stopped early", "diverged": "diverged", 
 FEWEST = 10  # results to give importances of: of fewer, the best tenth is one or none
 
 CHOSEN = {
-    "test": "Chosen by these very numbers of the test split, which flatter what was chosen: retrain it under"
+    "test": "Chosen by these very numbers of the test split, which flatter what was chosen. Retrain it under"
     " fresh seeds before comparing, or hold out validation images to choose on.",
     "validation": "Chosen by these numbers of the validation images, which flatter what was chosen; the test"
     " images had no part in it.",

@@ -2,9 +2,9 @@
 
 import functools
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Concatenate, ParamSpec, TypeVar, cast
+from typing import Any, cast
 
 import pandas as pd
 
@@ -18,9 +18,6 @@ from rdbench.results.states import State
 from rdbench.spec.labels import variant_name
 from rdbench.spec.plan import Trial, plan
 from rdbench.spec.sweep import Sweep, VariantSpec
-
-P = ParamSpec("P")
-T = TypeVar("T")
 
 # What may differ between the trials of a section; all other settings are the same.
 VARIES = ("variant", "beta", "seed")
@@ -70,7 +67,7 @@ class Section:
 
     @functools.cached_property
     def computed(self) -> dict[tuple[Any, ...], Any]:
-        """What functions decorated by :func:`once` have returned of this section."""
+        """What functions decorated by :func:`rdbench.report.once.once` have returned of this section."""
         return {}
 
     @property
@@ -82,23 +79,6 @@ class Section:
     def protocol(self) -> str:
         """The evaluation protocol."""
         return str(self.settings["protocol"])
-
-
-def once(compute: Callable[Concatenate[Section, P], T]) -> Callable[Concatenate[Section, P], T]:
-    """Decorate a function of a section that many tables need, so that it computes each result once.
-
-    Its further arguments are hashable. Callers share what it returns, and must not change it.
-    """
-
-    @functools.wraps(compute)
-    def remembered(section: Section, /, *args: P.args, **kwargs: P.kwargs) -> T:
-        key = (compute, args, *sorted(kwargs.items()))
-        if key not in section.computed:
-            section.computed[key] = compute(section, *args, **kwargs)
-        result: T = section.computed[key]
-        return result
-
-    return remembered
 
 
 @dataclass(frozen=True)

@@ -45,7 +45,7 @@ def test_every_sentence_of_a_best_says_on_which_images_it_was_chosen(sections):
     said = [
         [
             ranking.table(section).method,
-            headline.sentences(section, headline.statements(section), [0.5])[0],
+            " ".join(headline.sentences(section, headline.statements(section), [0.5])),
             finding(elbo(section, "half"), ["beta_vae", "bs_vae"]),
         ]
         for section in sections

@@ -119,8 +119,8 @@ def _notes(lost: Sequence[str], both: bool, shown: set[Key], unknown: Mapping[Ke
         notes.append(NOT_EQUAL)
         without = {variant: unknown[variant, beta] for variant, beta in sorted(shown & unknown.keys())}
         if without:
-            names = "; ".join(f"{variant} ({reason})" for variant, reason in without.items())
-            notes.append(f"Without a weight, so not drawn over it: {names}.")
+            names = " ".join(f"{variant}: {reason}." for variant, reason in without.items())
+            notes.append(f"Without a weight, so not drawn over it. {names}")
     return tuple(notes)
 
 
@@ -145,18 +145,18 @@ def finding(one: Series, variants: Sequence[str]) -> str:
         if best is not None:
             edge = ", an end of those tried" if len(means) > 1 and best in (min(means), max(means)) else ""
             beta, mean = plain(best[1]), interval(means.pop(best))
-            sentences.append(
-                f"{variant} is best at β = {beta}{edge}, with {mean}{_runner_up(one, best, means)}"
-            )
+            runner_up = _runner_up(one, best, means)
+            sentences.append(f"{variant} is best at β = {beta}{edge}, with {mean}{runner_up}.")
         elif means:
             ends = sorted({min(means), max(means)})
             signs = {point: f"{one.signs[point]} " if point in one.signs else "" for point in ends}
             span = " to ".join(
                 f"{signs[point]}{number(means[point].mean)} at β = {plain(point[1])}" for point in ends
             )
-            sentences.append(f"{variant} {span}")
+            sentences.append(f"{variant} {span}.")
     how = f" Best: {one.chosen_on}." if any(one.best(variant) for variant in variants) else ""
-    return f"{one.title}: {'; '.join(sentences)}.{how}"
+    why = f" Not tested: {UNTESTED}." if any("(not tested)" in said for said in sentences) else ""
+    return f"{one.title[:1].upper()}{one.title[1:]}. {' '.join(sentences)}{how}{why}"
 
 
 def _runner_up(one: Series, best: Key, others: dict[Key, Any]) -> str:
@@ -172,7 +172,7 @@ def _runner_up(one: Series, best: Key, others: dict[Key, Any]) -> str:
     relation = {True: "distinguishable from", False: "not distinguishable from", None: untold}[differs]
     if differs and not ahead:
         relation = "behind, and distinguishable from,"
-    untested = f" (not tested, {UNTESTED})" if differs is None else ""
+    untested = " (not tested)" if differs is None else ""
     return f", {relation} β = {plain(second[1])} with {interval(others[second])}{untested}"
 
 

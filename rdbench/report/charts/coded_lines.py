@@ -16,9 +16,9 @@ MEASURES = ("mse", "psnr")
 DATA = "coded"
 SWITCH = Switch("coded", "rate as coded into bits (dotted)", True)
 NOTE = (
-    "Dotted: the same networks as a codec (metric coded): latents rounded to a grid and range coded. The"
-    " rate is that of the real stream, the error that of what it decodes to, the curve what no β and size of"
-    " step beats."
+    "Dotted: the same networks as a codec (metric coded), with latents rounded to a grid and range coded. The"
+    " rate is that of the stream of bits, the error that of what it decodes to. The curve holds what no β and"
+    " size of step beats."
 )
 
 

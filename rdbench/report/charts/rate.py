@@ -110,21 +110,21 @@ def _finding(means: Rows, compared: Rows, measure: Measure) -> str:
         have = "has" if len(best.variants) == 1 else "have"
         span = "that both curves span" if curves["variant"].nunique() == 2 else "that two curves or more span"
         return (
-            f"{title}: {' and '.join(best.variants)} {have} the {which} {measure.what} {share}"
+            f"{title}. {' and '.join(best.variants)} {have} the {which} {measure.what} {share}"
             f" {span}, {number(best.low)} to {number(best.high)} nats."
         )
     if len(shown) == 1:
         (row,) = (row for row in means if row[measure.name] is not None)
         return (
-            f"{title}: one point, {row['variant']} at β = {plain(row['beta'])}, rate {number(row['rate'])}"
+            f"{title}. One point, {row['variant']} at β = {plain(row['beta'])}, rate {number(row['rate'])}"
             f" nats, {measure.what} {number(row[measure.name])}."
         )
     sign = -1 if measure.higher else 1
     worst, good = (number(sign * end) for end in (shown["cost"].max(), shown["cost"].min()))
     low, high = shown["rate"].min(), shown["rate"].max()
-    alone = "; no two curves span the same rates" if curves["variant"].nunique() > 1 else ""
+    alone = ". No two curves span the same rates" if curves["variant"].nunique() > 1 else ""
     return (
-        f"{title}: rates of {number(low)} to {number(high)} nats, {measure.what} from {worst}"
+        f"{title}. Rates of {number(low)} to {number(high)} nats, {measure.what} from {worst}"
         f" {'up' if measure.higher else 'down'} to {good}{alone}."
     )
 

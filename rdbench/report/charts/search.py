@@ -110,8 +110,8 @@ def _matters(objective: str, shares: dict[str, float]) -> str:
     """Say which setting distinguishes the best results from the others."""
     most = max(shares, key=lambda setting: shares[setting])
     return (
-        f"{objective}: {most} matters most, with {shares[most]:.0%} of all importance (PED-ANOVA: how far its"
-        " values among the best results differ from those among all)."
+        f"{objective}: {most} matters most, with {shares[most]:.0%} of all importance. Importance (PED-ANOVA)"
+        " is how far a setting's values among the best results differ from those among all."
     )
 
 

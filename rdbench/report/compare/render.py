@@ -42,9 +42,9 @@ def _verdicts(pair: Pair) -> Table:
                      *counts, share))  # fmt: skip
     caption = "B against A: what a test over seeds shows at the points that both have."
     method = (
-        "A point is a (variant, β); a difference is shown there where its t-test over seeds"
-        " (paired where both sides have the same seeds, else Welch's) is significant at 5% after Holm's"
-        " correction over the metric's points. Better or worse: shown so at one point or more, and at none"
+        "A point is a (variant, β). A difference is shown there where its t-test over seeds is significant at"
+        " 5%, after Holm's correction over the metric's points. The test is paired where both sides have the"
+        " same seeds, else Welch's. Better or worse: shown so at one point or more, and at none"
         " the other way. Untested: the means differ, and single seeds, or seeds that do not vary, test"
         f" nothing.{_beta_half(pair)}"
     )
@@ -138,7 +138,7 @@ def sentences(pair: Pair) -> list[str]:
         every = "all" if pair.same == pair.finished else f"{pair.same} of"
         lines.append(
             f"{every} {count(pair.finished, 'trial')} finished on both sides hold the very same numbers:"
-            " copies, or repeated exactly; a difference of 0 there says nothing about chance"
+            " copies, or repeated exactly. A difference of 0 there says nothing about chance"
         )
     if pair.settings:
         changed = "; ".join(f"{key} {one} -> {other}" for key, one, other in pair.settings)

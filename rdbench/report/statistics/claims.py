@@ -305,7 +305,7 @@ def reading_matters_less(evidence: Evidence) -> Finding:
         ends.append(f"{number(min(means))} to {number(max(means))}")
     figures = (
         f"over {len(tested)} β the readings 1/2, β/2 and fitted on training images differ by {ends[1]} nats"
-        f" for constant variance; those of BS-VAE, fitted to each image and on training images, by"
+        f" for constant variance. Those of BS-VAE, fitted to each image and on training images, differ by"
         f" {ends[0]}{left_out}"
     )
     return Finding(agrees, p, figures, reason)

@@ -12,12 +12,13 @@ from rdbench.metrics import FINDINGS, stored
 from rdbench.metrics.base import Better, value_name
 from rdbench.numerics.likelihood import LIKELIHOOD, OWN, READING_NAMES
 from rdbench.report.numbers import Estimate, plain
-from rdbench.report.sections import Section, once, records
+from rdbench.report.once import once
+from rdbench.report.sections import Section, records
 from rdbench.report.statistics.curves import estimate
 from rdbench.report.statistics.difference import difference
 from rdbench.results.states import State
 
-UNTESTED = "as that takes two seeds each that differ"
+UNTESTED = "a test takes two seeds each that differ"
 """Why two means were not told apart."""
 
 QUANTITIES: tuple[tuple[str, str, str, str, Better | None], ...] = (
@@ -34,8 +35,8 @@ MODELS_LIKELIHOOD = f"the model's likelihood (its own, else {READING_NAMES[LIKEL
 """What variants of different families are compared by, for titles."""
 
 BETA_HALF = (
-    f"{READING_NAMES['beta_half']} says something only of a loss sse + β·rate, so under it only variants"
-    f" that declare it are shown (beta_rate=True, with the native reading {READING_NAMES['half']})."
+    f"{READING_NAMES['beta_half']} says something of a loss sse + β·rate alone. So only variants that declare"
+    f" it are shown there (beta_rate=True, with the native reading {READING_NAMES['half']})."
 )
 """For captions; see :func:`not_compared_under`."""
 

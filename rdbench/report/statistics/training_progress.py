@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from rdbench.numerics.likelihood import OWN, distortion
-from rdbench.report.sections import Section, once, records
+from rdbench.report.once import once
+from rdbench.report.sections import Section, records
 from rdbench.report.statistics.series import Key
 
 NO_HISTORY = "it has no history: nothing was trained epoch by epoch"

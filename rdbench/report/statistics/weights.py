@@ -17,14 +17,16 @@ import numpy as np
 
 from rdbench.numerics.likelihood import OWN, gaussian_nll
 from rdbench.report.numbers import number
-from rdbench.report.sections import Section, once, records
+from rdbench.report.once import once
+from rdbench.report.sections import Section, records
 from rdbench.report.statistics.difference import Difference, difference
 from rdbench.report.statistics.series import Key
 
 NOT_EQUAL = (
-    "Equal β is not equal weight: a loss of distortion + β·rate at the variance σ² weighs the rate by"
-    " w = 2σ²β, and σ² differs between variants (that of the native reading, as the training ended: 1/2 of"
-    " constant variance, so there w = β; of a variance for each image, the training images' mean)."
+    "Equal β is not equal weight. A loss of distortion + β·rate at the variance σ² weighs the rate by"
+    " w = 2σ²β, and σ² differs between variants. It is that of the native reading, as the training ended."
+    " Constant variance has σ² = 1/2, so there w = β. A variance for each image counts by the mean of the"
+    " training images."
 )
 """For captions of what is compared at equal beta."""
 

@@ -26,8 +26,8 @@ LINEAR_CODER, CONSTANT = "linear_coder", "beta_vae"
 """What the others are compared with, where the section has it; see :func:`baselines`."""
 
 OVERLAP = (
-    f"Overlap: the range both reach as a share of what either does, marked below {LITTLE_OVERLAP:.0%}, where"
-    " the number speaks of a part of the curves only."
+    "Overlap: the range both reach as a share of what either does."
+    f" Below {LITTLE_OVERLAP:.0%} it is marked, as the number then speaks of a part of the curves only."
 )
 """For captions."""
 
@@ -107,8 +107,8 @@ def table(
         without = int(((means["rate"] <= floor) | (means["mse"] <= 0)).sum())
         if measure == "mse" and without:
             notes.append(
-                f"{count(without, 'point')} of a rate up to {floor:g} nats or of error 0 left out: the"
-                " logarithm of nearly nothing would outweigh all else."
+                f"{count(without, 'point')} of a rate up to {floor:g} nats or of error 0 left out."
+                " The logarithm of nearly nothing would outweigh all else."
             )
     unstable = {key: state for key, state in section.states.items() if state == "unstable"}
     if left_out := said(unstable, mean_image_mse(section.trials) is not None):
@@ -152,14 +152,14 @@ def _method(section: Section, floor: float) -> str:
     return (
         "On average over the qualities both reach (Bjontegaard 2001, the logarithm of the ratio of rates,"
         " those by PCHIP). Test split. Each curve is the monotone hull of the means over seeds: the points"
-        f" that no point of lower or equal rate beats. Rates up to a floor of {floor:g} nats are left out;"
-        f" the BD-rate with one of {HIGHER_FLOOR * floor:g} nats stands beside it, marked where it lies"
-        " outside of the interval: then the number is about the floor. Gain at equal rate: by how much the"
-        " quality is better, in dB of PSNR or nats of distortion, on average over the rates that both reach,"
-        " each nat alike, which hangs on no floor; negative: worse. MSE stands for PSNR too, which gives"
-        f" the same BD-rate. {OVERLAP} 95% intervals: bootstrap over whole seeds, Student's t on the"
-        " standard error, n seeds; that of BD-rate also holds what may lie between the"
-        f" points.{beta_half(section)}"
+        f" that no point of lower or equal rate beats. Rates up to a floor of {floor:g} nats are left out."
+        f" Beside it stands the BD-rate with a floor of {HIGHER_FLOOR * floor:g} nats. Where that lies"
+        " outside of the interval it is marked: the number then hangs on the floor. Gain at equal rate: by"
+        " how much the quality is better, in dB of PSNR or nats of distortion; negative: worse. It is the"
+        " mean over the rates that both reach, each nat alike, and hangs on no floor."
+        f" MSE stands for PSNR too, which gives the same BD-rate. {OVERLAP}"
+        " 95% intervals: bootstrap over whole seeds, Student's t on the standard error, n seeds."
+        f" That of BD-rate also holds what may lie between the points.{beta_half(section)}"
     )
 
 
@@ -237,12 +237,12 @@ def envelope_table(section: Section) -> Table | None:
     caption = "At which share of the rates each variant's curve is the lowest."
     method = (
         "Share: of the rates that two curves or more span, in nats, those at which the variant's curve is the"
-        " lowest of those there; where curves are equal, each is. On the envelope: its points, means over"
+        " lowest. Where curves are equal, each is. On the envelope: its points, means over"
         " seeds, that no point of any variant of lower or equal rate beats. Test split. A curve is the hull"
-        " of the variant's own means, joined by straight lines; a variant with fewer than two points has none"
-        " and is not compared. Where points are far apart such lines say little: MSE and the distortion at"
-        " σ² = 1/2 order two models of one rate alike, and if their shares differ it is the lines between the"
-        f" points that do.{beta_half(section)}"
+        " of the variant's own means, joined by straight lines. A variant with fewer than two points has none"
+        " and is not compared. Where points are far apart such lines say little. MSE and the distortion at"
+        " σ² = 1/2 order two models of one rate alike. If their shares differ, the lines between the points"
+        f" do.{beta_half(section)}"
     )
     columns = (
         Column("measure", kind="key"), Column("variant", kind="key"), Column("share, %"),

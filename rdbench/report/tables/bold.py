@@ -11,8 +11,8 @@ from rdbench.report.tables.table import Cell, Mark, estimate_cell
 
 MARKED = (
     "Bold: the best mean shown. ≈: not distinguishable from it over seeds (t-test at 5%, paired where seeds"
-    " are the same, else Welch's; with a single seed, or seeds that do not differ, nothing is known of the"
-    " spread, and nothing is marked)."
+    " are the same, else Welch's). With a single seed, or seeds that do not differ, the spread is not known,"
+    " and nothing is marked."
 )
 
 

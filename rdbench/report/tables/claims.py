@@ -37,8 +37,8 @@ from rdbench.report.tables.table1 import published
 PROXY = "fd_classifier"
 
 EQUATION_5 = (
-    "an identity of gradients, not of trainings: a sweep trains one model and reads it at both variances, so"
-    " there are no two to compare; rdbench's own tests hold the identity to rounding"
+    "an identity of gradients, not of trainings: a sweep trains one model and reads it at both variances."
+    " So there are no two to compare; rdbench's own tests hold the identity to rounding"
 )
 
 
@@ -162,10 +162,10 @@ BETTER_AT_EACH = "At equal β BS-VAE has the better {noun} than constant varianc
 CLAIMS: tuple[tuple[str, str, str, str, Callable[[Evidence], Finding]], ...] = (
     ("C2", "Fig. 3, the central claim",
      "At every rate BS-VAE lies below constant variance where both are read at the σ² fitted on the"
-     " training images, which is the likelihood of a model.", "", partial(below, LIKELIHOOD, LIKELIHOOD)),
+     " training images. That is the likelihood of a model.", "", partial(below, LIKELIHOOD, LIKELIHOOD)),
     ("C2", "Fig. 3",
      "At every rate BS-VAE lies below constant variance where both are read at the paper's σ², optimal for"
-     " each image, which is the likelihood of no model.", "", partial(below, "optimal", "optimal")),
+     " each image. That is the likelihood of no model.", "", partial(below, "optimal", "optimal")),
     ("C2", "Fig. 3", "At every rate BS-VAE, at the optimal σ², lies below constant variance at σ² = 1/2."
      + BY_CONSTRUCTION, "", partial(below, "optimal", "half")),
     ("C2", "Fig. 3", "At every rate BS-VAE, at the optimal σ², lies below constant variance at σ² = β/2."
@@ -173,8 +173,8 @@ CLAIMS: tuple[tuple[str, str, str, str, Callable[[Evidence], Finding]], ...] = (
     ("C1", "Eq. 5",
      "By its gradients constant variance at C and β is the plain VAE at σ² = βC.", "", _equation_5),
     ("C3", "section 4.2",
-     "The gap of BS-VAE to constant variance at σ² = β/2 grows as the rate falls: from each third of the"
-     " common rates to the one below it.", "", gap_grows),
+     "The gap of BS-VAE to constant variance at σ² = β/2 grows as the rate falls. It does so from each third"
+     " of the common rates to the one below it.", "", gap_grows),
     ("C4", "section 4.2", BETTER_THAN_ALL, "likelihood", better_than_all),
     ("C4", "section 4.2", BETTER_THAN_ALL, "distance", better_than_all),
     ("C5", "Table 1", BETTER_AT_EACH, "likelihood", better_at_each),
@@ -187,7 +187,7 @@ CLAIMS: tuple[tuple[str, str, str, str, Callable[[Evidence], Finding]], ...] = (
      "The {noun} of constant variance keeps rising as β falls, over the β of Table 1.",
      "likelihood", rises_as_beta_falls),
     ("C8", "Fig. 4",
-     "BS-VAE's reconstructions stay good whatever β is: from the lowest to the highest common β its {noun}"
+     "BS-VAE's reconstructions stay good whatever β is. From the lowest to the highest common β its {noun}"
      " grows by a smaller factor than that of constant variance.", "error", error_grows_less),
     ("C9", "section 3.2, Fig. 2",
      "The ELBO of constant variance depends on the reading of σ² by more than that of BS-VAE does, at"
@@ -248,15 +248,15 @@ def _table(section: Section, lines: Sequence[Claim], tests: int, floor: float) -
     data = section.dataset + (f" (not the paper's data: {'; '.join(remarks)})" if remarks else "")
     caption = (
         "What Kim & Lee (ICPR 2024) claim of BS-VAE (bs_vae) and constant variance (beta_vae), held against"
-        f" these trials: {data}, protocol {section.protocol}."
+        f" these trials. Data: {data}, protocol {section.protocol}."
     )
     method = (
-        "Held: the means agree and a two-sided test"
-        f" over seeds shows it at {LEVEL:.0%} after Holm's correction for the {count(tests, 'verdict')} of"
+        f"Held: the means agree and a two-sided test over seeds shows it at {LEVEL:.0%} after Holm's"
+        f" correction. It is for the {count(tests, 'verdict')} of"
         " this page that have a test. In the mean only: the means agree, and no test shows it. Did not hold:"
         " the means do not agree. A claim about every rate, every β, or the best of all β is tested by the"
-        f" weakest of all its comparisons; rates count from {floor:g} nats on. That one about every rate is"
-        " false somewhere is tested by a band that holds at all common rates at once (bootstrap over seeds,"
+        f" weakest of all its comparisons. Rates count from {floor:g} nats on. That a claim about every rate"
+        " is false somewhere is tested by a band. It holds at all common rates at once (bootstrap over seeds,"
         " max-t). The likelihood is the ELBO at"
         f" {READING_NAMES.get(LIKELIHOOD, 'the σ² fitted on the training images')}. Equal β is not equal"
         " weight, and a difference may be one of the length of training."

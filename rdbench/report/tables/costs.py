@@ -10,8 +10,8 @@ from rdbench.report.tables.table import Cell, Column, Table
 
 METHOD = (
     "Of the trials that were trained, diverged ones included. Images/s counts training alone, of one trial;"
-    " trials that share a device divide it among them. Time is a trial's own, its share of its pack's where"
-    " it was trained side by side with others, so the sum is device time. Memory is the peak of a worker's"
+    " trials that share a device divide it among them. Time is a trial's own: its share of its pack's where"
+    " it was trained side by side with others. So the sum is device time. Memory is the peak of a worker's"
     " process, or of a GPU."
 )
 

@@ -61,13 +61,13 @@ def table(section: Section) -> Table | None:
 def _method(columns: list[Series]) -> str:
     return (
         "By annealed importance sampling (metric ais): what the decoder could do with the best encoder there"
-        " is. ELBO = ln p(x) − inference gap, both at the σ² of the training images: of a difference between"
+        " is. ELBO = ln p(x) − inference gap, both at the σ² of the training images. Of a difference between"
         " two variants, that of ln p(x) is the decoders' and that of the inference gap the encoders'."
         " Amortisation gap: the rate that the encoder spends over the decoder's own curve at the encoder's"
         " mean squared error. Rates, gaps and likelihoods are nats per image, errors are summed over an"
         " image, of a random part of the test images. Bounds apart: how far upper and lower bound of ln p(x)"
-        " lie apart on the model's own samples; a gap is known to about so much, and where it is marked,"
-        " chains are too short."
+        " lie apart on the model's own samples. A gap is known to about so much. Where it is marked, chains"
+        " are too short."
         f"{BOUNDS if any(column.signs for column in columns) else ''}"
     )
 

@@ -59,10 +59,8 @@ def table(parts: Sequence[tuple[str, Section]]) -> Table | None:
         f"{NOT_EQUAL} At equal w: at the weight of {BASELINE} at this β. A mean is over those β at which"
         " every combination has all its seeds of both, so that means compare."
     )
-    said = (
-        f"ELBO in nats minus that of {BASELINE} at equal β, 95% intervals over seeds: {'; '.join(sentences)}."
-    )
-    notes = (said,) if sentences else ()
+    said = f"ELBO in nats minus that of {BASELINE} at equal β, with 95% intervals over seeds."
+    notes = (f"{said} {'. '.join(sentences)}.",) if sentences else ()
     columns = [Column("variant", kind="key"), Column(f"β of {BASELINE}", kind="key")]
     for name, _ in parts:
         columns += [Column("at equal β", name), Column("at equal w", name)]

@@ -97,7 +97,7 @@ def table(found: Sequence[Comparison], judged: Sequence[Judgement]) -> Table | N
     caption = "Whether a variant needs less rate than the linear coder for the same squared error."
     method = (
         "On average over the errors both reach (BD-rate). The linear coder is the best linear VAE of the"
-        " training images' covariance, in closed form: what lies above it speaks of training or architecture."
+        " training images' covariance, in closed form. What lies above it speaks of training or architecture."
         " Verdicts as of the paper's claims, after the same correction for all of this page."
     )
     columns = (

@@ -5,7 +5,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from rdbench.numerics.likelihood import FITTED, LIKELIHOOD, OWN, READING_NAMES
 from rdbench.report.numbers import ABSENT, count, plain
-from rdbench.report.sections import VARIES, Section, once, records
+from rdbench.report.once import once
+from rdbench.report.sections import VARIES, Section, records
 from rdbench.report.statistics import series
 from rdbench.report.statistics.series import (
     BETA_HALF,
@@ -40,8 +41,8 @@ PSNR = (
 )
 
 PIXELS = (
-    " Bits/dim are those of a density, which may be negative; of 8-bit pixels: the same Gaussian integrated"
-    " over the bins of the 256 levels, which is what compares with a file."
+    " Bits/dim are those of a density, which may be negative. Those of 8-bit pixels are of the same Gaussian,"
+    " integrated over the bins of the 256 levels. They compare with a file."
 )
 
 _OF_PIXELS = "defined for images in [0, 1] only"
@@ -169,18 +170,18 @@ def elbo(section: Section) -> Table:
     )
     if LIKELIHOOD in section.readings:
         method += (
-            f" {READING_NAMES[LIKELIHOOD]}: one number, their mean squared error, and the likelihood to"
+            f" {READING_NAMES[LIKELIHOOD]}: one number, their mean squared error. It is the likelihood to"
             " compare variants by, as it is fitted to no test image."
         )
     if any(reading in FITTED for reading in section.readings):
         method += (
-            " An optimal σ² that is fitted to the images it scores is the likelihood of no model: one for all"
-            " of them bounds every constant σ² from above in the mean, one for each image bounds it image by"
+            " An optimal σ² that is fitted to the images it scores is the likelihood of no model. One for all"
+            " of them bounds every constant σ² from above in the mean. One for each image bounds it image by"
             " image."
         )
     method += (
-        " A row is one β, which is not one weight w = 2σ²β of the rate: the table at equal weight and the"
-        f" columns w tell.{beta_half(section)}"
+        " A row is one β, which is not one weight w = 2σ²β of the rate. The table at equal weight has that"
+        f" comparison.{beta_half(section)}"
     )
     betas = sorted({beta for _, beta in asked_for})
     badges = ["native" if (column.reading, variant) in native else "" for column, variant in heads]

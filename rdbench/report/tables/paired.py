@@ -22,8 +22,8 @@ Seeds = dict[int, npt.NDArray[np.float64]]
 
 
 CAPTION = (
-    "Difference in test ELBO, nats per image, of two variants at one β ± the standard error of its mean"
-    " over test images."
+    "Difference in test ELBO of two variants at one β, nats per image, ± the standard error of its mean over"
+    " test images."
 )
 
 
@@ -94,14 +94,14 @@ def paired_differences(per_image: pd.DataFrame, points: pd.DataFrame, reading: s
 
 def _method(section: Section) -> str:
     method = (
-        "The mean over images of each image's own difference (itself a mean over the seeds both have), and"
-        " beside it the standard error that two independent sets of images would give. Both are errors of"
-        " sampling test images, for these trained models; how trainings vary is another question."
+        "The mean over images of each image's own difference, which is a mean over the seeds both have."
+        " Beside it stands the standard error that two independent sets of images would give. Both are errors"
+        " of sampling test images, for these trained models; how trainings vary is another question."
     )
     method += (
         f" {NOT_EQUAL} At equal w: the same difference, in the mean over test images, where both weigh the"
-        " rate as the second does at this β, each seed interpolated in ln w between its neighbouring weights,"
-        " with a 95% interval over seeds."
+        " rate as the second does at this β. Each seed is interpolated in ln w between its neighbouring"
+        " weights. The 95% interval is over seeds."
     )
     method += f" {ROSE} Marked: more than the difference.{beta_half(section)}"
     return method

@@ -39,9 +39,9 @@ def table(section: Section) -> Table | None:
     chosen = f"{series.chosen_on}{flatters}"
     caption = "Each variant at its best β; test ELBO, nats per image."
     method = (
-        "The ELBO is a lower bound of log p(x), under the model's own likelihood where it has one, else a"
-        f" Gaussian's with the {READING_NAMES[LIKELIHOOD]}."
-        " Nats on the same pixels compare, whatever the family. But a density has no upper bound: where a"
+        "The ELBO is a lower bound of log p(x). It is under the model's own likelihood where it has one, else"
+        f" a Gaussian's with the {READING_NAMES[LIKELIHOOD]}."
+        " Nats on the same pixels compare, whatever the family. But a density has no upper bound. Where a"
         " pixel is the same in every image, a likelihood that gives it next to no variance gains from that"
         f" alone. Each β was {chosen}. {ROSE} It is"
         f" that under {READING_NAMES[LIKELIHOOD]}, marked where it is more than the difference. {MARKED}"

@@ -58,8 +58,9 @@ def table(section: Section) -> Table | None:
     caption = f"{summary[:1].upper()}{summary[1:]}."
     method = (
         "A linear model of a Gaussian source has a known optimum. Measured is the test split; rates are in"
-        " nats, sse in squared units per image. From R(D): the rate less the least one that allows the"
-        " measured sse to a code of as many dimensions as there are latents, and its share of that."
+        " nats, sse in squared units per image. From R(D): the rate less the least rate with which a"
+        " code of as many dimensions as there are latents reaches the measured sse. Beside it: its share of"
+        " that."
     )
     *heads, verdict = calibration.HEADINGS
     columns = [Column(heading, kind="key" if index < 3 else "number") for index, heading in enumerate(heads)]

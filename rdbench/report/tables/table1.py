@@ -151,10 +151,11 @@ def _beside(section: Section) -> dict[Key, dict[str, float]]:
 
 
 METHOD = (
-    "What is not marked as fitted takes one σ² for all images, the training images' mean squared error: the"
-    " likelihood of a model that learned its variance; or the model's own likelihood, where it has one. What"
-    " is marked fitted takes the paper's, which is optimal for each image and fitted to the very image it"
-    f" scores: the likelihood of no model, and what the published values are. {MARKED} Each column by itself."
+    "What is not marked as fitted takes one σ² for all images, the training images' mean squared error. That"
+    " is the likelihood of a model that learned its variance. A model with a likelihood of its own has that."
+    " What is marked fitted takes the paper's σ², which is optimal for each image and fitted to the very"
+    " image it scores. That is the likelihood of no model, and what the published values are."
+    f" {MARKED} Each column by itself."
 )
 
 
@@ -172,7 +173,7 @@ def _caption(
     elif section.protocol != "paper":
         parts.append(
             f"No published values: the paper's are of protocol paper, these of protocol {section.protocol},"
-            " which evaluates in another way."
+            " which scores in another way."
         )
     else:
         parts.append("No published values: none of these rows is in the paper's table.")

@@ -11,8 +11,8 @@ from rdbench.report.tables.table import Cell, Column, Mark, Table, estimate_cell
 RISE = "ELBO gained in the second cycle"
 
 ROSE = (
-    f"{RISE}: how much the training images' ELBO under this reading changed from the end of the first cosine"
-    " cycle of the learning rate to the end of the second, by the history's means of error and rate; a longer"
+    f"{RISE}: how much the training images' ELBO changed between the ends of the two cosine cycles of the"
+    " learning rate. It is under the same reading, by the history's means of error and rate. A longer"
     " training may change the difference by as much."
 )
 """For captions beside a comparison."""
@@ -49,9 +49,9 @@ def table(section: Section) -> Table | None:
     caption = "What training still gained in the second of the two cosine cycles of the learning rate."
     method = (
         "The learning rate falls to zero twice. A loss that still fell from the end of the first cycle to the"
-        " end of the second may fall further in a longer training, so a difference between variants that is"
+        " end of the second may fall further in a longer training. A difference between variants that is"
         " smaller says little of what they reach in the end. Losses are means over training images in each"
-        " variant's own units; the ELBO, in nats per image, is that of the training images under"
+        " variant's own units. The ELBO, in nats per image, is that of the training images under"
         f" {READING_NAMES[LIKELIHOOD]}."
     )
     if any(len(seeds) > 1 for seeds in trainings.values()):
@@ -61,7 +61,7 @@ def table(section: Section) -> Table | None:
         method += f" The ends: epochs {ends}."
     if any(last % 2 for _, last in epochs):
         method += (
-            " Of an odd number of epochs the first cycle ends within one; the last whole one before is taken,"
+            " Of an odd number of epochs the first cycle ends within one. The last whole one before is taken,"
             " so what was gained since is overstated."
         )
     columns = (

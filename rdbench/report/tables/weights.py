@@ -90,9 +90,9 @@ def table(section: Section) -> Table | None:
     )
     method = (
         f"Intervals are over seeds, paired where the seeds are the same. {NOT_EQUAL} So beside the"
-        f" difference at equal β stands that at the w of {baseline} at this β: each seed's values are"
-        " interpolated linearly in ln w between neighbouring weights, within the range that its own weights"
-        f" span. {ROSE} Marked: more than the difference at equal β."
+        f" difference at equal β stands that at the w of {baseline} at this β. Each seed's values are"
+        " interpolated linearly in ln w between neighbouring weights, within the range of its own weights."
+        f" {ROSE} Marked: more than the difference at equal β."
     )
     columns = (
         Column("variant", kind="key"), Column(f"β of {baseline}", kind="key"), Column("at equal β"),

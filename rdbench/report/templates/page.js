@@ -59,7 +59,8 @@
     cropLegend(chart);
     drawn.view.addResizeListener(() => requestAnimationFrame(() => cropLegend(chart)));
     chart.setAttribute("aria-label", spec.description);
-    figure.querySelector(".finding").textContent = spec.description;
+    const finding = figure.querySelector(".finding");
+    if (finding.textContent !== spec.description) finding.textContent = spec.description; // else keep its terms
     drawn.view.addEventListener("click", (event, item) => {
       // Of a line, the datum is its first point's.
       if (item?.datum?.key && item.mark.marktype !== "line") pick(figure, item.datum);
@@ -383,6 +384,33 @@
     table.parentElement.before(label);
     show();
   }
+
+  // Terms: the meaning shows at once on hover, focus and tap, and Escape takes it away
+
+  const meaning = element("div", "", "meaning");
+  Object.assign(meaning, { id: "meaning", role: "tooltip", hidden: true });
+  document.body.append(meaning);
+
+  function explain(event) {
+    const term = event.currentTarget;
+    meaning.textContent = term.dataset.meaning;
+    meaning.hidden = false;
+    const { left, bottom, top } = term.getBoundingClientRect();
+    const { width, height } = meaning.getBoundingClientRect();
+    const right = document.documentElement.clientWidth - width - 8;
+    meaning.style.left = `${Math.max(8, Math.min(left, right))}px`;
+    meaning.style.top = `${bottom + height + 12 < innerHeight ? bottom + 4 : top - height - 4}px`;
+  }
+  const unexplain = () => { meaning.hidden = true; };
+  for (const term of document.querySelectorAll("dfn[title]")) {
+    term.dataset.meaning = term.title;
+    term.removeAttribute("title"); // the browser's own tooltip comes late, and never to the keyboard
+    term.setAttribute("aria-description", term.dataset.meaning);
+    for (const event of ["mouseenter", "focus"]) term.addEventListener(event, explain);
+    for (const event of ["mouseleave", "blur"]) term.addEventListener(event, unexplain);
+  }
+  addEventListener("keydown", (event) => { if (event.key === "Escape") unexplain(); });
+  addEventListener("scroll", unexplain, { passive: true });
 
   // A figure within closed details is nowhere near the window until they open.
   const near = new IntersectionObserver((entries) => {
