@@ -94,14 +94,12 @@ def _evaluate(
     limit_threads()
     running.ship(folder.variant_sources())
     keep_metrics(folder, asked)
-    done = results.trials[results.trials["status"] == "done"]
     measured = already = without = 0
     failed: list[str] = []
     begun = metric_states.left(root)
     keeping = Keeping(root, data.checksum, results.sweep.resources.checkpoint_minutes)
-    trials = [Trial.from_json(text) for text in done["spec"]]
-    names = variant_names(tuple(dict.fromkeys(trial.variant for trial in trials)))
-    for number, trial in enumerate(trials, start=1):
+    done = _finished(results)
+    for number, (name, trial) in enumerate(done, start=1):
         tables = folder.trial_tables(trial.id)
         stored = tables.get("metrics", [])
         lacking = [options for options in asked if not is_measured(options, stored, complete=True)]
@@ -114,7 +112,6 @@ def _evaluate(
         if not file.exists():
             without += 1
             continue
-        name = trial_name(trial, names[trial.variant])
         model = _network(trial, data, file, torch_device)
         if isinstance(model, str):
             failed.append(f"{name}: {model}")
@@ -128,6 +125,14 @@ def _evaluate(
         measured += not problems
         say(f"[{number}/{len(done)}] {name}: " + ", ".join(_shown(row) for row in rows))
     return Measured(measured, already, without, tuple(failed))
+
+
+def _finished(results: Results) -> list[tuple[str, Trial]]:
+    """Return the trials that are done, each with its name."""
+    done = results.trials[results.trials["status"] == "done"]
+    trials = [Trial.from_json(text) for text in done["spec"]]
+    names = variant_names(tuple(dict.fromkeys(trial.variant for trial in trials)))
+    return [(trial_name(trial, names[trial.variant]), trial) for trial in trials]
 
 
 def _network(trial: Trial, data: datasets.Dataset, file: Place, device: "torch.device") -> "Model | str":
