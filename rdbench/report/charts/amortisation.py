@@ -14,9 +14,9 @@ from rdbench.report.charts.chart import (
     by_variant,
     fill,
     rounded,
-    template,
     wide,
 )
+from rdbench.report.charts.templates import template
 from rdbench.report.numbers import interval, plain
 from rdbench.report.sections import Section
 from rdbench.report.statistics.series import Key, Series, proxies
@@ -30,7 +30,7 @@ APART = 0.012
 SWITCHES = (Switch("spread", "seeds and intervals", True),)
 
 
-@template
+@template((True, False))
 def _template(seeds: bool) -> Spec:
     """Return the template of all views."""
     import altair as alt

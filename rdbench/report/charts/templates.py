@@ -25,7 +25,7 @@ from rdbench.storage.cache import cached
 Draw = Callable[..., Spec]
 
 PREPARED = Path(__file__).with_name("templates.json.gz")
-MODULES = ("beta", "curve_plot", "decoders", "latents", "search", "training")
+MODULES = ("amortisation", "beta", "curve_plot", "decoders", "latents", "search", "training")
 """Modules of this folder with templates."""
 SHARED = ("chart", "layers")
 """Modules of this folder that templates are made of, besides their own."""
