@@ -50,7 +50,7 @@ def added_up(
         known = {_identity(row): stored.settings(row).get("failures", 0) for row in before()}
         for i, settings in failed.items():
             total = settings["failures"] + known.get(_identity(rows[i]), 0)
-            rows[i] = {**rows[i], "settings": json.dumps(settings | {"failures": total})}
+            rows[i] = stored.with_setting(rows[i], "failures", total)
     return rows
 
 

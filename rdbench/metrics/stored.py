@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from rdbench.metrics.base import Quantity, Value
+from rdbench.metrics.base import Quantity, Value, value_name
 
 
 def row(
@@ -47,3 +47,14 @@ def settings(row: Mapping[str, Any]) -> dict[str, Any]:
     named = {name: row.get(name) for name in ("quantity", "reading")}
     # Null is None, or NaN where the row comes from pandas.
     return found | {name: text for name, text in named.items() if isinstance(text, str)}
+
+
+def name(row: Mapping[str, Any]) -> str:
+    """Return what a row's value is called: ``fid``, ``prdc_recall``, ``iwae_half``."""
+    known = settings(row)
+    return value_name(row["name"], known.get("quantity"), known.get("reading"))
+
+
+def with_setting(row: Mapping[str, Any], setting: str, value: Any) -> dict[str, Any]:
+    """Return a row with one setting changed."""
+    return {**row, "settings": json.dumps({**json.loads(row["settings"]), setting: value})}

@@ -13,7 +13,7 @@ FRAME = 460
 
 _FIT = (
     "<script>addEventListener('load', () => new ResizeObserver(() => { frameElement.style.height ="
-    " `${document.documentElement.scrollHeight}px`; }).observe(document.body));</script>"
+    " `${document.body.offsetHeight + 20}px`; }).observe(document.body));</script>"
 )
 
 
@@ -27,7 +27,8 @@ class OfflineChart(alt.LayerChart):
         if alt.renderers.active != "default":
             return super()._repr_mimebundle_(*args, **options)
         # A frame, whose Vega is out of the way of other charts' and of what else the page has loaded.
-        page = self.to_html(inline=True).replace("</body>", f"{_FIT}</body>")
+        before, _, after = self.to_html(inline=True).rpartition("</body>")  # Vega's code holds another
+        page = f"{before}{_FIT}</body>{after}"
         style = f"width: 100%; height: {FRAME}px; border: 0"
         frame = f'<iframe title="chart" style="{style}" srcdoc="{html.escape(page)}"></iframe>'
         return {"text/html": frame, "text/plain": "<chart>"}

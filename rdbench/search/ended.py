@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rdbench.metrics import answers, stored
-from rdbench.metrics.base import MetricOptions, value_name
+from rdbench.metrics.base import MetricOptions
 from rdbench.results.load import load_results
 from rdbench.results.store import ResultsFolder
 from rdbench.spec.plan import Trial
@@ -61,9 +61,7 @@ def load(
         values[row["trial"]] |= _finite(measured)
     for row in _records(results.metrics):
         if any(answers(metric, row) for metric in asked):
-            settings = stored.settings(row)
-            name = value_name(row["name"], settings.get("quantity"), settings.get("reading"))
-            values[row["trial"]] |= _finite({name: row["value"]})
+            values[row["trial"]] |= _finite({stored.name(row): row["value"]})
     ended = {}
     for row in _records(results.trials):
         status, name = row["status"], row["trial"]

@@ -2,10 +2,13 @@
 
 import html
 import re
+import shutil
+import time
 
 import nbformat
 import pytest
 from nbclient import NotebookClient
+from selenium import webdriver
 
 RUN = """
 import rdbench
@@ -59,6 +62,47 @@ def test_a_chart_holds_vega_and_fetches_nothing(cells):
         assert "vegaEmbed=" in page
         assert "psnr" in page
         assert not re.search(r"<script[^>]* src=|<link|@import|jsdelivr|unpkg|cdn", page)
+
+
+BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+DRIVER = shutil.which("chromedriver")
+FLAGS = (
+    "--headless=new",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--no-first-run",
+    "--host-resolver-rules=MAP * ~NOTFOUND",
+)
+
+
+@pytest.mark.filterwarnings("default")
+@pytest.mark.skipif(not (BROWSER and DRIVER), reason="needs chromium and chromedriver")
+def test_a_browser_without_a_network_draws_it_at_its_height(cells, tmp_path):
+    page = tmp_path / "page.html"
+    page.write_text(f"<!DOCTYPE html><meta charset=utf-8>{cells[1][0]['data']['text/html']}")
+    options = webdriver.ChromeOptions()
+    options.binary_location = BROWSER
+    for flag in FLAGS:
+        options.add_argument(flag)
+    driver = webdriver.Chrome(options, webdriver.ChromeService(DRIVER))
+    try:
+        driver.get(page.as_uri())
+        (frame,) = driver.find_elements("css selector", "iframe")
+        driver.switch_to.frame(frame)
+        end = time.monotonic() + 30
+        while not (
+            drawn := driver.find_elements("css selector", ".vega-embed canvas, .vega-embed svg.marks")
+        ):
+            assert time.monotonic() < end, "nothing was drawn for 30 s"
+            time.sleep(0.1)
+        height = drawn[0].size["height"]
+        assert height > 300
+        driver.switch_to.default_content()
+        while not height <= frame.size["height"] <= height + 60:
+            assert time.monotonic() < end, f"the frame has {frame.size}, the chart {height}"
+            time.sleep(0.1)
+    finally:
+        driver.quit()
 
 
 @pytest.mark.filterwarnings("default")

@@ -11,7 +11,6 @@ import numpy as np
 import numpy.typing as npt
 
 from rdbench.metrics import stored
-from rdbench.metrics.base import value_name
 from rdbench.results.readings import likelihood_rows
 from rdbench.spec.plan import Trial
 
@@ -121,8 +120,7 @@ def _of_metrics(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Return figures of metrics; a second value of one name, measured otherwise, has a number."""
     figures: dict[str, Any] = {}
     for row in rows:
-        settings = stored.settings(row)
-        name = f"metric/{value_name(row['name'], settings.get('quantity'), settings.get('reading'))}"
+        name = f"metric/{stored.name(row)}"
         count = sum(known == name or known.startswith(f"{name} ") for known in figures)
         figures[f"{name} {count + 1}" if count else name] = row["value"]
     return figures
