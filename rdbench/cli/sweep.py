@@ -99,7 +99,6 @@ def sweep(
     from rdbench.commands.plan import open_plan
     from rdbench.commands.status import default_results
     from rdbench.commands.sweep import run_sweep, track_report
-    from rdbench.results.tracking import refuse
     from rdbench.spec.sweep import load_sweep
     from rdbench.storage.places import place
     from rdbench.trial.scheduler import RunOptions
@@ -108,11 +107,10 @@ def sweep(
         streams.go_on_without_output()
     wanted = load_sweep(spec, [*(set_ or []), *_tracked(track)], written=_tracked(track))
     root = default_results(wanted) if results is None else place(results)
-    refuse(wanted.track, root)
     whole, console = open_plan(root, wanted), Console()
     console.print(whole.summary(), highlight=False, markup=False, soft_wrap=True)
     if dry_run:
-        _look_ahead(whole, spec, set_ or [], data, allow_missing_metrics)
+        _look_ahead(whole, root, spec, set_ or [], data, allow_missing_metrics)
         return
     if whole.todo:
         typer.echo(f"to watch it in a browser: rdbench watch {shlex.quote(str(root))}")
@@ -152,13 +150,20 @@ def _tell_results(
 
 
 def _look_ahead(
-    whole: "Plan", spec: str, overrides: list[str], data: Path | None, allow_missing_metrics: bool
+    whole: "Plan",
+    root: "Place",
+    spec: str,
+    overrides: list[str],
+    data: Path | None,
+    allow_missing_metrics: bool,
 ) -> None:
     """Print what a run of the plan would meet, and how long it would take."""
     from rdbench.commands.bench.estimate import time_left
     from rdbench.commands.preflight import look_ahead
+    from rdbench.results.tracking import refuse
     from rdbench.storage.paths import chosen_data_root
 
+    refuse(whole.sweep.track, root)
     data_root = chosen_data_root(data)
     for line in look_ahead(whole, data_root, allow_missing_metrics):
         typer.echo(line)

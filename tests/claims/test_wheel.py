@@ -77,7 +77,8 @@ def test_the_version_stands_in_one_place():
 def test_every_extra_is_one_that_a_message_names_and_all_holds_each():
     extras = PROJECT["optional-dependencies"]
     assert set(EXTRAS) == set(extras) - {"all", "s3"}
-    assert set(re.findall(r"\w+", extras["all"][0])) == {"rdbench", *extras} - {"all"}
+    # Trackio would hold everybody's Pillow below 13.
+    assert set(re.findall(r"\w+", extras["all"][0])) == {"rdbench", *extras} - {"all", "trackio"}
     for name, modules in EXTRAS.items():
         assert len(modules) == len(extras[name])
 

@@ -294,7 +294,7 @@ def test_it_changes_no_trial_and_no_stored_sweep_without_it(tmp_path):
     assert "track: [tensorboard, mlflow]" in dump_sweep(sweep)
 
 
-def test_a_mistake_is_told_before_anything_is_trained(tmp_path, monkeypatch):
+def test_a_mistake_is_told_before_anything_is_trained(tmp_path, monkeypatch, rdbench):
     with pytest.raises(SpecError, match=r"'tensorbord' is not known here; did you mean 'tensorboard'\?"):
         swept(tmp_path, "tensorbord")
     with pytest.raises(SpecError, match="tensorboard keeps its files beside the results"):
@@ -304,6 +304,11 @@ def test_a_mistake_is_told_before_anything_is_trained(tmp_path, monkeypatch):
         SpecError, match=r"track: mlflow is not installed here: .*pip install 'rdbench\[mlflow\]'"
     ):
         Tracking(["mlflow"], tmp_path, "tracked", str, print)
+    code, out, err = rdbench("sweep", "quickstart", "--track", "mlflow", "--dry-run")
+    assert (code, "42 trainings" in out) == (2, True)
+    assert (
+        err == "error: track: mlflow is not installed here: no_such_module; pip install 'rdbench[mlflow]'\n"
+    )
 
 
 @pytest.mark.filterwarnings("ignore")  # of MLflow, W&B and what they import
