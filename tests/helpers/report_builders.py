@@ -87,8 +87,14 @@ def write(root, sweep, *, lost=lambda trial: None, skip=lambda trial: False, ima
     return root
 
 
-def report(tmp_path, *roots):
-    return make_report(roots, tmp_path / "out.html").read_text()
+def report(tmp_path, *roots, terms=False):
+    """The page; with ``terms`` the marks of those that it explains, which cut its prose, are in it."""
+    page = make_report(roots, tmp_path / "out.html").read_text()
+    return page if terms else without_terms(page)
+
+
+def without_terms(page):
+    return re.sub(r"</?dfn\b[^>]*>", "", page)
 
 
 def section_of(*roots):
@@ -98,6 +104,7 @@ def section_of(*roots):
 
 def visible(text):
     """The page's text without scripts, styles and tags, white space joined."""
+    text = without_terms(text)
     text = re.sub(r"<(script|style)\b.*?</\1>", " ", text, flags=re.S)
     return " ".join(re.sub(r"<[^>]+>", " ", text).split())
 

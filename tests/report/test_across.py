@@ -103,7 +103,7 @@ def test_the_gap_over_the_grid_is_that_of_each_combination(tmp_path):
     assert values[2][2] == pytest.approx(2.05 + 0.10)
     assert values[0][0] == pytest.approx(10.05 + 0.055)
     (note,) = table.notes
-    assert "minus that of beta_vae at equal β, 95% intervals over seeds: bs_vae +10.11 ± " in note
+    assert "minus that of beta_vae at equal β, with 95% intervals over seeds. bs_vae +10.11 ± " in note
     assert " at epochs 20, +2.11 ± " in note
     assert note.endswith(" at epochs 60 (mean over 2 β).")
 

@@ -377,13 +377,13 @@ def test_under_beta_half_only_variants_whose_loss_is_sse_and_beta_rate_are_compa
         expected = [("MSE", other), ("distortion, σ² = 1/2", other)]
         expected.append(("distortion, σ² = β/2", [name for name in other if name != "bs_vae"]))
         assert rows == [(title, name) for title, names in expected for name in names]
-        assert "σ² = β/2 says something only of a loss sse + β·rate" in table.method
+        assert "σ² = β/2 says something of a loss sse + β·rate" in table.method
     # Where none is left to compare, the rows are absent; where all are, there is nothing to say.
     none = read_at(section(curves, ("half", "beta_half")), beta_vae="half")
     assert {row[0].text for row in tables.table(none).rows} == {"MSE", "distortion, σ² = 1/2"}
     assert {row[0].text for row in envelope_table(none).rows} == {"MSE", "distortion, σ² = 1/2"}
     every = read_at(section(curves, ("half", "beta_half")), **dict.fromkeys(curves, "half"))
-    assert "says something only" not in tables.table(every).method
+    assert "says something of" not in tables.table(every).method
 
 
 def test_the_linear_coder_is_the_first_baseline_where_it_is_there():
@@ -420,14 +420,19 @@ def test_what_hangs_on_the_floor_is_marked_and_the_value_at_ten_times_the_floor_
     assert (hangs[9].mark, scaled[9].mark) == ("warning", "")
     assert scaled[9].value == pytest.approx(10)
     caption = tables.table(own).method
-    assert "a floor of 0.01 nats are left out; the BD-rate with one of 0.1 nats" in caption
+    assert (
+        "a floor of 0.01 nats are left out. Beside it stands the BD-rate with a floor of 0.1 nats" in caption
+    )
 
 
 def test_the_floor_is_a_setting():
     own = section({"beta_vae": sweep(*collapsing(1)), "hangs": sweep(*collapsing(0.6))}, ("half",))
     table = tables.table(own, floor=0.2)
     assert table.rows[0][3].value == pytest.approx(0, abs=0.01)
-    assert "a floor of 0.2 nats are left out; the BD-rate with one of 2 nats" in table.method
+    assert (
+        "a floor of 0.2 nats are left out. Beside it stands the BD-rate with a floor of 2 nats"
+        in table.method
+    )
     assert table.notes[0].startswith("8 points of a rate up to 0.2 nats")
 
 

@@ -128,7 +128,7 @@ def test_the_reading_is_chosen_by_a_control_and_axis_and_finding_follow(reader):
     assert "σ² optimal for each image, fitted to it" in titles
     assert "1/2" not in titles
     finding = reader.all(reader.figure("rate_distortion", ".finding"))[0].text
-    assert finding.startswith("Distortion, σ² optimal for each image, fitted to it: ")
+    assert finding.startswith("Distortion, σ² optimal for each image, fitted to it. ")
     (chart,) = reader.all(reader.figure("rate_distortion", ".chart"))
     assert chart.get_attribute("aria-label") == finding
 

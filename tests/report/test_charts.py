@@ -227,7 +227,7 @@ def test_under_beta_half_a_variant_of_another_native_reading_is_not_drawn():
     assert {row["variant"] for row in drawn.data["means"] if row["distortion_beta_half"] is not None} == {
         "beta_vae"
     }
-    assert any("says something only of a loss" in note for note in drawn.notes)
+    assert any("says something of a loss" in note for note in drawn.notes)
 
 
 def test_more_than_5000_points_are_drawn():
@@ -361,8 +361,8 @@ def test_the_finding_names_the_better_curve_of_each_measure(measure):
             for variant, factor in (("beta_vae", 2), ("bs_vae", 1)) for beta in (1, 2, 4)]  # fmt: skip
     said = rate_chart.rate_chart(section_from(rows), PAIR).views[f"{measure}/linear/rate"]["description"]
     which = {
-        "mse": "MSE: bs_vae has the lowest mean squared error",
-        "psnr": "PSNR: bs_vae has the highest PSNR",
+        "mse": "MSE. bs_vae has the lowest mean squared error",
+        "psnr": "PSNR. bs_vae has the highest PSNR",
     }
     assert said == f"{which[measure]} at every rate that both curves span, 2.500 to 10.00 nats."
 
@@ -370,7 +370,7 @@ def test_the_finding_names_the_better_curve_of_each_measure(measure):
 def test_the_finding_of_one_point_is_its_numbers():
     drawn = rate_chart.rate_chart(section_from([("bs_vae", 0.5, 0, 20.0, 0.1)]), PAIR)
     assert drawn.finding == (
-        "Distortion, σ² = 1/2: one point, bs_vae at β = 0.5, rate 20.00 nats, distortion 100.0."
+        "Distortion, σ² = 1/2. One point, bs_vae at β = 0.5, rate 20.00 nats, distortion 100.0."
     )
 
 
@@ -450,10 +450,9 @@ def test_the_best_beta_of_each_variant_is_marked_and_said():
     assert best_rows(drawn, "mse") == best_rows(drawn, "psnr") == {("beta_vae", 3), ("bs_vae", 1)}
     assert best_rows(drawn, "rate") == set()
     assert drawn.views["mse"]["description"] == (
-        "test MSE: beta_vae is best at β = 3, with 0.1000, ahead of β = 10 with 0.2000 (not tested, as that"
-        " takes two seeds each that differ); bs_vae is best at β = 1, an end of those tried, with 0.05000,"
-        " ahead of β = 3 with 0.1000 (not tested, as that takes two seeds each that differ)."
-        " Best: chosen on the test images."
+        "Test MSE. beta_vae is best at β = 3, with 0.1000, ahead of β = 10 with 0.2000 (not tested). bs_vae"
+        " is best at β = 1, an end of those tried, with 0.05000, ahead of β = 3 with 0.1000 (not tested)."
+        " Best: chosen on the test images. Not tested: a test takes two seeds each that differ."
     )
 
 
@@ -470,9 +469,9 @@ def test_the_finding_says_what_welchs_test_says_of_best_and_runner_up(shift):
 
 def test_one_beta_is_called_the_only_one():
     drawn = beta_chart.beta_chart(section_from([("bs_vae", 2, 0, 9.0, 0.1)]), PAIR)
-    said = "test MSE: bs_vae is best at β = 2, with 0.1000 (the only β). Best: chosen on the test images."
+    said = "Test MSE. bs_vae is best at β = 2, with 0.1000 (the only β). Best: chosen on the test images."
     assert drawn.views["mse"]["description"] == said
-    assert drawn.views["rate"]["description"] == "test rate: bs_vae 9.000 at β = 2."
+    assert drawn.views["rate"]["description"] == "Test rate. bs_vae 9.000 at β = 2."
 
 
 def test_series_of_one_title_are_told_apart_in_the_control():

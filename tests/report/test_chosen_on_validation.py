@@ -52,4 +52,4 @@ def test_every_sentence_of_a_best_says_on_which_images_it_was_chosen(sections):
     ]
     assert all("chosen on the test images" in sentence for sentence in said[0])
     assert all("chosen on the validation images" in sentence for sentence in said[1])
-    assert "bs_vae is best at β = 10, with −110.0, behind β = 1 with −101.0 (not tested" in said[1][-1]
+    assert "bs_vae is best at β = 10, with −110.0, behind β = 1 with −101.0 (not tested)" in said[1][-1]

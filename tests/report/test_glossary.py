@@ -55,7 +55,7 @@ def ways():
 ], ids=["seeds", "failed"])  # fmt: skip
 def test_every_term_in_a_sections_prose_is_explained_once_there(tmp_path, build):
     build(tmp_path / "study")
-    page = Page(report(tmp_path, tmp_path / "study"))
+    page = Page(report(tmp_path, tmp_path / "study", terms=True))
     assert len(page.blocks) >= 3
     for prose, marked in page.blocks:
         known = ways()
@@ -92,7 +92,7 @@ def test_tables_code_and_buttons_are_left_alone():
 
 def test_a_name_of_the_users_stays_escaped_beside_a_term(tmp_path):
     write(tmp_path / "study", make_sweep(name="study"))
-    text = report(tmp_path, tmp_path / "study")
+    text = report(tmp_path, tmp_path / "study", terms=True)
     assert "<dfn" in text
     assert HOSTILE not in mark_terms("<p>" + HOSTILE.replace("<", "&lt;") + " ELBO</p>")
 

@@ -91,7 +91,7 @@ def test_a_page_with_little_in_it_says_what_it_can(tmp_path, case):
     expected = {
         "empty": ["0 of 4 trainings done, 4 not trained yet", "No chart: no training", "no difference"],
         "all diverged": ["0 of 4 trainings done, 4 diverged", "4 trials without a result", "No chart"],
-        "one point": ["1 of 1 training done", "one point, bs_vae at β = 1, rate 20.00 nats", "n = 1"],
+        "one point": ["1 of 1 training done", "One point, bs_vae at β = 1, rate 20.00 nats", "n = 1"],
     }  # fmt: skip
     for sentence in expected[case]:
         assert sentence in visible(text)
@@ -110,7 +110,7 @@ def test_curves_that_share_no_rates_are_shown_and_not_compared(tmp_path, monkeyp
 
     monkeypatch.setattr(report_builders, "point_rows", apart)
     text = visible(report(tmp_path, write(tmp_path / "a", make_sweep())))
-    assert "no two curves span the same rates" in text
+    assert "No two curves span the same rates" in text
     assert "the curves reach no quality in common" in text
 
 
@@ -125,9 +125,7 @@ def test_the_page_says_where_the_numbers_come_from(tmp_path):
     text = visible(report(tmp_path, write(tmp_path / "a", make_sweep())))
     facts = ["c0ffee" * 8, "torch 9.9", "a CPU", "2025-01-02 03:04 UTC", "not run from a git checkout"]
     facts += ["clean: train and test images as they are", "train.batch_size 512"]
-    facts.append(
-        "half is σ² = 1/2, beta_half is σ² = β/2, optimal is σ² optimal for each image, fitted to it"
-    )
+    facts += ["half: σ² = 1/2", "beta_half: σ² = β/2", "optimal: σ² optimal for each image, fitted to it"]
     for fact in [*facts, f"rdbench report {tmp_path / 'a'} --out out.html with rdbench"]:
         assert fact in text
 
@@ -144,7 +142,7 @@ def test_a_floor_of_ones_own_is_told_and_is_in_the_command(tmp_path):
     root = write(tmp_path / "a", make_sweep())
     page = visible(make_report([root], tmp_path / "out.html", floor=0.5).read_text())
     assert "a floor of 0.5 nats" in page
-    assert "rates count from 0.5 nats on" in page
+    assert "Rates count from 0.5 nats on" in page
     assert "--rate-floor 0.5" in page
     assert "--rate-floor" not in visible(report(tmp_path, root))
     for floor in (-1.0, float("nan"), float("inf")):

@@ -202,7 +202,7 @@ def test_the_chart_over_beta_can_be_drawn_over_the_weight():
     low, high = json.loads(next(iter(across)))["scale"]["domain"]
     assert low < min(w for w in at.values() if w) < max(w for w in at.values() if w) < high
     assert any(note.startswith("Equal β is not equal weight") for note in drawn.notes)
-    assert any("not drawn over it: student_t" in note for note in drawn.notes)
+    assert any("not drawn over it. student_t" in note for note in drawn.notes)
 
 
 def test_where_every_weight_is_its_beta_there_is_one_axis():

@@ -251,11 +251,11 @@ def _table(section: Section, lines: Sequence[Claim], tests: int, floor: float) -
         f" these trials. Data: {data}, protocol {section.protocol}."
     )
     method = (
-        f"Held: the means agree and a two-sided test over seeds shows it at {LEVEL:.0%} after Holm's"
-        f" correction. It is for the {count(tests, 'verdict')} of"
-        " this page that have a test. In the mean only: the means agree, and no test shows it. Did not hold:"
-        " the means do not agree. A claim about every rate, every β, or the best of all β is tested by the"
-        f" weakest of all its comparisons. Rates count from {floor:g} nats on. That a claim about every rate"
+        f"Held: the means agree and a two-sided test over seeds shows it at {LEVEL:.0%}. That is after Holm's"
+        f" correction for the {count(tests, 'verdict')} of this page that have a test. In the mean"
+        " only: the means agree, and no test shows it. Did not hold: the means do not agree. A claim about"
+        " every rate, every β, or the best of all β is tested by the weakest of all its comparisons."
+        f" Rates count from {floor:g} nats on. That a claim about every rate"
         " is false somewhere is tested by a band. It holds at all common rates at once (bootstrap over seeds,"
         " max-t). The likelihood is the ELBO at"
         f" {READING_NAMES.get(LIKELIHOOD, 'the σ² fitted on the training images')}. Equal β is not equal"
