@@ -45,19 +45,20 @@ class NotebookConsole(Console):
     def __init__(self) -> None:
         self._written = _Written(self)
         super().__init__(file=self._written, force_jupyter=False, force_terminal=False, color_system=None)
-        self._bar: tuple[int, int, str] | None = None
+        self._bar: tuple[float, str] | None = None
         self._handle: Any = None
         self._drawn = 0.0
 
-    def progress(self, done: int, total: int, note: str) -> None:
-        """Show how many trials have ended, and what else there is to say of those that run."""
-        self._bar = (done, total, note)
+    def progress(self, share: float, note: str) -> None:
+        """Show what share of a run is done, and what there is to say of it."""
+        self._bar = (share, note)
         self.draw()
 
     def finish(self) -> None:
         """Take the bar away, and draw the last state."""
         self._bar = None
-        self.draw(last=True)
+        if self.lines:
+            self.draw(last=True)
 
     def draw(self, last: bool = False) -> None:
         """Draw the lines and the bar, unless they were drawn a moment ago."""
@@ -79,7 +80,7 @@ class NotebookConsole(Console):
     def _as_text(self) -> str:
         shown = self.lines[-LINES:]
         folded = len(self.lines) - len(shown)
-        bar = ["{} of {} trials; {}".format(*self._bar)] if self._bar else []
+        bar = [self._bar[1]] if self._bar else []
         return "\n".join([*([f"({folded} lines before)"] if folded else []), *shown, *bar])
 
     def _as_html(self) -> str:
@@ -88,9 +89,8 @@ class NotebookConsole(Console):
             parts.append(f"<details><summary>{len(folded)} lines before</summary>{_block(folded)}</details>")
         parts.append(_block(shown))
         if self._bar:
-            done, total, note = self._bar
-            parts.append(f'<progress value="{done}" max="{total}"></progress> {done} of {total} trials')
-            parts.append(f"; {html.escape(note)}")
+            share, note = self._bar
+            parts.append(f'<progress value="{share:.3f}"></progress> {html.escape(note)}')
         return "".join(parts)
 
 

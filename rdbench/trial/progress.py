@@ -108,7 +108,8 @@ class SweepProgress:
 
     def _update(self) -> None:
         if isinstance(self.console, NotebookConsole):
-            self.console.progress(self.finished, self.total, self._note())
+            share = (self.finished + sum(self._running.values())) / self.total
+            self.console.progress(share, f"{self.finished} of {self.total} trials; {self._note()}")
         self._bar.update(self._task, completed=self.finished, note=self._note())
 
 

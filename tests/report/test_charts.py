@@ -362,7 +362,7 @@ def test_the_finding_names_the_better_curve_of_each_measure(measure):
     said = rate_chart.rate_chart(section_from(rows), PAIR).views[f"{measure}/linear/rate"]["description"]
     which = {
         "mse": "MSE. bs_vae has the lowest mean squared error",
-        "psnr": "PSNR. bs_vae has the highest PSNR",
+        "psnr": "PSNR. bs_vae has the highest PSNR of the MSE",
     }
     assert said == f"{which[measure]} at every rate that both curves span, 2.500 to 10.00 nats."
 

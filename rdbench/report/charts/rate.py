@@ -25,7 +25,9 @@ SCALES = Control("rate axis", (("linear", "linear"), ("log", "logarithmic")))
 
 # These do not depend on the reading: any will do.
 MSE = Measure("mse", "mse", "half", "MSE", "mean squared error", ("mean squared error of a value",))
-PSNR = Measure("psnr", "psnr_of_mse", "half", "PSNR", "PSNR", ("PSNR of the MSE (dB)",), higher=True)
+PSNR = Measure(
+    "psnr", "psnr_of_mse", "half", "PSNR", "PSNR of the MSE", ("PSNR of the MSE (dB)",), higher=True
+)
 
 
 def rate_chart(section: Section, variants: Sequence[str]) -> Chart | None:
