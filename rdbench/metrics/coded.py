@@ -162,5 +162,5 @@ METRIC = Metric(
         Quantity("psnr", "higher", "dB", has_zero=False, positive=False),
     ),
     protocols=("clean",),
-    needs=("gaussian",),
+    needs=("encoder", "gaussian"),
 )
