@@ -47,6 +47,7 @@ class EvaluateOptions(TypedDict, total=False):
     metrics: Sequence[Any]
     keep_per_image: bool
     value_range: tuple[float, float]
+    latent: int
     native: str | None
     beta_rate: bool
     data: str | os.PathLike[str] | None
@@ -70,7 +71,8 @@ def evaluate(
     Args:
         model: a module whose forward pass gives (reconstruction, mean, log variance), as VAEs often have it;
             or a pair (encode, decode): ``encode(images)`` gives mean and log variance of q(z|x), each
-            (batch, latent), ``decode(latents)`` the reconstruction. Images are (batch, channels, height,
+            (batch, latent), ``decode(latents)`` the reconstruction; or (None, decode), a decoder alone, for
+            metrics of samples and of the decoder. Images are (batch, channels, height,
             width), float32 in [0, 1]. The posterior is taken for a diagonal Gaussian, the prior for standard
             normal, the decoder's output for its mean. A :class:`rdbench.Model` may differ in all of these.
             For a curve give networks by beta, ``{0.1: a, 1: b}``, each a list with one for each seed.
@@ -81,9 +83,10 @@ def evaluate(
             the sigma^2 of the reading ``beta_half``. No other number depends on it.
         results: the results folder or its address; default: ``results/<name>``.
         options: ``protocol`` ("clean" or "paper"); ``metrics`` and ``keep_per_image`` as in a sweep file;
-            ``value_range`` in which the network has images, default (0, 1); ``native``, the reading of
-            sigma^2 whose distortion its loss minimised, and ``beta_rate=True`` if that loss was this
-            distortion + beta rate; ``data``, folder of the raw data; ``device``, default: the network's.
+            ``latent``, how many values a latent of a decoder alone has; ``value_range`` in which the network
+            has images, default (0, 1); ``native``, the reading of sigma^2 whose distortion its loss
+            minimised, and ``beta_rate=True`` if that loss was this distortion + beta rate; ``data``, folder
+            of the raw data; ``device``, default: the network's.
 
     Returns:
         The results. The same networks are not measured twice. The networks themselves are not stored.
@@ -214,9 +217,10 @@ def _tried(
     code = hashlib.sha256()
     with evaluating(list(networks.values())):
         for (beta, seed), network in networks.items():
-            about = About(data.shape, sweep.model.latent, beta, len(data.train.images), sweep.model, seed)
             at = f" at beta {beta:g}, seed {seed}" if len(networks) > 1 else ""
             try:
+                latent = _latent(network, options) or sweep.model.latent
+                about = About(data.shape, latent, beta, len(data.train.images), sweep.model, seed)
                 models[beta, seed], code_of_one = _one(network, about, images, values)
             except SpecError as error:
                 raise SpecError(f"rdbench.evaluate: {sweep.name}{at}: {error}") from None
@@ -231,6 +235,18 @@ def _tried(
                 " decode)"
             )
         yield _Tried(models, code.hexdigest()[:16], latents.pop(), device.type)
+
+
+def _latent(network: Any, options: EvaluateOptions) -> int | None:
+    """Return the values of a latent of a decoder alone; None for other networks, whose encoder tells."""
+    given = options.get("latent")
+    if not (isinstance(network, tuple | list) and network and network[0] is None):
+        if given is not None:
+            raise SpecError("latent: the network's encoder tells it; leave the keyword out")
+        return None
+    if not isinstance(given, int) or given < 1:
+        raise SpecError(f"a decoder alone needs latent=, how many values its latent has; it is {given!r}")
+    return given
 
 
 def _one(network: Any, about: Any, images: "torch.Tensor", values: Any) -> "tuple[Model, str]":

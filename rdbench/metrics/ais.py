@@ -25,7 +25,8 @@ images may be harder to walk to than the model's own samples.
 
 The prior is what the model's ``log_prior`` says: a standard normal, a VampPrior, any density that torch can
 differentiate. Not defined for a model that can only draw from its prior (``two_stage``). A model without a
-prior (``autoencoder``) is given the normal distribution of its training images' latents, and has no gaps.
+prior (``autoencoder``) is given the normal distribution of its training images' latents, and has no gaps. Nor
+has a decoder without an encoder, whose sigma^2 is the likeliest of training images.
 """
 
 import math
@@ -49,8 +50,10 @@ PILOTS = 2  # chains an image of the walk that finds slopes and step sizes
 STAYS = 10  # transitions at each slope that is reported
 LONGER = 3.0  # factor by which a path is made longer that does not reach the encoder's error
 MOST_LONGER = 6  # times
+FARTHEST = 16  # times that a path is made longer which looks for the decoder's own sigma^2
 DRAWS = 8  # of each image's posterior, over which the encoder's error is averaged
 FITTED = 5000  # training images that the prior of a model without one is fitted to
+UNSEEN = 50  # training images that the sigma^2 of a decoder without encoder is fitted to
 CURVE = 24  # points of the curve that are stored for its drawing
 SAY_EVERY = 20.0  # seconds
 DECADES = tuple(10.0**power for power in range(-4, 7))
@@ -127,14 +130,15 @@ def compute(options: AisOptions, model: TrainedModel) -> list[Value]:
 
     index = scored(IwaeOptions(images=options.images), model.n_test)
     images = model.test_images(index)
-    if not model.train_sse:
+    encodes = "encoder" not in model.lacks
+    if encodes and not model.train_sse:
         what = "is 0" if model.train_sse == 0 else "was not measured"
         raise ValueError(f"the squared error of the training images, which gives sigma^2, {what}")
     noise = generator(model.seed, "metric/ais", model.device)
     with torch.no_grad():
         problem, prior = _problem(model, images)
-        variance = model.train_sse / images[0].numel()
-        task = _Task(options, model, noise, problem, prior, variance, model.stages(options))
+        task = _Task(options, model, noise, problem, prior, math.nan, model.stages(options))
+        task = replace(task, variance=_variance(task, model.train_sse if encodes else None))
         encoder = _encoder(task, index)
         path = _path(task, None if encoder is None else float(encoder.sse.mean()))
         curve = annealing.forward(problem, path, _walk(task, options.chains, "curve", STAYS))
@@ -169,12 +173,39 @@ def _problem(model: TrainedModel, images: "Tensor") -> "tuple[Problem, str]":
     return fitted, f"normal, fitted to the latents of {len(latents):,} training images"
 
 
+def _variance(task: _Task, train_sse: float | None) -> float:
+    """Return the sigma^2 of ``optimal_train``, or without an encoder's error the decoder's own.
+
+    That is where the likelihood of training images is highest: d/ds (ln Z_s + n/2 ln s) = 0, at the slope
+    at which s E_q |x - f(z)|^2 = n/2. A pilot finds it.
+    """
+    import torch
+
+    from rdbench.numerics import annealing
+    from rdbench.numerics.seeding import generator
+
+    n = task.problem.images[0].numel()
+    if train_sse is not None:
+        return train_sse / n
+    images = torch.cat(training_images(task.model, UNSEEN))
+    noise = generator(task.model.seed, "metric/ais/variance", task.model.device)
+    problem, task = replace(task.problem, images=images), replace(task, noise=noise)
+    levels, end = max(10, task.options.levels // 2), 1 / float(images.var())
+    for _ in range(FARTHEST):
+        found = annealing.pilot(problem, end, levels, _walk(task, PILOTS, "sigma^2"))
+        reached = found.path.slopes * found.sse.cpu() >= n / 2
+        if bool(reached.any()):
+            return 1 / (2 * float(found.path.slopes[int(reached.double().argmax())]))
+        end *= LONGER
+    raise ValueError(f"the decoder's likelihood rises up to sigma^2 = {1 / (2 * end):.2g}: it has no optimum")
+
+
 def _encoder(task: _Task, index: "Tensor") -> _Encoder | None:
     """Return what the encoder makes of the test images; None where its rate has no meaning."""
     import torch
 
     model, images = task.model, task.problem.images
-    if "prior" in model.lacks or model.test_rates is None or model.reconstruct is None:
+    if model.lacks & {"prior", "encoder"} or model.test_rates is None or model.reconstruct is None:
         return None
     errors = []
     for _ in range(DRAWS):
@@ -298,7 +329,10 @@ def _digits(value: "Tensor | float") -> float:
 def _of_encoder(task: _Task, curve: "Curve", encoder: _Encoder | None) -> list[Value]:
     """Return the encoder's rate and squared error on these images, and how far it is from the decoder's."""
     if encoder is None:
-        why = "not defined for this variant: a deterministic encoder has no rate"
+        lacking = (
+            "it has no encoder" if "encoder" in task.model.lacks else "a deterministic encoder has no rate"
+        )
+        why = f"not defined for this variant: {lacking}"
         return [_undefined(name, why) for name in ("amortisation_gap", "inference_gap")]
     divergence = encoder.rate + curve.slopes.unsqueeze(1) * encoder.sse + curve.log_z
     at = int(divergence.mean(1).argmin())

@@ -188,6 +188,7 @@ def check_rates(model: TrainedModel, closed: "Tensor", index: "Tensor") -> None:
 NEEDS = {
     "gaussian": "diagonal Gaussian posterior with a standard normal prior",
     "prior": "prior to sample from",
+    "encoder": "encoder",
     "density": "density of its prior: its class replaces prior and not log_prior",
 }
 """What a metric may rest on that not every model has: a name, and how a reader is told."""

@@ -136,6 +136,6 @@ METRIC = Metric(
         Quantity("start_up_bits", "lower", "bits"),
     ),
     protocols=("clean",),
-    needs=("gaussian",),
+    needs=("encoder", "gaussian"),
     missing=_missing,
 )

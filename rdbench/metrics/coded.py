@@ -171,5 +171,5 @@ METRIC = Metric(
         decibels("psnr", "PSNR of the mean squared error"),
     ),
     protocols=("clean",),
-    needs=("gaussian",),
+    needs=("encoder", "gaussian"),
 )

@@ -206,5 +206,5 @@ METRIC = Metric(
         Quantity("elbo", "higher", "nats per image", has_zero=False, positive=False),
     ),
     protocols=("clean",),
-    needs=("gaussian",),
+    needs=("encoder", "gaussian"),
 )

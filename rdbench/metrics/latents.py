@@ -249,5 +249,5 @@ METRIC = Metric(
         Quantity("collapsed", None, "share of latents", positive=False, options=("epsilon", "delta")),
     ),
     protocols=("clean",),
-    needs=("gaussian",),
+    needs=("encoder", "gaussian"),
 )

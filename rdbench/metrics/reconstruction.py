@@ -245,4 +245,5 @@ METRIC = Metric(
     protocols=("clean",),
     missing=_missing,
     left_out=_too_small,
+    needs=("encoder",),
 )

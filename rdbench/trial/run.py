@@ -63,6 +63,7 @@ def _trained_model(
         "gaussian": not model.gaussian,
         "prior": model.rate_free,
         "density": not models.has_density(model),
+        "encoder": not model.encodes,
     }
     return TrainedModel(
         encode=model.encode,  # type: ignore[arg-type]  # mean and log variance where gaussian says so

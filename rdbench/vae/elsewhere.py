@@ -1,8 +1,9 @@
 """A network that was trained elsewhere, wrapped as a :class:`rdbench.Model`, and tried before it is measured.
 
-Three forms are taken: a :class:`rdbench.Model`; encoder and decoder, apart or as the methods ``encode`` and
-``decode`` of one module; and a module whose forward pass gives reconstruction, mean and log variance. Each is
-run on a few test images first, so that a network of other shapes or another range of values is one line.
+These forms are taken: a :class:`rdbench.Model`; encoder and decoder, apart or as the methods ``encode`` and
+``decode`` of one module; a decoder alone, as the pair (None, decode); and a module whose forward pass gives
+reconstruction, mean and log variance. Each is run on a few test images first, so that a network of other
+shapes or another range of values is one line.
 """
 
 import hashlib
@@ -19,8 +20,8 @@ from rdbench.numerics.likelihood import kl_standard_normal
 from rdbench.text import in_words
 from rdbench.vae.models import About, Model, Terms
 
-Network = torch.nn.Module | tuple[Callable[..., Any], Callable[..., Any]]
-"""A module, or (encode, decode)."""
+Network = torch.nn.Module | tuple[Callable[..., Any] | None, Callable[..., Any]]
+"""A module, or (encode, decode), where encode may be None."""
 
 FORMS = (
     "a module whose forward(images) gives (reconstruction, mean, log_var), or a pair (encode, decode) with"
@@ -65,6 +66,30 @@ class Apart(Model):
     def decode(self, latents: Tensor) -> Tensor:
         """Return the decoder's mean, in [0, 1]."""
         output = self.pair[1](latents.unflatten(1, self.latent_shape))
+        return self.values.from_network(_images(output, (len(latents), *self.about.shape), "decode"))
+
+
+class DecoderAlone(Model):
+    """A decoder of standard normal latents that has no encoder, such as a GAN's generator.
+
+    Its posterior is the prior: what it is measured to send is nothing, at the error of unrelated samples.
+    """
+
+    encodes = False
+
+    def __init__(self, about: About, decode: Callable[..., Any], values: ValueRange) -> None:
+        torch.nn.Module.__init__(self)
+        self.about, self.values, self.decoder = about, values, (decode,)
+        self.owners = torch.nn.ModuleList(modules_of(self.decoder))
+
+    def encode(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Return mean and log variance of the prior for every image, each (batch, latent)."""
+        zeros = torch.zeros(len(images), self.about.latent, device=images.device)
+        return zeros, zeros
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """Return the decoder's mean, in [0, 1]."""
+        output = self.decoder[0](latents)
         return self.values.from_network(_images(output, (len(latents), *self.about.shape), "decode"))
 
 
@@ -187,9 +212,11 @@ def wrap(network: Network, about: About, images: Tensor, values: ValueRange) -> 
 
 def _form(network: Network, about: About, images: Tensor, values: ValueRange) -> Model:
     if isinstance(network, tuple | list):
-        if len(network) != 2 or not all(map(callable, network)):
+        if len(network) != 2 or not callable(network[1]) or not (network[0] is None or callable(network[0])):
             raise SpecError(f"{_kind(network)} is no network; give {FORMS}")
-        return Apart(about, network, values)
+        if network[0] is None:
+            return DecoderAlone(about, network[1], values)
+        return Apart(about, (network[0], network[1]), values)
     if not isinstance(network, torch.nn.Module):
         raise SpecError(f"{type(network).__name__} is no network; give {FORMS}")
     encode, decode = getattr(network, "encode", None), getattr(network, "decode", None)

@@ -91,6 +91,7 @@ class Model(torch.nn.Module):
         gaussian: the posterior is a diagonal Gaussian and the prior standard normal, as the metrics ``iwae``
             and ``latents`` need. Set it to False where that is not so.
         rate_free: the model is deterministic: rate and ELBO have no meaning.
+        encodes: it has an encoder. Without, its posterior is the prior, its rate 0.
         decodes: ``decode`` can be called on any latents, as pictures of prior samples need.
         capturable: a training step is the same work on the device each time. ``forward`` and ``loss`` read
             no tensor on the host (``item``, ``if``), make none from numbers (``torch.tensor``), draw nothing
@@ -101,6 +102,7 @@ class Model(torch.nn.Module):
 
     gaussian = True
     rate_free = False
+    encodes = True
     decodes = True
     capturable = False
 

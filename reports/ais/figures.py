@@ -1,10 +1,13 @@
 """Print the tables of this study: what of each variant's ELBO is its decoder and what its encoder.
 
-uv run python reports/ais/figures.py results/digits_ais
+uv run python reports/ais/figures.py results/digits_ais [results/ais_default]
+
+The second folder is one whose networks were measured by 300 and by 600 levels: what twice the levels move.
 """
 
 import json
 import sys
+from typing import Any
 
 import pandas as pd
 
@@ -55,9 +58,43 @@ def checks(table: pd.DataFrame) -> None:
     print(f"{low['amortisation_gap']:.4f}, standard error {low['amortisation_gap_se']:.4f} ({where})")
 
 
+def by_levels(root: str) -> dict[str, dict[int, dict[str, dict[str, Any]]]]:
+    """Return training -> levels -> quantity, with its slope where it has one -> its row."""
+    results = load_results(place(root))
+    names = {
+        row["trial"]: f"{row['variant']}, beta {row['beta']:g}, seed {row['seed']}"
+        for row in results.trials.to_dict("records")
+    }
+    found: dict[str, dict[int, dict[str, dict[str, Any]]]] = {}
+    for row in results.metrics[results.metrics["name"] == "ais"].to_dict("records"):
+        settings = json.loads(row["settings"])
+        slope = f" at {settings['slope']}" if "slope" in settings else ""
+        here = found.setdefault(names[row["trial"]], {}).setdefault(settings["levels"], {})
+        here[settings["quantity"] + slope] = row
+    return found
+
+
+def doubled(root: str) -> None:
+    """Print what each value of the curve is by 300 and by 600 levels, beside its standard error."""
+    for training, levels in sorted(by_levels(root).items()):
+        fewer, more = levels[300], levels[600]
+        print(f"\n{training}: chains' bounds apart {fewer['gap']['value']:.3f} nats by 300 levels,"
+              f" {more['gap']['value']:.3f} by 600")  # fmt: skip
+        print("\n| | 300 levels | 600 levels | moved | standard error | moved / error |")
+        print("|---|---|---|---|---|---|")
+        for name, row in fewer.items():
+            if name.startswith(("log_", "rate", "sse", "amort", "inference")) and name in more:
+                a, b, error = row["value"], more[name]["value"], row["standard_error"]
+                print(
+                    f"| {name} | {a:.4g} | {b:.4g} | {b - a:+.2g} | {error:.2g} | {abs(b - a) / error:.2f} |"
+                )
+
+
 if __name__ == "__main__":
     for section in contents([place(sys.argv[1])]).sections:
         print(to_markdown(next(table for table in section.tables if table.name == "decoders")))
     found = measured(sys.argv[1])
     differences(found)
     checks(found)
+    if len(sys.argv) > 2:
+        doubled(sys.argv[2])

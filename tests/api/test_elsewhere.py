@@ -1,12 +1,17 @@
 """A network that was trained elsewhere: measured as a sweep's are, and shown beside them."""
 
+import json
+
+import numpy as np
 import pandas as pd
 import pytest
 import torch
 from torch import nn
 
 import rdbench
+from rdbench import datasets
 from rdbench.errors import ResultsError, SpecError
+from rdbench.metrics.iwae import IwaeOptions, scored
 from rdbench.report.contents import contents
 
 SETTINGS = {
@@ -249,3 +254,66 @@ def test_metrics_of_a_forward_pass_alone_and_a_sweeps_own_folder_are_refused(swe
         )
     with pytest.raises(ResultsError, match="holds the results of a sweep"):
         rdbench.evaluate((model.encode, model.decode), results, name="m", results=results.root)
+
+
+# A decoder alone
+
+AIS = {"name": "ais", "images": 30, "levels": 200, "chains": 16, "leapfrog": 3, "simulated": 5}
+
+
+def test_a_decoder_alone_has_the_likelihood_of_its_own_sigma_and_no_gap(swept, tmp_path):
+    """Of a linear decoder x is Gaussian, so both are known."""
+    results, model = swept
+    mine = rdbench.evaluate(
+        (None, model.decode), results, name="generator", latent=8, results=tmp_path / "m", metrics=[AIS]
+    )
+    rows = [(json.loads(row["settings"]), row["value"]) for row in mine.metrics.to_dict("records")]
+    found = {settings["quantity"]: (settings, value) for settings, value in rows}
+    data = datasets.load(results.sweep.dataset, tmp_path)
+    train, test = (
+        torch.from_numpy(split.images.reshape(-1, 64).copy()).double() / 255
+        for split in (data.train, data.test)
+    )
+    with torch.no_grad():
+        mean = model.decode(torch.zeros(1, 8)).double().flatten(1)
+        weights = model.decode(torch.eye(8)).double().flatten(1) - mean
+
+    def log_p(images, variance):
+        covariance = weights.T @ weights + variance * torch.eye(64, dtype=torch.float64)
+        return float(torch.distributions.MultivariateNormal(mean[0], covariance).log_prob(images).mean())
+
+    settings, value = found["log_likelihood"]
+    likeliest = max(np.geomspace(1e-3, 1, 300), key=lambda variance: log_p(train, variance))
+    assert settings["variance"] == pytest.approx(likeliest, rel=0.15)  # it saw 50 of the training images
+    chosen = test[scored(IwaeOptions(images=30), len(test))]
+    assert value == pytest.approx(log_p(chosen, settings["variance"]), abs=0.3)
+    assert found["rate"][1] > 0
+    assert np.isnan(found["amortisation_gap"][1])
+    assert "it has no encoder" in found["amortisation_gap"][0]["error"]
+    assert (mine.points["rate"] == 0).all()
+
+
+def test_what_a_decoder_alone_cannot_have_is_undefined(swept, tmp_path):
+    results, model = swept
+    mine = rdbench.evaluate(
+        (None, model.decode), results, name="generator", latent=8, results=tmp_path / "m", metrics=["iwae"]
+    )
+    assert mine.metrics["value"].isna().all()
+    assert "it has no encoder" in mine.metrics["settings"].iloc[0]
+
+
+@pytest.mark.parametrize(
+    ("network", "options", "words"),
+    [
+        ((None, "decode"), {}, "a decoder alone needs latent="),
+        ((None, "decode"), {"latent": 0}, "a decoder alone needs latent=.* it is 0"),
+        (("encode", "decode"), {"latent": 8}, "the network's encoder tells it; leave the keyword out"),
+        ((None, "decode"), {"latent": 7}, "the network does not take"),
+        ((None, None), {"latent": 8}, "is no network"),
+    ],
+)
+def test_a_decoder_alone_is_said_what_it_lacks(swept, tmp_path, network, options, words):
+    results, model = swept
+    pair = tuple(getattr(model, part) if part else None for part in network)
+    with pytest.raises(SpecError, match=words):
+        rdbench.evaluate(pair, results, name="mine", results=tmp_path / "m", **options)

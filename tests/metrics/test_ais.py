@@ -41,6 +41,13 @@ def measured(model: TrainedModel, options: AisOptions = OPTIONS) -> dict[tuple, 
     return {(value.settings["quantity"], value.settings.get("slope")): value for value in values}
 
 
+@pytest.fixture(scope="module")
+def exactly_encoded():
+    """What is measured of a model whose posterior is the true one, and the model."""
+    source = LinearGaussian()
+    return measured(trained(source)), source
+
+
 class Exact:
     """Closed forms of the images that ``ais`` scores, of the decoder x = W z + b with orthogonal columns."""
 
@@ -72,9 +79,9 @@ class Exact:
         return float((rate + slope * sse + self.log_z(slope)).mean())
 
 
-def test_the_decoders_curve_and_likelihood_are_the_closed_form():
-    source = LinearGaussian()
-    values, exact = measured(trained(source)), Exact(source)
+def test_the_decoders_curve_and_likelihood_are_the_closed_form(exactly_encoded):
+    values, source = exactly_encoded
+    exact = Exact(source)
     assert values["log_likelihood", None].value == pytest.approx(source.exact()[exact.index].mean(), abs=0.1)
     for slope, s in ((0.3, 0.3), ("own", OWN)):
         sse, log_z = exact.sse(s).mean(), exact.log_z(s).mean()
@@ -85,8 +92,8 @@ def test_the_decoders_curve_and_likelihood_are_the_closed_form():
     assert not any("bound" in value.settings for value in values.values())
 
 
-def test_an_exact_encoder_has_no_gap():
-    values = measured(trained(LinearGaussian()))
+def test_an_exact_encoder_has_no_gap(exactly_encoded):
+    values, _ = exactly_encoded
     for name in ("amortisation_gap", "inference_gap"):
         assert values[name, None].value == pytest.approx(0, abs=0.1)
     assert values["amortisation_gap", None].settings["at_slope"] == pytest.approx(OWN, rel=0.1)
@@ -105,9 +112,9 @@ def test_a_worse_encoder_wastes_the_rate_that_the_closed_form_says():
     assert values["amortisation_gap", None].standard_error > 0
 
 
-def test_the_stored_curve_is_the_decoders():
-    source = LinearGaussian()
-    curve, exact = measured(trained(source))["log_likelihood", None].settings["curve"], Exact(source)
+def test_the_stored_curve_is_the_decoders(exactly_encoded):
+    values, source = exactly_encoded
+    curve, exact = values["log_likelihood", None].settings["curve"], Exact(source)
     assert curve[0][:1] == [0]
     for slope, rate, sse in curve[len(curve) // 2 :]:
         truth = exact.sse(slope).mean()

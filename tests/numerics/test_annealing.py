@@ -12,8 +12,13 @@ from rdbench.numerics.annealing import Curve, Path, Problem, Walk
 from rdbench.numerics.seeding import generator
 from tests.helpers.gaussian_oracle import log_likelihood
 
-COST = {4: (600, 200, 20, 80), 16: (1200, 120, 20, 80), 64: (5000, 60, 10, 240)}
-"""Latents -> levels, chains an image, images and stays that reach the bars, with 5 leapfrog steps."""
+COST = {4: (250, 400, 10, 100), 16: (600, 150, 10, 80), 64: (1000, 80, 8, 100)}
+"""Latents -> levels, chains an image, images and stays that reach the bars with a margin."""
+
+WEAKER = {(64, "flat"): 0.25}
+"""Factor of the columns' squared lengths: what chains cost grows with the square of their way."""
+
+LEAPFROG = 2  # at the wanted acceptance near half a period: 3 or more come back to where they were
 
 VARIANCE = 0.15  # of the decoder
 END = 1 / (2 * VARIANCE)
@@ -53,19 +58,19 @@ class Linear:
 
 
 def linear(latent: int, spectrum: str, images: int = 20) -> Linear:
-    """A decoder with orthogonal columns of squared lengths 1, or 2 i^-1."""
+    """A decoder with orthogonal columns of squared lengths 1, or 2 i^-1, times that of WEAKER."""
     noise = generator(0, "test/annealing")
     n = latent + 8
     basis = torch.linalg.qr(torch.randn(n, n, generator=noise, dtype=torch.float64))[0][:, :latent]
     squares = torch.ones(latent) if spectrum == "flat" else 2 / torch.arange(1, latent + 1)
-    weights = basis * squares.double().sqrt()
+    weights = basis * (WEAKER.get((latent, spectrum), 1) * squares.double()).sqrt()
     latents = torch.randn(images, latent, generator=noise, dtype=torch.float64)
     residual = math.sqrt(VARIANCE) * torch.randn(images, n, generator=noise, dtype=torch.float64)
     return Linear(weights, latents @ weights.T + residual, latents)
 
 
-def walks(chains: int, purpose: str = "forward", stays: int = 80) -> Walk:
-    return Walk(chains, 5, generator(0, f"test/{purpose}"), stays)
+def walks(chains: int, purpose: str = "forward", stays: int = 1) -> Walk:
+    return Walk(chains, LEAPFROG, generator(0, f"test/{purpose}"), stays)
 
 
 def path_of(source: Linear, levels: int) -> Path:
@@ -206,13 +211,14 @@ def test_the_pilot_leaves_the_estimate_its_own_random_numbers():
 def test_what_is_decoded_together_does_not_change_the_curve():
     source = linear(4, "steep", 5)
     path = path_of(source, SHORT)
+    path = replace(path, steps=path.steps / 4)  # else trajectories are chaotic, and rounding decides them
     one, other = (annealing.forward(source.problem(at_once=size), path, walks(4)).log_z for size in (3, 1000))
     torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-9)
 
 
 def test_step_sizes_reach_the_wanted_acceptance():
     source = linear(16, "steep")
-    curve = annealing.forward(source.problem(), path_of(source, 300), walks(20, stays=1))
+    curve = annealing.forward(source.problem(), path_of(source, 300), walks(20))
     assert float(curve.acceptance[1:].mean()) == pytest.approx(annealing.ACCEPTANCE, abs=0.07)
 
 
