@@ -1,14 +1,17 @@
 """The script that measures a GPU runs anywhere, keeps what it has measured when killed, and needs no Ray."""
 
 import json
+import runpy
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pytest
+import torch
 
 from rdbench.results.load import load_results
+from rdbench.vae import fused
 
 SCRIPT = Path(__file__).parents[2] / "reports/gpu/measure.py"
 # As on a machine that has torch, numpy and Pillow, and what is carried there.
@@ -21,47 +24,62 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 """
 
 
-def command(out, stages, *options):
-    asked = ["--smoke", "--out", str(out), "--stages", stages, *options]
-    return [sys.executable, "-c", ALONE, str(SCRIPT), *asked]
-
-
 def rows(out):
     return [json.loads(line) for line in (out / "rows.jsonl").read_text().splitlines()]
 
 
-def test_every_promise_holds_here_and_every_variant_trains(tmp_path):
-    subprocess.run(command(tmp_path, "correctness"), check=True, capture_output=True, timeout=280)
-    *found, end = rows(tmp_path)
-    assert end["stage"] == "end"
-    assert [row for row in found if row.get("error")] == []
-    assert {row["holds"] for row in found if "holds" in row} == {True}
-    assert len([row for row in found if row.get("status") == "done"]) == 13
+@pytest.fixture
+def measure(monkeypatch):
+    """Run the script in this process, which has imported what takes it most of its time here."""
+    threads = torch.get_num_threads()
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", [str(SCRIPT), *map(str, arguments)])
+        runpy.run_path(str(SCRIPT), run_name="__main__")
+
+    yield run
+    torch.set_num_threads(threads)
 
 
-def test_a_run_that_is_killed_leaves_whole_rows_and_the_next_goes_on_below_them(tmp_path):
-    running = subprocess.Popen(command(tmp_path, "dense,packs"), stdout=subprocess.DEVNULL)
+def test_all_promises_hold_without_ray_and_a_run_that_is_killed_leaves_whole_rows(tmp_path, measure):
+    asked = [str(SCRIPT), "--smoke", "--out", str(tmp_path), "--stages", "correctness,dense,packs"]
+    running = subprocess.Popen([sys.executable, "-c", ALONE, *asked], stdout=subprocess.DEVNULL)
     try:
-        for _ in range(1200):
-            if (tmp_path / "rows.jsonl").exists() and len(rows(tmp_path)) > 1:
+        while running.poll() is None:  # until it is done with the first, and before it is with the last
+            if (tmp_path / "rows.jsonl").exists() and '"dense"' in (tmp_path / "rows.jsonl").read_text():
                 break
-            time.sleep(0.1)
+            time.sleep(0.05)
     finally:
         running.kill()
         running.wait()
     killed = rows(tmp_path)
-    assert killed[0]["images_per_s"] > 0
-    subprocess.run(command(tmp_path, "dense", "--minutes", "0"), check=True, capture_output=True, timeout=200)
+    found = [row for row in killed if row["stage"] == "correctness"]
+    assert [row for row in found if row.get("error")] == []
+    assert {row["holds"] for row in found if "holds" in row} == {True}
+    assert len([row for row in found if row.get("status") == "done"]) == 13
+    assert killed[len(found)]["images_per_s"] > 0
+    assert "end" not in [row["stage"] for row in killed]
+
+    measure("--smoke", "--out", tmp_path, "--stages", "dense", "--minutes", "0")
     after = rows(tmp_path)[len(killed) :]
-    # It has no time at all: one result, and that there was none for more.
+    # The next goes on below. It has no time at all: one result, and that there was none for more.
     assert [row.get("cut") for row in after] == [None, "no time for more", None]
     assert [row["stage"] for row in after] == ["dense", "dense", "end"]
 
 
-def test_what_it_trains_of_table_1_becomes_a_results_folder(tmp_path):
+def test_fused_layers_are_measured_beside_the_plain_and_are_right(tmp_path, measure):
+    measure("--smoke", "--out", tmp_path, "--stages", "fused", "--minutes", "0.0001")
+    checked, cut, end = rows(tmp_path)
+    assert checked["holds"]
+    assert 0 < checked["relative_error"] < 1e-4  # they are other layers
+    assert not fused.FUSED_ON
+    assert (cut["cut"], end["stage"]) == ("no time for more", "end")
+
+
+def test_what_it_trains_of_table_1_becomes_a_results_folder(tmp_path, measure):
     out, results = tmp_path / "out", tmp_path / "results"
-    subprocess.run(command(out, "table1", "--minutes", "0"), check=True, capture_output=True, timeout=200)
-    subprocess.run([sys.executable, SCRIPT, "--commit", out, results], check=True, timeout=200)
+    measure("--smoke", "--out", out, "--stages", "table1", "--minutes", "0")
+    measure("--commit", out, results)
     kept = load_results(results)
     assert sorted(kept.trials["variant"].value_counts().items()) == [("beta_vae", 5), ("bs_vae", 5)]
     assert set(kept.trials["status"]) == {"done"}
@@ -74,13 +92,10 @@ def test_what_it_trains_of_table_1_becomes_a_results_folder(tmp_path):
     ("arguments", "words"),
     [(["--stages", "dense,speed"], "there is no speed; choose of ceilings, dense"), ([], "sees no GPU here")],
 )
-def test_what_it_cannot_do_is_a_line(tmp_path, arguments, words):
-    import torch
-
+def test_what_it_cannot_do_is_a_line(tmp_path, measure, capsys, arguments, words):
     if torch.cuda.is_available() and not arguments:
         pytest.skip("there is a GPU")
-    ended = subprocess.run(
-        [sys.executable, SCRIPT, "--out", tmp_path, *arguments], capture_output=True, text=True, check=False
-    )
-    assert ended.returncode == 2
-    assert words in ended.stderr
+    with pytest.raises(SystemExit) as ended:
+        measure("--out", tmp_path, *arguments)
+    assert ended.value.code == 2
+    assert words in capsys.readouterr().err
