@@ -54,7 +54,8 @@ def run(
         overrides: settings that replace the sweep's: ``run("quickstart", seeds=3, train={"epochs": 5})``.
 
     Returns:
-        The results, also where trials failed: ``results.trials`` has their status and error.
+        The results, also where trials or metrics failed: ``results.trials`` has their status and error, and
+        what is missing is printed.
 
     Raises:
         UserError: as one line, what is wrong with the sweep, its data or its folder, and the fix.
@@ -75,12 +76,14 @@ def run(
     whole = open_plan(root, wanted)
     few = wanted.search is None and len(whole.todo) <= FEW
     in_process = scheduler == "serial" or (scheduler == "auto" and (few or on_epoch or _in_a_notebook()))
-    options = RunOptions(None if data is None else paths.local(data))
-    if not in_process:
-        run_sweep(whole, root, Console(), options)
-        return load_results(root)
-    with torch_as_it_was():
-        run_sweep(whole, root, Console(), options, _serial(on_epoch))
+    options, console = RunOptions(None if data is None else paths.local(data)), Console()
+    if in_process:
+        with torch_as_it_was():
+            account = run_sweep(whole, root, console, options, _serial(on_epoch))
+    else:
+        account = run_sweep(whole, root, console, options)
+    for line in account.what_is_missing(root):
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
     return load_results(root)
 
 
