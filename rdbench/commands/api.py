@@ -53,7 +53,8 @@ def run(
         overrides: settings that replace the sweep's: ``run("quickstart", seeds=3, train={"epochs": 5})``.
 
     Returns:
-        The results, also where trials failed: ``results.trials`` has their status and error.
+        The results, also where trials or metrics failed: ``results.trials`` has their status and error, and
+        what is missing is printed.
 
     Raises:
         UserError: as one line, what is wrong with the sweep, its data or its folder, and the fix.
@@ -77,9 +78,11 @@ def run(
     with told() as console:
         if in_process:
             with torch_as_it_was():
-                run_sweep(whole, root, console, options, _serial(on_epoch))
+                account = run_sweep(whole, root, console, options, _serial(on_epoch))
         else:
-            run_sweep(whole, root, console, options)
+            account = run_sweep(whole, root, console, options)
+        for line in account.what_is_missing(root):
+            console.print(line, highlight=False, markup=False, soft_wrap=True)
     return load_results(root)
 
 

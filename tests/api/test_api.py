@@ -55,6 +55,19 @@ def test_a_wrong_setting_is_one_line(change, says):
     assert "\n" not in str(raised.value)
 
 
+def test_a_metric_that_breaks_is_told_and_the_others_are_measured(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.py").write_text(
+        "def broken(images):\n    return 1 / 0\n\n\ndef bright(images):\n    return images.mean()\n"
+    )
+    metrics = ["mine.py:broken", "mine.py:bright"]
+    results = rdbench.run(rdbench.Sweep(**SETTINGS, metrics=metrics), scheduler="serial")
+    values = results.metrics.set_index("name")["value"]
+    assert pd.isna(values["broken"])
+    assert 0 < values["bright"] < 1
+    assert "no broken: bs_vae beta 1 seed 0: mine.py:2: ZeroDivisionError" in capsys.readouterr().out
+
+
 SCRIPT = """
 import rdbench
 results = rdbench.run(rdbench.Sweep(**{settings!r}), {root!r}, keep_weights=True)

@@ -54,6 +54,12 @@ def test_a_broken_feature_network_is_told_in_a_line(mistake, found):
     told(found(mistake.source, mistake.symbol, kind="features"), mistake)
 
 
+def test_check_does_not_advise_to_run_check(found):
+    *_, last = found("import nothing_there\ndef mine(images): ...\n", "mine")  # of no kind that it can tell
+    assert "mine.py:1: ModuleNotFoundError: No module named 'nothing_there'" in str(last)
+    assert "rdbench check" not in str(last)
+
+
 FICKLE = {
     "repeats": "def mine(images):\n    return torch.rand(len(images), 3)\n",
     "one by one": "def mine(images):\n    return images.flatten(1) - images.flatten(1).mean(0)\n",

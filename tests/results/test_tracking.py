@@ -304,11 +304,9 @@ def test_a_mistake_is_told_before_anything_is_trained(tmp_path, monkeypatch, rdb
         SpecError, match=r"track: mlflow is not installed here: .*pip install 'rdbench\[mlflow\]'"
     ):
         Tracking(["mlflow"], tmp_path, "tracked", str, print)
-    code, out, err = rdbench("sweep", "quickstart", "--track", "mlflow", "--dry-run")
-    assert (code, "42 trainings" in out) == (2, True)
-    assert (
-        err == "error: track: mlflow is not installed here: no_such_module; pip install 'rdbench[mlflow]'\n"
-    )
+    code, _, err = rdbench("sweep", "quickstart", "--track", "mlflow", "--dry-run")
+    assert code == 2
+    assert err.startswith("error: track: mlflow is not installed here: no_such_module; pip install 'rdb")
 
 
 @pytest.mark.filterwarnings("ignore")  # of MLflow, W&B and what they import

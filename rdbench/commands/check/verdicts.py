@@ -1,6 +1,7 @@
 """What a check may say, and how it says what it expected."""
 
 import json
+import re
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -36,7 +37,9 @@ class Finding:
     trace: str = ""
 
     def __str__(self) -> str:
-        return f"{self.status:4}  {self.check}: {self.text}"
+        # What an error elsewhere advises is what is being done here.
+        text = re.sub(r"; try 'rdbench check [^']*'", "", self.text)
+        return f"{self.status:4}  {self.check}: {text}"
 
 
 def examined(function: Callable[[Any], str], subject: Any, plugin: Plugin | None) -> Finding:
