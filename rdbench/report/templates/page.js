@@ -416,26 +416,32 @@
   Object.assign(meaning, { id: "meaning", role: "tooltip", hidden: true });
   document.body.append(meaning);
 
-  function explain(event) {
-    const term = event.currentTarget;
-    meaning.textContent = term.dataset.meaning;
-    meaning.hidden = false;
-    const { left, bottom, top } = term.getBoundingClientRect();
+  let explained = null; // the term whose meaning shows
+
+  function place() {
+    if (!explained) return;
+    const { left, bottom, top } = explained.getBoundingClientRect();
     const { width, height } = meaning.getBoundingClientRect();
     const right = document.documentElement.clientWidth - width - 8;
     meaning.style.left = `${Math.max(8, Math.min(left, right))}px`;
     meaning.style.top = `${bottom + height + 12 < innerHeight ? bottom + 4 : top - height - 4}px`;
   }
-  const unexplain = () => { meaning.hidden = true; };
+
+  function explain(term) {
+    explained = term;
+    meaning.hidden = !term;
+    meaning.textContent = term?.dataset.meaning ?? "";
+    place();
+  }
   for (const term of document.querySelectorAll("dfn[title]")) {
     term.dataset.meaning = term.title;
     term.removeAttribute("title"); // the browser's own tooltip comes late, and never to the keyboard
     term.setAttribute("aria-description", term.dataset.meaning);
-    for (const event of ["mouseenter", "focus"]) term.addEventListener(event, explain);
-    for (const event of ["mouseleave", "blur"]) term.addEventListener(event, unexplain);
+    for (const event of ["mouseenter", "focus"]) term.addEventListener(event, () => explain(term));
+    for (const event of ["mouseleave", "blur"]) term.addEventListener(event, () => explain(null));
   }
-  addEventListener("keydown", (event) => { if (event.key === "Escape") unexplain(); });
-  addEventListener("scroll", unexplain, { passive: true });
+  addEventListener("keydown", (event) => { if (event.key === "Escape") explain(null); });
+  addEventListener("scroll", place, { passive: true }); // the keyboard's focus scrolls a term into view
 
   // A figure within closed details is nowhere near the window until they open.
   const near = new IntersectionObserver((entries) => {
