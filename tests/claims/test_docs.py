@@ -1,5 +1,6 @@
 """The documentation site: it builds strictly, without a network, and holds all there is."""
 
+import html
 import importlib.util
 import os
 import re
@@ -12,6 +13,7 @@ import typer
 
 import rdbench
 from rdbench.cli import app
+from rdbench.report.glossary import terms
 from rdbench.results.parquet import TABLES
 from rdbench.spec.settings import SweepSettings, TrainSpec
 
@@ -69,6 +71,8 @@ def test_every_verb_key_column_and_public_name_is_there(site):
     ] == []
     columns = {column.partition(":")[0] for text in TABLES.values() for column in text.split()}
     assert [name for name in columns if f"<code>{name}</code>" not in site["reference/tables"]] == []
+    assert [term for term in terms() if f"<td>{html.escape(term.meaning, quote=False)}</td>"
+            not in site["reference/glossary"]] == []  # fmt: skip
     names = {f"rdbench.{name}" for name in rdbench.__all__ if name != "__version__"}
     assert names <= {*headings(site["reference/python"])}
 

@@ -256,6 +256,37 @@ def test_on_a_phone_in_the_dark_the_page_keeps_its_width_and_the_charts_take_its
     assert ink == "rgb(230, 232, 235)"
 
 
+@pytest.mark.parametrize(("width", "below"), [(390, True), (1100, False)])
+def test_the_names_of_fig3s_curves_stand_below_it_on_a_phone_alone(reader, tmp_path, width, below):
+    root = write(tmp_path / "a", make_sweep(seeds=2, beta=[1, 3, 10]))
+    shown = Reader(reader.driver, make_report([root], tmp_path / "out.html"))
+    shown.open(width=width)
+    shown.show("fig3")
+    names = ["beta_vae, σ² = 1/2", "beta_vae, σ² = β/2", "beta_vae, optimal σ²", "bs_vae, optimal σ²"]
+    assert [one.text.strip() for one in shown.all(".names span")] == (names if below else [])
+    assert len(shown.all(".names svg")) == (4 if below else 0)
+    written = shown.run("return [...document.querySelectorAll('figure[data-chart=fig3] svg text')]"
+                        ".map((each) => each.textContent)")  # fmt: skip
+    assert bool(set(names) & set(written)) != below
+    shown.show("psnr")  # whose names the buttons of the section have
+    assert len(shown.all(".names")) == below
+
+
+def test_a_terms_meaning_shows_on_focus_and_hover_and_escape_takes_it_away(reader):
+    reader.open(width=390)
+    terms = [term for term in reader.all("dfn") if term.is_displayed()]
+    for term in (terms[0], terms[-1]):
+        reader.run("arguments[0].scrollIntoView({block: 'center'}); arguments[0].focus()", term)
+        meaning = reader.all("#meaning")[0]
+        reader.until(meaning.is_displayed)
+        assert meaning.text == term.get_attribute("aria-description") != ""
+        assert meaning.rect["x"] + meaning.rect["width"] <= 390
+        ActionChains(reader.driver).send_keys(Keys.ESCAPE).perform()
+        assert not meaning.is_displayed()
+    ActionChains(reader.driver).move_to_element(term).perform()
+    reader.until(meaning.is_displayed)
+
+
 def test_what_has_not_been_drawn_is_drawn_before_printing(reader):
     reader.open(width=500, height=200)
     charts = ("rate_distortion", "over_beta")

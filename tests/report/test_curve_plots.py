@@ -1,5 +1,6 @@
 """Curves of the plots over the rate: monotone, named at their ends, and Fig. 3 as the paper prints it."""
 
+import dataclasses
 import itertools
 import math
 
@@ -11,6 +12,7 @@ from sklearn.isotonic import IsotonicRegression
 from rdbench.numerics.likelihood import gaussian_nll
 from rdbench.report.charts import end_names, fit
 from rdbench.report.charts.fig3 import fig3
+from rdbench.report.charts.marks import marks
 from rdbench.report.charts.psnr import psnr_chart
 from rdbench.report.sections import Section
 from rdbench.report.statistics.monotone import falling
@@ -163,3 +165,15 @@ def test_a_name_stands_at_the_end_of_its_curve_over_nothing_else_or_beside_the_p
     assert rows["low"]["place"] < rows["long"]["place"]
     covered = {row["text"]: row for row in end_names.end_names(flat, marks, "y", axes, log=False)}
     assert covered["free"]["beside"]
+
+
+def test_the_line_above_the_curves_names_the_marks_that_there_are_and_no_others():
+    section = papers_shape()
+    alone = dict(marks([fig3(section, PAIR), psnr_chart(section, PAIR)]))
+    assert alone == {"mean": "one training", "dashed": "fit to single seeds"}
+    again = section.points.assign(seed=1, trial=section.points["trial"] + "again")
+    section = dataclasses.replace(section, points=pd.concat([section.points, again]))
+    several = marks([psnr_chart(section, PAIR)])
+    assert several == (("mean", "mean over seeds"), ("seed", "one seed"), ("interval", "95% interval"),
+                       ("line", "fitted curve"))  # fmt: skip
+    assert marks([]) == ()

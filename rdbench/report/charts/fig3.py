@@ -119,4 +119,4 @@ def _finding(means: Rows, curves: Sequence[Curve]) -> str:
         curve.name: min(row["distortion"] for row in means if row["variant"] == curve.name)
         for curve in reversed(curves)
     }
-    return f"Least distortion, nats: {'; '.join(f'{name}: {number(low)}' for name, low in least.items())}."
+    return f"Least distortion: {'; '.join(f'{name} {number(low)}' for name, low in least.items())} nats."

@@ -18,6 +18,7 @@ QUIET: dict[str, Any] = {"clip": True, "aria": False}
 LIT = "!lit || lit === (datum.member || datum.variant)"
 BETA = alt.Tooltip("beta:Q", title="β", format="~g")
 NUMBER = ",.5~r"
+PER_CHARACTER = 6.3  # pixels of a name's character, at 12 pixels
 LEGEND = alt.Legend(title=None, orient="top", columns=alt.expr("$columns"), labelLimit=330, symbolSize=80)
 COLOUR = alt.Color("variant:N", legend=LEGEND, scale=alt.Scale(domain=["$variants"], range=["$colours"]))
 SHAPE = alt.Shape("variant:N", legend=LEGEND, scale=alt.Scale(domain=["$variants"], range=["$shapes"]))
@@ -78,10 +79,14 @@ class ByVariant:
 
     def _names(self) -> list[Any]:
         """Return the names of the data ``$names``: at the curves' ends, or beside with their marks."""
-        names = in_units("$names", SHOWN, *self.tests)
+        names = in_units("$names", "!narrow", SHOWN, *self.tests)
         looks: dict[str, Any] = {"align": "left", "baseline": "middle", "fontSize": 12, "aria": False}
-        at_end = names.transform_filter("!datum.beside")
-        at_end = at_end.mark_text(dx=10, dy=alt.expr("datum.shift"), clip=True, **looks)
+        # A printed column may be too narrow for a name behind its curve: then it ends there, above.
+        narrow = f"scale('x', datum['$x']) + 10 + {PER_CHARACTER} * length(datum.text) > width"
+        at_end = names.transform_filter("!datum.beside").mark_text(
+            **looks | {"align": alt.expr(f"{narrow} ? 'right' : 'left'")}, clip=True,
+            dx=alt.expr(f"{narrow} ? -8 : 10"), dy=alt.expr(f"datum.shift - ({narrow} ? 14 : 0)"),
+        )  # fmt: skip
         beside = names.transform_filter("datum.beside")
         height = alt.expr("(1 - datum.place) * height")
         mark = beside.mark_point(
@@ -152,6 +157,7 @@ def finish(
     """Return the template of a chart by variant, with the parameters that the page sets."""
     params = [alt.param(name=switch.parameter, value=switch.on) for switch in switches]
     params += [alt.param(name="hidden", value=[]), alt.param(name="lit", value="")]
+    params.append(alt.param(name="narrow", value=False))  # a phone has no room for the names of curves
     spec = configure(alt.layer(*layers).add_params(*params), height)
     for layer in spec["layer"] if not legend else ():
         for channel in layer["encoding"].keys() & {"color", "shape"}:

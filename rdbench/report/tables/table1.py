@@ -172,8 +172,7 @@ def _caption(
         parts.append(f"No published values: the paper's table is of {' and '.join(sorted(known))}.")
     elif section.protocol != "paper":
         parts.append(
-            f"No published values: the paper's are of protocol paper, these of protocol {section.protocol},"
-            " which scores in another way."
+            f"No published values: the paper's are of protocol paper, these of protocol {section.protocol}."
         )
     else:
         parts.append("No published values: none of these rows is in the paper's table.")

@@ -14,6 +14,8 @@
     "triangle-right": "M5.5,0L-5,6V-6z", stroke: "M-6,0H6",
   };
 
+  const NARROW = 480; // pixels of a chart below which the names of its curves stand below it
+
   const figures = [...document.querySelectorAll("figure[data-chart]")];
   const chartOf = (figure) => charts[figure.dataset.section][figure.dataset.chart];
   const has = (spec, name) => (spec.params ?? []).some((param) => param.name === name);
@@ -37,6 +39,7 @@
   /** What the page says of each parameter of a figure's specs. */
   function parameters(figure) {
     const found = { hidden: [...(hidden[figure.dataset.section] ?? [])] };
+    found.narrow = figure.querySelector(".chart").clientWidth < NARROW;
     for (const box of figure.querySelectorAll("input[data-switch]")) found[box.dataset.switch] = box.checked;
     return found;
   }
@@ -68,6 +71,23 @@
     drawn.view.addEventListener("mouseover", (event, item) => light(figure, item));
     drawn.view.addEventListener("mouseout", () => light(figure, null));
     rove(figure);
+    nameBelow(figure, spec);
+  }
+
+  /** Below a narrow chart: its marks and the names of its curves, where the section's buttons do not have them. */
+  function nameBelow(figure, spec) {
+    figure.querySelector(".names")?.remove();
+    const encoding = spec.layer?.find((layer) => layer.name === "points")?.encoding;
+    const names = encoding?.shape?.scale?.domain ?? [];
+    const buttons = [...document.querySelectorAll(`.legend[data-section="${figure.dataset.section}"] button`)];
+    if (!parameters(figure).narrow || names.every((name) => buttons.some((one) => one.dataset.variant === name))) return;
+    const list = element("p", "", "names key");
+    names.forEach((name, place) => {
+      const one = element("span", ` ${name}`);
+      one.prepend(picture(encoding, place));
+      list.append(one);
+    });
+    figure.querySelector(".chart").after(list);
   }
 
   /** Take away the room above the plot that the legend of a saved picture has: the page has buttons instead. */
@@ -193,6 +213,11 @@
       .find((encoding) => encoding.shape?.scale?.domain.includes(button.dataset.variant));
     if (!scales) return;
     const place = scales.shape.scale.domain.indexOf(button.dataset.variant);
+    button.prepend(picture(scales, place));
+  }
+
+  /** The mark at a place of the scales of an encoding. */
+  function picture(scales, place) {
     const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
     const path = document.createElementNS("http://www.w3.org/2000/svg", "path");
     svg.setAttribute("viewBox", "-7 -7 14 14");
@@ -201,7 +226,7 @@
     path.setAttribute("fill", scales.color.scale.range[place]);
     path.setAttribute("stroke", scales.color.scale.range[place]);
     svg.append(path);
-    button.prepend(svg);
+    return svg;
   }
 
   function toggle(event) {
@@ -391,26 +416,32 @@
   Object.assign(meaning, { id: "meaning", role: "tooltip", hidden: true });
   document.body.append(meaning);
 
-  function explain(event) {
-    const term = event.currentTarget;
-    meaning.textContent = term.dataset.meaning;
-    meaning.hidden = false;
-    const { left, bottom, top } = term.getBoundingClientRect();
+  let explained = null; // the term whose meaning shows
+
+  function place() {
+    if (!explained) return;
+    const { left, bottom, top } = explained.getBoundingClientRect();
     const { width, height } = meaning.getBoundingClientRect();
     const right = document.documentElement.clientWidth - width - 8;
     meaning.style.left = `${Math.max(8, Math.min(left, right))}px`;
     meaning.style.top = `${bottom + height + 12 < innerHeight ? bottom + 4 : top - height - 4}px`;
   }
-  const unexplain = () => { meaning.hidden = true; };
+
+  function explain(term) {
+    explained = term;
+    meaning.hidden = !term;
+    meaning.textContent = term?.dataset.meaning ?? "";
+    place();
+  }
   for (const term of document.querySelectorAll("dfn[title]")) {
     term.dataset.meaning = term.title;
     term.removeAttribute("title"); // the browser's own tooltip comes late, and never to the keyboard
     term.setAttribute("aria-description", term.dataset.meaning);
-    for (const event of ["mouseenter", "focus"]) term.addEventListener(event, explain);
-    for (const event of ["mouseleave", "blur"]) term.addEventListener(event, unexplain);
+    for (const event of ["mouseenter", "focus"]) term.addEventListener(event, () => explain(term));
+    for (const event of ["mouseleave", "blur"]) term.addEventListener(event, () => explain(null));
   }
-  addEventListener("keydown", (event) => { if (event.key === "Escape") unexplain(); });
-  addEventListener("scroll", unexplain, { passive: true });
+  addEventListener("keydown", (event) => { if (event.key === "Escape") explain(null); });
+  addEventListener("scroll", place, { passive: true }); // the keyboard's focus scrolls a term into view
 
   // A figure within closed details is nowhere near the window until they open.
   const near = new IntersectionObserver((entries) => {
