@@ -190,7 +190,8 @@ def work(
         commit(job, trial, {"trials": tables["trials"]})
     if attempts.checkpointer:
         attempts.checkpointer.remove()
-        metric_states.discard(job.results, [trial.id for trial in pack])
+        measured = pack if job.outputs.metrics else ()
+        metric_states.discard(job.results, [trial.id for trial in measured])
     return [summary(tables) for tables in results]
 
 

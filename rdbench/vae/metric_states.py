@@ -61,6 +61,6 @@ def left(root: Place) -> set[str]:
 
 def discard(root: Place, trials: Collection[str]) -> None:
     """Remove the states of all metrics of trials, by their ids."""
-    for key in checkpoints.keys(places.entries(checkpoints.folder(root))):
+    for key in checkpoints.keys(places.entries(checkpoints.folder(root))) if trials else ():
         if "-" in key and key.split("-")[0] in trials:
             checkpoints.remove(root, key)
