@@ -210,13 +210,17 @@ class Checkpointer:
         before = self._stages[number] if number < self._restored else None
         return Stage(self, number, before, of_several)
 
+    def forget(self, number: int) -> None:
+        """Hold the state of a stage, and of what followed it, no longer; its file stays."""
+        del self._stages[number:]
+
     def save(self, number: int, state: Callable[[], Any], *, remember: bool) -> None:
         """Keep a stage's state if it is time to; :meth:`Stage.ended` calls it as an epoch ends.
 
         Where the user asked to stop it raises Stopped: the state is kept; or StorageError: it cannot be.
         """
         stopping, start = self._stop(), time.monotonic()
-        del self._stages[number:]
+        self.forget(number)
         # A stage that its author broke off has no last state, so nothing after it can be resumed.
         complete = len(self._stages) == number and all(stage["last"] for stage in self._stages)
         if self._root is None or not complete:
@@ -272,21 +276,24 @@ class Stage:
 
         Returns the epochs that are done, and what else was kept: 0 and None where nothing was.
         """
-        self._parts = parts
-        if self._before is None:
+        self._parts, before = parts, self._before
+        if before is None:
             return 0, None
+        self._before = None  # whose tensors, where they were copied, are not to be held as long as it trains
+        if not before["last"]:
+            self._keeper.forget(self._number)
         for name, part in parts.items():
-            state = self._before["parts"][name]
+            state = before["parts"][name]
             if isinstance(part, Generator):
                 part.set_state(state.cpu())
             else:
                 part.load_state_dict(state)
-        if self._before["random"] is not None:
-            on_host, on_gpu = self._before["random"]
+        if before["random"] is not None:
+            on_host, on_gpu = before["random"]
             torch.set_rng_state(on_host.cpu())
             if on_gpu is not None:
                 torch.cuda.set_rng_state(on_gpu.cpu(), self._keeper.device)
-        return self._before["epochs"], self._before["more"]
+        return before["epochs"], before["more"]
 
     def ended(self, epochs: int, more: Any = None, *, last: bool = False, global_random: bool = True) -> None:
         """Keep the state as an epoch ends, if it is time to; raises what :meth:`Checkpointer.save` does.

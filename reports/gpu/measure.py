@@ -16,6 +16,7 @@ import dataclasses
 import functools
 import gc
 import importlib.metadata
+import importlib.util
 import json
 import math
 import platform
@@ -188,16 +189,27 @@ def packs(bench: Bench) -> Iterator[Row]:
 
 
 def plain(bench: Bench) -> Iterator[Row]:
-    """Yield the speed of the loop that is written first, in torch's own precision and in float32."""
+    """Yield the speed of the loop that is written first, in torch's own precision and in float32.
+
+    Without torchvision its images are numbers, not pictures to be augmented: it is faster than with it.
+    """
     from rdbench.commands.bench.plain import PlainLoop
 
+    augmented = importlib.util.find_spec("torchvision") is not None
     for network in NETWORKS:
         trial = bench.trial(network)
+        data = bench.made_up(trial, 8)
+        if not augmented:
+            numbers = dataclasses.replace(data.train, images=data.train.images.astype("float32") / 255)
+            data = dataclasses.replace(data, train=numbers)
         for name in ("torch's default: TF32 in convolutions", "float32"):
-            loop = PlainLoop(trial, bench.made_up(trial, 8), bench.device)
+            loop = PlainLoop(trial, data, bench.device)
             run = exact_float32()(loop.images_per_second) if name == "float32" else loop.images_per_second
             speeds = [run(2 if bench.smoke else 20) for _ in range(3)]
-            yield {"network": network, "precision": name, "images_per_s": statistics.median(speeds[1:])}
+            images_per_s = statistics.median(speeds[1:])
+            yield {
+                "network": network, "precision": name, "augmented": augmented, "images_per_s": images_per_s,
+            }  # fmt: skip
 
 
 # Correctness

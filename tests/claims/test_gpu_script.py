@@ -1,5 +1,6 @@
 """The script that measures a GPU runs anywhere, keeps what it has measured when killed, and needs no Ray."""
 
+import importlib.util
 import json
 import runpy
 import subprocess
@@ -74,6 +75,18 @@ def test_fused_layers_are_measured_beside_the_plain_and_are_right(tmp_path, meas
     assert 0 < checked["relative_error"] < 1e-4  # they are other layers
     assert not fused.FUSED_ON
     assert (cut["cut"], end["stage"]) == ("no time for more", "end")
+
+
+def test_the_plain_loop_is_measured_without_torchvision_too(tmp_path, measure, monkeypatch):
+    find = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name: None if name == "torchvision" else find(name)
+    )
+    monkeypatch.setitem(sys.modules, "torchvision", None)
+    measure("--smoke", "--out", tmp_path, "--stages", "plain", "--minutes", "0")
+    plain, *_ = rows(tmp_path)
+    assert not plain["augmented"]
+    assert plain["images_per_s"] > 0
 
 
 def test_what_it_trains_of_table_1_becomes_a_results_folder(tmp_path, measure):

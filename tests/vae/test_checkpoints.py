@@ -1,6 +1,7 @@
 """A training that was interrupted goes on bit for bit, from a checkpoint that is whole, or begins again."""
 
 import dataclasses
+import weakref
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ from rdbench.spec.sweep import load_sweep
 from rdbench.storage import places
 from rdbench.trial.run import run_pack
 from rdbench.vae import checkpoints as resume
-from rdbench.vae import tensor_file
+from rdbench.vae import tensor_file, training
 from rdbench.vae.checkpoints import Checkpointer, Stopped, interrupted, tidy
 
 CPU = torch.device("cpu")
@@ -182,6 +183,30 @@ def test_a_state_is_read_on_the_host_and_copied_to_the_gpu_once(sweep_file, data
     )
     Checkpointer(root, pack, torch.device("cuda"))
     assert read == [CPU]
+
+
+def test_what_was_copied_into_the_models_is_not_held_while_they_train(sweep_file, data, root, monkeypatch):
+    pack = trials_of(sweep_file)[:2]
+    stop_once(pack, data, root, 1)
+    read, step, alive = [], training._Member.step, set()
+    decode = tensor_file.decode
+
+    def noted(*given):
+        of, state = decode(*given)
+        for name, part in state["stages"][0]["parts"].items():
+            if name.startswith("network"):
+                read.extend(weakref.ref(value) for value in part.values())
+        return of, state
+
+    def watched(*given):
+        alive.add(any(value() is not None for value in read))
+        step(*given)
+
+    monkeypatch.setattr(tensor_file, "decode", noted)
+    monkeypatch.setattr(training._Member, "step", watched)
+    run_pack(pack, data, CPU, checkpointer=Checkpointer(root, pack, CPU))
+    assert len(read) > 50
+    assert alive == {False}
 
 
 def test_a_member_that_diverged_before_stays_so(sweep_file, data, root):
