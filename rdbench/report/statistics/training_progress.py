@@ -17,7 +17,7 @@ from rdbench.report.once import once
 from rdbench.report.sections import Section, records
 from rdbench.report.statistics.series import Key
 
-NO_HISTORY = "it has no history: nothing was trained epoch by epoch"
+NO_HISTORY = "no history of epochs is kept"
 ONE_CYCLE = "its first cycle holds no whole epoch: one cycle alone tells of no progress"
 ALL_BETAS = "one training for all β: its history is of none of them"
 
