@@ -5,6 +5,9 @@ Passes over the result of a convolution, of N values, in a training step, beside
     torch's layers      bias 2 + BatchNorm 3 + activation 2, backward 3 + 5 + bias 1 = 16 N
     here                BatchNorm with activation 3, backward 5                      =  8 N
 
+Over all BatchNorms, activated or not, that is 0.78 M in place of 1.39 M values an image of the paper's
+network on MNIST, and 4.06 M in place of 7.19 M on CelebA: counted, not measured.
+
 BatchNorm subtracts a bias again, so in training it is not added: its gradient is zero, and it shifts the
 running mean alone. In evaluation torch's own layers run, on the same parameters and statistics. On a GPU
 torch.compile makes of two functions the kernels that this counts on; elsewhere they run as they are written.
