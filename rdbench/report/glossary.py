@@ -53,7 +53,7 @@ def _pattern() -> tuple[re.Pattern[str], dict[str, Term]]:
     for way in [way for way in written if way[:1].islower() and len(way) > 1]:
         written.setdefault(way[:1].upper() + way[1:], written[way])
     ways = "|".join(re.escape(way) for way in sorted(written, key=len, reverse=True))
-    return re.compile(rf"(?<![\w&#/^-])(?:{ways})(?![\w^=-])"), written
+    return re.compile(rf"(?<![\w&#/^.-])(?:{ways})(?![\w^=-])"), written
 
 
 def mark_terms(html: str) -> Markup:

@@ -317,7 +317,7 @@ def test_what_is_not_drawn_is_counted():
     section.points.loc[lost, "distortion"] = -math.inf
     drawn = rate_chart.rate_chart(section, PAIR)
     assert drawn.notes == (
-        "1 of 3 points is not drawn, as a value is missing or not finite (distortion, σ² = 1/2).",
+        "1 of 3 points is not drawn, as a value is missing or not finite. Distortion, σ² = 1/2.",
         "1 of 3 points has rate 0 and no place on the logarithmic axis.",
         "1 of 3 is a point without a curve: a collapsed or an unstable model.",
     )

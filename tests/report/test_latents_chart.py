@@ -47,8 +47,8 @@ def test_a_line_a_latent_is_the_mean_over_seeds_of_those_that_tell_as_much(root,
         pytest.approx([1.25 * kl, 0.125 * kl]) for kl in (4.0, 2.0, 0.05, 1e-7)
     ]
     assert chart.finding == (
-        "bs_vae: the latent that tells most has a KL of 5.000 nats at β = 1, where 3 of 4 tell 0.01 nats or"
-        " more, and 0.5000 nats at β = 10, where 2 of 4 tell 0.01 nats or more."
+        "bs_vae. At β = 1 the latent that tells most has a KL of 5.000 nats, and 3 of 4 have 0.01 or more."
+        " At β = 10 the latent that tells most has a KL of 0.5000 nats, and 2 of 4 have 0.01 or more."
     )
     for view in chart.views.values():
         assert vl_convert.vegalite_to_vega(view | {"datasets": chart.data})["marks"]

@@ -10,6 +10,8 @@ from report_prose import END, sentences, words
 
 import rdbench.report
 from rdbench.report import make_report
+from rdbench.report.compare.compare import compare
+from rdbench.report.compare.page import as_html
 
 MOST = 25
 TRAIN = {"epochs": 3, "batch_size": 10}
@@ -62,6 +64,14 @@ def test_no_sentence_with_references_is_longer(tmp_path):
     )
     page = make_report(single(tmp_path), tmp_path / "out.html", references=[curve]).read_text()
     assert [sentence for sentence in sentences(page) if words(sentence) > MOST] == []
+
+
+def test_no_sentence_of_a_comparison_is_longer(tmp_path):
+    (one,) = seeds(tmp_path)
+    other = write(tmp_path / "other", make_sweep(seeds=3, beta=[0.1, 1, 10], train=TRAIN | {"lr": 0.1}))
+    found = sentences(as_html(compare([one], [other]), "before", "after"))
+    assert len(found) > 10
+    assert [sentence for sentence in found if words(sentence) > MOST] == []
 
 
 def literals():

@@ -120,8 +120,8 @@ def _finding(rows: Rows) -> str:
     betas, largest = rows[0]["beta"], rows[0]["kl"]
     ends = [0] if len(betas) == 1 else [0, -1]
     parts = [
-        f"{number(largest[end])} nats at β = {plain(betas[end])}, where"
-        f" {sum(row['kl'][end] >= TELLING for row in rows)} of {len(rows)} tell {TELLING:g} nats or more"
+        f"at β = {plain(betas[end])} the latent that tells most has a KL of {number(largest[end])} nats, and"
+        f" {sum(row['kl'][end] >= TELLING for row in rows)} of {len(rows)} have {TELLING:g} or more"
         for end in ends
     ]
-    return f"{rows[0]['variant']}: the latent that tells most has a KL of {', and '.join(parts)}."
+    return f"{rows[0]['variant']}. {'. '.join(f'{part[:1].upper()}{part[1:]}' for part in parts)}."

@@ -177,7 +177,7 @@ def _notes(
         missing.setdefault(lost, []).append(measure.title)
     notes = [
         f"{amount} of {total} points {'is' if amount == 1 else 'are'} not drawn, as a value is missing or not"
-        f" finite ({'; '.join(titles)})."
+        f" finite. {' '.join(f'{title[:1].upper()}{title[1:]}.' for title in titles)}"
         for amount, titles in missing.items()
         if amount
     ]

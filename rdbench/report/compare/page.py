@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from rdbench.report.across import renamed
+from rdbench.report.charts.marks import marks
 from rdbench.report.charts.psnr import psnr_chart
 from rdbench.report.charts.rate import rate_chart
 from rdbench.report.compare.compare import Comparison, Pair
@@ -39,8 +40,9 @@ def _view(key: str, pair: Pair) -> dict[str, Any]:
     both = overlaid(*pair.sides)
     variants = sorted(set(both.points["variant"])) if len(both.points) else []
     drawn = [draw(both, variants) for draw in (psnr_chart, rate_chart)] if variants else []
+    charts = [chart for chart in drawn if chart is not None]
     return {"key": key, "pair": pair, "sentences": sentences(pair), "tables": as_tables(pair),
-            "variants": variants, "charts": [chart for chart in drawn if chart is not None]}  # fmt: skip
+            "variants": variants, "charts": charts, "marks": marks(charts)}  # fmt: skip
 
 
 def overlaid(a: Section, b: Section) -> Section:

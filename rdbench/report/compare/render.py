@@ -155,7 +155,7 @@ def sentences(pair: Pair) -> list[str]:
     read = {metric.series.reading for metric in told}
     for rates in pair.rates:
         if rates.variants and (rates.quality == "mse" or rates.quality in read):
-            shown = "; ".join(map(_in_words, rates.variants))
+            shown = ". ".join(map(_in_words, rates.variants))
             lines.append(f"BD-rate of B against A, {rates.title}: {shown}")
     if pair.one_sided:
         lines.append(f"not on both sides: {'; '.join(map(', '.join, pair.one_sided))}")
