@@ -12,7 +12,7 @@ from rdbench.numerics.annealing import Curve, Path, Problem, Walk
 from rdbench.numerics.seeding import generator
 from tests.helpers.gaussian_oracle import log_likelihood
 
-COST = {4: (250, 400, 10, 100), 16: (600, 150, 10, 80), 64: (1000, 80, 8, 100)}
+COST = {4: (250, 400, 10, 80), 16: (600, 150, 10, 80), 64: (1000, 80, 8, 80)}
 """Latents -> levels, chains an image, images and stays that reach the bars with a margin."""
 
 WEAKER = {(64, "flat"): 0.25}
@@ -146,7 +146,7 @@ FAULTS = {
 
 def short_errors(source: Linear, **changes) -> list[float]:
     """The errors of a walk of moderate cost in a problem that may be another than the source's."""
-    path = path_of(source, 300)
+    path = path_of(source, 200)
     return all_errors(source, annealing.forward(source.problem(**changes), path, walks(50, stays=20)))
 
 
@@ -168,7 +168,7 @@ def test_without_a_fault_the_moderate_walk_is_right():
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_planted_fault_of_the_dynamics_is_noticed(fault, monkeypatch):
     source = linear(4, "steep")
-    path = path_of(source, 300)  # before: step sizes that such a fault adapts may not be numbers
+    path = path_of(source, 200)  # before: step sizes that such a fault adapts may not be numbers
     monkeypatch.setattr(annealing, *FAULTS[fault])
     assert not right(all_errors(source, annealing.forward(source.problem(), path, walks(50, stays=20))))
 
