@@ -297,6 +297,20 @@ def test_what_has_not_been_drawn_is_drawn_before_printing(reader):
     assert not reader.drawn("training")  # its details are closed, so it is not printed
 
 
+def test_printed_a_closed_part_says_that_it_was_closed_and_nothing_is_wider_than_the_paper(reader):
+    reader.open(width=718)  # A4 within margins of a centimetre
+    try:
+        reader.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+        after = "return getComputedStyle(arguments[0], '::after').content"
+        closed, opened = (reader.all(f"details{state} > summary")[0] for state in (":not([open])", "[open]"))
+        assert "closed when this was printed" in reader.run(after, closed)
+        assert reader.run(after, opened) == "none"
+        assert reader.run("return document.documentElement.scrollWidth") <= 718
+        assert not any(each.is_displayed() for each in reader.all(".controls, .meaning, .vega-embed summary"))
+    finally:
+        reader.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
+
+
 def test_nothing_was_loaded_and_nothing_went_wrong(reader):
     """The last: of all that was done to the page above."""
     reader.show("over_beta")
