@@ -25,7 +25,7 @@ def marks(charts: Sequence[Chart]) -> tuple[tuple[str, str], ...]:
         ("interval", "95% interval"): several,
         ("line", "fitted curve"): any(not row["alone"] for row in fitted),
         ("dashed", "fit to single seeds"): any(row["alone"] for row in fitted),
-        ("mean", "off the curve: collapsed or unstable"): any(row.get("state") for row in means),
+        ("off", "off the curve: collapsed or unstable"): any(row.get("state") for row in means),
         ("dotted", "rate as coded into bits"): any(name == CODED for name, _ in data),
         ("grey", "Shannon's bound"): any(name.startswith("shannon_") for name, _ in data),
     }
