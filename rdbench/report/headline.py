@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from rdbench.numerics.likelihood import LIKELIHOOD, READING_NAMES
+from rdbench.report import calibration
 from rdbench.report.numbers import Estimate, count, interval, number, plain
 from rdbench.report.sections import Section
 from rdbench.report.statistics.bd_rate import BdRate, CurvePoints, bd_rate
@@ -60,18 +61,25 @@ def sentences(
     """Return the page's verdict on a section: what is shown of rate, of ELBO, and how long it trained.
 
     Args:
-        said: of :func:`statements`; without any there is no sentence.
+        said: of :func:`statements`; without any, and without a known optimum, there is no sentence.
         corrected: the p-value of each, corrected for all tests of the page; None without a test.
         coder: each trained variant beside the linear coder, judged.
     """
-    if not said:
-        return ()
-    told = []
+    told = [*_against_theory(section)]
     for quantity in ("rate", "ELBO"):
         own = [(p, one) for p, one in zip(corrected, said, strict=True) if one.quantity == quantity]
         told += _clearest(section, own) if own else []
-    told += [*_below_coder(coder), *_length(section)]
+    if told:
+        told += [*_below_coder(coder), *_length(section)]
     return tuple(f"{text[:1].upper()}{text[1:]}." for text in told)
+
+
+def _against_theory(section: Section) -> Iterator[str]:
+    """Say how many points lie where theory has the optimum, where it knows one."""
+    if section.dataset == "gaussian" and (checks := calibration.checks(section.trials, section.points)):
+        yield calibration.summary(checks)
+        if section.points["seed"].nunique() == 1:
+            yield "one seed: its distance to the known optimum has no interval"
 
 
 def _clearest(section: Section, own: Sequence[tuple[float | None, Statement]]) -> list[str]:

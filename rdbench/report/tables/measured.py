@@ -36,8 +36,8 @@ BINNED = (("test bits/dim of 8-bit pixels", "test", "binned_bits_per_dim"),)
 
 PSNR = (
     " PSNR is that of the mean squared error over images, each at one sample of q(z|x), unclipped. The mean"
-    " of the images' PSNR, which is higher, is the metric reconstruction's: psnr at a sample, psnr_at_mean at"
-    " the mean of q(z|x), as most papers have it."
+    " of the images' PSNR, which is higher, is the metric reconstruction's. Its psnr is at a sample, its"
+    " psnr_at_mean at the mean of q(z|x), as most papers have it."
 )
 
 PIXELS = (
