@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from rdbench.vae.models import About, Model, Terms
     from rdbench.vae.training import Epoch, learning_rate
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _HOMES = {
     "run": "commands.api",

@@ -78,8 +78,9 @@ def _against_theory(section: Section) -> Iterator[str]:
     """Say how many points lie where theory has the optimum, where it knows one."""
     if section.dataset == "gaussian" and (checks := calibration.checks(section.trials, section.points)):
         yield calibration.summary(checks)
+        yield "the optimum is that of as many latents, which at high rates lies above Shannon's bound"
         if section.points["seed"].nunique() == 1:
-            yield "one seed: its distance to the known optimum has no interval"
+            yield "one seed: the distance to it has no interval"
 
 
 def _clearest(section: Section, own: Sequence[tuple[float | None, Statement]]) -> list[str]:

@@ -118,7 +118,7 @@ def test_a_dataset_is_prepared_and_verified(tmp_path, rdbench, monkeypatch):
 
 
 def test_version_and_help_and_usage_errors(tmp_path, rdbench):
-    assert in_a_process("--version", cwd=tmp_path).stdout == "rdbench 0.1.0\n"
+    assert in_a_process("--version", cwd=tmp_path).stdout == "rdbench 0.2.0\n"
     assert "rdbench sweep quickstart" in rdbench("--help").stdout
     assert rdbench("sweep").returncode == 2
     assert rdbench("swep").returncode == 2
