@@ -70,7 +70,8 @@ def by_levels(root: str) -> dict[str, dict[int, dict[str, dict[str, Any]]]]:
         settings = json.loads(row["settings"])
         slope = f" at {settings['slope']}" if "slope" in settings else ""
         here = found.setdefault(names[row["trial"]], {}).setdefault(settings["levels"], {})
-        here[settings["quantity"] + slope] = row
+        if isinstance(row["quantity"], str):  # else nothing was measured
+            here[row["quantity"] + slope] = row
     return found
 
 

@@ -14,7 +14,7 @@ from rdbench.report.statistics.series import values_by_seed
 
 BS, CONSTANT = "bs_vae", "beta_vae"
 OPTIMAL = (LIKELIHOOD, "optimal", "optimal_shared")  # the variance that a decoder can know first
-CAPTION = f"The same {CONSTANT} models, read with three variances σ², beside {BS}. Lower is better."
+CAPTION = f"The same {CONSTANT} models, read with each variance σ² named, beside {BS}. Lower is better."
 PALER = 0.35  # the share of white in the colour of a reading that is not the optimum
 
 

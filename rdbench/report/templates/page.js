@@ -63,7 +63,11 @@
     drawn.view.addResizeListener(() => requestAnimationFrame(() => cropLegend(chart)));
     chart.setAttribute("aria-label", spec.description);
     const finding = figure.querySelector(".finding");
-    if (finding.textContent !== spec.description) finding.textContent = spec.description; // else keep its terms
+    if (finding.textContent !== spec.description) {
+      const first = (finding.marked ??= finding.innerHTML); // with its terms explained
+      finding.innerHTML = first;
+      if (finding.textContent !== spec.description) finding.textContent = spec.description;
+    }
     drawn.view.addEventListener("click", (event, item) => {
       // Of a line, the datum is its first point's.
       if (item?.datum?.key && item.mark.marktype !== "line") pick(figure, item.datum);

@@ -4,6 +4,7 @@ By the client's own settings, such as the variable MLFLOW_TRACKING_URI; without 
 ``<results>/mlflow.db``, which ``mlflow ui --backend-store-uri sqlite:///results/mine/mlflow.db`` shows.
 """
 
+import hashlib
 import json
 import os
 import tempfile
@@ -26,7 +27,8 @@ class MLflow:
     """Tells an MLflow server, or a database beside the results."""
 
     def __init__(self, root: Path, sweep: str) -> None:
-        beside = f"sqlite:///{root.absolute() / 'mlflow.db'}"
+        self._root = root.absolute()
+        beside = f"sqlite:///{self._root / 'mlflow.db'}"
         uri = os.environ.get("MLFLOW_TRACKING_URI") or beside
         root.mkdir(parents=True, exist_ok=True)
         os.environ.setdefault(*RETRIES)
@@ -35,7 +37,7 @@ class MLflow:
         if known is not None:
             self._experiment: str = known.experiment_id
         else:
-            place = (root.absolute() / "mlflow").as_uri() if uri == beside else None
+            place = (self._root / "mlflow").as_uri() if uri == beside else None
             self._experiment = self._client.create_experiment(sweep, artifact_location=place)
 
     def log(self, trial: TrialRecord) -> None:
@@ -64,7 +66,7 @@ class MLflow:
 
     def report(self, file: Path) -> None:
         """Keep the page as an artifact of a run of its own."""
-        run = self._new_run(REPORT, REPORT)
+        run = self._new_run(f"{REPORT}-{hashlib.sha256(str(self._root).encode()).hexdigest()[:8]}", REPORT)
         self._client.log_artifact(run, str(file))
         self._client.set_terminated(run)
 

@@ -22,7 +22,8 @@ class Tensorboard:
     def log(self, trial: TrialRecord) -> None:
         """Write a trial's folder anew."""
         run = self._folder / f"{re.sub(r'[^A-Za-z0-9._+=-]+', '_', trial.name)}_{trial.id}"
-        shutil.rmtree(run, ignore_errors=True)
+        for before in self._folder.glob(f"*_{trial.id}"):  # its name may be another since
+            shutil.rmtree(before, ignore_errors=True)
         with SummaryWriter(str(run)) as writer:
             lines = [f"    {key}: {json.dumps(value)}" for key, value in trial.settings.items()]
             writer.add_text("settings", "\n".join([f"{trial.name}: {trial.status}", "", *lines]))
