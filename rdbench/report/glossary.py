@@ -15,8 +15,8 @@ from typing import NamedTuple
 from markupsafe import Markup, escape
 
 FILE = Path(__file__).with_name("glossary.csv")
-QUIET = ("a", "button", "code", "h1", "h2", "label", "option", "pre", "script", "select", "style", "summary", "svg",
-         "textarea", "title", "dfn")  # fmt: skip
+QUIET = ("a", "button", "code", "h1", "h2", "label", "option", "pre", "script", "select", "style", "summary",
+         "svg", "textarea", "title", "dfn")  # fmt: skip
 """Elements whose text is no prose, or that take no further stop of the keyboard within."""
 FOLDED = ("details",)
 """Elements that a reader has to open: a term is marked there only if it stands nowhere else."""
