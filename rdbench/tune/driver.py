@@ -232,6 +232,7 @@ def drive(request: Request, emit: Emit, hear: Hear) -> None:
         source.add([], ())
     narrator = _Narrator(emit, source)
     ray_internals.survive_memory_kills()
+    ray_internals.count_no_callbacks()
     # Else Tune asks a searcher for one trial ahead only, and starts the workers one after another.
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(max(200, at_a_time))
     with ExitStack() as held:

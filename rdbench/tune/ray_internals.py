@@ -6,6 +6,7 @@ import ray
 from ray import exceptions
 from ray._private import worker
 from ray._private.state import state
+from ray.air._internal import usage
 from ray.air.execution._internal.actor_manager import RayActorManager
 from ray.core.generated import gcs_pb2
 from ray.core.generated.common_pb2 import ActorDeathCause, ActorDiedErrorContext
@@ -42,6 +43,15 @@ def as_actor_error(error: Exception) -> Exception:
     would end.
     """
     return MemoryLossError() if isinstance(error, exceptions.OutOfMemoryError) else error
+
+
+def count_no_callbacks() -> None:
+    """Have Tune not count callbacks by kind for a report of usage that is never sent.
+
+    It would import MLflow, Comet and Weights & Biases for that, where installed: seconds, and folders of
+    temporary files that a killed process leaves.
+    """
+    usage.tag_callbacks = lambda callbacks: False
 
 
 def survive_memory_kills() -> None:

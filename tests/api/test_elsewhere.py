@@ -1,7 +1,5 @@
 """A network that was trained elsewhere: measured as a sweep's are, and shown beside them."""
 
-import json
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -11,6 +9,7 @@ from torch import nn
 import rdbench
 from rdbench import datasets
 from rdbench.errors import ResultsError, SpecError
+from rdbench.metrics import stored
 from rdbench.metrics.iwae import IwaeOptions, scored
 from rdbench.report.contents import contents
 
@@ -267,7 +266,7 @@ def test_a_decoder_alone_has_the_likelihood_of_its_own_sigma_and_no_gap(swept, t
     mine = rdbench.evaluate(
         (None, model.decode), results, name="generator", latent=8, results=tmp_path / "m", metrics=[AIS]
     )
-    rows = [(json.loads(row["settings"]), row["value"]) for row in mine.metrics.to_dict("records")]
+    rows = [(stored.settings(row), row["value"]) for row in mine.metrics.to_dict("records")]
     found = {settings["quantity"]: (settings, value) for settings, value in rows}
     data = datasets.load(results.sweep.dataset, tmp_path)
     train, test = (
