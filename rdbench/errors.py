@@ -46,6 +46,12 @@ class RayDiedError(ClusterError):
     exit_code = 5
 
 
+class GpuLostError(UserError):
+    """A GPU that this process can use no longer; another process may."""
+
+    exit_code = 5
+
+
 class CaptureFailed(RuntimeError):  # noqa: N818
     """A training step that could not be recorded as a CUDA graph; the process may have lost its GPU by it."""
 

@@ -4,10 +4,10 @@ import datetime
 import functools
 import math
 import platform
-import re
 import time
 import traceback
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -25,7 +25,7 @@ from rdbench.spec.plan import Trial
 from rdbench.storage import paths, places
 from rdbench.trial.early_stopping import EarlyStopper
 from rdbench.trial.job import Hung, Job, Retry, Summary, kept
-from rdbench.trial.rows import Tables, failure_tables, stopped_tables
+from rdbench.trial.rows import Tables, failure_tables, placed, stopped_tables
 from rdbench.trial.run import Hooks, metric_rows, run_pack
 from rdbench.trial.watchdog import Overdue, run_within
 from rdbench.vae import checkpoints, metric_states
@@ -120,17 +120,6 @@ def _measure_on_stored_weights(
     ResultsFolder(job.results).add_metrics(trial.id, lacking, rows)
     metric_states.discard(job.results, [trial.id])
     return summary(tables)
-
-
-def _placed(error: str, trial: Trial) -> str:
-    """Return a traceback whose last line, which users see first, says where in their own file it began."""
-    source, _, symbol = trial.variant.source.rpartition(":")
-    if not source.endswith(".py"):
-        return error
-    lines = re.findall(rf'File "{re.escape(source)}", line (\d+)', error)
-    file = Path(source).name
-    where = f"{file}:{lines[-1]}: " if lines else f"{file}: "
-    return f"{error.rstrip()}\n{where}{error.strip().splitlines()[-1]}; try 'rdbench check {file}:{symbol}'\n"
 
 
 def work(
@@ -236,7 +225,8 @@ class _Attempts:
             if not isinstance(fault, _Fault):
                 return fault
             if self.device == "cuda":
-                torch.cuda.empty_cache()  # here, where the traceback no longer holds the pack's tensors
+                with suppress(RuntimeError):  # a process that has lost its GPU by this fault
+                    torch.cuda.empty_cache()  # here, where the traceback no longer holds the pack's tensors
             if len(self.pack) > 1 and (fault.for_want_of_memory or not fault.of_the_machine):
                 return None
             if fault.of_the_machine or (known and fault.line != known):
@@ -249,7 +239,7 @@ class _Attempts:
                 return self._failed(fault.traceback)
 
     def _failed(self, text: str) -> list[Tables]:
-        return [failure_tables(trial, _placed(text, trial), self.started) for trial in self.pack]
+        return [failure_tables(trial, placed(text, trial), self.started) for trial in self.pack]
 
     def _attempt(self) -> list[Tables] | _Fault:
         stopper = EarlyStopper(self.stopping, self.job.results, self.pack, self.job.peers)

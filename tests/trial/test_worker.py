@@ -128,6 +128,20 @@ def test_a_pack_whose_capture_fails_trains_without_in_another_process(pack, job,
     assert sizes == [6, 1, 1, 1, 1, 1, 1]
 
 
+def lost(*arguments):
+    raise RuntimeError("CUDA error: operation failed due to a previous error during capture")
+
+
+def test_a_gpu_lost_by_a_broken_recording_is_another_process_s_to_find(trial, job, monkeypatch):
+    def breaks_off(*arguments, **options):
+        raise CaptureFailed("its step could not be recorded")
+
+    monkeypatch.setattr(worker, "run_pack", breaks_off)
+    monkeypatch.setattr(torch.cuda, "empty_cache", lost)
+    with pytest.raises(Retry, match="CaptureFailed: its step could not be recorded"):
+        work([trial], job, "cuda")
+
+
 def test_an_exception_that_comes_twice_is_the_trials_own(trial, job, monkeypatch):
     calls = []
 
