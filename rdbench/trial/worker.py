@@ -118,7 +118,7 @@ def _measure_on_stored_weights(
     known = replace(kept(job.results, tables["points"]), keeping=keeping)
     rows = metric_rows(model, trial, data, torch_device, lacking, known)
     ResultsFolder(job.results).add_metrics(trial.id, lacking, rows)
-    metric_states.discard(job.results, [trial.id])
+    metric_states.discard(job.results, [trial.id], lacking)
     return summary(tables)
 
 
@@ -179,8 +179,7 @@ def work(
         commit(job, trial, {"trials": tables["trials"]})
     if attempts.checkpointer:
         attempts.checkpointer.remove()
-        measured = pack if job.outputs.metrics else ()
-        metric_states.discard(job.results, [trial.id for trial in measured])
+        metric_states.discard(job.results, [trial.id for trial in pack], job.outputs.metrics)
     return [summary(tables) for tables in results]
 
 

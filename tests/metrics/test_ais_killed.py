@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from rdbench.commands import evaluate
-from rdbench.metrics import ais
+from rdbench.metrics import ais, is_measured
 from rdbench.metrics.ais import AisOptions
+from rdbench.metrics.iwae import IwaeOptions
 from rdbench.numerics import annealing
 from rdbench.results.store import ResultsFolder
 from rdbench.spec.plan import plan
@@ -193,11 +194,52 @@ def test_one_that_is_measured_as_it_is_trained_goes_on_too(work, whole, tmp_path
 
 def test_what_a_kill_after_the_commit_left_is_removed(kept, work, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr(metric_states, "discard", lambda root, trials: None)
+        patch.setattr(metric_states, "discard", lambda root, trials, asked: None)
         work.finish(kept)
     assert states(kept)
     assert work.finish(kept) == 0
     assert states(kept) == []
+
+
+def test_another_metric_measured_in_between_costs_it_nothing(kept, work, whole):
+    for other in (IwaeOptions(images=3, samples=1), ASKED.model_copy(update={"chains": 3})):
+        work.killed_after(kept, 60)
+        begun = states(kept)
+        work.allowed = math.inf
+        evaluate.evaluate(kept, [other], kept, "cpu")
+        rows = ResultsFolder(kept).trial_tables(TRIAL.id)["metrics"]
+        assert is_measured(other, rows, complete=True)
+        assert states(kept) == begun
+    assert work.finish(kept) < whole[1]
+    assert states(kept) == []
+
+
+@pytest.mark.parametrize("command", ["sweep", "evaluate"])
+def test_a_fault_of_the_machine_costs_it_nothing(kept, work, whole, monkeypatch, command):
+    """Its row says so, and measured anew it goes on; failed in the same way again it is given up."""
+    moved = annealing.transition
+
+    def fails(*arguments):
+        if work.done >= 60:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return moved(*arguments)
+
+    job = Job(kept, kept, outputs=Outputs([ASKED], weights=True), resources=EVERY_LEVEL)
+
+    def measure():
+        if command == "evaluate":
+            return evaluate.evaluate(kept, [ASKED], kept, "cpu")
+        return worker.work([TRIAL], job, "cpu")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(annealing, "transition", fails)
+        measure()
+    assert states(kept)
+    work.done = 0
+    measure()
+    assert work.done < whole[1]
+    values = [row["value"] for row in ResultsFolder(kept).trial_tables(TRIAL.id)["metrics"]]
+    assert (states(kept), None in values) == ([], False)
 
 
 def test_the_state_of_a_metric_is_no_pack_that_was_interrupted(kept, work):
