@@ -375,4 +375,5 @@ METRIC = Metric(
     ),
     protocols=("clean",),
     needs=("density",),
+    takes_long=True,
 )

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import torch
 
+from rdbench import metrics
 from rdbench.datasets import Dataset, load
 from rdbench.errors import DatasetError, StorageError, UserError, of_the_machine, out_of_memory
-from rdbench.metrics import is_measured
 from rdbench.registry import running, variants
 from rdbench.results.lease import stop_requested
 from rdbench.results.readings import likelihood_rows
@@ -105,7 +105,9 @@ def _measure_on_stored_weights(
     if not complete <= tables.keys() or tables["trials"][0]["status"] != "done":
         return None
     stored = tables.get("metrics", [])
-    lacking = [options for options in job.outputs.metrics if not is_measured(options, stored, or_failed=True)]
+    lacking = [
+        options for options in job.outputs.metrics if not metrics.is_measured(options, stored, or_failed=True)
+    ]
     data = _load(trial.dataset, paths.data_root(job.data_root))
     if tables["trials"][0]["dataset_checksum"] != data.checksum:
         return None
@@ -284,6 +286,7 @@ class _Attempts:
             minutes=job.resources.checkpoint_minutes,
             stop=lambda: stopper.stops() or self.stop(),
         )
+        checkpointer.keep_last = any(metrics.of(options).takes_long for options in job.outputs.metrics)
         stopper.history = checkpointer.history
         if stopper.stops():  # killed between the checkpoint of its last epoch and its commit
             raise Stopped

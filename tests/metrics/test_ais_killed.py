@@ -1,5 +1,6 @@
 """ais, killed between two levels: measured again it goes on from there, to the same rows bit for bit."""
 
+import dataclasses
 import math
 import shutil
 
@@ -10,6 +11,7 @@ from rdbench.commands import evaluate
 from rdbench.metrics import ais, is_measured
 from rdbench.metrics.ais import AisOptions
 from rdbench.metrics.iwae import IwaeOptions
+from rdbench.metrics.latents import LatentsOptions
 from rdbench.numerics import annealing
 from rdbench.results.store import ResultsFolder
 from rdbench.spec.plan import plan
@@ -190,6 +192,34 @@ def test_one_that_is_measured_as_it_is_trained_goes_on_too(work, whole, tmp_path
     assert whole[1] <= work.done <= whole[1] + 1
     assert metric_bytes(tmp_path) == metric_bytes(whole[0])
     assert states(tmp_path) == []
+
+
+def test_one_that_is_stopped_within_its_first_metric_does_not_train_again(work, whole, tmp_path, monkeypatch):
+    seldom = Resources(checkpoint_minutes=1000)
+    job, epochs = Job(tmp_path, tmp_path, outputs=Outputs([ASKED]), resources=seldom), []
+
+    def measure():
+        (ended,) = worker.work([TRIAL], job, "cpu", on_epoch=lambda trial, epoch: epochs.append(epoch.epoch))
+        return ended["status"], work.done
+
+    monkeypatch.setattr(worker, "STOP_LOOK_SECONDS", 0.0)
+    monkeypatch.setattr(worker, "stop_requested", lambda root: work.done > 29)
+    assert measure() == ("stopped", 30)
+    assert checkpoints.interrupted(tmp_path) == [(TRIAL.id,)]
+    monkeypatch.setattr(worker, "stop_requested", lambda root: False)
+    assert measure() == ("done", whole[1])
+    assert epochs == [1]
+    assert metric_bytes(tmp_path) == metric_bytes(whole[0])
+    assert states(tmp_path) == []
+
+
+def test_metrics_that_take_seconds_cost_no_checkpoint(tmp_path, monkeypatch):
+    written = []
+    monkeypatch.setattr(checkpoints.Checkpointer, "_write", lambda *arguments: written.append(arguments))
+    job = Job(tmp_path, tmp_path, resources=Resources(checkpoint_minutes=1000))
+    quick = dataclasses.replace(job, outputs=Outputs([LatentsOptions(), IwaeOptions(images=3, samples=1)]))
+    worker.work([TRIAL], quick, "cpu")
+    assert written == []
 
 
 def test_what_a_kill_after_the_commit_left_is_removed(kept, work, monkeypatch):
