@@ -3,11 +3,13 @@
 import dataclasses
 import math
 import shutil
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from rdbench.commands import evaluate
+from rdbench.errors import StorageError
 from rdbench.metrics import ais, is_measured
 from rdbench.metrics.ais import AisOptions
 from rdbench.metrics.iwae import IwaeOptions
@@ -17,6 +19,7 @@ from rdbench.results.store import ResultsFolder
 from rdbench.spec.plan import plan
 from rdbench.spec.settings import Resources
 from rdbench.spec.sweep import Sweep
+from rdbench.storage import places
 from rdbench.trial import worker
 from rdbench.trial.job import Job, Outputs
 from rdbench.vae import checkpoints, metric_states, models
@@ -211,6 +214,26 @@ def test_one_that_is_stopped_within_its_first_metric_does_not_train_again(work, 
     assert epochs == [1]
     assert metric_bytes(tmp_path) == metric_bytes(whole[0])
     assert states(tmp_path) == []
+
+
+@pytest.mark.parametrize("weights", [True, False])
+def test_a_stop_whose_state_cannot_be_kept_is_no_failure_of_the_metric(
+    kept, work, tmp_path, monkeypatch, weights
+):
+    root = kept if weights else tmp_path / "untrained"
+    job = Job(root, root, outputs=Outputs([ASKED]), resources=Resources(checkpoint_minutes=1000))
+
+    def full(place, content):
+        if place.parent.name == "resume":
+            raise StorageError(f"cannot write {place} (No space left on device)")
+        places.write_atomically(place, content)
+
+    monkeypatch.setattr(checkpoints, "places", SimpleNamespace(**{**vars(places), "write_atomically": full}))
+    monkeypatch.setattr(worker, "STOP_LOOK_SECONDS", 0.0)
+    monkeypatch.setattr(worker, "stop_requested", lambda root: work.done > 29)
+    with pytest.raises(StorageError, match="No space left"):
+        worker.work([TRIAL], job, "cpu")
+    assert "metrics" not in ResultsFolder(root).trial_tables(TRIAL.id)
 
 
 def test_metrics_that_take_seconds_cost_no_checkpoint(tmp_path, monkeypatch):
