@@ -152,11 +152,7 @@ def work(
     stop = _StopRequest(job)
     if stop():
         return [_STOPPED for _ in pack]
-    try:
-        ended = _ended_before(pack, job, device, stop)
-    except Stopped:
-        return [_STOPPED for _ in pack]
-    if ended:
+    if ended := _ended_before(pack, job, device, stop):
         rest = [trial for trial in pack if trial.id not in ended]
         now = work(rest, job, device, on_progress, on_epoch) if rest else []
         ended |= {trial.id: figures for trial, figures in zip(rest, now, strict=True)}
@@ -321,21 +317,27 @@ def _ended_before(
     pack: Sequence[Trial], job: Job, device: str, stop: Callable[[], bool]
 ) -> dict[str, Summary]:
     """Return the summaries of trials that need no training: they ended in this run already, whose worker was
-    lost before it could say so, or only lack metrics that can be measured on their stored weights."""
-    ended = {}
+    lost before it could say so, or only lack metrics that can be measured on their stored weights. Where the
+    user asked to stop meanwhile, all others are among them, as stopped."""
+    ended: dict[str, Summary] = {}
+    others: dict[str, Summary] = {}
     for trial in pack:
         if ResultsFolder(job.results).committed_in(job.run, trial.id):
             ended[trial.id] = summary(ResultsFolder(job.results).trial_tables(trial.id))
+        if trial.id in ended or others:
             continue
         try:
             measured = _measure_on_stored_weights(trial, job, device, stop)
+        except Stopped:
+            others = {one.id: _STOPPED for one in pack}
+            continue
         except StorageError:
             raise
         except Exception:
             measured = None  # what stands in the way, such as data that are gone, stands in training's too
         if measured:
             ended[trial.id] = measured
-    return ended
+    return others | ended
 
 
 def _side_by_side(pack: Sequence[Trial], device: str) -> bool:

@@ -184,6 +184,16 @@ def test_a_sweep_that_is_stopped_goes_on_within_its_metric(kept, work, whole, mo
     assert states(kept) == []
 
 
+def test_what_is_committed_is_no_part_of_what_a_stop_leaves(kept, work, monkeypatch):
+    first, last = (TRIAL.model_copy(update={"seed": seed}) for seed in (1, 2))
+    job = Job(kept, kept, outputs=Outputs([ASKED], weights=True), run="11111111")
+    worker.work([first, last], dataclasses.replace(job, outputs=Outputs()), "cpu")
+    monkeypatch.setattr(worker, "stop_requested", lambda root: work.done > 29)
+    monkeypatch.setattr(worker, "STOP_LOOK_SECONDS", 0.0)
+    ended = worker.work([first, TRIAL, last], job, "cpu")
+    assert [one["status"] for one in ended] == ["done", "stopped", "done"]
+
+
 def test_one_that_is_measured_as_it_is_trained_goes_on_too(work, whole, tmp_path):
     """Its training ends in the same network, from its own checkpoint."""
     job = Job(tmp_path, tmp_path, outputs=Outputs([ASKED]), resources=EVERY_LEVEL)
