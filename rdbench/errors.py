@@ -53,7 +53,15 @@ class GpuLostError(UserError):
 
 
 class CaptureFailed(RuntimeError):  # noqa: N818
-    """A training step that could not be recorded as a CUDA graph; the process may have lost its GPU by it."""
+    """A training step that could not be recorded as a CUDA graph; the process may have lost its GPU by it.
+
+    Attributes:
+        remembered: another process knows, and will not try.
+    """
+
+    def __init__(self, why: str, remembered: bool = False) -> None:
+        super().__init__(why)
+        self.remembered = remembered
 
 
 EXTRAS = {

@@ -189,6 +189,7 @@ class _Fault:
     line: str
     of_the_machine: bool
     for_want_of_memory: bool
+    remembered: bool = False  # the next attempt does without what failed
 
 
 @dataclass
@@ -227,7 +228,7 @@ class _Attempts:
             if len(self.pack) > 1 and (fault.for_want_of_memory or not fault.of_the_machine):
                 return None
             if fault.of_the_machine or (known and fault.line != known):
-                raise Retry(fault.traceback)
+                raise Retry(fault.traceback, counts=not fault.remembered)
             if not known:
                 known = fault.line
             elif not begun_anew and checkpoints.discard(self.job.results, [trial.id for trial in self.pack]):
@@ -260,8 +261,10 @@ class _Attempts:
                 commit(self.job, trial, tables)
             raise Hung(text) from None
         except (Exception, SystemExit) as error:
-            line = f"{type(error).__name__}: {error}"
-            return _Fault(traceback.format_exc(), line, of_the_machine(error), out_of_memory(error))
+            line, remembered = f"{type(error).__name__}: {error}", getattr(error, "remembered", False) is True
+            return _Fault(
+                traceback.format_exc(), line, of_the_machine(error), out_of_memory(error), remembered
+            )
         # A trial that went on for the others' sake alone ends as it would have alone: without points.
         return [
             stopped_tables(trial, *stopped, self.started) if (stopped := stopper.stopped(member)) else tables
