@@ -46,8 +46,22 @@ class RayDiedError(ClusterError):
     exit_code = 5
 
 
+class GpuLostError(UserError):
+    """A GPU that this process can use no longer; another process may."""
+
+    exit_code = 5
+
+
 class CaptureFailed(RuntimeError):  # noqa: N818
-    """A training step that could not be recorded as a CUDA graph; the process may have lost its GPU by it."""
+    """A training step that could not be recorded as a CUDA graph; the process may have lost its GPU by it.
+
+    Attributes:
+        remembered: another process knows, and will not try.
+    """
+
+    def __init__(self, why: str, remembered: bool = False) -> None:
+        super().__init__(why)
+        self.remembered = remembered
 
 
 EXTRAS = {

@@ -107,7 +107,7 @@ def _evaluate(
         if not lacking:
             already += 1
             if trial.id in begun:  # an earlier attempt ended between its commit and this
-                metric_states.discard(root, [trial.id])
+                metric_states.discard(root, [trial.id], asked)
             continue
         if not file.exists():
             without += 1
@@ -119,7 +119,7 @@ def _evaluate(
         known = replace(kept(root, tables.get("points", [])), say=say, keeping=keeping)
         rows = metric_rows(model, trial, data, torch_device, lacking, known)
         folder.add_metrics(trial.id, lacking, rows)
-        metric_states.discard(root, [trial.id])
+        metric_states.discard(root, [trial.id], lacking)
         problems = _without_value(rows)
         failed += [f"{name}: {row['name']}: {reason(row)}" for row in problems]
         measured += not problems

@@ -107,7 +107,7 @@ def _run(
         todo = search.next() if todo else []
     if todo:
         from rdbench.tune.supervisor import RayScheduler
-        from rdbench.vae import checkpoints
+        from rdbench.vae import checkpoints, metric_states
 
         scheduler = scheduler or RayScheduler(options.address, options.concurrency)
         # Of a search more may end in this run than its first batch.
@@ -115,7 +115,9 @@ def _run(
         with SweepProgress(total, console, name, on_ended=tracking.tell) as progress:
             usage = scheduler.run(todo, job, progress, lease, search)
         # Of those that were stopped early the checkpoints stay: they may yet be trained to their end.
-        checkpoints.tidy(root, folder.finished(sweep.model_copy(update={"stop": None})))
+        finished_trials = folder.finished(sweep.model_copy(update={"stop": None}))
+        checkpoints.tidy(root, finished_trials)
+        metric_states.discard(root, finished_trials, sweep.metrics)
         if usage.working:
             _say(console, usage_line(usage.share, usage.working, usage.starting))
         interrupted = usage.stopped if search else progress.finished < len(todo)

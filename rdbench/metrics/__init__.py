@@ -18,7 +18,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from rdbench.errors import SpecError, UserError, lacking
+from rdbench.errors import SpecError, StorageError, UserError, lacking
 from rdbench.metrics import plugged, stored
 from rdbench.metrics.base import (
     NEEDS,
@@ -156,7 +156,8 @@ def rows(asked: Iterable[MetricOptions], model: TrainedModel) -> list[dict[str, 
 
     A metric that raises, or whose value is not finite, leaves one row whose value is null, with the traceback
     as ``error`` among its settings, and the number of ``failures``. Unless the machine or the user's settings
-    are at fault, it is tried again at once, while the model is in memory.
+    are at fault, it is tried again at once, while the model is in memory. StorageError: the results cannot be
+    written now.
     """
     return [_row(options, value, model.protocol) for options in asked for value in _measure(options, model)]
 
@@ -191,13 +192,9 @@ def _measure(options: MetricOptions, model: TrainedModel, known: str = "") -> li
         for need in metric.needs:
             if need in model.lacks:
                 return [undefined_value(f"it has no {NEEDS[need]}")]
-        values = metric.compute(options, model)
-        for value in values:
-            if value.settings.get("undefined", False):
-                continue
-            if value.value is None or not math.isfinite(value.value):
-                raise ValueError(f"{options.name} is {value.value} with {value.settings}")
-        return values
+        return _finite(metric.compute(options, model), options)
+    except StorageError:
+        raise  # its state cannot be kept as the user asks to stop: nor could a row be
     except Exception as error:
         text = plugged.placed(options, error, traceback.format_exc())
         if isinstance(error, UserError) or of_the_machine(error):
@@ -205,6 +202,16 @@ def _measure(options: MetricOptions, model: TrainedModel, known: str = "") -> li
     if known and way(known) == way(text):
         return [_failure(text, TRIES)]
     return [_failure(text)] if known else _measure(options, model, text)
+
+
+def _finite(values: list[Value], options: MetricOptions) -> list[Value]:
+    """Return values, or raise ValueError for one that has a meaning and is not finite."""
+    for value in values:
+        if value.settings.get("undefined", False):
+            continue
+        if value.value is None or not math.isfinite(value.value):
+            raise ValueError(f"{options.name} is {value.value} with {value.settings}")
+    return values
 
 
 def of_quantity(name: str, quantity: str | None, settings: dict[str, Any]) -> dict[str, Any]:

@@ -177,7 +177,7 @@ def _variance(task: _Task, train_sse: float | None) -> float:
     """Return the sigma^2 of ``optimal_train``, or without an encoder's error the decoder's own.
 
     That is where the likelihood of training images is highest: d/ds (ln Z_s + n/2 ln s) = 0, at the slope
-    at which s E_q |x - f(z)|^2 = n/2. A pilot finds it.
+    at which s E_q |x - f(z)|^2 = n/2. A pilot finds it. ValueError: there is none to be found.
     """
     import torch
 
@@ -190,13 +190,17 @@ def _variance(task: _Task, train_sse: float | None) -> float:
     images = torch.cat(training_images(task.model, UNSEEN))
     noise = generator(task.model.seed, "metric/ais/variance", task.model.device)
     problem, task = replace(task.problem, images=images), replace(task, noise=noise)
+    if images.amin() == images.amax():
+        raise ValueError(
+            "all pixels of the training images are of one value, so there is no sigma^2 to look for"
+        )
     levels, end = max(10, task.options.levels // 2), 1 / float(images.var())
-    for _ in range(FARTHEST):
+    for longer in range(FARTHEST):
+        end *= LONGER if longer else 1
         found = annealing.pilot(problem, end, levels, _walk(task, PILOTS, "sigma^2"))
         reached = found.path.slopes * found.sse.cpu() >= n / 2
         if bool(reached.any()):
             return 1 / (2 * float(found.path.slopes[int(reached.double().argmax())]))
-        end *= LONGER
     raise ValueError(f"the decoder's likelihood rises up to sigma^2 = {1 / (2 * end):.2g}: it has no optimum")
 
 
@@ -375,4 +379,5 @@ METRIC = Metric(
     ),
     protocols=("clean",),
     needs=("density",),
+    takes_long=True,
 )

@@ -233,6 +233,7 @@ class Metric:
     # (options, dataset) -> quantities that it is not measured by on this dataset, though the others are, and
     # why, in one line each. Imports no torch.
     left_out: "Callable[[Any, Dataset], Mapping[str, str]]" = lambda options, data: {}
+    takes_long: bool = False  # minutes to hours a trial: it keeps its state in ``TrainedModel.stages``
 
     def value_names(self, options: MetricOptions) -> list[str]:
         """Return the names of the values it may have under some options."""

@@ -19,7 +19,15 @@ Summary = dict[str, Any]
 
 
 class Retry(Exception):  # noqa: N818
-    """A fault that may be the machine's: worth another attempt elsewhere. It says the traceback."""
+    """A fault that may be the machine's: worth another attempt elsewhere. It says the traceback.
+
+    Attributes:
+        counts: among the attempts that trials have; not where the next will not meet this fault.
+    """
+
+    def __init__(self, text: str, counts: bool = True) -> None:
+        super().__init__(text)
+        self.counts = counts
 
 
 class Hung(Exception):  # noqa: N818

@@ -3,6 +3,8 @@
 import datetime
 import json
 import platform
+import re
+from pathlib import Path
 from typing import Any
 
 from rdbench import machine
@@ -32,6 +34,17 @@ def trial_row(trial: Trial, status: str, error: str | None, started: datetime.da
 def failure_tables(trial: Trial, error: str, started: datetime.datetime) -> Tables:
     """Return the tables of a trial that raised an exception or lost its worker."""
     return {"trials": [trial_row(trial, "failed", error, started)]}
+
+
+def placed(error: str, trial: Trial) -> str:
+    """Return a traceback whose last line, which users see first, says where in their own file it began."""
+    source, _, symbol = trial.variant.source.rpartition(":")
+    if not source.endswith(".py"):
+        return error
+    lines = re.findall(rf'File "{re.escape(source)}", line (\d+)', error)
+    file = Path(source).name
+    where = f"{file}:{lines[-1]}: " if lines else f"{file}: "
+    return f"{error.rstrip()}\n{where}{error.strip().splitlines()[-1]}; try 'rdbench check {file}:{symbol}'\n"
 
 
 def stopped_tables(trial: Trial, reason: str, history: Rows, started: datetime.datetime) -> Tables:

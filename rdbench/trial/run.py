@@ -13,6 +13,7 @@ from torch import Tensor
 
 from rdbench import machine, metrics
 from rdbench.datasets import Dataset
+from rdbench.errors import StorageError
 from rdbench.metrics.base import MetricOptions, TrainedModel
 from rdbench.numerics.precision import exact_float32
 from rdbench.numerics.stages import Stages, Unkept
@@ -239,11 +240,14 @@ def metric_rows(
     """Return rows of the ``metrics`` table of a model that was trained before, as its trial would.
 
     What cannot be measured, for want of memory say, is a row that says so: no reason to train it again.
+    StorageError: the results cannot be written now; Stopped: the user asked to stop.
     """
     try:
         with models.seeded(trial, device):
             measured = measure(model, trial, data, "test", device)
         with models.seeded(trial, device):
             return metrics.rows(asked, _trained_model(model, trial, data, measured, device, kept))
+    except StorageError:
+        raise
     except Exception:
         return metrics.failed(asked, trial.protocol, traceback.format_exc())

@@ -13,7 +13,10 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 
-from rdbench.errors import StorageError
+import torch
+
+from rdbench.errors import GpuLostError, StorageError
+from rdbench.metrics.failures import last_line
 from rdbench.numerics.precision import check_precision
 from rdbench.results.lease import Lease
 from rdbench.search.running import SearchRun
@@ -112,7 +115,21 @@ class SerialScheduler:
             try:
                 return work([trial], job, self.device, on_progress, on_epoch)[0]
             except Retry as error:
+                self._check_gpu(str(error))
                 if attempt == ATTEMPTS:
                     tables = failure_tables(trial, str(error), started)
         commit(job, trial, tables)
         return summary(tables)
+
+    def _check_gpu(self, fault: str) -> None:
+        """Raise GpuLostError where a fault, by its traceback, has cost this process its GPU."""
+        if self.device != "cuda":
+            return
+        try:
+            torch.cuda.synchronize()
+        except RuntimeError as error:
+            why = str(error).partition("\n")[0]
+            raise GpuLostError(
+                f"this process has lost its GPU ({why}) after: {last_line(fault)}; start it anew"
+                " (in a notebook restart the kernel) and run the same command again"
+            ) from None

@@ -4,18 +4,18 @@ import datetime
 import functools
 import math
 import platform
-import re
 import time
 import traceback
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 
+from rdbench import metrics
 from rdbench.datasets import Dataset, load
 from rdbench.errors import DatasetError, StorageError, UserError, of_the_machine, out_of_memory
-from rdbench.metrics import is_measured
 from rdbench.registry import running, variants
 from rdbench.results.lease import stop_requested
 from rdbench.results.readings import likelihood_rows
@@ -25,7 +25,7 @@ from rdbench.spec.plan import Trial
 from rdbench.storage import paths, places
 from rdbench.trial.early_stopping import EarlyStopper
 from rdbench.trial.job import Hung, Job, Retry, Summary, kept
-from rdbench.trial.rows import Tables, failure_tables, stopped_tables
+from rdbench.trial.rows import Tables, failure_tables, placed, stopped_tables
 from rdbench.trial.run import Hooks, metric_rows, run_pack
 from rdbench.trial.watchdog import Overdue, run_within
 from rdbench.vae import checkpoints, metric_states
@@ -105,7 +105,9 @@ def _measure_on_stored_weights(
     if not complete <= tables.keys() or tables["trials"][0]["status"] != "done":
         return None
     stored = tables.get("metrics", [])
-    lacking = [options for options in job.outputs.metrics if not is_measured(options, stored, or_failed=True)]
+    lacking = [
+        options for options in job.outputs.metrics if not metrics.is_measured(options, stored, or_failed=True)
+    ]
     data = _load(trial.dataset, paths.data_root(job.data_root))
     if tables["trials"][0]["dataset_checksum"] != data.checksum:
         return None
@@ -118,19 +120,8 @@ def _measure_on_stored_weights(
     known = replace(kept(job.results, tables["points"]), keeping=keeping)
     rows = metric_rows(model, trial, data, torch_device, lacking, known)
     ResultsFolder(job.results).add_metrics(trial.id, lacking, rows)
-    metric_states.discard(job.results, [trial.id])
+    metric_states.discard(job.results, [trial.id], lacking)
     return summary(tables)
-
-
-def _placed(error: str, trial: Trial) -> str:
-    """Return a traceback whose last line, which users see first, says where in their own file it began."""
-    source, _, symbol = trial.variant.source.rpartition(":")
-    if not source.endswith(".py"):
-        return error
-    lines = re.findall(rf'File "{re.escape(source)}", line (\d+)', error)
-    file = Path(source).name
-    where = f"{file}:{lines[-1]}: " if lines else f"{file}: "
-    return f"{error.rstrip()}\n{where}{error.strip().splitlines()[-1]}; try 'rdbench check {file}:{symbol}'\n"
 
 
 def work(
@@ -161,11 +152,7 @@ def work(
     stop = _StopRequest(job)
     if stop():
         return [_STOPPED for _ in pack]
-    try:
-        ended = _ended_before(pack, job, device, stop)
-    except Stopped:
-        return [_STOPPED for _ in pack]
-    if ended:
+    if ended := _ended_before(pack, job, device, stop):
         rest = [trial for trial in pack if trial.id not in ended]
         now = work(rest, job, device, on_progress, on_epoch) if rest else []
         ended |= {trial.id: figures for trial, figures in zip(rest, now, strict=True)}
@@ -190,8 +177,7 @@ def work(
         commit(job, trial, {"trials": tables["trials"]})
     if attempts.checkpointer:
         attempts.checkpointer.remove()
-        measured = pack if job.outputs.metrics else ()
-        metric_states.discard(job.results, [trial.id for trial in measured])
+        metric_states.discard(job.results, [trial.id for trial in pack], job.outputs.metrics)
     return [summary(tables) for tables in results]
 
 
@@ -203,6 +189,7 @@ class _Fault:
     line: str
     of_the_machine: bool
     for_want_of_memory: bool
+    remembered: bool = False  # the next attempt does without what failed
 
 
 @dataclass
@@ -236,11 +223,12 @@ class _Attempts:
             if not isinstance(fault, _Fault):
                 return fault
             if self.device == "cuda":
-                torch.cuda.empty_cache()  # here, where the traceback no longer holds the pack's tensors
+                with suppress(RuntimeError):  # a process that has lost its GPU by this fault
+                    torch.cuda.empty_cache()  # here, where the traceback no longer holds the pack's tensors
             if len(self.pack) > 1 and (fault.for_want_of_memory or not fault.of_the_machine):
                 return None
             if fault.of_the_machine or (known and fault.line != known):
-                raise Retry(fault.traceback)
+                raise Retry(fault.traceback, counts=not fault.remembered)
             if not known:
                 known = fault.line
             elif not begun_anew and checkpoints.discard(self.job.results, [trial.id for trial in self.pack]):
@@ -249,7 +237,7 @@ class _Attempts:
                 return self._failed(fault.traceback)
 
     def _failed(self, text: str) -> list[Tables]:
-        return [failure_tables(trial, _placed(text, trial), self.started) for trial in self.pack]
+        return [failure_tables(trial, placed(text, trial), self.started) for trial in self.pack]
 
     def _attempt(self) -> list[Tables] | _Fault:
         stopper = EarlyStopper(self.stopping, self.job.results, self.pack, self.job.peers)
@@ -273,8 +261,10 @@ class _Attempts:
                 commit(self.job, trial, tables)
             raise Hung(text) from None
         except (Exception, SystemExit) as error:
-            line = f"{type(error).__name__}: {error}"
-            return _Fault(traceback.format_exc(), line, of_the_machine(error), out_of_memory(error))
+            line, remembered = f"{type(error).__name__}: {error}", getattr(error, "remembered", False) is True
+            return _Fault(
+                traceback.format_exc(), line, of_the_machine(error), out_of_memory(error), remembered
+            )
         # A trial that went on for the others' sake alone ends as it would have alone: without points.
         return [
             stopped_tables(trial, *stopped, self.started) if (stopped := stopper.stopped(member)) else tables
@@ -295,6 +285,7 @@ class _Attempts:
             minutes=job.resources.checkpoint_minutes,
             stop=lambda: stopper.stops() or self.stop(),
         )
+        checkpointer.keep_last = any(metrics.of(options).takes_long for options in job.outputs.metrics)
         stopper.history = checkpointer.history
         if stopper.stops():  # killed between the checkpoint of its last epoch and its commit
             raise Stopped
@@ -329,21 +320,27 @@ def _ended_before(
     pack: Sequence[Trial], job: Job, device: str, stop: Callable[[], bool]
 ) -> dict[str, Summary]:
     """Return the summaries of trials that need no training: they ended in this run already, whose worker was
-    lost before it could say so, or only lack metrics that can be measured on their stored weights."""
-    ended = {}
+    lost before it could say so, or only lack metrics that can be measured on their stored weights. Where the
+    user asked to stop meanwhile, all others are among them, as stopped."""
+    ended: dict[str, Summary] = {}
+    others: dict[str, Summary] = {}
     for trial in pack:
         if ResultsFolder(job.results).committed_in(job.run, trial.id):
             ended[trial.id] = summary(ResultsFolder(job.results).trial_tables(trial.id))
+        if trial.id in ended or others:
             continue
         try:
             measured = _measure_on_stored_weights(trial, job, device, stop)
+        except Stopped:
+            others = {one.id: _STOPPED for one in pack}
+            continue
         except StorageError:
             raise
         except Exception:
             measured = None  # what stands in the way, such as data that are gone, stands in training's too
         if measured:
             ended[trial.id] = measured
-    return ended
+    return others | ended
 
 
 def _side_by_side(pack: Sequence[Trial], device: str) -> bool:

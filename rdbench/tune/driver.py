@@ -94,7 +94,7 @@ def _work(config: dict[str, Any], shipment: bytes, folder: str | None, device: s
         tune.report({"hung": True})
         os._exit(1)
     except Retry as error:
-        tune.report({"retry": str(error)})
+        tune.report({"retry": str(error), "counts": error.counts})
         os._exit(1)  # what is wrong with a device is often wrong for this process alone
     else:
         tune.report({"ended": ended, "busy": time.monotonic() - started})
@@ -132,15 +132,17 @@ class _Narrator(tune.Callback):  # type: ignore[misc]
             self._emit(event | {"kind": "hung"})
         elif "retry" in result:
             text = result["retry"]
-            self._said[trial.trial_id] = Loss(f"met a fault ({last_line(text)})", text)
+            counts = result.get("counts", True)
+            self._said[trial.trial_id] = Loss(f"met a fault ({last_line(text)})", text, counts)
         else:
             self._emit(event | {"kind": "share", "share": result["share"]})
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         lost = self._lost(trial)
-        # A trial that hung was committed as failed, and the rest of its pack has lost nothing yet. Nodes come
+        # A trial that hung was committed as failed, and the rest of its pack has lost nothing yet. Nor has a
+        # pack whose variants could not be recorded, one after another, as each is tried once. Nodes come
         # and go, as on preemptible machines.
-        if lost is None or (lost.cause == NODE and trial.num_failures < NODES):
+        if lost is None or not lost.counts or (lost.cause == NODE and trial.num_failures < NODES):
             trial.max_failures = trial.num_failures + ATTEMPTS - 1
         if lost:
             self._emit({"kind": "lost", "pack": trial.config["job"]["pack"], "cause": lost.cause})

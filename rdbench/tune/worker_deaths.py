@@ -28,6 +28,7 @@ class Loss:
 
     cause: str
     traceback: str = ""
+    counts: bool = True  # among the attempts that a pack has
 
 
 def loss(error: Exception | None) -> Loss:

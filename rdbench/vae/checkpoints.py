@@ -167,6 +167,7 @@ class Checkpointer:
         self._stages: list[Any] = []
         self._begun = self._number = 0
         self.saved = 0  # checkpoints written
+        self.keep_last = False  # write the last state of a training too, as what follows it may take hours
         self._cost = FIRST_COST
         self.history: list[Rows] = [[] for _ in pack]  # by member, of the epochs trained in earlier attempts
         self.seconds = 0.0  # that these took
@@ -214,9 +215,10 @@ class Checkpointer:
         """Hold the state of a stage, and of what followed it, no longer; its file stays."""
         del self._stages[number:]
 
-    def save(self, number: int, state: Callable[[], Any], *, remember: bool) -> None:
+    def save(self, number: int, state: Callable[[], Any], *, last: bool, remember: bool) -> None:
         """Keep a stage's state if it is time to; :meth:`Stage.ended` calls it as an epoch ends.
 
+        ``last``: no epoch of the stage follows; ``remember``: what follows it is kept together with it.
         Where the user asked to stop it raises Stopped: the state is kept; or StorageError: it cannot be.
         """
         stopping, start = self._stop(), time.monotonic()
@@ -225,7 +227,7 @@ class Checkpointer:
         complete = len(self._stages) == number and all(stage["last"] for stage in self._stages)
         if self._root is None or not complete:
             return
-        write = stopping or self._due()
+        write = stopping or self._due() or (last and self.keep_last)
         try:
             if write or remember:
                 self._stages.append(state())
@@ -317,7 +319,7 @@ class Stage:
             }
             return tensor_file.copied(now)
 
-        self._keeper.save(self._number, state, remember=last and self._of_several)
+        self._keeper.save(self._number, state, last=last, remember=last and self._of_several)
 
 
 def _name(key: str, number: int, content: bytes) -> str:

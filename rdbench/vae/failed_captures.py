@@ -1,12 +1,14 @@
 """Training steps that could not be recorded as CUDA graphs on this machine: they train without from then on.
 
 A recording that breaks off may leave its process without a GPU, so the trials go on in another one, which has
-to know. It goes by the network and the variant, whose code is most often at fault.
+to know. It goes by the network and the variant, whose code is most often at fault; what fails in a pack is
+then tried alone.
 """
 
 import contextlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -15,33 +17,68 @@ from rdbench.errors import CaptureFailed
 from rdbench.spec.plan import Trial, canonical_json, speed_key
 from rdbench.storage import paths
 from rdbench.storage.cache import remembered
+from rdbench.vae.cuda_graph import NotCapturable
 
 
 def _file() -> Path:
     return paths.cache_root() / "failed_captures.json"
 
 
-def _keys(pack: Sequence[Trial], device: torch.device) -> list[str]:
-    where = {"device": machine.device_name(device), "torch": torch.__version__}
+# Verdicts that could not be written there, of this process.
+_unwritten: dict[str, str] = {}
+
+
+def _keys(pack: Sequence[Trial], device: torch.device, *, together: bool) -> list[str]:
+    """Return a key for each variant; ``together``: of its training beside others."""
+    where: dict[str, Any] = {"device": machine.device_name(device), "torch": torch.__version__}
+    where |= {"together": True} if together else {}
     variants = {canonical_json(trial.variant.model_dump(mode="json", exclude={"source"})) for trial in pack}
     return [speed_key(pack[0], variant=variant, **where) for variant in sorted(variants)]
 
 
 def why_failed(pack: Sequence[Trial], device: torch.device) -> str | None:
-    """Return why the step of one of these trials could not be recorded here; None where none is known."""
+    """Return why the step of one of these trials could not be recorded here; None where none is known.
+
+    What failed in a pack may be recorded alone: that verdict is of packs, of one trial's step of both.
+    """
+    keys = _keys(pack, device, together=False)
+    keys += _keys(pack, device, together=True) if len(pack) > 1 else []
     with remembered(_file()) as known:
-        return next((str(known[key]) for key in _keys(pack, device) if key in known), None)
+        verdicts = _unwritten | known
+    return next((str(verdicts[key]) for key in keys if key in verdicts), None)
 
 
 @contextlib.contextmanager
 def noted(pack: Sequence[Trial], device: torch.device) -> Iterator[None]:
-    """Remember a recording of these trials that fails within, and raise CaptureFailed with what follows."""
+    """Remember a recording of these trials that fails within, and raise CaptureFailed with what follows.
+
+    Where that cannot be written, another process would not know: NotCapturable as long as the GPU answers, as
+    this process then knows.
+    """
     try:
         yield
     except CaptureFailed as error:
+        keys = _keys(pack, device, together=len(pack) > 1)
         with remembered(_file()) as known:
-            known |= dict.fromkeys(_keys(pack, device), str(error))
-        raise CaptureFailed(
-            f"its step could not be recorded as a CUDA graph ({error}), and trains without one here from now"
-            f" on; to try again delete {_file()}"
-        ) from error
+            known |= dict.fromkeys(keys, str(error))
+        what = f"its step could not be recorded as a CUDA graph ({error})"
+        if _written(keys):
+            line = f"{what}, and trains without one here from now on; to try again delete {_file()}"
+            raise CaptureFailed(line, remembered=True) from error
+        _unwritten.update(dict.fromkeys(keys, str(error)))
+        if _answers(device):
+            raise NotCapturable(f"{what}, and trains without one in this process from now on") from error
+        raise CaptureFailed(f"{what}, and {_file()} cannot be written, so that is not remembered") from error
+
+
+def _written(keys: Sequence[str]) -> bool:
+    with remembered(_file()) as known:
+        return set(keys) <= known.keys()
+
+
+def _answers(device: torch.device) -> bool:
+    try:
+        torch.cuda.synchronize(device)
+    except RuntimeError:
+        return False
+    return True

@@ -4,17 +4,21 @@
 
 The first digest is of the metric's options. A state is used where trial, network, data, options, device and
 versions are the same, so what goes on from one is bit for bit what an uninterrupted measurement gives. It is
-no part of a row, and removed as rows of its trial are committed.
+no part of a row, and removed once a committed row answers what it is of: that of a metric which failed by the
+machine's fault, or that was not asked for this time, is kept.
 """
 
 import hashlib
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
+from typing import Any
 
 import torch
 
+from rdbench.metrics import is_measured
 from rdbench.metrics.base import MetricOptions
 from rdbench.numerics.seeding import generator
+from rdbench.results.store import ResultsFolder
 from rdbench.spec.plan import Trial
 from rdbench.storage import places
 from rdbench.storage.places import Place
@@ -35,13 +39,21 @@ class MetricCheckpointer(Checkpointer):
         """Look in the results folder for the state of what is ``asked`` of a trial's ``model``."""
         checksum, minutes, stop = keeping.data_checksum, keeping.minutes, keeping.stop
         super().__init__(None, [trial], device, data_checksum=checksum, minutes=minutes, stop=stop)
-        options = {"name": asked.name, **asked.settings()}
-        digest = hashlib.sha256(json.dumps(options, sort_keys=True).encode()).hexdigest()[:8]
-        self._key = f"{trial.id}-{asked.name}_{digest}"
-        self._of |= {"metric": options, "network": fingerprint(model, trial, device)}
+        self._key = _key(trial.id, asked)
+        self._of |= {"metric": _options(asked), "network": fingerprint(model, trial, device)}
         self._root = keeping.root
         self._load(keeping.root)
         self._restored = len(self._stages)
+
+
+def _options(asked: MetricOptions) -> dict[str, Any]:
+    return {"name": asked.name, **asked.settings()}
+
+
+def _key(trial: str, asked: MetricOptions) -> str:
+    """Return what the states of a metric of a trial are named by."""
+    digest = hashlib.sha256(json.dumps(_options(asked), sort_keys=True).encode()).hexdigest()[:8]
+    return f"{trial}-{asked.name}_{digest}"
 
 
 @torch.no_grad()
@@ -59,8 +71,14 @@ def left(root: Place) -> set[str]:
     return {key.split("-")[0] for key in keys if "-" in key}
 
 
-def discard(root: Place, trials: Collection[str]) -> None:
-    """Remove the states of all metrics of trials, by their ids."""
-    for key in checkpoints.keys(places.entries(checkpoints.folder(root))) if trials else ():
-        if "-" in key and key.split("-")[0] in trials:
-            checkpoints.remove(root, key)
+def discard(root: Place, trials: Collection[str], asked: Sequence[MetricOptions]) -> None:
+    """Remove the states of metrics that are ``asked``, of those trials, by their ids, whose rows answer them.
+
+    A stored row without a value answers where the metric has no meaning for the variant, or is given up.
+    """
+    table = ResultsFolder(root).table("metrics")
+    for trial in sorted(left(root).intersection(trials)) if trials and asked else ():
+        rows = table.read_one(trial).to_pylist()
+        for options in asked:
+            if is_measured(options, rows, or_failed=True, complete=True):
+                checkpoints.remove(root, _key(trial, options))

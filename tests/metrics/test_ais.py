@@ -1,6 +1,7 @@
 """ais: of a linear decoder the curve, the likelihood and the encoder's distance to both are known."""
 
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from rdbench.metrics import ais, stored
 from rdbench.metrics.ais import AisOptions
 from rdbench.metrics.base import TrainedModel, Value
 from rdbench.metrics.iwae import IwaeOptions, scored
+from rdbench.numerics import annealing
 from rdbench.numerics.likelihood import kl_standard_normal
 from rdbench.spec.plan import plan
 from rdbench.spec.sweep import Sweep
@@ -142,6 +144,28 @@ def test_a_path_is_made_longer_where_the_encoders_error_is_below_that_at_the_own
 def test_without_the_training_images_error_it_says_so():
     with pytest.raises(ValueError, match="training images, which gives sigma\\^2, was not measured"):
         ais.compute(OPTIONS, trained(LinearGaussian(), train_sse=None))
+
+
+def test_a_decoder_without_a_likeliest_variance_names_the_last_that_was_tried(monkeypatch):
+    tried = []
+
+    def pilot(problem, end, *rest):
+        tried.append(1 / (2 * end))
+        slopes = torch.linspace(0, end, 3, dtype=torch.float64)
+        return SimpleNamespace(path=SimpleNamespace(slopes=slopes), sse=torch.zeros(3))
+
+    monkeypatch.setattr(annealing, "pilot", pilot)
+    monkeypatch.setattr(ais, "training_images", lambda model, count: [torch.rand(50, N, 1, 1)])
+    with pytest.raises(ValueError, match="it has no optimum") as error:
+        ais.compute(OPTIONS, trained(LinearGaussian(), lacks=frozenset({"encoder"})))
+    assert len(tried) == ais.FARTHEST
+    assert f"sigma^2 = {tried[-1]:.2g}:" in str(error.value)
+
+
+def test_images_of_one_value_have_no_variance_to_look_for(monkeypatch):
+    monkeypatch.setattr(ais, "training_images", lambda model, count: [torch.full((50, N, 1, 1), 0.3)])
+    with pytest.raises(ValueError, match="all pixels of the training images are of one value"):
+        ais.compute(OPTIONS, trained(LinearGaussian(), lacks=frozenset({"encoder"})))
 
 
 def test_it_depends_on_the_trial_alone():

@@ -1,19 +1,25 @@
 """ais, killed between two levels: measured again it goes on from there, to the same rows bit for bit."""
 
+import dataclasses
 import math
 import shutil
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from rdbench.commands import evaluate
-from rdbench.metrics import ais
+from rdbench.errors import StorageError
+from rdbench.metrics import ais, is_measured
 from rdbench.metrics.ais import AisOptions
+from rdbench.metrics.iwae import IwaeOptions
+from rdbench.metrics.latents import LatentsOptions
 from rdbench.numerics import annealing
 from rdbench.results.store import ResultsFolder
 from rdbench.spec.plan import plan
 from rdbench.spec.settings import Resources
 from rdbench.spec.sweep import Sweep
+from rdbench.storage import places
 from rdbench.trial import worker
 from rdbench.trial.job import Job, Outputs
 from rdbench.vae import checkpoints, metric_states, models
@@ -178,6 +184,16 @@ def test_a_sweep_that_is_stopped_goes_on_within_its_metric(kept, work, whole, mo
     assert states(kept) == []
 
 
+def test_what_is_committed_is_no_part_of_what_a_stop_leaves(kept, work, monkeypatch):
+    first, last = (TRIAL.model_copy(update={"seed": seed}) for seed in (1, 2))
+    job = Job(kept, kept, outputs=Outputs([ASKED], weights=True), run="11111111")
+    worker.work([first, last], dataclasses.replace(job, outputs=Outputs()), "cpu")
+    monkeypatch.setattr(worker, "stop_requested", lambda root: work.done > 29)
+    monkeypatch.setattr(worker, "STOP_LOOK_SECONDS", 0.0)
+    ended = worker.work([first, TRIAL, last], job, "cpu")
+    assert [one["status"] for one in ended] == ["done", "stopped", "done"]
+
+
 def test_one_that_is_measured_as_it_is_trained_goes_on_too(work, whole, tmp_path):
     """Its training ends in the same network, from its own checkpoint."""
     job = Job(tmp_path, tmp_path, outputs=Outputs([ASKED]), resources=EVERY_LEVEL)
@@ -191,13 +207,102 @@ def test_one_that_is_measured_as_it_is_trained_goes_on_too(work, whole, tmp_path
     assert states(tmp_path) == []
 
 
+def test_one_that_is_stopped_within_its_first_metric_does_not_train_again(work, whole, tmp_path, monkeypatch):
+    seldom = Resources(checkpoint_minutes=1000)
+    job, epochs = Job(tmp_path, tmp_path, outputs=Outputs([ASKED]), resources=seldom), []
+
+    def measure():
+        (ended,) = worker.work([TRIAL], job, "cpu", on_epoch=lambda trial, epoch: epochs.append(epoch.epoch))
+        return ended["status"], work.done
+
+    monkeypatch.setattr(worker, "STOP_LOOK_SECONDS", 0.0)
+    monkeypatch.setattr(worker, "stop_requested", lambda root: work.done > 29)
+    assert measure() == ("stopped", 30)
+    assert checkpoints.interrupted(tmp_path) == [(TRIAL.id,)]
+    monkeypatch.setattr(worker, "stop_requested", lambda root: False)
+    assert measure() == ("done", whole[1])
+    assert epochs == [1]
+    assert metric_bytes(tmp_path) == metric_bytes(whole[0])
+    assert states(tmp_path) == []
+
+
+@pytest.mark.parametrize("weights", [True, False])
+def test_a_stop_whose_state_cannot_be_kept_is_no_failure_of_the_metric(
+    kept, work, tmp_path, monkeypatch, weights
+):
+    root = kept if weights else tmp_path / "untrained"
+    job = Job(root, root, outputs=Outputs([ASKED]), resources=Resources(checkpoint_minutes=1000))
+
+    def full(place, content):
+        if place.parent.name == "resume":
+            raise StorageError(f"cannot write {place} (No space left on device)")
+        places.write_atomically(place, content)
+
+    monkeypatch.setattr(checkpoints, "places", SimpleNamespace(**{**vars(places), "write_atomically": full}))
+    monkeypatch.setattr(worker, "STOP_LOOK_SECONDS", 0.0)
+    monkeypatch.setattr(worker, "stop_requested", lambda root: work.done > 29)
+    with pytest.raises(StorageError, match="No space left"):
+        worker.work([TRIAL], job, "cpu")
+    assert "metrics" not in ResultsFolder(root).trial_tables(TRIAL.id)
+
+
+def test_metrics_that_take_seconds_cost_no_checkpoint(tmp_path, monkeypatch):
+    written = []
+    monkeypatch.setattr(checkpoints.Checkpointer, "_write", lambda *arguments: written.append(arguments))
+    job = Job(tmp_path, tmp_path, resources=Resources(checkpoint_minutes=1000))
+    quick = dataclasses.replace(job, outputs=Outputs([LatentsOptions(), IwaeOptions(images=3, samples=1)]))
+    worker.work([TRIAL], quick, "cpu")
+    assert written == []
+
+
 def test_what_a_kill_after_the_commit_left_is_removed(kept, work, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr(metric_states, "discard", lambda root, trials: None)
+        patch.setattr(metric_states, "discard", lambda root, trials, asked: None)
         work.finish(kept)
     assert states(kept)
     assert work.finish(kept) == 0
     assert states(kept) == []
+
+
+def test_another_metric_measured_in_between_costs_it_nothing(kept, work, whole):
+    for other in (IwaeOptions(images=3, samples=1), ASKED.model_copy(update={"chains": 3})):
+        work.killed_after(kept, 60)
+        begun = states(kept)
+        work.allowed = math.inf
+        evaluate.evaluate(kept, [other], kept, "cpu")
+        rows = ResultsFolder(kept).trial_tables(TRIAL.id)["metrics"]
+        assert is_measured(other, rows, complete=True)
+        assert states(kept) == begun
+    assert work.finish(kept) < whole[1]
+    assert states(kept) == []
+
+
+@pytest.mark.parametrize("command", ["sweep", "evaluate"])
+def test_a_fault_of_the_machine_costs_it_nothing(kept, work, whole, monkeypatch, command):
+    """Its row says so, and measured anew it goes on; failed in the same way again it is given up."""
+    moved = annealing.transition
+
+    def fails(*arguments):
+        if work.done >= 60:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return moved(*arguments)
+
+    job = Job(kept, kept, outputs=Outputs([ASKED], weights=True), resources=EVERY_LEVEL)
+
+    def measure():
+        if command == "evaluate":
+            return evaluate.evaluate(kept, [ASKED], kept, "cpu")
+        return worker.work([TRIAL], job, "cpu")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(annealing, "transition", fails)
+        measure()
+    assert states(kept)
+    work.done = 0
+    measure()
+    assert work.done < whole[1]
+    values = [row["value"] for row in ResultsFolder(kept).trial_tables(TRIAL.id)["metrics"]]
+    assert (states(kept), None in values) == ([], False)
 
 
 def test_the_state_of_a_metric_is_no_pack_that_was_interrupted(kept, work):

@@ -3,6 +3,7 @@
 import pickle
 import signal
 import time
+from types import SimpleNamespace
 
 import psutil
 import pytest
@@ -24,6 +25,8 @@ from trials_that import (
 
 from rdbench.results.store import ResultsFolder
 from rdbench.trial.signals import STOP
+from rdbench.tune.driver import _Narrator
+from rdbench.tune.pack_queue import PackQueue
 from rdbench.tune.ray_internals import as_actor_error
 from rdbench.tune.worker_deaths import KILLED, MEMORY, NODE, Loss, cause_of_death, loss, why_given_up
 
@@ -215,3 +218,15 @@ def test_a_worker_that_ray_killed_for_want_of_memory_is_a_dead_worker_to_tune():
 )
 def test_the_cause_comes_first_and_the_mend_after_it(losses, says):
     assert why_given_up(losses).startswith(says)
+
+
+@pytest.mark.parametrize("counts", [True, False])
+def test_a_pack_is_not_given_up_for_faults_of_which_each_comes_once(counts):
+    narrator = _Narrator(lambda event: None, PackQueue(lambda settings, peers: [], list))
+    trial = SimpleNamespace(trial_id="t", config={"job": {"pack": [0]}}, num_failures=0, max_failures=2)
+    for _ in range(6):  # as many variants that cannot be recorded
+        narrator.on_trial_result(0, [], trial, {"retry": "CaptureFailed: why", "counts": counts})
+        trial.num_failures += 1
+        if trial.num_failures <= trial.max_failures:
+            narrator.on_trial_recover(0, [], trial)
+    assert (trial.num_failures <= trial.max_failures) is not counts

@@ -6,17 +6,23 @@ import signal
 import threading
 
 import pytest
+import torch
 from rich.console import Console
 
 from rdbench.commands.plan import open_plan
 from rdbench.commands.sweep import run_sweep
+from rdbench.errors import UserError
+from rdbench.metrics.ais import AisOptions
 from rdbench.results.load import load_results
 from rdbench.results.store import ResultsFolder
 from rdbench.spec.sweep import load_sweep
+from rdbench.storage import places
 from rdbench.trial import serial
-from rdbench.trial.job import Retry
-from rdbench.trial.scheduler import RunOptions
+from rdbench.trial.job import Job, Retry
+from rdbench.trial.progress import SweepProgress
+from rdbench.trial.scheduler import ATTEMPTS, RunOptions
 from rdbench.trial.serial import SerialScheduler
+from rdbench.vae import metric_states
 
 
 @pytest.fixture
@@ -41,6 +47,17 @@ def test_a_plan_is_trained_once_and_when_it_is_extended_only_what_is_new(sweep, 
     assert "Ray" not in said
     assert len(load_results(root).points) == 4 * 2 * 5  # trials x splits x readings
     assert not (root / "driver.json").exists()
+
+
+def test_what_a_kill_left_of_a_metric_that_is_measured_is_removed(sweep_file, root):
+    wanted = load_sweep(sweep_file, ["metrics=[latents]"])
+    run(wanted, root, limit=1)
+    (done,) = ResultsFolder(root).trial_ids()
+    measured, other = (metric_states._key(done, options) for options in (*wanted.metrics, AisOptions()))
+    for key in (measured, other):
+        places.write_atomically(root / "resume" / f"{key}-000001-{'0' * 16}.safetensors", b"")
+    run(wanted, root)
+    assert [file.name[: len(other)] for file in (root / "resume").iterdir()] == [other]
 
 
 def test_a_search_is_handed_out_batch_by_batch(sweep_file, root):
@@ -86,3 +103,30 @@ def test_a_fault_of_the_machine_is_tried_again_and_then_the_trials_own(sweep, ro
     account, _ = run(sweep, root)
     assert (account.done, account.failed) == (1, 1)
     assert "OSError: third" in ResultsFolder(root).trial_row(open_plan(root, sweep).trials[0].id)["error"]
+
+
+def test_without_its_gpu_the_process_ends_in_one_line(trial, tmp_path, monkeypatch):
+    tried, job = [], Job(tmp_path)
+
+    def breaks_off(*arguments):
+        tried.append(arguments)
+        raise Retry("Traceback\nCaptureFailed: its step could not be recorded as a CUDA graph")
+
+    def lost():
+        raise RuntimeError(
+            "CUDA error: operation failed due to a previous error during capture\nCompile with"
+        )
+
+    monkeypatch.setattr(serial, "work", breaks_off)
+    monkeypatch.setattr(serial, "check_precision", lambda *arguments: None)
+    monkeypatch.setattr(torch.cuda, "synchronize", lost)
+    progress = SweepProgress(1, Console(file=io.StringIO()), str)
+    with pytest.raises(
+        UserError, match=r"lost its GPU \(CUDA error.*CaptureFailed: .*start it anew"
+    ) as error:
+        SerialScheduler("cuda").run([trial], job, progress)
+    assert (len(tried), "\n" in str(error.value)) == (1, False)
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda: None)  # one that answers is tried again
+    SerialScheduler("cuda").run([trial], job, progress)
+    assert len(tried) == 1 + ATTEMPTS
+    assert ResultsFolder(tmp_path).trial_row(trial.id)["status"] == "failed"

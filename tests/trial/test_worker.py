@@ -20,6 +20,7 @@ from rdbench.trial.job import Hung, Job, Retry
 from rdbench.trial.rows import failure_tables
 from rdbench.trial.run import run_pack
 from rdbench.trial.worker import work
+from rdbench.vae import failed_captures
 from rdbench.vae.checkpoints import interrupted
 from rdbench.vae.cuda_graph import NotCapturable
 from rdbench.vae.failed_captures import noted, why_failed
@@ -112,7 +113,7 @@ def test_a_pack_whose_capture_fails_trains_without_in_another_process(pack, job,
     def breaks_off(members, *arguments, **options):
         sizes.append(len(members))
         with noted(members, torch.device("cpu")):  # as in training on a GPU
-            if not why_failed(members, torch.device("cpu")):
+            if len(members) > 1 and not why_failed(members, torch.device("cpu")):
                 raise CaptureFailed("operation not permitted when stream is capturing")
         return run_pack(members, *arguments, **options)
 
@@ -122,10 +123,49 @@ def test_a_pack_whose_capture_fails_trains_without_in_another_process(pack, job,
     )
     with pytest.raises(Retry) as error:  # which a scheduler answers with a fresh process
         work(pack, job, "cpu")
+    assert not error.value.counts
     line = last_line(str(error.value))
     assert "CaptureFailed: its step could not be recorded as a CUDA graph (operation not permitted" in line
     assert [one["status"] for one in work(pack, job, "cpu")] == ["done"] * 6
     assert sizes == [6, 1, 1, 1, 1, 1, 1]
+    assert not any(why_failed([trial], torch.device("cpu")) for trial in pack)
+
+
+@pytest.mark.parametrize("size", [1, 2])
+def test_where_it_cannot_be_remembered_trials_go_on_in_the_same_process(
+    pack, job, monkeypatch, tmp_path, size
+):
+    (tmp_path / "file").write_text("where a folder is needed")
+    monkeypatch.setattr(failed_captures, "_file", lambda: tmp_path / "file" / "failed_captures.json")
+    monkeypatch.setattr(failed_captures, "_unwritten", {})
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda device: None)
+    sizes, cpu = [], torch.device("cpu")
+
+    def breaks_off(members, *arguments, **options):
+        sizes.append(len(members))
+        with noted(members, cpu):
+            if not why_failed(members, cpu):
+                raise CaptureFailed("operation not permitted when stream is capturing")
+        return run_pack(members, *arguments, **options)
+
+    monkeypatch.setattr(worker, "run_pack", breaks_off)
+    monkeypatch.setattr(worker, "_side_by_side", lambda pack, device: not why_failed(pack, cpu))
+    assert [one["status"] for one in work(pack[:size], job, "cpu")] == ["done"] * size
+    assert sizes == {1: [1, 1], 2: [2, 1, 1, 1, 1]}[size]
+
+
+def lost(*arguments):
+    raise RuntimeError("CUDA error: operation failed due to a previous error during capture")
+
+
+def test_a_gpu_lost_by_a_broken_recording_is_another_process_s_to_find(trial, job, monkeypatch):
+    def breaks_off(*arguments, **options):
+        raise CaptureFailed("its step could not be recorded")
+
+    monkeypatch.setattr(worker, "run_pack", breaks_off)
+    monkeypatch.setattr(torch.cuda, "empty_cache", lost)
+    with pytest.raises(Retry, match="CaptureFailed: its step could not be recorded"):
+        work([trial], job, "cuda")
 
 
 def test_an_exception_that_comes_twice_is_the_trials_own(trial, job, monkeypatch):

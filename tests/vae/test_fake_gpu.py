@@ -19,7 +19,7 @@ from rdbench.registry import variants
 from rdbench.registry.source import shipped
 from rdbench.spec.sweep import VariantSpec
 from rdbench.trial import worker
-from rdbench.vae import batches, evaluation, lanes, models, training
+from rdbench.vae import batches, evaluation, failed_captures, lanes, models, training
 from rdbench.vae.cuda_graph import NotCapturable
 from rdbench.vae.evaluation import measure_splits
 from rdbench.vae.training import train
@@ -336,30 +336,61 @@ def test_other_variants_and_networks_are_recorded_nevertheless(trial, data, gpu,
 
 
 def test_a_pack_that_could_not_be_recorded_is_for_its_trials_alone(trial, data, gpu, monkeypatch):
+    """Each of them is then recorded: the pack's verdict is none of theirs."""
     tried = breaking(monkeypatch)
     pack = [of(trial, name) for name in ("bs_vae", "sigma_vae")]
-    with pytest.raises(CaptureFailed):
+    with pytest.raises(CaptureFailed) as error:
         train([built(one, data) for one in pack], pack, data, GPU)
+    assert error.value.remembered
     with pytest.raises(NotCapturable, match="cannot be captured together"):
         train([built(one, data) for one in pack], pack, data, GPU)
-    for one in pack:
+    assert len(tried) == 1
+    for number, one in enumerate(pack, 2):
         assert not worker._side_by_side([one, one], "cuda")
+        with pytest.raises(CaptureFailed):
+            train([built(one, data)], [one], data, GPU)
         with pytest.warns(UserWarning, match="without a CUDA graph"):
             assert train([built(one, data)], [one], data, GPU) == [None]
-    assert len(tried) == 1
+        assert len(tried) == number
     assert worker._side_by_side([of(trial, "geco"), of(trial, "student_t")], "cuda")
 
 
-def test_a_value_on_the_wrong_device_would_be_noticed(trial, data, gpu):
-    model = built(of(trial, "sigma_vae"), data)
-    train([model], [trial], data, GPU)
-    model.distortion = lambda images, terms: terms.sse + torch.zeros(len(terms.sse))
-    with pytest.raises(RuntimeError, match="device"):
-        measure_splits(model, trial, data, GPU)
+def test_what_could_not_be_recorded_alone_is_for_no_pack(trial, data, gpu, monkeypatch):
+    breaking(monkeypatch)
+    one = of(trial, "sigma_vae")
+    with pytest.raises(CaptureFailed):
+        train([built(one, data)], [one], data, GPU)
+    assert not worker._side_by_side([of(trial, "geco"), one], "cuda")
 
 
-def test_a_value_that_is_read_within_a_step_would_be_noticed(trial, data, gpu):
-    model = built(of(trial, "sigma_vae"), data)
-    model.distortion = lambda images, terms: terms.sse * terms.sse.mean().item()
-    with pytest.raises(Exception, match="_local_scalar_dense"):
-        train([model], [trial], data, GPU)
+@pytest.fixture
+def unwritable(monkeypatch, tmp_path):
+    (tmp_path / "file").write_text("where a folder is needed")
+    monkeypatch.setenv("RDBENCH_CACHE", str(tmp_path / "file" / "cache"))
+    monkeypatch.setattr(failed_captures, "_unwritten", {})
+
+
+def test_a_verdict_that_cannot_be_written_is_this_processs(trial, data, gpu, monkeypatch, unwritable):
+    tried, one = breaking(monkeypatch), of(trial, "sigma_vae")
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda device: None)
+    with pytest.raises(NotCapturable, match=r"not permitted.*without one in this process"):
+        train([built(one, data)], [one], data, GPU)
+    with pytest.warns(UserWarning, match="without a CUDA graph: operation not permitted"):
+        assert train([built(one, data)], [one], data, GPU) == [None]
+    assert len(tried) == 1
+
+
+def test_one_that_cannot_be_written_of_a_gpu_that_is_lost_is_an_attempt(
+    trial, data, gpu, monkeypatch, unwritable
+):
+    def lost(device):
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    breaking(monkeypatch)
+    monkeypatch.setattr(torch.cuda, "synchronize", lost)
+    one = of(trial, "sigma_vae")
+    with pytest.raises(
+        CaptureFailed, match=r"not permitted.*failed_captures\.json cannot be written"
+    ) as error:
+        train([built(one, data)], [one], data, GPU)
+    assert not error.value.remembered
