@@ -187,7 +187,7 @@ def train(
         DatasetError: there are fewer training images than one batch holds.
         CaptureFailed: capturing broke off, and the process may have lost its GPU by it; in another one the
             same trials train without.
-        NotCapturable: a step cannot be captured with others: train each alone; or called again it will not be.
+        NotCapturable: a step cannot be captured with others, so train each alone; or is not, called again.
         SpecError: the device lacks the arithmetic asked for.
         Stopped, StorageError: as of :meth:`rdbench.vae.checkpoints.Checkpointer.save`.
         ValueError: the trials cannot be one pack.
