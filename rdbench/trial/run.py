@@ -16,7 +16,7 @@ from rdbench.datasets import Dataset
 from rdbench.errors import StorageError
 from rdbench.metrics.base import MetricOptions, TrainedModel
 from rdbench.numerics.precision import exact_float32
-from rdbench.numerics.stages import Stages, Unkept
+from rdbench.numerics.stages import Unkept
 from rdbench.registry import variants
 from rdbench.spec.plan import Trial, check_fits
 from rdbench.trial.by_kind import Outcome, arrays, train_and_measure
@@ -27,7 +27,7 @@ from rdbench.vae.batches import Images, channels_last
 from rdbench.vae.checkpoints import Checkpointer, Keeping
 from rdbench.vae.evaluation import Measurement, measure, picture_rows, point_rows
 from rdbench.vae.memory import PeakMemory, give_back_freed_memory, keep_freed_memory
-from rdbench.vae.metric_states import MetricCheckpointer
+from rdbench.vae.metric_states import MetricStates
 from rdbench.vae.models import Model, Terms
 from rdbench.vae.training import Epoch
 
@@ -88,18 +88,8 @@ def _trained_model(
         log_prior=model.log_prior,
         lacks=frozenset(name for name, lacking in lacks.items() if lacking),
         say=kept.say,
-        stages=functools.partial(_stages, model, trial, device, kept.keeping),
+        stages=MetricStates(kept.keeping, trial, model, device) if kept.keeping else lambda asked: Unkept,
     )
-
-
-def _stages(
-    model: Model, trial: Trial, device: torch.device, keeping: Keeping | None, asked: MetricOptions
-) -> Stages:
-    """Return where a metric of a model keeps its state."""
-    if keeping is None:
-        return Unkept
-    keeper = MetricCheckpointer(keeping, trial, model, asked, device)
-    return functools.partial(keeper.stage, of_several=True)
 
 
 def _measured_tables(

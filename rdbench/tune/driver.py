@@ -175,12 +175,18 @@ def _pack_size(request: Request, share: float, trials: list[Trial]) -> int:
     together = packable(trials)
     if not share or not together:
         return 1
-    # On a worker: the driver's machine need not have the GPU.
-    choose = ray.remote(num_cpus=request.resources.cpus, num_gpus=share)(_choose)
-    return int(ray.get(choose.remote(together[0].to_json(), request.niceness)))
+    # On a worker: the driver's machine need not have the GPU. Each in a process of its own, as a variant that
+    # cannot be measured may cost it the GPU.
+    options = {"num_cpus": request.resources.cpus, "num_gpus": share, "max_calls": 1}
+    choose = ray.remote(**options)(_choose)
+    firsts = {trial.variant: trial for trial in reversed(together)}
+    for trial in reversed(firsts.values()):
+        if size := ray.get(choose.remote(trial.to_json(), request.niceness)):
+            return int(size)
+    return 1
 
 
-def _choose(trial: str, niceness: int) -> int:
+def _choose(trial: str, niceness: int) -> int | None:
     from rdbench.tune import pack_size
 
     cluster.take_niceness(niceness)

@@ -18,11 +18,12 @@ MEMORY_SHARE = 0.8  # of the device's memory that a pack may fill
 STEPS = 20
 
 
-def choose(trial: Trial) -> int:
+def choose(trial: Trial) -> int | None:
     """Return how many trials like this one to train side by side on this machine's GPU.
 
     Measured on first use, and cached for the device, the torch version and all settings that matter: data
-    shape, networks, batch size and precision; not variant, beta and seed.
+    shape, networks, batch size and precision; not variant, beta and seed. None: it cannot be measured by this
+    trial's variant, which diverges at once or trains alone; by another's it may.
     """
     where = torch.device("cuda")
     key = speed_key(trial, device=machine.device_name(where), torch=torch.__version__)
@@ -32,7 +33,7 @@ def choose(trial: Trial) -> int:
             try:
                 known[key] = fastest(lambda size: measure_training(trial, size, where, STEPS), total)
             except (ArithmeticError, CaptureFailed, NotCapturable):
-                return 1  # it diverges at once, or trains alone: nothing to measure, nothing to remember
+                return None  # nothing to remember
         size: int = known[key]
     return size
 

@@ -8,9 +8,11 @@ no part of a row, and removed once a committed row answers what it is of: that o
 machine's fault, or that was not asked for this time, is kept.
 """
 
+import functools
 import hashlib
 import json
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -18,6 +20,7 @@ import torch
 from rdbench.metrics import is_measured
 from rdbench.metrics.base import MetricOptions
 from rdbench.numerics.seeding import generator
+from rdbench.numerics.stages import Stages
 from rdbench.results.store import ResultsFolder
 from rdbench.spec.plan import Trial
 from rdbench.storage import places
@@ -44,6 +47,28 @@ class MetricCheckpointer(Checkpointer):
         self._root = keeping.root
         self._load(keeping.root)
         self._restored = len(self._stages)
+        self.number = self._number  # of the newest state that was there; 0 for none
+
+
+@dataclass
+class MetricStates:
+    """Where metrics of one trial's trained network keep their states."""
+
+    keeping: Keeping
+    trial: Trial
+    model: Model
+    device: torch.device
+    begun: dict[str, int] = field(default_factory=dict)  # number of the state that a metric last began from
+
+    def __call__(self, asked: MetricOptions) -> Stages:
+        """Return the stages of a metric; without a state that it began from before, in vain."""
+        key = _key(self.trial.id, asked)
+        keeper = MetricCheckpointer(self.keeping, self.trial, self.model, asked, self.device)
+        if keeper.number and keeper.number == self.begun.get(key):
+            checkpoints.remove(self.keeping.root, key)
+            keeper = MetricCheckpointer(self.keeping, self.trial, self.model, asked, self.device)
+        self.begun[key] = keeper.number
+        return functools.partial(keeper.stage, of_several=True)
 
 
 def _options(asked: MetricOptions) -> dict[str, Any]:

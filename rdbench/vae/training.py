@@ -187,8 +187,7 @@ def train(
         DatasetError: there are fewer training images than one batch holds.
         CaptureFailed: capturing broke off, and the process may have lost its GPU by it; in another one the
             same trials train without.
-        NotCapturable: on a GPU, the step of one of several models cannot be captured; train each alone. Or
-            capturing broke off where no other process could be told: the next call trains without.
+        NotCapturable: a step cannot be captured with others, so train each alone; or is not, called again.
         SpecError: the device lacks the arithmetic asked for.
         Stopped, StorageError: as of :meth:`rdbench.vae.checkpoints.Checkpointer.save`.
         ValueError: the trials cannot be one pack.

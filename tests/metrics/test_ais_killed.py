@@ -153,6 +153,21 @@ def test_a_damaged_state_is_not_gone_on_from(kept, work, whole):
     assert metric_bytes(kept) == metric_bytes(whole[0])
 
 
+def test_a_state_that_cannot_be_gone_on_from_is_given_up(kept, work, whole, monkeypatch):
+    """It is whole, and yet it raises: the second try begins anew."""
+    work.killed_after(kept, 60)
+    begin = checkpoints.Stage.begin
+
+    def refuses(stage, parts):
+        if stage._before is not None:
+            raise KeyError("part")
+        return begin(stage, parts)
+
+    monkeypatch.setattr(checkpoints.Stage, "begin", refuses)
+    assert work.finish(kept) == whole[1]
+    assert metric_bytes(kept) == metric_bytes(whole[0])
+
+
 def test_each_set_of_options_and_each_data_has_a_state_of_its_own(kept, data):
     file = ResultsFolder(kept).weights_file(TRIAL.id)
     model = models.from_bytes(TRIAL, (1, 8, 8), 128, file.read_bytes(), CPU)

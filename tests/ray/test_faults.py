@@ -24,7 +24,9 @@ from trials_that import (
 )
 
 from rdbench.results.store import ResultsFolder
+from rdbench.spec.sweep import Resources, VariantSpec
 from rdbench.trial.signals import STOP
+from rdbench.tune import driver, pack_size
 from rdbench.tune.driver import _Narrator
 from rdbench.tune.pack_queue import PackQueue
 from rdbench.tune.ray_internals import as_actor_error
@@ -230,3 +232,28 @@ def test_a_pack_is_not_given_up_for_faults_of_which_each_comes_once(counts):
         if trial.num_failures <= trial.max_failures:
             narrator.on_trial_recover(0, [], trial)
     assert (trial.num_failures <= trial.max_failures) is not counts
+
+
+@pytest.mark.parametrize(("sizes", "chosen"), [((None, 4, 8), 4), ((None, None, None), 1), ((2, 4, 8), 2)])
+def test_the_size_of_packs_is_measured_by_the_first_variant_that_can_be(trial, monkeypatch, sizes, chosen):
+    names = ("bs_vae", "beta_vae", "sigma_vae")
+    trials = [
+        trial.model_copy(update={"variant": VariantSpec(name=name), "seed": seed})
+        for name in names
+        for seed in (0, 1)
+    ]
+    asked = []
+
+    def choose(one):
+        asked.append(one.variant.name)
+        return dict(zip(names, sizes, strict=True))[one.variant.name]
+
+    here = SimpleNamespace(remote=lambda **options: lambda function: SimpleNamespace(remote=function))
+    here.get = lambda answer: answer
+    monkeypatch.setattr(driver, "ray", here)
+    monkeypatch.setattr(driver.cluster, "take_niceness", lambda niceness: None)
+    monkeypatch.setattr(pack_size, "choose", choose)
+    request = SimpleNamespace(resources=Resources(), niceness=0)
+    assert driver._pack_size(request, 1.0, trials) == chosen
+    assert asked == list(names[: len(asked)])
+    assert len(asked) == next((place for place, size in enumerate(sizes, 1) if size), 3)
