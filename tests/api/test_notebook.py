@@ -61,7 +61,7 @@ def test_a_chart_holds_vega_and_fetches_nothing(cells):
         page = frame_of(output)
         assert "vegaEmbed=" in page
         assert "psnr" in page
-        # Older Vegas name a network in their own code, so an address proves nothing: only what loads one does.
+        # Older Vegas name a network in their own code, so an address proves nothing: what loads one does.
         assert not re.search(r"<script[^>]* src=|<link|@import", page)
 
 
