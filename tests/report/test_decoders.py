@@ -139,19 +139,19 @@ def test_the_gap_of_each_variant_is_drawn_over_beta_with_its_interval(tmp_path):
     assert any(note.startswith("Not drawn: autoencoder") for note in chart.notes)
     low, high = chart.views[chart.first]["layer"][0]["encoding"]["y"]["scale"]["domain"]
     assert low < -0.5 < 0 < 3 < high
-    assert not any(row["short"] for row in chart.data["means"])
+    assert not any(row["v0_short"] for row in chart.data["means"])
 
 
 def test_a_gap_whose_chains_are_too_short_is_ringed_and_said_to_be_a_bound(tmp_path):
     short = (3.0, {"warning": "chains too short: on samples of the model ..."})
     section = section_with(tmp_path, rows("bs_vae", 1.0, 0, gap=short), rows("bs_vae", 10.0, 0))
     chart = amortisation_chart(section, VARIANTS)
-    assert {row["beta"]: row["short"] for row in chart.data["means"]} == {1.0: True, 10.0: False}
+    assert {row["beta"]: row["v0_short"] for row in chart.data["means"]} == {1.0: True, 10.0: False}
     assert chart.finding.endswith(
         "Dashed ring: chains too short, so the gap is a lower bound (bs_vae at β = 1)."
     )
     rings = [layer for layer in chart.views[chart.first]["layer"]
-             if any("datum.short" in str(step) for step in layer.get("transform", ()))]  # fmt: skip
+             if any("datum.v0_short" in str(step) for step in layer.get("transform", ()))]  # fmt: skip
     assert len(rings) == 1
 
 
@@ -159,8 +159,18 @@ def test_a_gap_measured_in_two_ways_has_a_view_for_each(tmp_path):
     other = list(rows("bs_vae", 1.0, 0, amortisation_gap=7.0))
     for row in other:
         row["settings"] = json.dumps(json.loads(row["settings"]) | {"levels": 600})
-    chart = amortisation_chart(section_with(tmp_path, rows("bs_vae", 1.0, 0), other), VARIANTS)
+    warned = (3.0, {"warning": "chains too short: on samples of the model ..."})
+    section = section_with(tmp_path, rows("bs_vae", 1.0, 0, gap=warned), other)
+    chart = amortisation_chart(section, VARIANTS)
     assert len(chart.views) == len(chart.controls[0].options) == 2
     assert sorted(view["description"].split("bs_vae ")[1].split()[0] for view in chart.views.values()) == [
         "1.000", "7.000",
     ]  # fmt: skip
+    # Of one way the chains were too short: of the other nothing is said to be a bound.
+    ringed = [view["description"].split("bs_vae ")[1].split()[0] for view in chart.views.values()
+              if "Dashed ring" in view["description"]]  # fmt: skip
+    assert ringed == ["1.000"]
+    marks = [
+        cell.mark for row in decoders.table(section).rows for cell in row if cell.note == "chains too short"
+    ]
+    assert marks == ["warning"]

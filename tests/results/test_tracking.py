@@ -43,6 +43,17 @@ def swept(tmp_path, track, *overrides):
     return sweep, root, out.getvalue()
 
 
+def told_twice(tmp_path, tracker):
+    """Run a sweep, tell of it and its report, lose the note of that, tell again; return sweep and folder."""
+    sweep, root, _ = swept(tmp_path, tracker)
+    make_report([root], root / "report.html")
+    track_report(sweep, root, print)
+    (root / "tracking" / f"{tracker}.json").unlink()  # a resume whose driver did not note them
+    swept(tmp_path, tracker)
+    track_report(sweep, root, print)
+    return sweep, root
+
+
 def events(folder):
     """The scalars, texts and pictures of the event files below a folder: tag -> [(step, value)]."""
     from tensorboardX.proto.event_pb2 import Event
@@ -104,12 +115,7 @@ def test_a_resume_tells_of_no_trial_twice_and_of_all_that_were_not_told(tmp_path
 def test_mlflow_holds_a_run_for_each_trial_and_the_report(tmp_path, monkeypatch):
     mlflow = pytest.importorskip("mlflow")
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    sweep, root, _ = swept(tmp_path, "mlflow")
-    make_report([root], root / "report.html")
-    track_report(sweep, root, print)
-    (root / "tracking" / "mlflow.json").unlink()  # a resume whose driver did not note them
-    swept(tmp_path, "mlflow")
-    track_report(sweep, root, print)
+    sweep, root = told_twice(tmp_path, "mlflow")
     client = mlflow.MlflowClient(f"sqlite:///{root / 'mlflow.db'}")
     experiment = client.get_experiment_by_name("tracked").experiment_id
     runs = {run.data.tags["rdbench.trial"]: run for run in client.search_runs([experiment])}
@@ -230,12 +236,7 @@ def trackio(tmp_path, monkeypatch):
 
 @pytest.mark.filterwarnings("ignore")  # of Trackio and what it imports
 def test_trackio_holds_a_run_for_each_trial_and_the_report(tmp_path, trackio, capfd):
-    sweep, root, _ = swept(tmp_path, "trackio")
-    make_report([root], root / "report.html")
-    track_report(sweep, root, print)
-    (root / "tracking" / "trackio.json").unlink()  # a resume whose driver did not note them
-    swept(tmp_path, "trackio")
-    track_report(sweep, root, print)
+    _, root = told_twice(tmp_path, "trackio")
     runs = {run.name: run for run in trackio.Api().runs("tracked")}
     results = load_results(root)
     assert len(runs) == len(trackio.Api().runs("tracked")) >= 2

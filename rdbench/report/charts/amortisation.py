@@ -45,7 +45,7 @@ def _template(seeds: bool) -> Spec:
     drawn = [zero.encode(y=alt.Y("gap:Q", scale=scale)), chart.curves()]
     if seeds:
         drawn += [chart.intervals(), chart.seeds()]
-    ring = chart.shown("means", "datum.short").mark_point(
+    ring = chart.shown("means", "datum.$short").mark_point(
         size=260, strokeWidth=2, strokeDash=[3, 2], shape="circle", **layers.QUIET
     )
     return layers.finish([*drawn, ring.encode(x, layers.Y, layers.COLOUR), chart.points()], SWITCHES, HEIGHT)
@@ -58,18 +58,23 @@ def amortisation_chart(section: Section, variants: Sequence[str]) -> Chart | Non
     ``variants`` are all of the section, in order: each looks the same in every chart. A gap that was measured
     in two ways has a view for each.
     """
-    measured = decoders.of("amortisation_gap", proxies(section))
+    series = proxies(section)
+    measured = decoders.of("amortisation_gap", series)
     fields = {f"v{index}": one for index, one in enumerate(one for one in measured if one.values)}
     if not fields:
         return None
     means, seeds = wide(variants, {field: one.values for field, one in fields.items()})
-    short = decoders.with_short_chains(section)
+    # Of each way of measuring, the (variant, beta) whose bounds lie too far apart.
+    apart = zip(measured, decoders.of("gap", series), strict=False)
+    warned = {one.name: gap.warned for one, gap in apart}
+    short = {field: warned.get(one.name, set()) for field, one in fields.items()}
     for row in means:
-        row["short"] = (row["variant"], row["beta"]) in short
+        row |= {f"{field}_short": (row["variant"], row["beta"]) in keys for field, keys in short.items()}
     _set_apart([*means, *seeds], variants)
     data: dict[str, Rows] = {"means": means, "zero": [{"gap": 0}]} | ({"seeds": seeds} if seeds else {})
     views = {
-        one.name: _view(field, data, variants, finding(one, variants, short)) for field, one in fields.items()
+        one.name: _view(field, data, variants, finding(one, variants, short[field]))
+        for field, one in fields.items()
     }
     options = tuple((one.name, one.title if len(fields) == 1 else one.name) for one in fields.values())
     notes = tuple(_not_drawn(fields.values()))
@@ -90,7 +95,8 @@ def _view(field: str, data: dict[str, Rows], variants: Sequence[str], found: str
     heights = [row[field] for row in rows if row[field] is not None]
     betas = [row["beta"] for row in data["means"] if row[field] is not None]
     values: dict[str, Any] = by_variant(variants) | {
-        "$x": "at", "$y": field, "$what": "amortisation gap", "$text": "datum.y_text",
+        "$x": "at", "$y": field, "$short": f"{field}_short",
+        "$what": "amortisation gap", "$text": "datum.y_text",
         "$xdomain": list(label_placement.domain(betas, log=True, pad=0.1)),
         "$ticks": sorted(label_placement.wanted(betas)),
         "$ydomain": list(label_placement.domain([*heights, 0.0], pad=0.1)),

@@ -63,6 +63,7 @@ class Series:
         values: (variant, beta) -> seed -> value; finite values only.
         reasons: (variant, beta) -> why a value is missing there, where a reason was recorded.
         signs: (variant, beta) -> "≥" or "≤", where a value is known as a bound only; so is then the mean.
+        warned: (variant, beta) some of whose values came with a warning, such as of chains too short.
         choice: as ``values``, of the validation images: what a best is chosen by; empty where none were held
             out, or it is not measured there.
         states: (variant, beta) -> "collapsed" or "unstable": such a model is nobody's best.
@@ -79,6 +80,7 @@ class Series:
     values: dict[Key, dict[int, float]] = field(default_factory=dict)
     reasons: dict[Key, str] = field(default_factory=dict)
     signs: dict[Key, str] = field(default_factory=dict)
+    warned: set[Key] = field(default_factory=set)
     choice: dict[Key, dict[int, float]] = field(default_factory=dict)
     states: Mapping[Key, State] = field(default_factory=dict)
 
@@ -247,6 +249,8 @@ def proxies(section: Section) -> list[Series]:
             key = (row["variant"], row["beta"])
             if row["value"] is not None and math.isfinite(row["value"]):
                 proxy.values.setdefault(key, {})[int(row["seed"])] = float(row["value"])
+                if "warning" in settings:
+                    proxy.warned.add(key)
                 if sign := metrics.sign(metric, settings, row.get("standard_error")):
                     proxy.signs[key] = sign
             elif "error" in settings:

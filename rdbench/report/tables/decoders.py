@@ -3,8 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from rdbench.metrics import stored
-from rdbench.report.sections import Section, records
+from rdbench.report.sections import Section
 from rdbench.report.statistics.series import Key, Series, proxies, remarks
 from rdbench.report.tables.measured import BOUNDS, KEYS, LONG, over_seeds, rows_by_key
 from rdbench.report.tables.table import Column, Table, numbered
@@ -39,12 +38,11 @@ def table(section: Section) -> Table | None:
     def why(column: Series, key: Key) -> tuple[str, str]:
         return column.reasons.get(key, "not measured"), ""
 
-    short = with_short_chains(section)
     rows = []
     for key, cells in zip(shown, rows_by_key(shown, columns, why), strict=True):
         marked = [
             replace(cell, mark="warning", note="chains too short")
-            if key in short and column.title == "gap"
+            if column.title == "gap" and key in column.warned
             else replace(cell, mark="")
             for column, cell in zip(columns, cells[len(KEYS) :], strict=True)
         ]
@@ -97,12 +95,3 @@ def _difference(name: str, one: Series, less: Series) -> Series:
     }  # fmt: skip
     found = {key: by_seed for key, by_seed in values.items() if by_seed}
     return Series(name, name, one.unit, None, values=found, reasons=less.reasons, states=one.states)
-
-
-def with_short_chains(section: Section) -> set[Key]:
-    """Return the (variant, beta) of which some chains were too short."""
-    return {
-        (row["variant"], row["beta"])
-        for row in records(section.metrics)
-        if row["name"] == METRIC and "warning" in stored.settings(row)
-    }
