@@ -43,9 +43,13 @@ def make_report(
 
     need("report")
     from rdbench.report.page import render
+    from rdbench.results.store import ResultsFolder
     from rdbench.storage.outputs import output, write_output
     from rdbench.storage.places import place
 
-    folders, target = [place(each) for each in results], output(out)
+    folders = [place(each) for each in results]
+    for folder in folders:  # first: the page may lie in one that is not there
+        ResultsFolder(folder).refuse_others()
+    target = output(out)
     write_output(target, render(folders, target, title, floor, [place(one) for one in references]))
     return target

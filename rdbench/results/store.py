@@ -58,6 +58,12 @@ class ResultsFolder:
 
     root: Place
 
+    def refuse_others(self) -> None:
+        """Raise ResultsError where this is not a results folder."""
+        if not places.is_file(self.root / "sweep.yaml"):
+            raise ResultsError(f"{self.root}: not a results folder (no sweep.yaml in it); give the folder"
+                               " that 'rdbench sweep' wrote, results/<name>")  # fmt: skip
+
     def sweep(self, overrides: Sequence[str] = ()) -> Sweep:
         """Return the resolved spec.
 
@@ -65,10 +71,8 @@ class ResultsFolder:
             ResultsError: it is not a results folder.
             SpecError: its spec, or an override, is not valid.
         """
+        self.refuse_others()
         root, file = self.root, self.root / "sweep.yaml"
-        if not places.is_file(file):
-            raise ResultsError(f"{root}: not a results folder (no sweep.yaml in it); give the folder that"
-                               " 'rdbench sweep' wrote, results/<name>")  # fmt: skip
         if isinstance(root, Path):
             return load_sweep(file, overrides, stored=True)
         near = paths.cache_root() / "remote"

@@ -87,6 +87,7 @@ def test_a_results_folder_that_is_something_else_is_refused(sweep_file, tmp_path
     assert "thesis is not a results folder and is not empty" in refused(done)
     assert "no results folder below results/" in refused(rdbench("report"))
     assert "not a results folder" in refused(rdbench("status", "thesis"))
+    assert "not a results folder" in refused(rdbench("report", "nowhere"))  # not: its page cannot be written
 
 
 def test_variants_and_datasets_are_listed(tmp_path, rdbench, monkeypatch):
