@@ -1,12 +1,15 @@
-"""Print what a study found: the page's verdict, its claims, and each trial beside the linear coder.
+"""Print what a study found, in sentences and tables, each computed from the tables of its results folder.
 
-    uv run python reports/findings.py results/mnist [results/mnist_codecs]
+    uv run python reports/findings.py results/mnist
 
-Each sentence and each row is computed from the tables of the results folder. Intervals are 95 %, Student's t
-over seeds; a single seed has none, and says so.
+Of each section: the page's verdict; each variant beside the linear coder, and beside constant variance at
+equal beta and at equal weight; the paper's claims; what could undo it. Intervals are 95 %, Student's t over
+seeds; a single seed has none, and says so. "Shown" is an interval without zero, of this one sentence: the
+verdicts of the claims are corrected for all of the page, these sentences are not.
 """
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -14,19 +17,46 @@ import pandas as pd
 from scipy import stats
 
 from rdbench.report.contents import SectionContents, contents
+from rdbench.report.tables.table import Cell, Table
 from rdbench.report.tables.write import to_markdown
 from rdbench.storage.places import place
 
-CODER = "linear_coder"
-TABLES = ("claims", "linear_coder", "equal_weight", "training_progress")
+CODER, CONSTANT = "linear_coder", "beta_vae"
+TABLES = ("linear_coder", "training_progress")
+NO_RATE = 0.1  # nats: with less, a decoder uses no latents
+
+Row = dict[str, Cell]
 
 
-def with_interval(values: pd.Series, digits: int = 2) -> str:
-    """Write a mean over seeds with its 95 % interval."""
-    if len(values) < 2:
-        return f"{values.mean():.{digits}f} (one seed)"
-    half = stats.t.ppf(0.975, len(values) - 1) * stats.sem(values)
-    return f"{values.mean():.{digits}f} ± {half:.{digits}f}"
+def estimate(values: pd.Series) -> Cell:
+    """Return a mean over seeds with the half-width of its 95 % interval."""
+    n, mean = len(values), float(values.mean())
+    half = float(stats.t.ppf(0.975, n - 1) * stats.sem(values)) if n > 1 else None
+    return Cell("", value=mean, half_width=half, n=n)
+
+
+def told(cell: Cell, form: str = ".1f") -> str:
+    """Write a number with its interval: "-33.1 (-40.2 to -26.0)"."""
+    if cell.value is None:
+        return f"not known ({cell.note})"
+    if cell.half_width is None:
+        return f"{cell.value:{form}} (one seed)"
+    low, high = cell.value - cell.half_width, cell.value + cell.half_width
+    return f"{cell.value:{form}} ({low:{form}} to {high:{form}})"
+
+
+def shown(cell: Cell) -> str:
+    """Return whether a number differs from zero beyond its interval, in words."""
+    if cell.value is None or cell.half_width is None:
+        return "not tested"
+    return "shown" if abs(cell.value) > cell.half_width else "not shown"
+
+
+def rows(table: Table | None) -> Iterator[Row]:
+    """Yield a table's rows by heading; of two columns with one heading the first counts."""
+    if table is not None:
+        headings = [column.heading for column in table.columns]
+        yield from ({headings[i]: row[i] for i in reversed(range(len(headings)))} for row in table.rows)
 
 
 def beside_the_coder(points: pd.DataFrame) -> pd.DataFrame:
@@ -43,32 +73,91 @@ def beside_the_coder(points: pd.DataFrame) -> pd.DataFrame:
     return trained
 
 
-def against_the_coder(points: pd.DataFrame) -> None:
-    """Print of each variant and beta rate and error, the coder's error at this rate, and the difference."""
-    print("\n## Each trial beside the linear coder at equal rate\n")
-    print("Squared error a test image; difference in per cent of the linear coder's, negative: better.\n")
-    print("| variant | β | seeds | rate, nats | squared error | linear coder's | difference, % |")
-    print("|---|--:|--:|--:|--:|--:|--:|")
-    for (variant, beta), rows in beside_the_coder(points).groupby(["variant", "beta"]):
-        cells = [with_interval(rows[name]) for name in ("rate", "sse")]
-        if rows["coder_sse"].isna().any():
-            cells += ["beyond its highest rate", "–"]
+def against_the_coder(points: pd.DataFrame) -> Iterator[str]:
+    """Say of each variant and beta where it lies beside the linear coder at equal rate."""
+    for (variant, beta), trials in beside_the_coder(points).groupby(["variant", "beta"]):
+        rate, error, percent = (estimate(trials[name]) for name in ("rate", "sse", "percent"))
+        start = f"`{variant}` at β = {beta:g}: {told(rate)} nats, squared error {told(error, '.2f')}"
+        if trials["rate"].mean() < NO_RATE:
+            end = "its decoder uses no latents"
+        elif trials["coder_sse"].isna().any():
+            end = "the linear coder of as many latents spends no such rate"
         else:
-            cells += [f"{rows['coder_sse'].mean():.2f}", with_interval(rows["percent"], 1)]
-        print(f"| `{variant}` | {beta:g} | {len(rows)} | {' | '.join(cells)} |")
+            end = f"the linear coder's at the same rate is {trials['coder_sse'].mean():.2f}, and this is "
+            end += f"{told(percent)} per cent off it: {shown(percent)}"
+        yield f"{start}; {end}."
+
+
+def against_constant_variance(table: Table | None) -> Iterator[str]:
+    """Say what each variant's ELBO is ahead of constant variance by, at equal beta and at equal weight."""
+    for row in rows(table):
+        if row["variant"].text != CODER:
+            at_beta, at_weight = row["at equal β"], row[f"at equal w, that of {CONSTANT}"]
+            pair = f"`{row['variant'].text}` less `{CONSTANT}` of β = {row[f'β of {CONSTANT}'].text}"
+            yield (
+                f"{pair}, nats of ELBO: at equal β {told(at_beta)}, {shown(at_beta)}; "
+                f"at equal weight {told(at_weight)}, {shown(at_weight)}."
+            )
+
+
+def claims(table: Table | None) -> Iterator[str]:
+    """Say of each claim of the paper what became of it, by how much and how certainly."""
+    for row in rows(table):
+        p, verdict = row["p, corrected"], row["verdict"].text.capitalize()
+        tested = f", corrected p {p.text}" if p.value is not None else ""
+        reasons = "; ".join(filter(None, (row["why"].text, row["figures"].text)))
+        yield f"{row['no.'].text}: {row['claim'].text} **{verdict}**{tested}: {reasons}."
+
+
+def what_could_undo_it(section: SectionContents, tables: dict[str, Table]) -> Iterator[str]:
+    """Say what the findings hang on, with figures where the tables have them."""
+    points = section.section.points
+    seeds = points[points["variant"] != CODER].groupby(["variant", "beta"])["seed"].nunique()
+    fewest, most = seeds.min(), seeds.max()
+    if fewest > 1:
+        errors = stats.t.ppf(0.975, fewest - 1)
+        yield (f"Seeds: {fewest}{f' to {most}' if most > fewest else ''} of each (variant, β). With {fewest} "
+               f"a difference has to be {errors:.1f} of its standard errors to be shown.")  # fmt: skip
+    else:
+        yield "Seeds: some (variant, β) have a single one, and no interval."
+    rises = [(row, row["ELBO gained in the second cycle"]) for row in rows(tables.get("training_progress"))]
+    known = [(cell.value, row, cell) for row, cell in rises if cell.value is not None]
+    if known:
+        _, row, cell = max(known, key=lambda one: one[0])
+        epochs = section.section.settings["train"]["epochs"]
+        yield (
+            f"Length: {epochs} epochs. In the second of the two cycles of the learning rate the ELBO still "
+            f"rose, most that of `{row['variant'].text}` at β = {row['β'].text}: by {told(cell)} nats. "
+            "A longer training may change any order whose lead is no larger."
+        )
+    coder = points[points["variant"] == CODER]
+    if len(coder):
+        yield (
+            f"The linear coder's curve: straight lines between its {coder['beta'].nunique()} β, in the "
+            "logarithm of its error. It is fitted to the images as they are, without augmentation."
+        )
+    yield "One network, one dataset, one recipe: what is best here is not thereby best elsewhere."
 
 
 def found(section: SectionContents) -> None:
-    """Print the verdict of a section, its tables of claims, and its trials beside the linear coder."""
-    print(f"# {section.heading}\n")
-    for sentence in section.verdict:
-        print(f"- {sentence}")
+    """Print the findings of a section, then the tables behind them."""
+    tables = {table.name: table for table in section.tables}
     points = section.section.points
-    if CODER in section.variants:
-        against_the_coder(points[(points["split"] == "test") & (points["reading"] == "optimal_train")])
-    for table in section.tables:
-        if table.name in TABLES:
-            print(f"\n## {table.name.replace('_', ' ').capitalize()}\n\n{to_markdown(table)}")
+    points = points[(points["split"] == "test") & (points["reading"] == "optimal_train")]
+    coder = against_the_coder(points) if CODER in section.variants else ()
+    print(f"# {section.heading}")
+    for heading, sentences in {
+        "In short": section.verdict,
+        "Beside the linear coder, at equal rate": coder,
+        "Beside constant variance": against_constant_variance(tables.get("equal_weight")),
+        "The paper's claims": claims(tables.get("claims")),
+        "What could undo it": what_could_undo_it(section, tables),
+    }.items():
+        print(f"\n## {heading}\n")
+        print("\n".join(f"- {sentence}" for sentence in sentences))
+    for name in TABLES:
+        if name in tables:
+            print(f"\n## Table: {name.replace('_', ' ')}\n\n{to_markdown(tables[name])}")
 
 
 if __name__ == "__main__":
