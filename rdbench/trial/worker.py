@@ -15,7 +15,14 @@ import torch
 
 from rdbench import metrics
 from rdbench.datasets import Dataset, load
-from rdbench.errors import DatasetError, StorageError, UserError, of_the_machine, out_of_memory
+from rdbench.errors import (
+    CaptureFailed,
+    DatasetError,
+    StorageError,
+    UserError,
+    of_the_machine,
+    out_of_memory,
+)
 from rdbench.registry import running, variants
 from rdbench.results.lease import stop_requested
 from rdbench.results.readings import likelihood_rows
@@ -30,7 +37,6 @@ from rdbench.trial.run import Hooks, metric_rows, run_pack
 from rdbench.trial.watchdog import Overdue, run_within
 from rdbench.vae import checkpoints, metric_states
 from rdbench.vae.checkpoints import Checkpointer, Keeping, Stopped
-from rdbench.vae.failed_captures import why_failed
 from rdbench.vae.models import Model, from_bytes, to_bytes
 from rdbench.vae.training import Epoch
 
@@ -189,7 +195,7 @@ class _Fault:
     line: str
     of_the_machine: bool
     for_want_of_memory: bool
-    remembered: bool = False  # the next attempt does without what failed
+    counts: bool  # among the attempts; not where the next does without what failed
 
 
 @dataclass
@@ -228,7 +234,7 @@ class _Attempts:
             if len(self.pack) > 1 and (fault.for_want_of_memory or not fault.of_the_machine):
                 return None
             if fault.of_the_machine or (known and fault.line != known):
-                raise Retry(fault.traceback, counts=not fault.remembered)
+                raise Retry(fault.traceback, fault.counts)
             if not known:
                 known = fault.line
             elif not begun_anew and checkpoints.discard(self.job.results, [trial.id for trial in self.pack]):
@@ -261,10 +267,8 @@ class _Attempts:
                 commit(self.job, trial, tables)
             raise Hung(text) from None
         except (Exception, SystemExit) as error:
-            line, remembered = f"{type(error).__name__}: {error}", getattr(error, "remembered", False) is True
-            return _Fault(
-                traceback.format_exc(), line, of_the_machine(error), out_of_memory(error), remembered
-            )
+            line, counts = f"{type(error).__name__}: {error}", not isinstance(error, CaptureFailed)
+            return _Fault(traceback.format_exc(), line, of_the_machine(error), out_of_memory(error), counts)
         # A trial that went on for the others' sake alone ends as it would have alone: without points.
         return [
             stopped_tables(trial, *stopped, self.started) if (stopped := stopper.stopped(member)) else tables
@@ -346,11 +350,10 @@ def _ended_before(
 def _side_by_side(pack: Sequence[Trial], device: str) -> bool:
     """Tell whether trials train side by side; else each runs alone, from checkpoint to commit.
 
-    On a CPU they always run alone: a trial has one thread there. So do those whose capture failed before.
+    On a CPU they always run alone: a trial has one thread there.
     """
     try:
-        packs = device == "cuda" and all(variants.get(trial.variant).declaration.packs for trial in pack)
-        return packs and not why_failed(pack, torch.device(device))
+        return device == "cuda" and all(variants.get(trial.variant).declaration.packs for trial in pack)
     except Exception:
         return False  # a variant that cannot be imported fails by itself
 

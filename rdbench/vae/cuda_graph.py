@@ -2,7 +2,7 @@
 
 import gc
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 
 import torch
@@ -14,10 +14,6 @@ Step = Callable[..., None]
 
 WARM_UP = 3  # calls that run as they are: libraries set themselves up, the optimizer makes its state
 _SYNCHRONIZES = "called a synchronizing CUDA operation"  # torch's words
-
-
-class NotCapturable(RuntimeError):  # noqa: N818
-    """A step that no CUDA graph can hold; it says why."""
 
 
 class Captured:
@@ -94,10 +90,13 @@ class Captured:
             with torch.cuda.graph(graph, stream=self._stream, capture_error_mode="thread_local"):
                 self._function(*self._inputs)
         except RuntimeError as error:
-            # The end of a broken recording raises too, and hides what broke it.
-            reasons = list(_chain(error))
-            memory = next((one for one in reasons if isinstance(one, torch.OutOfMemoryError)), None)
-            why = str(reasons[-1]).partition("\n")[0]
+            # The end of a broken recording raises too, over what broke it.
+            cause: BaseException | None = error
+            out_of_memory = False
+            while cause is not None:
+                why = str(cause).partition("\n")[0]
+                out_of_memory = out_of_memory or isinstance(cause, torch.OutOfMemoryError)
+                cause = cause.__cause__ or cause.__context__
         else:
             return graph
         with suppress(RuntimeError):  # a process that has lost its GPU by it
@@ -105,16 +104,4 @@ class Captured:
             del graph
             gc.collect()
             torch.cuda.empty_cache()
-        raise CaptureFailed(why) if memory is None else memory
-
-
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    """Yield an exception and what it was raised over, the first cause last."""
-    while error is not None:
-        yield error
-        error = error.__cause__ or error.__context__
-
-
-def capture_cuda_graph(step: Step, device: torch.device, refused: Callable[[str], None]) -> Step:
-    """Return a step that is captured on a GPU, and the step itself elsewhere."""
-    return Captured(step, device, refused) if device.type == "cuda" else step
+        raise torch.OutOfMemoryError(why) if out_of_memory else CaptureFailed(why)

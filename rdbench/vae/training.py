@@ -11,12 +11,13 @@ import torch
 from torch import Tensor
 
 from rdbench.datasets import Dataset
+from rdbench.errors import NotCapturable
 from rdbench.numerics.precision import training_arithmetic
 from rdbench.spec.plan import Trial
 from rdbench.vae import failed_captures
 from rdbench.vae.batches import Draws, on_host
 from rdbench.vae.checkpoints import Checkpointer, Stage
-from rdbench.vae.cuda_graph import NotCapturable, Step, capture_cuda_graph
+from rdbench.vae.cuda_graph import Captured, Step
 from rdbench.vae.lanes import Lanes
 from rdbench.vae.models import Model, Standard, stored
 
@@ -97,7 +98,7 @@ class _Training:
         if self.captured and (why := failed_captures.why_failed(pack, device)):
             self._refused(why)
         elif self.captured:
-            self.launch = capture_cuda_graph(self.step, device, self._refused)
+            self.launch = Captured(self.step, device, self._refused)
 
     def _refused(self, why: str) -> None:
         """Go on without a CUDA graph; a pack of several does not: its members may draw or wait in turns."""
