@@ -19,7 +19,7 @@ from rdbench.vae.batches import Draws, on_host
 from rdbench.vae.checkpoints import Checkpointer, Stage
 from rdbench.vae.cuda_graph import Captured, Step
 from rdbench.vae.lanes import Lanes
-from rdbench.vae.models import Model, Standard, stored
+from rdbench.vae.models import Model, stored
 
 
 @dataclass(frozen=True)
@@ -190,7 +190,7 @@ def train(
             same trials train without.
         NotCapturable: a step cannot be captured with others, so train each alone; or is not, called again.
         SpecError: the device lacks the arithmetic asked for.
-        Stopped, StorageError: as of :meth:`rdbench.vae.checkpoints.Checkpointer.save`.
+        Stopped, StorageError: as of :meth:`rdbench.vae.checkpoints.Stage.ended`.
         ValueError: the trials cannot be one pack.
     """
     if len({trial.pack_key for trial in pack}) != 1:
@@ -199,8 +199,6 @@ def train(
     recipe, steps, members = training.recipe, training.steps, training.members
     stage = stage or Checkpointer().stage()
     done = training.restore(stage)
-    # A model of a trial alone may draw from torch's global generators; an objective does not.
-    drawing = len(pack) == 1 and not isinstance(models[0], Standard)
     last = all(member.diverged for member in members)
     with training_arithmetic(recipe.precision, device), failed_captures.noted(pack, device):
         for epoch in range(recipe.epochs if last else done, recipe.epochs):
@@ -216,7 +214,7 @@ def train(
                     member.diverged = f"the loss became {loss} in epoch {epoch + 1} of {recipe.epochs}"
             reasons = [member.diverged for member in members]
             last = None not in reasons or epoch + 1 == recipe.epochs
-            stage.ended(epoch + 1, reasons, last=last, global_random=drawing)
+            stage.ended(epoch + 1, reasons, last=last)
             if last:
                 break
     training.end()

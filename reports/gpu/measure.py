@@ -58,7 +58,7 @@ from rdbench.trial.rows import Tables  # noqa: E402
 from rdbench.trial.run import Hooks, run_pack  # noqa: E402
 from rdbench.trial.throughput import repeat_epochs, synthetic  # noqa: E402
 from rdbench.vae import fused, lanes, models, training  # noqa: E402
-from rdbench.vae.checkpoints import Checkpointer, Stopped  # noqa: E402
+from rdbench.vae.checkpoints import Checkpointer, Keeping, Stopped  # noqa: E402
 from rdbench.vae.cuda_graph import Captured  # noqa: E402
 
 CARRIED = (
@@ -307,7 +307,7 @@ def resumed_is_undisturbed(bench: Bench) -> Row:
     with tempfile.TemporaryDirectory() as folder:
 
         def kept(stop: bool) -> Checkpointer:
-            return Checkpointer(Path(folder), pack, bench.device, stop=lambda: stop)
+            return Checkpointer(Keeping(Path(folder), stop=lambda: stop), pack, bench.device)
 
         try:
             figures(bench, pack, data, checkpointer=kept(True))

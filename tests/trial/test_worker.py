@@ -57,7 +57,7 @@ def test_a_pack_that_does_not_fit_is_run_in_halves_until_it_does(pack, job, monk
         return run_pack(members, *arguments, **options)
 
     monkeypatch.setattr(worker, "run_pack", short_of_memory)
-    monkeypatch.setattr(worker, "_side_by_side", lambda pack, device: True)
+    monkeypatch.setattr(worker, "_side_by_side", lambda device: True)
     figures = work(pack, job, "cpu")
     assert sizes == [6, 3, 1, 2, 3, 1, 2]
     assert [one["status"] for one in figures] == ["done"] * 6
@@ -75,7 +75,7 @@ def test_the_one_trial_whose_step_cannot_be_captured_trains_alone(pack, job, mon
         return run_pack(members, *arguments, **options)
 
     monkeypatch.setattr(worker, "run_pack", refused)
-    monkeypatch.setattr(worker, "_side_by_side", lambda pack, device: True)
+    monkeypatch.setattr(worker, "_side_by_side", lambda device: True)
     figures = work(pack, job, "cpu")
     assert sizes == [6, 3, 3, 1, 2]
     assert [one["status"] for one in figures] == ["done"] * 6
@@ -83,7 +83,7 @@ def test_the_one_trial_whose_step_cannot_be_captured_trains_alone(pack, job, mon
 
 @pytest.mark.parametrize("fused", [False, True])
 def test_the_one_trial_that_raises_fails_alone(pack, job, monkeypatch, fused):
-    monkeypatch.setattr(worker, "_side_by_side", lambda pack, device: fused)
+    monkeypatch.setattr(worker, "_side_by_side", lambda device: fused)
 
     def raises(members, *arguments, **options):
         if pack[3] in members:
@@ -119,7 +119,7 @@ def test_a_pack_whose_capture_fails_trains_without_in_another_process(pack, job,
         return run_pack(members, *arguments, **options)
 
     monkeypatch.setattr(worker, "run_pack", breaks_off)
-    monkeypatch.setattr(worker, "_side_by_side", lambda pack, device: True)
+    monkeypatch.setattr(worker, "_side_by_side", lambda device: True)
     with pytest.raises(Retry) as error:  # which a scheduler answers with a fresh process
         work(pack, job, "cpu")
     assert not error.value.counts
@@ -147,7 +147,7 @@ def test_where_it_cannot_be_remembered_trials_go_on_in_the_same_process(
         return run_pack(members, *arguments, **options)
 
     monkeypatch.setattr(worker, "run_pack", breaks_off)
-    monkeypatch.setattr(worker, "_side_by_side", lambda pack, device: True)
+    monkeypatch.setattr(worker, "_side_by_side", lambda device: True)
     assert [one["status"] for one in work(pack[:size], job, "cpu")] == ["done"] * size
     assert sizes == {1: [1, 1], 2: [2, 1, 1, 1, 1]}[size]
 
@@ -323,7 +323,7 @@ def test_a_trial_is_stopped_early_in_a_pack_as_alone(trial, job, monkeypatch):
     monkeypatch.setattr(early_stopping, "why_stop", stops_the_second)
     found = []
     for place, packs in (("alone", [[pack[0]], [pack[1]]]), ("packed", [pack])):
-        monkeypatch.setattr(worker, "_side_by_side", lambda pack, device: True)
+        monkeypatch.setattr(worker, "_side_by_side", lambda device: True)
         own = dataclasses.replace(job, results=job.results / place, stop=PlateauStop())
         summaries = [each for part in packs for each in work(part, own, "cpu")]
         tables = [ResultsFolder(own.results).trial_tables(one.id) for one in pack]
