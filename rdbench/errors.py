@@ -52,16 +52,12 @@ class GpuLostError(UserError):
     exit_code = 5
 
 
-class CaptureFailed(RuntimeError):  # noqa: N818
-    """A training step that could not be recorded as a CUDA graph; the process may have lost its GPU by it.
+class NotCapturable(RuntimeError):  # noqa: N818
+    """A training step, or that of a pack, that is not recorded as a CUDA graph; it says why."""
 
-    Attributes:
-        remembered: another process knows, and will not try.
-    """
 
-    def __init__(self, why: str, remembered: bool = False) -> None:
-        super().__init__(why)
-        self.remembered = remembered
+class CaptureFailed(NotCapturable):
+    """The recording broke off, and the process may have lost its GPU by it; another one will not try."""
 
 
 EXTRAS = {

@@ -18,8 +18,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-import psutil
-
 from rdbench.errors import ResultsError, StorageError
 from rdbench.storage.places import Place, write_atomically
 
@@ -229,12 +227,21 @@ def _machine() -> str:
 
 def _process_start(pid: int) -> str | None:
     """Return when a process began, unaffected by clock changes; None where it is dead."""
+    if sys.platform != "linux":
+        return _process_start_elsewhere(pid)
     try:
-        if sys.platform == "linux":
-            # The name, in brackets, may hold anything; the state is the field after it, the start the 22nd.
-            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-            return None if fields[0] in "ZX" else fields[19]
+        # The name, in brackets, may hold anything; the state is the field after it, the start the 22nd.
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return None
+    return None if fields[0] in "ZX" else fields[19]
+
+
+def _process_start_elsewhere(pid: int) -> str | None:
+    import psutil  # no need of a machine that runs reports/gpu/measure.py
+
+    try:
         process = psutil.Process(pid)
         return None if process.status() == psutil.STATUS_ZOMBIE else f"{process.create_time():.0f}"
-    except (OSError, psutil.Error):
+    except psutil.Error:
         return None

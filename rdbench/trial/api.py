@@ -73,7 +73,7 @@ class Run:
 
         Return why it diverged; None if it did not. The model is then in evaluation mode, on the device.
         """
-        stage = self.checkpointer.stage(of_several=True)
+        stage = self.checkpointer.stage()
         (reason,) = train(
             [model], [self.settings], data, self.device, lambda member, epoch: self.on_epoch(epoch), stage
         )
@@ -85,7 +85,7 @@ class Run:
         ``keep`` is everything that the loop changes: modules, optimizers, ``torch.Generator``. An interrupted
         trial goes on after the last turn that was kept, bit for bit as if it had never stopped.
         """
-        stage = self.checkpointer.stage(of_several=True)
+        stage = self.checkpointer.stage()
         done, _ = stage.begin({str(number): part for number, part in enumerate(keep)})
         for turn in range(done, count):
             yield turn
@@ -103,7 +103,7 @@ class Run:
         """
         draws = Draws([self.settings], data, self.device)
         count = self.settings.train.epochs
-        turns = self.resumable(count, [*keep, *draws.generators().values()]) if keep else range(count)
+        turns = self.resumable(count, [*keep, *draws.generators.values()]) if keep else range(count)
         for epoch in turns:
             yield Batches(epoch, (draws.batches(inputs)[self.seed] for inputs in draws.epoch()))
 

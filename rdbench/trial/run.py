@@ -166,7 +166,7 @@ def run_pack(
     Raises:
         DatasetError: the dataset is too small for a batch.
         SpecError: the device has not got the arithmetic asked for.
-        Stopped, StorageError: as of :meth:`rdbench.vae.checkpoints.Checkpointer.save`.
+        Stopped, StorageError: as of :meth:`rdbench.vae.checkpoints.Stage.ended`.
         ValueError: several trials that cannot train side by side.
     """
     check_fits(pack[0], data)

@@ -3,7 +3,6 @@
 import gc
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -17,14 +16,6 @@ from rdbench.vae.evaluation import EVALUATION_BATCH, measure
 from rdbench.vae.memory import PeakMemory, keep_freed_memory
 from rdbench.vae.models import Model
 from rdbench.vae.training import Epoch, train
-
-
-@dataclass(frozen=True)
-class Throughput:
-    """Training images a second, summed over a pack's members, and the peak memory in bytes."""
-
-    images_per_second: float
-    peak_memory_bytes: int
 
 
 def synthetic(trial: Trial, images: int) -> Dataset:
@@ -87,10 +78,13 @@ def evaluation_speed(trial: Trial, device: torch.device) -> float:
     return len(data.test.images) / (time.perf_counter() - start)
 
 
-def measure_training(trial: Trial, size: int, device: torch.device, steps: int) -> Throughput:
-    """Return what a pack of a size does on a device; torch.OutOfMemoryError: it has not got the memory."""
+def measure_training(trial: Trial, size: int, device: torch.device, steps: int) -> tuple[float, int]:
+    """Return the images a second that a pack trains at, summed over its members, and its peak bytes.
+
+    torch.OutOfMemoryError: the device has not got the memory.
+    """
     speeds: list[float] = []
     peak = repeat_epochs(trial, size, device, steps, 1, speeds.append)
     gc.collect()
     torch.cuda.empty_cache()  # nothing without a GPU
-    return Throughput(speeds[-1], peak)
+    return speeds[-1], peak

@@ -15,7 +15,14 @@ import torch
 
 from rdbench import metrics
 from rdbench.datasets import Dataset, load
-from rdbench.errors import DatasetError, StorageError, UserError, of_the_machine, out_of_memory
+from rdbench.errors import (
+    CaptureFailed,
+    DatasetError,
+    StorageError,
+    UserError,
+    of_the_machine,
+    out_of_memory,
+)
 from rdbench.registry import running, variants
 from rdbench.results.lease import stop_requested
 from rdbench.results.readings import likelihood_rows
@@ -30,7 +37,6 @@ from rdbench.trial.run import Hooks, metric_rows, run_pack
 from rdbench.trial.watchdog import Overdue, run_within
 from rdbench.vae import checkpoints, metric_states
 from rdbench.vae.checkpoints import Checkpointer, Keeping, Stopped
-from rdbench.vae.failed_captures import why_failed
 from rdbench.vae.models import Model, from_bytes, to_bytes
 from rdbench.vae.training import Epoch
 
@@ -134,7 +140,8 @@ def work(
     """Run trials that can train side by side, and commit each, whether it succeeds or fails.
 
     A trial that an earlier attempt left goes on from its last checkpoint. A pack that raises, most often for
-    want of memory, is run again in halves, so that one trial's fault does not cost the others.
+    want of memory, is run again in halves, so that one trial's fault does not cost the others; so are trials
+    that do not train side by side, until each is alone.
     ``on_progress`` is told what share of the training is done, from 0 to 1, as each epoch ends; ``on_epoch``
     each trial and its figures.
 
@@ -157,26 +164,24 @@ def work(
         now = work(rest, job, device, on_progress, on_epoch) if rest else []
         ended |= {trial.id: figures for trial, figures in zip(rest, now, strict=True)}
         return [ended[trial.id] for trial in pack]
-    if len(pack) > 1 and not _side_by_side(pack, device):
-        return _in_parts([[trial] for trial in pack], job, device, on_progress, on_epoch)
     attempts = _Attempts(pack, job, device, on_progress, stop, on_epoch)
     try:
-        results = attempts.run()
+        results = attempts.run() if len(pack) == 1 or _side_by_side(device) else None
     except Stopped:
         return [_STOPPED for _ in pack]
     if results is None:
         half = len(pack) // 2
-        return _in_parts([pack[:half], pack[half:]], job, device, on_progress, on_epoch)
+        first = work(pack[:half], job, device, lambda done: on_progress(done / 2), on_epoch)
+        return first + work(pack[half:], job, device, lambda done: on_progress((1 + done) / 2), on_epoch)
     _check_folder(job)
+    folder = ResultsFolder(job.results)
     # All other tables first, so that a kill between two commits loses no trained trial.
     for trial, tables in zip(pack, results, strict=True):
-        ResultsFolder(job.results).write(
-            trial.id, {name: tables[name] for name in tables if name != "trials"}
-        )
+        folder.write(trial.id, {name: rows for name, rows in tables.items() if name != "trials"})
     for trial, tables in zip(pack, results, strict=True):
         commit(job, trial, {"trials": tables["trials"]})
-    if attempts.checkpointer:
-        attempts.checkpointer.remove()
+    if attempts.trained:
+        checkpoints.discard(job.results, [trial.id for trial in pack])
         metric_states.discard(job.results, [trial.id for trial in pack], job.outputs.metrics)
     return [summary(tables) for tables in results]
 
@@ -189,7 +194,7 @@ class _Fault:
     line: str
     of_the_machine: bool
     for_want_of_memory: bool
-    remembered: bool = False  # the next attempt does without what failed
+    counts: bool  # among the attempts; not where the next does without what failed
 
 
 @dataclass
@@ -202,7 +207,7 @@ class _Attempts:
     on_progress: Callable[[float], None]
     stop: "_StopRequest"
     on_epoch: OnEpoch = no_callback
-    checkpointer: Checkpointer | None = None  # whose checkpoints are of no use once the trials are committed
+    trained: bool = False  # to its end: what is kept is of no use once the trials are committed
 
     def __post_init__(self) -> None:
         self.started = datetime.datetime.now(datetime.UTC)
@@ -228,7 +233,7 @@ class _Attempts:
             if len(self.pack) > 1 and (fault.for_want_of_memory or not fault.of_the_machine):
                 return None
             if fault.of_the_machine or (known and fault.line != known):
-                raise Retry(fault.traceback, counts=not fault.remembered)
+                raise Retry(fault.traceback, fault.counts)
             if not known:
                 known = fault.line
             elif not begun_anew and checkpoints.discard(self.job.results, [trial.id for trial in self.pack]):
@@ -244,9 +249,8 @@ class _Attempts:
         minutes = self.job.resources.trial_timeout
         try:
             data = _data(self.pack[0], self.job)  # here: preparing it takes what time it takes
-            self.checkpointer, results = run_within(
-                minutes and 60 * minutes, functools.partial(self._train, data, stopper)
-            )
+            results = run_within(minutes and 60 * minutes, functools.partial(self._train, data, stopper))
+            self.trained = True
         except Stopped:
             if not all(stopper.reasons):
                 raise
@@ -261,30 +265,22 @@ class _Attempts:
                 commit(self.job, trial, tables)
             raise Hung(text) from None
         except (Exception, SystemExit) as error:
-            line, remembered = f"{type(error).__name__}: {error}", getattr(error, "remembered", False) is True
-            return _Fault(
-                traceback.format_exc(), line, of_the_machine(error), out_of_memory(error), remembered
-            )
+            line, counts = f"{type(error).__name__}: {error}", not isinstance(error, CaptureFailed)
+            return _Fault(traceback.format_exc(), line, of_the_machine(error), out_of_memory(error), counts)
         # A trial that went on for the others' sake alone ends as it would have alone: without points.
         return [
             stopped_tables(trial, *stopped, self.started) if (stopped := stopper.stopped(member)) else tables
             for member, (trial, tables) in enumerate(zip(self.pack, results, strict=True))
         ]
 
-    def _train(self, data: Dataset, stopper: EarlyStopper) -> tuple[Checkpointer, list[Tables]]:
+    def _train(self, data: Dataset, stopper: EarlyStopper) -> list[Tables]:
         """Train and evaluate the pack, from its checkpoint where there is one."""
         pack, job, device = self.pack, self.job, torch.device(self.device)
         _settle(job)
         for trial in pack:  # imported here, before the arithmetic of the trial is set
             variants.get(trial.variant)
-        checkpointer = Checkpointer(
-            job.results,
-            pack,
-            device,
-            data_checksum=data.checksum,
-            minutes=job.resources.checkpoint_minutes,
-            stop=lambda: stopper.stops() or self.stop(),
-        )
+        minutes, stop = job.resources.checkpoint_minutes, lambda: stopper.stops() or self.stop()
+        checkpointer = Checkpointer(Keeping(job.results, data.checksum, minutes, stop), pack, device)
         checkpointer.keep_last = any(metrics.of(options).takes_long for options in job.outputs.metrics)
         stopper.history = checkpointer.history
         if stopper.stops():  # killed between the checkpoint of its last epoch and its commit
@@ -298,7 +294,7 @@ class _Attempts:
         if job.outputs.weights:
             hooks = replace(hooks, on_network=functools.partial(_keep, job))
         outputs = replace(job.outputs, classifier=ResultsFolder(job.results).classifier)
-        return checkpointer, run_pack(pack, data, device, outputs, hooks, checkpointer=checkpointer)
+        return run_pack(pack, data, device, outputs, hooks, checkpointer=checkpointer)
 
 
 def commit(job: Job, trial: Trial, tables: Tables) -> None:
@@ -322,51 +318,28 @@ def _ended_before(
     """Return the summaries of trials that need no training: they ended in this run already, whose worker was
     lost before it could say so, or only lack metrics that can be measured on their stored weights. Where the
     user asked to stop meanwhile, all others are among them, as stopped."""
-    ended: dict[str, Summary] = {}
-    others: dict[str, Summary] = {}
+    folder = ResultsFolder(job.results)
+    committed = [trial.id for trial in pack if folder.committed_in(job.run, trial.id)]
+    ended = {trial: summary(folder.trial_tables(trial)) for trial in committed}
     for trial in pack:
-        if ResultsFolder(job.results).committed_in(job.run, trial.id):
-            ended[trial.id] = summary(ResultsFolder(job.results).trial_tables(trial.id))
-        if trial.id in ended or others:
+        if trial.id in ended:
             continue
         try:
             measured = _measure_on_stored_weights(trial, job, device, stop)
         except Stopped:
-            others = {one.id: _STOPPED for one in pack}
-            continue
+            return {one.id: _STOPPED for one in pack} | ended
         except StorageError:
             raise
         except Exception:
-            measured = None  # what stands in the way, such as data that are gone, stands in training's too
+            continue  # what stands in the way, such as data that are gone, stands in training's too
         if measured:
             ended[trial.id] = measured
-    return others | ended
+    return ended
 
 
-def _side_by_side(pack: Sequence[Trial], device: str) -> bool:
-    """Tell whether trials train side by side; else each runs alone, from checkpoint to commit.
-
-    On a CPU they always run alone: a trial has one thread there. So do those whose capture failed before.
-    """
-    try:
-        packs = device == "cuda" and all(variants.get(trial.variant).declaration.packs for trial in pack)
-        return packs and not why_failed(pack, torch.device(device))
-    except Exception:
-        return False  # a variant that cannot be imported fails by itself
-
-
-def _in_parts(
-    parts: Sequence[Sequence[Trial]],
-    job: Job,
-    device: str,
-    on_progress: Callable[[float], None],
-    on_epoch: OnEpoch,
-) -> list[Summary]:
-    summaries: list[Summary] = []
-    for number, part in enumerate(parts):
-        share = functools.partial(lambda done, more: on_progress((done + more) / len(parts)), number)
-        summaries += work(part, job, device, share, on_epoch)
-    return summaries
+def _side_by_side(device: str) -> bool:
+    """Tell whether trials train side by side; on a CPU they run alone: a trial has one thread there."""
+    return device == "cuda"
 
 
 def _settle(job: Job) -> None:

@@ -5,12 +5,11 @@ from collections.abc import Callable
 import torch
 
 from rdbench import machine
-from rdbench.errors import CaptureFailed
+from rdbench.errors import NotCapturable
 from rdbench.spec.plan import Trial, speed_key
 from rdbench.storage import paths
 from rdbench.storage.cache import remembered
-from rdbench.trial.throughput import Throughput, measure_training
-from rdbench.vae.cuda_graph import NotCapturable
+from rdbench.trial.throughput import measure_training
 
 SIZES = (1, 2, 4, 8, 16)
 AS_FAST = 0.97  # of the best speed: then the smaller pack is taken
@@ -32,27 +31,25 @@ def choose(trial: Trial) -> int | None:
             total = torch.cuda.get_device_properties(where).total_memory
             try:
                 known[key] = fastest(lambda size: measure_training(trial, size, where, STEPS), total)
-            except (ArithmeticError, CaptureFailed, NotCapturable):
+            except (ArithmeticError, NotCapturable):
                 return None  # nothing to remember
-        size: int = known[key]
-    return size
+        return int(known[key])
 
 
-def fastest(measure: Callable[[int], Throughput], memory: int) -> int:
+def fastest(measure: Callable[[int], tuple[float, int]], memory: int) -> int:
     """Return the smallest of the sizes that is as fast as any, of those that fit into ``memory`` bytes.
 
-    All are measured: a size that gains nothing tells nothing of the next. Members on one stream share memory,
-    so twice as many take at most twice as much.
+    ``measure`` returns images a second and peak bytes. All are measured: a size that gains nothing tells
+    nothing of the next. Members on one stream share memory, so twice as many take at most twice as much.
     """
     speeds: dict[int, float] = {}
     for size in SIZES:
         try:
-            measured = measure(size)
+            speeds[size], peak = measure(size)
         except torch.OutOfMemoryError:
             torch.cuda.empty_cache()
             break
-        speeds[size] = measured.images_per_second
-        if 2 * measured.peak_memory_bytes > MEMORY_SHARE * memory:
+        if 2 * peak > MEMORY_SHARE * memory:
             break
     best = max(speeds.values(), default=0.0)
     return min((size for size, speed in speeds.items() if speed >= AS_FAST * best), default=1)

@@ -36,21 +36,15 @@ def cut_into_packs(
     """Cut trials, in order, into packs of at most ``size``, and no larger than keeps every slot at work.
 
     Trials of variants that do not pack train alone, after the others. A pack that was interrupted, whose ids
-    are in ``begun``, comes first and as it was, to go on from its checkpoint, if ``size`` allows.
-
-    Raises:
-        ValueError: the trials cannot train side by side.
+    are in ``begun``, comes first and as it was, to go on from its checkpoint, if ``size`` allows. All trials
+    have one ``pack_key``.
     """
-    if size > 1 and len({trial.pack_key for trial in trials}) > 1:
-        raise ValueError("trials that differ in more than variant, beta and seed cannot be packed")
     left = {trial.id: trial for trial in trials}
     resumed = []
     for pack in begun:
         together = [left[trial] for trial in pack if trial in left]
-        fits = len(pack) == 1 or len(packable(together)) == len(pack) <= size
-        if together and len(together) == len(pack) and fits:
-            resumed.append(together)
-            left = {trial: what for trial, what in left.items() if trial not in pack}
+        if len(together) == len(pack) and (len(pack) == 1 or len(packable(together)) == len(pack) <= size):
+            resumed.append([left.pop(trial) for trial in pack])
     return resumed + _cut(list(left.values()), size, slots)
 
 

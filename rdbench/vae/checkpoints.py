@@ -16,10 +16,10 @@ import re
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import torch
-from torch import Generator
+from torch import Generator, nn, optim
 
 from rdbench import machine
 from rdbench.errors import StorageError
@@ -48,15 +48,7 @@ class Stopped(BaseException):
     """The user asked to stop, and the state is kept. Not an Exception, which a variant's code may catch."""
 
 
-class _HasState(Protocol):
-    """A module, an optimizer or a scheduler of torch."""
-
-    def state_dict(self) -> Any: ...
-
-    def load_state_dict(self, state: Any) -> Any: ...
-
-
-Kept = _HasState | Generator
+Kept = nn.Module | optim.Optimizer | optim.lr_scheduler.LRScheduler | Generator
 
 
 def folder(root: Place) -> Place:
@@ -120,8 +112,9 @@ class Keeping:
 
     Attributes:
         root: the results folder.
-        data_checksum: of the data.
-        minutes: least time between two; None: as often as costs under a hundredth of the time.
+        data_checksum: of the data; a state of other data is not used.
+        minutes: least time between two. None: as often as costs under a hundredth of the time, and every
+            :data:`SELDOM` seconds whatever it costs.
         stop: tells whether the user asked to stop.
     """
 
@@ -136,50 +129,45 @@ class Checkpointer:
 
     def __init__(
         self,
-        root: Place | None = None,
+        keeping: Keeping | None = None,
         pack: Sequence[Trial] = (),
         device: torch.device = HOST,
-        *,
-        data_checksum: str = "",
-        minutes: float | None = None,
-        stop: Callable[[], bool] = lambda: False,
+        key: str = "",
+        **of: Any,
     ) -> None:
-        """Look for a checkpoint of trials, in order, in the results folder ``root``; None to keep nothing.
+        """Look for a checkpoint of trials, in order, and use the newest intact one.
 
-        One of other data, by ``data_checksum``, is not used. ``minutes`` is the least time between two. None:
-        after each epoch, as long as writing takes under a hundredth of the time, and every :data:`SELDOM`
-        seconds whatever it takes. ``stop`` tells whether the user asked to stop.
+        ``key`` names, and ``of`` describes, what it is of where that is not their training.
         """
-        self._root, self._minutes, self._stop, self.device = root, minutes, stop, device
-        self._data_checksum = data_checksum
+        self.keeping, self.device = keeping, device
         self._ids = [trial.id for trial in pack]
-        self._key = _key(self._ids)
+        self._key = key or _key(self._ids)
         versions = machine.versions()
-        self._of = {
+        self._of = of | {
             "format": FORMAT,
             "trials": self._ids,
-            "data": data_checksum,
+            "data": keeping.data_checksum if keeping else "",
             "device": device.type,
             "versions": {name: versions.get(name) for name in ("rdbench", "torch")},
         }
         if len(pack) > 1:  # the members of older packs were one network
             self._of["pack"] = PACK
         self._stages: list[Any] = []
-        self._begun = self._number = 0
-        self.saved = 0  # checkpoints written
+        self._begun = self.number = 0  # of the newest there is; 0 for none
+        self.several = False  # stages: what follows the last state of one is kept together with it
         self.keep_last = False  # write the last state of a training too, as what follows it may take hours
+        self._storable = True  # what there is to keep is numbers, text and tensors
         self._cost = FIRST_COST
         self.history: list[Rows] = [[] for _ in pack]  # by member, of the epochs trained in earlier attempts
         self.seconds = 0.0  # that these took
-        if root is not None:
-            self._load(root)
+        if keeping:
+            self._load(keeping.root)
         self._restored = len(self._stages)
         self._start = self._last = time.monotonic()
 
     def _load(self, root: Place) -> None:
-        """Take the newest intact checkpoint of these trials."""
         numbers = _numbers(root, self._key)
-        self._number = max(numbers.values(), default=0)
+        self.number = max(numbers.values(), default=0)
         for name in sorted(numbers, reverse=True):
             try:
                 content = (folder(root) / name).read_bytes()
@@ -195,44 +183,27 @@ class Checkpointer:
             except Exception as error:  # a damaged file may raise anything: try the one before it
                 log.warning("checkpoint %s cannot be used: %s", folder(root) / name, error)
 
-    @property
-    def keeping(self) -> Keeping | None:
-        """Where and how often else is kept that belongs to these trials; None: nothing is."""
-        if self._root is None:
-            return None
-        return Keeping(self._root, self._data_checksum, self._minutes, self._stop)
+    def stage(self) -> "Stage":
+        """Begin the next training of these trials; a trial function, or a metric, may have several."""
+        self._begun += 1
+        return Stage(self, self._begun - 1)
 
-    def stage(self, *, of_several: bool = False) -> "Stage":
-        """Begin the next training of these trials.
-
-        ``of_several``: more may follow, as in a trial function; then its last state is remembered.
-        """
-        number, self._begun = self._begun, self._begun + 1
-        before = self._stages[number] if number < self._restored else None
-        return Stage(self, number, before, of_several)
-
-    def forget(self, number: int) -> None:
-        """Hold the state of a stage, and of what followed it, no longer; its file stays."""
+    def save(self, number: int, state: Callable[[], Any], *, last: bool) -> None:
+        """Keep a stage's state if it is time to, and raise as :meth:`Stage.ended` does."""
+        if self.keeping is None:
+            return
+        stopping, start = self.keeping.stop(), time.monotonic()
         del self._stages[number:]
-
-    def save(self, number: int, state: Callable[[], Any], *, last: bool, remember: bool) -> None:
-        """Keep a stage's state if it is time to; :meth:`Stage.ended` calls it as an epoch ends.
-
-        ``last``: no epoch of the stage follows; ``remember``: what follows it is kept together with it.
-        Where the user asked to stop it raises Stopped: the state is kept; or StorageError: it cannot be.
-        """
-        stopping, start = self._stop(), time.monotonic()
-        self.forget(number)
         # A stage that its author broke off has no last state, so nothing after it can be resumed.
         complete = len(self._stages) == number and all(stage["last"] for stage in self._stages)
-        if self._root is None or not complete:
+        if not (complete and self._storable):
             return
-        write = stopping or self._due() or (last and self.keep_last)
+        write = stopping or self._due(self.keeping) or (last and self.keep_last)
         try:
-            if write or remember:
+            if write or (last and self.several):
                 self._stages.append(state())
             if write:
-                self._write(self._root, start - self._start)
+                self._write(self.keeping.root, start - self._start)
                 self._last = time.monotonic()
                 self._cost = self._last - start
         except StorageError as error:
@@ -240,68 +211,63 @@ class Checkpointer:
                 raise
             self._last = time.monotonic()  # tried again later; if it lasts, the commit fails and says so
             log.warning("no checkpoint: %s", error)
-        except (TypeError, ValueError) as error:  # a state that is not numbers, text or tensors
+        except (TypeError, ValueError) as error:
             log.warning("no checkpoints of %s: %s", self._ids, error)
-            self._root = None  # so the trial runs to its end, also where the user asked to stop
-        if stopping and self._root is not None:
+            self._storable = False  # so the trial runs to its end, also where the user asked to stop
+        if stopping and self._storable:
             raise Stopped
 
-    def _due(self) -> bool:
+    def _due(self, keeping: Keeping) -> bool:
         often = min(self._cost / SHARE_OF_TIME, SELDOM)
-        least = often if self._minutes is None else 60 * self._minutes
+        least = often if keeping.minutes is None else 60 * keeping.minutes
         return time.monotonic() - self._last >= least
 
     def _write(self, root: Place, seconds: float) -> None:
         state = {"stages": self._stages, "history": self.history, "seconds": self.seconds + seconds}
         content = tensor_file.encode(self._of, state)
-        if len(self._ids) > 1 and not self._number:
+        if len(self._ids) > 1 and not self.number:
             places.write_atomically(folder(root) / f"{self._key}.json", json.dumps(self._ids).encode())
-        self._number += 1
-        self.saved += 1
-        places.write_atomically(folder(root) / _name(self._key, self._number, content), content)
-        remove(root, self._key, below=self._number - KEPT + 1)
-
-    def remove(self) -> None:
-        """Remove the checkpoints: the trials are committed."""
-        if self._root is not None:
-            discard(self._root, self._ids)
+        self.number += 1
+        places.write_atomically(folder(root) / _name(self._key, self.number, content), content)
+        remove(root, self._key, below=self.number - KEPT + 1)
 
 
 class Stage:
     """One training of a trial: where it goes on, and what is kept as its epochs end."""
 
-    def __init__(self, checkpointer: Checkpointer, number: int, before: Any, of_several: bool) -> None:
-        self._keeper, self._number, self._before, self._of_several = checkpointer, number, before, of_several
+    def __init__(self, checkpointer: Checkpointer, number: int) -> None:
+        self._keeper, self._number = checkpointer, number
 
     def begin(self, parts: dict[str, Kept]) -> tuple[int, Any]:
         """Give modules, optimizers and generators, by name, the state they had at the checkpoint.
 
         Returns the epochs that are done, and what else was kept: 0 and None where nothing was.
         """
-        self._parts, before = parts, self._before
-        if before is None:
+        self._parts, stages = parts, self._keeper._stages
+        if self._number >= self._keeper._restored:
             return 0, None
-        self._before = None  # whose tensors, where they were copied, are not to be held as long as it trains
-        if not before["last"]:
-            self._keeper.forget(self._number)
+        before = stages[self._number]
+        if not before["last"]:  # else its tensors, once they are copied, are held as long as it trains
+            del stages[self._number :]
         for name, part in parts.items():
             state = before["parts"][name]
             if isinstance(part, Generator):
                 part.set_state(state.cpu())
             else:
                 part.load_state_dict(state)
-        if before["random"] is not None:
+        if before["random"] is not None:  # by an earlier rdbench where nothing drew from them
             on_host, on_gpu = before["random"]
             torch.set_rng_state(on_host.cpu())
             if on_gpu is not None:
                 torch.cuda.set_rng_state(on_gpu.cpu(), self._keeper.device)
         return before["epochs"], before["more"]
 
-    def ended(self, epochs: int, more: Any = None, *, last: bool = False, global_random: bool = True) -> None:
-        """Keep the state as an epoch ends, if it is time to; raises what :meth:`Checkpointer.save` does.
+    def ended(self, epochs: int, more: Any = None, *, last: bool = False) -> None:
+        """Keep the state as an epoch ends, if it is time to, with that of torch's global generators.
 
         ``epochs`` are done; ``last``: no epoch follows. ``more`` is what else to keep: numbers, text and
-        tensors, in lists and dictionaries; ``global_random``: also the state of torch's global generators.
+        tensors, in lists and dictionaries. Where the user asked to stop it raises Stopped: the state is kept;
+        or StorageError: it cannot be.
         """
 
         def state() -> Any:
@@ -312,14 +278,14 @@ class Stage:
                     name: part.get_state() if isinstance(part, Generator) else part.state_dict()
                     for name, part in self._parts.items()
                 },
-                "random": [torch.get_rng_state(), on_gpu] if global_random else None,
+                "random": [torch.get_rng_state(), on_gpu],
                 "epochs": epochs,
                 "last": last,
                 "more": more,
             }
             return tensor_file.copied(now)
 
-        self._keeper.save(self._number, state, last=last, remember=last and self._of_several)
+        self._keeper.save(self._number, state, last=last)
 
 
 def _name(key: str, number: int, content: bytes) -> str:

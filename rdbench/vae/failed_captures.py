@@ -13,25 +13,23 @@ from typing import Any
 import torch
 
 from rdbench import machine
-from rdbench.errors import CaptureFailed
+from rdbench.errors import CaptureFailed, NotCapturable
 from rdbench.spec.plan import Trial, canonical_json, speed_key
 from rdbench.storage import paths
 from rdbench.storage.cache import remembered
-from rdbench.vae.cuda_graph import NotCapturable
 
 
 def _file() -> Path:
     return paths.cache_root() / "failed_captures.json"
 
 
-# Verdicts that could not be written there, of this process.
-_unwritten: dict[str, str] = {}
+_of_this_process: dict[str, str] = {}
 
 
-def _keys(pack: Sequence[Trial], device: torch.device, *, together: bool) -> list[str]:
-    """Return a key for each variant; ``together``: of its training beside others."""
+def _keys(pack: Sequence[Trial], device: torch.device) -> list[str]:
+    """Return a key for each variant: of its training beside others, or alone."""
     where: dict[str, Any] = {"device": machine.device_name(device), "torch": torch.__version__}
-    where |= {"together": True} if together else {}
+    where |= {"together": True} if len(pack) > 1 else {}
     variants = {canonical_json(trial.variant.model_dump(mode="json", exclude={"source"})) for trial in pack}
     return [speed_key(pack[0], variant=variant, **where) for variant in sorted(variants)]
 
@@ -41,10 +39,9 @@ def why_failed(pack: Sequence[Trial], device: torch.device) -> str | None:
 
     What failed in a pack may be recorded alone: that verdict is of packs, of one trial's step of both.
     """
-    keys = _keys(pack, device, together=False)
-    keys += _keys(pack, device, together=True) if len(pack) > 1 else []
+    keys = [key for part in (pack, *([trial] for trial in pack)) for key in _keys(part, device)]
     with remembered(_file()) as known:
-        verdicts = _unwritten | known
+        verdicts = _of_this_process | known
     return next((str(verdicts[key]) for key in keys if key in verdicts), None)
 
 
@@ -52,33 +49,18 @@ def why_failed(pack: Sequence[Trial], device: torch.device) -> str | None:
 def noted(pack: Sequence[Trial], device: torch.device) -> Iterator[None]:
     """Remember a recording of these trials that fails within, and raise CaptureFailed with what follows.
 
-    Where that cannot be written, another process would not know: NotCapturable as long as the GPU answers, as
-    this process then knows.
+    Where that cannot be written another process would not know, so NotCapturable: this one is to go on.
     """
     try:
         yield
     except CaptureFailed as error:
-        keys = _keys(pack, device, together=len(pack) > 1)
+        verdicts = dict.fromkeys(_keys(pack, device), str(error))
         with remembered(_file()) as known:
-            known |= dict.fromkeys(keys, str(error))
-        what = f"its step could not be recorded as a CUDA graph ({error})"
-        if _written(keys):
-            line = f"{what}, and trains without one here from now on; to try again delete {_file()}"
-            raise CaptureFailed(line, remembered=True) from error
-        _unwritten.update(dict.fromkeys(keys, str(error)))
-        if _answers(device):
-            raise NotCapturable(f"{what}, and trains without one in this process from now on") from error
-        raise CaptureFailed(f"{what}, and {_file()} cannot be written, so that is not remembered") from error
-
-
-def _written(keys: Sequence[str]) -> bool:
-    with remembered(_file()) as known:
-        return set(keys) <= known.keys()
-
-
-def _answers(device: torch.device) -> bool:
-    try:
-        torch.cuda.synchronize(device)
-    except RuntimeError:
-        return False
-    return True
+            known |= verdicts
+        with remembered(_file()) as known:
+            written = verdicts.keys() <= known.keys()
+        what = f"its step could not be recorded as a CUDA graph ({error}), and trains without one"
+        if written:
+            raise CaptureFailed(f"{what} here from now on; to try again delete {_file()}") from error
+        _of_this_process.update(verdicts)
+        raise NotCapturable(f"{what} in this process from now on: {_file()} cannot be written") from error

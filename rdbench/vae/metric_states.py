@@ -8,7 +8,6 @@ no part of a row, and removed once a committed row answers what it is of: that o
 machine's fault, or that was not asked for this time, is kept.
 """
 
-import functools
 import hashlib
 import json
 from collections.abc import Collection, Sequence
@@ -33,21 +32,15 @@ LATENTS = 4
 """That a network is decoded at, to tell it from another of the same trial."""
 
 
-class MetricCheckpointer(Checkpointer):
-    """Keeps the state of one metric of one trial, gives back what an earlier attempt left."""
-
-    def __init__(
-        self, keeping: Keeping, trial: Trial, model: Model, asked: MetricOptions, device: torch.device
-    ) -> None:
-        """Look in the results folder for the state of what is ``asked`` of a trial's ``model``."""
-        checksum, minutes, stop = keeping.data_checksum, keeping.minutes, keeping.stop
-        super().__init__(None, [trial], device, data_checksum=checksum, minutes=minutes, stop=stop)
-        self._key = _key(trial.id, asked)
-        self._of |= {"metric": _options(asked), "network": fingerprint(model, trial, device)}
-        self._root = keeping.root
-        self._load(keeping.root)
-        self._restored = len(self._stages)
-        self.number = self._number  # of the newest state that was there; 0 for none
+def checkpointer(
+    keeping: Keeping, trial: Trial, model: Model, asked: MetricOptions, device: torch.device
+) -> Checkpointer:
+    """Return what keeps the state of what is ``asked`` of a trial's model, and gives back an earlier one."""
+    network = fingerprint(model, trial, device)
+    key = _key(trial.id, asked)
+    keeper = Checkpointer(keeping, [trial], device, key, metric=_options(asked), network=network)
+    keeper.several = True
+    return keeper
 
 
 @dataclass
@@ -63,12 +56,12 @@ class MetricStates:
     def __call__(self, asked: MetricOptions) -> Stages:
         """Return the stages of a metric; without a state that it began from before, in vain."""
         key = _key(self.trial.id, asked)
-        keeper = MetricCheckpointer(self.keeping, self.trial, self.model, asked, self.device)
+        keeper = checkpointer(self.keeping, self.trial, self.model, asked, self.device)
         if keeper.number and keeper.number == self.begun.get(key):
             checkpoints.remove(self.keeping.root, key)
-            keeper = MetricCheckpointer(self.keeping, self.trial, self.model, asked, self.device)
+            keeper = checkpointer(self.keeping, self.trial, self.model, asked, self.device)
         self.begun[key] = keeper.number
-        return functools.partial(keeper.stage, of_several=True)
+        return keeper.stage
 
 
 def _options(asked: MetricOptions) -> dict[str, Any]:

@@ -5,7 +5,13 @@
     uv run python reports/gpu/measure.py --commit OUT RESULTS      # its Table 1 as a results folder
 
 It needs torch, numpy, Pillow and what ``--carry`` fetches (for Python 3.12 on Linux, onto PYTHONPATH); no
-network, no Ray. Each result is a line of OUT/rows.jsonl, written at once: a run that is killed leaves what it
+network, no Ray. To try that without such a machine::
+
+    uv venv --python 3.12 VENV && uv pip install --python VENV/bin/python torch==2.11.* numpy pillow
+    uv run python reports/gpu/measure.py --carry FOLDER
+    PYTHONPATH=FOLDER VENV/bin/python reports/gpu/measure.py --smoke --out OUT
+
+Each result is a line of OUT/rows.jsonl, written at once: a run that is killed leaves what it
 has measured. One contender is in memory at a time. ``--smoke`` goes through all of it on any machine in two
 minutes, with tiny networks; it says nothing about speed.
 """
@@ -34,23 +40,26 @@ from typing import Any
 import torch
 
 ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT))
+sys.path[:0] = [str(ROOT), str(Path(__file__).parent)]
+
+import failed_capture  # noqa: E402
 
 from rdbench import datasets, machine  # noqa: E402
 from rdbench.commands.bench.roofline import cost_per_image, memory_bandwidth, peak_flops  # noqa: E402
 from rdbench.datasets import Dataset, DatasetOptions  # noqa: E402
-from rdbench.errors import UserError  # noqa: E402
+from rdbench.errors import NotCapturable, UserError  # noqa: E402
 from rdbench.numerics.precision import exact_float32  # noqa: E402
 from rdbench.registry import variants  # noqa: E402
 from rdbench.registry.source import shipped  # noqa: E402
 from rdbench.spec.plan import Trial, plan  # noqa: E402
 from rdbench.spec.sweep import Sweep, VariantSpec, dump_sweep, load_sweep  # noqa: E402
 from rdbench.trial.job import Outputs  # noqa: E402
+from rdbench.trial.rows import Tables  # noqa: E402
 from rdbench.trial.run import Hooks, run_pack  # noqa: E402
 from rdbench.trial.throughput import repeat_epochs, synthetic  # noqa: E402
-from rdbench.vae import fused, lanes, models, training  # noqa: E402
-from rdbench.vae.checkpoints import Checkpointer, Stopped  # noqa: E402
-from rdbench.vae.cuda_graph import Captured, NotCapturable  # noqa: E402
+from rdbench.vae import cuda_graph, fused, models, training  # noqa: E402
+from rdbench.vae.checkpoints import Checkpointer, Keeping, Stopped  # noqa: E402
+from rdbench.vae.cuda_graph import Captured  # noqa: E402
 
 CARRIED = (
     "pydantic", "pydantic-core", "annotated-types", "typing-inspection", "typing-extensions", "ruamel.yaml",
@@ -59,6 +68,7 @@ CARRIED = (
 NETWORKS = {"mnist": "mnist_table1", "celeba": "celeba_rd"}
 TINY = ("train.batch_size=8", "model.channels=[4,8]", "model.latent=4", "train.epochs=2")
 DIVERGES = 3e38  # a beta whose loss overflows
+HELD_BYTES = 2**26  # of a GPU, that other programs on it may have come to hold meanwhile
 METRICS = "metrics=[fd_classifier, prdc, latents, iwae]"
 Row = dict[str, Any]
 
@@ -172,7 +182,7 @@ def fused_layers(bench: Bench) -> Iterator[Row]:
 
 def packs(bench: Bench) -> Iterator[Row]:
     """Yield the speed of packs, by lanes and by size."""
-    before, sizes = lanes.LANES, (2,) if bench.smoke else (16, 8, 4, 2)
+    before, sizes = cuda_graph.LANES, (2,) if bench.smoke else (16, 8, 4, 2)
     for network, precision in (("mnist", "bf16"), ("celeba", "bf16"), ("mnist", "float32")):
         trial = bench.trial(network, f"train.precision={precision}")
         for count, size in [
@@ -181,11 +191,11 @@ def packs(bench: Bench) -> Iterator[Row]:
             (8, sizes[0]),
             *((before, size) for size in sizes[1:]),
         ]:
-            lanes.LANES = count
+            cuda_graph.LANES = count
             try:
                 yield {"network": network, "precision": precision, "lanes": count} | speed(bench, trial, size)
             finally:
-                lanes.LANES = before
+                cuda_graph.LANES = before
 
 
 def plain(bench: Bench) -> Iterator[Row]:
@@ -219,12 +229,17 @@ def figures(bench: Bench, pack: Sequence[Trial], data: Dataset, **more: Any) -> 
     """Train and measure a pack; return each trial's history and points, and its weights, as text."""
     weights: dict[str, str] = {}
     hooks = Hooks(on_network=lambda trial, model: weights.update({trial.id: models.to_bytes(model).hex()}))
-    times = {"seconds", "images_per_second"}
     return [
-        (json.dumps([[{k: v for k, v in row.items() if k not in times} for row in tables.get(name, [])]
-                     for name in ("history", "points")]), weights.get(trial.id, ""))
+        (without_times(tables), weights.get(trial.id, ""))
         for trial, tables in zip(pack, run_pack(pack, data, bench.device, hooks=hooks, **more), strict=True)
-    ]  # fmt: skip
+    ]
+
+
+def without_times(tables: Tables) -> str:
+    """Return a trial's history and points as text, but for how long its epochs took."""
+    times = {"seconds", "images_per_second"}
+    rows = [tables.get(name, []) for name in ("history", "points")]
+    return json.dumps([[{k: v for k, v in row.items() if k not in times} for row in table] for table in rows])
 
 
 def pack_of(bench: Bench, *overrides: str, epochs: int = 2) -> list[Trial]:
@@ -257,12 +272,12 @@ def captured_is_eager(bench: Bench) -> Row:
     """Compare a pack that was captured with one that was not."""
     pack = pack_of(bench, epochs=1 if bench.smoke else 2)
     data = bench.made_up(pack[0], 4)
-    captured, capture = figures(bench, pack, data), training.capture_cuda_graph
-    training.capture_cuda_graph = lambda step, device, refused: step
+    captured = figures(bench, pack, data)
+    training.Captured = lambda step, device, refused: step  # type: ignore[assignment, misc]
     try:
         return {"holds": captured == figures(bench, pack, data)}
     finally:
-        training.capture_cuda_graph = capture
+        training.Captured = Captured  # type: ignore[misc]
 
 
 def member_is_alone(bench: Bench) -> Row:
@@ -292,7 +307,7 @@ def resumed_is_undisturbed(bench: Bench) -> Row:
     with tempfile.TemporaryDirectory() as folder:
 
         def kept(stop: bool) -> Checkpointer:
-            return Checkpointer(Path(folder), pack, bench.device, stop=lambda: stop)
+            return Checkpointer(Keeping(Path(folder), stop=lambda: stop), pack, bench.device)
 
         try:
             figures(bench, pack, data, checkpointer=kept(True))
@@ -330,6 +345,31 @@ def what_cannot_be_captured_trains(bench: Bench) -> Row:
     return {"holds": trained and told == refused == on_gpu, "told": told, "refused": refused}
 
 
+def what_breaks_off_a_recording_trains_without(bench: Bench) -> Row:
+    """Have a recording break off: another process trains the trial without one, and all memory is free again.
+
+    The verdict is remembered, and the numbers are those of a step that was never to be recorded.
+    """
+    if bench.device.type != "cuda":
+        return {"skipped": "needs a GPU"}
+    with tempfile.TemporaryDirectory() as name:
+        folder, file = Path(name), Path(name, "breaks_off.py")
+        file.write_text(failed_capture.VARIANT)
+        (trial, *_) = plan(bench.sweep("mnist", f"variants=['{file}:breaks_off']", "train.epochs=2")).trials
+        data = bench.made_up(trial, 6)
+        _free()
+        free = torch.cuda.mem_get_info(bench.device)[0]
+        said = failed_capture.attempts(folder, trial, len(data.train.images), bench.device)
+        held = free - torch.cuda.mem_get_info(bench.device)[0] + sum(one["bytes_of_graphs"] for one in said)
+        variants.get(trial.variant).target.capturable = False  # type: ignore[attr-defined]
+        same = without_times(failed_capture.tables(folder)) == figures(bench, [trial], data)[0][0]
+        verdicts = failed_capture.verdicts(folder)
+    broke_off = "CaptureFailed" in said[0].get("retry", "") and not said[0]["counts"] and not said[0]["told"]
+    went_on = [(one.get("status"), len(one["told"])) for one in said[1:]] == [("done", 1)]
+    holds = broke_off and went_on and same and len(verdicts) == 1 and held < HELD_BYTES
+    return {"holds": holds, "same": same, "held_bytes": held, "attempts": said, "verdicts": verdicts}
+
+
 def want_of_memory_halves(bench: Bench) -> Row:
     """Have a pack ask for more memory than there is: it is run in halves, and all trials end."""
     if bench.device.type != "cuda":
@@ -365,7 +405,7 @@ def correctness(bench: Bench) -> Iterator[Row]:
     """Yield whether each promise holds on this device, and each variant trains."""
     checks: tuple[Callable[[Bench], Row], ...] = (
         gradients, captured_is_eager, member_is_alone, a_diverging_member_is_apart, resumed_is_undisturbed,
-        what_cannot_be_captured_trains, want_of_memory_halves,
+        what_cannot_be_captured_trains, what_breaks_off_a_recording_trains_without, want_of_memory_halves,
     )  # fmt: skip
     for check in checks:
         try:

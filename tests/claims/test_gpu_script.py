@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import os
 import runpy
 import subprocess
 import sys
@@ -14,7 +15,8 @@ import torch
 from rdbench.results.load import load_results
 from rdbench.vae import fused
 
-SCRIPT = Path(__file__).parents[2] / "reports/gpu/measure.py"
+ROOT = Path(__file__).parents[2]
+SCRIPT = ROOT / "reports/gpu/measure.py"
 # As on a machine that has torch, numpy and Pillow, and what is carried there.
 ALONE = """
 import runpy, sys
@@ -22,6 +24,17 @@ for name in ("ray", "pyarrow", "pandas", "scipy", "sklearn", "psutil", "typer", 
     sys.modules[name] = None
 sys.argv = sys.argv[1:]
 runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+# The check alone, on a pretended GPU as its processes have one too.
+BREAKS_OFF = """
+import json, runpy, sys
+from pathlib import Path
+for name in ("ray", "pyarrow", "pandas", "scipy", "sklearn", "psutil", "typer", "rich", "altair"):
+    sys.modules[name] = None
+measure = runpy.run_path(sys.argv[1])
+bench = measure["Bench"](Path(sys.argv[2]), Path(), smoke=True, minutes=5)
+print(json.dumps(measure["what_breaks_off_a_recording_trains_without"](bench)))
 """
 
 
@@ -66,6 +79,24 @@ def test_all_promises_hold_without_ray_and_a_run_that_is_killed_leaves_whole_row
     # The next goes on below. It has no time at all: one result, and that there was none for more.
     assert [row.get("cut") for row in after] == [None, "no time for more", None]
     assert [row["stage"] for row in after] == ["dense", "dense", "end"]
+
+
+def test_a_trial_whose_recording_breaks_off_goes_on_in_another_process(tmp_path):
+    path = os.pathsep.join([str(ROOT / "tests/helpers/on_pretended_gpu"), str(ROOT)])
+    ended = subprocess.run(
+        [sys.executable, "-c", BREAKS_OFF, str(SCRIPT), str(tmp_path)],
+        env=os.environ | {"PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    row = json.loads(ended.stdout.splitlines()[-1])
+    first, second = row["attempts"]
+    assert "CaptureFailed: its step could not be recorded" in first["retry"]
+    assert second["status"] == "done"
+    assert row["verdicts"] == ["CUDA error: operation not permitted when stream is capturing"]
+    assert row["held_bytes"] == 0
+    assert row["holds"]
 
 
 def test_fused_layers_are_measured_beside_the_plain_and_are_right(tmp_path, measure):

@@ -24,7 +24,6 @@ from rdbench.trial import worker
 from rdbench.trial.job import Job, Outputs
 from rdbench.vae import checkpoints, metric_states, models
 from rdbench.vae.checkpoints import Keeping
-from rdbench.vae.metric_states import MetricCheckpointer
 
 ASKED = AisOptions(images=3, levels=20, chains=2, leapfrog=1, simulated=2)
 EVERY_LEVEL = Resources(checkpoint_minutes=0)
@@ -174,7 +173,7 @@ def test_each_set_of_options_and_each_data_has_a_state_of_its_own(kept, data):
 
     def stage(asked=ASKED, checksum=""):
         keeping = Keeping(kept, checksum, minutes=0)
-        return MetricCheckpointer(keeping, TRIAL, model, asked, CPU).stage(of_several=True)
+        return metric_states.checkpointer(keeping, TRIAL, model, asked, CPU).stage()
 
     begun = stage()
     begun.begin({})

@@ -229,11 +229,6 @@ def test_what_cannot_train_together_is_not_taken_up_as_a_pack(trial):
     assert cut == [[trial], [model]]
 
 
-def test_trials_of_different_recipes_are_never_packed(trial):
-    with pytest.raises(ValueError, match="cannot be packed"):
-        cut_into_packs([trial, trial.model_copy(update={"protocol": "paper"})], 2, 1)
-
-
 def test_ray_costs_little_for_each_trial(trial):
     overhead = ray_overhead.measure(trial, 30)
     assert overhead.trials == 30

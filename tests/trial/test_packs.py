@@ -21,7 +21,7 @@ from rdbench.trial.job import Job, Outputs
 from rdbench.trial.run import Hooks, run_pack, run_trial
 from rdbench.trial.worker import work
 from rdbench.vae import models
-from rdbench.vae.checkpoints import Checkpointer, Stopped
+from rdbench.vae.checkpoints import Checkpointer, Keeping, Stopped
 from rdbench.vae.training import learning_rate, train
 
 CPU = torch.device("cpu")
@@ -131,8 +131,8 @@ def test_a_pack_that_was_interrupted_ends_as_its_trials_alone(trial, data, tmp_p
         for name, seed in (("geco", 0), ("sigma_vae", 1), ("bs_vae", 1))
     ]
     with pytest.raises(Stopped):
-        run_pack(pack, data, CPU, checkpointer=Checkpointer(tmp_path, pack, CPU, stop=lambda: True))
-    tables = run_pack(pack, data, CPU, checkpointer=Checkpointer(tmp_path, pack, CPU))
+        run_pack(pack, data, CPU, checkpointer=Checkpointer(Keeping(tmp_path, stop=lambda: True), pack, CPU))
+    tables = run_pack(pack, data, CPU, checkpointer=Checkpointer(Keeping(tmp_path), pack, CPU))
     for one, ours in zip(pack, tables, strict=True):
         assert len(ours["history"]) == 2
         assert without_times(ours) == without_times(run_trial(one, data, CPU))
@@ -140,12 +140,12 @@ def test_a_pack_that_was_interrupted_ends_as_its_trials_alone(trial, data, tmp_p
 
 def test_the_checkpoint_of_an_older_pack_is_not_taken_for_one_of_today(trial, data, tmp_path, caplog):
     pack = members(trial)
-    kept = Checkpointer(tmp_path, pack, CPU, stop=lambda: True)
+    kept = Checkpointer(Keeping(tmp_path, stop=lambda: True), pack, CPU)
     del kept._of["pack"]  # as it was when the members of a pack were one network
     with pytest.raises(Stopped):
         run_pack(pack, data, CPU, checkpointer=kept)
     with caplog.at_level(logging.WARNING):
-        found = Checkpointer(tmp_path, pack, CPU)
+        found = Checkpointer(Keeping(tmp_path), pack, CPU)
     assert found.history == [[], [], [], []]
     (line,) = caplog.messages
     assert line.endswith("it is of an earlier rdbench's packs, so these trials begin again")

@@ -8,7 +8,7 @@ import time
 import pytest
 import torch
 
-from rdbench.errors import CaptureFailed, StorageError
+from rdbench.errors import CaptureFailed, NotCapturable, StorageError
 from rdbench.metrics.failures import last_line
 from rdbench.results.lease import Lease, stop_requested
 from rdbench.results.store import ResultsFolder
@@ -22,7 +22,6 @@ from rdbench.trial.run import run_pack
 from rdbench.trial.worker import work
 from rdbench.vae import failed_captures
 from rdbench.vae.checkpoints import interrupted
-from rdbench.vae.cuda_graph import NotCapturable
 from rdbench.vae.failed_captures import noted, why_failed
 
 
@@ -58,7 +57,7 @@ def test_a_pack_that_does_not_fit_is_run_in_halves_until_it_does(pack, job, monk
         return run_pack(members, *arguments, **options)
 
     monkeypatch.setattr(worker, "run_pack", short_of_memory)
-    monkeypatch.setattr(worker, "_side_by_side", lambda pack, device: True)
+    monkeypatch.setattr(worker, "_side_by_side", lambda device: True)
     figures = work(pack, job, "cpu")
     assert sizes == [6, 3, 1, 2, 3, 1, 2]
     assert [one["status"] for one in figures] == ["done"] * 6
@@ -76,7 +75,7 @@ def test_the_one_trial_whose_step_cannot_be_captured_trains_alone(pack, job, mon
         return run_pack(members, *arguments, **options)
 
     monkeypatch.setattr(worker, "run_pack", refused)
-    monkeypatch.setattr(worker, "_side_by_side", lambda pack, device: True)
+    monkeypatch.setattr(worker, "_side_by_side", lambda device: True)
     figures = work(pack, job, "cpu")
     assert sizes == [6, 3, 3, 1, 2]
     assert [one["status"] for one in figures] == ["done"] * 6
@@ -84,7 +83,7 @@ def test_the_one_trial_whose_step_cannot_be_captured_trains_alone(pack, job, mon
 
 @pytest.mark.parametrize("fused", [False, True])
 def test_the_one_trial_that_raises_fails_alone(pack, job, monkeypatch, fused):
-    monkeypatch.setattr(worker, "_side_by_side", lambda pack, device: fused)
+    monkeypatch.setattr(worker, "_side_by_side", lambda device: fused)
 
     def raises(members, *arguments, **options):
         if pack[3] in members:
@@ -113,21 +112,21 @@ def test_a_pack_whose_capture_fails_trains_without_in_another_process(pack, job,
     def breaks_off(members, *arguments, **options):
         sizes.append(len(members))
         with noted(members, torch.device("cpu")):  # as in training on a GPU
-            if len(members) > 1 and not why_failed(members, torch.device("cpu")):
+            if len(members) > 1 and why_failed(members, torch.device("cpu")):
+                raise NotCapturable("the step of these trials cannot be captured together")
+            if len(members) > 1:
                 raise CaptureFailed("operation not permitted when stream is capturing")
         return run_pack(members, *arguments, **options)
 
     monkeypatch.setattr(worker, "run_pack", breaks_off)
-    monkeypatch.setattr(
-        worker, "_side_by_side", lambda pack, device: not why_failed(pack, torch.device(device))
-    )
+    monkeypatch.setattr(worker, "_side_by_side", lambda device: True)
     with pytest.raises(Retry) as error:  # which a scheduler answers with a fresh process
         work(pack, job, "cpu")
     assert not error.value.counts
     line = last_line(str(error.value))
     assert "CaptureFailed: its step could not be recorded as a CUDA graph (operation not permitted" in line
     assert [one["status"] for one in work(pack, job, "cpu")] == ["done"] * 6
-    assert sizes == [6, 1, 1, 1, 1, 1, 1]
+    assert sizes == [6, 6, 3, 1, 2, 1, 1, 3, 1, 2, 1, 1]
     assert not any(why_failed([trial], torch.device("cpu")) for trial in pack)
 
 
@@ -137,8 +136,7 @@ def test_where_it_cannot_be_remembered_trials_go_on_in_the_same_process(
 ):
     (tmp_path / "file").write_text("where a folder is needed")
     monkeypatch.setattr(failed_captures, "_file", lambda: tmp_path / "file" / "failed_captures.json")
-    monkeypatch.setattr(failed_captures, "_unwritten", {})
-    monkeypatch.setattr(torch.cuda, "synchronize", lambda device: None)
+    monkeypatch.setattr(failed_captures, "_of_this_process", {})
     sizes, cpu = [], torch.device("cpu")
 
     def breaks_off(members, *arguments, **options):
@@ -149,9 +147,21 @@ def test_where_it_cannot_be_remembered_trials_go_on_in_the_same_process(
         return run_pack(members, *arguments, **options)
 
     monkeypatch.setattr(worker, "run_pack", breaks_off)
-    monkeypatch.setattr(worker, "_side_by_side", lambda pack, device: not why_failed(pack, cpu))
+    monkeypatch.setattr(worker, "_side_by_side", lambda device: True)
     assert [one["status"] for one in work(pack[:size], job, "cpu")] == ["done"] * size
     assert sizes == {1: [1, 1], 2: [2, 1, 1, 1, 1]}[size]
+
+
+def test_where_it_cannot_be_remembered_and_the_gpu_is_lost_it_is_an_attempt(trial, job, monkeypatch):
+    faults = [NotCapturable("trains without one in this process from now on"), RuntimeError("CUDA error: x")]
+
+    def breaks_off(*arguments, **options):
+        raise faults.pop(0)
+
+    monkeypatch.setattr(worker, "run_pack", breaks_off)
+    with pytest.raises(Retry, match="CUDA error: x") as error:
+        work([trial], job, "cpu")
+    assert error.value.counts
 
 
 def lost(*arguments):
@@ -313,7 +323,7 @@ def test_a_trial_is_stopped_early_in_a_pack_as_alone(trial, job, monkeypatch):
     monkeypatch.setattr(early_stopping, "why_stop", stops_the_second)
     found = []
     for place, packs in (("alone", [[pack[0]], [pack[1]]]), ("packed", [pack])):
-        monkeypatch.setattr(worker, "_side_by_side", lambda pack, device: True)
+        monkeypatch.setattr(worker, "_side_by_side", lambda device: True)
         own = dataclasses.replace(job, results=job.results / place, stop=PlateauStop())
         summaries = [each for part in packs for each in work(part, own, "cpu")]
         tables = [ResultsFolder(own.results).trial_tables(one.id) for one in pack]

@@ -14,7 +14,7 @@ from rdbench.storage import places
 from rdbench.trial.run import run_pack
 from rdbench.vae import checkpoints as resume
 from rdbench.vae import tensor_file, training
-from rdbench.vae.checkpoints import Checkpointer, Stopped, interrupted, tidy
+from rdbench.vae.checkpoints import Checkpointer, Keeping, Stopped, interrupted, tidy
 
 CPU = torch.device("cpu")
 TIMES = ("seconds", "images_per_second", "started", "peak_memory_bytes")
@@ -51,7 +51,9 @@ def run_with_stops(pack, data, root, epochs_between, minutes=0.0, **more):
     attempts = 0
     while True:
         attempts += 1
-        checkpointer = Checkpointer(root, pack, CPU, minutes=minutes, stop=stops_after(epochs_between))
+        checkpointer = Checkpointer(
+            Keeping(root, minutes=minutes, stop=stops_after(epochs_between)), pack, CPU
+        )
         try:
             return run_pack(pack, data, CPU, checkpointer=checkpointer, **more), attempts
         except Stopped:
@@ -161,7 +163,7 @@ def test_what_cannot_be_kept_runs_to_its_end(sweep_file, data, root, tmp_path, n
     (tmp_path / "unusual.py").write_text(UNUSUAL)
     pack = trials_of(sweep_file, f"variants=['{tmp_path}/unusual.py:{name}']")[:1]
     asked = iter([False, True])  # in the second turn, or epoch
-    checkpointer = Checkpointer(root, pack, CPU, minutes=0, stop=lambda: next(asked, True))
+    checkpointer = Checkpointer(Keeping(root, minutes=0, stop=lambda: next(asked, True)), pack, CPU)
     kept = run_pack(pack, data, CPU, checkpointer=checkpointer)
     assert figures(kept) == figures(run_pack(pack, data, CPU))
 
@@ -181,7 +183,7 @@ def test_a_state_is_read_on_the_host_and_copied_to_the_gpu_once(sweep_file, data
     monkeypatch.setattr(
         tensor_file, "decode", lambda content, device: read.append(device) or decode(content, device)
     )
-    Checkpointer(root, pack, torch.device("cuda"))
+    Checkpointer(Keeping(root), pack, torch.device("cuda"))
     assert read == [CPU]
 
 
@@ -204,7 +206,7 @@ def test_what_was_copied_into_the_models_is_not_held_while_they_train(sweep_file
 
     monkeypatch.setattr(tensor_file, "decode", noted)
     monkeypatch.setattr(training._Member, "step", watched)
-    run_pack(pack, data, CPU, checkpointer=Checkpointer(root, pack, CPU))
+    run_pack(pack, data, CPU, checkpointer=Checkpointer(Keeping(root), pack, CPU))
     assert len(read) > 50
     assert alive == {False}
 
@@ -218,11 +220,11 @@ def test_a_member_that_diverged_before_stays_so(sweep_file, data, root):
 
 
 def test_the_time_of_all_attempts_counts(trial, data, root):
-    kept = Checkpointer(root, [trial], CPU, minutes=0, stop=stops_after(1))
+    kept = Checkpointer(Keeping(root, minutes=0, stop=stops_after(1)), [trial], CPU)
     kept.seconds = 1000.0
     with pytest.raises(Stopped):
         run_pack([trial], data, CPU, checkpointer=kept)
-    (tables,) = run_pack([trial], data, CPU, checkpointer=Checkpointer(root, [trial], CPU))
+    (tables,) = run_pack([trial], data, CPU, checkpointer=Checkpointer(Keeping(root), [trial], CPU))
     assert 1000 < tables["trials"][0]["seconds"] < 1100
 
 
@@ -236,7 +238,7 @@ def stop_once(pack, data, root, epochs, **more):
             pack,
             data,
             CPU,
-            checkpointer=Checkpointer(root, pack, CPU, minutes=0, stop=stops_after(epochs)),
+            checkpointer=Checkpointer(Keeping(root, minutes=0, stop=stops_after(epochs)), pack, CPU),
             **more,
         )
 
@@ -248,7 +250,7 @@ def test_two_checkpoints_are_kept_and_none_of_a_trial_that_is_committed(sweep_fi
     assert [name.rsplit("-", 1)[0] for name in files(root)] == sorted(
         [f"{first.id}-000002", f"{first.id}-000003", f"{second.id}-000001"]
     )
-    Checkpointer(root, [first], CPU).remove()
+    resume.discard(root, [first.id])
     assert [name.split("-")[0] for name in files(root)] == [second.id]
     tidy(root, [first.id])
     assert files(root)
@@ -258,7 +260,7 @@ def test_two_checkpoints_are_kept_and_none_of_a_trial_that_is_committed(sweep_fi
 
 def epochs_done(pack, root, **more):
     """How many epochs a new attempt would not train again."""
-    return len(Checkpointer(root, pack, CPU, **more).history[0])
+    return len(Checkpointer(Keeping(root, **more), pack, CPU).history[0])
 
 
 def test_a_damaged_checkpoint_is_never_gone_on_from(trial, data, root, caplog):
@@ -317,12 +319,17 @@ def test_storage_that_fails_for_a_while_costs_checkpoints_alone(trial, data, roo
         raise StorageError("disk full")
 
     monkeypatch.setattr(places, "write_atomically", full)
-    (tables,) = run_pack([trial], data, CPU, checkpointer=Checkpointer(root, [trial], CPU, minutes=0))
+    (tables,) = run_pack(
+        [trial], data, CPU, checkpointer=Checkpointer(Keeping(root, minutes=0), [trial], CPU)
+    )
     assert tables["trials"][0]["status"] == "done"
     assert "no checkpoint: disk full" in caplog.text
     with pytest.raises(StorageError):  # who asks to stop is told that it is not kept
         run_pack(
-            [trial], data, CPU, checkpointer=Checkpointer(root, [trial], CPU, minutes=0, stop=stops_after(1))
+            [trial],
+            data,
+            CPU,
+            checkpointer=Checkpointer(Keeping(root, minutes=0, stop=stops_after(1)), [trial], CPU),
         )
 
 
@@ -341,7 +348,7 @@ def test_a_checkpoint_is_written_as_often_as_it_costs_little(sweep_file, data, r
     (trial, *_) = trials_of(sweep_file)
 
     def written(minutes, seconds_an_epoch, epochs, cost):
-        checkpointer, times = Checkpointer(root, [trial], CPU, minutes=minutes), []
+        checkpointer, times = Checkpointer(Keeping(root, minutes=minutes), [trial], CPU), []
 
         def write(*arguments):
             times.append(epoch)
@@ -363,10 +370,10 @@ def test_a_checkpoint_is_written_as_often_as_it_costs_little(sweep_file, data, r
 
 
 def test_a_loop_that_its_author_broke_off_is_not_gone_on_from(trial, data, root):
-    checkpointer = Checkpointer(root, [trial], CPU, minutes=0)
-    first, weights = checkpointer.stage(of_several=True), torch.nn.Linear(1, 1)
+    checkpointer = Checkpointer(Keeping(root, minutes=0), [trial], CPU)
+    first, weights = checkpointer.stage(), torch.nn.Linear(1, 1)
     first.begin({"w": weights})
-    second = checkpointer.stage(of_several=True)
+    second = checkpointer.stage()
     second.begin({"w": weights})
     second.ended(1)  # the first never told its end
     assert files(root) == []
@@ -396,5 +403,5 @@ def test_what_is_neither_number_text_nor_tensor_is_refused():
 
 
 def test_nothing_is_kept_without_a_folder(trial, data):
-    run_pack([trial], data, CPU, checkpointer=Checkpointer(None, [trial], CPU, minutes=0))
+    run_pack([trial], data, CPU, checkpointer=Checkpointer(None, [trial], CPU))
     assert Checkpointer(None, [trial], CPU).history == [[]]

@@ -12,7 +12,7 @@ from rdbench.spec.plan import Trial
 from rdbench.spec.sweep import VariantSpec
 from rdbench.storage.scratch import Scratch
 from rdbench.trial import by_kind
-from rdbench.vae.checkpoints import Checkpointer, Stopped
+from rdbench.vae.checkpoints import Checkpointer, Keeping, Stopped
 from rdbench.vae.training import Epoch
 
 COST_EPOCHS = 5
@@ -57,9 +57,8 @@ def resumes(subject: Subject) -> str:
 
         def checkpointer(stop: bool) -> Checkpointer:
             asked = iter([stop])  # at the end of the first epoch, or turn of a loop of its own
-            return Checkpointer(
-                folder, [subject.trial], subject.device, minutes=0, stop=lambda: next(asked, False)
-            )
+            keeping = Keeping(folder, minutes=0, stop=lambda: next(asked, False))
+            return Checkpointer(keeping, [subject.trial], subject.device)
 
         first = checkpointer(True)
         try:
@@ -67,7 +66,7 @@ def resumes(subject: Subject) -> str:
         except Stopped:
             again = subject.run(subject.trial, checkpointer(False))
         else:
-            if first.saved:
+            if first.number:
                 return "its training ends before it could be interrupted"
             return Note(
                 "an interrupted trial begins again: name what the loop changes, trial.epochs(data,"
