@@ -41,6 +41,7 @@ class Linear:
                 lambda z: z @ self.weights.T,
                 lambda z: -z.square().sum(1) / 2,
                 lambda count, noise: torch.randn(count, latent, generator=noise, dtype=torch.float64),
+                at_once=10_000,  # rows of 64 numbers at most
             ),
             **changes,
         )
