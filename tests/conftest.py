@@ -5,6 +5,7 @@ runs in the process that was started. ``-n 0`` runs everything there.
 """
 
 import functools
+import gc
 import importlib.metadata
 import os
 import shutil
@@ -26,11 +27,21 @@ from rdbench.spec.sweep import Sweep, load_sweep
 # it is imported, which is left to the tests that need it.
 os.environ["OMP_NUM_THREADS"] = "1"
 
+# What a process has compiled it keeps for those that follow, whatever the surroundings say: pytest rewrites
+# the asserts of two hundred files, and most of the processes that tests and Ray start import torch.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
+
+# What is imported stays: to look through all of it for rubbish, again and again, takes a tenth of collecting.
+gc.disable()
+
 # One process runs these files one by one, from the start: beside another Ray a node may not join the cluster
-# that the first of them starts. The other files that start Ray come late, in whichever process is free.
+# that the first of them starts. The other files that start Ray come late, in whichever process is free, and
+# before the last folders, of whose files none is long.
 RAY = ("test_nodes", "test_chaos", "test_faults")
 LONG = ("test_surroundings", "test_search_report", "test_check", "test_optuna", "test_remote", "test_bench")
-LAST = "test_cli"
+LATE = ("test_tune", "test_cli")
+LAST = ("vae", "variants")
 STARTS = pytest.StashKey[Path]()
 
 DIGITS = """
@@ -45,16 +56,15 @@ model: {latent: 4, channels: [8, 16]}
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """Give each core a process, but a single file none: starting them would take longer than it does.
+    """Give each core a process and one more, as cores are idle while Ray starts.
 
-    One more was faster, as cores are idle while Ray starts; but of three such runs on two cores one left
-    Ray's client without its server, which has a time limit of its own.
+    A single file has none: starting them would take longer than it does.
     """
     files = {argument.partition("::")[0] for argument in config.args}
     if len(files) == 1 and Path(*files).is_file():
         return 0
     cores = usable_cores()
-    return min(cores, 4) if cores > 1 else 0
+    return min(cores + 1, 4) if cores > 1 else 0
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -72,9 +82,14 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with what takes longest, so that no process is left alone with it at the end."""
-    order = [*RAY, *LONG, "the others", LAST]
+    order = [*RAY, *LONG, "the others", *LATE, *LAST]
     place = {name: number for number, name in enumerate(order)}
-    items.sort(key=lambda item: place.get(item.path.stem, place["the others"]))
+    others = place["the others"]
+    items.sort(key=lambda item: place.get(item.path.stem, place.get(item.path.parent.name, others)))
+
+
+def pytest_collection_finish() -> None:
+    gc.enable()
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -26,15 +26,17 @@ def results(tmp_path_factory):
     return rdbench.run(rdbench.Sweep(**SETTINGS), tmp_path_factory.mktemp("r") / "r", scheduler="serial")
 
 
-def exported(results, name):
+@pytest.fixture(scope="module")
+def exported(results):
+    """The tables of an export, by name."""
     (section,) = contents([results.root]).sections
-    return next(table for table in section.tables if table.name == name)
+    return {table.name: table for table in section.tables}
 
 
 @pytest.mark.parametrize("name", ["likelihood", "bd_rate", "envelope", "settings", "cost"])
-def test_a_table_is_that_of_the_export(name, results, tmp_path):
+def test_a_table_is_that_of_the_export(name, results, exported, tmp_path):
     frame = results.table(name)
-    table = exported(results, name)
+    table = exported[name]
     (tmp_path / "t.csv").write_text(to_csv(table))
     expected = pd.read_csv(tmp_path / "t.csv", dtype=str, keep_default_na=False)
     assert list(frame.columns) == list(expected.columns)
@@ -50,8 +52,8 @@ def test_the_folders_own_tables_are_the_attributes(results):
     pd.testing.assert_frame_equal(results.table("testelbo"), results.table("test_elbo"))
 
 
-def test_latex_is_that_of_the_export(results):
-    assert results.to_latex("bd_rate") == to_latex(exported(results, "bd_rate"))
+def test_latex_is_that_of_the_export(results, exported):
+    assert results.to_latex("bd_rate") == to_latex(exported["bd_rate"])
 
 
 def test_bd_rate_is_against_any_variant(results):

@@ -1,6 +1,7 @@
 """Imports go one way, folder by folder, and what must start at once imports nothing heavy."""
 
 import ast
+import functools
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -55,8 +56,18 @@ def imports(tree: ast.AST) -> Iterator[str]:
             yield from (alias.name for alias in node.names)
 
 
+@functools.cache
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text())
+
+
+@functools.cache
+def imported(path: Path) -> frozenset[str]:
+    return frozenset(imports(parsed(path)))
+
+
 def ours(path: Path) -> set[str]:
-    return {target for target in imports(ast.parse(path.read_text())) if target.split(".")[0] == "rdbench"}
+    return {target for target in imported(path) if target.split(".")[0] == "rdbench"}
 
 
 def folder(module: str) -> str:
@@ -99,7 +110,7 @@ def test_only_tune_imports_ray():
 
 
 def packages(path: Path) -> set[str]:
-    return {target.split(".")[0] for target in imports(ast.parse(path.read_text()))}
+    return {target.split(".")[0] for target in imported(path)}
 
 
 QUICK = [
@@ -147,7 +158,7 @@ def test_no_function_is_longer_than_60_lines():
     functions = (
         (name(path), node)
         for path in MODULES
-        for node in ast.walk(ast.parse(path.read_text()))
+        for node in ast.walk(parsed(path))
         if isinstance(node, ast.FunctionDef)
     )
     assert [(where, node.name) for where, node in functions if node.end_lineno - node.lineno >= 60] == []

@@ -190,20 +190,22 @@ def test_others_are_refused_as_before(tmp_path):
         assert says in str(caught.value)
 
 
-def hashed(folder, symbol):
-    """The hash of a network and its weights, opened in a process of its own."""
-    code = (
-        "import sys, torch; from rdbench.metrics.features import opening, own\n"
-        f"network = own.settle('mine.py:{symbol}', {{}}, ())\n"
-        "print(opening.load(network, (1, 8, 8), torch.device('cpu')).hash)"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=folder
-    )
-    return done.stdout.strip()
+HASHES = """
+import torch
+from rdbench.metrics.features import opening, own
+networks = [own.settle(f"mine.py:{symbol}", {}, ()) for symbol in ("embed", "make")]
+hashes = [opening.load(network, (1, 8, 8), torch.device("cpu")).hash for network in networks]
+print(*hashes)
+"""
 
 
-def test_other_weights_are_another_network_wherever_they_are_kept(tmp_path):
+def hashed(folder):
+    """The hashes of two networks and their weights, opened in a process of its own."""
+    command = [sys.executable, "-c", HASHES]
+    return subprocess.run(command, capture_output=True, text=True, check=True, cwd=folder).stdout.split()
+
+
+def test_other_weights_are_another_network_wherever_they_are_kept(tmp_path, monkeypatch, capsys):
     (tmp_path / "mine.py").write_text(
         """
 import numpy as np, torch
@@ -220,11 +222,12 @@ def make():
 """
     )
     np.save(tmp_path / "w.npy", np.ones((64, 2), np.float32))
-    before = [hashed(tmp_path, symbol) for symbol in ("embed", "make")]
-    assert before == [hashed(tmp_path, symbol) for symbol in ("embed", "make")]
+    before = hashed(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    exec(HASHES, {})
+    assert before == capsys.readouterr().out.split()
     np.save(tmp_path / "w.npy", np.full((64, 2), 2, np.float32))
-    after = [hashed(tmp_path, symbol) for symbol in ("embed", "make")]
-    assert len({*before, *after}) == 4
+    assert len({*before, *hashed(tmp_path)}) == 4
 
 
 def test_an_edited_network_is_measured_anew_and_old_rows_of_kid_still_answer(measured, tmp_path):

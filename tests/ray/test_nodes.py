@@ -77,6 +77,8 @@ def cluster(tmp_path_factory):
         patch.setenv("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
         patch.setenv("RAY_AUTH_MODE", "token")
         patch.setenv("RAY_AUTH_TOKEN", secrets.token_hex(32))
+        # The server of a client imports for longer than 30 s where tests keep every core busy.
+        patch.setenv("RAY_CLIENT_SERVER_CHECK_CHANNEL_TIMEOUT_S", "240")
         # Not pytest's folder: Ray's socket names are long, and may not be.
         patch.setenv("RAY_TMPDIR", scratch := tempfile.mkdtemp(prefix="rd-"))
         nodes = Nodes(tmp_path_factory.mktemp("nodes"))

@@ -421,13 +421,13 @@ def test_one_correction_is_made_over_the_verdicts_of_the_whole_page():
     alone = claims.claims(section(elbo))[EQUAL]
     assert (alone.verdict, alone.p < 0.05) == ("held", True)
     others = [section(five(both([1.0, 2, 3], [1.0, 2, 3]), 1)) for _ in range(40)]
-    beside = claims.page_claims([*others, section(elbo)])[0][-1][EQUAL]
+    whole = [*others, section(elbo)]
+    found, *_ = claims.page_claims(whole)
+    beside = found[-1][EQUAL]
     assert beside.p > alone.p
     assert beside.verdict == "in the mean only"
-    table = claims.verdicts([*others, section(elbo)])[-1][0]
-    tested = sum(
-        each.p is not None for page in claims.page_claims([*others, section(elbo)])[0] for each in page
-    )
+    table = claims.verdicts(whole)[-1][0]
+    tested = sum(each.p is not None for page in found for each in page)
     tested += 41  # of each section: whether the best ELBOs of the two differ
     assert f"correction for the {tested} verdicts of this page" in table.method
 

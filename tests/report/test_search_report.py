@@ -4,6 +4,7 @@ import csv
 import io
 import math
 import re
+import shutil
 
 import pytest
 from report_builders import without_terms
@@ -23,7 +24,8 @@ from rdbench.results.store import ResultsFolder
 from rdbench.spec.labels import variant_name
 from rdbench.spec.sweep import VariantSpec
 
-OVER = {"name": "optuna", "over": {"lr": [1e-4, 1e-1]}, "trials": 12, "objective": "mse"}
+OVER = {"name": "optuna", "over": {"lr": [1e-4, 1e-1]}, "trials": 12, "at_a_time": 4, "objective": "mse"}
+ONE_BY_ONE = OVER | {"at_a_time": 1}
 CONV = {"dataset": {"name": "digits"}, "beta": [1.0]}
 
 
@@ -240,8 +242,8 @@ def test_a_proposal_has_its_settings_its_objective_its_fate_and_its_cost(tmp_pat
 
 
 def test_a_search_without_a_result_has_no_chart_and_the_page_is_still_made(tmp_path):
-    searching(tmp_path, sweep(OVER)).next()
-    for trial in searching(tmp_path, sweep(OVER)).next():
+    searching(tmp_path, sweep(ONE_BY_ONE)).next()
+    for trial in searching(tmp_path, sweep(ONE_BY_ONE)).next():
         commit(tmp_path, trial, "diverged")
     page = contents([tmp_path])
     (search,) = page.sections[0].searches
@@ -351,7 +353,7 @@ def test_a_proposal_fares_as_the_worst_of_its_seeds(tmp_path):
 
 
 def test_a_proposal_that_was_stopped_and_is_done_after_all_is_one(tmp_path):
-    wanted = sweep(OVER | {"trials": 3}, beta=[1.0])
+    wanted = sweep(ONE_BY_ONE | {"trials": 3}, beta=[1.0])
     search = searching(tmp_path, wanted)
     (first,) = search.next()
     commit(tmp_path, first, "diverged")
@@ -378,6 +380,14 @@ def test_what_was_known_before_is_told_from_proposals(tmp_path):
 # Records that cannot be read
 
 
+@pytest.fixture(scope="module")
+def four(tmp_path_factory):
+    """A folder in which a search of four trials ran to its end."""
+    root = tmp_path_factory.mktemp("four") / "results"
+    work(searching(root, sweep(OVER | {"trials": 4}, beta=[1.0])))
+    return root
+
+
 @pytest.mark.parametrize(
     ("name", "content"),
     [
@@ -387,15 +397,20 @@ def test_what_was_known_before_is_told_from_proposals(tmp_path):
         ("search.json", b'{"a": 3}'),
     ],
 )
-def test_a_record_that_cannot_be_read_is_left_out_and_named(tmp_path, name, content):
-    found(tmp_path, sweep(OVER | {"trials": 4}, beta=[1.0]))
-    (tmp_path / name).write_bytes(content)
-    page = contents([tmp_path])
+def test_a_record_that_cannot_be_read_is_left_out_and_named(four, tmp_path, name, content):
+    root = shutil.copytree(four, tmp_path / "results")
+    (root / name).write_bytes(content)
+    page = contents([root])
     (problem,) = page.problems
     assert name in problem
     assert all(section.searches == () for section in page.sections)
     assert sum(len(section.section.points["trial"].unique()) for section in page.sections) == 4
-    assert name in without_terms(make_report([tmp_path], tmp_path / "report.html").read_text())
+
+
+def test_records_that_cannot_be_read_are_named_on_the_page(four, tmp_path):
+    root = shutil.copytree(four, tmp_path / "results")
+    (root / "optuna.journal").write_bytes(b"no journal\n{}\n")
+    assert "optuna.journal" in without_terms(make_report([root], tmp_path / "report.html").read_text())
 
 
 def test_a_chart_is_told_by_its_kind_and_not_by_its_name():

@@ -171,7 +171,7 @@ def test_of_many_that_start_at_once_one_gets_the_folder(root, monkeypatch):
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"pid": 1}', "\x00\xff"])
-def test_a_file_that_is_not_a_lease_does_not_lock_the_folder_for_ever(root, content):
+def test_a_file_that_is_not_a_lease_does_not_lock_the_folder_for_ever(root, quick, content):
     root.mkdir()
     (root / FILE).write_text(content)
     assert not stop_requested(root)

@@ -362,9 +362,16 @@ def test_how_a_search_begins_does_not_hang_on_how_much_it_may_spend(tmp_path):
     assert many[:8] == few
 
 
-@pytest.mark.parametrize("name", ["tpe", "gp"])
 @pytest.mark.parametrize(
-    ("over", "trials"), [({"beta": [1e-2, 1e2]}, 20), ({"latent": [2, 40]}, 25), ({"latent": [2, 8]}, 7)]
+    ("name", "over", "trials"),
+    [
+        ("tpe", {"beta": [1e-2, 1e2]}, 20),
+        ("tpe", {"latent": [2, 40]}, 25),
+        ("tpe", {"latent": [2, 8]}, 7),
+        ("gp", {"beta": [1e-2, 1e2]}, 9),  # which repeats itself from its sixth proposal on, at 0.3 s each
+        ("gp", {"latent": [2, 40]}, 9),
+        ("gp", {"latent": [2, 8]}, 7),
+    ],
 )
 def test_an_optimum_at_an_edge_does_not_end_a_search(tmp_path, name, over, trials):
     """A sampler may then propose the same again and again."""

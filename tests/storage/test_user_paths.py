@@ -228,9 +228,10 @@ def test_results_in_a_folder_whose_name_is_not_utf8_are_reported(tmp_path):
     (root / "points" / f"{NOT_UTF8}.parquet").write_bytes(b"no table")
     page = make_report([root], tmp_path / "page.html").read_text()
     assert f"rdbench report '{tmp_path}/caf\\udce9'".replace("'", "&#39;") in page
-    files = export([root], tmp_path / "files", FORMATS)
+    # A PNG and a PDF are drawn from what the SVG is.
+    files = export([root], tmp_path / "files", [each for each in FORMATS if each not in ("png", "pdf")])
     assert json.loads((tmp_path / "files" / "report.json").read_text())["problems"]
-    assert all(path.read_text() for path in files if path.suffix not in (".png", ".pdf"))
+    assert all(path.read_text() for path in files)
     for form in ("json", "markdown", "text"):
         text = render(compare([root], [root]), [], form)
         assert text.encode("utf-8", "backslashreplace")

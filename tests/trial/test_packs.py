@@ -4,6 +4,7 @@ import dataclasses
 import logging
 import math
 import os
+from collections import defaultdict
 from pathlib import Path
 
 import pytest
@@ -64,11 +65,13 @@ def results(pack, data):
     ]
 
 
-def assert_as_alone(pack, data):
-    """Hold a pack against its trials alone; return the trials' statuses."""
-    together = results(pack, data)
+def assert_as_alone(pack, data, alone=None):
+    """Hold a pack against its trials alone, of which some are known; return the trials' statuses."""
+    together, alone = results(pack, data), {} if alone is None else alone
     for one, ours in zip(pack, together, strict=True):
-        assert [ours] == results([one], data), (one.variant.name, one.beta, one.seed)
+        expected = alone.get(one.id) or results([one], data)
+        assert [ours] == expected, (one.variant.name, one.beta, one.seed)
+        alone[one.id] = expected
     return [tables["trials"][0]["status"] for tables, _ in together]
 
 
@@ -78,9 +81,15 @@ def test_all_that_train_by_the_reference_recipe_pack():
     assert alone == ["codec", "linear_coder", "multi_rate", "two_stage"]
 
 
+@pytest.fixture(scope="module")
+def alone():
+    """What trials were alone, by augmentation and id: two of each pack below are the same in all."""
+    return defaultdict(dict)
+
+
 @pytest.mark.parametrize("augmentation", ["none", "flip", "rotate_crop"])
 @pytest.mark.parametrize("name", PACKING)
-def test_a_member_is_bit_for_bit_what_it_is_alone(trial, data, name, augmentation):
+def test_a_member_is_bit_for_bit_what_it_is_alone(trial, data, alone, name, augmentation):
     """Of every variant that ships, beside another variant, another seed and a member that diverges."""
     protocol = "clean" if augmentation == "none" else "paper"
     data = dataclasses.replace(data, augmentation=augmentation)
@@ -91,7 +100,7 @@ def test_a_member_is_bit_for_bit_what_it_is_alone(trial, data, name, augmentatio
         )
         for one, beta, seed in settings
     ]
-    statuses = assert_as_alone(pack, data)
+    statuses = assert_as_alone(pack, data, alone[augmentation])
     assert statuses[:3] + statuses[4:] == ["done"] * 4
     assert statuses[3] == ("done" if name == "autoencoder" else "diverged")  # it has no rate to weigh
 
@@ -102,7 +111,7 @@ def test_a_member_is_what_it_is_alone_on_mnist(name):
     sweep = Sweep.model_validate(
         {
             "name": "mnist",
-            "dataset": {"name": "mnist", "train_images": 600, "test_images": 100},
+            "dataset": {"name": "mnist", "train_images": 300, "test_images": 50},
             "variants": [name],
             "beta": [0.1, 1.0],
             "seeds": 2,

@@ -22,6 +22,7 @@ from rdbench.trial.job import Job, Retry
 from rdbench.trial.progress import SweepProgress
 from rdbench.trial.scheduler import ATTEMPTS, RunOptions
 from rdbench.trial.serial import SerialScheduler
+from rdbench.trial.worker import no_callback
 from rdbench.vae import metric_states
 
 
@@ -30,11 +31,9 @@ def root(tmp_path):
     return tmp_path / "results"
 
 
-def run(wanted, root, **options):
-    console = Console(file=io.StringIO())
-    account = run_sweep(
-        open_plan(root, wanted), root, console, RunOptions(root.parent, **options), SerialScheduler()
-    )
+def run(wanted, root, on_epoch=no_callback, **options):
+    console, scheduler = Console(file=io.StringIO()), SerialScheduler(on_epoch=on_epoch)
+    account = run_sweep(open_plan(root, wanted), root, console, RunOptions(root.parent, **options), scheduler)
     return account, console.file.getvalue()
 
 
@@ -68,11 +67,26 @@ def test_a_search_is_handed_out_batch_by_batch(sweep_file, root):
     assert "[5/5]" in said
 
 
-def test_ctrl_c_ends_after_the_running_epoch_and_the_same_command_goes_on(sweep_file, root, monkeypatch):
+def ctrl_c(times):
+    """A function of each epoch that has Ctrl-C pressed a moment after the first: within a later one."""
+    begun = []
+
+    def press():
+        for _ in range(times):
+            os.kill(os.getpid(), signal.SIGINT)
+
+    def on_epoch(trial, epoch):
+        if not begun:
+            begun.append(trial)
+            threading.Timer(0.1, press).start()
+
+    return on_epoch
+
+
+def test_ctrl_c_ends_after_the_running_epoch_and_the_same_command_goes_on(sweep_file, root):
     wanted = load_sweep(sweep_file, ["train.epochs=4000", "beta=[1,2]", "variants=[bs_vae]"])
     whole = open_plan(root, wanted)
-    threading.Timer(3, os.kill, [os.getpid(), signal.SIGINT]).start()
-    account, _ = run(wanted, root)
+    account, _ = run(wanted, root, ctrl_c(1))
     assert (account.done, account.interrupted) == (0, True)
     assert list((root / "resume").glob(f"{whole.todo[0].id}-*.safetensors"))
     assert not list((root / "resume").glob(f"{whole.todo[1].id}-*"))
@@ -80,13 +94,7 @@ def test_ctrl_c_ends_after_the_running_epoch_and_the_same_command_goes_on(sweep_
 
 def test_ctrl_c_twice_ends_at_once(sweep_file, root):
     wanted = load_sweep(sweep_file, ["train.epochs=4000", "variants=[bs_vae]"])
-
-    def ask():
-        for _ in range(2):
-            os.kill(os.getpid(), signal.SIGINT)
-
-    threading.Timer(2, ask).start()
-    account, _ = run(wanted, root)
+    account, _ = run(wanted, root, ctrl_c(2))
     assert (account.done, account.interrupted) == (0, True)
 
 

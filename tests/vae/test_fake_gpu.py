@@ -204,7 +204,8 @@ def built(trial, data):
 
 
 def of(trial, name, **update):
-    recipe = trial.train.model_copy(update={key: update.pop(key) for key in ("precision",) if key in update})
+    own = {key: update.pop(key) for key in ("precision", "batch_size") if key in update}
+    recipe = trial.train.model_copy(update=own)
     return trial.model_copy(update={"variant": VariantSpec(name=name), "train": recipe, **update})
 
 
@@ -250,7 +251,8 @@ def test_the_images_of_a_split_are_uploaded_once(trial, data, gpu, monkeypatch, 
 def test_members_of_a_pack_are_dealt_round_the_lanes_and_read_together(trial, data, gpu, precision):
     names = ["bs_vae", "student_t", "geco", "beta_tc", "vamp_prior", "sigma_vae_optimal"]
     pack = [
-        of(trial, name, precision=precision, beta=float(k), seed=k % 2) for k, name in enumerate(names, 1)
+        of(trial, name, precision=precision, batch_size=128, beta=float(k), seed=k % 2)
+        for k, name in enumerate(names, 1)
     ]
     assert train([built(one, data) for one in pack], pack, data, GPU) == [None] * 6
     assert gpu.reads.count == 2
@@ -260,7 +262,7 @@ def test_members_of_a_pack_are_dealt_round_the_lanes_and_read_together(trial, da
     fork = [(lane, "waits for", "main") for lane in names]
     steps = [(names[k % cuda_graph.LANES], "steps", float(k + 1)) for k in range(6)]
     join = [("main", "waits for", lane) for lane in names]
-    assert gpu.work == [*fork, *steps, *join] * 8  # two epochs of four steps
+    assert gpu.work == [*fork, *steps, *join] * 4  # two epochs of two steps
 
 
 def test_a_model_that_does_not_say_that_it_can_be_captured_is_not(trial, data, gpu):

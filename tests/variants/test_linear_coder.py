@@ -144,14 +144,15 @@ def test_on_mnist_it_has_the_error_that_an_outside_program_measured():
 
 
 def test_a_trained_linear_network_comes_near_from_above(digits):
-    betas, recipe = [0.1, 0.3, 1.0], {"epochs": 200, "batch_size": 64, "lr": 5e-3, "weight_decay": 0}
+    betas, recipe = [0.3, 1.0], {"epochs": 40, "batch_size": 64, "lr": 2e-2, "weight_decay": 0}
     nets = trials_of(betas, "beta_vae", network="linear", train=recipe)
     ours = run(trials_of(betas, network="linear"), digits)
     for beta, (_, net), (_, coder) in zip(betas, run(nets, digits), ours, strict=True):
         (rate, sse), (best_rate, best_sse) = (
             expected(model.network, digits.train.images) for model in (net, coder)
         )
-        # Measured: 0.06 to 0.64 % above; after 2,000 epochs at twice the learning rate 0.01 to 0.03 %.
+        # Measured: 0.67 and 0.25 % above. At beta 0.1 200 epochs at 5e-3 come within 0.64 %; 2,000 at 1e-2
+        # come within 0.03 % at each.
         assert 1 < (sse + beta * rate) / (best_sse + beta * best_rate) < 1.02
 
 

@@ -2,6 +2,7 @@
 
 import functools
 import hashlib
+import importlib
 import inspect
 import warnings
 from collections.abc import Callable
@@ -10,7 +11,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torchvision.transforms.v2 import functional as transforms
 
 from rdbench.datasets.base import Shape
 from rdbench.datasets.opened import watched
@@ -47,6 +47,8 @@ def load(own: OwnFeatures, shape: Shape, device: torch.device) -> Features:
 def _load(own: OwnFeatures, shape: Shape, device: torch.device) -> Features:
     if own.missing:
         raise SpecError(own.missing)
+    if own.is_script:  # here, as what its import opens is no weights; it takes longer than torch's
+        importlib.import_module("torchvision.transforms.v2.functional")
     with watched() as opened:
         network = _script(own, device) if own.is_script else _own_code(own, device)
         size = _vectors(own, network, torch.zeros(PROBE, *shape, device=device)).shape[1]
@@ -134,6 +136,8 @@ def _script(own: OwnFeatures, device: torch.device) -> Network:
         if options["channels"] == 3:
             images = images.expand(-1, 3, -1, -1)
         if options["resize"]:
+            from torchvision.transforms.v2 import functional as transforms
+
             images = transforms.resize(images, [options["resize"]] * 2, antialias=True)
         channels = images.shape[1]
         # Unoptimized: what the executor fuses after its first calls would not repeat them bit for bit.
