@@ -32,10 +32,10 @@ def bench(
     as_json: AsJson = False,
     set_: Overrides = None,
 ) -> None:
-    """Measure how fast this machine trains a sweep's models, against a plain PyTorch loop.
+    """Measure how fast this machine trains a sweep's models.
 
-    Both train in turns on synthetic images of the dataset's shape. The speeds are saved: 'rdbench sweep SPEC
-    --dry-run' estimates from them how long the sweep will take.
+    rdbench and a plain PyTorch loop train in turns on synthetic images of the dataset's shape. The speeds are
+    saved: 'rdbench sweep SPEC --dry-run' estimates from them how long the sweep will take.
 
     Examples:
 

@@ -20,7 +20,7 @@ EXIT_DAMAGED = 1
 
 @data_app.command("list")
 def data_list(data: DataRoot = None) -> None:
-    """List the datasets, whether their raw data are present, and what is prepared.
+    """List the datasets, and say which are there and prepared.
 
     Example: rdbench data list --data ~/data
     """
@@ -37,7 +37,7 @@ def data_list(data: DataRoot = None) -> None:
 
 @data_app.command("prepare")
 def data_prepare(name: Name, data: DataRoot = None, set_: Options = None) -> None:
-    """Prepare a dataset for training; download it first where that is possible.
+    """Prepare a dataset for training, downloaded if possible.
 
     Examples:
 

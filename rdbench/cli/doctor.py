@@ -27,7 +27,7 @@ def doctor(
     ray: StartRay = False,
     as_json: AsJson = False,
 ) -> None:
-    """Check this machine: what a sweep will have here, what is wrong, and how to fix it.
+    """Check this machine, and say how to fix what is wrong.
 
     Checks versions, cores, GPUs, memory, limits, disk space, permissions, data, weights, results, Ray and
     environment variables; with SPEC, also what that sweep needs. Downloads, prepares and changes nothing.

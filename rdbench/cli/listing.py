@@ -29,7 +29,7 @@ def listed(
 
 
 def list_variants() -> None:
-    """List the VAE variants a sweep file can name, with their options, defaults and what they mean.
+    """List the variants a sweep file can name, and their options.
 
     These ship with rdbench or come from installed packages. One from your own file needs no entry here: name
     it ./my_vae.py:my_vae. 'rdbench new variant' writes a file to start from.
@@ -51,7 +51,7 @@ def list_variants() -> None:
 
 
 def list_metrics() -> None:
-    """List the proxy metrics a sweep file can name, with their options, defaults and what they mean.
+    """List the metrics a sweep file can name, and their options.
 
     One from your own file needs no entry here: name it ./my_metric.py:my_metric. 'rdbench new metric' writes
     a file to start from.
@@ -77,9 +77,9 @@ def weights(
         typer.Option(help="A copy of the weights, if there is no internet.", parser=local, metavar="FILE"),
     ] = None,
 ) -> None:
-    """Download the Inception weights that fid and kid need into the cache, and check their hashes.
+    """Download the Inception weights that fid and kid need.
 
-    Weights already in the cache are not downloaded again.
+    They go into the cache; their hashes are checked. Weights already in the cache are not downloaded again.
 
     Example: rdbench weights --file ~/inception-2015-12-05.pt
     """

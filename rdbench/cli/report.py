@@ -79,9 +79,10 @@ def report(
     rate_floor: RateFloor = None,
     reference: References = None,
 ) -> None:
-    """Write one offline HTML page from results folders, or their charts and tables as files.
+    """Write the report of results folders: one offline HTML page.
 
-    Existing files of the same names are replaced; links, devices and named pipes are written through.
+    With another --format: its charts and tables as files. Existing files of the same names are replaced;
+    links, devices and named pipes are written through.
 
     Examples:
 
@@ -124,10 +125,10 @@ def report(
 
 
 def status(results: Results) -> None:
-    """Count the trials of a results folder by status, and list those that failed, diverged or were stopped.
+    """Count the trials of a results folder, and list what failed.
 
-    Then a line a variant: its range of rates, its best PSNR, its best ELBO at the variance of training
-    images; and what the trials show most clearly.
+    Those that diverged or were stopped are listed, too. Then a line a variant: its range of rates, its best
+    PSNR, its best ELBO at the variance of training images; and what the trials show most clearly.
 
     Example: rdbench status results/quickstart
     """
@@ -148,7 +149,7 @@ def compare(
     fail_if: FailIf = None,
     reference: References = None,
 ) -> None:
-    """Compare two results folders: differences with intervals, BD-rate, and a verdict on each metric.
+    """Compare two results folders, with intervals and verdicts.
 
     Compared are the variants and betas that both have, on the same dataset, protocol and data; settings that
     differ are listed.
@@ -217,11 +218,11 @@ def _gates_pass(
 
 
 def compact(results: Results) -> None:
-    """Merge the small files of a results folder (one a trial and table) into files of up to 1,000 trials.
+    """Merge the small files of a results folder.
 
-    For folders of thousands of trials, and for buckets, where every file costs two requests to read. The rows
-    stay the same, and sweeps can continue in the folder. If a sweep is running there, it says so and does
-    nothing.
+    One file a trial and table becomes one for up to 1,000 trials. For folders of thousands of trials, and for
+    buckets, where every file costs two requests to read. The rows stay the same, and sweeps can continue in
+    the folder. If a sweep is running there, it says so and does nothing.
 
     Example: rdbench compact s3://bucket/results/celeba_rd
     """

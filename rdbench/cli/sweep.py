@@ -74,7 +74,7 @@ def sweep(
     no_report: NoReport = False,
     track: Track = None,
 ) -> None:
-    """Train the trials of a sweep that have no result yet, then write the report.
+    """Train what a sweep lacks, then write its report.
 
     Run it again after an interruption, or with more betas or seeds: finished trials are not retrained, others
     continue from their last checkpoint. Ctrl-C (or SIGTERM, SIGHUP, SIGUSR1, SIGUSR2) stops after checkpoints
@@ -180,7 +180,7 @@ def _exit_if_interrupted(account: "SweepStatus") -> None:
 def calibrate(
     results: CalibrationResults = "results", set_: Overrides = None, concurrency: Concurrency = None
 ) -> None:
-    """Check this harness against theory: train linear VAEs whose optimum is known, and compare.
+    """Train linear VAEs whose optimum is known, and compare.
 
     Runs the two shipped gaussian_calibration sweeps (about two minutes on two cores) and writes one report of
     both. Finished trials are not retrained: after a change of the code, give a new DIR.
@@ -220,10 +220,11 @@ def calibrate(
 def evaluate(
     results: Results, metrics: Metrics = None, data: DataRoot = None, device: Device = "auto"
 ) -> None:
-    """Measure metrics on the trained networks of a sweep that ran with keep_weights: true.
+    """Measure metrics on a sweep's trained networks afterwards.
 
-    Only missing values are measured. Variants from files run from the copies in the results folder: do not
-    evaluate a folder from somebody whose code you would not run.
+    The sweep has to have run with keep_weights: true. Only missing values are measured. Variants from files
+    run from the copies in the results folder: do not evaluate a folder from somebody whose code you would not
+    run.
 
     Exit code 3: a metric could not be measured for some trial, or no trial has its network.
 

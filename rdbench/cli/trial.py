@@ -28,10 +28,11 @@ def trial(
     device: Device = "auto",
     set_: Overrides = None,
 ) -> None:
-    """Run one trial of a sweep in this process: no Ray, nothing stored, exceptions with their full traceback.
+    """Run one trial in this process, with full tracebacks.
 
-    For debugging a variant: breakpoint() works. The numbers are those the sweep would store, except for a
-    variant that one training gives the whole curve of, such as multi_rate: --beta trains that beta alone.
+    Without Ray; nothing is stored. For debugging a variant: breakpoint() works. The numbers are those the
+    sweep would store, except for a variant that one training gives the whole curve of, such as multi_rate:
+    --beta trains that beta alone.
 
     Exit code 0: done; 1: diverged, or a metric could not be measured.
 
@@ -63,11 +64,11 @@ def sample(
     data: DataRoot = None,
     device: Device = "auto",
 ) -> None:
-    """Draw images from the prior of a trained network of a sweep that ran with keep_weights: true.
+    """Draw images from the prior of a trained network.
 
-    A variant from a file runs from the copy in the results folder: do not use a folder from somebody whose
-    code you would not run. The training data are not needed; --data is for results of an older rdbench, which
-    may not hold the number of training images.
+    Its sweep has to have run with keep_weights: true. A variant from a file runs from the copy in the results
+    folder: do not use a folder from somebody whose code you would not run. The training data are not needed;
+    --data is for results of an older rdbench, which may not hold the number of training images.
 
     Example: rdbench sample results/kept 'bs_vae beta 1' --n 64 --out grid.png
     """

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 EXIT_NOT_CONFORMING = 1
 
 new_app = typer.Typer(
-    help="Write a variant, metric, dataset or feature network to start from.",
+    help="Write a variant, metric, dataset or features to start from.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
@@ -51,7 +51,7 @@ def check(
     kind: CheckedKind = None,
     traceback: Traceback = False,
 ) -> None:
-    """Check that a variant does what the harness relies on, before a sweep spends hours on it.
+    """Check a variant, before a sweep spends hours on it.
 
     Metrics, datasets and feature networks of your own are checked too: that their code runs, what it gives,
     and that it gives the same again.
@@ -146,9 +146,9 @@ def new_dataset(file: File, name: Name = None) -> None:
 
 @new_app.command("features")
 def new_features(file: File, name: Name = None) -> None:
-    """Write a complete, commented feature network, for fd, kid and prdc, to start from.
+    """Write a complete, commented feature network to start from.
 
-    An existing file is not overwritten (exit code 2).
+    For fd, fd_infinity, kid and prdc. An existing file is not overwritten (exit code 2).
 
     Example: rdbench new features my_features.py
     """

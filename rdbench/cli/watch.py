@@ -13,7 +13,7 @@ Port = Annotated[int, Option(min=0, max=65535, help="Port on 127.0.0.1; 0 for an
 
 
 def watch(results: Results, port: Port = 0) -> None:
-    """Serve the report of a results folder on this machine, renewed while its sweep runs.
+    """Serve the report of a results folder while its sweep runs.
 
     Prints the address to open: only this machine can. It ends when the sweep is done, and on Ctrl-C; a sweep
     that runs goes on.

@@ -205,9 +205,10 @@ def _source(options: FolderOptions, root: Path) -> Source:
     except UserError as error:
         raise DatasetError(f"folder: {options.path} is not a folder; correct 'path' ({error})") from None
     if not os.path.isdir(path):  # noqa: PTH112 (Path.is_dir fails where one may not look)
+        beside = ", nor is there one beside the sweep file" if options.path.startswith(("./", "../")) else ""
         raise DatasetError(
-            f"folder: {path} is not a folder; correct 'path' (a relative one is below the data root, one that"
-            " begins with ./ may lie beside the sweep file)"
+            f"folder: {path} is not a folder{beside}; correct 'path: {options.path}' (photos is below"
+            " the data root, ./photos beside the sweep file)"
         )
     splits = _splits(path)
     listings = [_walk(split) for split in splits or [path]]

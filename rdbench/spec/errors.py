@@ -66,13 +66,17 @@ def from_validation(
     ``form`` is how a key that is missing would be written; ``{}`` stands for it.
     """
     problems: dict[KeyPath, str] = {}
+    codes: dict[KeyPath, str] = {}
     for details in error.errors(include_url=False):
         path = _written_path(details, document)
         problems.setdefault(path, explained(details, path, known_keys, form))
+        codes.setdefault(path, details["type"])
     # Of the alternatives of a union, the one that got furthest is the one that was meant.
     outer = {path[:size] for path in problems for size in range(len(path))}
     inner = [path for path in problems if path not in outer]
-    path = min(inner, key=document.place)
+    # A key that is missing is often one that was misspelt: the unknown key beside it is told first.
+    misspelt = {at[:-1] for at in inner if codes[at] == "extra_forbidden"}
+    path = min(inner, key=lambda at: (codes[at] == "missing" and at[:-1] in misspelt, document.place(at)))
     more = f" (and {len(inner) - 1} more)" if len(inner) > 1 else ""
     return error_at(document.place(path).text, path, problems[path] + more)
 
@@ -104,6 +108,9 @@ def explained(
         return f"this key is required; add {repr(example) if example else form.format(path[-1])}"
     if code == "extra_forbidden":
         keys = known_keys(path[:-1])
+        within = [setting for setting in known_keys(("grid",)) if setting.endswith(f".{path[-1]}")]
+        if len(path) == 1 and within:
+            return f"unknown key; did you mean {within[0]!r}?"
         return f"unknown key; {choose(path[-1], keys) if keys else 'remove it'}"
     if code == "literal_error":
         known = str(context["expected"]).split("'")[1::2]  # pydantic says "'a', 'b' or 'c'", or "1 or 3"

@@ -127,7 +127,8 @@ class _Supervisor:
         self._progress.nothing_runs()
         if deaths > DRIVER_RESTARTS:
             raise RayDiedError(
-                f"Ray died or did not start {deaths} times ({cause}); run the same command again to go on"
+                f"Ray died or did not start {deaths} times ({cause}); run the same command again to go"
+                " on, and 'rdbench doctor --ray' to see what keeps Ray from starting"
             )
         if self._todo and self._awaited is None:
             self._progress.say(

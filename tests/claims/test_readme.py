@@ -51,6 +51,14 @@ def test_every_verb_says_what_it_does_and_shows_an_example(name, verb):
     assert f"rdbench {name}" in verb.help or name in ("variants", "metrics")
 
 
+def test_no_summary_of_a_verb_is_cut_off_in_the_list_of_commands():
+    main = typer.main.get_command(app.app)
+    for group in (main, *(verb for verb in main.commands.values() if hasattr(verb, "commands"))):
+        with typer.Context(group, info_name="rdbench", terminal_width=80) as context:
+            listed = group.get_help(context)
+        assert [line for line in listed.splitlines()[1:] if line.endswith("...")] == []
+
+
 def test_every_page_is_run_and_the_readme_is_short():
     pages = set((ROOT / "docs").rglob("*.md"))
     assert set(PAGES) == {README, *pages}

@@ -15,6 +15,8 @@ MALFORMED = [
     # unknown keys
     (None, "trian: {epochs: 2}", 5, "trian", "did you mean 'train'?"),
     (None, "train:\n  lr: 1\n  epoch: 2", 7, "train.epoch", "did you mean 'epochs'?"),
+    (None, "epochs: 2", 5, "epochs", "did you mean 'train.epochs'?"),
+    ("dataset", "datset: mnist", 2, "datset", "did you mean 'dataset'? (and 1 more)"),
     (None, "zzz: 1", 5, "zzz", "choose from name, dataset"),
     ("dataset", "dataset: {name: mnist, train_image: 3}", 2, "dataset.train_image", "did you mean 'train_"),
     ("variants", "variants:\n- name: bs_vae\n  eps: 1", 5, "variants[0].eps", "takes no options, remove it"),

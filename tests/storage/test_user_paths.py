@@ -175,7 +175,7 @@ def test_what_is_not_beside_the_sweep_file_is_where_it_was(home, tmp_path, monke
     assert sweep.variants[0].source == f"{Path.cwd() / 'mine.py'}:mine"
     for path in ("./gone", "../gone"):
         assert load_sweep(spec, [f"dataset.path={path}"]).dataset.path == path
-        with pytest.raises(UserError, match="gone is not a folder; correct 'path'"):
+        with pytest.raises(UserError, match="gone is not a folder, nor is there one beside"):
             datasets.load(load_sweep(spec, [f"dataset.path={path}"]).dataset, home / "data")
     ResultsFolder(tmp_path / "kept").save_sweep(load_sweep(spec, ["dataset.path=./gone"]))
     photos(Path("gone").absolute())
