@@ -103,7 +103,7 @@ class Run:
         """
         draws = Draws([self.settings], data, self.device)
         count = self.settings.train.epochs
-        turns = self.resumable(count, [*keep, *draws.generators().values()]) if keep else range(count)
+        turns = self.resumable(count, [*keep, *draws.generators.values()]) if keep else range(count)
         for epoch in turns:
             yield Batches(epoch, (draws.batches(inputs)[self.seed] for inputs in draws.epoch()))
 

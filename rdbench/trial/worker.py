@@ -94,10 +94,6 @@ def _keep(job: Job, trial: Trial, model: Model) -> None:
     places.write_atomically(ResultsFolder(job.results).weights_file(trial.id), to_bytes(model))
 
 
-def _keeping(job: Job, data: Dataset, stop: Callable[[], bool]) -> Keeping:
-    return Keeping(job.results, data.checksum, job.resources.checkpoint_minutes, stop)
-
-
 def _measure_on_stored_weights(
     trial: Trial, job: Job, device: str, stop: Callable[[], bool]
 ) -> Summary | None:
@@ -126,7 +122,8 @@ def _measure_on_stored_weights(
         model = from_bytes(trial, data.shape, len(data.train.images), file.read_bytes(), torch_device)
     except (ValueError, UserError):
         return None
-    known = replace(kept(job.results, tables["points"]), keeping=_keeping(job, data, stop))
+    keeping = Keeping(job.results, data.checksum, job.resources.checkpoint_minutes, stop)
+    known = replace(kept(job.results, tables["points"]), keeping=keeping)
     rows = metric_rows(model, trial, data, torch_device, lacking, known)
     ResultsFolder(job.results).add_metrics(trial.id, lacking, rows)
     metric_states.discard(job.results, [trial.id], lacking)
@@ -173,17 +170,14 @@ def work(
     except Stopped:
         return [_STOPPED for _ in pack]
     if results is None:
-        half, share = len(pack) // 2, len(pack) // 2 / len(pack)
-        first = work(pack[:half], job, device, lambda done: on_progress(done * share), on_epoch)
-        return first + work(
-            pack[half:], job, device, lambda done: on_progress(share + done * (1 - share)), on_epoch
-        )
+        half = len(pack) // 2
+        first = work(pack[:half], job, device, lambda done: on_progress(done / 2), on_epoch)
+        return first + work(pack[half:], job, device, lambda done: on_progress((1 + done) / 2), on_epoch)
     _check_folder(job)
+    folder = ResultsFolder(job.results)
     # All other tables first, so that a kill between two commits loses no trained trial.
     for trial, tables in zip(pack, results, strict=True):
-        ResultsFolder(job.results).write(
-            trial.id, {name: tables[name] for name in tables if name != "trials"}
-        )
+        folder.write(trial.id, {name: rows for name, rows in tables.items() if name != "trials"})
     for trial, tables in zip(pack, results, strict=True):
         commit(job, trial, {"trials": tables["trials"]})
     if attempts.trained:
@@ -285,8 +279,8 @@ class _Attempts:
         _settle(job)
         for trial in pack:  # imported here, before the arithmetic of the trial is set
             variants.get(trial.variant)
-        keeping = _keeping(job, data, lambda: stopper.stops() or self.stop())
-        checkpointer = Checkpointer(keeping, pack, device)
+        minutes, stop = job.resources.checkpoint_minutes, lambda: stopper.stops() or self.stop()
+        checkpointer = Checkpointer(Keeping(job.results, data.checksum, minutes, stop), pack, device)
         checkpointer.keep_last = any(metrics.of(options).takes_long for options in job.outputs.metrics)
         stopper.history = checkpointer.history
         if stopper.stops():  # killed between the checkpoint of its last epoch and its commit

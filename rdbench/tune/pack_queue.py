@@ -66,6 +66,3 @@ class PackQueue(Searcher):  # type: ignore[misc]
 
     def save(self, checkpoint_path: str) -> None:
         """Keep nothing: what is left to do follows from the results folder."""
-
-    def restore(self, checkpoint_path: str) -> None:
-        """Take nothing back."""

@@ -33,8 +33,7 @@ def choose(trial: Trial) -> int | None:
                 known[key] = fastest(lambda size: measure_training(trial, size, where, STEPS), total)
             except (ArithmeticError, NotCapturable):
                 return None  # nothing to remember
-        size: int = known[key]
-    return size
+        return int(known[key])
 
 
 def fastest(measure: Callable[[int], tuple[float, int]], memory: int) -> int:

@@ -43,10 +43,8 @@ def cut_into_packs(
     resumed = []
     for pack in begun:
         together = [left[trial] for trial in pack if trial in left]
-        fits = len(pack) == 1 or len(packable(together)) == len(pack) <= size
-        if together and len(together) == len(pack) and fits:
-            resumed.append(together)
-            left = {trial: what for trial, what in left.items() if trial not in pack}
+        if len(together) == len(pack) and (len(pack) == 1 or len(packable(together)) == len(pack) <= size):
+            resumed.append([left.pop(trial) for trial in pack])
     return resumed + _cut(list(left.values()), size, slots)
 
 

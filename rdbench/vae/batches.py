@@ -38,11 +38,9 @@ class Images:
         self._resident: Tensor | None = None
         if device.type == "cuda":
             self._resident = self._on_device.get(split)
-            if self._resident is None and self._fits(device):
+            room = RESIDENT_SHARE * torch.cuda.mem_get_info(device)[0]
+            if self._resident is None and self._array.nbytes <= room:
                 self._resident = self._on_device[split] = torch.tensor(self._array, device=device)
-
-    def _fits(self, device: torch.device) -> bool:
-        return bool(self._array.nbytes <= RESIDENT_SHARE * torch.cuda.mem_get_info(device)[0])
 
     def __len__(self) -> int:
         return len(self._array)
@@ -122,30 +120,29 @@ class Draws:
         self.steps = steps_per_epoch(len(data.train.images), pack[0].train.batch_size)
         self.seeds = list(dict.fromkeys(trial.seed for trial in pack))
         self._images = Images(data.train, device)
-        self._order = [generator(seed, "order") for seed in self.seeds]
-        self._noise = [generator(seed, "noise", device) for seed in self.seeds]
-        self._augment = [generator(seed, "augment", device) for seed in self.seeds]
+        # Their states are what the next epoch starts from.
+        self.generators = {
+            f"{purpose}/{seed}": generator(seed, purpose, where)
+            for purpose, where in (("order", "cpu"), ("noise", device), ("augment", device))
+            for seed in self.seeds
+        }
         self._kind = data.augmentation if pack[0].train.augment else "none"
         self._size, self._latent = data.shape[1:], pack[0].model.latent
         self._batch, self._device = pack[0].train.batch_size, device
 
-    def generators(self) -> dict[str, torch.Generator]:
-        """Return every generator by name; their states are what the next epoch starts from."""
-        purposes = {"order": self._order, "noise": self._noise, "augment": self._augment}
-        return {
-            f"{purpose}/{seed}": one
-            for purpose, generators in purposes.items()
-            for seed, one in zip(self.seeds, generators, strict=True)
-        }
+    def _of(self, purpose: str) -> list[torch.Generator]:
+        return [self.generators[f"{purpose}/{seed}"] for seed in self.seeds]
 
     def epoch(self) -> Iterator[tuple[Tensor, ...]]:
         """Yield each step's inputs, for :meth:`batches`: pixels as stored (batch, channels, height, width) of
         each seed, then parameters of their augmentation (batch, ...), then noise (batch, latent).
         """
         count = self.steps * self._batch
-        orders = [torch.randperm(len(self._images), generator=g)[:count] for g in self._order]
-        noise = [torch.randn(count, self._latent, generator=g, device=self._device) for g in self._noise]
-        parameters = [augment.draw(self._kind, count, *self._size, g) for g in self._augment]
+        orders = [torch.randperm(len(self._images), generator=g)[:count] for g in self._of("order")]
+        noise = [
+            torch.randn(count, self._latent, generator=g, device=self._device) for g in self._of("noise")
+        ]
+        parameters = [augment.draw(self._kind, count, *self._size, g) for g in self._of("augment")]
         where = self._images.index_device
         index = zip(*(order.to(where).split(self._batch) for order in orders), strict=True)
         # The seeds' batches are read in turns, by one thread.

@@ -16,10 +16,10 @@ import re
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import torch
-from torch import Generator
+from torch import Generator, nn, optim
 
 from rdbench import machine
 from rdbench.errors import StorageError
@@ -48,15 +48,7 @@ class Stopped(BaseException):
     """The user asked to stop, and the state is kept. Not an Exception, which a variant's code may catch."""
 
 
-class _HasState(Protocol):
-    """A module, an optimizer or a scheduler of torch."""
-
-    def state_dict(self) -> Any: ...
-
-    def load_state_dict(self, state: Any) -> Any: ...
-
-
-Kept = _HasState | Generator
+Kept = nn.Module | optim.Optimizer | optim.lr_scheduler.LRScheduler | Generator
 
 
 def folder(root: Place) -> Place:
@@ -192,20 +184,15 @@ class Checkpointer:
 
     def stage(self) -> "Stage":
         """Begin the next training of these trials; a trial function, or a metric, may have several."""
-        number, self._begun = self._begun, self._begun + 1
-        before = self._stages[number] if number < self._restored else None
-        return Stage(self, number, before)
-
-    def forget(self, number: int) -> None:
-        """Hold the state of a stage, and of what followed it, no longer; its file stays."""
-        del self._stages[number:]
+        self._begun += 1
+        return Stage(self, self._begun - 1)
 
     def save(self, number: int, state: Callable[[], Any], *, last: bool) -> None:
         """Keep a stage's state if it is time to, and raise as :meth:`Stage.ended` does."""
         if self.keeping is None:
             return
         stopping, start = self.keeping.stop(), time.monotonic()
-        self.forget(number)
+        del self._stages[number:]
         # A stage that its author broke off has no last state, so nothing after it can be resumed.
         complete = len(self._stages) == number and all(stage["last"] for stage in self._stages)
         if not (complete and self._storable):
@@ -247,20 +234,20 @@ class Checkpointer:
 class Stage:
     """One training of a trial: where it goes on, and what is kept as its epochs end."""
 
-    def __init__(self, checkpointer: Checkpointer, number: int, before: Any) -> None:
-        self._keeper, self._number, self._before = checkpointer, number, before
+    def __init__(self, checkpointer: Checkpointer, number: int) -> None:
+        self._keeper, self._number = checkpointer, number
 
     def begin(self, parts: dict[str, Kept]) -> tuple[int, Any]:
         """Give modules, optimizers and generators, by name, the state they had at the checkpoint.
 
         Returns the epochs that are done, and what else was kept: 0 and None where nothing was.
         """
-        self._parts, before = parts, self._before
-        if before is None:
+        self._parts, stages = parts, self._keeper._stages
+        if self._number >= self._keeper._restored:
             return 0, None
-        self._before = None  # whose tensors, where they were copied, are not to be held as long as it trains
-        if not before["last"]:
-            self._keeper.forget(self._number)
+        before = stages[self._number]
+        if not before["last"]:  # else its tensors, once they are copied, are held as long as it trains
+            del stages[self._number :]
         for name, part in parts.items():
             state = before["parts"][name]
             if isinstance(part, Generator):

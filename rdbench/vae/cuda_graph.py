@@ -1,9 +1,10 @@
-"""A training step as a CUDA graph: launched as a whole, not kernel by kernel."""
+"""A training step as a CUDA graph, launched as a whole and not kernel by kernel; and streams within it."""
 
+import contextlib
 import gc
 import warnings
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 
 import torch
 from torch import Tensor
@@ -13,6 +14,7 @@ from rdbench.errors import CaptureFailed
 Step = Callable[..., None]
 
 WARM_UP = 3  # calls that run as they are: libraries set themselves up, the optimizer makes its state
+LANES = 4  # streams at most: members on one stream share the memory of their activations
 _SYNCHRONIZES = "called a synchronizing CUDA operation"  # torch's words
 
 
@@ -21,15 +23,14 @@ class Captured:
 
     The function returns nothing: it changes tensors that live as long as it does. The last of its first calls
     tells whether it can be recorded: it waits for nothing and draws nothing from torch's global generators,
-    which a graph would not repeat. What cannot be goes on running as it is; ``refused`` is told why, before
-    the call that would have been recorded. CaptureFailed: the recording broke off.
+    which a graph would not repeat. Where it cannot be, ``refused`` is told why, and all further calls are to
+    be of the function itself. CaptureFailed: the recording broke off.
     """
 
     def __init__(self, function: Step, device: torch.device, refused: Callable[[str], None]) -> None:
         self._function, self._device, self._refused = function, device, refused
         self._stream = torch.cuda.Stream(device)
         self._calls = 0
-        self._capture = True
         self._graph: torch.cuda.CUDAGraph | None = None
         self._inputs: list[Tensor] = []
 
@@ -39,12 +40,9 @@ class Captured:
         if self._calls <= WARM_UP:
             self._warm_up(inputs)
             return
-        if self._calls == WARM_UP + 1 and self._capture:
+        if self._graph is None:
             self._inputs = [tensor.clone() for tensor in inputs]
             self._graph = self._record()
-        if self._graph is None:
-            self._function(*inputs)
-            return
         for static, given in zip(self._inputs, inputs, strict=True):
             static.copy_(given, non_blocking=True)
         self._graph.replay()
@@ -56,7 +54,6 @@ class Captured:
             why = self._watched(inputs) if self._calls == WARM_UP else self._function(*inputs)
         torch.cuda.current_stream().wait_stream(self._stream)
         if why:
-            self._capture = False
             self._refused(why)
 
     def _watched(self, inputs: tuple[Tensor, ...]) -> str | None:
@@ -89,6 +86,7 @@ class Captured:
         try:
             with torch.cuda.graph(graph, stream=self._stream, capture_error_mode="thread_local"):
                 self._function(*self._inputs)
+            return graph
         except RuntimeError as error:
             # The end of a broken recording raises too, over what broke it.
             cause: BaseException | None = error
@@ -97,11 +95,39 @@ class Captured:
                 why = str(cause).partition("\n")[0]
                 out_of_memory = out_of_memory or isinstance(cause, torch.OutOfMemoryError)
                 cause = cause.__cause__ or cause.__context__
-        else:
-            return graph
-        with suppress(RuntimeError):  # a process that has lost its GPU by it
+        with contextlib.suppress(RuntimeError):  # a process that has lost its GPU by it
             graph.reset()  # gives its memory back
             del graph
             gc.collect()
             torch.cuda.empty_cache()
         raise torch.OutOfMemoryError(why) if out_of_memory else CaptureFailed(why)
+
+
+class Lanes:
+    """Streams that the members of a pack are dealt round, so that a GPU works on several of them at a time.
+
+    They leave the current stream and join it again. There are none on a CPU, or for a single member.
+    """
+
+    def __init__(self, members: int, device: torch.device) -> None:
+        count = min(members, LANES) if device.type == "cuda" and members > 1 else 0
+        self._streams = [torch.cuda.Stream(device) for _ in range(count)]
+
+    @contextlib.contextmanager
+    def forked(self) -> Iterator[None]:
+        """Begin each lane after what the current stream was given so far, and end with all of them done.
+
+        An exception passes without joining: a capture that failed refuses to, and would hide its reason.
+        """
+        for stream in self._streams:
+            stream.wait_stream(torch.cuda.current_stream())
+        yield
+        for stream in self._streams:
+            torch.cuda.current_stream().wait_stream(stream)
+
+    def of(self, member: int) -> AbstractContextManager[None]:
+        """Return the context to work on a member in."""
+        if not self._streams:
+            return contextlib.nullcontext()
+        lane: AbstractContextManager[None] = torch.cuda.stream(self._streams[member % len(self._streams)])
+        return lane

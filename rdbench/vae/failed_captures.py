@@ -26,10 +26,10 @@ def _file() -> Path:
 _of_this_process: dict[str, str] = {}
 
 
-def _keys(pack: Sequence[Trial], device: torch.device, *, together: bool) -> list[str]:
-    """Return a key for each variant; ``together``: of its training beside others."""
+def _keys(pack: Sequence[Trial], device: torch.device) -> list[str]:
+    """Return a key for each variant: of its training beside others, or alone."""
     where: dict[str, Any] = {"device": machine.device_name(device), "torch": torch.__version__}
-    where |= {"together": True} if together else {}
+    where |= {"together": True} if len(pack) > 1 else {}
     variants = {canonical_json(trial.variant.model_dump(mode="json", exclude={"source"})) for trial in pack}
     return [speed_key(pack[0], variant=variant, **where) for variant in sorted(variants)]
 
@@ -39,8 +39,7 @@ def why_failed(pack: Sequence[Trial], device: torch.device) -> str | None:
 
     What failed in a pack may be recorded alone: that verdict is of packs, of one trial's step of both.
     """
-    keys = _keys(pack, device, together=False)
-    keys += _keys(pack, device, together=True) if len(pack) > 1 else []
+    keys = [key for part in (pack, *([trial] for trial in pack)) for key in _keys(part, device)]
     with remembered(_file()) as known:
         verdicts = _of_this_process | known
     return next((str(verdicts[key]) for key in keys if key in verdicts), None)
@@ -55,15 +54,13 @@ def noted(pack: Sequence[Trial], device: torch.device) -> Iterator[None]:
     try:
         yield
     except CaptureFailed as error:
-        verdicts = dict.fromkeys(_keys(pack, device, together=len(pack) > 1), str(error))
+        verdicts = dict.fromkeys(_keys(pack, device), str(error))
         with remembered(_file()) as known:
             known |= verdicts
         with remembered(_file()) as known:
             written = verdicts.keys() <= known.keys()
         what = f"its step could not be recorded as a CUDA graph ({error}), and trains without one"
         if written:
-            line = f"{what} here from now on; to try again delete {_file()}"
-            raise CaptureFailed(line) from error
+            raise CaptureFailed(f"{what} here from now on; to try again delete {_file()}") from error
         _of_this_process.update(verdicts)
-        line = f"{what} in this process from now on, as {_file()} cannot be written"
-        raise NotCapturable(line) from error
+        raise NotCapturable(f"{what} in this process from now on: {_file()} cannot be written") from error

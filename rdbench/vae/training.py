@@ -17,8 +17,7 @@ from rdbench.spec.plan import Trial
 from rdbench.vae import failed_captures
 from rdbench.vae.batches import Draws, on_host
 from rdbench.vae.checkpoints import Checkpointer, Stage
-from rdbench.vae.cuda_graph import Captured, Step
-from rdbench.vae.lanes import Lanes
+from rdbench.vae.cuda_graph import Captured, Lanes, Step
 from rdbench.vae.models import Model, stored
 
 
@@ -87,7 +86,6 @@ class _Training:
     ) -> None:
         self.recipe, self.seeds = pack[0].train, [trial.seed for trial in pack]
         self.draws, self.lanes = Draws(pack, data, device), Lanes(len(pack), device)
-        self.steps = self.draws.steps
         on_gpu = device.type == "cuda"
         # A captured step reads it from memory; and so does one that is not, for the same digits.
         self.lr: float | Tensor = torch.tensor(self.recipe.lr, device=device) if on_gpu else self.recipe.lr
@@ -105,7 +103,7 @@ class _Training:
         if len(self.members) > 1:
             raise NotCapturable(f"the step of these trials cannot be captured together: {why}")
         warnings.warn(f"training without a CUDA graph: {why}", stacklevel=2)
-        self.captured = False
+        self.captured, self.launch = False, self.step
         self.set_optimizers()
 
     def set_optimizers(self) -> None:
@@ -116,7 +114,7 @@ class _Training:
 
     def restore(self, stage: Stage) -> int:
         """Take back the state of an earlier attempt, and why each member diverged; return the epochs done."""
-        parts: dict[str, Any] = dict(self.draws.generators())
+        parts: dict[str, Any] = dict(self.draws.generators)
         for number, member in enumerate(self.members):
             place = f"/{number}" if len(self.members) > 1 else ""
             parts |= {f"network{place}": stored(member.model), f"optimizer{place}": member.optimizer}
@@ -133,32 +131,30 @@ class _Training:
                 with self.lanes.of(number):
                     member.step(*batches[seed])
 
-    def learning_rate(self, step: int) -> float:
-        return learning_rate(self.recipe.lr, step, self.recipe.epochs * self.steps)
-
     def epoch(self, number: int) -> list[list[float]]:
         """Train for one epoch, and return each member's mean loss, rate and squared error."""
         for member in self.members:
             member.totals.zero_()
-        for count, inputs in enumerate(self.draws.epoch(), number * self.steps):
+        steps = self.draws.steps
+        for count, inputs in enumerate(self.draws.epoch(), number * steps):
+            lr = learning_rate(self.recipe.lr, count, self.recipe.epochs * steps)
             if isinstance(self.lr, Tensor):
-                self.lr.fill_(self.learning_rate(count))
+                self.lr.fill_(lr)
             else:
-                self.lr = self.learning_rate(count)
+                self.lr = lr
                 self.set_optimizers()
             for member in self.members:
                 member.model.before_step()
             self.launch(*inputs)
         totals = torch.stack([member.totals for member in self.members])
-        means: list[list[float]] = on_host(totals / self.steps).tolist()
+        means: list[list[float]] = on_host(totals / steps).tolist()
         return means
 
     def end(self) -> None:
         """Leave the models in evaluation mode, and give back the memory of the recorded step."""
         for member in self.members:
             member.model.eval()
-            if self.captured:
-                member.optimizer.zero_grad()  # gradients lie in it
+            member.optimizer.zero_grad()  # gradients lie in it
 
 
 def train(
@@ -196,7 +192,7 @@ def train(
     if len({trial.pack_key for trial in pack}) != 1:
         raise ValueError("only trials that differ in nothing but variant, beta and seed train as one pack")
     training = _Training(models, pack, data, device)
-    recipe, steps, members = training.recipe, training.steps, training.members
+    recipe, steps, members = training.recipe, training.draws.steps, training.members
     stage = stage or Checkpointer().stage()
     done = training.restore(stage)
     last = all(member.diverged for member in members)
@@ -205,7 +201,8 @@ def train(
             start = time.perf_counter()
             means = training.epoch(epoch)
             seconds = (time.perf_counter() - start) / len(pack)
-            lr, speed = training.learning_rate((epoch + 1) * steps - 1), steps * recipe.batch_size / seconds
+            lr = learning_rate(recipe.lr, (epoch + 1) * steps - 1, recipe.epochs * steps)
+            speed = steps * recipe.batch_size / seconds
             for number, (member, (loss, rate, sse)) in enumerate(zip(members, means, strict=True)):
                 if member.diverged is None and math.isfinite(loss):
                     shown = None if member.model.rate_free else rate

@@ -57,7 +57,7 @@ from rdbench.trial.job import Outputs  # noqa: E402
 from rdbench.trial.rows import Tables  # noqa: E402
 from rdbench.trial.run import Hooks, run_pack  # noqa: E402
 from rdbench.trial.throughput import repeat_epochs, synthetic  # noqa: E402
-from rdbench.vae import fused, lanes, models, training  # noqa: E402
+from rdbench.vae import cuda_graph, fused, models, training  # noqa: E402
 from rdbench.vae.checkpoints import Checkpointer, Keeping, Stopped  # noqa: E402
 from rdbench.vae.cuda_graph import Captured  # noqa: E402
 
@@ -182,7 +182,7 @@ def fused_layers(bench: Bench) -> Iterator[Row]:
 
 def packs(bench: Bench) -> Iterator[Row]:
     """Yield the speed of packs, by lanes and by size."""
-    before, sizes = lanes.LANES, (2,) if bench.smoke else (16, 8, 4, 2)
+    before, sizes = cuda_graph.LANES, (2,) if bench.smoke else (16, 8, 4, 2)
     for network, precision in (("mnist", "bf16"), ("celeba", "bf16"), ("mnist", "float32")):
         trial = bench.trial(network, f"train.precision={precision}")
         for count, size in [
@@ -191,11 +191,11 @@ def packs(bench: Bench) -> Iterator[Row]:
             (8, sizes[0]),
             *((before, size) for size in sizes[1:]),
         ]:
-            lanes.LANES = count
+            cuda_graph.LANES = count
             try:
                 yield {"network": network, "precision": precision, "lanes": count} | speed(bench, trial, size)
             finally:
-                lanes.LANES = before
+                cuda_graph.LANES = before
 
 
 def plain(bench: Bench) -> Iterator[Row]:

@@ -18,7 +18,7 @@ from rdbench.errors import CaptureFailed, NotCapturable
 from rdbench.registry import variants
 from rdbench.registry.source import shipped
 from rdbench.spec.sweep import VariantSpec
-from rdbench.vae import batches, evaluation, failed_captures, lanes, models, training
+from rdbench.vae import batches, cuda_graph, evaluation, failed_captures, models, training
 from rdbench.vae.evaluation import measure_splits
 from rdbench.vae.training import train
 from rdbench.variants.multi_rate import MultiRate
@@ -256,9 +256,9 @@ def test_members_of_a_pack_are_dealt_round_the_lanes_and_read_together(trial, da
     assert gpu.reads.count == 2
     assert gpu.captures == 1
     names = [stream.name for stream in gpu.streams]
-    assert len(names) == lanes.LANES
+    assert len(names) == cuda_graph.LANES
     fork = [(lane, "waits for", "main") for lane in names]
-    steps = [(names[k % lanes.LANES], "steps", float(k + 1)) for k in range(6)]
+    steps = [(names[k % cuda_graph.LANES], "steps", float(k + 1)) for k in range(6)]
     join = [("main", "waits for", lane) for lane in names]
     assert gpu.work == [*fork, *steps, *join] * 8  # two epochs of four steps
 
