@@ -69,6 +69,7 @@ def _function(
     variant = variants.get(trial.variant)
     options = dict(trial.variant.options)
     betas = tuple(options.pop("betas", (trial.beta,)))
+    checkpointer.several = True
     run = Run(trial, device, betas, lambda epoch: record(0, epoch), checkpointer)
     result = variant.target(run, data, **options)
     what = f"trial function {variant.declaration.name} returned"

@@ -154,6 +154,7 @@ class Checkpointer:
             self._of["pack"] = PACK
         self._stages: list[Any] = []
         self._begun = self.number = 0  # of the newest there is; 0 for none
+        self.several = False  # stages: what follows the last state of one is kept together with it
         self.keep_last = False  # write the last state of a training too, as what follows it may take hours
         self._storable = True  # what there is to keep is numbers, text and tensors
         self._cost = FIRST_COST
@@ -199,7 +200,7 @@ class Checkpointer:
             return
         write = stopping or self._due(self.keeping) or (last and self.keep_last)
         try:
-            if write or last:
+            if write or (last and self.several):
                 self._stages.append(state())
             if write:
                 self._write(self.keeping.root, start - self._start)
@@ -264,9 +265,9 @@ class Stage:
     def ended(self, epochs: int, more: Any = None, *, last: bool = False) -> None:
         """Keep the state as an epoch ends, if it is time to, with that of torch's global generators.
 
-        ``epochs`` are done; ``last``: no epoch follows, and what comes after it is kept together with it.
-        ``more`` is what else to keep: numbers, text and tensors, in lists and dictionaries. Where the user
-        asked to stop it raises Stopped: the state is kept; or StorageError: it cannot be.
+        ``epochs`` are done; ``last``: no epoch follows. ``more`` is what else to keep: numbers, text and
+        tensors, in lists and dictionaries. Where the user asked to stop it raises Stopped: the state is kept;
+        or StorageError: it cannot be.
         """
 
         def state() -> Any:

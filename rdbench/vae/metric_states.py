@@ -38,7 +38,9 @@ def checkpointer(
     """Return what keeps the state of what is ``asked`` of a trial's model, and gives back an earlier one."""
     network = fingerprint(model, trial, device)
     key = _key(trial.id, asked)
-    return Checkpointer(keeping, [trial], device, key, metric=_options(asked), network=network)
+    keeper = Checkpointer(keeping, [trial], device, key, metric=_options(asked), network=network)
+    keeper.several = True
+    return keeper
 
 
 @dataclass
