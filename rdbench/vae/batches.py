@@ -18,6 +18,7 @@ from rdbench.vae import augment
 
 RESIDENT_SHARE = 0.4  # of a GPU's free memory that a dataset may fill
 PREFETCHED = 3  # batches that are read ahead of the GPU
+HOST = torch.device("cpu")
 _END = object()
 
 T = TypeVar("T")
@@ -123,7 +124,7 @@ class Draws:
         # Their states are what the next epoch starts from.
         self.generators = {
             f"{purpose}/{seed}": generator(seed, purpose, where)
-            for purpose, where in (("order", "cpu"), ("noise", device), ("augment", device))
+            for purpose, where in (("order", HOST), ("noise", device), ("augment", device))
             for seed in self.seeds
         }
         self._kind = data.augmentation if pack[0].train.augment else "none"
