@@ -1,14 +1,11 @@
 """The verb ``doctor``, which examines this machine."""
 
-import json
-import shutil
-import sys
 from typing import Annotated
 
 import typer
 from typer import Option
 
-from rdbench.cli.options import AsJson, DataRoot, Overrides, PerhapsSpec
+from rdbench.cli.options import DataRoot, Overrides, PerhapsSpec
 
 EXIT_PROBLEM = 1
 
@@ -25,7 +22,6 @@ def doctor(
     results: ResultsOption = None,
     set_: Overrides = None,
     ray: StartRay = False,
-    as_json: AsJson = False,
 ) -> None:
     """Check this machine: what a sweep will have here, what is wrong, and how to fix it.
 
@@ -44,11 +40,10 @@ def doctor(
     """
     from rdbench.commands import doctor as checks
 
-    findings = list(checks.examine(spec, data, results, set_ or [], start_ray=ray))
-    if as_json:
-        typer.echo(json.dumps(checks.to_json(findings), indent=1))
-    else:
-        width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 120
-        typer.echo("\n".join([checks.table(findings, width), *checks.summary(findings)]))
+    findings = []
+    for finding in checks.examine(spec, data, results, set_ or [], start_ray=ray):
+        findings.append(finding)
+        typer.echo(checks.line(finding))
+    typer.echo("\n".join(checks.summary(findings)))
     if any(finding.state == "problem" for finding in findings):
         raise typer.Exit(EXIT_PROBLEM)

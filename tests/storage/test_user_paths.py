@@ -89,10 +89,9 @@ def test_a_tilde_after_an_equals_sign_is_the_users_home(home):
     planned = invoke("sweep", spec, "--results=~/new", "--dry-run", "--allow-missing-metrics")
     assert "5 betas" not in planned
     for address in ("~", "file://~"):
-        found = invoke("doctor", f"--results={address}/a", f"--data={address}/data", "--json")
-        seen = {each["what"]: each["found"] for each in json.loads(found)["findings"]}
-        assert seen["data root"] == str(home / "data")
-        assert seen["results"].startswith(f"{home / 'a'}, ")
+        found = invoke("doctor", f"--results={address}/a", f"--data={address}/data")
+        assert f" data root: {home / 'data'}\n" in found
+        assert f" results: {home / 'a'}, " in found
     assert "4 done in " in invoke("status", "~/a")
     invoke("report", "~/a", "--out=~/page.html")
     invoke("report", "~/a", "--format=csv", "--out=~/tables")

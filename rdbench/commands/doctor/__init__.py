@@ -1,22 +1,20 @@
 """What is wrong with this machine, or will be once a sweep runs here, and how to fix it.
 
     software.py   versions, and whether they fit together    folders.py  room, rights, data, weights, results
-    machine.py    cores, memory, devices, limits, clock      wanted.py   what one sweep needs of all that
+    machine.py    cores, memory, devices, limits             wanted.py   what one sweep needs of all that
     settings.py   environment variables, and Ray
 
 A check is a generator of :class:`Finding`; what it raises becomes one too. Nothing is changed or downloaded.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from rdbench.commands.doctor.finding import Check, Finding, problem
 from rdbench.errors import UserError
 from rdbench.text import counted, one_line
 
 _LONGEST = 400  # characters of a value that are shown: an environment variable may hold pages
-_NARROW = 72  # columns below which a table of four would be one letter wide
 
 
 def examine(
@@ -45,7 +43,6 @@ def examine(
         ("memory", machine.memory),
         ("shared memory", machine.shared_memory),
         ("open files", machine.open_files),
-        ("clock", machine.clock),
         ("cache", folders.cache),
         ("temporary files", folders.temporary_files),
         ("data", lambda: folders.data(data)),
@@ -66,54 +63,21 @@ def examine(
             yield Finding(what, text, "problem", "this check itself failed; fix what it names")
 
 
-def table(findings: Iterable[Finding], width: int) -> str:
-    """Return findings as text: a table of four columns, or a few lines each where ``width`` is small."""
-    rows = [_printable(finding) for finding in findings]
-    if width < _NARROW:
-        return "\n".join(_stacked(row) for row in rows)
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
+def line(finding: Finding) -> str:
+    """Return a finding as a line: its state, what was checked, what was found, and the fix if any.
 
-    drawn = Table("what", "found", "state", "fix", box=box.SIMPLE_HEAD, pad_edge=False)
-    drawn.columns[0].max_width = 24
-    drawn.columns[2].no_wrap = True
-    for column in drawn.columns:
-        column.overflow = "fold"
-    for row in rows:
-        drawn.add_row(*map(Text, (row.what, row.found, row.state, row.fix)))
-    console = Console(width=width, color_system=None, highlight=False, markup=False)
-    with console.capture() as captured:
-        console.print(drawn)
-    return "\n".join(line.rstrip() for line in captured.get().strip("\n").splitlines())
+    Without control characters, which could overwrite others, and not too long.
+    """
+    what, found, fix = (
+        text if len(text) <= _LONGEST else f"{text[:_LONGEST]} ... ({len(text):,} characters)"
+        for text in map(one_line, (finding.what, finding.found, finding.fix))
+    )
+    return f"{finding.state + ':':8} {what}: {found}{'; ' if fix else ''}{fix}"
 
 
-def summary(findings: Iterable[Finding]) -> list[str]:
+def summary(findings: Sequence[Finding]) -> list[str]:
     """Return a line for each problem, and a last one that counts."""
-    rows = [_printable(finding) for finding in findings]
-    problems = [row for row in rows if row.state == "problem"]
-    lines = [f"problem: {row.what}: {row.found}{'; ' if row.fix else ''}{row.fix}" for row in problems]
-    notes = sum(row.state == "note" for row in rows)
-    return [*lines, f"{counted(len(lines), 'problem')}, {counted(notes, 'note')}, {len(rows)} checks"]
-
-
-def to_json(findings: Iterable[Finding]) -> dict[str, Any]:
-    """Return findings for machines, whole."""
-    rows = [{"what": f.what, "found": f.found, "state": f.state, "mend": f.fix} for f in findings]
-    return {"problems": sum(row["state"] == "problem" for row in rows), "findings": rows}
-
-
-def _printable(finding: Finding) -> Finding:
-    return Finding(_line(finding.what), _line(finding.found), finding.state, _line(finding.fix))
-
-
-def _line(text: str) -> str:
-    """Return one line without control characters, which could overwrite the table, and not too long."""
-    line = one_line(text)
-    return line if len(line) <= _LONGEST else f"{line[:_LONGEST]} ... ({len(line):,} characters)"
-
-
-def _stacked(row: Finding) -> str:
-    fix = f"\n  -> {row.fix}" if row.fix else ""
-    return f"{row.state:7} {row.what}\n  {row.found}{fix}"
+    states = [finding.state for finding in findings]
+    lines = [line(finding) for finding in findings if finding.state == "problem"]
+    counts = counted(len(lines), "problem"), counted(states.count("note"), "note")
+    return [*lines, f"{', '.join(counts)}, {len(states)} checks"]

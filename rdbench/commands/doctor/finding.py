@@ -1,4 +1,4 @@
-"""One row of the table of ``rdbench doctor``."""
+"""One line of ``rdbench doctor``."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
@@ -18,7 +18,7 @@ State = Literal["ok", "note", "problem"]
 
 @dataclass(frozen=True)
 class Finding:
-    """One row: ``what`` was checked, what was ``found``, how that is, and the fix where it is not ok."""
+    """One line: ``what`` was checked, what was ``found``, how that is, and the fix where it is not ok."""
 
     what: str
     found: str
@@ -26,7 +26,7 @@ class Finding:
     fix: str = ""
 
     def graded(self, amount: float, *limits: tuple[float, State, str]) -> "Finding":
-        """Return this row with state and fix of the first limit that an amount is below, if any."""
+        """Return this finding with state and fix of the first limit that an amount is below, if any."""
         passed = ((state, fix) for limit, state, fix in limits if amount < limit)
         state, fix = next(passed, (self.state, self.fix))
         return replace(self, state=state, fix=fix)

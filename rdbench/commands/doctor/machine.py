@@ -1,12 +1,10 @@
-"""What the machine has: cores, memory, GPUs, limits, a clock; and what of it this process may use."""
+"""What the machine has: cores, memory, GPUs, limits; and what of it this process may use."""
 
 import math
 import os
 import resource
 import shutil
 import subprocess
-import tempfile
-import time
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,8 +18,6 @@ WORKER_BYTES = 2**30  # of one trial on a CPU: Python with torch, and a small ne
 SHARED_BYTES = 128 * 2**20  # of Ray's object store, through which only settings pass
 GOOD_SHARED_BYTES = 2 * SHARED_BYTES
 OPEN_FILES, GOOD_OPEN_FILES = 1024, 4096
-CLOCK_SECONDS = 60.0
-FIRST_YEAR = 2026  # when rdbench was written: a clock before it is wrong
 
 
 def processor() -> Iterator[Finding]:
@@ -163,19 +159,3 @@ def open_files() -> Iterator[Finding]:
         (OPEN_FILES, "problem", "Ray runs out of them: ulimit -n 65536, or ask for it"),
         (GOOD_OPEN_FILES, "note", "few for many workers: ulimit -n 65536, or ask for it"),
     )
-
-
-def clock() -> Iterator[Finding]:
-    """Yield the time, and whether the file system agrees with it."""
-    now = time.time()
-    shown = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(now))
-    if time.gmtime(now).tm_year < FIRST_YEAR:
-        yield Finding("clock", f"{shown}, which is past", "problem", "set it: results carry their time")
-        return
-    with tempfile.NamedTemporaryFile() as file:
-        apart = abs(Path(file.name).stat().st_mtime - now)
-    if apart > CLOCK_SECONDS:
-        fix = "let both machines take their time from one server (NTP)"
-        yield Finding("clock", f"{shown}; new files are {apart:.0f} s off it", "note", fix)
-    else:
-        yield Finding("clock", shown)
