@@ -48,4 +48,3 @@ Overrides = Annotated[
 Concurrency = Annotated[
     int | None, Option(min=1, help="Trials at a time; default: as many as the CPUs allow.", metavar="N")
 ]
-AsJson = Annotated[bool, Option("--json", help="Write JSON to standard output.")]

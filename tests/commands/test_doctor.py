@@ -1,9 +1,7 @@
 """rdbench doctor says what is wrong with a machine and how to fix it, and breaks on nothing."""
 
 import importlib.metadata
-import json
 import os
-import platform
 import shutil
 import subprocess
 import sys
@@ -16,7 +14,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from rdbench.cli.doctor import doctor as verb
+from rdbench.cli.machine import doctor as verb
 from rdbench.commands import doctor
 from rdbench.commands.doctor import folders, machine, settings, software, wanted
 from rdbench.commands.doctor.finding import Finding
@@ -117,8 +115,8 @@ def two_rows(monkeypatch):
     """A machine with one problem, unless told otherwise; what is asked of ``examine`` is kept."""
     asked = {}
 
-    def examine(spec, data, results, overrides, *, start_ray):
-        asked.update(spec=spec, data=data, results=results, overrides=overrides, start_ray=start_ray)
+    def examine(spec, data, results, overrides):
+        asked.update(spec=spec, data=data, results=results, overrides=overrides)
         yield from asked.get("rows", [Finding("a", "x" * 1000, "problem", "m"), Finding("b", "2")])
 
     monkeypatch.setattr(doctor, "examine", examine)
@@ -134,15 +132,14 @@ def test_the_verb_ends_with_1_where_something_is_a_problem_and_with_0_else(two_r
 
 
 def test_the_verb_passes_on_what_it_is_asked(two_rows):
-    CliRunner().invoke(app, ["--ray", "--set", "seeds=1", "--results", "s3://b/p"])
-    assert two_rows["start_ray"]
+    CliRunner().invoke(app, ["--set", "seeds=1", "--results", "s3://b/p"])
     assert two_rows["results"] == "s3://b/p"
     assert two_rows["overrides"] == ["seeds=1"]
 
 
 def test_it_starts_without_torch_or_ray():
     heavy = "{'torch', 'ray', 'rich'} & set(sys.modules)"
-    code = f"import sys, rdbench.cli.doctor, rdbench.commands.doctor; print({heavy})"
+    code = f"import sys, rdbench.cli.machine, rdbench.commands.doctor; print({heavy})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
 
@@ -188,12 +185,6 @@ def test_a_torchvision_of_another_release_of_torch_is_a_problem(monkeypatch):
     monkeypatch.setattr(software, "_requirements", lambda package: {"torch": "==1.0"})
     row = only(software.torch_and_torchvision())
     assert (row.state, "torch ==1.0" in row.found) == ("problem", True)
-
-
-def test_another_python_than_rdbench_takes_is_a_problem(monkeypatch):
-    assert states(software.python()) == ["ok", "ok"]
-    monkeypatch.setattr(platform, "python_version", lambda: "3.9.1")
-    assert states(software.python()) == ["problem", "ok"]
 
 
 # The machine.
@@ -245,12 +236,6 @@ def test_few_open_files_are_a_problem_by_the_limit_that_ray_can_raise_to(monkeyp
         assert only(machine.open_files()).state == state
     monkeypatch.setattr(resource, "getrlimit", lambda which: (1024, resource.RLIM_INFINITY))
     assert only(machine.open_files()).found == "1,024 at a time, may be raised to any number"
-
-
-@pytest.mark.parametrize(("value", "state"), [("1", "ok"), ("", "ok"), ("0", "problem"), ("many", "problem")])
-def test_a_number_of_threads_that_is_none_is_a_problem(value, state, monkeypatch):
-    monkeypatch.setenv("OMP_NUM_THREADS", value)
-    assert only(machine.threads()).state == state
 
 
 DRIVER = [["570.1", "NVIDIA H200", "Disabled"]]
@@ -323,8 +308,6 @@ def test_a_folder_that_cannot_be_used_is_a_problem(tmp_path, room, monkeypatch):
     for free, state in ((GIGABYTE // 2, "problem"), (5 * GIGABYTE, "note"), (20 * GIGABYTE, "ok")):
         room(free)
         assert folders.folder("x", tmp_path, "mend").state == state
-    monkeypatch.setattr(folders, "_no_more_files", lambda there: True)
-    assert "inodes" in folders.folder("x", tmp_path, "mend").found
     monkeypatch.setattr(folders, "_try_to_write", raises(OSError(28, "No space left on device")))
     assert folders.folder("x", tmp_path, "mend").found.endswith("cannot be written: No space left on device")
 
@@ -358,17 +341,6 @@ def test_a_folder_for_temporary_files_that_is_of_no_use_is_told_with_the_one_ins
     assert note.fix.startswith(f"{short} is used instead; set RAY_TMPDIR to")
 
 
-def test_prepared_data_that_are_damaged_are_a_problem(tmp_path, monkeypatch):
-    monkeypatch.setenv("RDBENCH_CACHE", str(tmp_path / "cache"))
-    broken = tmp_path / "cache" / "datasets" / f"digits-{'0' * 16}"
-    broken.mkdir(parents=True)
-    found = {each.what: each for each in folders.data(tmp_path)}
-    assert found["data root"].state == "ok"
-    assert found["data: digits"].state == "problem"
-    assert str(broken) in found["data: digits"].found
-    assert "mnist" in found["data: not here"].found
-
-
 def test_weights_are_told_where_missing_and_are_a_problem_where_they_are_others(tmp_path, monkeypatch):
     monkeypatch.setenv("RDBENCH_CACHE", str(tmp_path))
     assert states(folders.weights()) == ["note", "note"]
@@ -381,24 +353,6 @@ def test_weights_are_told_where_missing_and_are_a_problem_where_they_are_others(
 
 
 HOLDER = {"command": "rdbench sweep", "pid": 10**9, "host": "elsewhere", "since": "2026-11-23 05:30 UTC"}
-
-
-def test_a_results_folder_that_another_driver_holds_is_told_by_whom(tmp_path, room):
-    (tmp_path / "driver.json").write_text(json.dumps(HOLDER))
-    writable, held = folders.results(str(tmp_path))
-    assert writable.state == "ok"
-    assert held.state == "note"
-    assert held.found == "'rdbench sweep', process 1000000000 on elsewhere, since 2026-11-23 05:30 UTC"
-
-
-def test_a_driver_of_this_machine_that_is_gone_is_told_as_gone(tmp_path, room):
-    (tmp_path / "driver.json").write_text(json.dumps(HOLDER | {"host": platform.node()}))
-    assert ", is gone" in list(folders.results(str(tmp_path)))[1].found
-    (tmp_path / "driver.json").write_text(json.dumps(HOLDER | {"host": platform.node(), "pid": os.getpid()}))
-    assert "is gone" not in list(folders.results(str(tmp_path)))[1].found
-    for junk in ("", "[]", '{"pid": "x"}', "nonsense"):
-        (tmp_path / "driver.json").write_text(junk)
-        assert states(folders.results(str(tmp_path))) == ["ok", "note"]
 
 
 def test_a_bucket_is_written_to_and_left_as_it_was(monkeypatch):
@@ -466,25 +420,11 @@ def test_variables_that_change_things_are_listed_and_secrets_are_not_shown(bare)
     assert "EDITOR" not in found
 
 
-def ray_that(monkeypatch, code, seconds=60):
-    monkeypatch.setattr(settings, "RAY_TASK", code)
-    monkeypatch.setattr(settings, "RAY_SECONDS", seconds)
-    return list(settings.ray(start=True))
-
-
-def test_ray_is_not_started_unless_asked_and_a_cluster_that_is_named_is_told(bare):
+def test_a_cluster_that_is_named_is_told(bare):
     bare.setenv("RAY_ADDRESS", "head:6379")
-    bare.setattr(subprocess, "Popen", raises(AssertionError("Ray was started")))
-    named, not_tried = settings.ray(start=False)
-    assert "head:6379" in named.found
-    assert "--ray" in not_tried.found
-
-
-def test_a_ray_that_does_not_start_or_hangs_is_a_problem(bare):
-    assert "ran a task: node 1" in only(ray_that(bare, "print('node 1')")).found
-    row = only(ray_that(bare, "raise RuntimeError('no port')"))
-    assert (row.state, row.found) == ("problem", "does not start: RuntimeError: no port")
-    assert "within 0.2 s" in only(ray_that(bare, "import time; time.sleep(60)", 0.2)).found
+    (named,) = settings.environment()
+    assert (named.found, named.state) == ("head:6379", "note")
+    assert "--address auto" in named.fix
 
 
 # What a sweep needs.

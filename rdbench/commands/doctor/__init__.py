@@ -2,15 +2,15 @@
 
     software.py   versions, and whether they fit together    folders.py  room, rights, data, weights, results
     machine.py    cores, memory, devices, limits             wanted.py   what one sweep needs of all that
-    settings.py   environment variables, and Ray
+    settings.py   environment variables
 
 A check is a generator of :class:`Finding`; what it raises becomes one too. Nothing is changed or downloaded.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
-from rdbench.commands.doctor.finding import Check, Finding, problem
+from rdbench.commands.doctor.finding import Finding, problem
 from rdbench.errors import UserError
 from rdbench.text import counted, one_line
 
@@ -22,8 +22,6 @@ def examine(
     data: Path | None = None,
     results: str | None = None,
     overrides: Iterable[str] = (),
-    *,
-    start_ray: bool = False,
 ) -> Iterator[Finding]:
     """Run all checks, and yield each finding as it is made.
 
@@ -32,13 +30,12 @@ def examine(
     """
     from rdbench.commands.doctor import folders, machine, settings, software, wanted
 
-    checks: list[tuple[str, Check]] = [
+    checks: list[tuple[str, Callable[[], Iterable[Finding]]]] = [
         ("Python", software.python),
         ("packages", software.packages),
         ("torch and torchvision", software.torch_and_torchvision),
         ("commit", software.commit),
         ("processor", machine.processor),
-        ("threads", machine.threads),
         ("GPU", machine.gpus),
         ("memory", machine.memory),
         ("shared memory", machine.shared_memory),
@@ -51,7 +48,6 @@ def examine(
         if spec is None
         else ("sweep", lambda: wanted.sweep(spec, overrides, data, results)),
         ("environment", settings.environment),
-        ("Ray", lambda: settings.ray(start_ray)),
     ]
     for what, check in checks:
         try:

@@ -1,6 +1,5 @@
 """One line of ``rdbench doctor``."""
 
-from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -36,6 +35,3 @@ def problem(what: str, error: object) -> Finding:
     """Return what a message of rdbench says: what is wrong; and the fix."""
     found, _, fix = str(error).partition("; ")
     return Finding(what, found, "problem", fix)
-
-
-Check = Callable[[], Iterable[Finding]]

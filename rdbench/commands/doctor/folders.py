@@ -1,20 +1,14 @@
 """Where files are kept: room, the right to write, raw and prepared data, weights, results."""
 
-import json
 import os
-import platform
 import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from rdbench.commands.doctor.finding import Finding, gigabytes
 from rdbench.storage import paths, places
 from rdbench.storage.scratch import Scratch
-
-if TYPE_CHECKING:
-    from rdbench.datasets import Status
 
 LITTLE_BYTES = 2**30
 GOOD_BYTES = 10 * 2**30
@@ -57,8 +51,6 @@ def folder(what: str, place: Path, fix: str) -> Finding:
         return Finding(what, f"{found} cannot be written: {reason}", "problem", fix)
     free = shutil.disk_usage(existing).free
     found += f", {gigabytes(free)} free"
-    if free >= LITTLE_BYTES and _no_more_files(existing):
-        return Finding(what, f"{found}, but no new file fits (inodes)", "problem", f"delete files, or {fix}")
     little = f"free some room, or {fix}"
     return Finding(what, found).graded(free, (LITTLE_BYTES, "problem", little), (GOOD_BYTES, "note", fix))
 
@@ -79,11 +71,6 @@ def _try_to_write(folder: Path) -> None:
             pass
 
 
-def _no_more_files(folder: Path) -> bool:
-    status = os.statvfs(folder)
-    return status.f_files > 0 and status.f_favail == 0  # some file systems count none
-
-
 def data(option: Path | None) -> Iterator[Finding]:
     """Yield the data root, each dataset that is there or prepared, and the names of the others."""
     from rdbench import datasets
@@ -100,29 +87,12 @@ def data(option: Path | None) -> Iterator[Finding]:
         fix = "name the folder that has the raw data with --data or RDBENCH_DATA"
         yield Finding("data root", f"{root} is not there", "note", fix)
     statuses = datasets.status(root)
-    yield from (_dataset(one) for one in statuses if one.prepared or one.raw)
+    for one in statuses:
+        if one.prepared or one.raw:
+            raw = {True: "raw data there", False: "raw data missing", None: "needs options"}[one.raw]
+            yield Finding(f"data: {one.name}", f"{raw}, {len(one.prepared)} prepared")
     if missing := [one.name for one in statuses if not (one.prepared or one.raw)]:
         yield Finding("data: not here", ", ".join(missing), fix="'rdbench data list' says what they need")
-
-
-def _dataset(status: "Status") -> Finding:
-    from rdbench import datasets
-    from rdbench.datasets.prepared import DamagedError, open_folder
-
-    what, damaged = f"data: {status.name}", []
-    remarks: dict[str, None] = {}
-    for path in status.prepared:
-        try:
-            open_folder(path)
-            remarks |= dict.fromkeys(datasets.remarks(status.name, path))
-        except DamagedError as error:
-            damaged.append(f"{path}: {error}")
-    if damaged:
-        fix = f"delete that folder; 'rdbench data prepare {status.name}' prepares it again"
-        return Finding(what, "; ".join(damaged), "problem", fix)
-    raw = {True: "raw data there", False: "raw data missing", None: "needs options"}[status.raw]
-    text = "; ".join([f"{raw}, {len(status.prepared)} prepared", *remarks])
-    return Finding(what, text, "note" if remarks else "ok")
 
 
 def weights() -> Iterator[Finding]:
@@ -142,7 +112,7 @@ def weights() -> Iterator[Finding]:
 
 
 def results(where: str) -> Iterator[Finding]:
-    """Yield whether a results folder can be written, and which driver holds it."""
+    """Yield whether a results folder can be written."""
     root = places.place(where)
     if isinstance(root, Path):
         yield folder("results", paths.absolute(root), "give another --results folder")
@@ -151,33 +121,3 @@ def results(where: str) -> Iterator[Finding]:
         places.write_atomically(probe, b"rdbench doctor was here")  # raises, in one line, if out of reach
         probe.unlink(missing_ok=True)
         yield Finding("results", f"{root} can be reached and written")
-    yield from _holder(root)
-
-
-def _holder(where: places.Place) -> Iterator[Finding]:
-    """Yield the driver that runs sweeps into a results folder, from its lease file."""
-    from rdbench.results.lease import FILE
-
-    try:
-        held = json.loads((where / FILE).read_text())
-    except (FileNotFoundError, NotADirectoryError):
-        return
-    except ValueError:
-        held = None
-    what = "results: in use"
-    if not isinstance(held, dict):
-        yield Finding(what, f"{FILE} there cannot be understood", "note", "the next sweep puts it right")
-        return
-    known = {key: held.get(key, "?") for key in ("command", "pid", "host", "since")}
-    found = "'{command}', process {pid} on {host}, since {since}".format(**known)
-    if known["host"] == platform.node() and not _is_alive(known["pid"]):
-        yield Finding(what, f"{found}, is gone", "note", "the next sweep takes the folder over")
-    else:
-        fix = "a second sweep is refused until it ends; reports can be made"
-        yield Finding(what, found, "note", fix)
-
-
-def _is_alive(pid: object) -> bool:
-    import psutil
-
-    return isinstance(pid, int) and pid > 0 and psutil.pid_exists(pid)

@@ -13,7 +13,6 @@ from typing import Any
 from rdbench.commands.doctor.finding import Finding, gigabytes
 from rdbench.machine import cpu_quota, limits, usable_cores
 
-THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 WORKER_BYTES = 2**30  # of one trial on a CPU: Python with torch, and a small network
 SHARED_BYTES = 128 * 2**20  # of Ray's object store, through which only settings pass
 GOOD_SHARED_BYTES = 2 * SHARED_BYTES
@@ -30,18 +29,6 @@ def processor() -> Iterator[Finding]:
     limit = f", as a container's limit leaves the time of {quota:g}" if quota is not None else ""
     cores = f"{usable_cores()} of {os.cpu_count() or 1} cores may be used{limit}"
     yield Finding("processor", f"{device_name(torch.device('cpu'))}; {cores}")
-
-
-def threads() -> Iterator[Finding]:
-    """Yield how many threads a CPU trial computes with, and whether a variable says otherwise."""
-    variables = {name: os.environ[name] for name in THREAD_VARIABLES if os.environ.get(name)}
-    text = ", ".join(f"{name}={value}" for name, value in variables.items())
-    if not variables:
-        yield Finding("threads", "no variable sets them; a trial has as many as its resources.cpus")
-    elif all(value.isdecimal() and int(value) > 0 for value in variables.values()):
-        yield Finding("threads", f"{text}; a trial has as many as its resources.cpus all the same")
-    else:
-        yield Finding("threads", f"{text}: not a number of threads", "problem", "unset it, or set it to 1")
 
 
 def gpus() -> Iterator[Finding]:

@@ -5,7 +5,6 @@ import importlib.metadata
 import platform
 import sys
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 from rdbench.commands.doctor.finding import Finding
@@ -17,10 +16,7 @@ def python() -> Iterator[Finding]:
     """Yield the versions of Python and of rdbench."""
     import rdbench
 
-    version, wanted = platform.python_version(), _wanted_python()
-    row = Finding("Python", f"{version}, {sys.executable}")
-    fits = _allows(wanted, version)  # as "" allows all
-    yield row if fits else replace(row, state="problem", fix=f"use Python {wanted}")
+    yield Finding("Python", f"{platform.python_version()}, {sys.executable}")
     yield Finding("rdbench", f"{rdbench.__version__}, {Path(rdbench.__file__).parent}")
 
 
@@ -65,17 +61,10 @@ def torch_and_torchvision() -> Iterator[Finding]:
 
 
 def commit() -> Iterator[Finding]:
-    """Yield the git commit that results will be marked with."""
+    """Yield the git commit that results will be marked with, "-dirty" where files differ from it."""
     from rdbench.machine import commit
 
-    revision = commit()
-    if revision is None:
-        yield Finding("commit", "none: rdbench does not run from a git checkout")
-    elif revision.endswith("-dirty"):
-        fix = "commit them, and results say exactly what made them"
-        yield Finding("commit", f"{revision}: files differ from it", "note", fix)
-    else:
-        yield Finding("commit", revision)
+    yield Finding("commit", commit() or "none: rdbench does not run from a git checkout")
 
 
 def _requirements(package: str) -> dict[str, str]:
@@ -94,10 +83,3 @@ def _allows(specifier: str, version: str) -> bool:
     from packaging.specifiers import SpecifierSet
 
     return SpecifierSet(specifier).contains(version, prereleases=True)
-
-
-def _wanted_python() -> str:
-    try:
-        return importlib.metadata.metadata("rdbench")["Requires-Python"]
-    except importlib.metadata.PackageNotFoundError:
-        return ""

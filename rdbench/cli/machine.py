@@ -1,13 +1,12 @@
-"""The verb ``bench``."""
+"""The verbs about this machine: ``bench``, how fast it trains, and ``doctor``, what is wrong with it."""
 
 import json
-from dataclasses import asdict
 from typing import Annotated
 
 import typer
 from typer import Option
 
-from rdbench.cli.options import AsJson, Device, Overrides, Spec
+from rdbench.cli.options import DataRoot, Device, Overrides, PerhapsSpec, Spec
 
 Pack = Annotated[
     list[int] | None,
@@ -16,8 +15,11 @@ Pack = Annotated[
 Workers = Annotated[
     int | None, Option(min=1, help="rdbench's processes; default: one a core, on a GPU one.", metavar="N")
 ]
-Orchestration = Annotated[
-    int | None, Option(min=1, help="Measure Ray instead: N trials that return at once.", metavar="N")
+EXIT_PROBLEM = 1
+
+ResultsOption = Annotated[
+    str | None,
+    Option(help="Results folder or address; default: that of the sweep, or results.", metavar="DIR"),
 ]
 
 
@@ -28,8 +30,7 @@ def bench(
     steps: Annotated[int, Option(min=1, help="Training steps in a repetition.")] = 10,
     repetitions: Annotated[int, Option(min=1, help="Repetitions of each; medians are shown.")] = 5,
     workers: Workers = None,
-    orchestration: Orchestration = None,
-    as_json: AsJson = False,
+    as_json: Annotated[bool, Option("--json", help="Write JSON to standard output.")] = False,
     set_: Overrides = None,
 ) -> None:
     """Measure how fast this machine trains a sweep's models, against a plain PyTorch loop.
@@ -42,8 +43,6 @@ def bench(
       rdbench bench sweeps/mnist_table1.yaml --repetitions 10
 
       rdbench bench sweeps/celeba_rd.yaml --pack 1 --pack 16 --set train.precision=bf16
-
-      rdbench bench quickstart --orchestration 300
     """
     from rdbench.commands.bench import bench as benchmark
     from rdbench.errors import SpecError
@@ -56,14 +55,40 @@ def bench(
     if not trials:
         raise SpecError(f"{spec}: no variant of it trains side by side, which is what the benchmark does")
     trial = trials[0]
-    if orchestration:
-        from rdbench.commands.bench.ray_overhead import measure
-
-        overhead = measure(trial, orchestration)
-        typer.echo(json.dumps(asdict(overhead), indent=1) if as_json else str(overhead))
-        return
     where, effort = resolve_device(device), benchmark.Effort(steps, repetitions, workers)
     packs = pack or ([1] if where == "cpu" else [2**power for power in range(5)])
     figures = benchmark.run(trial, packs, where, effort, lambda line: typer.echo(line, err=True))
     benchmark.remember(trial, figures)
     typer.echo(json.dumps(figures.to_json(), indent=1) if as_json else benchmark.table(figures))
+
+
+def doctor(
+    spec: PerhapsSpec = None,
+    data: DataRoot = None,
+    results: ResultsOption = None,
+    set_: Overrides = None,
+) -> None:
+    """Check this machine: what a sweep will have here, what is wrong, and how to fix it.
+
+    Checks versions, cores, GPUs, memory, limits, disk space, permissions, data, weights, results and
+    environment variables; with SPEC, also what that sweep needs. Downloads, prepares and changes nothing.
+
+    Exit code 1: a check found a problem.
+
+    Examples:
+
+      rdbench doctor
+
+      rdbench doctor sweeps/mnist_table1.yaml --data ~/data
+
+      rdbench doctor --results s3://bucket/prefix
+    """
+    from rdbench.commands import doctor as checks
+
+    findings = []
+    for finding in checks.examine(spec, data, results, set_ or []):
+        findings.append(finding)
+        typer.echo(checks.line(finding))
+    typer.echo("\n".join(checks.summary(findings)))
+    if any(finding.state == "problem" for finding in findings):
+        raise typer.Exit(EXIT_PROBLEM)
