@@ -18,8 +18,8 @@ from rdbench.datasets import Dataset, load
 from rdbench.errors import DatasetError, StorageError, UserError, of_the_machine, out_of_memory
 from rdbench.registry import running, variants
 from rdbench.results.lease import stop_requested
+from rdbench.results.model_states import state
 from rdbench.results.readings import likelihood_rows
-from rdbench.results.states import state
 from rdbench.results.store import ResultsFolder
 from rdbench.spec.plan import Trial
 from rdbench.storage import paths, places
