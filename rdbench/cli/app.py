@@ -9,15 +9,13 @@ import typer
 from rdbench import __version__
 from rdbench.cli import streams
 from rdbench.cli.bench import bench
-from rdbench.cli.compress import compress, decompress
 from rdbench.cli.data import data_app
 from rdbench.cli.doctor import doctor
 from rdbench.cli.listing import list_metrics, list_variants, weights
-from rdbench.cli.report import compact, compare, report, status
+from rdbench.cli.report import compact, compare, report, status, watch
 from rdbench.cli.sweep import calibrate, evaluate, sweep
-from rdbench.cli.trial import sample, trial
-from rdbench.cli.variants import check, new_app
-from rdbench.cli.watch import watch
+from rdbench.cli.trial import compress, decompress, sample, trial
+from rdbench.cli.variants import check, new
 from rdbench.errors import UserError
 from rdbench.trial import signals
 
@@ -32,15 +30,14 @@ app = typer.Typer(
 VERBS: dict[str, Callable[..., None]] = {
     "sweep": sweep, "status": status, "watch": watch, "report": report, "compare": compare, "trial": trial,
     "sample": sample, "compress": compress, "decompress": decompress, "evaluate": evaluate, "check": check,
-    "bench": bench, "calibrate": calibrate, "compact": compact, "weights": weights, "doctor": doctor,
-    "variants": list_variants, "metrics": list_metrics,
+    "new": new, "bench": bench, "calibrate": calibrate, "compact": compact, "weights": weights,
+    "doctor": doctor, "variants": list_variants, "metrics": list_metrics,
 }  # fmt: skip
 """By name, in the order in which ``--help`` lists them."""
 
 for name, verb in VERBS.items():
     app.command(name)(verb)
 app.add_typer(data_app, name="data")
-app.add_typer(new_app, name="new")
 
 
 def _version(wanted: bool) -> None:

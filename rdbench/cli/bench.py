@@ -1,7 +1,6 @@
 """The verb ``bench``."""
 
 import json
-from dataclasses import asdict
 from typing import Annotated
 
 import typer
@@ -16,9 +15,6 @@ Pack = Annotated[
 Workers = Annotated[
     int | None, Option(min=1, help="rdbench's processes; default: one a core, on a GPU one.", metavar="N")
 ]
-Orchestration = Annotated[
-    int | None, Option(min=1, help="Measure Ray instead: N trials that return at once.", metavar="N")
-]
 
 
 def bench(
@@ -28,7 +24,6 @@ def bench(
     steps: Annotated[int, Option(min=1, help="Training steps in a repetition.")] = 10,
     repetitions: Annotated[int, Option(min=1, help="Repetitions of each; medians are shown.")] = 5,
     workers: Workers = None,
-    orchestration: Orchestration = None,
     as_json: AsJson = False,
     set_: Overrides = None,
 ) -> None:
@@ -42,8 +37,6 @@ def bench(
       rdbench bench sweeps/mnist_table1.yaml --repetitions 10
 
       rdbench bench sweeps/celeba_rd.yaml --pack 1 --pack 16 --set train.precision=bf16
-
-      rdbench bench quickstart --orchestration 300
     """
     from rdbench.commands.bench import bench as benchmark
     from rdbench.errors import SpecError
@@ -56,12 +49,6 @@ def bench(
     if not trials:
         raise SpecError(f"{spec}: no variant of it trains side by side, which is what the benchmark does")
     trial = trials[0]
-    if orchestration:
-        from rdbench.commands.bench.ray_overhead import measure
-
-        overhead = measure(trial, orchestration)
-        typer.echo(json.dumps(asdict(overhead), indent=1) if as_json else str(overhead))
-        return
     where, effort = resolve_device(device), benchmark.Effort(steps, repetitions, workers)
     packs = pack or ([1] if where == "cpu" else [2**power for power in range(5)])
     figures = benchmark.run(trial, packs, where, effort, lambda line: typer.echo(line, err=True))

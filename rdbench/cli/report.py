@@ -1,4 +1,4 @@
-"""The verbs on results that train nothing: ``report``, ``status``, ``compare`` and ``compact``."""
+"""The verbs on results that train nothing: ``report``, ``watch``, ``status``, ``compare`` and ``compact``."""
 
 from enum import StrEnum
 from pathlib import Path
@@ -9,12 +9,12 @@ from typer import Argument, Option
 
 from rdbench.cli import streams
 from rdbench.cli.options import Results
+from rdbench.errors import ResultsError, need
+from rdbench.text import counted
 
 EXIT_GATE_FAILED = 4
 
-ReportFormat = StrEnum(
-    "ReportFormat", ["html", "svg", "png", "pdf", "vega", "csv", "latex", "json", "curves"]
-)
+ReportFormat = StrEnum("ReportFormat", ["html", "svg", "png", "pdf", "csv", "latex", "json", "curves"])
 ComparisonFormat = Literal["markdown", "json", "text", "html"]
 
 ResultsList = Annotated[
@@ -33,7 +33,7 @@ ReportFormats = Annotated[
     list[ReportFormat] | None,
     Option(
         "--format",
-        help="html (default): a page; svg, png, pdf, vega: charts; csv, latex, json: tables;"
+        help="html (default): a page; svg, png, pdf: charts; csv, latex, json: tables;"
         " curves: rate and distortion as --reference reads them. Repeatable.",
     ),
 ]
@@ -69,6 +69,7 @@ FailIf = Annotated[
     list[str] | None,
     Option("--fail-if", help="Fail if this condition holds, see above. Repeatable.", metavar="CONDITION"),
 ]
+Port = Annotated[int, Option(min=0, max=65535, help="Port on 127.0.0.1; 0 for any free one.", metavar="PORT")]
 
 
 def report(
@@ -105,7 +106,7 @@ def report(
     formats = list(dict.fromkeys(format_ or [ReportFormat.html]))
     near = folders[0] if len(folders) == 1 else Path()
     if formats != [ReportFormat.html]:
-        from rdbench.report.export import FORMATS, export, summary
+        from rdbench.report.export import FORMATS, export
         from rdbench.report.references import read_all
 
         folder = near / "export" if out is None else output_folder(out)
@@ -114,7 +115,7 @@ def report(
         files = export(
             folders, folder, [kind for kind in FORMATS if kind in formats], rate_floor, read_all(reference)
         )
-        typer.echo(f"{summary(files)} written to {folder}")
+        typer.echo(f"{counted(len(files), 'file')} written to {folder}")
     else:
         page = near / "report.html" if out is None else output(out)
         if not is_standard_output(page):
@@ -122,6 +123,27 @@ def report(
     if ReportFormat.html in formats:
         made = make_report(folders, page, title, rate_floor, reference or ())
         typer.echo(f"report written to {made}", err=is_standard_output(made))
+
+
+def watch(results: Results, port: Port = 0) -> None:
+    """Serve the report of a results folder on this machine, renewed while its sweep runs.
+
+    Prints the address to open: only this machine can. It ends when the sweep is done, and on Ctrl-C; a sweep
+    that runs goes on.
+
+    Example: rdbench watch results/quickstart
+    """
+    need("report")
+    from rdbench.commands.watch import serve
+    from rdbench.storage.places import place
+
+    streams.go_on_without_output()
+    try:
+        serve(place(results), typer.echo, port)
+    except OSError as error:
+        raise ResultsError(
+            f"--port {port}: cannot be served ({error.strerror}); leave it out for a free port"
+        ) from None
 
 
 def status(results: Results) -> None:

@@ -1,23 +1,16 @@
 """The verbs about what is plugged in: check it, and write a new one from a template."""
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import typer
 from typer import Argument, Option
 
 from rdbench.cli import streams
 from rdbench.cli.options import Device
-
-if TYPE_CHECKING:
-    from rdbench.commands.new import Start
+from rdbench.errors import UserError
 
 EXIT_NOT_CONFORMING = 1
 
-new_app = typer.Typer(
-    help="Write a variant, metric, dataset or features to start from.",
-    no_args_is_help=True,
-    rich_markup_mode=None,
-)
 Reference = Annotated[
     str, Argument(help="A registered name, package.module:symbol, or file.py:symbol.", metavar="REFERENCE")
 ]
@@ -33,15 +26,14 @@ CheckedKind = Annotated[
     Literal["variant", "metric", "dataset", "features"] | None,
     Option("--as", help="What it is checked as; default: what stands there."),
 ]
-Kind = Annotated[Literal["objective", "model", "trial"], Option(help="What to write; see above.")]
+What = Annotated[Literal["variant", "metric", "dataset", "features"], Argument(help="What to write.")]
+Kind = Annotated[
+    Literal["objective", "model", "trial"] | None,
+    Option(help="Of a variant, see above; default: objective."),
+]
 Name = Annotated[
     str | None, Option(help="Name of what is written; default: that of the file.", metavar="NAME")
 ]
-
-
-@new_app.callback()
-def _new() -> None:
-    pass
 
 
 def check(
@@ -89,11 +81,10 @@ def check(
         raise typer.Exit(EXIT_NOT_CONFORMING)
 
 
-@new_app.command("variant")
-def new_variant(file: File, kind: Kind = "objective", name: Name = None) -> None:
-    """Write a complete, commented variant to start from. An existing file is not overwritten (exit code 2).
+def new(what: What, file: File, kind: Kind = None, name: Name = None) -> None:
+    """Write a complete, commented variant, metric, dataset or feature network to start from.
 
-    Choose the simplest kind that fits:
+    An existing file is not overwritten (exit code 2). Of a variant, choose the simplest kind that fits:
 
       objective   a loss of each image from its squared error and rate; packs on a GPU
 
@@ -106,50 +97,22 @@ def new_variant(file: File, kind: Kind = "objective", name: Name = None) -> None
       rdbench new variant my_vae.py
 
       rdbench new variant variants/heavy_tails.py --kind model
+
+      rdbench new metric my_metric.py
     """
-    _write(file, kind, name)
-
-
-def _write(file: str, kind: "Start", name: str | None) -> None:
-    from rdbench.commands import new
+    from rdbench.commands import new as starts
     from rdbench.storage.outputs import STANDARD_OUTPUT, is_standard_output
     from rdbench.storage.paths import local
 
+    if kind and what != "variant":
+        raise UserError(f"--kind {kind}: is of a variant; leave it out for a {what}")
+    start = what if what != "variant" else kind or "objective"
     target = STANDARD_OUTPUT if file == "-" else local(file)
     if not (printed := is_standard_output(target)):
         streams.go_on_without_output()
-    chosen = new.write(target, kind, name)
+    chosen = starts.write(target, start, name)
     if printed:
         return
-    typer.echo(f"{kind} {chosen} written to {file}; next:")
-    for line in new.next_steps(target, chosen, kind):
+    typer.echo(f"{start} {chosen} written to {file}; next:")
+    for line in starts.next_steps(target, chosen, start):
         typer.echo(f"  {line}")
-
-
-@new_app.command("metric")
-def new_metric(file: File, name: Name = None) -> None:
-    """Write a complete, commented metric to start from. An existing file is not overwritten (exit code 2).
-
-    Example: rdbench new metric my_metric.py
-    """
-    _write(file, "metric", name)
-
-
-@new_app.command("dataset")
-def new_dataset(file: File, name: Name = None) -> None:
-    """Write a complete, commented dataset to start from. An existing file is not overwritten (exit code 2).
-
-    Example: rdbench new dataset my_data.py
-    """
-    _write(file, "dataset", name)
-
-
-@new_app.command("features")
-def new_features(file: File, name: Name = None) -> None:
-    """Write a complete, commented feature network to start from.
-
-    For fd, fd_infinity, kid and prdc. An existing file is not overwritten (exit code 2).
-
-    Example: rdbench new features my_features.py
-    """
-    _write(file, "features", name)

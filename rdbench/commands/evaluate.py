@@ -3,10 +3,10 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from rdbench import datasets, metrics
 from rdbench.commands import preflight
+from rdbench.commands.sample import finished, load_network
 from rdbench.errors import ResultsError, SpecError
 from rdbench.machine import limit_threads
 from rdbench.metrics import is_measured, stored
@@ -17,15 +17,8 @@ from rdbench.results.lease import Lease
 from rdbench.results.load import Results, load_results
 from rdbench.results.parquet import Row
 from rdbench.results.store import ResultsFolder
-from rdbench.spec.labels import trial_name, variant_names
-from rdbench.spec.plan import Trial
 from rdbench.storage.paths import DataRoot
 from rdbench.storage.places import Place
-
-if TYPE_CHECKING:
-    import torch
-
-    from rdbench.vae.models import Model
 
 
 @dataclass(frozen=True)
@@ -98,23 +91,23 @@ def _evaluate(
     failed: list[str] = []
     begun = metric_states.left(root)
     keeping = Keeping(root, data.checksum, results.sweep.resources.checkpoint_minutes)
-    done = _finished(results)
-    for number, (name, trial) in enumerate(done, start=1):
+    done = finished(results.sweep, results.trials)
+    for number, (trial, name) in enumerate(done, start=1):
         tables = folder.trial_tables(trial.id)
         stored = tables.get("metrics", [])
         lacking = [options for options in asked if not is_measured(options, stored, complete=True)]
-        file = folder.weights_file(trial.id)
         if not lacking:
             already += 1
             if trial.id in begun:  # an earlier attempt ended between its commit and this
                 metric_states.discard(root, [trial.id], asked)
             continue
-        if not file.exists():
+        if not folder.weights_file(trial.id).exists():
             without += 1
             continue
-        model = _network(trial, data, file, torch_device)
-        if isinstance(model, str):
-            failed.append(f"{name}: {model}")
+        try:
+            model = load_network(root, trial, name, data_root, device)
+        except (ResultsError, SpecError) as error:
+            failed.append(f"{name}: {error}")
             continue
         known = replace(kept(root, tables.get("points", [])), say=say, keeping=keeping)
         rows = metric_rows(model, trial, data, torch_device, lacking, known)
@@ -125,26 +118,6 @@ def _evaluate(
         measured += not problems
         say(f"[{number}/{len(done)}] {name}: " + ", ".join(_shown(row) for row in rows))
     return Measured(measured, already, without, tuple(failed))
-
-
-def _finished(results: Results) -> list[tuple[str, Trial]]:
-    """Return the trials that are done, each with its name."""
-    done = results.trials[results.trials["status"] == "done"]
-    trials = [Trial.from_json(text) for text in done["spec"]]
-    names = variant_names(tuple(dict.fromkeys(trial.variant for trial in trials)))
-    return [(trial_name(trial, names[trial.variant]), trial) for trial in trials]
-
-
-def _network(trial: Trial, data: datasets.Dataset, file: Place, device: "torch.device") -> "Model | str":
-    """Return the network that a file holds, or what keeps it from being one."""
-    from rdbench.vae.models import from_bytes
-
-    try:
-        return from_bytes(trial, data.shape, len(data.train.images), file.read_bytes(), device)
-    except ValueError as error:
-        return f"{file}: {error}; delete it and run the sweep again"
-    except SpecError as error:
-        return str(error)
 
 
 def _data_of(

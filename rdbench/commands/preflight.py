@@ -91,14 +91,12 @@ def unmeasurable(
     reasons = {}
     for options in asked:
         reason = metrics.missing(options, data, protocol)
-        if reason is None and open_weights and metrics.needs_inception(options):
+        own = metrics.own_features(options)
+        if reason is None and open_weights and (own or metrics.needs_inception(options)):
             from rdbench.metrics.features import comparison
 
-            reason = comparison.unusable(protocol, getattr(options, "weights", None))
-        if reason is None and open_weights and (own := metrics.own_features(options)):
-            from rdbench.metrics.features import comparison
-
-            reason = comparison.unusable_own(own, data)
+            weights = getattr(options, "weights", None)
+            reason = comparison.unusable(own or "inception", data, protocol, weights)
         if reason:
             reasons[options] = f"{options.name}: {reason}"
     return reasons

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from rdbench.report.chosen import OneResult
-    from rdbench.report.sections import Section
     from rdbench.report.tables.table import Table
 
 
@@ -54,7 +53,7 @@ class Results(load.Results):
         Raises:
             ResultsError: there is no such table or section; the line lists those there are.
         """
-        from rdbench.report.tables.frame import to_frame
+        from rdbench.report.tables.write import to_frame
 
         if name in TABLES:
             frame: pd.DataFrame = getattr(self, name)
@@ -92,7 +91,7 @@ class Results(load.Results):
         """
         from rdbench.report.chosen import choose as section_of
         from rdbench.report.tables import bd_rate
-        from rdbench.report.tables.frame import to_frame
+        from rdbench.report.tables.write import to_frame
 
         chosen = section_of([self, *beside], section)
         variants = sorted(chosen.points["variant"].unique()) if len(chosen.points) else []
@@ -106,11 +105,12 @@ class Results(load.Results):
 
     def _table(self, name: str, section: int | None, beside: "Sequence[OneResult]") -> "Table":
         from rdbench.report.chosen import sections
+        from rdbench.report.contents import tables_of
 
         wanted = _bare(name)
         found: dict[int, Table] = {}
         names: dict[str, None] = {}
-        for index, tables in enumerate(_all_tables([one for _, one in sections([self, *beside])])):
+        for index, tables in enumerate(tables_of([one for _, one in sections([self, *beside])])):
             names |= dict.fromkeys(table.name for table in tables)
             if named := [table for table in tables if _bare(table.name) == wanted]:
                 found[index] = named[0]
@@ -130,9 +130,9 @@ class Results(load.Results):
         from rdbench.commands.summary import table_rows
         from rdbench.report.sections import gather
 
-        counts = self.trials["status"].value_counts()
-        stand = ", ".join(f"{count} {status}" for status, count in counts.items()) or "no trial has ended"
-        parts = [f"<p><b>{html.escape(self.sweep.name)}</b>: {stand}, in {html.escape(str(self.root))}</p>"]
+        parts = [
+            f"<p><b>{html.escape(self.sweep.name)}</b>: {self._stand()}, in {html.escape(str(self.root))}</p>"
+        ]
         parts += [f"<p>{html.escape(problem)}</p>" for problem in self.problems]
         for section in gather([self])[0]:
             rows, _ = table_rows(section) if len(section.points) else ([], 0)
@@ -140,9 +140,11 @@ class Results(load.Results):
         return "\n".join(parts)
 
     def __repr__(self) -> str:
+        return f"<rdbench.Results of {self.sweep.name}: {self._stand()}, in {self.root}>"
+
+    def _stand(self) -> str:
         counts = self.trials["status"].value_counts()
-        stand = ", ".join(f"{count} {status}" for status, count in counts.items()) or "no trial has ended"
-        return f"<rdbench.Results of {self.sweep.name}: {stand}, in {self.root}>"
+        return ", ".join(f"{count} {status}" for status, count in counts.items()) or "no trial has ended"
 
 
 def as_html(rows: Sequence[Sequence[str]], heading: bool = True) -> str:
@@ -156,13 +158,6 @@ def as_html(rows: Sequence[Sequence[str]], heading: bool = True) -> str:
 
 def _bare(name: str) -> str:
     return name.replace("_", "").lower()
-
-
-def _all_tables(sections: "Sequence[Section]") -> "list[list[Table]]":
-    """Return the tables of each section."""
-    from rdbench.report.contents import tables_of
-
-    return tables_of(sections)
 
 
 def load_results(path: str | os.PathLike[str] | Place, tables: Iterable[str] = tuple(TABLES)) -> Results:

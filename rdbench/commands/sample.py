@@ -13,14 +13,25 @@ from rdbench.registry import running
 from rdbench.results.store import ResultsFolder
 from rdbench.spec.labels import trial_name, trial_name_in, variant_names
 from rdbench.spec.plan import Trial
+from rdbench.spec.sweep import Sweep
 from rdbench.storage.outputs import write_output
 from rdbench.storage.paths import DataRoot
 from rdbench.storage.places import Place
 
 if TYPE_CHECKING:
+    import pandas as pd
     import torch
 
     from rdbench.vae.models import Model
+
+
+def finished(sweep: Sweep, rows: "pd.DataFrame") -> list[tuple[Trial, str]]:
+    """Return the trials of a sweep that are done, by its ``trials`` rows, and what the console calls each."""
+    done = [Trial.from_json(text) for text in rows.loc[rows["status"] == "done", "spec"]]
+    if sweep.search or sweep.grid:
+        return [(trial, trial_name_in(sweep, trial)) for trial in done]
+    variants = variant_names(tuple(dict.fromkeys(trial.variant for trial in done)))
+    return [(trial, trial_name(trial, variants[trial.variant])) for trial in done]
 
 
 def find(root: Place, wanted: str) -> tuple[Trial, str]:
@@ -33,26 +44,18 @@ def find(root: Place, wanted: str) -> tuple[Trial, str]:
         ResultsError: it is none of them, or several; or the folder is no results folder.
     """
     folder = ResultsFolder(root)
-    sweep, rows = folder.sweep(), folder.frame("trials", ("status", "spec"))
-    done = [Trial.from_json(text) for text in rows.loc[rows["status"] == "done", "spec"]]
-    variants = variant_names(tuple(dict.fromkeys(trial.variant for trial in done)))
-    names = {
-        trial.id: trial_name_in(sweep, trial)
-        if sweep.search or sweep.grid
-        else trial_name(trial, variants[trial.variant])
-        for trial in done
-    }
+    done = finished(folder.sweep(), folder.frame("trials", ("status", "spec")))
     words = " ".join(wanted.split())
     matches = [
-        trial
-        for trial in done
-        if trial.id.startswith(words) or words in (name := names[trial.id], name.partition(" seed ")[0])
+        (trial, name)
+        for trial, name in done
+        if trial.id.startswith(words) or words in (name, name.partition(" seed ")[0])
     ]
     if len(matches) == 1:
-        return matches[0], names[matches[0].id]
+        return matches[0]
     if not done:
         raise ResultsError(f"{root}: has no finished trial yet; run its sweep first")
-    listed = "; ".join(f"{trial.id} {names[trial.id]}" for trial in (matches or done)[:8])
+    listed = "; ".join(f"{trial.id} {name}" for trial, name in (matches or done)[:8])
     more = f"; and {len(matches or done) - 8} more" if len(matches or done) > 8 else ""
     what = f"{len(matches)} trials are" if matches else "no finished trial is"
     raise ResultsError(f"{root}: {what} {wanted!r}; name one of: {listed}{more}")

@@ -30,12 +30,9 @@ def summary_lines(root: Place) -> list[str]:
         if len(section.points):
             lines += [heading] if len(sections) > 1 else []
             verdict = [f"Verdict: {' '.join(told.sentences)}"] if told.sentences else []
-            lines += [*table_lines(section), *filter(None, [_marked(section)]), *verdict]
+            marked = said(section.states, mean_image_mse(section.trials) is not None)
+            lines += [*table_lines(section), *filter(None, [marked]), *verdict]
     return lines
-
-
-def _marked(section: Section) -> str:
-    return said(section.states, mean_image_mse(section.trials) is not None)
 
 
 def table_lines(section: Section) -> list[str]:

@@ -124,7 +124,9 @@ def _run(
     for line in search.account() if search else []:
         _say(console, line)
     after = planned(root, whole.sweep, whole)
-    tracking.catch_up([trial for trial in after.trials if trial.id in after.done])
+    for trial in after.trials:
+        if trial.id in after.done:
+            tracking.tell(trial)  # of those that were missed too
     tracking.close()
     # A search may have come to its end all the same.
     return replace(account(root, after, sweep), interrupted=interrupted and bool(after.todo))

@@ -10,15 +10,11 @@ Random numbers that it draws from the global generators of numpy, torch and Pyth
 """
 
 import inspect
-import random
-import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
 from rdbench.datasets import opened, prepared
@@ -27,6 +23,7 @@ from rdbench.datasets.base import DatasetInfo, DatasetOptions, Shape, Source
 from rdbench.errors import DatasetError, SpecError, UserError
 from rdbench.registry import plugins
 from rdbench.registry.plugins import Plugin
+from rdbench.registry.running import seeded
 from rdbench.storage import paths
 
 SPLIT = "split"
@@ -151,7 +148,7 @@ class _Reading:
         if self._taken is None:
             plugin = found(self._options)
             try:
-                with _seeded(), opened.watched() as self._opened:
+                with seeded(0), opened.watched() as self._opened:
                     self._taken = take(_given(plugin, self._options.options), self._options.test_fraction)
             except UserError as error:
                 raise DatasetError(f"{_place(plugin)}: {error}") from None
@@ -177,24 +174,6 @@ def _given(plugin: Plugin, options: Mapping[str, Any]) -> Any:
     if SPLIT in inspect.signature(thing).parameters:
         return {split: thing(**{SPLIT: split}, **options) for split in ("train", "test")}
     return thing(**options)
-
-
-@contextmanager
-def _seeded() -> Iterator[None]:
-    """Seed the global generators, that of torch if it is there, and restore them."""
-    torch: Any = sys.modules.get("torch")
-    states = random.getstate(), np.random.get_state(), torch and torch.random.get_rng_state()
-    random.seed(0)
-    np.random.seed(0)
-    if torch:
-        torch.manual_seed(0)
-    try:
-        yield
-    finally:
-        random.setstate(states[0])
-        np.random.set_state(states[1])
-        if torch:
-            torch.random.set_rng_state(states[2])
 
 
 def of(options: PluggedDataset) -> DatasetInfo:

@@ -89,7 +89,7 @@ def missing(options: MetricOptions, data: "Dataset", protocol: str) -> str | Non
 
 
 # Beside the metrics in this folder.
-_SHARED = ("base", "calling", "failures", "features", "inputs", "plugged", "stored")
+_SHARED = ("base", "calling", "failures", "features", "plugged", "stored")
 
 _OF_VALUES = {"variance", "lower", "upper", "without_error", "test_accuracy", "kl_by_latent"}
 _OF_VALUES |= {"curve", "ess", "acceptance", "at_slope", "prior"}

@@ -1,8 +1,6 @@
 """Calls a metric of one's own: gives it what it names, and takes what it returns. Imports torch."""
 
-import random
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -10,10 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rdbench.metrics.base import Better, TrainedModel, Value, mean_value
+from rdbench.metrics.base import OF_IMAGES, Better, TrainedModel, Value, mean_value
 from rdbench.metrics.features import samples
-from rdbench.metrics.inputs import OF_IMAGES
 from rdbench.numerics.seeding import generator
+from rdbench.registry.running import seeded
 
 RETURNS = "return a number, one number for each image or sample, or {quantity: number}"
 
@@ -37,7 +35,7 @@ def call(
     Args:
         function: takes ``inputs``, and its own options as keywords.
         name: of the metric.
-        inputs: names of :data:`rdbench.metrics.inputs.INPUTS`, in the order of its parameters.
+        inputs: names of :data:`rdbench.metrics.base.INPUTS`, in the order of its parameters.
         options: what is asked; ``images`` and ``samples`` among them say how many it is given.
         model: the trained model.
         ways: which way is better, by quantity; "" for any other.
@@ -48,7 +46,8 @@ def call(
     own, of_images = dict(options), any(name in OF_IMAGES for name in inputs)
     count = min((own.pop("images") if of_images else None) or model.n_test, model.n_test)
     drawn = own.pop("samples") if "samples" in inputs else 0
-    with _seeded(model, name):
+    seed = generator(model.seed, f"metric/{name}").initial_seed()
+    with seeded(seed, [model.device] if model.device.type == "cuda" else []):
         given = _given(inputs, model, count, drawn)
         try:
             returned = function(*given.values(), **own)
@@ -57,21 +56,6 @@ def call(
     sizes = ({count} if of_images else set()) | ({drawn} if drawn else set())
     values = _values(name, returned, sizes)
     return [_with_direction(value, ways) for value in values]
-
-
-@contextmanager
-def _seeded(model: TrainedModel, name: str) -> Iterator[None]:
-    seed = generator(model.seed, f"metric/{name}").initial_seed()
-    states = random.getstate(), np.random.get_state()
-    with torch.random.fork_rng(devices=[model.device] if model.device.type == "cuda" else []):
-        torch.manual_seed(seed)
-        random.seed(seed)
-        np.random.seed(seed % 2**32)
-        try:
-            yield
-        finally:
-            random.setstate(states[0])
-            np.random.set_state(states[1])
 
 
 def _given(inputs: Sequence[str], model: TrainedModel, count: int, drawn: int) -> dict[str, Any]:

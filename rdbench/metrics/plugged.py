@@ -6,7 +6,7 @@ The simplest is a function of what it names, which returns a number::
         '''Mean squared difference of neighbouring pixels.'''
         return (reconstructions[..., 1:] - reconstructions[..., :-1]).square().mean()
 
-It may name any of :data:`rdbench.metrics.inputs.INPUTS`. It returns a number; one number for each image or
+It may name any of :data:`rdbench.metrics.base.INPUTS`. It returns a number; one number for each image or
 sample, stored as their mean with its standard error; or ``{quantity: either of these}``. Keyword-only
 parameters are its options: ``{name: my_metric.py:sharpness, gamma: 2}``. Above it may stand
 ``@rdbench.metric(better="higher")``, for the arrows and verdicts of a report. What needs more is a
@@ -25,8 +25,16 @@ from typing import TYPE_CHECKING, Any, TypeVar, get_args
 from pydantic import Field, model_serializer
 
 from rdbench.errors import SpecError
-from rdbench.metrics.base import Better, Metric, MetricOptions, Quantity, TrainedModel, Value
-from rdbench.metrics.inputs import INPUTS, OF_IMAGES
+from rdbench.metrics.base import (
+    INPUTS,
+    OF_IMAGES,
+    Better,
+    Metric,
+    MetricOptions,
+    Quantity,
+    TrainedModel,
+    Value,
+)
 from rdbench.registry import plugins
 from rdbench.registry.declaration import Option
 from rdbench.registry.imports import last_name

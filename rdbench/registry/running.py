@@ -1,9 +1,14 @@
 """Runs what is plugged in: from files that were shipped to this process, from files here, or as installed."""
 
 import importlib
-from collections.abc import Iterable, Mapping
+import random
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from rdbench.errors import SpecError
 from rdbench.registry import bundle, moved
@@ -46,3 +51,23 @@ def run_module(name: str, symbol: str, path: Path, text: str, code: str = "") ->
     if code and _imported.setdefault(name, code) != code:
         raise SpecError(f"{path} was edited since this process imported it; start a new one")
     return getattr(module, symbol)
+
+
+@contextmanager
+def seeded(seed: int, devices: Sequence[Any] = ()) -> Iterator[None]:
+    """Seed the global generators of Python, numpy and, if it is imported, torch; restore them afterwards.
+
+    ``devices`` are CUDA devices of torch whose generators are restored too.
+    """
+    torch: Any = sys.modules.get("torch")
+    states = random.getstate(), np.random.get_state()
+    with torch.random.fork_rng(devices=devices) if torch else nullcontext():
+        random.seed(seed)
+        np.random.seed(seed % 2**32)
+        if torch:
+            torch.manual_seed(seed)
+        try:
+            yield
+        finally:
+            random.setstate(states[0])
+            np.random.set_state(states[1])

@@ -28,24 +28,18 @@ def sections(results: Source) -> list[tuple[str, Section]]:
     return [(heading, section) for (heading, _), section in zip(sources.headings(every), every, strict=True)]
 
 
-def choose(results: Source, which: int | None, having: Sequence[bool] = ()) -> Section:
+def choose(results: Source, which: int | None) -> Section:
     """Return one section by its number on the page, from 0; None will do where there is only one.
-
-    Args:
-        results: whose sections.
-        which: the number.
-        having: of each section, whether it holds what is asked for; None then also stands for the only one.
 
     Raises:
         ResultsError: there are several, or none, or not so many; the line lists them.
     """
     every = sections(results)
-    wanted = [index for index in range(len(every)) if not having or having[index]]
-    listed = "; ".join(f"section={index}: {every[index][0]}" for index in wanted)
-    if which is None and len(wanted) == 1:
-        return every[wanted[0]][1]
+    listed = "; ".join(f"section={index}: {heading}" for index, (heading, _) in enumerate(every))
+    if which is None and len(every) == 1:
+        return every[0][1]
     if which is None:
-        raise ResultsError(f"there are {len(wanted)} sections; choose one: {listed}" if wanted else
+        raise ResultsError(f"there are {len(every)} sections; choose one: {listed}" if every else
                            "there is no section: no trial of these results has ended")  # fmt: skip
     if not 0 <= which < len(every):
         raise ResultsError(f"there is no section {which}; choose one: {listed}")

@@ -13,8 +13,7 @@ from rdbench.report.charts.coded_lines import with_coded
 from rdbench.report.charts.decoders import decoders_chart
 from rdbench.report.charts.fig3 import fig3
 from rdbench.report.charts.latents import latents_chart
-from rdbench.report.charts.psnr import psnr_chart
-from rdbench.report.charts.rate import rate_chart
+from rdbench.report.charts.rate import psnr_chart, rate_chart
 from rdbench.report.charts.reference_lines import with_references
 from rdbench.report.charts.search import search_chart
 from rdbench.report.charts.training import training_chart

@@ -13,13 +13,12 @@ from rdbench.errors import need
 from rdbench.report import references as curve_files
 from rdbench.report.charts.chart import Chart
 from rdbench.report.contents import Contents, SectionContents, contents
-from rdbench.report.numbers import count
 from rdbench.report.references import Reference
 from rdbench.report.tables.write import to_csv, to_json, to_latex
 from rdbench.storage.outputs import make_folder, write_output
 from rdbench.storage.places import Place, place
 
-Format = Literal["svg", "png", "pdf", "vega", "csv", "latex", "json", "curves"]
+Format = Literal["svg", "png", "pdf", "csv", "latex", "json", "curves"]
 FORMATS: tuple[Format, ...] = get_args(Format)
 
 SIZE = (620, 400)  # width and height, in pixels, of a chart that takes the page's width
@@ -48,8 +47,8 @@ def export(
         out: the folder to write; made if missing. Files of the same names are replaced, others are kept.
         formats: "svg", "png" and "pdf": each chart, one file an option of its first control (the others at
             their first option), of a search each view, on white; Fig. 3 and the PSNR to a paper's column of
-            ``COLUMN`` inches. "vega": the same as Vega-Lite specs, with their data, to restyle.
-            "csv" and "latex": each table. "json": all tables and what the charts show, in ``report.json``.
+            ``COLUMN`` inches. "csv" and "latex": each table. "json": all tables and what the charts show, in
+            ``report.json``.
             "curves": the curves in the forms that are read as references: ``curves.csv``, and CompressAI's
             JSON of each variant, ``curve_<variant>.json``.
         floor: as of :func:`rdbench.report.make_report`.
@@ -70,29 +69,6 @@ def export(
         write_output(written[-1], content)
     make_folder(out)  # also if there is nothing to write
     return written
-
-
-def summary(files: Sequence[Place]) -> str:
-    """Say what an export wrote: "12 charts (svg, png), 9 tables (csv) and report.json"."""
-    parts = []
-    for noun, endings in (("chart", (".svg", ".png", ".pdf", ".vl.json")), ("table", (".csv", ".tex"))):
-        if written := [
-            (path, end)
-            for path in files
-            for end in endings
-            if path.name.endswith(end) and not _is_curve(path.name)
-        ]:
-            kinds = dict.fromkeys(end[1:] for _, end in written)
-            amount = len({str(path).removesuffix(end) for path, end in written})
-            parts.append(f"{count(amount, noun)} ({', '.join(kinds)})")
-    if curves := [path for path in files if _is_curve(path.name)]:
-        parts.append(f"{count(len(curves), 'file')} of curves")
-    parts += [path.name for path in files if path.name == "report.json"]
-    return " and ".join(filter(None, [", ".join(parts[:-1]), *parts[-1:]])) or "nothing"
-
-
-def _is_curve(name: str) -> bool:
-    return name == "curves.csv" or (name.startswith("curve_") and name.endswith(".json"))
 
 
 def _files(report: Contents, formats: Sequence[Format]) -> Iterator[File]:
@@ -119,9 +95,6 @@ def _charts(folder: str, section: SectionContents, formats: Sequence[Format]) ->
             yield f"{folder}/{name}.png", draw_png(chart, key)
         if "pdf" in formats:
             yield f"{folder}/{name}.pdf", draw_pdf(chart, key)
-        if "vega" in formats:
-            text = json.dumps(_standalone(chart, key), allow_nan=False, ensure_ascii=False, indent=1)
-            yield f"{folder}/{name}.vl.json", f"{text}\n"
 
 
 def _stem(chart: Chart, key: str) -> str:

@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 
 References = File | Reference | Sequence[File | Reference] | None
 WIDTH, HEIGHT = 520, 340
-NAMES = ("rate_distortion", "fig3", "over_beta", "training")
 
 __all__ = ["fig3", "over_beta", "rate_distortion", "training"]
 

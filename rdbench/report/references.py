@@ -24,7 +24,6 @@ from typing import Any
 
 import pandas as pd
 
-from rdbench import datasets
 from rdbench.errors import ResultsError, StorageError
 from rdbench.numerics.likelihood import OWN, READINGS
 from rdbench.report.sections import Section
@@ -65,7 +64,7 @@ class Reference:
 
         That is ``bits_per_pixel``, and ``psnr`` and ``mse`` or ``distortion_<reading>``.
         """
-        pixels = pixels_of(section)
+        pixels = section.pixels
         nats = {NATS: 1.0, BITS: math.log(2), BITS_PER_PIXEL: math.log(2) * pixels}[self.unit]
         rows = []
         for rate, value in self.points:
@@ -93,13 +92,6 @@ class Reference:
             [{"beta": float(index), "seed": 0, "rate": row["rate"], measure: row[field]}
              for index, row in enumerate(rows)]
         )  # fmt: skip
-
-
-def pixels_of(section: Section) -> int:
-    """Return the number of pixels of an image of a section."""
-    options = datasets.make_options(section.dataset, section.settings["dataset"])
-    _, height, width = datasets.get(section.dataset).shape(options)
-    return height * width
 
 
 def read_all(sources: Source | Sequence[Source | Reference] | Reference | None) -> tuple[Reference, ...]:
@@ -252,7 +244,7 @@ def to_compressai(section: Section, variant: str) -> str | None:
     rows = rows[rows["psnr_of_mse"].notna()] if len(rows) else rows
     if not len(rows):
         return None
-    bits = rows["rate"] / (pixels_of(section) * math.log(2))
+    bits = rows["rate"] / (section.pixels * math.log(2))
     data = {
         "name": variant,
         "description": f"{section.dataset}, protocol {section.protocol}, means over seeds; the rate is"

@@ -8,15 +8,16 @@ from typing import Any, cast
 
 import pandas as pd
 
+from rdbench import datasets
 from rdbench.errors import ResultsError, SpecError, UserError
 from rdbench.numerics.likelihood import OWN, READINGS
 from rdbench.registry.source import find
 from rdbench.report.searches import SearchView, search_view, tried
 from rdbench.report.statistics import states
 from rdbench.results.load import Results
-from rdbench.results.states import State
+from rdbench.results.model_states import State
 from rdbench.spec.labels import variant_name
-from rdbench.spec.plan import Trial, plan
+from rdbench.spec.plan import Trial, flat, plan
 from rdbench.spec.sweep import Sweep, VariantSpec
 
 # What may differ between the trials of a section; all other settings are the same.
@@ -74,6 +75,13 @@ class Section:
     def dataset(self) -> str:
         """The dataset's name."""
         return str(self.settings["dataset"]["name"])
+
+    @functools.cached_property
+    def pixels(self) -> int:
+        """The number of pixels of an image, 1 of data that are no images."""
+        options = datasets.make_options(self.dataset, self.settings["dataset"])
+        _, height, width = datasets.of(options).shape(options)
+        return height * width
 
     @property
     def protocol(self) -> str:
@@ -240,16 +248,8 @@ def gather(loaded: Sequence[Results]) -> tuple[list[Section], list[str]]:
 
 def _place(section: Section) -> tuple[Any, ...]:
     """Return what sections are sorted by: dataset, protocol, then each setting, numbers by size."""
-    values = [(key, _by_size(value)) for key, value in sorted(_flat(section.settings).items())]
+    values = [(key, _by_size(value)) for key, value in sorted(flat(section.settings).items())]
     return section.dataset, section.protocol, values, str(section.checksum)
-
-
-def _flat(settings: Mapping[str, Any], above: str = "") -> dict[str, Any]:
-    """Return settings by dotted name."""
-    flat: dict[str, Any] = {}
-    for key, value in settings.items():
-        flat |= _flat(value, f"{above}{key}.") if isinstance(value, Mapping) else {above + key: value}
-    return flat
 
 
 def _by_size(value: Any) -> tuple[Any, ...]:

@@ -239,7 +239,7 @@ def changed_settings(old: Sweep, new: Sweep) -> list[str]:
     """
     shared = set(Trial.model_fields) & set(Sweep.model_fields) - {"beta"}
     varied = {*old.grid, *new.grid}
-    before, after = (_flat(sweep.model_dump(mode="json", include=shared)) for sweep in (old, new))
+    before, after = (flat(sweep.model_dump(mode="json", include=shared)) for sweep in (old, new))
 
     def shown(settings: dict[str, Any], key: str) -> str:
         return json.dumps(settings[key], ensure_ascii=False) if key in settings else "(not set)"
@@ -266,12 +266,12 @@ def _canonical(value: Any) -> Any:
     return value
 
 
-def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return nested settings under dotted keys."""
-    flat: dict[str, Any] = {}
+def flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return nested settings under dotted keys: "train.lr"."""
+    found: dict[str, Any] = {}
     for key, value in settings.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
-    return flat
+        found |= flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+    return found
 
 
 def speed_key(trial: Trial, **machine: str) -> str:

@@ -25,8 +25,8 @@ from rdbench.errors import (
 )
 from rdbench.registry import running, variants
 from rdbench.results.lease import stop_requested
+from rdbench.results.model_states import state
 from rdbench.results.readings import likelihood_rows
-from rdbench.results.states import state
 from rdbench.results.store import ResultsFolder
 from rdbench.spec.plan import Trial
 from rdbench.storage import paths, places

@@ -525,7 +525,7 @@ def test_a_fresh_process_has_the_source_text_alone(tmp_path):
 
 
 def test_what_starting_points_write_passes(tmp_path):
-    """Of each kind; and one of them in full, with the fresh process and the cost."""
+    """Of each kind; and one of them in full, with the fresh process."""
     for kind in ("objective", "model", "trial"):
         file = tmp_path / f"own_{kind}.py"
         name = new.write(file, kind)
@@ -536,6 +536,6 @@ def test_what_starting_points_write_passes(tmp_path):
         assert [str(each) for each in findings if each.status == "FAIL"] == []
         assert [each.check for each in findings if each.status == "note"] == {
             "objective": ["declared"],
-            "model": ["declared", "cost"],
+            "model": ["declared"],
             "trial": ["declared", "side by side"],
         }[kind]

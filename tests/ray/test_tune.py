@@ -6,6 +6,7 @@ import os
 
 import pandas as pd
 import pytest
+import ray_overhead
 import torch
 from conftest import DIGITS
 from ray_sweeps import drive
@@ -13,7 +14,6 @@ from rich.console import Console
 from trials_that import FULL_DISK, SHORT, attempts, take_a_second_until_the_disk_is_full
 
 from rdbench import datasets
-from rdbench.commands.bench import ray_overhead
 from rdbench.commands.plan import open_plan
 from rdbench.commands.sweep import run_sweep
 from rdbench.errors import StorageError

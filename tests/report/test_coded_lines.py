@@ -9,7 +9,7 @@ import vl_convert
 from report_builders import make_sweep, section_of, write
 
 from rdbench.report.charts.coded_lines import DATA, SWITCH, coded_rows, with_coded
-from rdbench.report.charts.psnr import psnr_chart
+from rdbench.report.charts.rate import psnr_chart
 from rdbench.report.statistics.coded import coded_points
 from rdbench.report.tables import bd_rate
 

@@ -13,7 +13,7 @@ from rdbench.numerics.likelihood import gaussian_nll
 from rdbench.report.charts import end_names, fit
 from rdbench.report.charts.fig3 import fig3
 from rdbench.report.charts.marks import marks
-from rdbench.report.charts.psnr import psnr_chart
+from rdbench.report.charts.rate import psnr_chart
 from rdbench.report.sections import Section
 from rdbench.report.statistics.monotone import falling
 

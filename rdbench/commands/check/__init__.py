@@ -2,10 +2,9 @@
 
 Metrics, datasets and feature networks of one's own are checked in modules named for them. Of variants, start
 with ``STAGES``, which lists the checks. Each is a function of a :class:`Subject` that returns what holds, or
-a :class:`Note`, and raises :class:`CheckError`; an exception of the author's code is a failure too.
+a ``Note``, and raises ``CheckError``; an exception of the author's code is a failure too.
 """
 
-import traceback
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
@@ -17,7 +16,7 @@ from rdbench.commands.check import dataset, declared, evaluation, features, loss
 from rdbench.commands.check.fresh_process import FreshProcess
 from rdbench.commands.check.kinds import Kind, kind_of
 from rdbench.commands.check.subject import DATA, Subject
-from rdbench.commands.check.verdicts import CheckError, Finding, Note
+from rdbench.commands.check.verdicts import Finding, examined
 from rdbench.errors import SpecError
 from rdbench.numerics.precision import resolve_device
 from rdbench.registry import variants
@@ -27,17 +26,15 @@ from rdbench.spec.errors import from_validation
 from rdbench.spec.sweep import VariantSpec
 from rdbench.spec.yaml import Document, Place, override
 from rdbench.storage import paths
-from rdbench.text import in_words
 
 __all__ = ["Finding", "check", "summary"]
 
 
 class Check(NamedTuple):
-    """A check, and the kinds of variants that it is of; a ``slow`` one may be left out."""
+    """A check, and the kinds of variants that it is of."""
 
     function: Callable[[Subject], str]
     kinds: tuple[VariantKind, ...] = ("objective", "model", "trial")
-    slow: bool = False
 
 
 # In the order in which they run. A stage rests on what those before it have proved.
@@ -65,8 +62,7 @@ STAGES: tuple[tuple[Check, ...], ...] = (
         Check(trials.resumes),
         Check(trials.epochs_at_extreme_betas),
         Check(trials.side_by_side),
-        Check(trials.fresh_process, slow=True),
-        Check(trials.cost, slow=True),
+        Check(trials.fresh_process),
     ),
 )
 _TRAINING = 2  # the first stage that trains
@@ -84,7 +80,7 @@ def check(
 
     ``reference`` is a registered name, ``package.module:symbol`` or ``file.py:symbol``, ``overrides`` are
     options, such as ``dof=5``, of values in YAML. ``kind`` is by default what stands there. ``elsewhere``:
-    also run the slow checks, of a variant.
+    also run a variant in a fresh process.
 
     Raises SpecError: no such name, option or device.
     """
@@ -119,31 +115,19 @@ def check(
             subject.fresh.close()
 
 
-def _run(subject: Subject, slow: bool) -> Iterator[Finding]:
+def _run(subject: Subject, elsewhere: bool) -> Iterator[Finding]:
     for index, stage in enumerate(STAGES):
-        if index == _TRAINING and slow:
+        if index == _TRAINING and elsewhere:
             # It works while this process goes on.
             subject.fresh = FreshProcess(subject.trial, subject.source, subject.device)
         failed = False
-        for function, kinds, is_slow in stage:
-            if subject.declaration.kind in kinds and (slow or not is_slow):
-                finding = _examine(function, subject)
+        for function, kinds in stage:
+            if subject.declaration.kind in kinds and (elsewhere or function is not trials.fresh_process):
+                finding = examined(function, subject, subject.place_of)
                 failed |= finding.status == "FAIL"
                 yield finding
         if failed:
             return
-
-
-def _examine(function: Callable[[Subject], str], subject: Subject) -> Finding:
-    name = function.__name__.removeprefix("model_").replace("_", " ")
-    try:
-        text = function(subject)
-    except CheckError as wrong:
-        return Finding("FAIL", name, f"{subject.place(wrong.at)}: {wrong}")
-    except (Exception, SystemExit) as error:
-        trace = "".join(traceback.format_exception(error))
-        return Finding("FAIL", name, f"{subject.place_of(error)}: {in_words(error)}", trace)
-    return Finding("note" if isinstance(text, Note) else "ok", name, text)
 
 
 _OF_KIND = {"metric": metric.check, "dataset": dataset.check, "features": features.check}

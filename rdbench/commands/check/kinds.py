@@ -4,8 +4,7 @@ import ast
 from typing import Any, Literal
 
 from rdbench.errors import SpecError
-from rdbench.metrics.base import Metric
-from rdbench.metrics.inputs import INPUTS
+from rdbench.metrics.base import INPUTS, Metric
 from rdbench.registry import imports, plugins
 from rdbench.registry.declaration import FIRST_PARAMETERS, declarations
 from rdbench.registry.imports import last_name

@@ -5,7 +5,7 @@ from typing import Any, Protocol
 
 from pydantic import ValidationError
 
-from rdbench.commands.check.verdicts import Finding, Note, examined
+from rdbench.commands.check.verdicts import CheckError, Finding, Note, examined
 from rdbench.errors import SpecError
 from rdbench.registry import plugins
 from rdbench.registry.imports import Files, counted, dynamic_imports
@@ -36,8 +36,13 @@ def findings(make: Callable[[], PluggedSubject], checks: Sequence[Callable[[Any]
     except SpecError as error:
         yield Finding("FAIL", "declared", str(error))
         return
+
+    def place_of(error: BaseException) -> str:
+        has_said = isinstance(error, CheckError) and error.at
+        return "" if subject.plugin is None or has_said else subject.plugin.place_of(error)
+
     for function in checks:
-        finding = examined(function, subject, subject.plugin)
+        finding = examined(function, subject, place_of)
         yield finding
         if finding.status == "FAIL":
             return

@@ -1,7 +1,6 @@
 """What is being checked: a variant, with tiny data and trials."""
 
 import ast
-import time
 import traceback
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -12,7 +11,7 @@ import torch
 from torch import Tensor
 
 from rdbench.commands.check.fresh_process import FreshProcess
-from rdbench.commands.check.verdicts import need
+from rdbench.commands.check.verdicts import CheckError, need
 from rdbench.datasets import Dataset
 from rdbench.registry import variants
 from rdbench.registry.declaration import Declaration
@@ -40,7 +39,6 @@ class Subject:
     data: Dataset  # 128 digits to train on, 64 to test
     device: torch.device
     trained: list[Model] = field(default_factory=list)  # by its first trial, in evaluation mode
-    seconds: float = 0.0  # what the last of its trials took
     fresh: FreshProcess | None = None  # runs its trial too, if asked for
 
     @property
@@ -53,10 +51,10 @@ class Subject:
         """The variant, imported."""
         return variants.get(self.spec)
 
-    def trials(self, variant: VariantSpec | None = None) -> list[Trial]:
+    def trials(self) -> list[Trial]:
         """Return a tiny trial at each of the extreme betas; a single one where it gives a whole curve."""
         recipe = {"dataset": DATA, "beta": list(BETAS), "train": TRAIN, "model": NETWORK}
-        sweep = Sweep.model_validate({"name": "check", "variants": [variant or self.spec], **recipe})
+        sweep = Sweep.model_validate({"name": "check", "variants": [self.spec], **recipe})
         return list(plan(sweep).trials)
 
     @property
@@ -67,9 +65,7 @@ class Subject:
 
     def run(self, trial: Trial, checkpointer: Checkpointer | None = None) -> dict[str, Any]:
         """Train and measure a trial; return its tables."""
-        start = seconds(self.device)
         (tables,) = run_pack([trial], self.data, self.device, checkpointer=checkpointer)
-        self.seconds = seconds(self.device) - start
         return tables
 
     @cached_property
@@ -119,17 +115,14 @@ class Subject:
         return f"{shown(self.source.path)}:{line}"
 
     def place_of(self, error: BaseException) -> str:
-        """Return file:line of the last of the author's lines that an exception passed."""
+        """Return file:line of what a check points at, or of the last of its lines that was passed."""
+        if isinstance(error, CheckError):
+            return self.place(error.at)
         files = {str(self.source.path), *(file.path for file in self.source.files)}
         for frame in reversed(traceback.extract_tb(error.__traceback__)):
             if frame.filename in files:
                 return f"{shown(Path(frame.filename))}:{frame.lineno}"
         return self.place()
-
-
-def seconds(device: torch.device) -> float:
-    """Return a clock: on a CPU of this process alone, so that a busy machine does not matter."""
-    return time.process_time() if device.type == "cpu" else time.perf_counter()
 
 
 def shown(path: Path) -> str:

@@ -1,21 +1,15 @@
 """Checks on tiny trials, of whatever kind: 128 digits, two epochs, a small network."""
 
 import math
-from itertools import pairwise
 
 import torch
 
 from rdbench.commands.check.capture import why_not
-from rdbench.commands.check.subject import TRAIN, Subject, seconds
+from rdbench.commands.check.subject import Subject
 from rdbench.commands.check.verdicts import CheckError, Note, measured, need
-from rdbench.spec.plan import Trial
-from rdbench.spec.sweep import VariantSpec
 from rdbench.storage.scratch import Scratch
-from rdbench.trial import by_kind
 from rdbench.vae.checkpoints import Checkpointer, Keeping, Stopped
-from rdbench.vae.training import Epoch
 
-COST_EPOCHS = 5
 SIDE_BY_SIDE = 32  # images in a batch
 
 
@@ -138,32 +132,3 @@ def side_by_side(subject: Subject) -> str:
             " in before_step, or leave the declaration out"
         )
     return Note(f"does not pack: {why.text}{at}, so each trial trains alone")
-
-
-def cost(subject: Subject) -> str:
-    """What training costs, against bs_vae's on the same images in the same minute."""
-    plain = subject.trials(VariantSpec(name="bs_vae"))[1]
-    if subject.declaration.kind == "trial" or subject.declaration.closed_form:  # the whole trial counts
-        time = subject.seconds
-        subject.run(plain)
-        plain_time, what = subject.seconds, "a whole trial takes"
-    else:
-        recipe = plain.train.model_copy(update={"epochs": COST_EPOCHS})
-        both = [trial.model_copy(update={"train": recipe}) for trial in (plain, subject.trial)]
-        plain_time, time = (_best_epoch(subject, trial) for trial in both)
-        what = f"training at {len(subject.data.train.images) / time:,.0f} images/s,"
-    if math.isnan(time):
-        return Note("not measured: it diverges in its first epochs")
-    size = f"8x8 images, batch {TRAIN['batch_size']}; on larger ones the networks weigh more"
-    return Note(f"{what} {time / plain_time:.2f} times bs_vae's time ({size})")
-
-
-def _best_epoch(subject: Subject, trial: Trial) -> float:
-    """Return the seconds of the fastest epoch, NaN where training diverges at once."""
-    ends: list[float] = []
-
-    def ended(member: int, epoch: Epoch) -> None:
-        ends.append(seconds(subject.device))
-
-    by_kind.train_and_measure([trial], subject.data, subject.device, ended)
-    return min((after - before for before, after in pairwise(ends)), default=math.nan)

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from rdbench.errors import UserError
-from rdbench.registry.plugins import Plugin
 from rdbench.text import in_words
 
 
@@ -42,20 +41,23 @@ class Finding:
         return f"{self.status:4}  {self.check}: {text}"
 
 
-def examined(function: Callable[[Any], str], subject: Any, plugin: Plugin | None) -> Finding:
-    """Return what comes of one check of something plugged in; an exception of its author's is a failure."""
-    name = function.__name__.replace("_", " ")
+def examined(
+    function: Callable[[Any], str], subject: Any, place_of: Callable[[BaseException], str]
+) -> Finding:
+    """Return what comes of one check; an exception of the author's code is a failure.
+
+    ``place_of`` gives file:line of what is at fault, or "".
+    """
+    name = function.__name__.removeprefix("model_").replace("_", " ")
     try:
         text = function(subject)
     except CheckError as wrong:
-        where = "" if wrong.at or plugin is None else f"{plugin.path.name}:{plugin.node.lineno}: "
-        return Finding("FAIL", name, f"{where}{wrong}")
-    except UserError as error:
+        return Finding("FAIL", name, ": ".join(filter(None, (place_of(wrong), str(wrong)))))
+    except UserError as error:  # which says where by itself
         return Finding("FAIL", name, str(error).partition("; try 'rdbench check")[0])
     except (Exception, SystemExit) as error:
         trace = "".join(traceback.format_exception(error))
-        where = "" if plugin is None else f"{plugin.place_of(error)}: "
-        return Finding("FAIL", name, f"{where}{in_words(error)}", trace)
+        return Finding("FAIL", name, ": ".join(filter(None, (place_of(error), in_words(error)))), trace)
     return Finding("note" if isinstance(text, Note) else "ok", name, text)
 
 

@@ -1,7 +1,7 @@
 """Feature networks: what the metrics that compare sets of images compare them by.
 
     inception.py    the network of FID                  classifier.py   one that rdbench trains itself
-    weights.py      Inception's published weights       labels.py       can a dataset train the classifier?
+    weights.py      Inception's published weights       class_labels.py can a dataset train the classifier?
     samples.py      streams of uint8 images: from the prior, reconstructed, stored
     reference.py    what a dataset's own images give, computed once
     comparison.py   a model's images beside a dataset's: start here

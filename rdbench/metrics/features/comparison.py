@@ -78,30 +78,22 @@ def missing(
     return f"Inception's weights {needed} are not in {file.parent}; run `rdbench weights`, or give a file"
 
 
-def unusable(protocol: str, weights: Path | None = None) -> str | None:
-    """Return why Inception's weights, which are there, cannot be opened; None if they can. Imports torch."""
-    import torch
-
-    from rdbench.metrics.features import inception
-    from rdbench.metrics.features.weights import WeightsError
-
-    try:
-        inception.load(_MODES[protocol], _weights(protocol, weights), torch.device("cpu"))
-    except WeightsError as error:
-        return str(error)
-    return None
-
-
-def unusable_own(own: "OwnFeatures", data: "Dataset") -> str | None:
-    """Return why a feature network of the user's own gives no vectors of images; None if it does."""
+def unusable(
+    name: "FeatureName | OwnFeatures", data: "Dataset", protocol: str, weights: Path | None = None
+) -> str | None:
+    """Return why a feature network, whose file is there, cannot be opened; None if it can. Imports torch."""
     import torch
 
     from rdbench.errors import SpecError
-    from rdbench.metrics.features import opening
+    from rdbench.metrics.features import inception, opening
+    from rdbench.metrics.features.weights import WeightsError
 
     try:
-        opening.load(own, data.shape, torch.device("cpu"))
-    except (SpecError, ValueError) as error:
+        if not isinstance(name, str):
+            opening.load(name, data.shape, torch.device("cpu"))
+        elif name == "inception":
+            inception.load(_MODES[protocol], _weights(protocol, weights), torch.device("cpu"))
+    except (SpecError, WeightsError, ValueError) as error:
         return str(error)
     return None
 

@@ -1,18 +1,15 @@
 """The curve of real bits beside the KL's: dotted, in the colour of its variant, on a chart over the rate."""
 
-import copy
 import math
 from dataclasses import replace
 from typing import Any
 
 from rdbench.report.charts.chart import SHOWN, Chart, Rows, Spec, Switch, rounded
-from rdbench.report.charts.reference_lines import widen
+from rdbench.report.charts.reference_lines import CHARTS, laid_under
 from rdbench.report.sections import Section, records
 from rdbench.report.statistics.coded import coded_points
 from rdbench.report.statistics.curves import pareto
 
-CHARTS = ("psnr", "rate_distortion")
-MEASURES = ("mse", "psnr")
 DATA = "coded"
 SWITCH = Switch("coded", "rate as coded into bits (dotted)", True)
 NOTE = (
@@ -39,7 +36,6 @@ def coded_rows(section: Section) -> Rows:
     points = coded_points(section)
     if not len(points):
         return []
-    _, height, width = _shape(section)
     rows: Rows = []
     means = points.groupby(["variant", "beta", "step"])[["rate", "mse", "psnr"]].mean().reset_index()
     for variant, own in means.groupby("variant"):
@@ -48,37 +44,26 @@ def coded_rows(section: Section) -> Rows:
             rate, quality = float(row["rate"]), float(row["psnr"])
             rows.append({
                 "variant": str(variant), "beta": row["beta"], "step": row["step"], "rate": rounded(rate),
-                "bits_per_pixel": rounded(rate / (height * width * math.log(2))),
+                "bits_per_pixel": rounded(rate / (section.pixels * math.log(2))),
                 "mse": rounded(float(row["mse"])), "psnr": None if math.isnan(quality) else rounded(quality),
             })  # fmt: skip
     return rows
 
 
-def _shape(section: Section) -> tuple[int, int, int]:
-    from rdbench import datasets
-
-    options = datasets.make_options(section.dataset, section.settings["dataset"])
-    return datasets.get(section.dataset).shape(options)
+def _layers(points: dict[str, Any], has_place: str) -> list[dict[str, Any]]:
+    encoding = {channel: points[channel] for channel in ("x", "y", "color")}
+    return [{
+        "data": {"name": DATA},
+        "transform": [{"filter": f"coded && ({SHOWN}) && {has_place}"}],
+        "mark": {"type": "line", "strokeDash": [1, 4], "strokeCap": "round", "strokeWidth": 2, "clip": True,
+                 "aria": False},
+        "encoding": encoding | {"order": {"field": points["x"]["field"], "type": "quantitative"}},
+    }]  # fmt: skip
 
 
 def _drawn(view: Spec, rows: Rows) -> Spec:
-    """Return a view with the coded curves of its quantity on axes that hold them; else the view itself."""
-    points = next(layer for layer in view["layer"] if layer.get("name") == "points")
-    x, y = (points["encoding"][channel]["field"] for channel in ("x", "y"))
-    log = points["encoding"]["x"]["scale"].get("type") == "log"
-    shown = [row for row in rows if y in MEASURES and row[y] is not None and (row[x] > 0 or not log)]
-    if not shown:
+    """Return a view with the coded curves of its quantity, and their switch; else the view itself."""
+    drawn = laid_under(view, rows, _layers)
+    if drawn is view:
         return view
-    view = widen(view, {"x": [row[x] for row in shown], "y": [row[y] for row in shown]})
-    points = next(layer for layer in view["layer"] if layer.get("name") == "points")  # with the wider axes
-    encoding = {channel: copy.deepcopy(points["encoding"][channel]) for channel in ("x", "y", "color")}
-    tests = f"coded && ({SHOWN}) && isValid(datum['{y}'])" + (f" && datum['{x}'] > 0" if log else "")
-    line: dict[str, Any] = {
-        "data": {"name": DATA},
-        "transform": [{"filter": tests}],
-        "mark": {"type": "line", "strokeDash": [1, 4], "strokeCap": "round", "strokeWidth": 2, "clip": True,
-                 "aria": False},
-        "encoding": encoding | {"order": {"field": x, "type": "quantitative"}},
-    }  # fmt: skip
-    return view | {"layer": [line, *view["layer"]],
-                   "params": [*view["params"], {"name": SWITCH.parameter, "value": SWITCH.on}]}  # fmt: skip
+    return drawn | {"params": [*view["params"], {"name": SWITCH.parameter, "value": SWITCH.on}]}

@@ -1,4 +1,4 @@
-"""Rate against distortion under each reading, squared error or PSNR: one chart, a reader chooses its axes."""
+"""Rate against distortion under each reading, squared error or PSNR: the axes are chosen, or one is alone."""
 
 import math
 from collections.abc import Sequence
@@ -6,7 +6,6 @@ from typing import Any
 
 import pandas as pd
 
-from rdbench import datasets
 from rdbench.numerics.likelihood import LIKELIHOOD, OWN, READING_NAMES
 from rdbench.report.charts import fit
 from rdbench.report.charts.chart import Chart, Control, Rows, Spec, Values, by_variant, rounded, wide
@@ -40,6 +39,17 @@ def rate_chart(section: Section, variants: Sequence[str]) -> Chart | None:
     readings = sorted(section.readings, key=lambda reading: reading != LIKELIHOOD)
     return draw(section, variants, [*map(distortion, readings), MSE, PSNR],
                 "rate_distortion", "Rate and distortion, test split")  # fmt: skip
+
+
+def psnr_chart(section: Section, variants: Sequence[str]) -> Chart | None:
+    """Draw the PSNR of the test split over the rate, a curve a variant, with its name at its end.
+
+    Data that are no images have no PSNR: then MSE, with Shannon's curve where that is known. None without
+    any point. ``variants`` are all of the section, in order.
+    """
+    return draw(section, variants, [PSNR], "psnr", "Rate and PSNR, test split") or draw(
+        section, variants, [MSE], "psnr", "Rate and squared error, test split"
+    )
 
 
 def draw(
@@ -155,11 +165,9 @@ def beside(rates: Values, section: Section, measure: Measure) -> dict[Key, dict[
 
 def units_of(section: Section) -> list[Unit]:
     """Return what the rate is given in; bits per pixel only where the data are images."""
-    options = datasets.make_options(section.dataset, section.settings["dataset"])
-    _, height, width = datasets.of(options).shape(options)
     units = [("rate", "nats per image", 1.0)]
-    if (pixels := height * width) > 1:
-        units.append(("bits_per_pixel", "bits per pixel", 1 / (pixels * math.log(2))))
+    if section.pixels > 1:
+        units.append(("bits_per_pixel", "bits per pixel", 1 / (section.pixels * math.log(2))))
     return units
 
 

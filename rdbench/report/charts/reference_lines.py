@@ -2,7 +2,7 @@
 
 import copy
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -26,7 +26,7 @@ def with_references(chart: Chart | None, section: Section, references: Sequence[
     if chart is None or chart.name not in CHARTS or not references:
         return chart
     rows = reference_rows(section, references)
-    drawn = {key: _drawn(view, rows) for key, view in chart.views.items()}
+    drawn = {key: laid_under(view, rows, _layers) for key, view in chart.views.items()}
     if not any(spec is not chart.views[key] for key, spec in drawn.items()):
         return chart
     data = chart.data | {DATA: rows}
@@ -47,23 +47,32 @@ def reference_rows(section: Section, references: Sequence[Reference]) -> Rows:
     return rows
 
 
-def _drawn(view: Spec, rows: Rows) -> Spec:
-    """Return a view with the curves of its quantity, which are none of some; then the view itself."""
-    points = next(layer for layer in view["layer"] if layer.get("name") == "points")
-    x, y = (points["encoding"][channel]["field"] for channel in ("x", "y"))
-    log = points["encoding"]["x"]["scale"].get("type") == "log"
-    shown = [row for row in rows if y in row and (row[x] > 0 or not log)]
+def laid_under(view: Spec, rows: Rows, layers: Callable[[dict[str, Any], str], list[dict[str, Any]]]) -> Spec:
+    """Return a view with layers of further rows below its own, on axes that hold these; without rows itself.
+
+    Args:
+        view: of a plot over the rate.
+        rows: only those are of the view that have its height, and a place on its rate axis.
+        layers: are made from the encoding of the view's points, and the test of what has a place.
+    """
+    x, y = (_points(view)[channel]["field"] for channel in ("x", "y"))
+    log = _points(view)["x"]["scale"].get("type") == "log"
+    shown = [row for row in rows if row.get(y) is not None and (row[x] > 0 or not log)]
     if not shown:
         return view
-    view = widen(view, {"x": [row[x] for row in shown], "y": [row[y] for row in shown]})
-    points = next(layer for layer in view["layer"] if layer.get("name") == "points")
-    encoding = {channel: copy.deepcopy(points["encoding"][channel]) for channel in ("x", "y")}
-    return view | {"layer": [*_layers(x, y, log, encoding), *view["layer"]]}
+    view = _widen(view, {"x": [row[x] for row in shown], "y": [row[y] for row in shown]})
+    has_place = f"isValid(datum['{y}'])" + (f" && datum['{x}'] > 0" if log else "")
+    return view | {"layer": [*layers(copy.deepcopy(_points(view)), has_place), *view["layer"]]}
 
 
-def _layers(x: str, y: str, log: bool, encoding: dict[str, Any]) -> list[dict[str, Any]]:
-    place = f" && datum['{x}'] > 0" if log else ""
-    transform = [{"filter": f"isValid(datum['{y}']){place}"}]
+def _points(view: Spec) -> dict[str, Any]:
+    """Return the encoding of a view's points."""
+    return next(layer["encoding"] for layer in view["layer"] if layer.get("name") == "points")
+
+
+def _layers(points: dict[str, Any], has_place: str) -> list[dict[str, Any]]:
+    encoding = {channel: points[channel] for channel in ("x", "y")}
+    transform = [{"filter": has_place}]
     base = {"data": {"name": DATA}, "transform": transform}
     line = base | {
         "mark": {"type": "line", "color": GREY, "strokeDash": [2, 3], "clip": True, "aria": False,
@@ -78,7 +87,7 @@ def _layers(x: str, y: str, log: bool, encoding: dict[str, Any]) -> list[dict[st
     return [line, name]
 
 
-def widen(view: Spec, values: dict[str, list[float]]) -> Spec:
+def _widen(view: Spec, values: dict[str, list[float]]) -> Spec:
     """Return a copy of a view whose axes hold these values by channel, where all points are asked for."""
     view = copy.deepcopy(view)
     for channel, ends in values.items():

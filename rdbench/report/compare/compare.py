@@ -10,6 +10,7 @@ import pandas as pd
 
 from rdbench import metrics
 from rdbench.numerics.likelihood import READING_NAMES
+from rdbench.report.headline import UNTESTED
 from rdbench.report.numbers import Estimate
 from rdbench.report.references import Reference
 from rdbench.report.sections import Section, gather, records
@@ -18,23 +19,21 @@ from rdbench.report.statistics.curves import estimate, finite_points
 from rdbench.report.statistics.difference import Difference, difference, holm
 from rdbench.report.statistics.series import Key, Series, not_compared_under, series
 from rdbench.report.statistics.states import in_curves
+from rdbench.report.statistics.verdict import LEVEL
 from rdbench.report.tables import measured, sources
 from rdbench.report.tables.bd_rate import against_references
 from rdbench.results.load import load_results
-from rdbench.results.states import State
+from rdbench.results.model_states import State
 from rdbench.storage.places import Place
 
 _VERSION = re.compile(r" \[[0-9a-f]{6}\]$")
 
-LEVEL = 0.05  # of the whole family of tests of one metric, after Holm's correction
 # Beginnings of the names of measures of points whose zero depends on the unit; metrics declare theirs.
 ARBITRARY_ZERO = ("elbo_", "psnr")
 
 Verdict = Literal[
     "better", "worse", "mixed", "different", "no difference shown", "untested", "not comparable"
 ]
-UNTESTED = "one seed, untested"
-"""What stands beside the differences of single trainings."""
 Way = Literal["better", "worse", "different"]
 WAYS: tuple[Way, ...] = get_args(Way)
 

@@ -5,8 +5,7 @@ from typing import Any
 
 from rdbench.report.across import renamed
 from rdbench.report.charts.marks import marks
-from rdbench.report.charts.psnr import psnr_chart
-from rdbench.report.charts.rate import rate_chart
+from rdbench.report.charts.rate import psnr_chart, rate_chart
 from rdbench.report.compare.compare import Comparison, Pair
 from rdbench.report.compare.render import as_tables, left_out, sentences
 from rdbench.report.page import filled

@@ -31,7 +31,7 @@ from scipy.special import stdtr
 
 from rdbench.report.statistics.curves import pareto, t_quantile
 from rdbench.report.statistics.monotone import Monotone
-from rdbench.results.states import LEAST_RATE as LEAST_RATE
+from rdbench.results.model_states import LEAST_RATE as LEAST_RATE
 
 HIGHER_FLOOR = 10.0
 """A second BD-rate has a floor so many times as high: what hangs on the floor shows in the difference."""

@@ -16,7 +16,7 @@ from rdbench.report.once import once
 from rdbench.report.sections import Section, records
 from rdbench.report.statistics.curves import estimate
 from rdbench.report.statistics.difference import difference
-from rdbench.results.states import State
+from rdbench.results.model_states import State
 
 UNTESTED = "a test takes two seeds each that differ"
 """Why two means were not told apart."""

@@ -1,8 +1,8 @@
 """Collapsed and unstable models over seeds: marked, nobody's best, and part of no curve.
 
-A single trial's state is :func:`rdbench.results.states.state`; here is that of a variant at a beta. Of means
-over seeds the rate decides about collapse; one unstable seed makes a point unstable, since its mean says
-nothing. Start with :attr:`rdbench.report.sections.Section.states`.
+A single trial's state is :func:`rdbench.results.model_states.state`; here is that of a variant at a beta. Of
+means over seeds the rate decides about collapse; one unstable seed makes a point unstable, since its mean
+says nothing. Start with :attr:`rdbench.report.sections.Section.states`.
 """
 
 import math
@@ -11,16 +11,10 @@ from typing import cast
 
 import pandas as pd
 
-from rdbench.results.states import GREY_MSE, LEAST_RATE, State, state
+from rdbench.results.model_states import GREY_MSE, LEAST_RATE, State, state
 
 Key = tuple[str, float]
 """Variant and beta."""
-
-REASONS: dict[State, str] = {
-    "collapsed": f"its mean test rate is below {LEAST_RATE:g} nats: the posterior has collapsed",
-    "unstable": "it reconstructs worse than the mean image does",
-}
-"""Why a point of a state is nobody's best, for a reader."""
 
 
 def mean_image_mse(trials: pd.DataFrame) -> float | None:

@@ -12,6 +12,7 @@ from rdbench import datasets
 from rdbench.report import numbers
 from rdbench.report.sections import Section, is_labelled_elsewhere
 from rdbench.report.tables.table import Column, Table, texts
+from rdbench.spec.plan import flat
 
 PROTOCOLS = {
     "clean": "clean: train and test images as they are, every image.",
@@ -20,15 +21,11 @@ PROTOCOLS = {
 }
 
 
-def flatten(settings: dict[str, Any], prefix: str = "") -> dict[str, str]:
-    """Return nested settings as dotted keys with their values as text."""
-    flat: dict[str, str] = {}
-    for key, value in settings.items():
-        if isinstance(value, dict):
-            flat |= flatten(value, f"{prefix}{key}.")
-        else:
-            flat[f"{prefix}{key}"] = value if isinstance(value, str) else json.dumps(value)
-    return flat
+def flatten(settings: dict[str, Any]) -> dict[str, str]:
+    """Return nested settings under dotted keys, their values as text."""
+    return {
+        key: value if isinstance(value, str) else json.dumps(value) for key, value in flat(settings).items()
+    }
 
 
 SHOWN = 3
@@ -37,15 +34,15 @@ SHOWN = 3
 
 def headings(sections: Sequence[Section]) -> list[tuple[str, str]]:
     """Return (dataset, protocol and the first few settings that differ; the further ones) of each section."""
-    flat = [flatten(section.settings) for section in sections]
-    keys = sorted({key for settings in flat for key in settings} - {"dataset.name", "protocol"})
+    texts_of = [flatten(section.settings) for section in sections]
+    keys = sorted({key for settings in texts_of for key in settings} - {"dataset.name", "protocol"})
     headings = []
-    for index, (section, settings) in enumerate(zip(sections, flat, strict=True)):
+    for index, (section, settings) in enumerate(zip(sections, texts_of, strict=True)):
         alike = [other for other, rival in enumerate(sections)
                  if (rival.dataset, rival.protocol) == (section.dataset, section.protocol)]  # fmt: skip
-        differing = [key for key in keys if len({flat[other].get(key) for other in alike}) > 1]
+        differing = [key for key in keys if len({texts_of[other].get(key) for other in alike}) > 1]
         parts = [f"{key} {settings.get(key, 'not set')}" for key in differing]
-        if [flat[other] for other in alike].count(settings) > 1:
+        if [texts_of[other] for other in alike].count(settings) > 1:
             parts.insert(0, f"data {(section.checksum or 'unknown')[:12]}")
         heading = ", ".join([f"{section.dataset}, protocol {section.protocol}", *parts[:SHOWN]])
         if len(parts) > SHOWN:

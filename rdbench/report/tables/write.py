@@ -1,17 +1,20 @@
-"""Write a table as CSV, JSON, Markdown or LaTeX. Text from users stays text in each of them."""
+"""A table as CSV, JSON, Markdown, LaTeX or a frame. Text from users stays text in each file."""
 
 import csv
 import io
 import itertools
 import math
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rdbench.report.numbers import ABSENT
 from rdbench.report.tables.table import Cell, Column, Table
 from rdbench.text import one_line
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 LONG = 40
 """Rows from which on a LaTeX table is a ``longtable``: a float of more does not fit a page."""
@@ -51,33 +54,48 @@ def to_csv(table: Table) -> str:
     A spreadsheet runs a text that begins with ``= + - @`` or a tab as a formula. Such a text, and one that
     begins with an apostrophe, gets an apostrophe in front; a reader takes one off. Numbers are never touched.
     """
-    extras: tuple[tuple[str, Callable[[Cell], object]], ...] = (
-        ("half_width", lambda cell: _plain(cell.half_width)),
-        ("n", lambda cell: "" if cell.n is None else cell.n),
-        ("bound", lambda cell: cell.sign),
-        ("note", lambda cell: _guarded(cell.note)),
-    )
-    columns: list[list[object]] = []
-    for index, name in enumerate(headings(table)):
-        cells = [row[index] for row in table.rows]
-        columns.append([_guarded(name), *map(_content, cells)])
-        for suffix, take in extras:
-            values = [take(cell) for cell in cells]
-            if any(value != "" for value in values):
-                columns.append([_guarded(f"{name} {suffix}"), *values])
+    columns = [[_guarded(name), *map(_written, contents)] for name, contents in _columns(table)]
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(zip(*columns, strict=True))
     return text.getvalue()
 
 
-def _content(cell: Cell) -> str:
-    if cell.value is not None:
-        return _plain(cell.value)
-    return "" if cell.text == ABSENT else _guarded(cell.text)
+def to_frame(table: Table) -> "pd.DataFrame":
+    """Return a table as a pandas frame: the columns of :func:`to_csv`, what was not measured as NaN.
+
+    Its ``attrs`` has title, caption and notes.
+    """
+    import pandas as pd
+
+    columns = {
+        name: [math.nan if content is None else content for content in contents]
+        for name, contents in _columns(table)
+    }
+    frame = pd.DataFrame(columns)
+    frame.attrs |= {"title": table.title, "caption": table.caption, "notes": list(table.notes)}
+    return frame
 
 
-def _plain(value: float | None) -> str:
-    return "" if value is None else repr(float(value)).removesuffix(".0")
+def _columns(table: Table) -> Iterator[tuple[str, list[str | float | None]]]:
+    """Yield each column, numbers in full precision; after it what its cells say besides, where any does."""
+    for index, name in enumerate(headings(table)):
+        cells = [row[index] for row in table.rows]
+        yield name, [_content(cell) for cell in cells]
+        extras = {"half_width": "half_width", "n": "n", "bound": "sign", "note": "note"}
+        for suffix, attribute in extras.items():
+            contents = [getattr(cell, attribute) for cell in cells]
+            if any(content not in (None, "") for content in contents):
+                yield f"{name} {suffix}", contents
+
+
+def _content(cell: Cell) -> str | float | None:
+    return cell.value if cell.value is not None else None if cell.text == ABSENT else cell.text
+
+
+def _written(content: str | float | None) -> str:
+    if content is None:
+        return ""
+    return _guarded(content) if isinstance(content, str) else repr(float(content)).removesuffix(".0")
 
 
 def _guarded(text: str) -> str:

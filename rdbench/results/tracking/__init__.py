@@ -6,7 +6,7 @@ Start with ``base``, what a tracker is given of a trial. A new one is a file wit
 
 import importlib
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from rdbench.errors import SpecError, lacking
@@ -95,11 +95,6 @@ class Tracking:
                     self._told[tracker][trial.id] = run
                     content = json.dumps(self._told[tracker], indent=1).encode()
                     places.write_atomically(self._file(tracker), content)
-
-    def catch_up(self, trials: Sequence[Trial]) -> None:
-        """Tell of all trials that they were not told of."""
-        for trial in trials:
-            self.tell(trial)
 
     def report(self, file: Path) -> None:
         """Give them the report."""

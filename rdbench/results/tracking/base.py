@@ -5,14 +5,14 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from rdbench.metrics import stored
 from rdbench.results.readings import likelihood_rows
-from rdbench.spec.plan import Trial
+from rdbench.spec.plan import Trial, flat
 
 Tables = Mapping[str, Sequence[Mapping[str, Any]]]
 CURVES = ("loss", "rate", "sse", "lr", "images_per_second")
@@ -47,17 +47,18 @@ class TrialRecord:
     run: str = ""
 
 
-class Tracker(Protocol):
+class Tracker:
     """Shows trials. What it was told before of a trial of the same id is replaced."""
 
     def log(self, trial: TrialRecord) -> None:
         """Take in a trial."""
+        raise NotImplementedError
 
     def report(self, file: Path) -> None:
-        """Take in the report's page."""
+        """Take in the report's page, where it shows pages."""
 
     def close(self) -> None:
-        """Write what is left."""
+        """Write what is left; nothing, where each trial is written whole."""
 
 
 def record(trial: Trial, name: str, tables: Tables) -> TrialRecord:
@@ -72,7 +73,7 @@ def record(trial: Trial, name: str, tables: Tables) -> TrialRecord:
         trial.id,
         name,
         str(tables["trials"][0]["status"]),
-        {"trial": trial.id, **_flat(trial.model_dump(mode="json", exclude={"variant": {"source"}}))},
+        {"trial": trial.id, **flat(trial.model_dump(mode="json", exclude={"variant": {"source"}}))},
         {name: values for name, values in curves.items() if values},
         {name: value for name, value in figures.items() if _finite(value)},
         _pictures(tables.get("images", ())),
@@ -96,13 +97,6 @@ def by_epoch(trial: TrialRecord, last: Mapping[str, Any]) -> dict[int, dict[str,
 
 def _finite(value: Any) -> bool:
     return isinstance(value, int | float) and math.isfinite(value)
-
-
-def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in settings.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
-    return flat
 
 
 def _of_points(points: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from pathlib import Path
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param
 
-from rdbench.results.tracking.base import TrialRecord
+from rdbench.results.tracking.base import Tracker, TrialRecord
 
 TRIAL = "rdbench.trial"
 REPORT = "report"
@@ -23,7 +23,7 @@ MOST_METRICS, MOST_PARAMETERS, LONGEST = 1000, 100, 6000  # that a server takes 
 STATUS = {"done": "FINISHED", "diverged": "FINISHED", "stopped": "KILLED"}
 
 
-class MLflow:
+class MLflow(Tracker):
     """Tells an MLflow server, or a database beside the results."""
 
     def __init__(self, root: Path, sweep: str) -> None:
@@ -69,9 +69,6 @@ class MLflow:
         run = self._new_run(f"{REPORT}-{hashlib.sha256(str(self._root).encode()).hexdigest()[:8]}", REPORT)
         self._client.log_artifact(run, str(file))
         self._client.set_terminated(run)
-
-    def close(self) -> None:
-        """Nothing is left: each trial was sent whole."""
 
     def _new_run(self, identity: str, name: str) -> str:
         for before in self._client.search_runs([self._experiment], f"tags.`{TRIAL}` = '{identity}'"):

@@ -10,10 +10,10 @@ from pathlib import Path
 
 from tensorboardX import SummaryWriter
 
-from rdbench.results.tracking.base import TrialRecord
+from rdbench.results.tracking.base import Tracker, TrialRecord
 
 
-class Tensorboard:
+class Tensorboard(Tracker):
     """Writes the event files."""
 
     def __init__(self, root: Path, sweep: str) -> None:
@@ -34,9 +34,3 @@ class Tensorboard:
                 writer.add_scalar(name, value, trial.epochs)
             for kind, image in trial.pictures.items():
                 writer.add_image(kind, image, trial.epochs, dataformats="HWC")
-
-    def report(self, file: Path) -> None:
-        """Nothing: TensorBoard shows no pages."""
-
-    def close(self) -> None:
-        """Nothing is left: each trial was written whole."""

@@ -13,12 +13,12 @@ from typing import Any
 
 import trackio
 
-from rdbench.results.tracking.base import TrialRecord, by_epoch
+from rdbench.results.tracking.base import Tracker, TrialRecord, by_epoch
 
 _OF_CODE = (DeprecationWarning, FutureWarning)  # which say nothing of what was written
 
 
-class Trackio:
+class Trackio(Tracker):
     """Writes to Trackio's database on this machine, or to its Space."""
 
     def __init__(self, root: Path, sweep: str) -> None:
@@ -36,9 +36,6 @@ class Trackio:
         """Keep the page as an artifact of a run of its own, a version for each time it changed."""
         with self._run("report", str(self._root), {"results": str(self._root)}) as run:
             run.log_artifact(file, name="report", type="report")
-
-    def close(self) -> None:
-        """Nothing is left: each trial was written whole."""
 
     @contextlib.contextmanager
     def _run(self, name: str, identity: str, settings: dict[str, Any]) -> Iterator[Any]:

@@ -11,12 +11,12 @@ from typing import Any
 
 import wandb
 
-from rdbench.results.tracking.base import TrialRecord, by_epoch
+from rdbench.results.tracking.base import Tracker, TrialRecord, by_epoch
 
 REPORT = "report"
 
 
-class Wandb:
+class Wandb(Tracker):
     """Tells Weights & Biases, or writes what is sent later."""
 
     def __init__(self, root: Path, sweep: str) -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from rdbench.results.states import state
+from rdbench.results.model_states import state
 
 
 @pytest.mark.parametrize(

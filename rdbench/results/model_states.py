@@ -1,4 +1,4 @@
-"""Which trials count as models: neither collapsed nor unstable, told from what their rows hold."""
+"""What a trained model came to: collapsed, unstable, or neither; told from what its rows hold."""
 
 from typing import Literal
 

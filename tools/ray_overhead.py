@@ -1,5 +1,9 @@
-"""What Ray itself costs: trials that return at once, run through the same scheduling as a sweep's."""
+"""What Ray itself costs: trials that return at once, run through the same scheduling as a sweep's.
 
+uv run python tools/ray_overhead.py sweeps/quickstart.yaml 300
+"""
+
+import argparse
 import io
 import time
 from collections.abc import Callable, Sequence
@@ -7,8 +11,8 @@ from dataclasses import dataclass
 
 from rich.console import Console
 
-from rdbench.spec.plan import Trial
-from rdbench.spec.sweep import Resources
+from rdbench.spec.plan import Trial, plan
+from rdbench.spec.sweep import Resources, load_sweep
 from rdbench.storage.scratch import Scratch
 from rdbench.trial.job import Job, Summary
 from rdbench.trial.progress import SweepProgress
@@ -49,3 +53,15 @@ def measure(trial: Trial, count: int) -> Overhead:
         job = Job(folder, resources=Resources(gpus=0, pack=1))
         usage = RayScheduler(function=_return_at_once).run(trials, job, progress)
     return Overhead(count, time.monotonic() - start, usage.starting, usage.driver_growth)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="What Ray costs: trials that return at once.")
+    parser.add_argument("spec", help="a sweep file, whose first trial is copied")
+    parser.add_argument("count", type=int, help="how many trials")
+    asked = parser.parse_args()
+    print(measure(plan(load_sweep(asked.spec)).trials[0], asked.count))
+
+
+if __name__ == "__main__":
+    main()
