@@ -14,7 +14,9 @@ from rdbench.text import counted
 
 EXIT_GATE_FAILED = 4
 
-ReportFormat = StrEnum("ReportFormat", ["html", "svg", "png", "pdf", "csv", "latex", "json", "curves"])
+ReportFormat = StrEnum(
+    "ReportFormat", ["html", "svg", "png", "pdf", "vega", "csv", "latex", "json", "curves"]
+)
 ComparisonFormat = Literal["markdown", "json", "text", "html"]
 
 ResultsList = Annotated[
@@ -33,7 +35,7 @@ ReportFormats = Annotated[
     list[ReportFormat] | None,
     Option(
         "--format",
-        help="html (default): a page; svg, png, pdf: charts; csv, latex, json: tables;"
+        help="html (default): a page; svg, png, pdf, vega: charts; csv, latex, json: tables;"
         " curves: rate and distortion as --reference reads them. Repeatable.",
     ),
 ]

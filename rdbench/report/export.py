@@ -18,7 +18,7 @@ from rdbench.report.tables.write import to_csv, to_json, to_latex
 from rdbench.storage.outputs import make_folder, write_output
 from rdbench.storage.places import Place, place
 
-Format = Literal["svg", "png", "pdf", "csv", "latex", "json", "curves"]
+Format = Literal["svg", "png", "pdf", "vega", "csv", "latex", "json", "curves"]
 FORMATS: tuple[Format, ...] = get_args(Format)
 
 SIZE = (620, 400)  # width and height, in pixels, of a chart that takes the page's width
@@ -47,8 +47,8 @@ def export(
         out: the folder to write; made if missing. Files of the same names are replaced, others are kept.
         formats: "svg", "png" and "pdf": each chart, one file an option of its first control (the others at
             their first option), of a search each view, on white; Fig. 3 and the PSNR to a paper's column of
-            ``COLUMN`` inches. "csv" and "latex": each table. "json": all tables and what the charts show, in
-            ``report.json``.
+            ``COLUMN`` inches. "vega": the same as Vega-Lite specs, with their data, to restyle.
+            "csv" and "latex": each table. "json": all tables and what the charts show, in ``report.json``.
             "curves": the curves in the forms that are read as references: ``curves.csv``, and CompressAI's
             JSON of each variant, ``curve_<variant>.json``.
         floor: as of :func:`rdbench.report.make_report`.
@@ -95,6 +95,9 @@ def _charts(folder: str, section: SectionContents, formats: Sequence[Format]) ->
             yield f"{folder}/{name}.png", draw_png(chart, key)
         if "pdf" in formats:
             yield f"{folder}/{name}.pdf", draw_pdf(chart, key)
+        if "vega" in formats:
+            text = json.dumps(_standalone(chart, key), allow_nan=False, ensure_ascii=False, indent=1)
+            yield f"{folder}/{name}.vl.json", f"{text}\n"
 
 
 def _stem(chart: Chart, key: str) -> str:

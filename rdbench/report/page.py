@@ -21,6 +21,7 @@ from rdbench.report.charts.templates import in_cache
 from rdbench.report.contents import SectionContents, contents
 from rdbench.report.glossary import mark_terms
 from rdbench.report.references import read_all
+from rdbench.report.run_line import run_line
 from rdbench.report.tables import measured
 from rdbench.report.tables.table1 import published
 from rdbench.spec.sweep import dump_sweep
@@ -85,7 +86,7 @@ def section_view(own: SectionContents, budget: int) -> dict[str, Any]:
     section, tables = own.section, own.tables
     view: dict[str, Any] = {
         "varied": section.varied,
-        "run": measured.run_line(section),
+        "run": run_line(section),
         "progress": measured.progress(section),
         "papers": section.dataset in published(),
         # A chart or table without content is None in the template.

@@ -230,7 +230,7 @@ def test_every_table_and_chart_is_written(folder, tmp_path, monkeypatch):
     assert drawn == [(chart.name, key) for chart in section.charts for key in shown_views(chart)]
     assert "digits_clean/rate_distortion_mse.svg" in below
     curves = 1 + len(section.variants)
-    assert len(below) == len(files) == 2 * len(section.tables) + 3 * len(drawn) + curves + 1
+    assert len(below) == len(files) == 2 * len(section.tables) + 4 * len(drawn) + curves + 1
     assert all(path.is_file() for path in files)
     data = json.loads((tmp_path / "out/report.json").read_text())
     names = [table["name"] for table in data["sections"][0]["tables"]]

@@ -2,10 +2,9 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
 
 from rdbench.numerics.likelihood import FITTED, LIKELIHOOD, OWN, READING_NAMES
-from rdbench.report.numbers import ABSENT, count, number, plain
+from rdbench.report.numbers import ABSENT, count, plain
 from rdbench.report.once import once
 from rdbench.report.sections import VARIES, Section, records
 from rdbench.report.statistics import series
@@ -19,8 +18,8 @@ from rdbench.report.statistics.series import (
     values_by_seed,
 )
 from rdbench.report.statistics.weights import weights
-from rdbench.report.tables.linear_coder import length_of_training
-from rdbench.report.tables.table import Cell, Column, Mark, Table, estimate_cell, numbered, texts
+from rdbench.report.tables.bold import MARKED, marked_cell
+from rdbench.report.tables.table import Cell, Column, Table, numbered, texts
 
 POINT_COLUMNS = (
     ("test ELBO", "test", "elbo"), ("train ELBO", "train", "elbo"), ("test rate", "test", "rate"),
@@ -29,12 +28,6 @@ POINT_COLUMNS = (
     ("test bits/dim of the density", "test", "density_bits_per_dim"),
 )  # fmt: skip
 """Columns of a reading's table of points: heading, split, measure."""
-
-MARKED = (
-    "Bold: the best mean shown. ≈: not distinguishable from it over seeds (t-test at 5%, paired where seeds"
-    " are the same, else Welch's). With a single seed, or seeds that do not differ, the spread is not known,"
-    " and nothing is marked."
-)
 
 NO_OWN = "has no likelihood of its own"
 
@@ -65,14 +58,6 @@ WITHOUT_ERROR = {"done": "its table of points is not there or cannot be read"}
 
 LONG = 24
 """Rows from which on a table starts folded."""
-
-NAMED = 4
-"""Variants that the line of what was run names; of more it gives the number."""
-
-PROTOCOLS = {
-    "clean": "scored on plain test images (protocol clean)",
-    "paper": "scored as by the paper's code (protocol paper)",
-}
 
 KEYS = (Column("variant", kind="key"), Column("β", kind="key"))
 
@@ -135,26 +120,6 @@ def over_seeds(columns: Iterable[Series]) -> str:
         return "n = 1: one training a cell, so there is no interval over seeds."
     fewer = "; a cell of fewer says so" if len(counts) > 1 else ""
     return f"Mean ± 95% t-interval over n = {max(counts)} seeds{fewer}."
-
-
-def mark(one: Series, key: Key) -> Mark:
-    """Tell whether a (variant, beta) is the best of a series, or not distinguishable from it."""
-    best = one.top
-    if best is None or key not in one.values or key[0] in one.silent:
-        return ""
-    if one.estimates[key].mean == one.estimates[best].mean:
-        return "best"
-    return "close" if one.tells_apart(key, best) is False else ""
-
-
-def marked_cell(one: Series, key: Key, absent: str, lost: str, *, most: int) -> Cell:
-    """Return the cell of a series' mean at a (variant, beta), with its mark; see :func:`estimate_cell`."""
-    mean = one.estimates.get(key)
-    cell = estimate_cell(mean, absent=absent, lost=lost, mark=mark(one, key), most=most)
-    if mean is None or not (sign := one.signs.get(key)):
-        return cell
-    # An interval over seeds says nothing of what a bound is a bound of.
-    return replace(cell, text=f"{sign} {number(mean.mean)}", half_width=None, sign=sign)
 
 
 def key_cells(key: Key) -> tuple[Cell, Cell]:
@@ -347,21 +312,3 @@ def progress(section: Section) -> str:
     total, done = count(sum(amounts.values()), "training"), amounts.pop("done", 0)
     parts = [f"{done:,} of {total} done", *(f"{amount:,} {what}" for what, amount in amounts.items())]
     return ", ".join(parts)
-
-
-def run_line(section: Section) -> str:
-    """Return what was run, and what became of it, in one line of parts joined by " · "."""
-    found = keys(section)
-    variants = sorted({variant for variant, _ in found})
-    betas = sorted({beta for _, beta in found})
-    seeds = {seed for _, seed, _ in trials_asked_for(section)}
-    named = ", ".join(variants) if len(variants) <= NAMED else f"{len(variants)} variants"
-    if len(betas) == 1:
-        span = f"β = {plain(betas[0])}"
-    else:
-        span = f"{len(betas)} β from {plain(betas[0])} to {plain(betas[-1])}" if betas else ""
-    parts = [
-        section.dataset, named, span, count(len(seeds), "seed") if seeds else "",
-        PROTOCOLS[section.protocol], length_of_training(section), progress(section),
-    ]  # fmt: skip
-    return " · ".join(filter(None, parts))

@@ -6,7 +6,8 @@ from rdbench.report.sections import Section
 from rdbench.report.statistics.difference import difference
 from rdbench.report.statistics.series import has_own, likelihood
 from rdbench.report.statistics.training_progress import mean_rise, progress
-from rdbench.report.tables.measured import MARKED, marked_cell, most_seeds
+from rdbench.report.tables.bold import MARKED, marked_cell
+from rdbench.report.tables.measured import most_seeds
 from rdbench.report.tables.table import Cell, Column, Table
 from rdbench.report.tables.training_progress import RISE, ROSE, rise_cell
 from rdbench.report.tables.weights import difference_cell

@@ -9,7 +9,8 @@ from typing import Any
 from rdbench.report.numbers import ABSENT, count, number
 from rdbench.report.sections import Section
 from rdbench.report.statistics.series import Key, Series, has_own, likelihood, proxies, values_by_seed
-from rdbench.report.tables.measured import KEYS, MARKED, keys, losses, lost_at, over_seeds, rows_by_key
+from rdbench.report.tables.bold import MARKED
+from rdbench.report.tables.measured import KEYS, keys, losses, lost_at, over_seeds, rows_by_key
 from rdbench.report.tables.sources import data_remarks
 from rdbench.report.tables.table import Cell, Column, Table, numbered
 from rdbench.text import shown
