@@ -56,6 +56,14 @@ def test_each_trial_has_its_own_and_the_table_their_means(tmp_path):
     assert "odd number of epochs" in table.method
 
 
+def test_a_variant_that_is_not_trained_is_left_out_beside_those_that_are(tmp_path):
+    section = section_of(write(tmp_path / "a", make_sweep(seeds=2, train=TRAIN)))
+    section.history = section.history[section.history["variant"] != "beta_vae"]
+    table = training_progress.table(section)
+    assert {row[0].text for row in table.rows} == {"bs_vae"}
+    assert table.notes == ("Left out, as no history of epochs is kept: beta_vae.",)
+
+
 def test_trials_without_two_cycles_say_why(tmp_path):
     def reasons(**changes):
         train = TRAIN | changes.pop("train", {})

@@ -1,10 +1,14 @@
 """How far the trainings of a section had come: what they gained from one cycle's end to the next."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from rdbench.numerics.likelihood import LIKELIHOOD, READING_NAMES
 from rdbench.report.numbers import ABSENT, number
 from rdbench.report.sections import Section
 from rdbench.report.statistics.curves import estimate
-from rdbench.report.statistics.training_progress import progress
+from rdbench.report.statistics.series import Key
+from rdbench.report.statistics.training_progress import NO_HISTORY, progress
 from rdbench.report.tables.measured import KEYS, LONG, key_cells
 from rdbench.report.tables.table import Cell, Column, Mark, Table, estimate_cell
 
@@ -29,9 +33,10 @@ def rise_cell(rise: float | None, claimed: float | None, reason: str) -> Cell:
 def table(section: Section) -> Table | None:
     """Return what each (variant, beta) gained in its second cycle; None where no training is done."""
     trainings, reasons = progress(section)
-    keys = sorted({*trainings, *reasons})
-    if not keys:
+    if not (trainings or reasons):
         return None
+    left_out = _without_history(trainings, reasons)
+    keys = sorted(key for key in {*trainings, *reasons} if key[0] not in left_out)
     rows = []
     for key in keys:
         here = [*trainings.get(key, {}).values()]
@@ -68,5 +73,14 @@ def table(section: Section) -> Table | None:
         *KEYS, Column("loss, first cycle"), Column("loss, second cycle"), Column("fell by"), Column(RISE),
     )  # fmt: skip
     title = "How far training had come"
-    return Table("training_progress", title, caption, columns, tuple(rows), method=method,
+    notes = (f"Left out, as {NO_HISTORY}: {', '.join(left_out)}.",) if left_out else ()
+    return Table("training_progress", title, caption, columns, tuple(rows), notes, method,
                  folded=len(rows) >= LONG)  # fmt: skip
+
+
+def _without_history(trainings: Mapping[Key, Any], reasons: Mapping[Key, str]) -> list[str]:
+    """Return the variants beside trained ones that have no history at any beta, as those of a closed form."""
+    trained = {variant for variant, _ in trainings}
+    silent = {variant for (variant, _), reason in reasons.items() if reason == NO_HISTORY}
+    told = {variant for (variant, _), reason in reasons.items() if reason != NO_HISTORY}
+    return sorted(silent - told - trained) if trained else []
