@@ -128,7 +128,7 @@ def report(
 
 
 def watch(results: Results, port: Port = 0) -> None:
-    """Serve the report of a results folder on this machine, renewed while its sweep runs.
+    """Serve the report of a results folder while its sweep runs.
 
     Prints the address to open: only this machine can. It ends when the sweep is done, and on Ctrl-C; a sweep
     that runs goes on.

@@ -100,10 +100,11 @@ def compress(
     data: DataRoot = None,
     device: Device = "auto",
 ) -> None:
-    """Code a folder of images into one file, by a trained network of a sweep with keep_weights: true.
+    """Code a folder of images into one file by a trained network.
 
-    What comes out of decompress is the network's reconstruction, not the images themselves. The file needs
-    the very same network, and a machine that computes it alike: it decodes to the same pixels, or is refused.
+    Its sweep has to have run with keep_weights: true. What comes out of decompress is the network's
+    reconstruction, not the images themselves. The file needs the very same network, and a machine that
+    computes it alike: it decodes to the same pixels, or is refused.
 
     Example: rdbench compress results/kept 'bs_vae beta 1' photos photos.rdb
     """

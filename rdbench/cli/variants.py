@@ -82,9 +82,10 @@ def check(
 
 
 def new(what: What, file: File, kind: Kind = None, name: Name = None) -> None:
-    """Write a complete, commented variant, metric, dataset or feature network to start from.
+    """Write a variant, metric, dataset or features to start from.
 
-    An existing file is not overwritten (exit code 2). Of a variant, choose the simplest kind that fits:
+    What is written is complete and commented. An existing file is not overwritten (exit code 2). Of a
+    variant, choose the simplest kind that fits:
 
       objective   a loss of each image from its squared error and rate; packs on a GPU
 

@@ -3,8 +3,8 @@
 import pytest
 from report_builders import make_sweep, point_rows, report, section_of, visible, write
 
+from rdbench.report.run_line import run_line
 from rdbench.report.tables import costs, measured
-from rdbench.report.tables.measured import run_line
 from rdbench.report.tables.table import Cell, Column, Table
 from rdbench.results.store import ResultsFolder
 from rdbench.spec.plan import plan
