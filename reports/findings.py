@@ -174,11 +174,11 @@ def what_could_undo_it(section: SectionContents, tables: dict[str, Table]) -> It
         )
     coder = points[points["variant"] == CODER]
     if len(coder):
+        betas, least = coder["beta"].nunique(), coder["sse"].min()
         yield (
-            f"The linear coder: straight lines between its {coder['beta'].nunique()} β, in the logarithm of "
-            f"its error. With as many latents as the others it comes to no error below "
-            f"{coder['sse'].min():.2f}; with more it would. It is fitted to images without augmentation, which "
-            "favours it."
+            f"The linear coder: straight lines between its {betas} β, in the logarithm of its error. With as "
+            f"many latents as the others it comes to no error below {least:.2f}; with more it would. "
+            "It is fitted to images without augmentation, which favours it."
         )
     yield "One network, one dataset, one recipe: what is best here is not thereby best elsewhere."
 
