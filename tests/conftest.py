@@ -35,10 +35,12 @@ sys.dont_write_bytecode = False
 # What is imported stays: to look through all of it for rubbish, again and again, takes a tenth of collecting.
 gc.disable()
 
-# What starts Ray one process runs file by file, from the start: beside another Ray a node may not join the
-# cluster that the first of them starts. The last folders have no long file.
-RAY = ("test_nodes", "test_chaos", "test_faults", "test_tune", "test_cli")
+# One process runs these files one by one, from the start: beside another Ray a node may not join the cluster
+# that the first of them starts. The other files that start Ray come late, in whichever process is free, and
+# before the last folders, of whose files none is long.
+RAY = ("test_nodes", "test_chaos", "test_faults")
 LONG = ("test_surroundings", "test_search_report", "test_check", "test_optuna", "test_remote", "test_bench")
+LATE = ("test_tune", "test_cli")
 LAST = ("vae", "variants")
 STARTS = pytest.StashKey[Path]()
 
@@ -80,7 +82,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with what takes longest, so that no process is left alone with it at the end."""
-    order = [*RAY, *LONG, "the others", *LAST]
+    order = [*RAY, *LONG, "the others", *LATE, *LAST]
     place = {name: number for number, name in enumerate(order)}
     others = place["the others"]
     items.sort(key=lambda item: place.get(item.path.stem, place.get(item.path.parent.name, others)))
