@@ -75,6 +75,7 @@ def gpu(monkeypatch):
         return module
 
     monkeypatch.setattr("rdbench.metrics.ais.MOST_LONGER", 0)  # the same again, several times as long
+    monkeypatch.setattr("rdbench.metrics.bits_back.MEASURED_ON", 16)  # images, one by one
     monkeypatch.setattr("torch.Generator", Generator)
     monkeypatch.setattr("torch.nn.Module.to", moved)
     monkeypatch.setattr("torch.cuda.mem_get_info", lambda device: (2**40, 2**40))
