@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from rich.console import Console
 
+from rdbench.errors import UserError
 from rdbench.spec.plan import Trial, plan
 from rdbench.spec.sweep import Resources, load_sweep
 from rdbench.storage.scratch import Scratch
@@ -45,13 +46,19 @@ def _return_at_once(
 
 
 def measure(trial: Trial, count: int) -> Overhead:
-    """Run ``count`` copies of a trial, at least one, that return at once, on this machine."""
+    """Run ``count`` copies of a trial, at least one, that return at once, on this machine.
+
+    RuntimeError: not all of them returned, and what failing cost is no figure of Ray's.
+    """
     trials = [trial.model_copy(update={"seed": seed}) for seed in range(count)]
     start = time.monotonic()
     progress = SweepProgress(count, Console(file=io.StringIO()))
     with Scratch() as folder, progress:
         job = Job(folder, resources=Resources(gpus=0, pack=1))
         usage = RayScheduler(function=_return_at_once).run(trials, job, progress)
+    if progress.failed or progress.finished < count:
+        lost = count - progress.finished + progress.failed
+        raise RuntimeError(f"{lost} of {count} trials did not return: no figure follows")
     return Overhead(count, time.monotonic() - start, usage.starting, usage.driver_growth)
 
 
@@ -60,7 +67,11 @@ def main() -> None:
     parser.add_argument("spec", help="a sweep file, whose first trial is copied")
     parser.add_argument("count", type=int, help="how many trials")
     asked = parser.parse_args()
-    print(measure(plan(load_sweep(asked.spec)).trials[0], asked.count))
+    try:
+        trial = plan(load_sweep(asked.spec)).trials[0]
+    except UserError as error:
+        parser.error(str(error))
+    print(measure(trial, asked.count))
 
 
 if __name__ == "__main__":
