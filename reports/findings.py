@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from rdbench.errors import UserError
 from rdbench.report.contents import SectionContents, contents
 from rdbench.report.tables.table import Cell, Table
 from rdbench.report.tables.write import to_markdown
@@ -207,5 +208,9 @@ def found(section: SectionContents) -> None:
 
 
 if __name__ == "__main__":
-    for one in contents([place(name) for name in map(Path, sys.argv[1:])]).sections:
+    try:
+        sections = contents([place(name) for name in map(Path, sys.argv[1:])]).sections
+    except UserError as error:
+        sys.exit(f"error: {error}")
+    for one in sections:
         found(one)

@@ -26,7 +26,10 @@ CheckedKind = Annotated[
     Literal["variant", "metric", "dataset", "features"] | None,
     Option("--as", help="What it is checked as; default: what stands there."),
 ]
-What = Annotated[Literal["variant", "metric", "dataset", "features"], Argument(help="What to write.")]
+What = Annotated[
+    Literal["variant", "metric", "dataset", "features"],
+    Argument(help="What to write.", metavar="{variant|metric|dataset|features}"),
+]
 Kind = Annotated[
     Literal["objective", "model", "trial"] | None,
     Option(help="Of a variant, see above; default: objective."),
