@@ -28,7 +28,7 @@ CheckedKind = Annotated[
 ]
 What = Annotated[
     Literal["variant", "metric", "dataset", "features"],
-    Argument(help="What to write.", metavar="{variant|metric|dataset|features}"),
+    Argument(help="What to write.", metavar="variant|metric|dataset|features"),
 ]
 Kind = Annotated[
     Literal["objective", "model", "trial"] | None,
