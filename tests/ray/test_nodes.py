@@ -4,7 +4,6 @@ import os
 import re
 import secrets
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -15,6 +14,7 @@ import psutil
 import pytest
 import ray_starts
 import trials_that
+from ports import free_port
 from ray_sweeps import drive, until
 from trials_that import EPOCHS, epochs, note_epochs_and_go_on_after_them
 
@@ -33,20 +33,24 @@ def is_in_the_middle(root, seed, node):
     return 2 <= len(noted) < EPOCHS - 4 and noted[-1] == str(node)
 
 
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
 class Nodes:
     """A Ray cluster of nodes on this machine, each with room for one trial, started as on one of its own."""
 
     def __init__(self, folder):
         self.folder, self.started, self.port, self.client = folder, [], free_port(), free_port()
-        ports = [f"--port={self.port}", f"--ray-client-server-port={self.client}"]
-        self.head = self.start("--head", *ports, "--include-dashboard=false")
         self.address = f"127.0.0.1:{self.port}"
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exception):
+        for node in self.started:
+            end_session(node.pid)
+            node.wait()
+
+    def start_head(self):
+        ports = [f"--port={self.port}", f"--ray-client-server-port={self.client}"]
+        return self.start("--head", *ports, "--include-dashboard=false")
 
     def start(self, *options):
         """Start a node; return when it has joined: of two that join at once Ray sometimes loses one."""
@@ -57,11 +61,12 @@ class Nodes:
         with says.open("wb") as log:
             node = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
         self.started.append(node)
-        assert until(lambda: "Ray runtime started" in says.read_text()), says.read_text()
+        until(lambda: node.poll() is not None or "Ray runtime started" in says.read_text())
+        assert "Ray runtime started" in says.read_text(), says.read_text()
         return node
 
     def add(self):
-        return self.start(f"--address=127.0.0.1:{self.port}")
+        return self.start(f"--address={self.address}")
 
 
 def raylet(node):
@@ -81,12 +86,9 @@ def cluster(tmp_path_factory):
         patch.setenv("RAY_CLIENT_SERVER_CHECK_CHANNEL_TIMEOUT_S", "240")
         # Not pytest's folder: Ray's socket names are long, and may not be.
         patch.setenv("RAY_TMPDIR", scratch := tempfile.mkdtemp(prefix="rd-"))
-        nodes = Nodes(tmp_path_factory.mktemp("nodes"))
-        nodes.other = nodes.add()
-        yield nodes
-        for node in nodes.started:
-            end_session(node.pid)
-            node.wait()
+        with Nodes(tmp_path_factory.mktemp("nodes")) as nodes:
+            nodes.head, nodes.other = nodes.start_head(), nodes.add()
+            yield nodes
         shutil.rmtree(scratch, ignore_errors=True)
 
 
