@@ -43,7 +43,7 @@ def section(variances, seeds=(0, 1, 2), declared=True, elbo=elbo_at, **more):
                      "mse": mse * more, "sse": N * mse * more,
                      "elbo": value, "rate": 5.0, "distortion": -value - 5,
                      "psnr_of_mse": 10.0, "density_bits_per_dim": 1.0}
-                    for split, more in (("train", 1), ("test", 3))
+                    for split, more in (("train", 1), ("test", 2))
                     for reading in ("half", "optimal", "optimal_train")
                 ]  # fmt: skip
     frame = pd.DataFrame(points)
@@ -147,6 +147,28 @@ def test_beyond_the_common_range_there_is_no_number_and_the_ranges_are_told():
         "no common range at w = 31.62: bs_vae has 0.0001265 to 12.90, beta_vae has 0.01000 to 100.0"
     )
     assert row(table, "bs_vae", "10")[5].value is not None
+
+
+def test_no_line_runs_to_a_model_that_collapsed():
+    """bs_vae has w = 3 at beta 31.6, and at 100 the 12.6 of a model without latents; 10 lies between."""
+    own = section({"beta_vae": CONSTANT, "bs_vae": FOLLOWS})
+    assert row(weights.table(own), "bs_vae", "10")[5].value is not None
+    own = section({"beta_vae": CONSTANT, "bs_vae": FOLLOWS})
+    own.points.loc[own.points["variant"].eq("bs_vae") & own.points["beta"].gt(50), "rate"] = 0.001
+    between, below = (row(weights.table(own), "bs_vae", beta) for beta in ("10", "1"))
+    assert (
+        between[5].note
+        == "no common range at w = 10.00: bs_vae has 0.0001265 to 3.060, beta_vae has 0.01000 to 100.0"
+    )
+    assert between[2].value is not None, "at equal beta nothing is interpolated"
+    assert below[5].value is not None
+
+
+def test_of_a_baseline_that_collapsed_there_is_no_difference_at_its_weight():
+    own = section({"beta_vae": CONSTANT, "bs_vae": FOLLOWS})
+    own.points.loc[own.points["variant"].eq("beta_vae") & own.points["beta"].eq(1), "rate"] = 0.001
+    cell = row(weights.table(own), "bs_vae", "1")[5]
+    assert (cell.text, cell.note) == ("–", "beta_vae is in no curve at this β")
 
 
 def test_a_seed_whose_own_weights_do_not_span_it_takes_no_part():

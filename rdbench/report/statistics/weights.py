@@ -30,6 +30,9 @@ NOT_EQUAL = (
 )
 """For captions of what is compared at equal beta."""
 
+OFF_CURVES = "No line in w runs through models that collapsed or are unstable."
+"""For captions of what is compared at equal weight; see :func:`on_curves`."""
+
 UNDECLARED = "it does not declare a loss of distortion + β·rate"
 NOT_ONE = "its likelihood is not a Gaussian's of one σ²"
 
@@ -102,13 +105,22 @@ def _own_variance(rows: Mapping[tuple[str, str], Mapping[str, Any]]) -> float | 
     return train if abs(train - test) <= AGREEMENT * train else NOT_ONE
 
 
+def on_curves(section: Section, values: Values) -> Values:
+    """Return the values of models that neither collapsed nor are unstable: what a line in w runs through.
+
+    Where latents collapse the ELBO falls off a cliff: a line from the last model that uses some to one that
+    uses none says nothing of the weights between the two.
+    """
+    return {key: by_seed for key, by_seed in values.items() if key not in section.states}
+
+
 def at_weight(values: Values, weights: Values, variant: str, w: float) -> dict[int, float]:
     """Return a variant's values at a weight by seed, of the seeds whose own weights span it.
 
     Interpolated linearly in ln w between the two neighbouring weights of the seed.
 
     Args:
-        values: of one quantity.
+        values: of one quantity, from :func:`on_curves`.
         weights: from :func:`weights`.
         variant: whose.
         w: the weight, > 0.

@@ -7,7 +7,7 @@ from rdbench.report.numbers import plain
 from rdbench.report.sections import Section
 from rdbench.report.statistics import series
 from rdbench.report.statistics.difference import Difference, difference
-from rdbench.report.statistics.weights import NOT_EQUAL, Values, at_weight, weights
+from rdbench.report.statistics.weights import NOT_EQUAL, OFF_CURVES, Values, at_weight, on_curves, weights
 from rdbench.report.tables.measured import LONG
 from rdbench.report.tables.table import Cell, Column, Table
 from rdbench.report.tables.weights import BASELINE, difference_cell, equal_weight_cell, mean_weight
@@ -29,6 +29,7 @@ def table(parts: Sequence[tuple[str, Section]]) -> Table | None:
         what each lead becomes. None where no combination has the baseline and another variant.
     """
     elbos = [series.elbo(section, LIKELIHOOD).values for _, section in parts]
+    lines = [on_curves(section, elbo) for (_, section), elbo in zip(parts, elbos, strict=True)]
     found = [weights(section)[0] for _, section in parts]
     variants = sorted({name for elbo in elbos for name, _ in elbo} - {BASELINE})
     if not variants or not any(name == BASELINE for elbo in elbos for name, _ in elbo):
@@ -38,7 +39,7 @@ def table(parts: Sequence[tuple[str, Section]]) -> Table | None:
     for variant in variants:
         betas = sorted({beta for elbo in elbos for name, beta in elbo if name == BASELINE})
         at_beta = [_at_equal_beta(elbo, variant, betas) for elbo in elbos]
-        at_w = [_at_equal_weight(elbo, w, variant, betas) for elbo, w in zip(elbos, found, strict=True)]
+        at_w = [_at_equal_weight(elbo, w, variant, betas) for elbo, w in zip(lines, found, strict=True)]
         (means, count), (means_w, count_w) = _means(at_beta), _means(at_w)
         gaps = [gap for pair in zip(means, means_w, strict=True) for gap in pair]
         cells = [difference_cell(gap or NONE_IN_COMMON) for gap in gaps]
@@ -46,18 +47,18 @@ def table(parts: Sequence[tuple[str, Section]]) -> Table | None:
         sentences += _sentence(variant, [name for name, _ in parts], means, count)
         for beta in betas:
             cells = []
-            for elbo, w in zip(elbos, found, strict=True):
+            for elbo, line, w in zip(elbos, lines, found, strict=True):
                 ours, theirs = elbo.get((variant, beta)), elbo.get((BASELINE, beta))
                 cells.append(difference_cell(difference(theirs, ours) if ours and theirs else None))
-                cells.append(equal_weight_cell(elbo, w, ((BASELINE, beta), variant)))
+                cells.append(equal_weight_cell(line, w, ((BASELINE, beta), variant)))
             rows.append((Cell(variant), Cell(plain(beta)), *cells))
     caption = (
         f"Test ELBO under {READING_NAMES[LIKELIHOOD]}, nats per image: the variant's less that of {BASELINE},"
         " with 95% intervals over seeds."
     )
     method = (
-        f"{NOT_EQUAL} At equal w: at the weight of {BASELINE} at this β. A mean is over those β at which"
-        " every combination has all its seeds of both, so that means compare."
+        f"{NOT_EQUAL} At equal w: at the weight of {BASELINE} at this β. {OFF_CURVES} A mean is"
+        " over those β at which every combination has all its seeds of both, so that means compare."
     )
     said = f"ELBO in nats minus that of {BASELINE} at equal β, with 95% intervals over seeds."
     notes = (f"{said} {'. '.join(sentences)}.",) if sentences else ()

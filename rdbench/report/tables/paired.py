@@ -13,7 +13,7 @@ from rdbench.report.numbers import Estimate, interval, plain
 from rdbench.report.sections import Section, records
 from rdbench.report.statistics.series import beta_half, not_compared_under, values_by_seed
 from rdbench.report.statistics.training_progress import mean_rise, progress
-from rdbench.report.statistics.weights import NOT_EQUAL, weights
+from rdbench.report.statistics.weights import NOT_EQUAL, OFF_CURVES, on_curves, weights
 from rdbench.report.tables.table import Cell, Column, Table
 from rdbench.report.tables.training_progress import RISE, ROSE, rise_cell
 from rdbench.report.tables.weights import equal_weight_cell, weight_cell
@@ -101,7 +101,7 @@ def _method(section: Section) -> str:
     method += (
         f" {NOT_EQUAL} At equal w: the same difference, in the mean over test images, where both weigh the"
         " rate as the second does at this β. Each seed is interpolated in ln w between its neighbouring"
-        " weights. The 95% interval is over seeds."
+        f" weights. {OFF_CURVES} The 95% interval is over seeds."
     )
     method += f" {ROSE} Marked: more than the difference.{beta_half(section)}"
     return method
@@ -119,7 +119,7 @@ def table(section: Section, reading: str) -> Table | None:
         return None
     trainings, reasons = progress(section)
     found, unknown = weights(section)
-    elbos = values_by_seed(section, "elbo", reading)
+    lines = on_curves(section, values_by_seed(section, "elbo", reading))
 
     def rose(pair: PairedDifference) -> tuple[Cell, Cell]:
         one, other = (trainings.get((name, pair.beta), {}) for name in (pair.variant, pair.baseline))
@@ -147,7 +147,7 @@ def table(section: Section, reading: str) -> Table | None:
             Cell(f"{pair.images:,}", value=pair.images),
             Cell(str(pair.seeds), value=pair.seeds),
             *(weight_cell(found, (name, pair.beta), unknown) for name in (pair.variant, pair.baseline)),
-            equal_weight_cell(elbos, found, ((pair.baseline, pair.beta), pair.variant)),
+            equal_weight_cell(lines, found, ((pair.baseline, pair.beta), pair.variant)),
             *rose(pair),
         )
         for pair in differences

@@ -10,7 +10,14 @@ from rdbench.report.statistics import series
 from rdbench.report.statistics.difference import Difference, difference
 from rdbench.report.statistics.series import Key
 from rdbench.report.statistics.training_progress import mean_rise, progress
-from rdbench.report.statistics.weights import NOT_EQUAL, Values, at_equal_weight, weights
+from rdbench.report.statistics.weights import (
+    NOT_EQUAL,
+    OFF_CURVES,
+    Values,
+    at_equal_weight,
+    on_curves,
+    weights,
+)
 from rdbench.report.tables.measured import LONG
 from rdbench.report.tables.table import Cell, Column, Table
 from rdbench.report.tables.training_progress import RISE, ROSE, rise_cell
@@ -45,13 +52,15 @@ def equal_weight_cell(values: Values, found: Values, pair: tuple[Key, str]) -> C
     """Return the difference at the weight of ``pair``'s second variant at its beta.
 
     Args:
-        values: of one quantity.
+        values: of one quantity, from :func:`rdbench.report.statistics.weights.on_curves`.
         found: the weights.
         pair: the baseline's (variant, beta), and the variant it is taken from.
     """
     at = mean_weight(found, pair[0])
     if at is None or not at > 0:
         return Cell(ABSENT, f"no w of {pair[0][0]}")
+    if pair[0] not in values:
+        return Cell(ABSENT, f"{pair[0][0]} is in no curve at this β")
     return difference_cell(at_equal_weight(values, found, pair[1], pair[0][0], at))
 
 
@@ -68,6 +77,7 @@ def table(section: Section) -> Table | None:
         return None
     baseline = BASELINE if BASELINE in known else min(known)
     trainings, unknown = progress(section)
+    lines = on_curves(section, elbo.values)
     rows = []
     for variant in [name for name in others if name != baseline]:
         for key in sorted(key for key in elbo.values if key[0] == baseline):
@@ -82,7 +92,7 @@ def table(section: Section) -> Table | None:
             rows.append((
                 Cell(variant), Cell(plain(key[1])), difference_cell(at_beta),
                 weight_cell(found, ours, reasons), weight_cell(found, theirs, reasons),
-                equal_weight_cell(elbo.values, found, (theirs, variant)), *rises,
+                equal_weight_cell(lines, found, (theirs, variant)), *rises,
             ))  # fmt: skip
     caption = (
         f"Test ELBO under {READING_NAMES[LIKELIHOOD]}, nats per image: the variant's less that of {baseline},"
@@ -92,7 +102,7 @@ def table(section: Section) -> Table | None:
         f"Intervals are over seeds, paired where the seeds are the same. {NOT_EQUAL} So beside the"
         f" difference at equal β stands that at the w of {baseline} at this β. Each seed's values are"
         " interpolated linearly in ln w between neighbouring weights, within the range of its own weights."
-        f" {ROSE} Marked: more than the difference at equal β."
+        f" {OFF_CURVES} {ROSE} Marked: more than the difference at equal β."
     )
     columns = (
         Column("variant", kind="key"), Column(f"β of {baseline}", kind="key"), Column("at equal β"),
