@@ -20,11 +20,11 @@ from rdbench.errors import UserError
 from rdbench.report.contents import SectionContents, contents
 from rdbench.report.tables.table import Cell, Table
 from rdbench.report.tables.write import to_markdown
+from rdbench.results.model_states import LEAST_RATE
 from rdbench.storage.places import place
 
 CODER, CONSTANT = "linear_coder", "beta_vae"
 TABLES = ("linear_coder", "training_progress")
-NO_RATE = 0.1  # nats: with less, a decoder uses no latents
 UNCORRECTED = (
     "Each interval is of its own sentence, uncorrected: of twenty without a difference one leaves zero out."
 )
@@ -92,7 +92,7 @@ def against_the_coder(points: pd.DataFrame) -> Iterator[str]:
     for (variant, beta), trials in beside_the_coder(points).groupby(["variant", "beta"]):
         rate, error = (estimate(trials[name]) for name in ("rate", "sse"))
         start = f"`{variant}` at β = {beta:g}: {told(rate)} nats, squared error {told(error, '.2f')}"
-        if trials["rate"].mean() < NO_RATE:
+        if trials["rate"].mean() < LEAST_RATE:
             end = "its decoder uses no latents"
         elif trials["coder_sse"].isna().any():
             most = f"{coder['rate'].max():.1f} nats at its smallest β"
@@ -107,40 +107,19 @@ def against_the_coder(points: pd.DataFrame) -> Iterator[str]:
 def against_constant_variance(table: Table | None, points: pd.DataFrame) -> Iterator[str]:
     """Say what each variant's ELBO is ahead of constant variance by, at equal beta and at equal weight."""
     rates = points.groupby(["variant", "beta"])["rate"].mean()
-    told_rows = [row for row in rows(table) if row["variant"].text != CODER]
-    for row in told_rows:
+    for row in rows(table):
+        if row["variant"].text == CODER:
+            continue
         name, beta = row["variant"].text, float(row[f"β of {CONSTANT}"].text)
         at_beta, at_weight = row["at equal β"], row[f"at equal w, that of {CONSTANT}"]
         pair = f"`{name}` less `{CONSTANT}` of β = {beta:g}, nats of ELBO"
-        if rates[name, beta] < NO_RATE and rates[CONSTANT, beta] < NO_RATE:
+        if rates[name, beta] < LEAST_RATE and rates[CONSTANT, beta] < LEAST_RATE:
             yield f"{pair}: {told(at_beta)} at equal β, where neither uses its latents."
             continue
-        own = {
-            float(r[f"β of {CONSTANT}"].text): r["w, variant"].value
-            for r in told_rows
-            if r["variant"].text == name
-        }
-        line = line_to_no_latents(own, row[f"w, {CONSTANT}"].value, rates[name])
-        yield (
-            f"{pair}: at equal β {told(at_beta)}, {shown(at_beta)}; "
-            f"at equal weight {told(at_weight)}, {line or shown(at_weight)}."
-        )
-
-
-def line_to_no_latents(own: dict[float, float | None], weight: float | None, rates: pd.Series) -> str:
-    """Return a warning where a value at a weight is read off a line to a model that uses no latents.
-
-    Args:
-        own: the variant's effective weight at each of its betas.
-        weight: where it is read off.
-        rates: the variant's mean rate at each beta.
-    """
-    above = [(one, beta) for beta, one in own.items() if one is not None and weight and one >= weight]
-    below = [one for one in own.values() if one is not None and weight and one <= weight]
-    if not above or not below or rates[min(above)[1]] >= NO_RATE:
-        return ""
-    ends = f"{max(below):.3g} to {min(above)[0]:.3g}"
-    return f"not tested, as it is read off a line from the weight {ends}, where no latents are used"
+        of_weight = f"{told(at_weight)}, {shown(at_weight)}" if at_weight.value is not None else (
+            f"not compared ({at_weight.note})"
+        )  # fmt: skip
+        yield f"{pair}: at equal β {told(at_beta)}, {shown(at_beta)}; at equal weight {of_weight}."
 
 
 def claims(table: Table | None) -> Iterator[str]:

@@ -168,7 +168,7 @@ def test_of_a_baseline_that_collapsed_there_is_no_difference_at_its_weight():
     own = section({"beta_vae": CONSTANT, "bs_vae": FOLLOWS})
     own.points.loc[own.points["variant"].eq("beta_vae") & own.points["beta"].eq(1), "rate"] = 0.001
     cell = row(weights.table(own), "bs_vae", "1")[5]
-    assert (cell.text, cell.note) == ("–", "beta_vae is in no curve at this β")
+    assert (cell.text, cell.note) == ("–", "beta_vae collapsed or is unstable at this β")
 
 
 def test_a_seed_whose_own_weights_do_not_span_it_takes_no_part():
