@@ -164,8 +164,8 @@ METRIC = Metric(
     CodedOptions,
     compute,
     (
-        Quantity("bits", "lower", "bits per image"),
-        Quantity("prior_bits", "lower", "bits per image"),
+        Quantity("bits", None, "bits per image"),
+        Quantity("prior_bits", None, "bits per image"),
         Quantity("bits_over_kl", "lower", "bits per image", positive=False),
         Quantity("sse", "lower"),
         decibels("psnr", "PSNR of the mean squared error"),

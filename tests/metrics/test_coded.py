@@ -63,6 +63,18 @@ def test_coarser_steps_take_fewer_bits_and_decode_to_larger_errors(tmp_path):
         assert values["psnr", step] == pytest.approx(-10 * math.log10(values["sse", step] / 64))
 
 
+def test_of_fewer_bits_alone_none_are_the_best():
+    """As of the rate: a model that says nothing takes the fewest."""
+    better = {quantity.name: quantity.better for quantity in coded.METRIC.quantities}
+    assert better == {
+        "bits": None,
+        "prior_bits": None,
+        "bits_over_kl": "lower",
+        "sse": "lower",
+        "psnr": "higher",
+    }
+
+
 def test_bits_back_is_within_one_per_cent_of_the_negative_elbo(tmp_path):
     values, point = run(
         tmp_path, {"name": "bits_back", "images": 1000}, dataset="digits", beta=[0.1],
