@@ -18,18 +18,26 @@ from scipy import stats
 
 from rdbench.errors import UserError
 from rdbench.report.contents import SectionContents, contents
+from rdbench.report.sections import Section
+from rdbench.report.statistics.coded import coded_points
 from rdbench.report.tables.table import Cell, Table
 from rdbench.report.tables.write import to_markdown
 from rdbench.results.model_states import LEAST_RATE
 from rdbench.storage.places import place
 
-CODER, CONSTANT = "linear_coder", "beta_vae"
-TABLES = ("linear_coder", "training_progress")
+CODER, CODEC, CONSTANT = "linear_coder", "codec", "beta_vae"
+STEP = 1.0  # of the grid that latents are coded on, in mean posterior deviations
+TABLES = ("linear_coder", "training_progress", "decoders")
 UNCORRECTED = (
     "Each interval is of its own sentence, uncorrected: of twenty without a difference one leaves zero out."
 )
 
 Row = dict[str, Cell]
+
+
+def trained(variants: pd.Series) -> pd.Series:
+    """Return which of some variants' names are of trained models."""
+    return ~variants.str.startswith((CODER, CODEC))
 
 
 def estimate(values: pd.Series) -> Cell:
@@ -72,43 +80,70 @@ def rows(table: Table | None) -> Iterator[Row]:
         yield from ({headings[i]: row[i] for i in reversed(range(len(headings)))} for row in table.rows)
 
 
-def beside_the_coder(points: pd.DataFrame) -> pd.DataFrame:
-    """Add the linear coder's squared error at each trial's rate, and the logarithm of the trial's over it.
+def beside(points: pd.DataFrame, curve: pd.DataFrame) -> pd.DataFrame:
+    """Add a curve's squared error at each row's rate, "theirs", and the log of the row's over it, "above".
 
-    Between its points the coder's curve is taken as a straight line in the logarithm of its error; beyond its
-    highest rate there is none.
+    Both have columns rate (nats per image) and sse. Between its points the curve is taken as a straight line
+    in the logarithm of its error; beyond its highest rate it has none, below its lowest that of the lowest.
     """
-    coder = points[points["variant"] == CODER].groupby("beta")[["rate", "sse"]].mean().sort_values("rate")
-    trained = points[points["variant"] != CODER].copy()
-    line = np.interp(trained["rate"], coder["rate"], np.log(coder["sse"]), right=np.nan)
-    trained["coder_sse"] = np.exp(line)
-    trained["above"] = np.log(trained["sse"] / trained["coder_sse"])
-    return trained
+    curve = curve.sort_values("rate")
+    line = np.interp(points["rate"], curve["rate"], np.log(curve["sse"]), right=np.nan)
+    return points.assign(theirs=np.exp(line), above=np.log(points["sse"]) - line)
 
 
 def against_the_coder(points: pd.DataFrame) -> Iterator[str]:
     """Say of each variant and beta where it lies beside the linear coder at equal rate."""
-    coder = points[points["variant"] == CODER]
-    for (variant, beta), trials in beside_the_coder(points).groupby(["variant", "beta"]):
+    coder = points[points["variant"] == CODER].groupby("beta")[["rate", "sse"]].mean()
+    for (variant, beta), trials in beside(points[trained(points["variant"])], coder).groupby(
+        ["variant", "beta"]
+    ):
         rate, error = (estimate(trials[name]) for name in ("rate", "sse"))
         start = f"`{variant}` at β = {beta:g}: {told(rate)} nats, squared error {told(error, '.2f')}"
         if trials["rate"].mean() < LEAST_RATE:
             end = "its decoder uses no latents"
-        elif trials["coder_sse"].isna().any():
+        elif trials["theirs"].isna().any():
             most = f"{coder['rate'].max():.1f} nats at its smallest β"
             end = f"not compared, as a seed lies beyond the linear coder's highest rate, {most}"
         else:
             difference, certain = per_cent(trials["above"])
-            end = f"the linear coder's at the same rate is {trials['coder_sse'].mean():.2f}, and this is "
+            end = f"the linear coder's at the same rate is {trials['theirs'].mean():.2f}, and this is "
             end += f"{difference} off it: {certain}"
         yield f"{start}; {end}."
+
+
+def real_bits(section: Section) -> Iterator[str]:
+    """Say what each variant's latents cost a coder, and where it then lies beside codecs at as many bits."""
+    points = section.points[(section.points["split"] == "test") & (section.points["reading"] == "half")]
+    values = round((points["sse"] / points["mse"]).median())
+    coded = coded_points(section)
+    coded = coded[coded["step"] == STEP].merge(
+        points[["variant", "beta", "seed", "rate"]], on=["variant", "beta", "seed"], suffixes=("", "_kl")
+    )
+    coded["sse"] = coded["mse"] * values
+    codecs = points[points["variant"].str.startswith(CODEC)]
+    for (variant, beta), trials in coded.groupby(["variant", "beta"]):
+        nats, kl, error = (estimate(trials[name]) for name in ("rate", "rate_kl", "sse"))
+        yield (
+            f"`{variant}` at β = {beta:g}: {told(nats)} nats an image, where its KL is {told(kl)}; decoded,"
+            f" squared error {told(error, '.2f')}."
+        )
+        for codec, curve in codecs.groupby("variant"):
+            found = beside(trials, curve)
+            if trials["rate"].min() < curve["rate"].min() or found["above"].isna().any():
+                yield f"  - `{codec}`: not compared, as a seed lies beyond its rates."
+                continue
+            difference, certain = per_cent(found["above"])
+            yield (
+                f"  - `{codec}` at the same rate has {found['theirs'].mean():.2f}, and this is"
+                f" {difference} off it: {certain}."
+            )
 
 
 def against_constant_variance(table: Table | None, points: pd.DataFrame) -> Iterator[str]:
     """Say what each variant's ELBO is ahead of constant variance by, at equal beta and at equal weight."""
     rates = points.groupby(["variant", "beta"])["rate"].mean()
     for row in rows(table):
-        if row["variant"].text == CODER:
+        if row["variant"].text.startswith((CODER, CODEC)):
             continue
         name, beta = row["variant"].text, float(row[f"β of {CONSTANT}"].text)
         at_beta, at_weight = row["at equal β"], row[f"at equal w, that of {CONSTANT}"]
@@ -134,7 +169,7 @@ def claims(table: Table | None) -> Iterator[str]:
 def what_could_undo_it(section: SectionContents, tables: dict[str, Table]) -> Iterator[str]:
     """Say what the findings hang on, with figures where the tables have them."""
     points = section.section.points
-    seeds = points[points["variant"] != CODER].groupby(["variant", "beta"])["seed"].nunique()
+    seeds = points[trained(points["variant"])].groupby(["variant", "beta"])["seed"].nunique()
     fewest, most = seeds.min(), seeds.max()
     if fewest > 1:
         errors = stats.t.ppf(0.975, fewest - 1)
@@ -174,13 +209,15 @@ def found(section: SectionContents) -> None:
         "In short": section.verdict,
         "Beside the linear coder, at equal rate": coder,
         "Beside constant variance": against_constant_variance(tables.get("equal_weight"), points),
+        f"The length of a real code, on a grid of {STEP:g} posterior deviation": real_bits(section.section),
         "The paper's claims": claims(tables.get("claims")),
         "What could undo it": what_could_undo_it(section, tables),
     }.items():
-        print(f"\n## {heading}\n")
-        if heading.startswith("Beside"):
-            print(f"{UNCORRECTED}\n")
-        print("\n".join(f"- {sentence}" for sentence in sentences))
+        if lines := [sentence if sentence.startswith("  ") else f"- {sentence}" for sentence in sentences]:
+            print(f"\n## {heading}\n")
+            if heading.startswith("Beside"):
+                print(f"{UNCORRECTED}\n")
+            print("\n".join(lines))
     for name in TABLES:
         if name in tables:
             print(f"\n## Table: {name.replace('_', ' ')}\n\n{to_markdown(tables[name])}")
