@@ -114,12 +114,10 @@ def against_the_coder(points: pd.DataFrame) -> Iterator[str]:
 def real_bits(section: Section) -> Iterator[str]:
     """Say what each variant's latents cost a coder, and where it then lies beside codecs at as many bits."""
     points = section.points[(section.points["split"] == "test") & (section.points["reading"] == "half")]
-    values = round((points["sse"] / points["mse"]).median())
     coded = coded_points(section)
     coded = coded[coded["step"] == STEP].merge(
         points[["variant", "beta", "seed", "rate"]], on=["variant", "beta", "seed"], suffixes=("", "_kl")
     )
-    coded["sse"] = coded["mse"] * values
     codecs = points[points["variant"].str.startswith(CODEC)]
     for (variant, beta), trials in coded.groupby(["variant", "beta"]):
         nats, kl, error = (estimate(trials[name]) for name in ("rate", "rate_kl", "sse"))

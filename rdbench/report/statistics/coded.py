@@ -10,16 +10,16 @@ from rdbench.metrics import stored
 from rdbench.report.sections import Section, records
 
 METRIC = "coded"
-COLUMNS = ["variant", "beta", "seed", "step", "rate", "mse", "psnr"]
+COLUMNS = ["variant", "beta", "seed", "step", "rate", "sse", "mse", "psnr"]
 
 
 def coded_points(section: Section) -> pd.DataFrame:
     """Return what the models cost a coder and the error that it decodes to, a row a step of a trial.
 
     Columns variant, beta, seed, step (in mean posterior deviations), ``rate`` (nats an image of the real
-    stream), ``mse`` (of a value) and ``psnr`` (dB; missing of data that are no images). Only what was
-    measured in the commonest way, so that all share a curve; of models that are not unstable. Empty without
-    the metric.
+    stream), ``sse`` (of an image), ``mse`` (of a value) and ``psnr`` (dB; missing of data that are no
+    images). Only what was measured in the commonest way, so that all share a curve; of models that are not
+    unstable. Empty without the metric.
     """
     if not len(section.metrics):
         return pd.DataFrame(columns=COLUMNS)
@@ -38,7 +38,7 @@ def coded_points(section: Section) -> pd.DataFrame:
         return pd.DataFrame(columns=COLUMNS)
     (common, _), *_ = Counter(way for way, *_ in found).most_common(1)
     rows = [
-        (*key, values["bits"] * math.log(2), values["sse"] / n, values.get("psnr"))
+        (*key, values["bits"] * math.log(2), values["sse"], values["sse"] / n, values.get("psnr"))
         for (way, *key), values in found.items()
         if way == common and {"bits", "sse"} <= values.keys()
     ]

@@ -1,0 +1,64 @@
+"""The sentences that a study's findings are written by say what its tables hold."""
+
+import json
+import math
+import runpy
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from report_builders import make_sweep, section_of, write
+
+FINDINGS = runpy.run_path(str(Path(__file__).parents[2] / "reports/findings.py"))
+CURVE = pd.DataFrame({"rate": [3.0, 1.0], "sse": [math.exp(2), math.exp(4)]})
+
+
+def test_a_curve_is_straight_in_the_log_of_its_error_and_ends_at_its_highest_rate():
+    points = pd.DataFrame({"rate": [2.0, 0.5, 3.1], "sse": [math.exp(2)] * 3})
+    found = FINDINGS["beside"](points, CURVE)
+    assert found["theirs"].tolist()[:2] == pytest.approx([math.exp(3), math.exp(4)])
+    assert found["above"].tolist()[:2] == pytest.approx([-1, -2])
+    assert found.loc[2, ["theirs", "above"]].isna().all()
+
+
+def test_a_ratio_has_its_interval_in_per_cent_and_is_shown_where_that_leaves_zero_out():
+    # mean -0.2 and deviation 0.1 of two: t(0.975, 1) = 12.706 standard errors of 0.1 / sqrt(2)
+    text, certain = FINDINGS["per_cent"](pd.Series([-0.2 + 0.1 / math.sqrt(2), -0.2 - 0.1 / math.sqrt(2)]))
+    low, high = (100 * math.expm1(-0.2 + sign * 12.7062 * 0.1 / math.sqrt(2)) for sign in (-1, 1))
+    assert text == f"-18.1 ({low:.1f} to {high:.1f}) per cent"
+    assert certain == "not shown"
+    assert FINDINGS["per_cent"](pd.Series([-0.2, -0.201]))[1] == "shown by itself"
+    assert FINDINGS["per_cent"](pd.Series([-0.2])) == ("-18.1 (one seed) per cent", "not tested")
+
+
+@pytest.fixture
+def section(tmp_path):
+    """bs_vae at beta 1, whose latents a coder takes 2 nats for, and a codec of 1 and 3 nats."""
+    section = section_of(write(tmp_path / "a", make_sweep(variants=["bs_vae"], beta=[1.0], seeds=2)))
+    half = section.points[(section.points["split"] == "test") & (section.points["reading"] == "half")]
+    codec = half.iloc[[0, 0]].assign(variant="codec (format=jpeg)", beta=[1.0, 10.0], **CURVE.to_dict("list"))
+    section.points = pd.concat([section.points, codec], ignore_index=True)
+    bits = {"bits": 2 / math.log(2), "sse": math.exp(2)}
+    section.metrics = pd.DataFrame(
+        {"name": "coded", "variant": "bs_vae", "beta": 1.0, "seed": seed, "value": value,
+         "settings": json.dumps({"quantity": name, "step": step, "n_images": 100, "fit": 5000})}
+        for seed in (0, 1) for step in (1.0, 2.0) for name, value in bits.items()
+    )  # fmt: skip
+    return section
+
+
+def test_a_real_code_is_told_beside_its_kl_and_a_codec_of_the_same_rate(section):
+    one, beside = FINDINGS["real_bits"](section)
+    kl = section.points[section.points["variant"].eq("bs_vae")]["rate"].iloc[0]
+    assert one.startswith(f"`bs_vae` at β = 1: 2.0 (2.0 to 2.0) nats an image, where its KL is {kl:.1f} (")
+    assert one.endswith("decoded, squared error 7.39 (7.39 to 7.39).")
+    assert beside == (
+        "  - `codec (format=jpeg)` at the same rate has 20.09, and this is -63.2 (-63.2 to -63.2) per cent"
+        " off it: shown by itself."
+    )
+
+
+def test_beyond_a_codecs_rates_nothing_is_compared(section):
+    section.points.loc[section.points["rate"].eq(1.0), "rate"] = 2.5
+    _, beside = FINDINGS["real_bits"](section)
+    assert beside == "  - `codec (format=jpeg)`: not compared, as a seed lies beyond its rates."
