@@ -4,31 +4,36 @@ import json
 import math
 import runpy
 from pathlib import Path
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
 from report_builders import make_sweep, section_of, write
 
-FINDINGS = runpy.run_path(str(Path(__file__).parents[2] / "reports/findings.py"))
 CURVE = pd.DataFrame({"rate": [3.0, 1.0], "sse": [math.exp(2), math.exp(4)]})
 
 
-def test_a_curve_is_straight_in_the_log_of_its_error_and_ends_at_its_highest_rate():
+@pytest.fixture(scope="module")
+def findings():
+    return SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[2] / "reports/findings.py")))
+
+
+def test_a_curve_is_straight_in_the_log_of_its_error_and_ends_at_its_highest_rate(findings):
     points = pd.DataFrame({"rate": [2.0, 0.5, 3.1], "sse": [math.exp(2)] * 3})
-    found = FINDINGS["beside"](points, CURVE)
+    found = findings.beside(points, CURVE)
     assert found["theirs"].tolist()[:2] == pytest.approx([math.exp(3), math.exp(4)])
     assert found["above"].tolist()[:2] == pytest.approx([-1, -2])
     assert found.loc[2, ["theirs", "above"]].isna().all()
 
 
-def test_a_ratio_has_its_interval_in_per_cent_and_is_shown_where_that_leaves_zero_out():
+def test_a_ratio_has_its_interval_in_per_cent_and_is_shown_where_that_leaves_zero_out(findings):
     # mean -0.2 and deviation 0.1 of two: t(0.975, 1) = 12.706 standard errors of 0.1 / sqrt(2)
-    text, certain = FINDINGS["per_cent"](pd.Series([-0.2 + 0.1 / math.sqrt(2), -0.2 - 0.1 / math.sqrt(2)]))
+    text, certain = findings.per_cent(pd.Series([-0.2 + 0.1 / math.sqrt(2), -0.2 - 0.1 / math.sqrt(2)]))
     low, high = (100 * math.expm1(-0.2 + sign * 12.7062 * 0.1 / math.sqrt(2)) for sign in (-1, 1))
     assert text == f"-18.1 ({low:.1f} to {high:.1f}) per cent"
     assert certain == "not shown"
-    assert FINDINGS["per_cent"](pd.Series([-0.2, -0.201]))[1] == "shown by itself"
-    assert FINDINGS["per_cent"](pd.Series([-0.2])) == ("-18.1 (one seed) per cent", "not tested")
+    assert findings.per_cent(pd.Series([-0.2, -0.201]))[1] == "shown by itself"
+    assert findings.per_cent(pd.Series([-0.2])) == ("-18.1 (one seed) per cent", "not tested")
 
 
 @pytest.fixture
@@ -47,8 +52,8 @@ def section(tmp_path):
     return section
 
 
-def test_a_real_code_is_told_beside_its_kl_and_a_codec_of_the_same_rate(section):
-    one, beside = FINDINGS["real_bits"](section)
+def test_a_real_code_is_told_beside_its_kl_and_a_codec_of_the_same_rate(findings, section):
+    one, beside = findings.real_bits(section)
     kl = section.points[section.points["variant"].eq("bs_vae")]["rate"].iloc[0]
     assert one.startswith(f"`bs_vae` at β = 1: 2.0 (2.0 to 2.0) nats an image, where its KL is {kl:.1f} (")
     assert one.endswith("decoded, squared error 7.39 (7.39 to 7.39).")
@@ -58,7 +63,7 @@ def test_a_real_code_is_told_beside_its_kl_and_a_codec_of_the_same_rate(section)
     )
 
 
-def test_beyond_a_codecs_rates_nothing_is_compared(section):
+def test_beyond_a_codecs_rates_nothing_is_compared(findings, section):
     section.points.loc[section.points["rate"].eq(1.0), "rate"] = 2.5
-    _, beside = FINDINGS["real_bits"](section)
+    _, beside = findings.real_bits(section)
     assert beside == "  - `codec (format=jpeg)`: not compared, as a seed lies beyond its rates."
