@@ -12,6 +12,7 @@ from torch import Tensor
 
 from rdbench.datasets import Dataset
 from rdbench.errors import NotCapturable
+from rdbench.numerics.optimizer import AdamW
 from rdbench.numerics.precision import training_arithmetic
 from rdbench.spec.plan import Trial
 from rdbench.vae import failed_captures
@@ -53,7 +54,7 @@ class _Member:
     def __init__(self, model: Model, trial: Trial, device: torch.device) -> None:
         model.to(device=device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
         self.model, self.beta = model, trial.beta
-        self.optimizer = torch.optim.AdamW(
+        self.optimizer = AdamW(
             model.parameters(), trial.train.lr, weight_decay=trial.train.weight_decay, fused=True
         )
         # torch warns of capturable steps that are not captured, which the first are.

@@ -293,10 +293,12 @@ def test_what_the_machine_has_not_got_is_refused_in_a_line(sweep_file, arguments
         CliRunner().invoke(app, ["bench", str(sweep_file), *arguments], catch_exceptions=False)
 
 
-def test_training_and_the_benchmark_need_no_ray():
+def test_training_and_the_benchmark_need_neither_ray_nor_torchs_compiler(sweep_file):
+    """Each of which a process takes more than a second to import."""
     code = (
-        "import sys; sys.modules['ray'] = None\n"
-        "import rdbench.commands.bench.bench, rdbench.trial.run, rdbench.vae.evaluation\n"
-        "import rdbench.trial.worker, rdbench.tune.pack_size\n"
+        "import sys; sys.modules['ray'] = sys.modules['torch._dynamo'] = None\n"
+        "import rdbench.commands.bench.bench, rdbench.trial.worker, rdbench.tune.pack_size\n"
+        f"results = rdbench.run({str(sweep_file)!r}, keep_weights=True, scheduler='serial')\n"
+        "assert set(results.trials['status']) == {'done'}, results.trials['error'].tolist()\n"
     )
-    subprocess.run([sys.executable, "-c", code], check=True)
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=sweep_file.parent)

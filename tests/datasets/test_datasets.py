@@ -16,6 +16,7 @@ import pytest
 from PIL import Image
 
 from rdbench import datasets
+from rdbench.datasets import digits as digits_module
 from rdbench.datasets import gaussian, make_options, prepared
 from rdbench.errors import DatasetError
 from rdbench.storage import paths
@@ -160,6 +161,14 @@ def test_digits_are_those_of_scikit_learn_each_once_in_a_fixed_split(root):
     assert everything.astype(np.int64).sum() == np.floor(published.images * 255 / 16 + 0.5).sum()
     assert digits.train.images.dtype == np.uint8
     assert digits.train.labels.dtype == np.int64
+
+
+def test_digits_are_read_without_importing_scikit_learn_and_say_where_it_is_not_there(root, monkeypatch):
+    monkeypatch.setitem(sys.modules, "sklearn.datasets", None)  # of which any import fails
+    assert len(load(root, "digits").train.images) == 1437
+    monkeypatch.setattr("rdbench.datasets.digits.find_spec", lambda name: None)
+    with pytest.raises(DatasetError, match="pip install scikit-learn"):
+        digits_module._read()
 
 
 def idx(path: Path, array: np.ndarray) -> None:

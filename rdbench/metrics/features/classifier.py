@@ -37,6 +37,7 @@ from rdbench.datasets import Dataset, Split
 from rdbench.errors import DatasetError, ResultsError
 from rdbench.metrics.features import Features
 from rdbench.metrics.features.class_labels import Labels, find_classes
+from rdbench.numerics.optimizer import AdamW
 from rdbench.numerics.precision import exact_float32
 from rdbench.numerics.seeding import generator
 from rdbench.storage import paths
@@ -175,9 +176,7 @@ def _train(network: Classifier, data: Dataset, classes: Labels, device: torch.de
     count = len(data.train.images)
     size = min(BATCH, count)
     steps = max(STEPS, EPOCHS * (count // size))
-    optimizer = torch.optim.AdamW(
-        network.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY, fused=True
-    )
+    optimizer = AdamW(network.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY, fused=True)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, total_steps=steps)
     for index in _order(count, size, steps):
         images, labels = _batch(data.train, index, classes, device)
