@@ -14,11 +14,12 @@ TRAIN_IMAGES = 1437  # of 1,797: scikit-learn publishes no split, so this one is
 def _file() -> Path:
     """Return scikit-learn's file; to have scikit-learn read it would import it, for most of a second."""
     spec = find_spec("sklearn")
-    if spec is None or spec.origin is None:
+    file = Path(spec.origin if spec and spec.origin else "").parent / "datasets/data/digits.csv.gz"
+    if not file.is_file():
         raise DatasetError(
-            "digits come with scikit-learn, which is not installed here: pip install scikit-learn"
+            f"digits come with scikit-learn, as {file}: it is not there; pip install scikit-learn"
         )
-    return Path(spec.origin).parent / "datasets/data/digits.csv.gz"
+    return file
 
 
 def _read() -> tuple[RawSplit, RawSplit]:

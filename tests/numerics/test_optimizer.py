@@ -1,8 +1,10 @@
 """The optimizer is torch's, bit for bit, but that it does not import the compiler."""
 
+import functools
+
 import torch
 
-from rdbench.numerics.optimizer import AdamW
+from rdbench.numerics.optimizer import AdamW, _unmarked
 
 
 def trained(kind, steps=3, after=None):
@@ -48,3 +50,18 @@ def test_steps_are_hooked_as_those_of_torchs_are():
     parameter.sum().backward()
     optimizer.step()
     assert seen == ["step"]
+
+
+def test_a_wrapper_that_is_none_of_those_known_stays():
+    def step():
+        return 1
+
+    @functools.wraps(step)
+    def guarded():
+        return step() + 1
+
+    @functools.wraps(guarded)
+    def inner():  # what torch calls a mark
+        raise AssertionError
+
+    assert _unmarked(inner)() == 2
