@@ -111,9 +111,11 @@ class Plan:
         lines += [
             f"variant {variant.name} runs {variant.source}" for variant in sweep.variants if variant.source
         ]
-        if count := (len(sweep.beta) - 1) * len(sweep.seeds) * len(sweep.combinations):
-            once = f"trains once for all betas: {counted(count, 'training')} saved"
-            lines += [f"variant {variant.name} {once}" for variant in sweep.variants if is_curve(variant)]
+        curves = [variant.name for variant in sweep.variants if is_curve(variant)]
+        if count := (len(sweep.beta) - 1) * len(sweep.seeds) * len(sweep.combinations) * len(curves):
+            names = ", ".join(dict.fromkeys(curves))
+            who = f"variant {names} trains" if len(curves) == 1 else f"{len(curves)} variants ({names}) train"
+            lines.append(f"{who} once for all betas: {counted(count, 'training')} saved")
         if solved := len(self.trials) - len(trained(self.trials)):
             lines.append(f"{solved:,} of these are solved in closed form, without training")
         if saved := trainings_saved(sweep):

@@ -355,6 +355,10 @@ def test_a_curve_is_one_trial_a_seed_that_knows_all_betas(tmp_path):
     summary = plan(sweep).summary()
     assert "6 trainings, 40 points" in summary
     assert "variant curve trains once for all betas: 2 trainings saved" in summary
+    codecs = "{name: codec, format: jpeg}, {name: codec, format: webp}"
+    both = sweep_of(tmp_path, codecs).model_copy(update={"seeds": (0, 1)})
+    told = "2 variants (codec) train once for all betas: 4 trainings saved"
+    assert plan(both).summary().splitlines()[1:] == [told]
     root = tmp_path / "results"
     ResultsFolder(root).save_sweep(sweep)
     (section,), _ = sections.gather([load_results(root)])
