@@ -20,6 +20,7 @@ from rdbench.errors import UserError
 from rdbench.report.contents import SectionContents, contents
 from rdbench.report.sections import Section
 from rdbench.report.statistics.coded import coded_points
+from rdbench.report.tables.bd_rate import is_trained
 from rdbench.report.tables.table import Cell, Table
 from rdbench.report.tables.write import to_markdown
 from rdbench.results.model_states import LEAST_RATE
@@ -33,11 +34,6 @@ UNCORRECTED = (
 )
 
 Row = dict[str, Cell]
-
-
-def trained(variants: pd.Series) -> pd.Series:
-    """Return which of some variants' names are of trained models."""
-    return ~variants.str.startswith((CODER, CODEC))
 
 
 def estimate(values: pd.Series) -> Cell:
@@ -94,7 +90,7 @@ def beside(points: pd.DataFrame, curve: pd.DataFrame) -> pd.DataFrame:
 def against_the_coder(points: pd.DataFrame) -> Iterator[str]:
     """Say of each variant and beta where it lies beside the linear coder at equal rate."""
     coder = points[points["variant"] == CODER].groupby("beta")[["rate", "sse"]].mean()
-    for (variant, beta), trials in beside(points[trained(points["variant"])], coder).groupby(
+    for (variant, beta), trials in beside(points[points["variant"].map(is_trained)], coder).groupby(
         ["variant", "beta"]
     ):
         rate, error = (estimate(trials[name]) for name in ("rate", "sse"))
@@ -141,7 +137,7 @@ def against_constant_variance(table: Table | None, points: pd.DataFrame) -> Iter
     """Say what each variant's ELBO is ahead of constant variance by, at equal beta and at equal weight."""
     rates = points.groupby(["variant", "beta"])["rate"].mean()
     for row in rows(table):
-        if row["variant"].text.startswith((CODER, CODEC)):
+        if not is_trained(row["variant"].text):
             continue
         name, beta = row["variant"].text, float(row[f"β of {CONSTANT}"].text)
         at_beta, at_weight = row["at equal β"], row[f"at equal w, that of {CONSTANT}"]
@@ -167,7 +163,7 @@ def claims(table: Table | None) -> Iterator[str]:
 def what_could_undo_it(section: SectionContents, tables: dict[str, Table]) -> Iterator[str]:
     """Say what the findings hang on, with figures where the tables have them."""
     points = section.section.points
-    seeds = points[trained(points["variant"])].groupby(["variant", "beta"])["seed"].nunique()
+    seeds = points[points["variant"].map(is_trained)].groupby(["variant", "beta"])["seed"].nunique()
     fewest, most = seeds.min(), seeds.max()
     if fewest > 1:
         errors = stats.t.ppf(0.975, fewest - 1)

@@ -19,7 +19,7 @@ from rdbench.report.statistics.series import Key, Series, elbo
 from rdbench.report.statistics.states import in_curves
 from rdbench.report.statistics.training_progress import mean_rise, progress
 from rdbench.report.statistics.verdict import LEVEL, Judgement
-from rdbench.report.tables.bd_rate import baselines, is_linear_coder
+from rdbench.report.tables.bd_rate import baselines, is_trained
 
 UNTESTED = "one seed, untested"
 """What stands beside a difference of single trainings."""
@@ -116,16 +116,11 @@ def _why_untested(section: Section) -> str:
 def _pairs(variants: Iterable[str]) -> Iterator[tuple[str, str]]:
     """Yield (variant, baseline): against constant variance, or the first; the untrained only if alone."""
     names = sorted(variants)
-    trained = [name for name in names if _is_trained(name)]
+    trained = [name for name in names if is_trained(name)]
     compared = trained if len(trained) > 1 else names
     against = baselines(compared)
     if against:
         yield from ((name, against[0]) for name in compared if name != against[0])
-
-
-def _is_trained(variant: str) -> bool:
-    """Tell whether a variant, whose name may hold options, trains: is no linear coder and no codec."""
-    return not is_linear_coder(variant) and variant.split(" ")[0] != "codec"
 
 
 def _rate_statements(section: Section) -> Iterator[Statement]:
@@ -183,7 +178,7 @@ def _of_elbo(likelihood: Series, one: Key, other: Key) -> Statement:
 def _below_coder(coder: Sequence[tuple[BdRate, Judgement]]) -> Iterator[str]:
     """Say so where no trained variant needs less rate than the linear coder, which is not trained."""
     known = [(rate, judged) for rate, judged in coder
-             if rate.percent is not None and _is_trained(rate.variant)]  # fmt: skip
+             if rate.percent is not None and is_trained(rate.variant)]  # fmt: skip
     if len(known) > 1 and all(rate.percent > 0 for rate, _ in known if rate.percent is not None):
         shown = all(judged.p is not None and judged.p <= LEVEL for _, judged in known)
         words = "at equal error the linear coder needs less rate than any trained variant"

@@ -59,6 +59,11 @@ def test_a_curve_above_the_linear_coders_is_told_so_with_the_length_of_its_train
     assert "% less rate than the linear coder" in found["below"][4].text
 
 
+def test_a_codec_which_is_not_trained_is_not_told_to_be():
+    found = rows(section({"linear_coder": 1, "a": 2, "codec": 2, "codec (format=webp)": 2}))
+    assert list(found) == ["a"]
+
+
 def test_a_lead_within_the_spread_of_seeds_is_none():
     found = rows(section({"linear_coder": 1, "near": 0.999}, noise=0.05))
     assert found["near"][1].text != "held"

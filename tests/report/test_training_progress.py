@@ -61,7 +61,16 @@ def test_a_variant_that_is_not_trained_is_left_out_beside_those_that_are(tmp_pat
     section.history = section.history[section.history["variant"] != "beta_vae"]
     table = training_progress.table(section)
     assert {row[0].text for row in table.rows} == {"bs_vae"}
-    assert table.notes == ("Left out, as no history of epochs is kept: beta_vae.",)
+    assert table.notes == ("Left out: beta_vae (no history of epochs is kept).",)
+
+
+def test_a_training_for_all_betas_is_left_out_beside_those_for_one(tmp_path):
+    section = section_of(write(tmp_path / "a", make_sweep(seeds=2, train=TRAIN)))
+    of_all = section.trials["variant"] == "beta_vae"
+    section.trials["betas"] = [[1.0, 10.0] if it else None for it in of_all]
+    table = training_progress.table(section)
+    assert {row[0].text for row in table.rows} == {"bs_vae"}
+    assert table.notes == (f"Left out: beta_vae ({statistics.ALL_BETAS}).",)
 
 
 def test_trials_without_two_cycles_say_why(tmp_path):

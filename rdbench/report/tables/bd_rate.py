@@ -72,6 +72,11 @@ def is_linear_coder(variant: str) -> bool:
     return variant == LINEAR_CODER or variant.startswith(f"{LINEAR_CODER} ")
 
 
+def is_trained(variant: str) -> bool:
+    """Tell whether a variant, whose name may hold options, trains: is no linear coder and no codec."""
+    return not is_linear_coder(variant) and variant.split(" ")[0] != "codec"
+
+
 def table(
     section: Section,
     floor: float = LEAST_RATE,

@@ -15,7 +15,7 @@ from rdbench.report.statistics.claims import p_value
 from rdbench.report.statistics.curves import finite_points
 from rdbench.report.statistics.states import in_curves
 from rdbench.report.statistics.verdict import Finding, Judgement
-from rdbench.report.tables.bd_rate import baselines, is_linear_coder
+from rdbench.report.tables.bd_rate import baselines, is_linear_coder, is_trained
 from rdbench.report.tables.table import Cell, Column, Table
 
 
@@ -28,7 +28,7 @@ class Comparison:
 
 
 def comparisons(section: Section, floor: float = LEAST_RATE) -> list[Comparison]:
-    """Return how each other variant compares with the section's linear coder; empty without one.
+    """Return how each trained variant compares with the section's linear coder; empty without one.
 
     Args:
         section: its test points at equal MSE decide.
@@ -42,7 +42,7 @@ def comparisons(section: Section, floor: float = LEAST_RATE) -> list[Comparison]
     curves = {name: CurvePoints(points[points["variant"] == name], "mse", floor) for name in variants}
     trained = length_of_training(section)
     rates = (bd_rate(curve, curves[coder], variant=name, name=coder)
-             for name, curve in curves.items() if not is_linear_coder(name))  # fmt: skip
+             for name, curve in curves.items() if is_trained(name))  # fmt: skip
     return [Comparison(rate, _finding(rate, trained)) for rate in rates]
 
 

@@ -8,7 +8,7 @@ from rdbench.report.numbers import ABSENT, number
 from rdbench.report.sections import Section
 from rdbench.report.statistics.curves import estimate
 from rdbench.report.statistics.series import Key
-from rdbench.report.statistics.training_progress import NO_HISTORY, progress
+from rdbench.report.statistics.training_progress import ALL_BETAS, NO_HISTORY, progress
 from rdbench.report.tables.measured import KEYS, LONG, key_cells
 from rdbench.report.tables.table import Cell, Column, Mark, Table, estimate_cell
 
@@ -73,14 +73,23 @@ def table(section: Section) -> Table | None:
         *KEYS, Column("loss, first cycle"), Column("loss, second cycle"), Column("fell by"), Column(RISE),
     )  # fmt: skip
     title = "How far training had come"
-    notes = (f"Left out, as {NO_HISTORY}: {', '.join(left_out)}.",) if left_out else ()
-    return Table("training_progress", title, caption, columns, tuple(rows), notes, method,
+    return Table("training_progress", title, caption, columns, tuple(rows), _said(left_out), method,
                  folded=len(rows) >= LONG)  # fmt: skip
 
 
-def _without_history(trainings: Mapping[Key, Any], reasons: Mapping[Key, str]) -> list[str]:
-    """Return the variants beside trained ones that have no history at any beta, as those of a closed form."""
+def _without_history(trainings: Mapping[Key, Any], reasons: Mapping[Key, str]) -> dict[str, str]:
+    """Return why variants beside trained ones have a history at no beta, as a closed form has."""
     trained = {variant for variant, _ in trainings}
-    silent = {variant for (variant, _), reason in reasons.items() if reason == NO_HISTORY}
-    told = {variant for (variant, _), reason in reasons.items() if reason != NO_HISTORY}
-    return sorted(silent - told - trained) if trained else []
+    whys: dict[str, set[str]] = {}
+    for (variant, _), reason in reasons.items():
+        whys.setdefault(variant, set()).add(reason)
+    silent = {name: why.pop() for name, why in sorted(whys.items()) if name not in trained and len(why) == 1}
+    return {name: why for name, why in silent.items() if why in (NO_HISTORY, ALL_BETAS)} if trained else {}
+
+
+def _said(left_out: Mapping[str, str]) -> tuple[str, ...]:
+    """Return a note for each reason."""
+    names: dict[str, list[str]] = {}
+    for name, why in left_out.items():
+        names.setdefault(why, []).append(name)
+    return tuple(f"Left out: {', '.join(here)} ({why})." for why, here in names.items())
