@@ -115,6 +115,7 @@ def real_bits(section: Section) -> Iterator[str]:
         points[["variant", "beta", "seed", "rate"]], on=["variant", "beta", "seed"], suffixes=("", "_kl")
     )
     codecs = points[points["variant"].str.startswith(CODEC)]
+    coded = coded.drop_duplicates(["variant", "beta", "rate", "sse"])  # seeds of a closed form are one
     for (variant, beta), trials in coded.groupby(["variant", "beta"]):
         nats, kl, error = (estimate(trials[name]) for name in ("rate", "rate_kl", "sse"))
         yield (

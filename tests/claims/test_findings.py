@@ -45,7 +45,7 @@ def section(tmp_path):
     section.points = pd.concat([section.points, codec], ignore_index=True)
     bits = {"bits": 2 / math.log(2), "sse": math.exp(2)}
     section.metrics = pd.DataFrame(
-        {"name": "coded", "variant": "bs_vae", "beta": 1.0, "seed": seed, "value": value,
+        {"name": "coded", "variant": "bs_vae", "beta": 1.0, "seed": seed, "value": value * (1 + seed / 1e5),
          "settings": json.dumps({"quantity": name, "step": step, "n_images": 100, "fit": 5000})}
         for seed in (0, 1) for step in (1.0, 2.0) for name, value in bits.items()
     )  # fmt: skip
