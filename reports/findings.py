@@ -18,17 +18,17 @@ from scipy import stats
 
 from rdbench.errors import UserError
 from rdbench.report.contents import SectionContents, contents
+from rdbench.report.numbers import ABSENT
 from rdbench.report.sections import Section
 from rdbench.report.statistics.coded import coded_points
 from rdbench.report.tables.bd_rate import is_trained
-from rdbench.report.tables.table import Cell, Table
+from rdbench.report.tables.table import Cell, Column, Table
 from rdbench.report.tables.write import to_markdown
 from rdbench.results.model_states import LEAST_RATE
 from rdbench.storage.places import place
 
 CODER, CODEC, CONSTANT = "linear_coder", "codec", "beta_vae"
-STEP = 1.0  # of the grid that latents are coded on, in mean posterior deviations
-TABLES = ("linear_coder", "training_progress", "decoders")
+TABLES = ("linear_coder", "training_progress", "decoders", "real_codes")
 UNCORRECTED = (
     "Each interval is of its own sentence, uncorrected: of twenty without a difference one leaves zero out."
 )
@@ -66,7 +66,7 @@ def per_cent(logarithms: pd.Series) -> tuple[str, str]:
     mean, half = cell.value or 0.0, cell.half_width
     ends = [100 * np.expm1(end) for end in ((mean,) if half is None else (mean, mean - half, mean + half))]
     interval = "one seed" if half is None else f"{ends[1]:.1f} to {ends[2]:.1f}"
-    return f"{ends[0]:.1f} ({interval}) per cent", shown(cell)
+    return f"{ends[0]:.1f} ({interval})", shown(cell)
 
 
 def rows(table: Table | None) -> Iterator[Row]:
@@ -80,10 +80,10 @@ def beside(points: pd.DataFrame, curve: pd.DataFrame) -> pd.DataFrame:
     """Add a curve's squared error at each row's rate, "theirs", and the log of the row's over it, "above".
 
     Both have columns rate (nats per image) and sse. Between its points the curve is taken as a straight line
-    in the logarithm of its error; beyond its highest rate it has none, below its lowest that of the lowest.
+    in the logarithm of its error; beyond its rates it has none.
     """
     curve = curve.sort_values("rate")
-    line = np.interp(points["rate"], curve["rate"], np.log(curve["sse"]), right=np.nan)
+    line = np.interp(points["rate"], curve["rate"], np.log(curve["sse"]), np.nan, np.nan)
     return points.assign(theirs=np.exp(line), above=np.log(points["sse"]) - line)
 
 
@@ -98,40 +98,44 @@ def against_the_coder(points: pd.DataFrame) -> Iterator[str]:
         if trials["rate"].mean() < LEAST_RATE:
             end = "its decoder uses no latents"
         elif trials["theirs"].isna().any():
-            most = f"{coder['rate'].max():.1f} nats at its smallest β"
-            end = f"not compared, as a seed lies beyond the linear coder's highest rate, {most}"
+            ends = f"{coder['rate'].min():.1f} to {coder['rate'].max():.1f} nats"
+            end = f"not compared, as a seed lies outside the linear coder's rates, {ends}"
         else:
             difference, certain = per_cent(trials["above"])
             end = f"the linear coder's at the same rate is {trials['theirs'].mean():.2f}, and this is "
-            end += f"{difference} off it: {certain}"
+            end += f"{difference} per cent off it: {certain}"
         yield f"{start}; {end}."
 
 
-def real_bits(section: Section) -> Iterator[str]:
-    """Say what each variant's latents cost a coder, and where it then lies beside codecs at as many bits."""
+def real_codes(section: Section) -> Table | None:
+    """Return what latents on a grid cost a coder, and their error beside a codec's of that rate, if any."""
     points = section.points[(section.points["split"] == "test") & (section.points["reading"] == "half")]
-    coded = coded_points(section)
-    coded = coded[coded["step"] == STEP].merge(
-        points[["variant", "beta", "seed", "rate"]], on=["variant", "beta", "seed"], suffixes=("", "_kl")
+    keys = ["variant", "beta", "seed"]
+    coded = coded_points(section).merge(points[[*keys, "rate"]], on=keys, suffixes=("", "_kl"))
+    if not len(coded):
+        return None
+    codecs = dict(list(points[points["variant"].str.startswith(CODEC)].groupby("variant")))
+    coded = coded.drop_duplicates(
+        ["variant", "beta", "step", "rate", "sse"]
+    )  # seeds of a closed form are one
+    lines = []
+    for (variant, beta, step), trials in coded.groupby(["variant", "beta", "step"]):
+        measured = [Cell(told(estimate(trials[name]), form)) for name, form in
+                    (("rate", ".1f"), ("rate_kl", ".1f"), ("sse", ".2f"))]  # fmt: skip
+        compared = [beside(trials, curve)["above"] for curve in codecs.values()]
+        ratios = [
+            Cell(ABSENT, "outside the codec's rates") if logs.isna().any() else Cell(per_cent(logs)[0])
+            for logs in compared
+        ]
+        lines.append((Cell(variant), Cell(f"{beta:g}"), Cell(f"{step:g}"), *measured, *ratios))
+    caption = (
+        "Posterior means on a grid of so many mean posterior deviations, range-coded: nats an image, and the"
+        " squared error of what is decoded; then by how many per cent this lies off a codec's at that rate."
+        f" {UNCORRECTED}"
     )
-    codecs = points[points["variant"].str.startswith(CODEC)]
-    coded = coded.drop_duplicates(["variant", "beta", "rate", "sse"])  # seeds of a closed form are one
-    for (variant, beta), trials in coded.groupby(["variant", "beta"]):
-        nats, kl, error = (estimate(trials[name]) for name in ("rate", "rate_kl", "sse"))
-        yield (
-            f"`{variant}` at β = {beta:g}: {told(nats)} nats an image, where its KL is {told(kl)}; decoded,"
-            f" squared error {told(error, '.2f')}."
-        )
-        for codec, curve in codecs.groupby("variant"):
-            found = beside(trials, curve)
-            if trials["rate"].min() < curve["rate"].min() or found["above"].isna().any():
-                yield f"  - `{codec}`: not compared, as a seed lies beyond its rates."
-                continue
-            difference, certain = per_cent(found["above"])
-            yield (
-                f"  - `{codec}` at the same rate has {found['theirs'].mean():.2f}, and this is"
-                f" {difference} off it: {certain}."
-            )
+    headings = ("variant", "β", "step", "code, nats", "KL, nats", "squared error")
+    columns = tuple(Column(name, kind="text") for name in (*headings, *(f"off {name}, %" for name in codecs)))
+    return Table("real_codes", "Real codes", caption, columns, tuple(lines))
 
 
 def against_constant_variance(table: Table | None, points: pd.DataFrame) -> Iterator[str]:
@@ -182,20 +186,24 @@ def what_could_undo_it(section: SectionContents, tables: dict[str, Table]) -> It
             f"rose, most that of `{row['variant'].text}` at β = {row['β'].text}: by {told(cell)} nats. "
             "A longer training may change any order whose lead is no larger."
         )
-    coder = points[points["variant"] == CODER]
+    coder = points[(points["variant"] == CODER) & (points["split"] == "test")]
     if len(coder):
         betas, least = coder["beta"].nunique(), coder["sse"].min()
         yield (
-            f"The linear coder: straight lines between its {betas} β, in the logarithm of its error. With as "
-            f"many latents as the others it comes to no error below {least:.2f}; with more it would. "
-            "It is fitted to images without augmentation, which favours it."
+            f"The linear coder: straight lines between its {betas} β, in the log of its error, the mean "
+            "of its seeds, taken as exact. With as many latents as the others it comes to no error below "
+            f"{least:.2f}; with more it would."
         )
+        if section.section.settings["train"]["augment"]:
+            yield "The linear coder is fitted to images as they are, the others to augmented ones."
     yield "One network, one dataset, one recipe: what is best here is not thereby best elsewhere."
 
 
 def found(section: SectionContents) -> None:
     """Print the findings of a section, then the tables behind them."""
     tables = {table.name: table for table in section.tables}
+    if codes := real_codes(section.section):
+        tables[codes.name] = codes
     points = section.section.points
     points = points[(points["split"] == "test") & (points["reading"] == "optimal_train")]
     coder = against_the_coder(points) if CODER in section.variants else ()
@@ -204,11 +212,10 @@ def found(section: SectionContents) -> None:
         "In short": section.verdict,
         "Beside the linear coder, at equal rate": coder,
         "Beside constant variance": against_constant_variance(tables.get("equal_weight"), points),
-        f"The length of a real code, on a grid of {STEP:g} posterior deviation": real_bits(section.section),
         "The paper's claims": claims(tables.get("claims")),
         "What could undo it": what_could_undo_it(section, tables),
     }.items():
-        if lines := [sentence if sentence.startswith("  ") else f"- {sentence}" for sentence in sentences]:
+        if lines := [f"- {sentence}" for sentence in sentences]:
             print(f"\n## {heading}\n")
             if heading.startswith("Beside"):
                 print(f"{UNCORRECTED}\n")

@@ -18,22 +18,22 @@ def findings():
     return SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[2] / "reports/findings.py")))
 
 
-def test_a_curve_is_straight_in_the_log_of_its_error_and_ends_at_its_highest_rate(findings):
+def test_a_curve_is_straight_in_the_log_of_its_error_and_ends_where_its_rates_do(findings):
     points = pd.DataFrame({"rate": [2.0, 0.5, 3.1], "sse": [math.exp(2)] * 3})
     found = findings.beside(points, CURVE)
-    assert found["theirs"].tolist()[:2] == pytest.approx([math.exp(3), math.exp(4)])
-    assert found["above"].tolist()[:2] == pytest.approx([-1, -2])
-    assert found.loc[2, ["theirs", "above"]].isna().all()
+    assert found.loc[0, "theirs"] == pytest.approx(math.exp(3))
+    assert found.loc[0, "above"] == pytest.approx(-1)
+    assert found.loc[[1, 2], ["theirs", "above"]].isna().all(axis=None)
 
 
 def test_a_ratio_has_its_interval_in_per_cent_and_is_shown_where_that_leaves_zero_out(findings):
     # mean -0.2 and deviation 0.1 of two: t(0.975, 1) = 12.706 standard errors of 0.1 / sqrt(2)
     text, certain = findings.per_cent(pd.Series([-0.2 + 0.1 / math.sqrt(2), -0.2 - 0.1 / math.sqrt(2)]))
     low, high = (100 * math.expm1(-0.2 + sign * 12.7062 * 0.1 / math.sqrt(2)) for sign in (-1, 1))
-    assert text == f"-18.1 ({low:.1f} to {high:.1f}) per cent"
+    assert text == f"-18.1 ({low:.1f} to {high:.1f})"
     assert certain == "not shown"
     assert findings.per_cent(pd.Series([-0.2, -0.201]))[1] == "shown by itself"
-    assert findings.per_cent(pd.Series([-0.2])) == ("-18.1 (one seed) per cent", "not tested")
+    assert findings.per_cent(pd.Series([-0.2])) == ("-18.1 (one seed)", "not tested")
 
 
 @pytest.fixture
@@ -52,18 +52,19 @@ def section(tmp_path):
     return section
 
 
-def test_a_real_code_is_told_beside_its_kl_and_a_codec_of_the_same_rate(findings, section):
-    one, beside = findings.real_bits(section)
+def test_a_real_code_stands_beside_its_kl_and_a_codec_of_the_same_rate(findings, section):
     kl = section.points[section.points["variant"].eq("bs_vae")]["rate"].iloc[0]
-    assert one.startswith(f"`bs_vae` at β = 1: 2.0 (2.0 to 2.0) nats an image, where its KL is {kl:.1f} (")
-    assert one.endswith("decoded, squared error 7.39 (7.39 to 7.39).")
-    assert beside == (
-        "  - `codec (format=jpeg)` at the same rate has 20.09, and this is -63.2 (-63.2 to -63.2) per cent"
-        " off it: shown by itself."
-    )
+    table = findings.real_codes(section)
+    assert table.columns[-1].heading == "off codec (format=jpeg), %"
+    one, two = ([cell.text for cell in row] for row in table.rows)
+    assert one[:4] == ["bs_vae", "1", "1", "2.0 (2.0 to 2.0)"]
+    assert one[4].startswith(f"{kl:.1f} (")
+    assert one[5:] == ["7.39 (7.39 to 7.39)", "-63.2 (-63.2 to -63.2)"]
+    assert two[2] == "2"
 
 
-def test_beyond_a_codecs_rates_nothing_is_compared(findings, section):
-    section.points.loc[section.points["rate"].eq(1.0), "rate"] = 2.5
-    _, beside = findings.real_bits(section)
-    assert beside == "  - `codec (format=jpeg)`: not compared, as a seed lies beyond its rates."
+@pytest.mark.parametrize("rate", [2.5, 1.5])
+def test_outside_a_codecs_rates_nothing_is_compared(findings, section, rate):
+    """Of 1 and 3 nats: 2 lie below the lowest, then above the highest."""
+    section.points.loc[section.points["rate"].eq(1.0 if rate > 2 else 3.0), "rate"] = rate
+    assert {row[-1].text for row in findings.real_codes(section).rows} == {"–"}
