@@ -78,7 +78,8 @@ def test_a_sweep_that_was_killed_ends_with_the_same_bytes(alone, killed):
 def test_what_was_killed_is_said_in_a_line_and_nothing_is_left(killed):
     _, _, said, left = killed
     assert "its worker was killed or crashed; starting it again" in said
-    assert said.count("Ray died (its raylet was ended); starting it again") == 1
+    # A machine that is very busy may keep Ray from its start, which is told in its words and tried again.
+    (of_raylet,) = (line for line in said.splitlines() if "raylet" in line and "has not started" not in line)
+    assert of_raylet.startswith("Ray died (its raylet was ended); starting it again")
     assert "Traceback" not in said
-    assert said.count("raylet") == 1
     assert left == [], "temporary files of a driver that was killed, which the next one sweeps up"
