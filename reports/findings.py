@@ -194,8 +194,11 @@ def what_could_undo_it(section: SectionContents, tables: dict[str, Table]) -> It
             "of its seeds, taken as exact. With as many latents as the others it comes to no error below "
             f"{least:.2f}; with more it would."
         )
-        if section.section.settings["train"]["augment"]:
-            yield "The linear coder is fitted to images as they are, the others to augmented ones."
+        if section.section.protocol == "clean":
+            yield (
+                "The linear coder is fitted to images as they are, "
+                "also where the others train on augmented ones."
+            )
     yield "One network, one dataset, one recipe: what is best here is not thereby best elsewhere."
 
 

@@ -168,7 +168,16 @@ def test_of_a_baseline_that_collapsed_there_is_no_difference_at_its_weight():
     own = section({"beta_vae": CONSTANT, "bs_vae": FOLLOWS})
     own.points.loc[own.points["variant"].eq("beta_vae") & own.points["beta"].eq(1), "rate"] = 0.001
     cell = row(weights.table(own), "bs_vae", "1")[5]
-    assert (cell.text, cell.note) == ("–", "beta_vae collapsed or is unstable at this β")
+    assert (cell.text, cell.note) == (
+        "–",
+        "beta_vae is on no curve at this β: collapsed, unstable or without a value",
+    )
+
+
+def test_a_variant_that_collapsed_at_every_beta_is_not_told_to_have_no_weight():
+    own = section({"beta_vae": CONSTANT, "bs_vae": FOLLOWS})
+    own.points.loc[own.points["variant"].eq("bs_vae"), "rate"] = 0.001
+    assert row(weights.table(own), "bs_vae", "1")[5].note == "all of bs_vae collapsed or are unstable"
 
 
 def test_a_seed_whose_own_weights_do_not_span_it_takes_no_part():

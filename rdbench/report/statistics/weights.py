@@ -147,7 +147,8 @@ def at_equal_weight(values: Values, weights: Values, one: str, other: str, w: fl
     """
     for variant in (one, other):
         if not any(key[0] == variant and weights.get(key) for key in values):
-            return f"{variant} has no w"
+            known = any(key[0] == variant for key in weights)
+            return f"all of {variant} collapsed or are unstable" if known else f"{variant} has no w"
     ours, theirs = (at_weight(values, weights, variant, w) for variant in (one, other))
     if ours and theirs:
         return difference(theirs, ours)

@@ -60,7 +60,7 @@ def equal_weight_cell(values: Values, found: Values, pair: tuple[Key, str]) -> C
     if at is None or not at > 0:
         return Cell(ABSENT, f"no w of {pair[0][0]}")
     if pair[0] not in values:
-        return Cell(ABSENT, f"{pair[0][0]} collapsed or is unstable at this β")
+        return Cell(ABSENT, f"{pair[0][0]} is on no curve at this β: collapsed, unstable or without a value")
     return difference_cell(at_equal_weight(values, found, pair[1], pair[0][0], at))
 
 
